@@ -1,0 +1,8 @@
+"""``python -m facewatchd``: the same as the ``facewatchd`` command."""
+
+import sys
+
+from facewatchd.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

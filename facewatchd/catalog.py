@@ -1,0 +1,278 @@
+"""The catalog: SQLite, and the truth about photos, their contents and their faces.
+
+One thread writes, through the methods of `Catalog`; any thread reads, through `Catalog.reading`. What the writer
+committed is on the disk (synchronous=FULL) before the method returns. Every SQLite error leaves here as
+`StorageError`, or `DamagedError` where the file is not what it should be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facewatchd import schema
+from facewatchd.catalog_reader import CatalogReader
+from facewatchd.errors import DamagedError, StorageError
+from facewatchd.records import Face, Identity, Stamp
+
+if TYPE_CHECKING:
+    from facewatchd.records import Embedding
+
+log = logging.getLogger(__name__)
+
+KEEP_ORPHANS = 7 * 24 * 3600.0
+"""Seconds for which the faces of content that no photo shows are kept: what is deleted often comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be recorded of one path.
+
+    ``stamp`` None: the file is gone. Otherwise with ``digest``: it has that content, which is new if ``faces`` is
+    given, or failed if ``error`` is; without: the file could not be read (``error``), or is no photo.
+    """
+
+    path: bytes
+    stamp: Stamp | None
+    digest: bytes | None = None
+    width: int = 0
+    height: int = 0
+    faces: Sequence[Face] | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Changes:
+    """Faces that a transaction added to and removed from the catalog."""
+
+    added: list[int]
+    embeddings: list[Embedding]
+    removed: list[int]
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        name = getattr(exc, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", "run `facewatchd verify`") from exc
+        hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
+        raise StorageError(f"cannot {doing}: {exc}", hint) from exc
+
+
+class Catalog:
+    """An open catalog. Close it when done."""
+
+    def __init__(self, path: Path, model_id: str) -> None:
+        """Open or create it. Raises `DamagedError` for a file that is no catalog of this model."""
+        self.path = path
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._closed = False
+        with translated(f"open {path}"):
+            self._db = schema.connect_writer(str(path))
+            try:
+                self._check(model_id)
+            except BaseException:
+                self._db.close()
+                raise
+        path.chmod(0o600)
+
+    def _check(self, model_id: str) -> None:
+        if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            schema.create(self._db, model_id)
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if application != schema.APPLICATION_ID:
+            raise DamagedError(f"{self.path} is not a catalog of facewatchd", "move it away")
+        if version != schema.VERSION:
+            raise StorageError(
+                f"{self.path} was written by another version (schema {version}, this one reads {schema.VERSION})",
+                "install that version, or move the file away to index anew",
+            )
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        if meta.get("model") != model_id:
+            raise DamagedError(f"{self.path} belongs to model {meta.get('model')}", "move it away")
+        self.uuid: str = meta["uuid"]
+
+    def close(self) -> None:
+        """Close every connection; the write-ahead log is folded in."""
+        with self._readers_lock:
+            self._closed = True
+            idle, self._idle_readers = self._idle_readers, []
+        for db in idle:
+            db.close()
+        self._db.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[CatalogReader]:
+        """Lend a connection that reads one consistent state, that of its first statement."""
+        with self._readers_lock:
+            db = self._idle_readers.pop() if self._idle_readers else None
+        with translated("read the catalog"):
+            db = db or schema.connect_reader(str(self.path))
+            try:
+                db.execute("BEGIN")
+                yield CatalogReader(db)
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("COMMIT")
+                with self._readers_lock:
+                    if not self._closed:
+                        self._idle_readers.append(db)
+                if self._closed:
+                    db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self, doing: str) -> Iterator[None]:
+        with translated(doing):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # Photos in hand
+
+    def crashed(self) -> dict[bytes, tuple[Stamp, int]]:
+        """At start: count a death for each photo that was in hand when the process ended, and return those counts."""
+        with self._transaction("note what was in hand"):
+            self._db.execute("UPDATE work SET deaths = deaths + 1, open = 0 WHERE open")
+            self._db.execute("DELETE FROM work WHERE deaths = 0")
+            rows = self._db.execute("SELECT path, inode, size, mtime_ns, ctime_ns, deaths FROM work").fetchall()
+        return {path: (Stamp(0, *stamp), deaths) for path, *stamp, deaths in rows}
+
+    def begin_work(self, items: Iterable[tuple[bytes, Stamp]]) -> None:
+        """Mark photos as in hand. Survives the death of the process, which is what it is for, not a power cut."""
+        with translated("note what is in hand"):
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self._transaction("note what is in hand"):
+                    self._db.executemany(
+                        "INSERT INTO work(path, inode, size, mtime_ns, ctime_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT"
+                        " DO UPDATE SET open = 1, deaths = iif(ctime_ns = excluded.ctime_ns, deaths, 0),"
+                        " inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,"
+                        " ctime_ns = excluded.ctime_ns",
+                        [(path, *stamp[1:]) for path, stamp in items],
+                    )
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    def end_work(self) -> None:
+        """Nothing is in hand any more: the process ends in order."""
+        with self._transaction("note what is in hand"):
+            self._db.execute("UPDATE work SET open = 0")
+
+    # What became of them
+
+    def record(self, outcomes: Sequence[Outcome]) -> Changes:
+        """Write all outcomes in one transaction."""
+        changes = Changes([], [], [])
+        with self._transaction("write to the catalog"):
+            for outcome in outcomes:
+                self._record(outcome, changes)
+        return changes
+
+    def _record(self, outcome: Outcome, changes: Changes) -> None:
+        self._db.execute("DELETE FROM work WHERE path = ?", (outcome.path,))
+        row = self._db.execute("SELECT content_id FROM photo WHERE path = ?", (outcome.path,)).fetchone()
+        before = row[0] if row else None
+        content_id = self._content(outcome, changes) if outcome.digest else None
+        if outcome.digest and content_id is None:
+            return
+        if outcome.stamp is None:
+            self._db.execute("DELETE FROM photo WHERE path = ?", (outcome.path,))
+        else:
+            self._db.execute(
+                "INSERT INTO photo(path, directory, device, inode, size, mtime_ns, ctime_ns, content_id, error)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET device = excluded.device,"
+                " inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,"
+                " ctime_ns = excluded.ctime_ns, content_id = excluded.content_id, error = excluded.error",
+                (
+                    outcome.path,
+                    os.path.dirname(outcome.path),
+                    *outcome.stamp,
+                    content_id,
+                    None if content_id else outcome.error,
+                ),
+            )
+        if before is not None and before != content_id:
+            self._db.execute(
+                "UPDATE content SET orphaned = ? WHERE id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM photo WHERE content_id = content.id)",
+                (time.time(), before),
+            )
+
+    def _content(self, outcome: Outcome, changes: Changes) -> int | None:
+        """Return the id of the outcome's content; None where it was collected since it was found to be known."""
+        row = self._db.execute("SELECT id FROM content WHERE digest = ?", (outcome.digest,)).fetchone()
+        if outcome.faces is None and outcome.error is None:
+            if row is not None:
+                self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", row)
+            return int(row[0]) if row else None
+        if row is not None:
+            removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", row).fetchall()
+            changes.removed += [face_id for (face_id,) in removed]
+        (content_id,) = self._db.execute(
+            "INSERT INTO content(digest, width, height, error) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " width = excluded.width, height = excluded.height, error = excluded.error, orphaned = NULL RETURNING id",
+            (outcome.digest, outcome.width, outcome.height, outcome.error),
+        ).fetchone()
+        for face in outcome.faces or ():
+            changes.added.append(self._insert_face(content_id, face))
+            changes.embeddings.append(face.embedding)
+        return int(content_id)
+
+    def _insert_face(self, content_id: int, face: Face) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                content_id,
+                *face.box,
+                face.score,
+                np.ascontiguousarray(face.landmarks, dtype=np.float32).tobytes(),
+                np.ascontiguousarray(face.embedding, dtype=np.float32).tobytes(),
+            ),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
+        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces."""
+        before = time.time() - older_than
+        with self._transaction("collect old content"):
+            rows = self._db.execute(
+                "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
+            ).fetchall()
+            self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+        return [face_id for (face_id,) in rows]
+
+    def set_root(self, path: bytes, identity: Identity) -> None:
+        """Remember which directory a root was at its last good walk."""
+        with self._transaction("note a root"):
+            self._db.execute(
+                "INSERT INTO root VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET device = excluded.device,"
+                " inode = excluded.inode WHERE device != excluded.device OR inode != excluded.inode",
+                (path, *identity),
+            )
+
+    def set_devices(self, items: Iterable[tuple[bytes, int]]) -> None:
+        """Note device numbers that changed though nothing else did (another boot, another mount)."""
+        with self._transaction("note devices"):
+            self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])

@@ -1,0 +1,225 @@
+"""Everything that is asked of the catalog. A reader sees one consistent state and is used by one thread at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewatchd.records import Box, Face, Identity, PhotoState, Stamp
+
+if TYPE_CHECKING:
+    from facewatchd.records import Embedding
+
+_BATCH = 500
+"""Variables in one statement; SQLite allows 32,766, and longer statements are not faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRecord:
+    """What the catalog says of one path."""
+
+    path: bytes
+    stamp: Stamp
+    content_id: int | None
+    state: PhotoState
+    """`EXCLUDED` for a file that is no photo."""
+    error: str | None
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One face on one photo that shows it."""
+
+    face_id: int
+    path: bytes
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    photos: int
+    """Files that are photos, whatever their state."""
+    faces: int
+    """Faces that the index holds, those of content that no photo shows any more included."""
+    failed: int
+
+
+_PHOTO = """
+SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
+    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id)
+FROM photo LEFT JOIN content ON content.id = content_id
+"""
+
+
+class CatalogReader:
+    """Statements on a connection that `Catalog.reading` lent."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def _all(self, sql: str, *values: object) -> list[Any]:
+        return self._db.execute(sql, values).fetchall()
+
+    # Photos
+
+    def photo(self, path: bytes) -> PhotoRecord | None:
+        rows = self._all(f"{_PHOTO} WHERE path = ?", path)
+        return _photo_record(rows[0]) if rows else None
+
+    def photos(self, below: bytes | None = None) -> Iterator[PhotoRecord]:
+        """All photos, or those below a directory, in the order of their paths."""
+        where, values = ("WHERE path > ? AND path < ?", _range(below)) if below is not None else ("", ())
+        for row in self._db.execute(f"{_PHOTO} {where} ORDER BY path", values):
+            yield _photo_record(row)
+
+    def stamp(self, path: bytes) -> Stamp | None:
+        rows = self._all("SELECT device, inode, size, mtime_ns, ctime_ns FROM photo WHERE path = ?", path)
+        return Stamp(*rows[0]) if rows else None
+
+    def recorded(self, directory: bytes) -> dict[bytes, Stamp]:
+        """Stamps of the files that are known directly in a directory."""
+        rows = self._all(
+            "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE directory = ?", directory
+        )
+        return {path: Stamp(*stamp) for path, *stamp in rows}
+
+    def directories(self, below: bytes) -> list[bytes]:
+        """The directory itself and those below it in which files are known."""
+        sql = "SELECT DISTINCT directory FROM photo WHERE directory = ? OR directory > ? AND directory < ?"
+        return [directory for (directory,) in self._all(sql, below, *_range(below))]
+
+    def paths(self, below: bytes) -> list[bytes]:
+        """Every known path below a directory."""
+        return [path for (path,) in self._all("SELECT path FROM photo WHERE path > ? AND path < ?", *_range(below))]
+
+    def outside(self, directories: Sequence[bytes]) -> list[bytes]:
+        """Known paths that lie below none of the directories."""
+        inside = " OR ".join("(path > ? AND path < ?)" for _ in directories)
+        bounds = [bound for directory in directories for bound in _range(directory)]
+        return [path for (path,) in self._all(f"SELECT path FROM photo WHERE NOT ({inside})", *bounds)]
+
+    def count_photos(self, below: bytes) -> int:
+        """How many photos are known below a directory."""
+        sql = "SELECT count(*) FROM photo WHERE path > ? AND path < ? AND (content_id IS NOT NULL OR error IS NOT NULL)"
+        return int(self._all(sql, *_range(below))[0][0])
+
+    def root(self, path: bytes) -> Identity | None:
+        """The root's identity at its last good walk."""
+        rows = self._all("SELECT device, inode FROM root WHERE path = ?", path)
+        return Identity(*rows[0]) if rows else None
+
+    def counts(self) -> Counts:
+        rows = self._all(
+            "SELECT (SELECT count(*) FROM photo WHERE content_id IS NOT NULL OR error IS NOT NULL),"
+            " (SELECT count(*) FROM face), (SELECT count(*) FROM photo LEFT JOIN content ON content.id = content_id"
+            " WHERE photo.error IS NOT NULL OR content.error IS NOT NULL)"
+        )
+        return Counts(*rows[0])
+
+    # Contents and faces
+
+    def has_content(self, digest: bytes) -> bool:
+        return bool(self._all("SELECT 1 FROM content WHERE digest = ?", digest))
+
+    def faces(self, content_id: int) -> list[tuple[int, Face]]:
+        """The faces of a content with their ids, left to right."""
+        return [
+            (row[0], _face(row)) for row in self._all(f"{_FACE} WHERE content_id = ? ORDER BY x, y, id", content_id)
+        ]
+
+    def content(self, digest: bytes) -> int | None:
+        """The id of a content that did not fail."""
+        rows = self._all("SELECT id FROM content WHERE digest = ? AND error IS NULL", digest)
+        return int(rows[0][0]) if rows else None
+
+    def face(self, face_id: int) -> Face | None:
+        rows = self._all(f"{_FACE} WHERE id = ?", face_id)
+        return _face(rows[0]) if rows else None
+
+    def sightings(self, face_ids: Sequence[int]) -> dict[int, list[Sighting]]:
+        """For each face the photos that show it; a face that no photo shows is left out."""
+        found: dict[int, list[Sighting]] = {}
+        for part in _batches(face_ids):
+            marks = ",".join("?" * len(part))
+            sql = (
+                "SELECT face.id, path, x, y, w, h, score FROM face JOIN photo USING (content_id)"
+                f" WHERE face.id IN ({marks}) ORDER BY path"
+            )
+            for face_id, path, x, y, w, h, score in self._db.execute(sql, part):
+                found.setdefault(face_id, []).append(Sighting(face_id, path, Box(x, y, w, h), score))
+        return found
+
+    def face_ids(self) -> NDArray[np.int64]:
+        """Every face id, ascending. Shape (n,)."""
+        return np.array([face_id for (face_id,) in self._db.execute("SELECT id FROM face ORDER BY id")], np.int64)
+
+    def last_face_id(self) -> int:
+        """The highest id ever given, of faces that are gone too."""
+        rows = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'face'")
+        return int(rows[0][0]) if rows else 0
+
+    def embeddings(self, dim: int, batch: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every face in the order of ids: ids of shape (n,) and embeddings of shape (n, dim), n at most ``batch``."""
+        last = -1
+        while rows := self._all("SELECT id, embedding FROM face WHERE id > ? ORDER BY id LIMIT ?", last, batch):
+            yield _matrix(rows, dim)
+            last = rows[-1][0]
+
+    def embeddings_of(self, face_ids: Iterable[int], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The embeddings of some faces, as `embeddings` gives them; unknown ids are left out."""
+        rows: list[Any] = []
+        for part in _batches(sorted(face_ids)):
+            marks = ",".join("?" * len(part))
+            rows += self._db.execute(f"SELECT id, embedding FROM face WHERE id IN ({marks}) ORDER BY id", part)
+        return _matrix(rows, dim)
+
+    def check(self) -> list[str]:
+        """SQLite's own findings about the file; empty where it is sound."""
+        findings = [text for (text,) in self._all("PRAGMA quick_check(20)") if text != "ok"]
+        return findings + [
+            f"row {row} of {table} points nowhere" for table, row, *_ in self._all("PRAGMA foreign_key_check")
+        ]
+
+
+_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding FROM face"
+
+
+def _face(row: Sequence[Any]) -> Face:
+    _, x, y, w, h, score, landmarks, embedding = row
+    points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
+    unit: Embedding = np.frombuffer(embedding, np.float32)
+    return Face(Box(x, y, w, h), score, points, unit)
+
+
+def _photo_record(row: Sequence[Any]) -> PhotoRecord:
+    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, faces = row
+    if error is not None:
+        state = PhotoState.FAILED
+    elif content_id is None:
+        state = PhotoState.EXCLUDED
+    else:
+        state = PhotoState.INDEXED if faces else PhotoState.NO_FACE
+    return PhotoRecord(path, Stamp(device, inode, size, mtime_ns, ctime_ns), content_id, state, error, faces)
+
+
+def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ids = np.array([face_id for face_id, _ in rows], np.int64)
+    return ids, np.frombuffer(b"".join(blob for _, blob in rows), np.float32).reshape(len(rows), dim)
+
+
+def _range(directory: bytes) -> tuple[bytes, bytes]:
+    """Bounds of the paths below a directory: '0' is the byte after '/'."""
+    prefix = directory.rstrip(b"/")
+    return prefix + b"/", prefix + b"0"
+
+
+def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]

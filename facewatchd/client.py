@@ -1,0 +1,370 @@
+"""``facewatch-query``: where else is this person?
+
+Results go to standard output, everything else to standard error. The module starts on the standard library alone;
+Pillow and numpy come in with ``--sheet`` only.
+
+Exit status: 0 found; 1 nothing found; 2 wrong usage or unreadable photo (also a sheet or results that cannot be
+written); 3 no face on the photo; 4 no daemon; 5 not ready in time, which also stands for a daemon that is there and
+could not answer. 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from facewatchd import __version__, printing
+from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
+from facewatchd.printing import printable, say
+from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, photo_faces
+from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
+
+PROG = "facewatch-query"
+DEFAULT_WAIT = 60.0
+"""Seconds of a bare ``--wait``."""
+MAX_WAIT = 24 * 3600.0
+"""Seconds; the daemon takes no more."""
+
+FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+_STATUS_OF_KIND = {
+    "unreadable-photo": WRONG,
+    "too-large": WRONG,
+    "bad-embedding": WRONG,
+    "unknown-face": WRONG,
+    "no-face": NO_FACE,
+}
+
+_EPILOG = """\
+exit status: 0 found, 1 nothing found, 2 wrong usage or unreadable photo, 3 no face on the photo, 4 no daemon,
+5 not ready in time (or the daemon could not answer)
+
+Piped, each match is a line of similarity, x,y,w,h and path with tabs between; tab, newline and backslash in a path
+are then written \\t, \\n and \\\\. -l and -0 print paths as they are.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    try:
+        options = _parse(list(sys.argv[1:] if argv is None else argv))
+        return _list_faces(options) if options.list_faces else _search(options)
+    except FacewatchError as error:
+        say(f"{PROG}: {printable(str(error))}")
+        return _status_of(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _status_of(error: FacewatchError) -> int:
+    if isinstance(error, (UsageError, NoDaemonError)):
+        return error.exit_status
+    if isinstance(error, RemoteError) and error.code == INVALID_PARAMS:
+        return WRONG
+    return _STATUS_OF_KIND.get(error.kind, NOT_READY)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"see {PROG} --help")
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    parser = _parser()
+    options = parser.parse_intermixed_args(_glue_numbers(argv[:end]))
+    options.photos += argv[end + 1 :]
+    if not options.photos:
+        parser.error("name a photo")
+    if options.photos.count(STDIN) > 1:
+        parser.error("standard input holds one photo: give '-' once")
+    if options.json and (options.paths or options.print0):
+        parser.error("--json and --paths or --print0 exclude each other")
+    if options.list_faces:
+        _refuse_search_options(parser, options)
+    return options
+
+
+def _refuse_search_options(parser: _Parser, options: argparse.Namespace) -> None:
+    """--list-faces searches nothing: an option that it would silently ignore is a misunderstanding."""
+    given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
+    if given.keys() - {"photos", "list_faces", "json", "socket", "quiet", "verbose"}:
+        parser.error("--list-faces searches nothing and goes with --json, --socket, -q and -v only")
+    if len(options.photos) > 1:
+        parser.error("--list-faces takes one photo")
+
+
+def _glue_numbers(argv: list[str]) -> list[str]:
+    """Tie what argparse would part or join wrongly.
+
+    A bare ``--wait`` must not eat the photo after it, and ``-0`` makes argparse take ``-0.2`` for an option.
+    """
+    glued: list[str] = []
+    rest = iter(range(len(argv)))
+    for at in rest:
+        value = argv[at + 1] if at + 1 < len(argv) else ""
+        if argv[at] == "--wait" and not _is_number(value):
+            glued.append(f"--wait={DEFAULT_WAIT:g}")
+        elif argv[at] in ("--wait", "--threshold") and _is_number(value):
+            glued.append(f"{argv[at]}={value}")
+            next(rest)
+        else:
+            glued.append(argv[at])
+    return glued
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROG,
+        usage="%(prog)s [OPTIONS] PHOTO ...",
+        description="Find the photos that show the same person. Asks the facewatchd daemon.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("photos", metavar="PHOTO", nargs="*", help="several photos are the same person; '-' reads one from stdin")
+    add("-n", "--top", metavar="N", type=_count, help="at most N matches (default 20, 0 = all)")
+    add("--threshold", metavar="F", type=_similarity, help="least similarity, -1 to 1 (default: the model's own)")
+    add(
+        "--face",
+        metavar="largest|all|N",
+        type=_face,
+        help="which face of the photo (default largest; N counts left to right from 0)",
+    )
+    add("--list-faces", action="store_true", help="print the photo's faces, search nothing")
+    add(
+        "-d",
+        "--dir",
+        metavar="PATH",
+        dest="dirs",
+        action="append",
+        type=_directory,
+        help="only photos under PATH (repeatable)",
+    )
+    add("--min-size", metavar="PX", type=_count, help="only faces at least PX on their shorter side")
+    add(
+        "--sheet",
+        metavar="FILE",
+        type=Path,
+        help="also a picture: the query face, then the matches (.png .jpg .webp .pdf)",
+    )
+    add("-l", "--paths", action="store_true", help="print paths only, each photo once")
+    add("-0", "--print0", action="store_true", help="the same, NUL between them")
+    add("--json", action="store_true", help="print one JSON document")
+    add(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        help=f"first wait until everything written before the call is searchable (default {DEFAULT_WAIT:g})",
+    )
+    add("--exact", action="store_true", help="compare with every face instead of the index")
+    add("--socket", metavar="PATH", type=Path, help="the daemon's socket")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
+    amount.add_argument("-v", "--verbose", action="store_true", help="also threshold, model and way of search")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def _similarity(text: str) -> float:
+    if not _is_number(text) or not -1 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1")
+    return float(text)
+
+
+def _seconds(text: str) -> float:
+    if not _is_number(text) or not 0 <= float(text) <= MAX_WAIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {MAX_WAIT:g}")
+    return float(text)
+
+
+def _face(text: str) -> str | int:
+    if text in ("largest", "all"):
+        return text
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither largest, all nor a number from 0")
+    return int(text)
+
+
+def _directory(text: str) -> str:
+    path = os.path.abspath(text)
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise argparse.ArgumentTypeError(f"{printable(text)} is not UTF-8; name a directory above it") from exc
+    return path
+
+
+def _list_faces(options: argparse.Namespace) -> int:
+    photo = QueryPhoto(options.photos[0])
+    with Connection(options.socket) as daemon:
+        document = ask(lambda: daemon.call("faces", **photo.param()), [photo])
+    faces = photo_faces(document)
+    if options.json:
+        _write_json({"photo": photo.text, **document})
+    elif _on_terminal():
+        _write(printing.face_table(faces, colour=printing.takes_colour(sys.stdout)))
+    else:
+        _write(printing.face_lines(faces))
+    if not faces:
+        say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
+        return NO_FACE
+    return FOUND
+
+
+def _search(options: argparse.Namespace) -> int:
+    if options.sheet:
+        from facewatchd import sheet
+
+        sheet.check_target(options.sheet)
+    photos = [QueryPhoto(argument) for argument in options.photos]
+    started = time.monotonic()
+    answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")
+    # The daemon does not say why it is not complete; a directory out of reach would not have used up the time.
+    late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
+    _print_answer(options, answer)
+    if options.sheet:
+        _draw_sheet(options, answer)
+    if late:
+        raise FacewatchError(
+            f"not everything is searchable after {options.wait:g} s, {answer.pending} photos are pending",
+            "wait longer, or see: facewatchd status",
+        )
+    return FOUND if answer.matches else NOTHING_FOUND
+
+
+def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: float) -> Any:
+    given = {name: getattr(options, name) for name in ("face", "top", "threshold", "dirs", "min_size")}
+    params = {name: value for name, value in given.items() if value is not None}
+    if options.exact:
+        params["exact"] = True
+
+    def call() -> Any:
+        if options.wait is not None:
+            params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
+        return daemon.call("query", photos=[photo.param() for photo in photos], **params)
+
+    with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
+        return ask(call, photos)
+
+
+def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
+    chatty = not options.quiet and (options.verbose or (_on_terminal() and not options.json))
+    if chatty:
+        for face in answer.query:
+            say(_which_face(face))
+    if options.json:
+        _write_json(answer.document)
+    elif options.print0:
+        _write(printing.path_lines(answer.matches, b"\0"))
+    elif options.paths:
+        _write(printing.path_list(answer.matches) if _on_terminal() else printing.path_lines(answer.matches, b"\n"))
+    elif _on_terminal():
+        _write(printing.match_table(answer.matches, colour=printing.takes_colour(sys.stdout)))
+    else:
+        _write(printing.match_lines(answer.matches))
+    if chatty:
+        say(_summary(answer, verbose=options.verbose))
+    if not answer.complete and not options.quiet and (chatty or not options.json):
+        say(_what_is_missing(answer))
+
+
+def _which_face(face: QueryFace | Faceless) -> str:
+    if isinstance(face, Faceless):
+        return f"query: no face on {printable(face.photo.name)}, which is left out"
+    which = "the one face" if face.faces == 1 else f"face {face.number} (of 0 to {face.faces - 1}, left to right)"
+    place = printing.size_and_place(face.box)
+    return f"query: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}"
+
+
+def _summary(answer: Answer, *, verbose: bool) -> str:
+    count = len(answer.matches)
+    text = (
+        f"{count} match{'' if count == 1 else 'es'} among {answer.faces} face{'' if answer.faces == 1 else 's'}, "
+        f"{answer.pending} pending, {answer.elapsed_ms:.0f} ms"
+    )
+    if verbose:
+        way = "every face compared" if answer.exact else "by the index"
+        text += f"; model {printable(answer.model)}, threshold {answer.threshold:.3g}, {way}"
+    return text
+
+
+def _what_is_missing(answer: Answer) -> str:
+    if answer.pending:
+        return f"not complete: {answer.pending} photos are not searchable yet; --wait waits for them"
+    return "not complete: a directory is out of reach; see: facewatchd status"
+
+
+def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
+    from facewatchd import sheet
+
+    faces = [face for face in answer.query if isinstance(face, QueryFace)]
+    tiles = [sheet.query_tile(face.photo.path, face.photo.data, face.photo.name, face.box) for face in faces]
+    tiles += [sheet.match_tile(match) for match in answer.matches]
+    shows_progress = not options.quiet and sys.stderr is not None and sys.stderr.isatty()
+    left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
+    if left_out and not options.quiet:
+        say(f"{printable(str(options.sheet))} leaves out the last {left_out} matches; ask for fewer with --top")
+
+
+def _progress(done: int, total: int) -> None:
+    sys.stderr.write(f"\rdrawing {done}/{total}" if done < total else "\r\x1b[K")
+    sys.stderr.flush()
+
+
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _write_json(document: dict[str, Any]) -> None:
+    """Plain ASCII: a file name can hold nothing that a terminal or a reader would trip over."""
+    text = json.dumps(document, indent=2 if _on_terminal() else None)
+    _write(f"{text}\n")
+
+
+def _write(results: str | bytes) -> None:
+    """Write to standard output. A reader that has seen enough (``| head``) is no error."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", "send the results somewhere")
+    if isinstance(results, str):
+        results = results.encode(sys.stdout.encoding, "backslashreplace")
+    try:
+        sys.stdout.buffer.write(results)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _discard_output()
+    except OSError as exc:
+        _discard_output()
+        raise UsageError(f"cannot write the results: {exc.strerror}", "make room, or send them elsewhere") from exc
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, or Python would complain of it once more at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""The configuration: a TOML file and flags become one frozen value.
+
+Every mistake is found here, before anything starts, and names the key and the file it stands in.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from facewatchd import places
+from facewatchd.errors import UsageError
+from facewatchd.exclude import Exclusion
+
+AUTO_MODEL = "auto"
+MODEL_ROOT = Path("~/.insightface")
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Which detections count as faces."""
+
+    min_size: int = 40
+    """Pixels of the full-size image, on the box's shorter side."""
+    min_score: float = 0.5
+    detector_size: int = 640
+    """Side of the square that the detector sees, in pixels; a multiple of 32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Defaults of a query that says nothing itself."""
+
+    top: int = 20
+    threshold: float | None = None
+    """None: the model's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the daemon may take of the machine."""
+
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    idle_priority: bool = True
+    unload_after: float = 300.0
+    """Seconds without inference after which the model's memory is given back; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the disk is followed, in seconds."""
+
+    settle: float = 1.0
+    rescan: float = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that a daemon is told."""
+
+    directories: tuple[Path, ...] = ()
+    exclude: tuple[str, ...] = ()
+    model: str = AUTO_MODEL
+    model_root: Path = field(default_factory=MODEL_ROOT.expanduser)
+    data_dir: Path = field(default_factory=places.data_path)
+    socket: Path = field(default_factory=places.socket_path)
+    faces: Faces = Faces()
+    query: Query = Query()
+    resources: Resources = field(default_factory=Resources)
+    watch: Watch = Watch()
+
+
+def load(path: Path | None, **flags: Any) -> Config:
+    """Read the file and lay the flags over it.
+
+    ``path`` None means the default place, which need not exist. Flags are fields of `Config` and keep the
+    file's value where they are None. Raises `UsageError` for anything that cannot be right.
+    """
+    source = path or places.config_path()
+    config = _from_table(_read(source, required=path is not None), source)
+    config = replace(config, **{name: value for name, value in flags.items() if value is not None})
+    return replace(config, directories=_checked_directories(config.directories, source))
+
+
+def _read(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        if not required:
+            return {}
+        raise UsageError(f"there is no configuration file {path}", "check the path given to --config") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"cannot read {path}: {exc}", "make it a readable UTF-8 file") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
+
+
+def _from_table(table: dict[str, Any], source: Path) -> Config:
+    reader = _Table(table, source)
+    faces = reader.table("faces")
+    query = reader.table("query")
+    resources = reader.table("resources")
+    watch = reader.table("watch")
+    defaults = Config()
+    config = Config(
+        directories=tuple(Path(text).expanduser() for text in reader.strings("directories")),
+        exclude=reader.patterns("exclude"),
+        model=reader.text("model", AUTO_MODEL),
+        model_root=Path(reader.text("model_root", str(MODEL_ROOT))).expanduser(),
+        faces=Faces(
+            min_size=int(faces.number("min_size", defaults.faces.min_size, 1, 10_000, whole=True)),
+            min_score=faces.number("min_score", defaults.faces.min_score, 0.01, 1),
+            detector_size=int(
+                faces.number("detector_size", defaults.faces.detector_size, 64, 4096, whole=True, step=32)
+            ),
+        ),
+        query=Query(
+            top=int(query.number("top", defaults.query.top, 0, 1_000_000, whole=True)),
+            threshold=query.number("threshold", -1, -1, 1) if "threshold" in query else None,
+        ),
+        resources=Resources(
+            threads=int(resources.number("threads", defaults.resources.threads, 1, 1024, whole=True)),
+            idle_priority=resources.flag("idle_priority", defaults.resources.idle_priority),
+            unload_after=resources.number("unload_after", defaults.resources.unload_after, 0, 1e9),
+        ),
+        watch=Watch(
+            settle=watch.number("settle", defaults.watch.settle, 0, 3600),
+            rescan=watch.number("rescan", defaults.watch.rescan, 1, 1e9),
+        ),
+    )
+    for part in (reader, faces, query, resources, watch):
+        part.finish()
+    return config
+
+
+def _checked_directories(directories: tuple[Path, ...], source: Path) -> tuple[Path, ...]:
+    """Make the directories absolute, without those named twice, and refuse one inside another.
+
+    A directory that is not there now is kept: its disk may be mounted later.
+    """
+    if not directories:
+        raise UsageError(
+            "no directory to watch", f"name one (facewatchd run ~/Pictures) or set `directories` in {source}"
+        )
+    absolute = tuple(dict.fromkeys(Path(os.path.abspath(directory)) for directory in directories))
+    real = [Path(os.path.realpath(directory)) for directory in absolute]
+    for inner, inner_real in zip(absolute, real, strict=True):
+        if inner.exists() and not inner.is_dir():
+            raise UsageError(f"{inner} is not a directory", "name the directory that holds the photos")
+        for outer, outer_real in zip(absolute, real, strict=True):
+            if inner != outer and inner_real.is_relative_to(outer_real):
+                raise UsageError(f"{inner} lies inside {outer}", "name only the outer one: it is watched as a whole")
+    return absolute
+
+
+class _Table:
+    """One TOML table, read key by key; `finish` refuses what nobody asked for."""
+
+    def __init__(self, values: dict[str, Any], source: Path, prefix: str = "") -> None:
+        self._values = values
+        self._source = source
+        self._prefix = prefix
+        self._known: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def table(self, key: str) -> _Table:
+        values = self._take(key, {})
+        if not isinstance(values, dict):
+            raise self._wrong(key, "a table")
+        return _Table(values, self._source, f"{key}.")
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        values = self._take(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+            raise self._wrong(key, "a list of strings")
+        return tuple(values)
+
+    def patterns(self, key: str) -> tuple[str, ...]:
+        patterns = self.strings(key)
+        try:
+            Exclusion(patterns)
+        except ValueError as exc:
+            raise self._wrong(key, f"a list of gitignore patterns ({exc})") from exc
+        return patterns
+
+    def text(self, key: str, default: str) -> str:
+        value = self._take(key, default)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(key, "a string")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def number(self, key: str, default: float, low: float, high: float, *, whole: bool = False, step: int = 1) -> float:
+        value = self._take(key, default)
+        kind = "a whole number" if whole else "a number"
+        multiple = f", a multiple of {step}" if step > 1 else ""
+        allowed = (int,) if whole else (int, float)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, allowed)
+            or not low <= value <= high
+            or (value % 1 and whole)
+        ):
+            raise self._wrong(key, f"{kind} from {low:g} to {high:g}{multiple}")
+        if whole and value % step:
+            raise self._wrong(key, f"{kind} from {low:g} to {high:g}{multiple}")
+        return value
+
+    def finish(self) -> None:
+        for key in self._values:
+            if key not in self._known:
+                known = ", ".join(sorted(self._known))
+                raise UsageError(f"unknown key `{self._prefix}{key}` in {self._source}", f"the keys here are: {known}")
+
+    def _take(self, key: str, default: Any) -> Any:
+        self._known.add(key)
+        return self._values.get(key, default)
+
+    def _wrong(self, key: str, expected: str) -> UsageError:
+        value = self._values.get(key)
+        return UsageError(f"`{self._prefix}{key}` in {self._source} is {value!r}", f"it must be {expected}")

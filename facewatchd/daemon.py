@@ -1,0 +1,252 @@
+"""The daemon: everything is built here, started in order, and stopped in reverse.
+
+Start: lock the data directory, find and load the model, open the catalog, bring the index level (the writer does,
+while queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
+nothing falls between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from facewatchd import protocol
+from facewatchd.catalog import Catalog
+from facewatchd.config import Config
+from facewatchd.errors import DamagedError, FacewatchError, LockedError, StorageError
+from facewatchd.exclude import Exclusion
+from facewatchd.gallery import Gallery
+from facewatchd.inbox import Inbox
+from facewatchd.indexer import Indexer
+from facewatchd.models import packs
+from facewatchd.models.lazy import LazyModel
+from facewatchd.progress import Progress, TerminalHandler
+from facewatchd.roots import Roots
+from facewatchd.scanner import Scanner
+from facewatchd.search import Searcher
+from facewatchd.server import Server
+from facewatchd.service import Parts, Service
+from facewatchd.watcher import Watcher
+from facewatchd.writer import Writer
+
+log = logging.getLogger(__name__)
+
+TICK = 15.0
+"""Seconds between two looks at the threads and at an idle model."""
+PROGRESS_TICK = 0.5
+
+
+def run(config: Config, *, verbosity: int = 0) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything."""
+    _log_to_stderr(verbosity)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.excepthook = _thread_died
+    with _locked(config.data_dir):
+        pack = packs.choose(config.model, config.model_root, _last_model(config.data_dir), notify=log.warning)
+        daemon = Daemon(config, pack)
+        try:
+            daemon.start()
+            _remember_model(config.data_dir, pack)
+            return daemon.watch_over(stop, show_progress=verbosity >= 0 and sys.stderr.isatty())
+        finally:
+            daemon.stop()
+
+
+class Daemon:
+    """All parts. `start` once, then `stop` once, also after a start that failed."""
+
+    def __init__(self, config: Config, pack: packs.Pack) -> None:
+        self._config = config
+        self._stops: list[Callable[[], object]] = []
+        threads = config.resources.threads
+        self._query_model = LazyModel(lambda: pack.load(threads, config.faces))
+        # One session that every worker calls: with one thread of its own each call runs on its caller's thread, and
+        # so in its scheduling class. Two callers with one thread each beat one caller with two.
+        self._index_model = LazyModel(lambda: pack.load(1, config.faces))
+        self._build(pack)
+
+    def _build(self, pack: packs.Pack) -> None:
+        config = self._config
+        info = self._query_model.get().info
+        directory = config.data_dir / info.id
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._catalog = open_catalog(directory / "catalog.sqlite3", info.id)
+        self._stops.append(self._catalog.close)
+        gallery = Gallery(self._catalog, directory, info.dim)
+        self._roots = Roots(
+            [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
+        )
+        self._inbox = Inbox(config.watch.settle)
+        self._writer = Writer(gallery)
+        self._watcher = Watcher(
+            self._roots.paths,
+            lambda path, settle: self._inbox.touch(path, settle=settle),
+            self._rescan,
+            directory / "heartbeat",
+            rescan_every=config.watch.rescan,
+        )
+        self._scanner = Scanner(
+            self._catalog,
+            self._inbox,
+            self._roots,
+            walked=self._watcher.directories_seen,
+            write=lambda job: self._writer.post(lambda gallery: job(gallery.catalog)),
+        )
+        self._indexer = Indexer(
+            gallery,
+            self._inbox,
+            self._roots,
+            self._writer,
+            model=self._index_model.get,
+            scan=lambda path: self._scanner.request(path, live=True),
+            workers=config.resources.threads,
+            idle_priority=config.resources.idle_priority,
+        )
+        parts = Parts(
+            config,
+            info,
+            gallery,
+            self._roots,
+            self._inbox,
+            self._scanner,
+            self._writer,
+            self._indexer,
+            self._watcher,
+        )
+        service = Service(parts, Searcher(gallery, self._query_model, info))
+        self._server = Server(config.socket, lambda line: protocol.answer(line, service.call))
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, info.threshold)
+
+    def _rescan(self, root: bytes) -> None:
+        self._scanner.request(root)
+
+    def start(self) -> None:
+        """Start every part; what was started is stopped by `stop`, in reverse."""
+        self._start(self._writer.start, self._writer.stop)
+        self._start(self._server.start, self._server.stop)
+        self._start(self._indexer.start, self._indexer.stop)
+        self._start(self._scanner.start, self._scanner.stop)
+        self._start(self._watcher.start, self._watcher.stop)
+        for root in self._roots.paths:
+            self._scanner.request(root)
+        self._forget_strays()
+        log.info("listening on %s, watching %s", self._config.socket, ", ".join(map(str, self._config.directories)))
+
+    def _start(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
+        start()
+        self._stops.append(stop)
+
+    def _forget_strays(self) -> None:
+        """Have photos looked at that lie in no watched directory any more: the indexer lets go of them."""
+        with self._catalog.reading() as reader:
+            strays = reader.outside(self._roots.paths)
+        for path in strays:
+            self._inbox.touch(path, settle=False)
+
+    def watch_over(self, stop: threading.Event, *, show_progress: bool) -> int:
+        """Look after the threads and the models' memory until ``stop``; return the exit status."""
+        progress = Progress(enabled=show_progress)
+        try:
+            while not stop.wait(PROGRESS_TICK if show_progress else TICK):
+                if not (self._writer.is_alive() and self._scanner.is_alive() and self._indexer.alive()):
+                    log.error("a thread ended unexpectedly: the daemon stops; start it again, and report what it said")
+                    return 1
+                if unload_after := self._config.resources.unload_after:
+                    for model in (self._query_model, self._index_model):
+                        model.release_after(unload_after)
+                progress.show(int(self._indexer.rates()["examined"]), len(self._inbox))
+        finally:
+            progress.close()
+        return 0
+
+    def stop(self) -> None:
+        """Stop in reverse order of the start."""
+        started = time.monotonic()
+        while self._stops:
+            self._stops.pop()()
+        log.debug("stopped in %.1f s", time.monotonic() - started)
+
+
+def open_catalog(path: Path, model_id: str) -> Catalog:
+    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
+    try:
+        return Catalog(path, model_id)
+    except DamagedError as exc:
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        return Catalog(path, model_id)
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory. Raises `LockedError` where another daemon does."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise StorageError(
+            f"cannot use the data directory {data_dir}: {exc.strerror}", "check its permissions"
+        ) from exc
+    try:
+        _lock(descriptor, data_dir)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise LockedError(f"another daemon holds {data_dir}", "stop it first, or name another --data-dir") from exc
+
+
+def _last_model(data_dir: Path) -> str | None:
+    """The pack that this data was last built with: a name, or a directory."""
+    try:
+        return str(json.loads((data_dir / "model.json").read_bytes())["pack"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember_model(data_dir: Path, pack: packs.Pack) -> None:
+    path = data_dir / "model.json"
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text(json.dumps({"pack": pack.spec, "id": pack.id}) + "\n")
+        temporary.replace(path)
+    except OSError as exc:
+        log.warning("cannot note the model in %s: %s", path, exc.strerror)
+
+
+def _log_to_stderr(verbosity: int) -> None:
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    handler = TerminalHandler() if sys.stderr.isatty() else logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("facewatchd: %(message)s" if level > logging.DEBUG else _DEBUG_FORMAT))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("facewatchd").setLevel(level)
+
+
+_DEBUG_FORMAT = "%(asctime)s %(threadName)s %(levelname)s %(name)s: %(message)s"
+
+
+def _thread_died(args: threading.ExceptHookArgs) -> None:
+    """One line instead of a traceback; `Daemon.watch_over` sees that the thread is gone."""
+    name = args.thread.name if args.thread else "a thread"
+    log.error("%s died: %s", name, args.exc_value)
+    if not isinstance(args.exc_value, FacewatchError):
+        log.debug("this is a bug", exc_info=args.exc_value)

@@ -1,0 +1,96 @@
+"""The one family of exceptions that crosses module boundaries.
+
+An error says what happened and what to do next. It is raised where the cause is known, carries its ``hint``
+along, and is worded once, at the edge: the commands print ``message; hint`` on one line, the server sends
+``kind`` and ``hint`` as the ``data`` of a JSON-RPC error.
+"""
+
+from typing import ClassVar
+
+
+class FacewatchError(Exception):
+    """What happened, and what the user can do about it."""
+
+    kind: ClassVar[str] = "internal"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """One line for people: the message, then the hint."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(FacewatchError):
+    """Wrong arguments or configuration: nothing was started."""
+
+    exit_status = 2
+
+
+class LockedError(FacewatchError):
+    """Another daemon holds this data directory or answers on this socket."""
+
+    exit_status = 3
+
+
+class NoDaemonError(FacewatchError):
+    """Nobody answers on the socket."""
+
+    exit_status = 4
+
+
+class ModelError(FacewatchError):
+    """A model that cannot be found, fetched or loaded."""
+
+
+class StorageError(FacewatchError):
+    """The catalog or the index cannot be read or written (disk full, damage)."""
+
+
+class DamagedError(StorageError):
+    """A file of ours that is there but does not hold what it should."""
+
+
+class UnreadablePhotoError(FacewatchError):
+    """A file that cannot be read as a photo: empty, truncated, corrupt, no image, or not a regular file."""
+
+    kind = "unreadable-photo"
+
+
+class TooLargeError(UnreadablePhotoError):
+    """An image of more pixels, or a file of more bytes, than is decoded."""
+
+    kind = "too-large"
+
+
+class NoFaceError(FacewatchError):
+    """A query photo without a face, or without the face that was asked for."""
+
+    kind = "no-face"
+
+
+class BadEmbeddingError(FacewatchError):
+    """An embedding of the wrong length, of zero length, or with values that are not finite."""
+
+    kind = "bad-embedding"
+
+
+class UnknownFaceError(FacewatchError):
+    """A face id that the catalog does not know."""
+
+    kind = "unknown-face"
+
+
+class NotReadyError(FacewatchError):
+    """The daemon cannot answer this yet."""
+
+    kind = "not-ready"
+
+
+class DeadlineError(FacewatchError):
+    """Something did not end in the time it was given."""
+
+    kind = "timeout"

@@ -1,0 +1,186 @@
+"""InsightFace packs: an SCRFD detector and an ArcFace recogniser on ONNX Runtime.
+
+How a photo is seen:
+
+1. The detector looks at it twice, at 128 and at ``detector_size`` pixels, as InsightFace does by default:
+   only the small one finds a face that fills the frame. Both results share one non-maximum suppression.
+2. What is smaller than ``min_size`` goes, before anything is spent on it.
+3. Each face is turned and scaled by its five landmarks to where ArcFace expects them.
+4. All crops of the photo go through the recogniser in one batch.
+
+The alignment is `insightface.utils.face_align.norm_crop` in closed form: that function builds a scikit-image object
+for each face and calls a method of it that is deprecated, with a warning each time.
+
+Threads: `faces` holds no lock. ONNX Runtime sessions may be run from several threads, SCRFD keeps its anchors in a dict
+that only grows, and its table of sessions has a lock of its own. That table is kept to one session: InsightFace would
+build another, with its own threads and memory, for each input size, and measured they are no faster.
+OpenCV has one thread pool for the process: the last model loaded sets it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from insightface.app import FaceAnalysis
+from insightface.utils.face_align import arcface_dst
+
+from facewatchd.errors import ModelError
+from facewatchd.models import clipped, left_to_right, one_line, unit_length
+from facewatchd.records import Box, Face, ModelInfo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from facewatchd.config import Faces
+    from facewatchd.records import Landmarks, Pixels
+
+logger = logging.getLogger(__name__)
+
+SMALL_SIDE = 128
+"""The second detector size, `insightface.app.face_analysis.DEFAULT_DET_SIZES`."""
+_BATCH = 32
+"""Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
+_LONGEST_RATIO = 64
+"""Longer images are padded: SCRFD would shrink their short side to nothing."""
+
+
+class InsightFaceModel:
+    """One pack, with sessions of its own."""
+
+    def __init__(
+        self, directory: Path, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces
+    ) -> None:
+        """Load a pack's detection and recognition, and run both once.
+
+        ``directory`` holds the ONNX files. Raises `ModelError`, with the pack's name and the reason, when one of the
+        two is missing or damaged.
+        """
+        self._faces = faces
+        self._name = name
+        cv2.setNumThreads(threads)
+        try:
+            analysis = _load(directory, threads, faces)
+            self._detector = analysis.det_model
+            self._recogniser = analysis.models["recognition"]
+            self._side = int(self._recogniser.input_size[0])
+            fixed_batch = isinstance(self._recogniser.input_shape[0], int)
+            self._batch = self._recogniser.input_shape[0] if fixed_batch else _BATCH
+            self._detect(np.zeros((64, 64, 3), np.uint8))
+            (probe,) = self._embed([np.zeros((self._side, self._side, 3), np.uint8)])
+        # Not only ONNX Runtime's: a broken pack also comes as AssertionError, KeyError, IndexError and protobuf's.
+        except Exception as exc:
+            raise ModelError(f"the model {name} in {directory} cannot be loaded: {_reason(exc)}", _HINT) from exc
+        self._info = ModelInfo(id=model_id, name=name, dim=len(probe), threshold=threshold)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What names this model and its embeddings."""
+        return self._info
+
+    def faces(self, image: Pixels) -> list[Face]:
+        """Find and embed the faces of one upright image, left to right.
+
+        Landmarks are the eyes, the nose and the corners of the mouth. Raises `ModelError` when inference fails.
+        """
+        bgr = np.ascontiguousarray(image[:, :, ::-1])
+        try:
+            found = self._found(bgr)
+            embeddings = self._embed([_aligned(bgr, landmarks, self._side) for _, _, landmarks in found])
+        except Exception as exc:
+            raise ModelError(
+                f"the model {self._name} failed on an image of {image.shape[1]}x{image.shape[0]} pixels: "
+                f"{one_line(exc)}",
+                "see `facewatchd doctor`",
+            ) from exc
+        faces = []
+        for (box, score, landmarks), vector in zip(found, embeddings, strict=True):
+            embedding = unit_length(vector)
+            if embedding is None:
+                logger.warning("dropped a face at %s: its embedding is not finite or zero", tuple(box))
+                continue
+            faces.append(Face(box, score, landmarks, embedding))
+        return left_to_right(faces)
+
+    def _found(self, bgr: Pixels) -> list[tuple[Box, float, Landmarks]]:
+        """Detect, and keep what is large enough and can be aligned: box, score, landmarks."""
+        boxes, landmarks = self._detect(_padded(bgr))
+        found = []
+        for (*edges, score), points in zip(boxes.tolist(), landmarks, strict=True):
+            box = clipped(edges, bgr)
+            if box is not None and min(box.w, box.h) >= self._faces.min_size and _spread(points):
+                found.append((box, score, points.astype(np.float32)))
+        return found
+
+    def _detect(self, bgr: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (n, 5) left, top, right, bottom, score, and (n, 5, 2) landmarks."""
+        boxes, landmarks = self._detector.detect(bgr)
+        if landmarks is None:
+            raise ValueError("its detector gives no landmarks")
+        return boxes, landmarks
+
+    def _embed(self, crops: list[Pixels]) -> list[NDArray[np.float32]]:
+        """Return one raw embedding a crop, in as few runs as the recogniser allows."""
+        rows: list[NDArray[np.float32]] = []
+        for start in range(0, len(crops), self._batch):
+            rows.extend(self._recogniser.get_feat(crops[start : start + self._batch]))
+        return rows
+
+
+_HINT = (
+    "fetch it again with `facewatchd models fetch NAME`, from a file with `facewatchd models fetch FILE.zip`, "
+    "or choose another with `--model`"
+)
+
+
+def _load(directory: Path, threads: int, faces: Faces) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin burn a core between two photos.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    analysis = FaceAnalysis(name=str(directory), allowed_modules=["detection", "recognition"], sess_options=options)
+    if "recognition" not in analysis.models:
+        raise ValueError("it has no recognition model")
+    sides = sorted({SMALL_SIDE, faces.detector_size})
+    analysis.prepare(ctx_id=0, det_thresh=faces.min_score, det_size=[(side, side) for side in sides])
+    return analysis
+
+
+def _reason(exc: Exception) -> str:
+    # FaceAnalysis says only `assert "detection" in self.models`.
+    return "it has no detection model" if isinstance(exc, AssertionError) else one_line(exc)
+
+
+def _padded(bgr: Pixels) -> Pixels:
+    """Add black below or at the right of an extremely long image, which leaves the coordinates as they are."""
+    height, width = bgr.shape[:2]
+    shortest = -(-max(height, width) // _LONGEST_RATIO)
+    below, right = max(0, shortest - height), max(0, shortest - width)
+    return np.pad(bgr, ((0, below), (0, right), (0, 0))) if below or right else bgr
+
+
+def _spread(points: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(points).all() and np.ptp(points, axis=0).max() > 0)
+
+
+def _aligned(bgr: Pixels, points: Landmarks, side: int) -> Pixels:
+    """Crop a face of ``side`` pixels, its landmarks as close to ArcFace's template as a similarity brings them.
+
+    With points as complex numbers a similarity is ``z -> a z + b``, and its least squares fit has a closed form: what
+    Umeyama's method gives in two dimensions. Template, and its shift for sides that 128 divides, are InsightFace's.
+    """
+    ratio = side / (112 if side % 112 == 0 else 128)
+    template = arcface_dst * ratio + [0.0 if side % 112 == 0 else 8.0 * ratio, 0.0]
+    source = points[:, 0] + 1j * points[:, 1].astype(np.float64)
+    target = template[:, 0] + 1j * template[:, 1]
+    centred = source - source.mean()
+    turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
+    shift = target.mean() - turn * source.mean()
+    matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+    return np.asarray(cv2.warpAffine(bgr, matrix, (side, side), borderValue=0.0), dtype=np.uint8)

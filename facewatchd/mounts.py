@@ -1,0 +1,211 @@
+"""What the kernel says of watched directories: can they be reached, what is mounted there, does inotify watch them.
+
+The facts of one directory are a `Root`; its state and its problem follow from them. Linux only: proc_pid_mountinfo(5)
+and proc_pid_fdinfo(5). Where ``/proc`` cannot be read, nothing is known to be mounted, and no conclusion is drawn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import select
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from facewatchd.records import RootState
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_LIMITS = Path("/proc/sys/fs/inotify")
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_WATCHED = re.compile(rb"^inotify wd:[0-9a-f]+ ino:([0-9a-f]+) ", re.MULTILINE)
+
+# inotify reports what this machine does. Others write to these as well, or a process behind them does.
+_REMOTE = frozenset(
+    {"9p", "afs", "autofs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse", "fuseblk", "gfs2", "glusterfs", "lustre"}
+    | {"ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"}
+)
+
+
+class Mount(NamedTuple):
+    """One line of the mount table."""
+
+    id: int
+    device: bytes
+    """``major:minor``."""
+    point: bytes
+    fstype: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether files may change without an inotify event on this machine."""
+        return self.fstype.partition(".")[0] in _REMOTE
+
+
+class Mounts:
+    """The mount table of this process, read again only when the kernel says that it has changed."""
+
+    def __init__(self) -> None:
+        self.table: list[Mount] = []
+        self._poller = select.poll()
+        self._file: FileIO | None = None
+        with contextlib.suppress(OSError):
+            self._file = FileIO(_MOUNTINFO)
+            self._poller.register(self._file, select.POLLPRI)
+            self.table = parse_mountinfo(self._file.readall())
+
+    def refresh(self) -> bool:
+        """Read the table again if something was mounted or unmounted since the last call, and say whether it was."""
+        if self._file is None or not self._poller.poll(0):
+            return False
+        self._file.seek(0)
+        self.table = parse_mountinfo(self._file.readall())
+        return True
+
+    def around(self, path: bytes) -> tuple[Mount, ...]:
+        """List the mount that holds the real path, then those below it."""
+        return around(self.table, path)
+
+    def close(self) -> None:
+        """Let go of the table."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def parse_mountinfo(text: bytes) -> list[Mount]:
+    """Parse ``/proc/PID/mountinfo``: ``id parent device root point options [tags ...] - fstype source options``."""
+    mounts = []
+    for line in text.splitlines():
+        fields = line.split(b" ")
+        if b"-" not in fields[6:-1]:
+            continue
+        point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
+        fstype = fields[fields.index(b"-", 6) + 1]
+        mounts.append(Mount(int(fields[0]), fields[2], point, os.fsdecode(fstype)))
+    return mounts
+
+
+def around(table: Sequence[Mount], path: bytes) -> tuple[Mount, ...]:
+    """List the mount that holds the path, if one does, then those below the path, in the table's order.
+
+    Of mounts on one point the last in the table is on top.
+    """
+    holding = [mount for mount in table if _is_within(path, mount.point)]
+    below = [mount for mount in table if mount.point != path and _is_within(mount.point, path)]
+    top = max(enumerate(holding), key=lambda item: (len(item[1].point), item[0]), default=None)
+    return (*((top[1],) if top else ()), *below)
+
+
+def watched_inodes(descriptor: int) -> set[int]:
+    """Say which inodes an inotify descriptor of this process watches: ``st_ino`` of each."""
+    try:
+        text = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes()
+    except OSError:
+        return set()
+    return parse_fdinfo(text)
+
+
+def parse_fdinfo(text: bytes) -> set[int]:
+    """Take the inode numbers out of an inotify descriptor's ``/proc/PID/fdinfo``, where they are hexadecimal."""
+    return {int(number, 16) for number in _WATCHED.findall(text)}
+
+
+def inotify_advice(limit: str) -> str:
+    """Word how to raise a limit of inotify, ``max_user_watches`` or ``max_user_instances``, well above what it is."""
+    wanted = {"max_user_watches": 524288, "max_user_instances": 512}[limit]
+    with contextlib.suppress(OSError, ValueError):
+        wanted = max(wanted, 2 * int((_LIMITS / limit).read_text(encoding="ascii")))
+    return f"raise fs.inotify.{limit} (sudo sysctl fs.inotify.{limit}={wanted}, and the same line in /etc/sysctl.d)"
+
+
+class Reach(NamedTuple):
+    """What a configured directory is just now."""
+
+    state: RootState
+    """WATCHING means here: it is there and can be read."""
+    real: bytes
+    """Its path without symbolic links."""
+    identity: tuple[int, int]
+    """``st_dev`` and ``st_ino``; zeros where it is out of reach."""
+
+
+def reach(path: bytes) -> Reach:
+    """Look at a directory that may have gone, been replaced or become unreadable. Never raises."""
+    real = os.path.realpath(path)
+    try:
+        status = os.stat(real)
+    except PermissionError:
+        return Reach(RootState.UNREADABLE, real, (0, 0))
+    except OSError:
+        return Reach(RootState.OFFLINE, real, (0, 0))
+    if not stat.S_ISDIR(status.st_mode):
+        return Reach(RootState.OFFLINE, real, (0, 0))
+    if not os.access(real, os.R_OK | os.X_OK):
+        return Reach(RootState.UNREADABLE, real, (0, 0))
+    return Reach(RootState.WATCHING, real, (status.st_dev, status.st_ino))
+
+
+@dataclass(slots=True)
+class Root:
+    """What is known of one configured directory: facts only, its state and its problem follow from them."""
+
+    path: bytes
+    reach: Reach
+    around: tuple[Mount, ...] = ()
+    is_watched: bool = False
+    error: OSError | None = None
+    """Why it is not."""
+    is_comparable: bool = False
+    """Whether inotify names the inode that stat names; some layered file systems differ."""
+    unwatched: int = 0
+    """Directories below without a watch, at the last walk."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return os.fsdecode(self.path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether inotify can tell nothing of what others do to the directory itself."""
+        return any(mount.is_remote and _is_within(self.reach.real, mount.point) for mount in self.around)
+
+    @property
+    def state(self) -> RootState:
+        """Watching only where every change is an event."""
+        if self.reach.state is not RootState.WATCHING:
+            return self.reach.state
+        complete = self.is_watched and not self.unwatched and not any(mount.is_remote for mount in self.around)
+        return RootState.WATCHING if complete else RootState.POLLING
+
+    @property
+    def problem(self) -> str:
+        """One line for people, empty where all is well."""
+        if self.reach.state is RootState.OFFLINE:
+            return f"{self.name} is not there; its photos are kept until it comes back"
+        if self.reach.state is RootState.UNREADABLE:
+            return f"{self.name} cannot be read by this user; check its permissions"
+        if self.unwatched:
+            advice = inotify_advice("max_user_watches")
+            return f"inotify watch limit reached: {self.unwatched} directories under {self.name} are polled; {advice}"
+        if self.error is not None and self.error.errno == errno.ENOSPC:
+            return f"inotify watch limit reached: {self.name} is polled; {inotify_advice('max_user_watches')}"
+        if self.error is not None:
+            return f"{self.name} cannot be watched and is polled: {self.error}"
+        for mount in self.around:
+            if mount.is_remote:
+                where = os.fsdecode(mount.point)
+                return (
+                    f"{self.name} is polled: inotify does not report what other machines do on {where} ({mount.fstype})"
+                )
+        return ""
+
+
+def _is_within(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

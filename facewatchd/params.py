@@ -1,0 +1,189 @@
+"""A request's parameters: read by name, checked for type and range, and none left over.
+
+A method reads all it knows, calls `Params.finish`, and only then starts its work::
+
+    top = params.optional_int("top")
+    photos = params.objects("photos")
+    params.finish()
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from facewatchd.protocol import ParamsError, quote
+
+T = TypeVar("T")
+
+MAX_INT = (1 << 63) - 1
+"""SQLite's largest integer, and so the largest id."""
+
+
+class Params:
+    """A request's parameters, read by name and type; `finish` refuses those that nobody asked for.
+
+    Every method raises `ParamsError` with the parameter's name and what it must be. Null counts as absent. A bool
+    is no number. ``where`` is put before the names, for objects inside of lists: ``photos[0].``.
+    """
+
+    def __init__(self, values: Mapping[str, object], where: str = "") -> None:
+        self._values = values
+        self._where = where
+        self._known: list[str] = []
+
+    def raw(self, name: str) -> object:
+        """Return the value as it was decoded, or None."""
+        if name not in self._known:
+            self._known.append(name)
+        return self._values.get(name)
+
+    def optional_text(self, name: str) -> str | None:
+        """Return a string, or None."""
+        value = self.raw(name)
+        if value is None or isinstance(value, str):
+            return value
+        raise self._error(name, "a string")
+
+    def text(self, name: str) -> str:
+        """Return a string that must be there."""
+        return self._required(name, self.optional_text(name), "a string")
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return a bool."""
+        value = self.raw(name)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        raise self._error(name, "true or false")
+
+    def optional_number(self, name: str, low: float, high: float) -> float | None:
+        """Return a number from ``low`` to ``high`` (both included), or None."""
+        value = self.raw(name)
+        return None if value is None else self._number(name, value, low, high)
+
+    def optional_int(self, name: str, low: int = 0, high: int = MAX_INT) -> int | None:
+        """Return a whole number from ``low`` to ``high`` (both included), or None."""
+        value = self.raw(name)
+        return None if value is None else self._int(name, value, low, high)
+
+    def int_or_word(self, name: str, words: Iterable[str], low: int = 0, high: int = MAX_INT) -> int | str | None:
+        """Return one of ``words``, a whole number from ``low`` to ``high``, or None."""
+        value = self.raw(name)
+        words = tuple(words)
+        if value is None or (isinstance(value, str) and value in words):
+            return value
+        if isinstance(value, str):
+            choices = ", ".join(f'"{word}"' for word in words)
+            raise self._error(name, f"{choices} or a whole number")
+        return self._int(name, value, low, high)
+
+    def optional_data(self, name: str) -> bytes | None:
+        """Return the bytes of a base64 string (line breaks in it are let pass), or None."""
+        text = self.optional_text(name)
+        return None if text is None else self._base64(name, text)
+
+    def numbers(self, name: str) -> list[float]:
+        """Return a list of finite floats; empty if absent. Whether they fit a float32 is not looked at."""
+        most = sys.float_info.max  # compared exactly, so float() cannot overflow on an int of a thousand digits
+        return [self._number(f"{name}[{i}]", value, -most, most) for i, value in enumerate(self._list(name))]
+
+    def ints(self, name: str, low: int = 0, high: int = MAX_INT) -> list[int]:
+        """Return a list of whole numbers from ``low`` to ``high``; empty if absent."""
+        return [self._int(f"{name}[{i}]", value, low, high) for i, value in enumerate(self._list(name))]
+
+    def objects(self, name: str) -> list[Params]:
+        """Return the objects of a list, each to be read and finished by itself; empty if absent."""
+        return [self._object(f"{name}[{i}]", value) for i, value in enumerate(self._list(name))]
+
+    def paths(self, name: str) -> list[bytes]:
+        """Return the paths of a list whose items are strings, or objects as `encode_path` makes; empty if absent."""
+        result = []
+        for i, value in enumerate(self._list(name)):
+            item = self._object(f"{name}[{i}]", {"path": value} if isinstance(value, str) else value)
+            result.append(item.path())
+            item.finish()
+        return result
+
+    def optional_path(self) -> bytes | None:
+        """Return the absolute path in ``path`` (text), or in ``path_bytes`` (base64), which counts more; or None."""
+        text = self.optional_text("path")
+        path = self.optional_data("path_bytes")
+        if path is None and text is not None:
+            try:
+                path = text.encode("utf-8", "surrogateescape")  # as os.fsencode, whatever the daemon's locale
+            except UnicodeEncodeError as exc:
+                raise self._error("path", "text that a file name can hold") from exc
+        if path is not None and (not path.startswith(b"/") or b"\0" in path):
+            raise self._error("path", "an absolute path without NUL")
+        return path
+
+    def path(self) -> bytes:
+        """Return the path as `optional_path` does; it must be there."""
+        return self._required("path", self.optional_path(), "an absolute path")
+
+    def one_of(self, *names: str) -> str:
+        """Return the one of ``names`` that is there; none or several are an error."""
+        given = [name for name in names if self.raw(name) is not None]
+        if len(given) != 1:
+            raise ParamsError("give exactly one of " + ", ".join(self._where + name for name in names))
+        return given[0]
+
+    def finish(self) -> None:
+        """Refuse parameters that were never asked for. To be called before anything is done."""
+        for name in self._values:
+            if name not in self._known:
+                known = ", ".join(self._known) or "none"
+                raise ParamsError(f"unknown parameter {quote(self._where + name)}", f"known here: {known}")
+
+    def _required(self, name: str, value: T | None, what: str) -> T:
+        if value is None:
+            raise self._error(name, what)
+        return value
+
+    def _list(self, name: str) -> list[object]:
+        value = self.raw(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._error(name, "a list")
+        return value
+
+    def _object(self, name: str, value: object) -> Params:
+        if not isinstance(value, dict):
+            raise self._error(name, "an object")
+        return Params(value, f"{self._where}{name}.")
+
+    def _number(self, name: str, value: object, low: float, high: float) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise self._error(name, f"a number{_range(low, high)}")
+        return float(value)
+
+    def _int(self, name: str, value: object, low: int, high: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self._error(name, f"a whole number{_range(low, high)}")
+        return value
+
+    def _base64(self, name: str, text: str) -> bytes:
+        try:
+            return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+        except ValueError as exc:
+            raise self._error(name, "base64") from exc
+
+    def _error(self, name: str, what: str) -> ParamsError:
+        return ParamsError(f"{self._where}{name} must be {what}")
+
+
+def encode_path(path: bytes) -> dict[str, str]:
+    """Return ``{"path": text}``, with U+FFFD where it is not UTF-8, and only then also ``path_bytes`` (base64)."""
+    try:
+        return {"path": path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path": path.decode("utf-8", "replace"), "path_bytes": base64.b64encode(path).decode("ascii")}
+
+
+def _range(low: float, high: float) -> str:
+    if high >= MAX_INT:
+        return "" if low < 0 else f" of at least {low}"
+    return f" from {low} to {high}"

@@ -1,0 +1,362 @@
+"""From a file to upright RGB pixels: read, recognise, digest, decode. The one module that knows Pillow.
+
+Rules:
+
+- What a file is, its content says; its name only says what it claims to be. Only the decoder that the content
+  asks for is run.
+- A path is looked at before it is opened, and the open file again: pipes, sockets and devices neither block us
+  nor notice us.
+- The stamp that `read` returns belongs to exactly the bytes that it returns.
+- The size in the header is held against `MAX_PIXELS` before anything is decoded, and only an image's first frame
+  is. A picture is decoded whole or not at all.
+- Orientation is applied once. HEIF and AVIF carry it in their container: pillow-heif turns the picture itself,
+  Pillow hands AVIF's on as EXIF, and TIFFs come out of Pillow upright.
+- Whatever a decoder raises becomes an `UnreadablePhotoError` with a reason for people.
+
+Importing this module sets Pillow's process-wide switches: the bomb limit, one decoding thread a call (the callers
+are the daemon's threads, and it promised how many there are), and silence for its warnings, its log and libtiff,
+which writes a line to standard error for every damaged row: what matters is in the exception. `catch_warnings`
+around each call would be the usual way, but is not safe with several threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import io
+import logging
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pillow_heif
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,  # noqa: F401  (these register their formats; Pillow else imports every plugin it has)
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+    _imaging,
+)
+
+from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
+from facewatchd.records import Stamp
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facewatchd.records import Pixels
+
+MAX_PIXELS: Final = 250_000_000
+"""Width times height that is still decoded."""
+MAX_BYTES: Final = 1 << 30
+"""File size that is still read."""
+SNIFF_BYTES: Final = 512
+"""How much of a file `sniff` reads: every signature, and an `ftyp` box with all its brands."""
+
+_SUFFIXES: Final = tuple(
+    b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
+    b".gif".split()
+)
+_SIGNATURES: Final = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF
+    (b"MM\0+", "TIFF"),
+)
+# Brands of ISO/IEC 23008-12 (HEIF) and the AV1 Image File Format, as far as the decoders take them.
+_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+_HEVC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_ANY_CODEC_BRANDS: Final = frozenset({b"mif1", b"msf1"})
+# Lengths of the information header, BITMAPCOREHEADER to BITMAPV5HEADER: two letters alone would take in texts.
+_BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+
+_HEADER_BYTES: Final = 1 << 16
+"""Where the boxes of a HEIF or AVIF header are looked for."""
+
+_ORIENTATION_TAG: Final = 0x0112
+_NEW_SUBFILE_TYPE_TAG: Final = 254
+_BITS_PER_SAMPLE_TAG: Final = 258
+_TRANSPOSITIONS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_PASSING: Final = frozenset(
+    {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+)
+"""Errors that say nothing about the file: another program's lease, descriptors or memory used up, a server gone."""
+_KINDS: Final = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_DAMAGED_HINT: Final = "try to open it in an image viewer, or copy it again from where it came"
+
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns from here, and refuses from twice as many
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+def _silence_libtiff() -> None:
+    """Unset libtiff's error handler, for which Pillow has no call; found through the extension that links it."""
+    with suppress(OSError, AttributeError):  # built otherwise: then damaged TIFFs are noisy
+        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        set_handler.argtypes = [ctypes.c_void_p]
+        set_handler.restype = ctypes.c_void_p
+        set_handler(None)
+
+
+_silence_libtiff()
+
+
+class ChangedWhileReadError(FacewatchError):
+    """The bytes cannot be had just now, which says nothing about the photo: read it again when it rests."""
+
+    kind = UnreadablePhotoError.kind
+
+
+def read(path: bytes) -> tuple[bytes, Stamp]:
+    """Read a regular file whole; the stamp is that of the very bytes returned.
+
+    Raises FileNotFoundError where it is gone, `ChangedWhileReadError` where it must be read again later,
+    `TooLargeError` above `MAX_BYTES`, and `UnreadablePhotoError` for all else.
+    """
+    with _regular_file(path) as descriptor:
+        stamp = Stamp.of(os.fstat(descriptor))
+        if stamp.size > MAX_BYTES:
+            raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {MAX_BYTES >> 30} GiB is the limit")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(stamp.size + 1)
+        if len(data) != stamp.size or Stamp.of(os.fstat(descriptor)) != stamp:
+            raise ChangedWhileReadError("the file changed while it was read", "try again when it is complete")
+        return data, stamp
+
+
+def sniff(path: bytes) -> bool:
+    """Whether a regular file begins as a photo does; False as well for what cannot be read."""
+    try:
+        with _regular_file(path) as descriptor:
+            return looks_like_photo(os.pread(descriptor, SNIFF_BYTES, 0))
+    except (FileNotFoundError, FacewatchError):
+        return False
+
+
+def is_photo_name(path: bytes) -> bool:
+    """Whether the name ends as photos' names do, in any case."""
+    return path.lower().endswith(_SUFFIXES)
+
+
+def looks_like_photo(head: bytes) -> bool:
+    """Whether bytes that begin so are of a format that `decode` reads. 32 bytes will do, `SNIFF_BYTES` are better."""
+    return _format_of(head) is not None
+
+
+def digest(data: bytes) -> bytes:
+    """The 32 bytes that name this content: BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+def decode(data: bytes) -> Pixels:
+    """Decode the first frame to RGB, upright, in full size: uint8 (height, width, 3), contiguous and read-only.
+
+    What is transparent is white, as viewers show it: the colour stored there is arbitrary. 16-bit images are
+    scaled down, and so are whole numbers and floats of more bits, by the smallest usual range that holds them.
+
+    Raises `TooLargeError` above `MAX_PIXELS`, judged by the header, and `UnreadablePhotoError`.
+    """
+    if not data:
+        raise UnreadablePhotoError("the file is empty", _DAMAGED_HINT)
+    name = _format_of(data[:SNIFF_BYTES])
+    if name is None:
+        raise UnreadablePhotoError("not an image that facewatchd reads", "see the README for the formats")
+    if name in ("AVIF", "HEIF") and _claimed_pixels(data) > MAX_PIXELS:
+        raise _too_large()
+    try:
+        pixels = _decode_as(name, data)
+    except UnreadablePhotoError:
+        raise
+    except Image.DecompressionBombError as exc:
+        raise _too_large() from exc
+    except Exception as exc:
+        # Decoders meet arbitrary bytes here, and there is hardly a type that none of them has raised.
+        raise _unreadable(name, exc) from exc
+    if not pixels.size:
+        raise UnreadablePhotoError(f"the {name} image has no pixels", _DAMAGED_HINT)
+    return pixels
+
+
+@contextmanager
+def _regular_file(path: bytes) -> Iterator[int]:
+    """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
+    try:
+        _require_regular(os.stat(path))  # opening a device or a pipe is already felt at its other end
+        descriptor = os.open(path, _OPEN_FLAGS)
+        try:
+            _require_regular(os.fstat(descriptor))
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as exc:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from exc
+    except (OSError, ValueError, MemoryError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        if isinstance(exc, OSError) and exc.errno in _PASSING:
+            raise ChangedWhileReadError(f"the file cannot be read now: {reason}", "try again later") from exc
+        raise UnreadablePhotoError(f"the file cannot be read: {reason}", "check its permissions and its disk") from exc
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((words for test, words in _KINDS if test(status.st_mode)), "something else")
+        raise UnreadablePhotoError(f"not a file but {kind}")
+
+
+def _format_of(head: bytes) -> str | None:
+    """Pillow's name of the format, or None."""
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    if head[4:8] == b"ftyp":
+        return _format_of_brands(head)
+    return None
+
+
+def _format_of_brands(head: bytes) -> str | None:
+    major = head[8:12]
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    compatible = {head[at : at + 4] for at in range(16, end, 4)}
+    if major in _AVIF_BRANDS or (major in _ANY_CODEC_BRANDS and compatible & _AVIF_BRANDS):
+        return "AVIF"
+    return "HEIF" if major in _HEVC_BRANDS | _ANY_CODEC_BRANDS else None
+
+
+def _decode_as(name: str, data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data), formats=(name,)) as image:
+        if _is_camera_raw(image):
+            raise UnreadablePhotoError("a camera's raw file, which facewatchd does not read", "export it as JPEG")
+        image.load()
+        upright = _upright(_to_rgb(image), _orientation(image))
+    return np.asarray(upright, dtype=np.uint8)
+
+
+def _is_camera_raw(image: Image.Image) -> bool:
+    """Whether a TIFF's first image is a reduced one: raw formats (NEF, ARW, DNG) put a thumbnail there."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    subfile_type = image.tag_v2.get(_NEW_SUBFILE_TYPE_TAG, 0)
+    return isinstance(subfile_type, int) and bool(subfile_type & 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation that is still to be applied to a loaded image, 1 to 8."""
+    if image.format == "HEIF":
+        return 1
+    if image.format == "AVIF":
+        image.info.pop("xmp", None)  # Pillow falls back on it, but only the container's word counts
+    with suppress(Exception):  # broken EXIF is common, and no reason not to read a photo
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        if value in _TRANSPOSITIONS:
+            return int(value)
+    return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _TRANSPOSITIONS.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_8_bits(np.asarray(image), _depth(image))).convert("RGB")
+    if image.has_transparency_data:
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema() == (255, 255):
+        return rgba.convert("RGB")
+    canvas = Image.new("RGB", rgba.size, "white")
+    canvas.paste(rgba, mask=rgba)
+    return canvas
+
+
+def _depth(image: Image.Image) -> int:
+    """Bits that a sample of a 16-bit image uses: 12-bit TIFFs come in the same mode."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE_TAG)
+        if isinstance(bits, tuple) and bits and bits[0] in range(9, 16):
+            return int(bits[0])
+    return 16
+
+
+def _to_8_bits(grey: NDArray[np.generic], depth: int) -> NDArray[np.uint8]:
+    """Scale greyscale samples (height, width) to 0..255.
+
+    Unsigned ones use ``depth`` bits. Of others only the values tell the range: 1.0 (floats, which may overshoot),
+    8 bits, 16 bits, else the largest value. Negative and non-finite samples become 0.
+    """
+    if grey.dtype.kind == "u":
+        return np.asarray(grey >> np.uint16(depth - 8), dtype=np.uint8)  # type: ignore[operator]
+    samples = np.nan_to_num(np.asarray(grey, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
+    top = float(samples.max(initial=0.0))
+    if grey.dtype.kind == "f" and top <= 10:
+        full = 1.0
+    else:
+        full = next((full for full in (255.0, 65535.0) if top <= full), top)
+    return np.asarray((samples * np.float32(255 / full) + np.float32(0.5)).clip(0, 255), dtype=np.uint8)
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(f"the image has more than {MAX_PIXELS // 1_000_000} megapixels", "make a smaller copy of it")
+
+
+def _unreadable(name: str, exc: Exception) -> UnreadablePhotoError:
+    """Word what a decoder raised."""
+    if isinstance(exc, MemoryError):
+        return UnreadablePhotoError(f"there is not enough memory for the {name} image", "make a smaller copy of it")
+    if isinstance(exc, EOFError) or "truncat" in str(exc).lower():
+        return UnreadablePhotoError(f"the {name} image is truncated", _DAMAGED_HINT)
+    detail = "" if isinstance(exc, UnidentifiedImageError) else " ".join(str(exc).split())[:160]
+    return UnreadablePhotoError(
+        f"the {name} image is damaged or truncated" + (f" ({detail})" if detail else ""), _DAMAGED_HINT
+    )
+
+
+def _claimed_pixels(data: bytes) -> int:
+    """The largest size in a HEIF or AVIF header: what is decoded, where the image as shown is only a part of it."""
+    # ISO/IEC 23008-12, 6.5.3: a box of 20 bytes; version and flags, then width and height
+    boxes = re.finditer(rb"\0\0\0\x14ispe.{4}(.{4})(.{4})", data[:_HEADER_BYTES], re.DOTALL)
+    return max((int.from_bytes(box[1], "big") * int.from_bytes(box[2], "big") for box in boxes), default=0)

@@ -1,0 +1,108 @@
+"""How answers look: tables for a terminal, plain lines and bytes for a pipe.
+
+On a terminal nothing that came from a file name may be taken for a control sequence, so what cannot be shown is
+shown as ``\\x1b``, and bytes that are not UTF-8 as ``\\xff``. In a pipe a path is its own bytes: raw where the path
+is all there is (``-l``, ``-0``), and with tab, newline, carriage return and backslash escaped as ``\\t \\n \\r \\\\``
+where it ends a tab-separated line, so that a match is always one line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from facewatchd.records import Box, Match
+
+_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0 and C1 controls, line and paragraph separators, what reorders text, and lone surrogates."""
+_TSV_ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
+_TSV_SPECIAL = re.compile(rb"[\\\t\n\r]")
+
+_BOLD = "1"
+_BOLD_GREEN = "1;32"
+
+
+def printable(text: str | bytes) -> str:
+    """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
+    return _UNSHOWABLE.sub(_escape, os.fsdecode(text))
+
+
+def takes_colour(stream: TextIO) -> bool:
+    """Whether colour may be written: a terminal that knows it, and no ``NO_COLOR`` (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str) -> None:
+    """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def size_and_place(box: Box) -> str:
+    """Word a box for people: ``10,20 80x90``."""
+    return f"{box.x},{box.y} {box.w}x{box.h}"
+
+
+def match_table(matches: Sequence[Match], *, colour: bool) -> str:
+    """Lay matches out for a terminal, under a heading; no matches are no table."""
+    rows = [(f"{match.similarity:.3f}", size_and_place(match.box), printable(match.path)) for match in matches]
+    return _table(("SIMILARITY", "BOX", "PATH"), rows, colour=colour)
+
+
+def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:
+    """Lay the faces of one photo out for a terminal: the number that ``--face`` takes, box and score."""
+    rows = [(str(number), size_and_place(box), f"{score:.3f}") for number, (box, score) in enumerate(faces)]
+    return _table(("FACE", "BOX", "SCORE"), rows, colour=colour)
+
+
+def match_lines(matches: Iterable[Match]) -> bytes:
+    """Return ``similarity<TAB>x,y,w,h<TAB>path`` a line."""
+    return b"".join(b"%.3f\t%d,%d,%d,%d\t%s\n" % (match.similarity, *match.box, _tsv(match.path)) for match in matches)
+
+
+def face_lines(faces: Iterable[tuple[Box, float]]) -> bytes:
+    """Return ``number<TAB>x,y,w,h<TAB>score`` a line."""
+    return b"".join(b"%d\t%d,%d,%d,%d\t%.3f\n" % (number, *box, score) for number, (box, score) in enumerate(faces))
+
+
+def path_lines(matches: Iterable[Match], end: bytes) -> bytes:
+    """Return each photo's path once, most alike first, as raw bytes with ``end`` after each."""
+    return b"".join(path + end for path in dict.fromkeys(match.path for match in matches))
+
+
+def path_list(matches: Iterable[Match]) -> str:
+    """Return the same for a terminal."""
+    return "".join(f"{printable(path)}\n" for path in dict.fromkeys(match.path for match in matches))
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> str:
+    """Align all columns but the last; the first is coloured."""
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]
+    lines = [_line(heading, widths, [_BOLD] * len(heading) if colour else [])]
+    lines += [_line(row, widths, [_BOLD_GREEN] if colour else []) for row in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
+    painted = [f"\x1b[{style}m{cell}\x1b[0m" for cell, style in zip(padded, styles, strict=False)]
+    return "  ".join(painted + padded[len(painted) :])
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+def _tsv(path: bytes) -> bytes:
+    return _TSV_SPECIAL.sub(lambda found: _TSV_ESCAPES[found.group()], path)

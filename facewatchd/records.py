@@ -1,0 +1,135 @@
+"""The frozen values that cross module boundaries.
+
+Units are in the names: pixels for boxes, seconds for times, ``_ns`` for nanoseconds. Paths are bytes, as the
+file system has them (``os.fsencode``), and absolute.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Embedding = NDArray[np.float32]
+    """Shape (dim,), unit length."""
+    Landmarks = NDArray[np.float32]
+    """Shape (5, 2): x and y in pixels of the eyes, the nose and the corners of the mouth, image left first."""
+    Pixels = NDArray[np.uint8]
+    """Shape (height, width, 3), RGB, upright."""
+
+
+class Box(NamedTuple):
+    """A rectangle in whole pixels of the full-size upright image, clipped to it."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+
+class Stamp(NamedTuple):
+    """What the file system says of a file's bytes: equal stamps mean that they need not be read again."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Take the stamp from ``os.stat``; inode and device wrap into SQLite's signed 64 bits."""
+        return cls(
+            _signed(status.st_dev), _signed(status.st_ino), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
+
+    def same_bytes(self, other: Stamp | None) -> bool:
+        """Whether the bytes are those of ``other``.
+
+        The device is left out: its number may change between boots and mounts, and inode, size, mtime and
+        ctime (in nanoseconds) together do not repeat on another disk.
+        """
+        return other is not None and self[1:] == other[1:]
+
+
+class Identity(NamedTuple):
+    """Which directory a path leads to."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        return cls(_signed(status.st_dev), _signed(status.st_ino))
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One detected face with its embedding."""
+
+    box: Box
+    score: float
+    landmarks: Landmarks
+    embedding: Embedding
+
+
+class PhotoState(StrEnum):
+    """What is known of one file (the contract's words)."""
+
+    INDEXED = "indexed"
+    PENDING = "pending"
+    NO_FACE = "no-face"
+    FAILED = "failed"
+    EXCLUDED = "excluded"
+    UNKNOWN = "unknown"
+
+
+class RootState(StrEnum):
+    """How a watched directory is followed, or why it is not."""
+
+    WATCHING = "watching"
+    POLLING = "polling"
+    OFFLINE = "offline"
+    UNREADABLE = "unreadable"
+
+
+class DaemonState(StrEnum):
+    """What the daemon is doing."""
+
+    STARTING = "starting"
+    INDEXING = "indexing"
+    IDLE = "idle"
+    PAUSED = "paused"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What names a model and tells its embeddings from another's."""
+
+    id: str
+    """The pack's name and a short digest of its weights: the name of its data directory."""
+    name: str
+    dim: int
+    threshold: float
+    """Cosine similarity from which a match counts, unless the user says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A face of the gallery that answers a query, on one of the photos that show it."""
+
+    path: bytes
+    similarity: float
+    box: Box
+    score: float
+    face_id: int

@@ -1,0 +1,85 @@
+"""The catalog's tables, and what is said to SQLite when a connection is opened.
+
+Faces belong to content and photos point at content, so that a rename, a copy or a restored file costs one read and no
+inference. Face ids are never used twice (AUTOINCREMENT): they are the labels of the vector index.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x66776361  # "fwca"
+VERSION = 1
+
+TABLES = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;
+CREATE TABLE root(path BLOB PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL) STRICT;
+CREATE TABLE content(
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    error TEXT,                 -- why no face can be had from these bytes
+    orphaned REAL               -- Unix time since which no photo points here
+) STRICT;
+CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
+CREATE TABLE photo(
+    id INTEGER PRIMARY KEY,
+    path BLOB NOT NULL UNIQUE,
+    directory BLOB NOT NULL,
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    content_id INTEGER REFERENCES content(id),
+    error TEXT                  -- why this file could not be read; without content and error it is no photo
+) STRICT;
+CREATE INDEX photo_directory ON photo(directory);
+CREATE INDEX photo_content ON photo(content_id);
+CREATE TABLE face(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    content_id INTEGER NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
+    score REAL NOT NULL,
+    landmarks BLOB NOT NULL,    -- 5 x 2 float32
+    embedding BLOB NOT NULL     -- dim float32, unit length
+) STRICT;
+CREATE INDEX face_content ON face(content_id);
+CREATE TABLE work(              -- photos in hand: what is left here after a crash was in hand when it happened
+    path BLOB PRIMARY KEY,
+    inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    deaths INTEGER NOT NULL DEFAULT 0,
+    open INTEGER NOT NULL DEFAULT 1
+) STRICT;
+"""
+
+
+def connect_writer(path: str) -> sqlite3.Connection:
+    """Open the one connection that writes. It alone checkpoints the write-ahead log."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    db.execute("PRAGMA page_size = 16384")  # blobs of 2 KB fit badly in 4096; only counts before the first table
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA journal_size_limit = 67108864")
+    return db
+
+
+def connect_reader(path: str) -> sqlite3.Connection:
+    """Open a connection that can only read and never checkpoints."""
+    db = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, check_same_thread=False, timeout=10)
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def create(db: sqlite3.Connection, model_id: str) -> None:
+    """Lay out an empty catalog for one model."""
+    db.executescript(
+        f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )
+    db.execute("INSERT INTO meta VALUES ('model', ?), ('uuid', lower(hex(randomblob(16))))", (model_id,))

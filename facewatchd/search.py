@@ -1,0 +1,228 @@
+"""From a query's parameters to its matches: whose faces are asked about, and who looks like them.
+
+A photo that is indexed and unchanged, or whose bytes are known under another name, is answered from the catalog;
+any other is read, decoded and put through the query model. Several photos, or several faces by id, are the same
+person: their embeddings are averaged. With ``face`` "all" every face is a person of its own, and a match is as
+alike as it is to the nearest of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facewatchd import photos
+from facewatchd.catalog import Catalog
+from facewatchd.config import Query
+from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
+from facewatchd.gallery import Found, Gallery, Search
+from facewatchd.models import unit_length
+from facewatchd.models.lazy import LazyModel
+from facewatchd.params import Params, encode_path
+from facewatchd.printing import printable
+from facewatchd.records import Face, Match, ModelInfo, Stamp
+
+if TYPE_CHECKING:
+    from facewatchd.records import Embedding
+
+Which = int | str
+"""Index of a face from the left, "largest" or "all"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the faces of a query come from: a path on the daemon's machine, or bytes."""
+
+    path: bytes | None = None
+    data: bytes | None = None
+
+    @classmethod
+    def of(cls, params: Params) -> Source:
+        """Read ``path`` (or ``path_bytes``) or ``data``, and finish the parameters."""
+        source = cls(params.optional_path(), params.optional_data("data"))
+        if source.path is None:
+            params.one_of("path", "data")
+        params.finish()
+        return source
+
+    def name(self) -> dict[str, str | None]:
+        return {"path": None} if self.path is None else dict(encode_path(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query, read and checked, before anything is done for it."""
+
+    sources: tuple[Source, ...]
+    face_ids: tuple[int, ...]
+    embedding: tuple[float, ...]
+    which: Which
+    search: Search
+
+    @classmethod
+    def of(cls, params: Params, defaults: Query, threshold: float) -> Asked:
+        """Read what concerns the search; the caller finishes the parameters."""
+        params.one_of("photos", "faces", "embedding")
+        top = params.optional_int("top")
+        given = params.optional_number("threshold", -1, 1)
+        default = threshold if defaults.threshold is None else defaults.threshold
+        which = params.int_or_word("face", ("largest", "all"))
+        return cls(
+            tuple(Source.of(photo) for photo in params.objects("photos")),
+            tuple(params.ints("faces")),
+            tuple(params.numbers("embedding")),
+            "largest" if which is None else which,
+            Search(
+                threshold=default if given is None else given,
+                top=defaults.top if top is None else top,
+                directories=tuple(params.paths("dirs")),
+                min_size=params.optional_int("min_size") or 0,
+                exact=params.flag("exact"),
+            ),
+        )
+
+
+class Searcher:
+    """Answers queries; any thread may ask."""
+
+    def __init__(self, gallery: Gallery, model: LazyModel, info: ModelInfo) -> None:
+        self._gallery = gallery
+        self._catalog: Catalog = gallery.catalog
+        self._model = model
+        self._info = info
+
+    def faces(self, source: Source) -> list[Face]:
+        """The faces of one photo, left to right. Raises `UnreadablePhotoError`."""
+        if source.path is not None and (known := self._recorded(source.path)) is not None:
+            return known
+        data = source.data if source.path is None else _read(source.path)
+        assert data is not None
+        with self._catalog.reading() as reader:
+            content = reader.content(photos.digest(data))
+            if content is not None:
+                return [face for _, face in reader.faces(content)]
+        return self._model.get().faces(photos.decode(data))
+
+    def _recorded(self, path: bytes) -> list[Face] | None:
+        """The faces that the catalog has of an unchanged photo."""
+        with self._catalog.reading() as reader:
+            for name in dict.fromkeys((path, os.path.realpath(path))):
+                record = reader.photo(name)
+                if record is None or record.content_id is None or record.error is not None:
+                    continue
+                try:
+                    unchanged = Stamp.of(os.stat(name)).same_bytes(record.stamp)
+                except OSError:
+                    return None
+                if unchanged:
+                    return [face for _, face in reader.faces(record.content_id)]
+        return None
+
+    def query(self, asked: Asked) -> dict[str, object]:
+        """Return the contract's ``query``, ``matches``, ``threshold``, ``model``, ``exact`` and ``elapsed_ms``."""
+        started = time.perf_counter()
+        people, used = self._people(asked)
+        found = self._merged([self._gallery.nearest(person, asked.search) for person in people], asked.search.top)
+        return {
+            "query": used,
+            "matches": [_match(match) for match in found.matches],
+            "threshold": asked.search.threshold,
+            "model": self._info.name,
+            "exact": found.exact,
+            "elapsed_ms": round((time.perf_counter() - started) * 1000, 2),
+        }
+
+    def _people(self, asked: Asked) -> tuple[list[Embedding], list[dict[str, object]]]:
+        if asked.embedding:
+            return [self._given(asked.embedding)], []
+        chosen: list[Face] = []
+        used: list[dict[str, object]] = []
+        for source in asked.sources:
+            faces = self.faces(source)
+            picks = _pick(faces, asked.which)
+            chosen += [faces[index] for index in picks]
+            used += [_used(source, faces, index) for index in picks] or [_used(source, faces, None)]
+        for face_id in asked.face_ids:
+            face = self._known(face_id)
+            chosen.append(face)
+            used.append({"photo": None, "face_id": face_id, "box": list(face.box), "score": round(face.score, 4)})
+        if not chosen:
+            raise NoFaceError("no face was found on the photo", "try one where the face is larger and in focus")
+        if asked.which == "all":
+            return [face.embedding for face in chosen], used
+        return [self._mean(chosen)], used
+
+    def _given(self, values: Sequence[float]) -> Embedding:
+        with np.errstate(over="ignore"):  # too large for a float32 is infinite, which `unit_length` refuses
+            unit = unit_length(np.array(values, np.float32))
+        if len(values) != self._info.dim or unit is None:
+            raise BadEmbeddingError(
+                f"the embedding must be {self._info.dim} finite numbers, not all zero",
+                f"the model is {self._info.name}",
+            )
+        return unit
+
+    def _known(self, face_id: int) -> Face:
+        with self._catalog.reading() as reader:
+            face = reader.face(face_id)
+        if face is None:
+            raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
+        return face
+
+    def _mean(self, faces: Sequence[Face]) -> Embedding:
+        mean = unit_length(np.mean([face.embedding for face in faces], axis=0))
+        if mean is None:
+            raise BadEmbeddingError("the faces have nothing in common", "query them one at a time")
+        return mean
+
+    def _merged(self, found: Sequence[Found], top: int) -> Found:
+        best: dict[tuple[bytes, int], Match] = {}
+        for match in (match for part in found for match in part.matches):
+            key = (match.path, match.face_id)
+            if key not in best or match.similarity > best[key].similarity:
+                best[key] = match
+        matches = sorted(best.values(), key=lambda match: (-match.similarity, match.path, match.face_id))
+        return Found(matches[:top] if top else matches, all(part.exact for part in found))
+
+
+def _read(path: bytes) -> bytes:
+    try:
+        return photos.read(path)[0]
+    except OSError as exc:
+        raise UnreadablePhotoError(f"cannot read {printable(path)}: {exc.strerror}", "check the path") from exc
+
+
+def _pick(faces: Sequence[Face], which: Which) -> list[int]:
+    if which == "all":
+        return list(range(len(faces)))
+    if which == "largest":
+        return [max(range(len(faces)), key=lambda index: faces[index].box.w * faces[index].box.h)] if faces else []
+    index = int(which)
+    if faces and index >= len(faces):
+        raise NoFaceError(
+            f"there is no face {index} on the photo: it has {len(faces)}", "they count from 0, left to right"
+        )
+    return [index] if faces else []
+
+
+def _used(source: Source, faces: Sequence[Face], index: int | None) -> dict[str, object]:
+    name = source.name()
+    entry: dict[str, object] = {"photo": name.pop("path"), **name, "face": index, "faces": len(faces)}
+    if index is not None:
+        entry |= {"box": list(faces[index].box), "score": round(faces[index].score, 4)}
+    return entry
+
+
+def _match(match: Match) -> dict[str, object]:
+    return {
+        **encode_path(match.path),
+        "similarity": round(match.similarity, 4),
+        "box": list(match.box),
+        "score": round(match.score, 4),
+        "face_id": match.face_id,
+    }

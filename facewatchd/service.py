@@ -1,0 +1,264 @@
+"""What the daemon answers: one method for each of the protocol's, no socket in sight.
+
+Each takes named parameters and returns what can be sent as JSON. Reading happens on the caller's thread; whatever
+changes something is handed to the inbox, the scanner or the writer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from facewatchd import __version__
+from facewatchd.catalog_reader import PhotoRecord
+from facewatchd.config import Config
+from facewatchd.errors import UnreadablePhotoError
+from facewatchd.gallery import Gallery
+from facewatchd.inbox import Inbox
+from facewatchd.indexer import Indexer
+from facewatchd.params import Params, encode_path
+from facewatchd.printing import printable
+from facewatchd.protocol import MethodNotFoundError
+from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp
+from facewatchd.roots import Roots
+from facewatchd.scanner import Scanner
+from facewatchd.search import Asked, Searcher, Source
+from facewatchd.verify import Verifier
+from facewatchd.watcher import Watcher
+from facewatchd.writer import Writer
+
+MAX_WAIT = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service asks."""
+
+    config: Config
+    info: ModelInfo
+    gallery: Gallery
+    roots: Roots
+    inbox: Inbox
+    scanner: Scanner
+    writer: Writer
+    indexer: Indexer
+    watcher: Watcher
+
+
+class Service:
+    """`call` is what a server needs."""
+
+    def __init__(self, parts: Parts, searcher: Searcher) -> None:
+        self._parts = parts
+        self._searcher = searcher
+        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
+        self._started = time.monotonic()
+        self._first_walk_done = False
+        self._methods: dict[str, Callable[[Params], object]] = {
+            "status": self._status,
+            "query": self._query,
+            "faces": self._faces,
+            "why": self._why,
+            "scan": self._scan,
+            "wait": self._wait,
+            "pause": self._pause,
+            "resume": self._resume,
+            "verify": self._verify,
+        }
+
+    def call(self, method: str, params: Mapping[str, object]) -> object:
+        """Carry out one method. Raises `FacewatchError`, those of the protocol included."""
+        if method not in self._methods:
+            raise MethodNotFoundError(method)
+        return self._methods[method](Params(params))
+
+    # How things are
+
+    def _status(self, params: Params) -> dict[str, object]:
+        params.finish()
+        parts = self._parts
+        with parts.gallery.catalog.reading() as reader:
+            counts = reader.counts()
+            photos = {root: reader.count_photos(root) for root in parts.roots.paths}
+        live, tombstones = parts.gallery.index_size
+        states, info = self._root_states(), parts.info
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "state": self._state(),
+            "model": {
+                "name": info.name,
+                "id": info.id,
+                "dim": info.dim,
+                "threshold": info.threshold,
+            },
+            "roots": [
+                {**encode_path(root), "state": states[root], "photos": photos[root]} for root in parts.roots.paths
+            ],
+            "photos": counts.photos,
+            "faces": counts.faces,
+            "pending": len(parts.inbox),
+            "failed": counts.failed,
+            "index": {"faces": live, "tombstones": tombstones, "ready": parts.gallery.ready},
+            "rates": parts.indexer.rates(),
+            "problems": self._problems(),
+        }
+
+    def _state(self) -> DaemonState:
+        parts = self._parts
+        if parts.writer.trouble or parts.indexer.trouble or not parts.watcher.alive():
+            return DaemonState.DEGRADED
+        if parts.inbox.paused:
+            return DaemonState.PAUSED
+        if not self._first_walk_done:
+            self._first_walk_done = parts.scanner.idle
+        if not (parts.gallery.ready and self._first_walk_done):
+            return DaemonState.STARTING
+        return DaemonState.INDEXING if len(parts.inbox) or not parts.scanner.idle else DaemonState.IDLE
+
+    def _problems(self) -> list[str]:
+        parts = self._parts
+        return [*parts.writer.trouble, *filter(None, [parts.indexer.trouble]), *parts.watcher.problems()]
+
+    def _root_states(self) -> dict[bytes, RootState]:
+        """What the watcher says, unless a walk saw that the root is out of reach."""
+        states = self._parts.watcher.states()
+        for root in self._parts.roots.paths:
+            seen = self._parts.roots.state(root)
+            if seen in (RootState.OFFLINE, RootState.UNREADABLE):
+                states[root] = seen
+        return states
+
+    def _complete(self) -> bool:
+        """Whether everything that lies in the directories is searchable."""
+        parts = self._parts
+        reachable = {RootState.WATCHING, RootState.POLLING}
+        return (
+            not len(parts.inbox)
+            and parts.scanner.idle
+            and all(state in reachable for state in self._root_states().values())
+        )
+
+    # Queries
+
+    def _query(self, params: Params) -> dict[str, object]:
+        parts = self._parts
+        asked = Asked.of(params, parts.config.query, parts.info.threshold)
+        wait = params.optional_number("wait", 0, MAX_WAIT)
+        params.finish()
+        waited = self._wait_until_done(wait) if wait is not None else True
+        complete = self._complete()  # before the search: what comes in meanwhile was not asked for
+        answer = self._searcher.query(asked)
+        with parts.gallery.catalog.reading() as reader:
+            faces = parts.gallery.index_size[0] if parts.gallery.ready else reader.counts().faces
+        return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete and waited}
+
+    def _faces(self, params: Params) -> dict[str, object]:
+        faces = self._searcher.faces(Source.of(params))
+        return {
+            "faces": [
+                {
+                    "box": list(face.box),
+                    "score": round(face.score, 4),
+                    "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks],
+                }
+                for face in faces
+            ]
+        }
+
+    # One file
+
+    def _why(self, params: Params) -> dict[str, object]:
+        path = params.path()
+        params.finish()
+        with self._parts.gallery.catalog.reading() as reader:
+            record = reader.photo(path)
+            found = reader.faces(record.content_id) if record and record.content_id else []
+        state, reason = self._explain(path, record)
+        faces = [{"face_id": face_id, "box": list(face.box), "score": round(face.score, 4)} for face_id, face in found]
+        return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
+
+    def _explain(self, path: bytes, record: PhotoRecord | None) -> tuple[PhotoState, str]:
+        roots = self._parts.roots
+        root = roots.of(path)
+        if root is None:
+            return PhotoState.UNKNOWN, "it lies in no watched directory"
+        if reason := roots.excluded(path):
+            return PhotoState.EXCLUDED, reason
+        if path in self._parts.inbox:
+            paused = ": indexing is paused, `facewatchd resume` goes on" if self._parts.inbox.paused else ""
+            return PhotoState.PENDING, f"it waits for its turn{paused}"
+        try:
+            now = Stamp.of(os.stat(path))
+        except OSError as exc:
+            if record and not roots.may_forget(path, record.stamp):
+                return record.state, f"its directory is {self._root_states()[root]}: what was known of it is kept"
+            return PhotoState.UNKNOWN, f"there is no such file ({exc.strerror})"
+        if os.path.isdir(path):
+            return PhotoState.UNKNOWN, "it is a directory: ask for a file"
+        if record is None:
+            return PhotoState.UNKNOWN, "it has not been noticed yet; `facewatchd scan` looks at once"
+        if not now.same_bytes(record.stamp):
+            return PhotoState.PENDING, "it changed since it was read; `facewatchd scan` looks at once"
+        reasons = {
+            PhotoState.INDEXED: "its faces are searchable",
+            PhotoState.NO_FACE: "no face was found that is large and clear enough",
+            PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
+            PhotoState.EXCLUDED: "it is no image that facewatchd reads",
+        }
+        return record.state, reasons[record.state]
+
+    # What is to be done
+
+    def _scan(self, params: Params) -> dict[str, object]:
+        paths = params.paths("paths") or list(self._parts.roots.paths)
+        force = params.flag("force")
+        params.finish()
+        for path in paths:
+            if self._parts.roots.of(path) is None:
+                raise UnreadablePhotoError(
+                    f"{printable(path)} lies in no watched directory", "add its directory to the configuration"
+                )
+        for path in paths:
+            self._parts.scanner.request(path, force=force, live=True)
+        return {"queued": len(paths)}
+
+    def _wait(self, params: Params) -> dict[str, object]:
+        timeout = params.optional_number("timeout", 0, MAX_WAIT)
+        params.finish()
+        started = time.monotonic()
+        done = self._wait_until_done(60.0 if timeout is None else timeout)
+        return {
+            "pending": len(self._parts.inbox),
+            "seconds": round(time.monotonic() - started, 3),
+            "complete": done and all(state is not RootState.OFFLINE for state in self._root_states().values()),
+        }
+
+    def _wait_until_done(self, timeout: float) -> bool:
+        """Wait until everything that was on the disk when this was called is searchable; False if time ran out.
+
+        The directories are walked: events may be on their way, and a polled directory has none.
+        """
+        deadline = time.monotonic() + timeout
+        requests = [self._parts.scanner.request(root) for root in self._parts.roots.paths]
+        walked = [request.done.wait(max(0.0, deadline - time.monotonic())) for request in requests]
+        remaining = self._parts.inbox.barrier().wait(max(0.0, deadline - time.monotonic()))
+        return all(walked) and not remaining
+
+    def _pause(self, params: Params) -> dict[str, object]:
+        params.finish()
+        self._parts.inbox.pause()
+        return {"state": self._state()}
+
+    def _resume(self, params: Params) -> dict[str, object]:
+        params.finish()
+        self._parts.inbox.resume()
+        return {"state": self._state()}
+
+    def _verify(self, params: Params) -> dict[str, object]:
+        repair = params.flag("repair")
+        params.finish()
+        return self._verifier.verify(repair=repair)

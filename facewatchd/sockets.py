@@ -1,0 +1,170 @@
+"""The socket file: where it may stand, who may open it, and what becomes of one that is there already.
+
+- Its directory is made 0700, or must be one where nobody else can put a socket in our place.
+- The file is 0600 from its first moment: Linux gives a bound file the mode of the unbound socket.
+- A file that is there is connected to. If somebody answers, it is left alone; if nobody does, it is replaced. What
+  is no socket is never deleted. Two daemons that start at once are kept apart by a lock on the directory, held from
+  the look to the listening.
+- It is removed before the listening ends, and only if it is still ours, so a successor's is never hit.
+
+Only the standard library: clients use `address` as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from facewatchd.errors import FacewatchError, LockedError
+
+log = logging.getLogger(__name__)
+
+MAX_ADDRESS = 107
+"""Bytes of a path that fit in ``sun_path`` of unix(7), which has 108 with the final NUL."""
+BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted; above it, a connect with a timeout fails with EAGAIN."""
+PROBE = 2.0
+"""Seconds for the answer to 'is anybody there?'; a connect to a Unix socket succeeds or fails at once."""
+ELSEWHERE = "choose another place with --socket"
+
+
+@contextlib.contextmanager
+def address(path: Path) -> Iterator[str]:
+    """Yield what ``bind`` and ``connect`` take for a path of any length; its last part must still be short.
+
+    Raises OSError if a long path's directory is out of reach.
+    """
+    if len(os.fsencode(path)) <= MAX_ADDRESS:
+        yield os.fspath(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A listening socket, not blocking, and the file that leads to it."""
+
+    socket: socket.socket
+    path: Path
+    identity: tuple[int, int]
+    """Device and inode of the file."""
+
+    def close(self) -> None:
+        """Remove the file, if it is still ours, and stop listening."""
+        try:
+            if _identity(self.path) == self.identity:
+                self.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            log.warning("cannot remove the socket %s: %s", self.path, exc.strerror)
+        self.socket.close()
+
+
+def listen(path: Path) -> Endpoint:
+    """Make the directory and the socket, and listen.
+
+    Raises `LockedError` if somebody answers there, and `FacewatchError` if the place is not safe or cannot be had.
+    """
+    try:
+        _make_directory(path.parent)
+        _check_directory(path.parent)
+        with _locked(path):
+            _clear(path)
+            return _bind(path)
+    except OSError as exc:
+        raise FacewatchError(f"cannot listen on {path}: {exc.strerror or exc}", ELSEWHERE) from exc
+
+
+def _make_directory(directory: Path) -> None:
+    for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_directory(directory: Path) -> None:
+    status = os.lstat(directory)
+    above = os.stat(directory / "..")
+    trusted = (0, os.geteuid())
+    problem = ""
+    if stat.S_ISLNK(status.st_mode):
+        problem = "is a symbolic link"
+    elif not stat.S_ISDIR(status.st_mode):
+        problem = "is no directory"
+    elif status.st_uid not in trusted:
+        problem = "belongs to somebody else"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+        problem = "can be written to by others"
+    elif above.st_mode & stat.S_IWOTH and not (above.st_mode & stat.S_ISVTX and above.st_uid in trusted):
+        problem = "can be moved away by others"  # platformdirs falls back to a directory below /tmp
+    if problem:
+        raise FacewatchError(
+            f"the socket's directory {directory} {problem}", f"make it yours alone (mode 0700), or {ELSEWHERE}"
+        )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise LockedError(f"another daemon is starting on {path}", f"try again, or {ELSEWHERE}") from exc
+        yield
+    finally:
+        os.close(directory)
+
+
+def _clear(path: Path) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FacewatchError(f"{path} is there and is no socket", f"move it away, or {ELSEWHERE}")
+    if _somebody_answers(path):
+        raise LockedError(f"another daemon answers on {path}", f"stop it, or {ELSEWHERE}")
+    log.info("replacing the stale socket %s", path)
+    path.unlink(missing_ok=True)
+
+
+def _somebody_answers(path: Path) -> bool:
+    with address(path) as place, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE)
+        try:
+            probe.connect(place)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except (BlockingIOError, TimeoutError):  # its backlog is full
+            return True
+        return True
+
+
+def _bind(path: Path) -> Endpoint:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(listener.fileno(), 0o600)
+        with address(path) as place:
+            listener.bind(place)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        return Endpoint(listener, path, _identity(path))
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino

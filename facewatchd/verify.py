@@ -1,0 +1,84 @@
+"""Disk, catalog and index held against each other, every stamp and every vector."""
+
+from __future__ import annotations
+
+from facewatchd.catalog import Catalog
+from facewatchd.gallery import Gallery
+from facewatchd.inbox import Inbox
+from facewatchd.printing import printable
+from facewatchd.reconcile import compare
+from facewatchd.records import RootState
+from facewatchd.roots import Roots
+from facewatchd.walk import walk
+from facewatchd.writer import Writer
+
+SHOWN = 20
+"""Findings of one kind that are named; the rest is only counted."""
+
+
+class Verifier:
+    """Finds what is not as it should be, and repairs it where asked to."""
+
+    def __init__(self, gallery: Gallery, roots: Roots, inbox: Inbox, writer: Writer) -> None:
+        self._gallery = gallery
+        self._catalog: Catalog = gallery.catalog
+        self._roots = roots
+        self._inbox = inbox
+        self._writer = writer
+
+    def verify(self, *, repair: bool) -> dict[str, object]:
+        """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, and ``repaired``.
+
+        Paths that wait in the inbox are not findings, nor is anything below a root that is out of reach. Repairing
+        queues the paths and builds the index anew; SQLite's own findings cannot be repaired.
+        """
+        with self._catalog.reading() as reader:
+            damage = [f"the catalog: {finding}" for finding in reader.check()]
+            counts = reader.counts()
+        paths = self._disk()
+        index: list[str] = []
+        self._writer.call(lambda gallery: index.extend(gallery.differences()))
+        if repair:
+            for path in paths:
+                self._inbox.touch(path, settle=False)
+            if index:
+                self._writer.call(lambda gallery: gallery.level(anew=True))
+        problems = damage + _lines(paths) + index
+        return {
+            "photos": counts.photos,
+            "faces": counts.faces,
+            "problems": problems,
+            "count": len(damage) + len(paths) + len(index),
+            "repaired": repair and bool(paths or index) and not damage,
+        }
+
+    def _disk(self) -> dict[bytes, str]:
+        """Paths whose record is not what the disk says, each with the reason."""
+        wrong: dict[bytes, str] = {}
+        for root in self._roots.paths:
+            if self._roots.state(root) is RootState.WATCHING:
+                wrong |= self._root(root)
+        return {path: reason for path, reason in wrong.items() if path not in self._inbox}
+
+    def _root(self, root: bytes) -> dict[bytes, str]:
+        wrong: dict[bytes, str] = {}
+        seen: set[bytes] = set()
+        unreadable = False
+        with self._catalog.reading() as reader:
+            for listing in walk(root, self._roots.exclusion):
+                unreadable |= listing.error is not None
+                seen.add(listing.directory)
+                recorded = reader.recorded(listing.directory) if listing.error is None else {}
+                difference = compare(listing.files, recorded)
+                wrong |= dict.fromkeys(difference.examine, "not as it was recorded")
+                wrong |= dict.fromkeys(difference.gone, "recorded, but gone")
+            for directory in reader.directories(root) if not unreadable else []:
+                if directory not in seen:
+                    wrong |= dict.fromkeys(reader.recorded(directory), "recorded, but gone")
+        return wrong
+
+
+def _lines(paths: dict[bytes, str]) -> list[str]:
+    lines = [f"{printable(path)}: {reason}" for path, reason in list(paths.items())[:SHOWN]]
+    more = len(paths) - SHOWN
+    return lines + ([f"and {more} more files"] if more > 0 else [])

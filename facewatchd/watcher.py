@@ -1,0 +1,352 @@
+"""File system events become ``touch(path, settle)``, and the watches themselves are kept in health.
+
+Events are hints: nothing is decided here about a file, and a needless touch costs one stamp. Whatever may have
+been missed is answered with ``rescan(root)``, which holds the whole root against the disk.
+
+Theory of operation. All roots share one `Feed`. Once `Watcher.start` has returned, the thread ``watcher-health`` alone
+sets and removes watches and alone calls ``rescan``. It wakes every ``tick`` seconds, or when something ended, and sees
+
+- a root that went, came back, is another directory now, or has something else mounted on or in it: watched anew;
+- an overflow of the kernel's queue: every root is rescanned;
+- threads that died, or a heartbeat that was not heard: the feed is torn down and built again;
+- directories that a walk has listed and inotify does not watch (it is silent about its limit): the root is polled;
+- file systems on which other machines write, and roots that cannot be watched: polled.
+
+No lock of ours is held while ``touch`` or ``rescan`` runs. What two threads write is a flag or a reference; what a walk
+has seen is handed over under the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facewatchd import mounts
+from facewatchd.feed import Feed, Hush, Pulse, Watch
+from facewatchd.records import RootState
+
+logger = logging.getLogger(__name__)
+
+Touch = Callable[[bytes, bool], None]
+
+_JOIN = 10.0
+_SILENT = 2
+"""Heartbeats missed in a row after which the roots are polled as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often things are looked at, in seconds."""
+
+    poll: float = 15.0
+    """Between two walks of a polled root; at least ten times what the last one took."""
+    retry: float = 300.0
+    """Before what could not be watched is tried again."""
+    heartbeat: float = 20.0
+    deadline: float = 10.0
+    """In which a heartbeat, or any other event after it, must have been heard."""
+
+
+_PACE = Pace()
+_LONGEST_POLL = 900.0
+
+
+@dataclass(slots=True)
+class _Watched(mounts.Root):
+    """A root, with what the health thread remembers of it. Times are those of the clock."""
+
+    watch: Watch | None = None
+    seen: frozenset[int] | None = None
+    """Inodes of the directories that the last walk listed, until they are looked at."""
+    doubted: bool = False
+    asked_at: float | None = None
+    """When the walk was asked for that is still to come."""
+    poll_at: float = 0.0
+    poll_pause: float = 0.0
+    retry_at: float = 0.0
+
+
+class _Translator:
+    """Turns events below the real path of a root into touches below the root as configured."""
+
+    def __init__(self, real: bytes, root: bytes, touch: Touch, pulse: Pulse, wake: threading.Event) -> None:
+        self._real = real.rstrip(b"/")  # of "/" nothing is left, which is right for what stands before each path
+        self._root = root.rstrip(b"/")
+        self._touch = touch
+        self._pulse = pulse
+        self._wake = wake
+
+    def __call__(self, path: bytes, settle: bool) -> None:
+        self._pulse.felt()
+        if path == self._real:
+            self._wake.set()  # the root itself was removed, or its permissions were changed
+        else:
+            self._touch(self._root + path[len(self._real) :], settle)
+
+
+class Watcher:
+    """Watches the roots from `start` to `stop`."""
+
+    def __init__(
+        self,
+        roots: Sequence[bytes],
+        touch: Touch,
+        rescan: Callable[[bytes], None],
+        heartbeat: Path,
+        *,
+        rescan_every: float,
+        clock: Callable[[], float] = time.monotonic,
+        tick: float = 2.0,
+        pace: Pace = _PACE,
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        ``touch(path, settle)``: something happened to this file or directory, named below the root as configured;
+        ``settle`` is False for directories and for what is at rest: moved or deleted. ``rescan(root)``: hold it all
+        against the disk. Both are called from threads of the watcher and must not block. ``heartbeat`` is a file to be
+        made, in a directory that exists. Times are seconds of ``clock``.
+        """
+        self.overflows = 0
+        self.rebuilds = 0
+        self._touch = touch
+        self._rescan = rescan
+        self._rescan_every = rescan_every
+        self._clock = clock
+        self._tick = tick
+        self._pace = pace
+        nowhere = mounts.Reach(RootState.OFFLINE, b"", (0, 0))
+        self._roots = {path: _Watched(path, nowhere, poll_pause=pace.poll) for path in roots}
+        self._mounts = mounts.Mounts()
+        self._pulse = Pulse(heartbeat, pace.heartbeat, pace.deadline, clock)
+        self._feed: Feed | None = None
+        self._feed_error: OSError | None = None
+        self._feed_retry_at = self._rescan_at = 0.0
+        self._lost = False
+        self._hush = Hush()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher-health", daemon=True)
+
+    def start(self) -> None:
+        """Set the watches, then start the thread. A root that cannot be watched is no error: see `states`."""
+        self._hush.install()
+        now = self._clock()
+        self._rescan_at = now + self._rescan_every
+        self._mounts.refresh()
+        self._build(now)
+        for root in self._roots.values():
+            self._inspect(root, now, mounts_changed=False)
+            root.poll_at = now + root.poll_pause
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop and join every thread; once is enough, twice does no harm."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(_JOIN)
+            if self._thread.is_alive():
+                logger.error("the health thread does not end; a watched file system does not answer")
+        self._tear_down()
+        self._hush.remove()
+        self._mounts.close()
+
+    def states(self) -> dict[bytes, RootState]:
+        """Say how each root is followed just now."""
+        deaf = self._pulse.missed >= _SILENT
+        states = {path: root.state for path, root in self._roots.items()}
+        return {
+            path: RootState.POLLING if deaf and state is RootState.WATCHING else state for path, state in states.items()
+        }
+
+    def problems(self) -> list[str]:
+        """Word what is not as it should be, one line each."""
+        lines = []
+        if self._feed_error is not None:
+            advice = mounts.inotify_advice("max_user_instances")
+            lines.append(f"no inotify instance ({self._feed_error.strerror}): every directory is polled; {advice}")
+        if self._pulse.missed >= _SILENT:
+            lines.append("file system events do not arrive: every directory is polled")
+        return lines + [root.problem for root in self._roots.values() if root.problem]
+
+    def directories_seen(self, root: bytes, inodes: set[int]) -> None:
+        """Take what a full walk of the root listed: ``st_ino`` of every directory, the root's own included."""
+        known = self._roots[root]
+        now = self._clock()
+        with self._lock:
+            known.seen = frozenset(inodes)
+            if known.asked_at is not None:
+                known.poll_pause = max(self._pace.poll, min(10 * (now - known.asked_at), _LONGEST_POLL))
+            known.poll_at, known.asked_at = now + known.poll_pause, None
+
+    def alive(self) -> bool:
+        """Whether the health thread runs, and the events' threads do or there can be none."""
+        feed = self._feed
+        return self._thread.is_alive() and (feed is None or feed.is_alive())
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(self._tick)
+            self._wake.clear()
+            if self._stopping.is_set():
+                break
+            try:
+                self._look(self._clock())
+            except Exception:
+                logger.exception("a look at the watches failed")
+
+    def _look(self, now: float) -> None:
+        doubt_all = self._took_loss() or self._restored(now) or now >= self._rescan_at
+        mounts_changed = self._mounts.refresh()
+        states = self.states()
+        due = []
+        for root in self._roots.values():
+            changed = self._inspect(root, now, mounts_changed=mounts_changed)
+            uncovered = self._is_uncovered(root, now)
+            polled = states[root.path] is RootState.POLLING and now >= root.poll_at
+            if (changed or uncovered or polled or doubt_all) and root.reach.state is RootState.WATCHING:
+                due.append(root)
+        if doubt_all:
+            self._rescan_at = now + self._rescan_every
+        for root in due:
+            self._ask(root, now)
+
+    def _ask(self, root: _Watched, now: float) -> None:
+        with self._lock:
+            root.poll_at = now + root.poll_pause
+            root.asked_at = now if root.asked_at is None else root.asked_at
+        try:
+            self._rescan(root.path)
+        except Exception:
+            logger.exception("a rescan of %s could not be asked for", root.name)
+
+    def _took_loss(self) -> bool:
+        if not self._lost:
+            return False
+        self._lost = False
+        self.overflows += 1
+        self._pulse.reset(self._clock())  # the heartbeat may be among what was lost
+        logger.warning("the queue of file system events overflowed: looking through every directory")
+        return True
+
+    def _restored(self, now: float) -> bool:
+        """Build the feed anew if it is dead, deaf or could not be had so far; True where that was tried."""
+        if self._feed is None:
+            if now < self._feed_retry_at:
+                return False
+        elif not self._feed.is_alive() or (self._pulse.watch and not self._feed.follows(self._pulse.watch)):
+            logger.warning("file system events stopped: watching every directory anew")
+        elif self._pulse.is_missing(now):
+            logger.warning("no file system event came in %g s: watching every directory anew", self._pace.deadline)
+        else:
+            self._pulse.beat(now)
+            return False
+        self._tear_down()
+        self._build(now)
+        self.rebuilds += self._feed is not None
+        for root in self._roots.values():
+            root.reach = root.reach._replace(identity=(0, 0))
+        return True
+
+    def _build(self, now: float) -> None:
+        self._feed_retry_at = now + self._pace.retry
+        try:
+            self._feed = Feed(self._note_loss, self._wake.set)
+        except OSError as exc:
+            self._feed_error = exc
+            return
+        self._feed_error = None
+        self._pulse.listen(self._feed, now)
+
+    def _tear_down(self) -> None:
+        feed, self._feed = self._feed, None
+        self._pulse.watch = None
+        for root in self._roots.values():
+            root.watch, root.is_watched = None, False
+        if feed is not None:
+            feed.close()
+
+    def _note_loss(self) -> None:
+        self._lost = True
+
+    def _inspect(self, root: _Watched, now: float, *, mounts_changed: bool) -> bool:
+        """Bring a root's watch level with the disk; True where all of it is in doubt."""
+        reach = mounts.reach(root.path)
+        around = self._mounts.around(reach.real)
+        moved = reach != root.reach or around != root.around
+        root.reach, root.around = reach, around
+        if reach.state is not RootState.WATCHING:
+            if root.watch is not None:
+                logger.warning("%s", root.problem)
+                self._unwatch(root)
+            return False
+        if moved or self._is_adrift(root, mounts_changed=mounts_changed):
+            logger.info("watching %s", root.name)
+            self._rewatch(root, now)
+            return True
+        if root.error is not None and now >= root.retry_at:
+            self._rewatch(root, now)
+            return root.is_watched
+        return False
+
+    def _is_adrift(self, root: _Watched, *, mounts_changed: bool) -> bool:
+        """Whether a root that looks the same has lost its watch: removed and made again, or unmounted and mounted."""
+        if self._feed is None or root.watch is None:
+            return False
+        if not self._feed.follows(root.watch):
+            return True
+        return mounts_changed and root.is_comparable and root.reach.identity[1] not in self._inodes()
+
+    def _rewatch(self, root: _Watched, now: float) -> None:
+        self._unwatch(root)
+        root.retry_at = now + self._pace.retry
+        if self._feed is None or root.is_remote:
+            return
+        tell = _Translator(root.reach.real, root.path, self._touch, self._pulse, self._wake)
+        try:
+            root.watch = self._feed.watch_tree(root.reach.real, tell)
+        except OSError as exc:
+            root.error = exc
+            return
+        root.is_watched = True
+        root.is_comparable = root.reach.identity[1] in self._inodes()
+
+    def _inodes(self) -> set[int]:
+        return mounts.watched_inodes(self._feed.descriptor) if self._feed is not None else set()
+
+    def _unwatch(self, root: _Watched) -> None:
+        watch, root.watch = root.watch, None
+        root.is_watched, root.error, root.unwatched = False, None, 0
+        root.is_comparable = root.doubted = False
+        if self._feed is not None and watch is not None:
+            self._feed.unwatch(watch)
+
+    def _is_uncovered(self, root: _Watched, now: float) -> bool:
+        """Hold the last walk's directories against the watches; True where they were set again.
+
+        What is missing once may be newer than its watch or gone by now, so it is looked at again a tick later.
+        """
+        with self._lock:
+            seen, root.seen = root.seen, None
+        if seen is None or self._feed is None or not root.is_comparable:
+            return False
+        missing = len(seen - self._inodes())
+        if missing and not root.doubted:
+            root.doubted = True
+            with self._lock:
+                root.seen = root.seen or seen
+            return False
+        root.doubted = False
+        rewatch = missing > 0 and now >= root.retry_at
+        if rewatch:
+            self._rewatch(root, now)
+            missing = len(seen - self._inodes())
+        if missing and not root.unwatched:
+            logger.warning("%d directories under %s have no watch: polling it", missing, root.name)
+        root.unwatched = missing
+        return rewatch

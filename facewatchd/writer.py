@@ -1,0 +1,209 @@
+"""The one thread that writes: marks of photos in hand, outcomes, the index, and its checkpoints.
+
+Others hand it jobs and it works them off in their order, all outcomes that wait in one transaction. When the disk is
+full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it
+can or is stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from facewatchd.catalog import Outcome
+from facewatchd.errors import FacewatchError, StorageError
+from facewatchd.gallery import Gallery
+from facewatchd.records import Stamp
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_CHANGES = 5000
+CHECKPOINT_SECONDS = 300.0
+CHECKPOINT_IDLE = 5.0
+"""A checkpoint is made after so many changes, so long after the first of them, or when nothing came for so long."""
+RETRY = 5.0
+"""Seconds between two tries while the disk is full."""
+COLLECT_EVERY = 3600.0
+BATCH = 64
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Mark:
+    path: bytes
+    stamp: Stamp
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(slots=True)
+class _Record:
+    outcome: Outcome
+    recorded: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Call:
+    function: Callable[[Gallery], object]
+    done: threading.Event = field(default_factory=threading.Event)
+    error: FacewatchError | None = None
+
+
+class Writer(threading.Thread):
+    """Start it before the workers, and stop it after them."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        super().__init__(name="writer")
+        self._gallery = gallery
+        self._jobs: queue.Queue[_Mark | _Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
+        self._ending = threading.Event()
+        self._saved_at = self._collected_at = time.monotonic()
+        self._index_trouble = ""
+        self._catalog_trouble = ""
+        self._retry_at = 0.0
+
+    @property
+    def trouble(self) -> list[str]:
+        """What keeps it from writing, a line each; empty when all is well."""
+        return [text for text in (self._catalog_trouble, self._index_trouble) if text]
+
+    # From any thread
+
+    def mark(self, path: bytes, stamp: Stamp) -> bool:
+        """Mark a photo as in hand, and wait until that is written; False when the writer ends first."""
+        job = _Mark(path, stamp)
+        self._put(job)
+        while not job.done.wait(1.0):
+            if not self.is_alive():
+                return False
+        return True
+
+    def record(self, outcome: Outcome, recorded: Callable[[], None]) -> None:
+        """Record an outcome; ``recorded`` is called by the writer's thread when it is committed and searchable."""
+        self._put(_Record(outcome, recorded))
+
+    def post(self, function: Callable[[Gallery], object]) -> None:
+        """Have a function run by the writer; it may not wait for the writer."""
+        self._put(_Call(function))
+
+    def call(self, function: Callable[[Gallery], object]) -> None:
+        """Have a function run by the writer, wait for it, and raise the error of ours that it raises."""
+        job = _Call(function)
+        self._put(job)
+        while not job.done.wait(1.0):
+            if not self.is_alive():
+                raise StorageError("the daemon is stopping", "try again")
+        if job.error:
+            raise job.error
+
+    def _put(self, job: _Mark | _Record | _Call | None) -> None:
+        while self.is_alive() or self.ident is None:
+            try:
+                self._jobs.put(job, timeout=1.0)
+            except queue.Full:
+                continue
+            return
+
+    def stop(self) -> None:
+        """Write what waits, make a last checkpoint, end."""
+        self._ending.set()
+        self._put(None)
+        if self.ident is not None:
+            self.join()
+
+    # The writer's thread
+
+    def run(self) -> None:
+        self._attempt_index(lambda: self._gallery.level(lambda: not self._ending.is_set()))
+        while True:
+            jobs, ended = self._next()
+            self._work_off(jobs)
+            if ended:
+                break
+            self._keep_house(idle=not jobs)
+        self._attempt_index(self._gallery.checkpoint)
+        self._attempt_index(self._gallery.catalog.end_work)
+
+    def _next(self) -> tuple[list[_Mark | _Record | _Call], bool]:
+        """Wait for jobs, or for the time to look after the index; the second value says that this is the end."""
+        jobs: list[_Mark | _Record | _Call] = []
+        try:
+            job = self._jobs.get(timeout=CHECKPOINT_IDLE if self._gallery.unsaved else COLLECT_EVERY)
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == BATCH:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _work_off(self, jobs: list[_Mark | _Record | _Call]) -> None:
+        marks = [job for job in jobs if isinstance(job, _Mark)]
+        records = [job for job in jobs if isinstance(job, _Record)]
+        if marks and self._insist(lambda: self._gallery.catalog.begin_work((mark.path, mark.stamp) for mark in marks)):
+            for mark in marks:
+                mark.done.set()
+        if records and self._insist(lambda: self._gallery.record([record.outcome for record in records])):
+            for record in records:
+                record.recorded()
+        for job in jobs:
+            if isinstance(job, _Call):
+                self._call(job)
+
+    def _call(self, job: _Call) -> None:
+        try:
+            job.function(self._gallery)
+        except FacewatchError as exc:
+            job.error = exc
+            log.error("%s", exc)
+        finally:
+            job.done.set()
+
+    def _insist(self, write: Callable[[], object]) -> bool:
+        """Write until it works; False when the end comes first."""
+        while True:
+            try:
+                write()
+            except StorageError as exc:
+                if not self._catalog_trouble:
+                    log.error("%s; indexing waits until it can", exc)
+                self._catalog_trouble = str(exc)
+                if self._ending.wait(RETRY):
+                    return False
+            else:
+                if self._catalog_trouble:
+                    log.info("the catalog can be written again")
+                self._catalog_trouble = ""
+                return True
+
+    def _keep_house(self, *, idle: bool) -> None:
+        now = time.monotonic()
+        gallery = self._gallery
+        if now - self._collected_at > COLLECT_EVERY:
+            self._collected_at = now
+            self._insist(gallery.collect)
+        if gallery.worn:
+            log.info("many faces were deleted: the index is built anew")
+            self._attempt_index(lambda: gallery.level(lambda: not self._ending.is_set()))
+        due = gallery.unsaved >= CHECKPOINT_CHANGES or now - self._saved_at > CHECKPOINT_SECONDS or idle
+        if gallery.unsaved and due and now >= self._retry_at:
+            self._attempt_index(gallery.checkpoint)
+            self._saved_at = now
+
+    def _attempt_index(self, function: Callable[[], object]) -> None:
+        """Work on the index. It is a cache: what goes wrong is said, tried again later, and stops nothing."""
+        try:
+            function()
+        except FacewatchError as exc:
+            if not self._index_trouble:
+                log.error("%s", exc)
+            self._index_trouble = str(exc)
+            self._retry_at = time.monotonic() + 12 * RETRY
+        else:
+            self._index_trouble = ""

@@ -1,0 +1,41 @@
+"""Small galleries of made-up faces for the tests of catalog, gallery and search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewatchd.catalog import Catalog, Outcome
+from facewatchd.gallery import Gallery
+from facewatchd.records import Box, Face, Stamp
+
+DIM = 24
+BOX = Box(1, 2, 60, 80)
+
+
+def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows scaled to length 1. Shape (n, dim)."""
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def face(embedding: NDArray[np.float32], box: Box = BOX) -> Face:
+    return Face(box, 0.9, np.zeros((5, 2), np.float32), embedding)
+
+
+def stamp(inode: int, ctime_ns: int = 1) -> Stamp:
+    return Stamp(1, inode, 100, 1, ctime_ns)
+
+
+def photo(path: bytes, digest: bytes, embeddings: Iterable[NDArray[np.float32]], inode: int = 1) -> Outcome:
+    """A photo of new content with these faces."""
+    return Outcome(path, stamp(inode), digest, 640, 480, [face(row) for row in embeddings])
+
+
+def opened(directory: Path) -> Gallery:
+    """A gallery on a catalog in the directory, brought level."""
+    gallery = Gallery(Catalog(directory / "catalog.sqlite3", "test-00000000"), directory, DIM)
+    gallery.level()
+    return gallery

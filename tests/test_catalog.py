@@ -1,0 +1,205 @@
+"""The catalog: contents, photos, faces, photos in hand, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from galleries import DIM, photo, stamp, unit
+
+from facewatchd import schema
+from facewatchd.catalog import Catalog, Outcome
+from facewatchd.catalog_reader import PhotoRecord
+from facewatchd.errors import DamagedError, StorageError
+from facewatchd.records import Identity, PhotoState
+
+MODEL = "test-00000000"
+ROWS = unit(np.random.default_rng(0).normal(size=(20, DIM)))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = Catalog(tmp_path / "catalog.sqlite3", MODEL)
+    yield catalog
+    catalog.close()
+
+
+def record_of(catalog: Catalog, path: bytes) -> PhotoRecord | None:
+    with catalog.reading() as reader:
+        return reader.photo(path)
+
+
+def test_a_photo_and_its_faces_come_back_as_they_were(catalog: Catalog) -> None:
+    changes = catalog.record([photo(b"/p/\xff\n.jpg", b"d1", ROWS[:2])])
+    assert len(changes.added) == 2
+    record = record_of(catalog, b"/p/\xff\n.jpg")
+    assert record is not None
+    assert (record.state, record.faces, record.stamp) == (PhotoState.INDEXED, 2, stamp(1))
+    with catalog.reading() as reader:
+        assert record.content_id is not None
+        (first, one), (second, _) = reader.faces(record.content_id)
+        assert {first, second} == set(changes.added)
+        assert np.array_equal(one.embedding, ROWS[0])
+        assert reader.recorded(b"/p") == {b"/p/\xff\n.jpg": stamp(1)}
+        ids, matrix = next(reader.embeddings(DIM))
+        assert np.array_equal(matrix, ROWS[:2])
+        assert ids.tolist() == changes.added
+
+
+def test_a_copy_points_at_the_same_content(catalog: Catalog) -> None:
+    catalog.record([photo(b"/a", b"d1", ROWS[:1])])
+    changes = catalog.record([Outcome(b"/b", stamp(2), b"d1")])
+    assert changes.added == []
+    with catalog.reading() as reader:
+        sightings = reader.sightings([1])
+    assert [seen.path for seen in sightings[1]] == [b"/a", b"/b"]
+
+
+def test_content_without_a_photo_is_kept_for_a_while(catalog: Catalog) -> None:
+    catalog.record([photo(b"/a", b"d1", ROWS[:1])])
+    catalog.record([Outcome(b"/a", None)])
+    assert record_of(catalog, b"/a") is None
+    assert catalog.collect_orphans(older_than=3600) == []
+    catalog.record([Outcome(b"/back", stamp(3), b"d1")])
+    assert catalog.collect_orphans(older_than=-1) == [], "a photo points at it again"
+    catalog.record([Outcome(b"/back", None)])
+    assert catalog.collect_orphans(older_than=-1) == [1]
+    with catalog.reading() as reader:
+        assert not reader.has_content(b"d1")
+        assert reader.last_face_id() == 1
+    assert catalog.record([photo(b"/a", b"d1", ROWS[:1])]).added == [2], "an id is never used twice"
+
+
+def test_content_that_was_collected_meanwhile_is_not_pointed_at(catalog: Catalog) -> None:
+    catalog.record([Outcome(b"/a", stamp(1), b"never seen")])
+    assert record_of(catalog, b"/a") is None
+
+
+def test_embedding_again_replaces_the_faces(catalog: Catalog) -> None:
+    catalog.record([photo(b"/a", b"d1", ROWS[:2])])
+    changes = catalog.record([photo(b"/a", b"d1", ROWS[2:3])])
+    assert (changes.removed, changes.added) == ([1, 2], [3])
+
+
+def test_failures_belong_to_content_or_to_the_file(catalog: Catalog) -> None:
+    catalog.record(
+        [
+            Outcome(b"/torn.jpg", stamp(1), b"d1", error="truncated"),
+            Outcome(b"/pipe.jpg", stamp(2), error="a pipe"),
+            Outcome(b"/notes.txt", stamp(3)),
+            photo(b"/wall.jpg", b"d2", []),
+        ]
+    )
+    states = {path: record_of(catalog, path) for path in (b"/torn.jpg", b"/pipe.jpg", b"/notes.txt", b"/wall.jpg")}
+    assert {path: record and (record.state, record.error) for path, record in states.items()} == {
+        b"/torn.jpg": (PhotoState.FAILED, "truncated"),
+        b"/pipe.jpg": (PhotoState.FAILED, "a pipe"),
+        b"/notes.txt": (PhotoState.EXCLUDED, None),
+        b"/wall.jpg": (PhotoState.NO_FACE, None),
+    }
+    with catalog.reading() as reader:
+        counts = reader.counts()
+    assert (counts.photos, counts.faces, counts.failed) == (3, 0, 2)
+
+
+def test_a_directory_is_not_its_neighbours(catalog: Catalog) -> None:
+    catalog.record([photo(path, path, []) for path in (b"/p/a/1", b"/p/a/b/2", b"/p/a.3", b"/p/a0", b"/p/a\xff/4")])
+    with catalog.reading() as reader:
+        assert reader.paths(b"/p/a") == [b"/p/a/1", b"/p/a/b/2"]
+        assert sorted(reader.directories(b"/p/a")) == [b"/p/a", b"/p/a/b"]
+        assert reader.count_photos(b"/p") == 5
+        assert reader.outside([b"/p/a", b"/p/a\xff"]) == [b"/p/a.3", b"/p/a0"]
+
+
+def test_a_photo_in_hand_at_a_death_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    for deaths in (1, 2):
+        catalog = Catalog(path, MODEL)
+        catalog.begin_work([(b"/killer", stamp(1)), (b"/done", stamp(2))])
+        catalog.record([photo(b"/done", b"d", [])])
+        catalog.close()  # the marks of a process that died look just like this
+        catalog = Catalog(path, MODEL)
+        crashed = catalog.crashed()
+        catalog.close()
+        assert {path: count for path, (_, count) in crashed.items()} == {b"/killer": deaths}
+        assert crashed[b"/killer"][0].same_bytes(stamp(1))
+
+
+def test_an_orderly_end_counts_no_death(catalog: Catalog) -> None:
+    catalog.begin_work([(b"/a", stamp(1))])
+    catalog.end_work()
+    assert catalog.crashed() == {}
+
+
+def test_a_changed_file_starts_with_no_deaths(catalog: Catalog) -> None:
+    catalog.begin_work([(b"/a", stamp(1))])
+    catalog.crashed()
+    catalog.begin_work([(b"/a", stamp(1, ctime_ns=99))])
+    assert {path: deaths for path, (_, deaths) in catalog.crashed().items()} == {b"/a": 1}
+
+
+def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:
+    catalog.set_root(b"/p", Identity(1, 2))
+    catalog.set_root(b"/p", Identity(3, 4))
+    catalog.record([photo(b"/p/a", b"d", [])])
+    catalog.set_devices([(b"/p/a", 77)])
+    with catalog.reading() as reader:
+        assert reader.root(b"/p") == Identity(3, 4)
+        assert reader.recorded(b"/p")[b"/p/a"].device == 77
+
+
+def test_a_failed_transaction_leaves_nothing(catalog: Catalog) -> None:
+    broken = photo(b"/b", b"d2", ROWS[:1])
+    with pytest.raises(StorageError):
+        catalog.record([photo(b"/a", b"d1", ROWS[:1]), Outcome(broken.path, broken.stamp, "no bytes" * 2, 1, 1, [])])  # type: ignore[arg-type]
+    assert record_of(catalog, b"/a") is None
+
+
+def test_a_full_disk_is_said_so(catalog: Catalog) -> None:
+    catalog._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageError, match="full") as caught:
+        catalog.record([photo(f"/{n}".encode(), bytes([n]), ROWS) for n in range(100)])
+    assert "free some disk space" in str(caught.value)
+    catalog._db.execute("PRAGMA max_page_count = 1000000")
+    assert len(catalog.record([photo(b"/a", b"d1", ROWS[:1])]).added) == 1
+
+
+def test_what_is_no_catalog_is_not_touched(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.sqlite3"
+    garbage.write_bytes(b"not a database at all" * 1000)
+    with pytest.raises(DamagedError, match="damaged"):
+        Catalog(garbage, MODEL)
+    assert garbage.read_bytes() == b"not a database at all" * 1000
+    foreign = tmp_path / "foreign.sqlite3"
+    db = sqlite3.connect(foreign)
+    db.execute("CREATE TABLE t(x)")
+    db.close()
+    with pytest.raises(DamagedError, match="not a catalog"):
+        Catalog(foreign, MODEL)
+
+
+def test_another_model_or_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    Catalog(path, MODEL).close()
+    with pytest.raises(DamagedError, match="belongs to model"):
+        Catalog(path, "other-11111111")
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    db.close()
+    with pytest.raises(StorageError, match="another version"):
+        Catalog(path, MODEL)
+
+
+def test_readers_cannot_write_and_see_one_state(catalog: Catalog) -> None:
+    with catalog.reading() as reader:
+        assert reader.counts().photos == 0
+        catalog.record([photo(b"/a", b"d1", [])])
+        assert reader.counts().photos == 0
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._db.execute("DELETE FROM photo")
+    with catalog.reading() as reader:
+        assert reader.counts().photos == 1
+        assert reader.check() == []

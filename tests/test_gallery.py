@@ -1,0 +1,280 @@
+"""Catalog and index together: searches against an exact scan, random histories against a model of the truth."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from galleries import DIM, face, opened, photo, stamp, unit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from numpy.typing import NDArray
+
+from facewatchd.catalog import Outcome
+from facewatchd.gallery import REBUILD_FROM, Gallery, Search
+from facewatchd.records import Box
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return opened(tmp_path)
+
+
+def bursts(rng: np.random.Generator, people: int, shots: int, spread: float) -> NDArray[np.float32]:
+    """Near-duplicates: for each person many embeddings of cosine 0.97 to 0.999 to each other. Shape (n, DIM)."""
+    centres = unit(rng.normal(size=(people, 1, DIM)))
+    return unit(centres + spread * rng.normal(size=(people, shots, DIM)) / np.sqrt(DIM)).reshape(-1, DIM)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    people=st.integers(5, 40),
+    shots=st.integers(1, 40),
+    spread=st.sampled_from([0.03, 0.1, 0.25]),
+    dropped=st.floats(0, 0.15),
+    threshold=st.sampled_from([0.3, 0.6, 0.9]),
+)
+def test_the_index_finds_what_an_exact_scan_finds(
+    seed: int, people: int, shots: int, spread: float, dropped: float, threshold: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate([bursts(rng, people, shots, spread), unit(rng.normal(size=(300, DIM)))])
+    order = rng.permutation(len(rows))
+    with tempfile.TemporaryDirectory() as directory:
+        gallery = opened(Path(directory))
+        photos = [photo(b"/%d" % at, b"%d" % at, rows[at : at + 1], inode=int(at)) for at in order]
+        for start in range(0, len(photos), 50):
+            gallery.record(photos[start : start + 50])
+        gone = rng.permutation(len(rows))[: int(dropped * len(rows))]
+        gallery.record([Outcome(b"/%d" % at, None) for at in gone])
+        alive = np.setdiff1d(np.arange(len(rows)), gone)
+        found = wanted = 0
+        for at in rng.choice(alive, 25):
+            expected = {b"/%d" % other for other in alive if rows[at] @ rows[other] >= threshold}
+            answer = gallery.nearest(rows[at], Search(threshold))
+            got = {match.path for match in answer.matches}
+            exact = gallery.nearest(rows[at], Search(threshold, exact=True))
+            assert {match.path for match in exact.matches} == expected
+            assert got <= expected
+            similarities = [match.similarity for match in answer.matches]
+            assert similarities == sorted(similarities, reverse=True)
+            found += len(got)
+            wanted += len(expected)
+        gallery.catalog.close()
+    assert found >= 0.99 * wanted
+
+
+def test_top_threshold_directories_and_size(gallery: Gallery) -> None:
+    rng = np.random.default_rng(5)
+    rows = bursts(rng, 1, 400, 0.2)
+    small = Box(0, 0, 30, 90)
+    gallery.record([photo(b"/in/%03d" % n, b"%d" % n, [rows[n]]) for n in range(200)])
+    gallery.record([photo(b"/inside/%03d" % n, b"%d" % n, [rows[n]]) for n in range(200, 399)])
+    gallery.record([Outcome(b"/in/small", stamp(9), b"small", 9, 9, [face(rows[399], small)])])
+    query = rows[0]
+    assert len(gallery.nearest(query, Search(0.5)).matches) == 400
+    top = gallery.nearest(query, Search(0.5, top=7)).matches
+    assert top[0].path == b"/in/000"
+    assert len(top) == 7
+    inside = gallery.nearest(query, Search(0.5, directories=(b"/inside",))).matches
+    assert {match.path[:8] for match in inside} == {b"/inside/"}
+    assert len(inside) == 199
+    assert len(gallery.nearest(query, Search(0.5, directories=(b"/in/",), top=300)).matches) == 201
+    large = gallery.nearest(query, Search(0.5, min_size=31)).matches
+    assert b"/in/small" not in {match.path for match in large}
+    assert len(large) == 399
+    assert gallery.nearest(-query, Search(0.5)).matches == []
+
+
+def test_the_reply_says_whether_every_face_was_compared(gallery: Gallery) -> None:
+    rows = unit(np.random.default_rng(1).normal(size=(400, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+    assert gallery.nearest(rows[0], Search(0.9)).exact is False
+    assert gallery.nearest(rows[0], Search(0.9, exact=True)).exact is True
+    assert gallery.nearest(rows[0], Search(-1)).exact is True, "all of them: no index helps"
+    assert len(gallery.nearest(rows[0], Search(-1)).matches) == 400
+
+
+def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
+    gallery = opened(tmp_path)
+    rows = unit(np.random.default_rng(1).normal(size=(5, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+    early = Gallery(gallery.catalog, tmp_path, DIM)
+    assert not early.ready
+    assert [match.path for match in early.nearest(rows[3], Search(0.9)).matches] == [b"/3"]
+
+
+def test_a_restart_loads_the_checkpoint_and_adds_the_rest(tmp_path: Path) -> None:
+    gallery = opened(tmp_path)
+    rows = unit(np.random.default_rng(2).normal(size=(30, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [rows[n]]) for n in range(20)])
+    gallery.checkpoint()
+    assert gallery.unsaved == 0
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [rows[n]]) for n in range(20, 30)])
+    gallery.record([photo(b"/0", b"0", [rows[1]])])
+    gallery.catalog.close()
+    again = opened(tmp_path)
+    assert again.unsaved == 12
+    assert again.index_size == (30, 1)
+    assert again.differences() == []
+
+
+def test_a_catalog_from_a_backup_makes_the_index_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = unit(np.random.default_rng(3).normal(size=(40, DIM)))
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/a", b"a", rows[:10])])
+    gallery.catalog.close()
+    shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/b", b"b", rows[10:20])])
+    gallery.checkpoint()
+    gallery.catalog.close()
+    shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
+    again = opened(tmp_path)
+    assert "built again" in caplog.text
+    assert again.index_size == (10, 0)
+    again.record([photo(b"/c", b"c", rows[20:40])])  # ids that the lost state had given to others
+    assert again.differences() == []
+
+
+def test_many_tombstones_ask_for_a_rebuild(gallery: Gallery) -> None:
+    count = REBUILD_FROM + 100
+    rows = unit(np.random.default_rng(4).normal(size=(count, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+    gallery.record([Outcome(b"/%d" % n, None) for n in range(REBUILD_FROM)])
+    assert not gallery.worn, "content that may come back is kept"
+    gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
+    gallery.collect()
+    assert gallery.worn
+    gallery.level()
+    assert gallery.index_size == (100, 0)
+    assert gallery.differences() == []
+
+
+def test_a_rebuild_that_is_interrupted_changes_nothing(gallery: Gallery) -> None:
+    gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
+    before = gallery.index_size
+    gallery.level(lambda: False, anew=True)
+    assert gallery.index_size == before
+
+
+class Histories(RuleBasedStateMachine):
+    """Random histories of a gallery; ``truth`` says for each path whose content it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.gallery = opened(self.directory)
+        self.truth: dict[bytes, int] = {}
+        self.embedded: set[int] = set()
+        self.inode = 0
+
+    def teardown(self) -> None:
+        self.gallery.catalog.close()
+        shutil.rmtree(self.directory)
+
+    def rows(self, content: int) -> NDArray[np.float32]:
+        """The faces of a content: content 3n + k has k of them, some of them near-duplicates of another's."""
+        rng = np.random.default_rng(content // 2)
+        return unit(rng.normal(size=(content % 3, DIM)) + (content % 2) * 1e-3)
+
+    def put(self, path: bytes, content: int) -> None:
+        self.inode += 1
+        digest = b"content %d" % content
+        with self.gallery.catalog.reading() as reader:
+            known = reader.has_content(digest)
+        assert known or content not in self.embedded, "a content would be embedded twice"
+        self.embedded.add(content)
+        if known:
+            self.gallery.record([Outcome(path, stamp(self.inode), digest)])
+        else:
+            self.gallery.record([photo(path, digest, self.rows(content), self.inode)])
+        self.truth[path] = content
+
+    paths = st.sampled_from([b"/r/a", b"/r/b", b"/r/d/a", b"/r/d/\xff", b"/r/e/c"])
+
+    @rule(path=paths, content=st.integers(0, 12))
+    def add_or_change(self, path: bytes, content: int) -> None:
+        self.put(path, content)
+
+    @rule(source=paths, to=paths)
+    def move(self, source: bytes, to: bytes) -> None:
+        if source in self.truth and source != to:
+            self.put(to, self.truth[source])
+            self.gallery.record([Outcome(source, None)])
+            del self.truth[source]
+
+    @rule(path=paths)
+    def delete(self, path: bytes) -> None:
+        self.gallery.record([Outcome(path, None)])
+        self.truth.pop(path, None)
+
+    @rule()
+    def checkpoint(self) -> None:
+        self.gallery.checkpoint()
+
+    @rule()
+    def forget_old_content(self) -> None:
+        self.gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
+        self.gallery.collect()
+        self.embedded &= set(self.truth.values())
+
+    @rule()
+    def rebuild(self) -> None:
+        self.gallery.level(anew=True)
+
+    @rule(checkpoint=st.booleans())
+    def stop_and_start(self, checkpoint: bool) -> None:
+        if checkpoint:
+            self.gallery.checkpoint()
+        self.gallery.catalog.close()
+        self.gallery = opened(self.directory)
+
+    @rule()
+    def crash(self) -> None:
+        """What a killed process leaves: the files as they are, write-ahead log included."""
+        copy = Path(tempfile.mkdtemp())
+        for name in self.directory.iterdir():
+            shutil.copy(name, copy)
+        self.gallery.catalog.close()
+        shutil.rmtree(self.directory)
+        self.directory = copy
+        self.gallery = opened(copy)
+
+    @precondition(lambda self: (self.directory / "index.hnsw").exists())
+    @rule(at=st.integers(0, 10_000))
+    def damage_the_index(self, at: int) -> None:
+        path = self.directory / "index.hnsw"
+        data = bytearray(path.read_bytes())
+        data[at % len(data)] ^= 255
+        path.write_bytes(data)
+        self.stop_and_start(checkpoint=False)
+
+    @invariant()
+    def the_catalog_is_the_truth(self) -> None:
+        with self.gallery.catalog.reading() as reader:
+            recorded = {record.path: record.faces for record in reader.photos()}
+        assert recorded == {path: content % 3 for path, content in self.truth.items()}
+
+    @invariant()
+    def the_index_is_the_catalog(self) -> None:
+        assert self.gallery.differences() == []
+
+    @invariant()
+    def each_face_is_found_on_every_photo_that_shows_it(self) -> None:
+        for content in set(self.truth.values()):
+            for row in self.rows(content):
+                found = {match.path for match in self.gallery.nearest(row, Search(0.9999)).matches}
+                assert {path for path, other in self.truth.items() if other == content} <= found
+                assert found <= self.truth.keys()
+
+
+Histories.TestCase.settings = settings(
+    deadline=None, max_examples=25, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+)
+TestHistories = Histories.TestCase

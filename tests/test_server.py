@@ -1,0 +1,655 @@
+"""The server over real sockets, with clients that behave and clients that do not."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import socket
+import stat
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facewatchd import server as server_module
+from facewatchd import sockets
+from facewatchd.errors import FacewatchError, LockedError
+from facewatchd.protocol import CODES, MAX_LINE, answer
+from facewatchd.server import Server
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up on something that should happen at once."""
+
+Start = Callable[..., Server]
+
+
+class Service:
+    """Echoes; `hold` waits until it is released, `big` replies with so many bytes."""
+
+    def __init__(self) -> None:
+        self.held = threading.Semaphore(0)
+        self.release = threading.Event()
+
+    def __call__(self, method: str, params: dict[str, object]) -> object:
+        if method == "hold":
+            self.held.release()
+            assert self.release.wait(PATIENCE)
+        if method == "big":
+            return "x" * int(str(params["size"]))
+        return params
+
+    def answer(self, line: bytes) -> bytes | None:
+        return answer(line, self)
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE)
+        with sockets.address(path) as place:
+            self.socket.connect(place)
+        self.replies = self.socket.makefile("rb")
+
+    def send(self, method: str, id_: int = 1, **params: object) -> None:
+        message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
+        self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> Any:
+        line = self.replies.readline()
+        assert line.endswith(b"\n"), "closed without a reply"
+        return json.loads(line)
+
+    def ask(self, method: str = "echo", id_: int = 1, **params: object) -> Any:
+        self.send(method, id_, **params)
+        return self.receive()["result"]
+
+    def kind(self) -> str:
+        """Receive an error of ours and return its kind."""
+        error = self.receive()["error"]
+        assert error["code"] == CODES[error["data"]["kind"]]
+        return str(error["data"]["kind"])
+
+    def closed(self) -> bool:
+        """Wait until the server closes, and say whether it did so without a word more."""
+        try:
+            return self.replies.read() == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        self.replies.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "socket"
+
+
+@pytest.fixture
+def start(path: Path, service: Service) -> Iterator[Start]:
+    """Start servers on ``path``; all are stopped, and no thread or file descriptor may be left."""
+    before = threads(), descriptors()
+    servers: list[Server] = []
+
+    def start(**options: Any) -> Server:
+        servers.append(Server(path, service.answer, **options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    service.release.set()
+    for each in servers:
+        each.stop()
+    assert (threads(), descriptors()) == before
+
+
+@pytest.fixture
+def connect(path: Path, start: Start) -> Iterator[Callable[[], Client]]:
+    """Make clients of ``path``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(contextlib.closing(Client(path)))
+
+
+def threads() -> set[str]:
+    return {each.name for each in threading.enumerate()}
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        pause.wait(0.005)
+
+
+def unread(client: Client) -> int:
+    """Return how many of the sent bytes the server has not received yet, in the kernel's count."""
+    return int.from_bytes(fcntl.ioctl(client.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def clients_served() -> int:
+    return sum(name.startswith("client-") for name in threads())
+
+
+# Conversation
+
+
+def test_requests_are_answered_in_order(start: Start, connect: Callable[[], Client]) -> None:
+    start()
+    client = connect()
+    for number in range(3000):  # more than fits in the kernel's buffers both ways
+        client.send("echo", number, number=number)
+    for number in range(3000):
+        assert client.receive() == {"jsonrpc": "2.0", "id": number, "result": {"number": number}}
+
+
+def test_error_leaves_the_connection_open(start: Start, connect: Callable[[], Client]) -> None:
+    start()
+    client = connect()
+    client.socket.sendall(b"nonsense\n")
+    assert client.receive()["error"]["code"] == -32700
+    assert client.ask(x=1) == {"x": 1}
+
+
+def test_last_line_may_lack_its_newline(start: Start, connect: Callable[[], Client]) -> None:
+    start()
+    client = connect()
+    client.send("echo", 1)
+    client.socket.sendall(b'{"jsonrpc":"2.0","id":2,"method":"echo"}')
+    client.socket.shutdown(socket.SHUT_WR)
+    assert [client.receive()["id"], client.receive()["id"]] == [1, 2]
+    assert client.closed()
+
+
+def test_notification_gets_no_reply(start: Start, connect: Callable[[], Client]) -> None:
+    start()
+    client = connect()
+    client.socket.sendall(b'{"jsonrpc":"2.0","method":"echo"}\n')
+    assert client.ask(x=2) == {"x": 2}
+
+
+def test_garbage_byte_by_byte_and_an_idle_client_do_not_disturb_a_third(
+    start: Start, connect: Callable[[], Client]
+) -> None:
+    start()
+    garbage, idle, third = connect(), connect(), connect()
+    for byte in os.urandom(500).replace(b"\n", b"\r"):
+        garbage.socket.sendall(bytes([byte]))
+        assert third.ask(byte=byte) == {"byte": byte}
+    garbage.socket.sendall(b"\n")
+    assert garbage.receive()["error"]["code"] == -32700
+    assert idle.ask() == {}
+
+
+def test_client_that_waits_for_a_slow_answer_does_not_hold_up_others(
+    start: Start, connect: Callable[[], Client], service: Service
+) -> None:
+    start()
+    slow, other = connect(), connect()
+    slow.send("hold")
+    assert service.held.acquire(timeout=PATIENCE)
+    assert other.ask(x=1) == {"x": 1}
+    service.release.set()
+    assert slow.receive()["result"] == {}
+
+
+# Bounds
+
+
+def test_line_of_64_mib_is_answered_and_one_byte_more_is_refused(start: Start, connect: Callable[[], Client]) -> None:
+    start()
+    head, tail = b'{"jsonrpc":"2.0","id":1,"method":"big","params":{"size":1,"x":"', b'"}}'
+    filler = b"x" * (MAX_LINE - len(head) - len(tail))
+    client = connect()
+    client.socket.sendall(head + filler + tail + b"\n")
+    assert client.receive()["result"] == "x"
+    client.socket.sendall(head + filler + b"x" + tail + b"\n")
+    assert client.kind() == "too-large"
+    assert client.closed()
+    assert connect().ask(x=1) == {"x": 1}
+
+
+def test_memory_for_lines_is_shared(
+    start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MEMORY", 100_000)
+    start()
+    first, second = connect(), connect()
+    first.socket.sendall(b"x" * 90_000)
+    until(lambda: unread(first) == 0)
+    second.socket.sendall(b"x" * 20_000)
+    assert second.kind() == "not-ready"
+    assert second.closed()
+    first.socket.sendall(b"\n")
+    assert first.receive()["error"]["code"] == -32700
+    for _ in range(10):  # what was answered, and what was closed, is free again
+        assert len(connect().ask(x="y" * 80_000)["x"]) == 80_000
+
+
+def test_half_a_line_then_silence_is_closed(start: Start, connect: Callable[[], Client]) -> None:
+    start(line_deadline=0.1)
+    client = connect()
+    client.socket.sendall(b'{"jsonrpc"')
+    assert client.kind() == "timeout"
+    assert client.closed()
+
+
+def test_a_byte_now_and_then_does_not_extend_the_deadline(start: Start, connect: Callable[[], Client]) -> None:
+    start(line_deadline=0.3)
+    client = connect()
+    begin = time.monotonic()
+    client.socket.settimeout(0.02)
+    heard = b""
+    while not heard:
+        assert time.monotonic() - begin < PATIENCE
+        with contextlib.suppress(TimeoutError, BrokenPipeError):
+            client.socket.send(b"x")
+        with contextlib.suppress(TimeoutError):
+            heard = client.socket.recv(1000)
+    assert json.loads(heard)["error"]["data"]["kind"] == "timeout"
+
+
+def test_line_deadline_begins_with_each_line(start: Start, connect: Callable[[], Client], service: Service) -> None:
+    """The time that an answer takes is not counted against the line that has already begun."""
+    start(line_deadline=0.2)
+    client = connect()
+    client.socket.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hold"}\n{"jsonrpc":"2.0",')
+    assert service.held.acquire(timeout=PATIENCE)
+    assert not service.release.wait(0.3)
+    service.release.set()
+    assert client.receive()["id"] == 1
+    client.socket.sendall(b'"id":2,"method":"echo"}\n')
+    assert client.receive()["id"] == 2
+
+
+def test_idle_connection_is_closed_without_a_word(start: Start, connect: Callable[[], Client]) -> None:
+    start(idle_deadline=0.1)
+    client = connect()
+    assert client.closed()
+
+
+def test_idle_deadline_begins_after_each_reply(start: Start, connect: Callable[[], Client], service: Service) -> None:
+    start(idle_deadline=0.3)
+    client = connect()
+    client.send("hold")
+    assert not service.release.wait(0.4)
+    service.release.set()
+    assert client.receive()["result"] == {}
+    assert client.ask(x=1) == {"x": 1}
+    assert client.closed()
+
+
+def test_reply_that_is_not_read_ends_the_connection(start: Start, connect: Callable[[], Client]) -> None:
+    start(send_deadline=0.1)
+    client = connect()
+    client.send("big", size=10_000_000)
+    until(lambda: clients_served() == 0)
+    assert not client.replies.read().endswith(b"\n")
+
+
+def test_disconnect_in_mid_reply_is_quiet(
+    start: Start, connect: Callable[[], Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    start()
+    client = connect()
+    client.send("big", size=10_000_000)
+    assert client.socket.recv(10)
+    client.close()
+    until(lambda: clients_served() == 0)
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert connect().ask(x=1) == {"x": 1}
+
+
+def test_answer_that_raises_ends_its_connection_only(
+    path: Path, start: Start, connect: Callable[[], Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(line: bytes) -> bytes | None:
+        if b"bad" in line:
+            raise KeyError("bad")
+        return b"fine\n"
+
+    server = Server(path, broken)
+    server.start()
+    try:
+        other, client = connect(), connect()
+        client.socket.sendall(b"bad\n")
+        assert client.closed()
+        other.socket.sendall(b"good\n")
+        assert other.replies.readline() == b"fine\n"
+        assert server.alive()
+        assert "KeyError" in caplog.text
+    finally:
+        server.stop()
+
+
+# Many connections
+
+
+def test_newcomer_takes_the_place_of_the_longest_idle(start: Start, connect: Callable[[], Client]) -> None:
+    start(connections=3)
+    clients = [connect() for _ in range(3)]
+    for client in reversed(clients):
+        assert client.ask(x=1) == {"x": 1}  # now the last one has waited longest
+    newcomer = connect()
+    assert newcomer.ask(x=2) == {"x": 2}
+    assert clients[2].closed()
+    assert clients[0].ask(x=3) == {"x": 3}
+    assert clients[1].ask(x=4) == {"x": 4}
+
+
+def test_connections_at_work_are_not_closed_for_a_newcomer(
+    start: Start, connect: Callable[[], Client], service: Service
+) -> None:
+    start(connections=2)
+    busy, half = connect(), connect()
+    half.socket.sendall(b'{"jsonrpc":"2.0",')
+    busy.send("hold")
+    assert service.held.acquire(timeout=PATIENCE)
+    until(lambda: clients_served() == 2)
+    refused = connect()
+    assert refused.kind() == "not-ready"
+    assert refused.closed()
+    service.release.set()
+    assert busy.receive()["result"] == {}
+    half.socket.sendall(b'"id":5,"method":"echo"}\n')
+    assert half.receive()["id"] == 5
+    assert connect().ask(x=1) == {"x": 1}
+
+
+def test_two_hundred_connections(start: Start, connect: Callable[[], Client]) -> None:
+    start(connections=64)
+    clients = [connect() for _ in range(200)]
+    for client in reversed(clients[-30:]):
+        assert client.ask(x=1) == {"x": 1}
+    assert connect().ask(x=2) == {"x": 2}
+    until(lambda: clients_served() <= 64)
+    assert all(client.closed() for client in clients[:100])
+
+
+def test_running_out_of_file_descriptors_passes(
+    start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "PAUSE", 0.05)
+    server = start()
+    assert connect().ask(x=1) == {"x": 1}
+    client = socket.socket(socket.AF_UNIX)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+        fill = []
+        with contextlib.suppress(OSError):
+            while True:
+                fill.append(os.dup(0))
+        client.connect(os.fspath(server._path))
+        until(lambda: "cannot take a connection" in caplog.text)
+        for each in fill:
+            os.close(each)
+        client.settimeout(PATIENCE)
+        client.sendall(b'{"jsonrpc":"2.0","id":1,"method":"echo"}\n')
+        assert client.recv(1000).endswith(b"\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.close()
+
+
+# The end
+
+
+def test_stop_lets_a_reply_end_and_joins_everything(
+    path: Path, start: Start, connect: Callable[[], Client], service: Service
+) -> None:
+    server = start()
+    busy, idle, half = connect(), connect(), connect()
+    half.socket.sendall(b'{"jsonrpc":"2.0","id":1,"method":"echo"}')
+    busy.send("hold")
+    busy.send("echo", 2)
+    assert service.held.acquire(timeout=PATIENCE)
+    assert idle.ask() == {}
+    stopper = threading.Thread(target=server.stop, args=(PATIENCE,), name="stopper")
+    stopper.start()
+    assert idle.closed()
+    assert half.closed()
+    assert stopper.is_alive()
+    service.release.set()
+    assert busy.receive()["id"] == 1
+    assert busy.closed()
+    stopper.join(PATIENCE)
+    assert not server.alive()
+    assert not path.exists()
+    assert "server" not in threads()
+    assert clients_served() == 0
+
+
+def test_stop_breaks_off_a_reply_that_is_not_read(start: Start, connect: Callable[[], Client]) -> None:
+    server = start()
+    client = connect()
+    client.send("big", size=10_000_000)
+    assert client.socket.recv(1)
+    begin = time.monotonic()
+    server.stop(grace=0.1)
+    assert time.monotonic() - begin < 10
+    assert clients_served() == 0
+
+
+def test_stop_reports_an_answer_that_does_not_end(
+    start: Start, connect: Callable[[], Client], service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start()
+    connect().send("hold")
+    assert service.held.acquire(timeout=PATIENCE)
+    server.stop(grace=0.05)
+    assert "client-1 did not end in time" in caplog.text
+    assert not server.alive()
+    service.release.set()
+    until(lambda: clients_served() == 0)
+
+
+def test_stop_twice_and_stop_without_start(path: Path, start: Start, service: Service) -> None:
+    server = start()
+    assert server.alive()
+    server.stop()
+    server.stop()
+    never = Server(path, service.answer)
+    never.stop()
+    assert not server.alive()
+    assert not never.alive()
+
+
+def test_stop_leaves_a_successors_socket_alone(path: Path, start: Start) -> None:
+    server = start()
+    path.unlink()
+    path.write_text("somebody else's")
+    server.stop()
+    assert path.read_text() == "somebody else's"
+
+
+# The socket file
+
+
+def test_socket_and_directory_are_the_users_alone(path: Path, start: Start) -> None:
+    before = os.umask(0)
+    try:
+        start()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_stale_socket_is_replaced(path: Path, start: Start, connect: Callable[[], Client]) -> None:
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(os.fspath(path))
+    assert path.is_socket()
+    start()
+    assert connect().ask(x=1) == {"x": 1}
+
+
+def test_live_socket_is_refused_and_not_disturbed(path: Path, start: Start, connect: Callable[[], Client]) -> None:
+    start()
+    client = connect()
+    with pytest.raises(LockedError, match="another daemon answers"):
+        start()
+    assert client.ask(x=1) == {"x": 1}
+    assert connect().ask(x=2) == {"x": 2}
+
+
+def test_live_socket_with_a_full_backlog_is_refused(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket(socket.AF_UNIX))
+        deaf.bind(os.fspath(path))
+        deaf.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(os.fspath(path))
+        with pytest.raises(LockedError, match="another daemon answers"):
+            sockets.listen(path)
+    assert path.is_socket()
+
+
+def test_daemons_that_start_at_once_are_kept_apart(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    with sockets._locked(path), pytest.raises(LockedError, match="is starting"):
+        sockets.listen(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")])
+def test_what_is_no_socket_is_never_deleted(path: Path, make: Callable[[Path], None]) -> None:
+    path.parent.mkdir(mode=0o700)
+    make(path)
+    with pytest.raises(FacewatchError, match="is no socket") as caught:
+        sockets.listen(path)
+    assert "--socket" in caught.value.hint
+    assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_directory_that_others_may_write_to_is_refused(path: Path, mode: int) -> None:
+    path.parent.mkdir()
+    path.parent.chmod(mode)
+    with pytest.raises(FacewatchError, match="can be written to by others") as caught:
+        sockets.listen(path)
+    assert "0700" in caught.value.hint
+    assert not path.exists()
+
+
+def test_sticky_directory_is_accepted(path: Path, start: Start, connect: Callable[[], Client]) -> None:
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    start()
+    assert connect().ask(x=1) == {"x": 1}
+
+
+def test_directory_that_can_be_moved_away_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loose" / "run").mkdir(parents=True, mode=0o700)
+    (tmp_path / "loose").chmod(0o777)
+    with pytest.raises(FacewatchError, match="moved away"):
+        sockets.listen(tmp_path / "loose" / "run" / "socket")
+
+
+def test_symbolic_link_as_directory_is_refused(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    path.parent.symlink_to(tmp_path / "real")
+    with pytest.raises(FacewatchError, match="is a symbolic link"):
+        sockets.listen(path)
+    assert not list((tmp_path / "real").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to give a directory away")
+def test_directory_of_somebody_else_is_refused(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    os.chown(path.parent, 65534, 65534)
+    with pytest.raises(FacewatchError, match="belongs to somebody else"):
+        sockets.listen(path)
+
+
+def test_file_as_directory_is_refused(path: Path) -> None:
+    path.parent.touch()
+    with pytest.raises(FacewatchError, match="cannot listen on"):
+        sockets.listen(path)
+
+
+def test_long_path_works(tmp_path: Path, service: Service) -> None:
+    path = tmp_path.joinpath(*["d" * 60] * 4) / "socket"
+    server = Server(path, service.answer)
+    server.start()
+    client = Client(path)
+    try:
+        assert client.ask(x=1) == {"x": 1}
+        with pytest.raises(LockedError):
+            sockets.listen(path)
+    finally:
+        client.close()
+        server.stop()
+    assert not path.exists()
+
+
+def test_too_long_name_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FacewatchError, match="cannot listen on") as caught:
+        sockets.listen(tmp_path / "run" / ("s" * 200))
+    assert "\n" not in str(caught.value)
+
+
+STRANGER = """
+import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+client = socket.socket(socket.AF_UNIX)
+client.settimeout(20)
+client.connect("/proc/self/fd/" + sys.argv[1])
+try:
+    client.sendall(b'{"jsonrpc":"2.0","id":1,"method":"echo"}\\n')
+    print(client.recv(100))
+except (BrokenPipeError, ConnectionResetError):
+    print(b"")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
+def test_another_user_is_not_answered_even_if_the_file_lets_them_in(path: Path, start: Start, tmp_path: Path) -> None:
+    start()
+    path.chmod(0o666)
+    file = os.open(path, os.O_PATH)  # leads past directories that the other user may not enter
+    try:
+        os.set_inheritable(file, True)
+        command = [sys.executable, "-S", "-c", STRANGER, str(file)]
+        ended = subprocess.run(command, pass_fds=[file], capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        os.close(file)
+    assert (ended.stdout, ended.stderr) == ("b''\n", "")
+
+
+def test_only_the_owner_and_root_are_answered(
+    start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start()
+    assert connect().ask(x=1) == {"x": 1}
+    monkeypatch.setattr(server_module, "_peer", lambda client: os.geteuid() + 1)
+    assert connect().closed()
+    assert f"user {os.geteuid() + 1} was refused" in caplog.text
+    monkeypatch.setattr(server_module, "_peer", lambda client: 0)
+    assert connect().ask(x=1) == {"x": 1}
