@@ -11,16 +11,16 @@ could not answer. 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from facewatchd import __version__, printing
+from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
 from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, photo_faces
@@ -32,7 +32,7 @@ DEFAULT_WAIT = 60.0
 MAX_WAIT = 24 * 3600.0
 """Seconds; the daemon takes no more."""
 
-FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY = 0, 1, 2, 3, 4, 5
 _STATUS_OF_KIND = {
     "unreadable-photo": WRONG,
     "too-large": WRONG,
@@ -70,11 +70,6 @@ def _status_of(error: FacewatchError) -> int:
     return _STATUS_OF_KIND.get(error.kind, NOT_READY)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"see {PROG} --help")
-
-
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos."""
     end = argv.index("--") if "--" in argv else len(argv)
@@ -92,7 +87,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _refuse_search_options(parser: _Parser, options: argparse.Namespace) -> None:
+def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
     """--list-faces searches nothing: an option that it would silently ignore is a misunderstanding."""
     given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
     if given.keys() - {"photos", "list_faces", "json", "socket", "quiet", "verbose"}:
@@ -120,14 +115,13 @@ def _glue_numbers(argv: list[str]) -> list[str]:
     return glued
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog=PROG,
         usage="%(prog)s [OPTIONS] PHOTO ...",
         description="Find the photos that show the same person. Asks the facewatchd daemon.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("photos", metavar="PHOTO", nargs="*", help="several photos are the same person; '-' reads one from stdin")
@@ -222,11 +216,11 @@ def _list_faces(options: argparse.Namespace) -> int:
         document = ask(lambda: daemon.call("faces", **photo.param()), [photo])
     faces = photo_faces(document)
     if options.json:
-        _write_json({"photo": photo.text, **document})
-    elif _on_terminal():
-        _write(printing.face_table(faces, colour=printing.takes_colour(sys.stdout)))
+        write_json({"photo": photo.text, **document})
+    elif on_terminal():
+        write(printing.face_table(faces, colour=printing.takes_colour(sys.stdout)))
     else:
-        _write(printing.face_lines(faces))
+        write(printing.face_lines(faces))
     if not faces:
         say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
         return NO_FACE
@@ -270,20 +264,20 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
 
 
 def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
-    chatty = not options.quiet and (options.verbose or (_on_terminal() and not options.json))
+    chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     if chatty:
         for face in answer.query:
             say(_which_face(face))
     if options.json:
-        _write_json(answer.document)
+        write_json(answer.document)
     elif options.print0:
-        _write(printing.path_lines(answer.matches, b"\0"))
+        write(printing.path_lines(answer.matches, b"\0"))
     elif options.paths:
-        _write(printing.path_list(answer.matches) if _on_terminal() else printing.path_lines(answer.matches, b"\n"))
-    elif _on_terminal():
-        _write(printing.match_table(answer.matches, colour=printing.takes_colour(sys.stdout)))
+        write(printing.path_list(answer.matches) if on_terminal() else printing.path_lines(answer.matches, b"\n"))
+    elif on_terminal():
+        write(printing.match_table(answer.matches, colour=printing.takes_colour(sys.stdout)))
     else:
-        _write(printing.match_lines(answer.matches))
+        write(printing.match_lines(answer.matches))
     if chatty:
         say(_summary(answer, verbose=options.verbose))
     if not answer.complete and not options.quiet and (chatty or not options.json):
@@ -331,39 +325,6 @@ def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
 def _progress(done: int, total: int) -> None:
     sys.stderr.write(f"\rdrawing {done}/{total}" if done < total else "\r\x1b[K")
     sys.stderr.flush()
-
-
-def _on_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
-
-
-def _write_json(document: dict[str, Any]) -> None:
-    """Plain ASCII: a file name can hold nothing that a terminal or a reader would trip over."""
-    text = json.dumps(document, indent=2 if _on_terminal() else None)
-    _write(f"{text}\n")
-
-
-def _write(results: str | bytes) -> None:
-    """Write to standard output. A reader that has seen enough (``| head``) is no error."""
-    if sys.stdout is None:
-        raise UsageError("standard output is closed", "send the results somewhere")
-    if isinstance(results, str):
-        results = results.encode(sys.stdout.encoding, "backslashreplace")
-    try:
-        sys.stdout.buffer.write(results)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        _discard_output()
-    except OSError as exc:
-        _discard_output()
-        raise UsageError(f"cannot write the results: {exc.strerror}", "make room, or send them elsewhere") from exc
-
-
-def _discard_output() -> None:
-    """Let what is still buffered go nowhere, or Python would complain of it once more at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from facewatchd.errors import UsageError
 from facewatchd.exclude import Exclusion
 
 AUTO_MODEL = "auto"
-MODEL_ROOT = Path("~/.insightface")
+MODEL_ROOT = "~/.insightface"
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Query:
 class Resources:
     """What the daemon may take of the machine."""
 
-    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    threads: int = field(default_factory=lambda: min(MAX_THREADS, len(os.sched_getaffinity(0))))
     idle_priority: bool = True
     unload_after: float = 300.0
     """Seconds without inference after which the model's memory is given back; 0: never."""
@@ -64,7 +65,7 @@ class Config:
     directories: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     model: str = AUTO_MODEL
-    model_root: Path = field(default_factory=MODEL_ROOT.expanduser)
+    model_root: Path = field(default_factory=lambda: Path(os.path.expanduser(MODEL_ROOT)))
     data_dir: Path = field(default_factory=places.data_path)
     socket: Path = field(default_factory=places.socket_path)
     faces: Faces = Faces()
@@ -73,16 +74,26 @@ class Config:
     watch: Watch = Watch()
 
 
-def load(path: Path | None, **flags: Any) -> Config:
+def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> Config:
     """Read the file and lay the flags over it.
 
     ``path`` None means the default place, which need not exist. Flags are fields of `Config` and keep the
-    file's value where they are None. Raises `UsageError` for anything that cannot be right.
+    file's value where they are None. Raises `UsageError` for anything that cannot be right, which it is also to have
+    no directory, unless the caller needs none.
     """
     source = path or places.config_path()
     config = _from_table(_read(source, required=path is not None), source)
     config = replace(config, **{name: value for name, value in flags.items() if value is not None})
-    return replace(config, directories=_checked_directories(config.directories, source))
+    if needs_directories and not config.directories:
+        raise UsageError(
+            "no directory to watch", f"name one (facewatchd run ~/Pictures) or set `directories` in {source}"
+        )
+    return replace(
+        config,
+        directories=_checked_directories(config.directories),
+        data_dir=Path(os.path.abspath(config.data_dir)),
+        socket=Path(os.path.abspath(config.socket)),
+    )
 
 
 def _read(path: Path, *, required: bool) -> dict[str, Any]:
@@ -94,7 +105,7 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
         raise UsageError(f"there is no configuration file {path}", "check the path given to --config") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"cannot read {path}: {exc}", "make it a readable UTF-8 file") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
 
 
@@ -106,10 +117,10 @@ def _from_table(table: dict[str, Any], source: Path) -> Config:
     watch = reader.table("watch")
     defaults = Config()
     config = Config(
-        directories=tuple(Path(text).expanduser() for text in reader.strings("directories")),
+        directories=reader.directories("directories"),
         exclude=reader.patterns("exclude"),
         model=reader.text("model", AUTO_MODEL),
-        model_root=Path(reader.text("model_root", str(MODEL_ROOT))).expanduser(),
+        model_root=reader.directory("model_root", MODEL_ROOT),
         faces=Faces(
             min_size=int(faces.number("min_size", defaults.faces.min_size, 1, 10_000, whole=True)),
             min_score=faces.number("min_score", defaults.faces.min_score, 0.01, 1),
@@ -122,7 +133,7 @@ def _from_table(table: dict[str, Any], source: Path) -> Config:
             threshold=query.number("threshold", -1, -1, 1) if "threshold" in query else None,
         ),
         resources=Resources(
-            threads=int(resources.number("threads", defaults.resources.threads, 1, 1024, whole=True)),
+            threads=int(resources.number("threads", defaults.resources.threads, 1, MAX_THREADS, whole=True)),
             idle_priority=resources.flag("idle_priority", defaults.resources.idle_priority),
             unload_after=resources.number("unload_after", defaults.resources.unload_after, 0, 1e9),
         ),
@@ -136,19 +147,15 @@ def _from_table(table: dict[str, Any], source: Path) -> Config:
     return config
 
 
-def _checked_directories(directories: tuple[Path, ...], source: Path) -> tuple[Path, ...]:
+def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
     """Make the directories absolute, without those named twice, and refuse one inside another.
 
     A directory that is not there now is kept: its disk may be mounted later.
     """
-    if not directories:
-        raise UsageError(
-            "no directory to watch", f"name one (facewatchd run ~/Pictures) or set `directories` in {source}"
-        )
     absolute = tuple(dict.fromkeys(Path(os.path.abspath(directory)) for directory in directories))
     real = [Path(os.path.realpath(directory)) for directory in absolute]
     for inner, inner_real in zip(absolute, real, strict=True):
-        if inner.exists() and not inner.is_dir():
+        if os.path.exists(inner) and not os.path.isdir(inner):  # unlike pathlib's, these raise nothing
             raise UsageError(f"{inner} is not a directory", "name the directory that holds the photos")
         for outer, outer_real in zip(absolute, real, strict=True):
             if inner != outer and inner_real.is_relative_to(outer_real):
@@ -176,8 +183,8 @@ class _Table:
 
     def strings(self, key: str) -> tuple[str, ...]:
         values = self._take(key, [])
-        if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
-            raise self._wrong(key, "a list of strings")
+        if not isinstance(values, list) or not all(_is_text(value) for value in values):
+            raise self._wrong(key, "a list of strings, none of them empty")
         return tuple(values)
 
     def patterns(self, key: str) -> tuple[str, ...]:
@@ -190,9 +197,21 @@ class _Table:
 
     def text(self, key: str, default: str) -> str:
         value = self._take(key, default)
-        if not isinstance(value, str) or not value:
-            raise self._wrong(key, "a string")
-        return value
+        if not _is_text(value):
+            raise self._wrong(key, "a string that is not empty")
+        return str(value)
+
+    def directory(self, key: str, default: str) -> Path:
+        return self._directory(key, self.text(key, default))
+
+    def directories(self, key: str) -> tuple[Path, ...]:
+        return tuple(self._directory(key, text) for text in self.strings(key))
+
+    def _directory(self, key: str, text: str) -> Path:
+        path = os.path.expanduser(text)
+        if path.startswith("~"):
+            raise self._wrong(key, "the path of a directory; `~` is your own home, `~name` that of a user who exists")
+        return Path(path)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._take(key, default)
@@ -205,16 +224,10 @@ class _Table:
         kind = "a whole number" if whole else "a number"
         multiple = f", a multiple of {step}" if step > 1 else ""
         allowed = (int,) if whole else (int, float)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, allowed)
-            or not low <= value <= high
-            or (value % 1 and whole)
-        ):
-            raise self._wrong(key, f"{kind} from {low:g} to {high:g}{multiple}")
-        if whole and value % step:
-            raise self._wrong(key, f"{kind} from {low:g} to {high:g}{multiple}")
-        return value
+        wrong_type = isinstance(value, bool) or not isinstance(value, allowed)
+        if wrong_type or not low <= value <= high or (whole and value % step):
+            raise self._wrong(key, f"{kind} from {low:.10g} to {high:.10g}{multiple}")
+        return float(value)
 
     def finish(self) -> None:
         for key in self._values:
@@ -229,3 +242,7 @@ class _Table:
     def _wrong(self, key: str, expected: str) -> UsageError:
         value = self._values.get(key)
         return UsageError(f"`{self._prefix}{key}` in {self._source} is {value!r}", f"it must be {expected}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value

@@ -141,7 +141,7 @@ class Daemon:
         for root in self._roots.paths:
             self._scanner.request(root)
         self._forget_strays()
-        log.info("listening on %s, watching %s", self._config.socket, ", ".join(map(str, self._config.directories)))
+        log.info("listening on %s", self._config.socket)
 
     def _start(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
         start()

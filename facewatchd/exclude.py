@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 import pathspec
@@ -15,7 +16,10 @@ class Exclusion:
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         """Raise ValueError, with the reason, for a pattern that gitignore would not take."""
-        self._spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+        try:
+            self._spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+        except re.error as exc:  # pathspec turns patterns into regular expressions: [z-a] is none
+            raise ValueError(str(exc)) from exc
 
     def excludes(self, relative: bytes, *, is_directory: bool = False) -> str:
         """Say why the path is left alone, or return an empty string where it is not.
@@ -30,11 +34,3 @@ class Exclusion:
         if self._spec.match_file(os.fsdecode(relative) + ("/" if is_directory else "")):
             return "named by `exclude`"
         return ""
-
-    def excludes_any_part(self, relative: bytes) -> str:
-        """Say why the file or one of the directories on its way from the watched directory is left alone."""
-        parts = relative.split(b"/")
-        for depth in range(1, len(parts)):
-            if reason := self.excludes(b"/".join(parts[:depth]), is_directory=True):
-                return f"in {os.fsdecode(parts[depth - 1])}/, {reason}"
-        return self.excludes(relative)

@@ -18,6 +18,7 @@ A `Pulse` proves that events still flow.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import warnings
@@ -77,6 +78,14 @@ class Feed:
         """Remove a watch; one that is not there is no error."""
         with contextlib.suppress(KeyError):
             self._observer.unschedule(watch)
+
+    def is_full(self) -> bool:
+        """Whether the user has no more watches: tried on a directory that holds no photos."""
+        try:
+            self.unwatch(self.watch_closes(b"/proc", lambda _path, _settle: None))
+        except OSError as exc:
+            return exc.errno == errno.ENOSPC
+        return False
 
     def is_alive(self) -> bool:
         """Whether the threads that every event passes are alive."""

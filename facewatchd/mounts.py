@@ -116,6 +116,14 @@ def parse_fdinfo(text: bytes) -> set[int]:
     return {int(number, 16) for number in _WATCHED.findall(text)}
 
 
+def inode(path: bytes) -> int:
+    """Take ``st_ino`` of what is there, links not followed; 0 where there is nothing."""
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return 0
+
+
 def inotify_advice(limit: str) -> str:
     """Word how to raise a limit of inotify, ``max_user_watches`` or ``max_user_instances``, well above what it is."""
     wanted = {"max_user_watches": 524288, "max_user_instances": 512}[limit]
@@ -165,6 +173,8 @@ class Root:
     """Whether inotify names the inode that stat names; some layered file systems differ."""
     unwatched: int = 0
     """Directories below without a watch, at the last walk."""
+    is_limited: bool = False
+    """Whether that is because the user has no more watches."""
 
     @property
     def name(self) -> str:
@@ -191,6 +201,8 @@ class Root:
             return f"{self.name} is not there; its photos are kept until it comes back"
         if self.reach.state is RootState.UNREADABLE:
             return f"{self.name} cannot be read by this user; check its permissions"
+        if self.unwatched and not self.is_limited:
+            return f"{self.unwatched} directories under {self.name} could not be watched; it is polled"
         if self.unwatched:
             advice = inotify_advice("max_user_watches")
             return f"inotify watch limit reached: {self.unwatched} directories under {self.name} are polled; {advice}"

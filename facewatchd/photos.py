@@ -151,7 +151,7 @@ def read(path: bytes) -> tuple[bytes, Stamp]:
         if stamp.size > MAX_BYTES:
             raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {MAX_BYTES >> 30} GiB is the limit")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(stamp.size + 1)
+            data = file.read(stamp.size)
         if len(data) != stamp.size or Stamp.of(os.fstat(descriptor)) != stamp:
             raise ChangedWhileReadError("the file changed while it was read", "try again when it is complete")
         return data, stamp

@@ -12,9 +12,13 @@ APP = "facewatchd"
 
 def socket_path() -> Path:
     """The daemon's socket, in the user's runtime directory."""
+    import warnings
+
     import platformdirs
 
-    return platformdirs.user_runtime_path(APP) / "socket"
+    with warnings.catch_warnings():  # that XDG_RUNTIME_DIR is not set: there is a place all the same
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path(APP) / "socket"
 
 
 def config_path() -> Path:

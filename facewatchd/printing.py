@@ -52,13 +52,13 @@ def size_and_place(box: Box) -> str:
 def match_table(matches: Sequence[Match], *, colour: bool) -> str:
     """Lay matches out for a terminal, under a heading; no matches are no table."""
     rows = [(f"{match.similarity:.3f}", size_and_place(match.box), printable(match.path)) for match in matches]
-    return _table(("SIMILARITY", "BOX", "PATH"), rows, colour=colour)
+    return table(("SIMILARITY", "BOX", "PATH"), rows, colour=colour)
 
 
 def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:
     """Lay the faces of one photo out for a terminal: the number that ``--face`` takes, box and score."""
     rows = [(str(number), size_and_place(box), f"{score:.3f}") for number, (box, score) in enumerate(faces)]
-    return _table(("FACE", "BOX", "SCORE"), rows, colour=colour)
+    return table(("FACE", "BOX", "SCORE"), rows, colour=colour)
 
 
 def match_lines(matches: Iterable[Match]) -> bytes:
@@ -81,8 +81,8 @@ def path_list(matches: Iterable[Match]) -> str:
     return "".join(f"{printable(path)}\n" for path in dict.fromkeys(match.path for match in matches))
 
 
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> str:
-    """Align all columns but the last; the first is coloured."""
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> str:
+    """Align all columns but the last under a heading; the first is coloured. No rows are no table."""
     if not rows:
         return ""
     widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]

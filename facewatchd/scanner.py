@@ -140,7 +140,7 @@ class Scanner(threading.Thread):
         walked = self._walk(request, root) if identity else _Walked()
         if self._ended:
             return
-        readable = root not in walked.unreadable
+        readable = root not in walked.unreadable or walked.photos > 0
         view = RootView(identity, readable, _is_empty(root), walked.photos)
         state = root_state(view, recorded, self._roots.identity(root))
         if request.force and state is RootState.OFFLINE and identity is not None:
@@ -182,15 +182,16 @@ class Scanner(threading.Thread):
         return walked
 
     def _take_in(self, listing: Listing, recorded: dict[bytes, Stamp], request: Request, walked: _Walked) -> None:
-        if listing.error is not None:
-            if not isinstance(listing.error, FileNotFoundError):
-                walked.unreadable.append(listing.directory)
+        if isinstance(listing.error, FileNotFoundError):
             return
         walked.directories.add(listing.directory)
         walked.inodes.add(listing.inode)
         walked.photos += len(listing.files)
         difference = compare(listing.files, recorded, force=request.force)
-        walked.gone += difference.gone
+        if listing.error is None:
+            walked.gone += difference.gone
+        else:  # what was not seen may still be there
+            walked.unreadable.append(listing.directory)
         for path in recorded.keys() & listing.files.keys():
             if listing.files[path].device != recorded[path].device:
                 walked.moved.append((path, listing.files[path].device))

@@ -152,8 +152,7 @@ class _Connection:
             begun = lines.pending > 0
             ended = self._serve(lines, data)
             if not lines.pending:
-                self.idle_since = time.monotonic()
-                deadline = self.idle_since + self._deadlines.idle
+                deadline = time.monotonic() + self._deadlines.idle
             elif ended or not begun:
                 deadline = time.monotonic() + self._deadlines.line
         if lines.pending and not self._stopping.is_set():
@@ -322,13 +321,13 @@ class Server:
             _refuse(client, NotReadyError(f"all {self._limit} connections are at work", "try again in a moment"))
             return
         connection = _Connection(client, self._answer, self._deadlines, self._budget, self._stopping, next(self._names))
+        self._connections.append(connection)
         try:
             connection.thread.start()
         except RuntimeError as exc:
+            self._connections.remove(connection)
             connection.close()
             self._pause(exc)
-            return
-        self._connections.append(connection)
 
     def _make_room(self) -> bool:
         """Have the longest-waiting connection leave if there is no place; False if none waits."""

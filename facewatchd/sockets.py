@@ -79,7 +79,7 @@ def listen(path: Path) -> Endpoint:
     """
     try:
         _make_directory(path.parent)
-        _check_directory(path.parent)
+        check_directory(path.parent)
         with _locked(path):
             _clear(path)
             return _bind(path)
@@ -92,7 +92,8 @@ def _make_directory(directory: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def _check_directory(directory: Path) -> None:
+def check_directory(directory: Path) -> None:
+    """Raise `FacewatchError` if others could put a socket in our place there, OSError if it is out of reach."""
     status = os.lstat(directory)
     above = os.stat(directory / "..")
     trusted = (0, os.geteuid())

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +60,19 @@ class _Watched(mounts.Root):
     """A root, with what the health thread remembers of it. Times are those of the clock."""
 
     watch: Watch | None = None
-    seen: frozenset[int] | None = None
-    """Inodes of the directories that the last walk listed, until they are looked at."""
+    seen: dict[int, bytes] | None = None
+    """Inodes and paths of the directories that walks have listed, until they are looked at."""
+    seen_whole: bool = False
+    """Whether those are all that the root has."""
     doubted: bool = False
     asked_at: float | None = None
     """When the walk was asked for that is still to come."""
     poll_at: float = 0.0
     poll_pause: float = 0.0
     retry_at: float = 0.0
+    """When a root without a watch is tried again."""
+    mend_at: float = 0.0
+    """When directories without a watch are tried again."""
 
 
 class _Translator:
@@ -174,12 +179,21 @@ class Watcher:
             lines.append("file system events do not arrive: every directory is polled")
         return lines + [root.problem for root in self._roots.values() if root.problem]
 
-    def directories_seen(self, root: bytes, inodes: set[int]) -> None:
-        """Take what a full walk of the root listed: ``st_ino`` of every directory, the root's own included."""
+    def directories_seen(self, root: bytes, inodes: Set[int] | Mapping[int, bytes], *, whole: bool = True) -> None:
+        """Take what a walk of the root listed: ``st_ino`` of every directory, those it began at included.
+
+        With their paths, a directory that has gone since the walk is not taken for one that has no watch. Not
+        ``whole``: the walk was of a part, such as a directory that was touched; that is worth telling because watchdog
+        misses directories that are moved while it looks at them.
+        """
         known = self._roots[root]
         now = self._clock()
+        seen = dict(inodes) if isinstance(inodes, Mapping) else dict.fromkeys(inodes, b"")
         with self._lock:
-            known.seen = frozenset(inodes)
+            known.seen = seen if whole else {**(known.seen or {}), **seen}
+            known.seen_whole = known.seen_whole or whole
+            if not whole:
+                return
             if known.asked_at is not None:
                 known.poll_pause = max(self._pace.poll, min(10 * (now - known.asked_at), _LONGEST_POLL))
             known.poll_at, known.asked_at = now + known.poll_pause, None
@@ -287,6 +301,7 @@ class Watcher:
             return False
         if moved or self._is_adrift(root, mounts_changed=mounts_changed):
             logger.info("watching %s", root.name)
+            root.unwatched = 0
             self._rewatch(root, now)
             return True
         if root.error is not None and now >= root.retry_at:
@@ -321,32 +336,42 @@ class Watcher:
 
     def _unwatch(self, root: _Watched) -> None:
         watch, root.watch = root.watch, None
-        root.is_watched, root.error, root.unwatched = False, None, 0
-        root.is_comparable = root.doubted = False
+        root.is_watched = root.is_comparable = root.doubted = False
+        root.error = None
         if self._feed is not None and watch is not None:
             self._feed.unwatch(watch)
 
     def _is_uncovered(self, root: _Watched, now: float) -> bool:
-        """Hold the last walk's directories against the watches; True where they were set again.
+        """Hold the directories that walks have listed against the watches; True where they were set again.
 
-        What is missing once may be newer than its watch or gone by now, so it is looked at again a tick later.
+        What is missing once may be newer than its watch, so it is looked at again a tick later.
         """
+        if root.seen is None:
+            return False
+        watched = self._inodes()
         with self._lock:
-            seen, root.seen = root.seen, None
-        if seen is None or self._feed is None or not root.is_comparable:
+            missing = {inode: path for inode, path in root.seen.items() if inode not in watched}
+            whole = root.seen_whole
+            again = bool(missing) and not root.doubted and root.is_comparable
+            root.seen, root.seen_whole = (missing, whole) if again else (None, False)
+        root.doubted = again
+        if again or not root.is_comparable:
             return False
-        missing = len(seen - self._inodes())
-        if missing and not root.doubted:
-            root.doubted = True
-            with self._lock:
-                root.seen = root.seen or seen
+        missing = {inode: path for inode, path in missing.items() if not path or mounts.inode(path) == inode}
+        if not missing:
+            root.unwatched = 0 if whole else root.unwatched
             return False
-        root.doubted = False
-        rewatch = missing > 0 and now >= root.retry_at
-        if rewatch:
-            self._rewatch(root, now)
-            missing = len(seen - self._inodes())
-        if missing and not root.unwatched:
-            logger.warning("%d directories under %s have no watch: polling it", missing, root.name)
-        root.unwatched = missing
-        return rewatch
+        return self._mended(root, set(missing), now)
+
+    def _mended(self, root: _Watched, missing: set[int], now: float) -> bool:
+        """Set a root's watches again, if that was not just tried; what still has none is polled."""
+        if not root.unwatched:
+            logger.warning("%d directories under %s have no watch", len(missing), root.name)
+        root.unwatched = len(missing)
+        if now < root.mend_at:
+            return False
+        root.mend_at = now + self._pace.retry
+        self._rewatch(root, now)
+        root.unwatched = len(missing - self._inodes())
+        root.is_limited = self._feed is not None and root.unwatched > 0 and self._feed.is_full()
+        return True

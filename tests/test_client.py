@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import pty
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from PIL import Image
 
 from facewatchd import __version__, client, sheet
@@ -26,72 +25,6 @@ from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, Usage
 from facewatchd.printing import printable
 from facewatchd.question import MAX_BYTES
 from facewatchd.rpc import MAX_LINE, Connection, RemoteError
-
-DEADLINE = 30.0
-Script = Callable[[dict[str, Any]], "bytes | None"]
-"""A request to the bytes that answer it, or None to hang up."""
-
-
-class FakeDaemon:
-    """Answers requests one after another with the script, and keeps them. ``script`` may be replaced at any time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.requests: list[dict[str, Any]] = []
-        self.script: Script = lambda request: reply(request, answer())
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._stopping, self._stop = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="fake-daemon")
-
-    def __enter__(self) -> FakeDaemon:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.close()
-        self._thread.join(DEADLINE)
-        assert not self._thread.is_alive()
-        for sock in (self._listener, self._stopping):
-            sock.close()
-
-    def params(self) -> dict[str, Any]:
-        (request,) = self.requests
-        params: dict[str, Any] = request["params"]
-        return params
-
-    def _run(self) -> None:
-        while self._readable(self._listener):
-            connection = self._listener.accept()[0]
-            with connection, contextlib.suppress(ConnectionError):
-                self._serve(connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        received = b""
-        while self._readable(connection) and (data := connection.recv(1 << 20)):
-            received += data
-            while b"\n" in received:
-                line, received = received.split(b"\n", 1)
-                self.requests.append(json.loads(line.decode("ascii")))
-                words = self.script(self.requests[-1])
-                if words is None:
-                    return
-                connection.sendall(words)
-
-    def _readable(self, sock: socket.socket) -> bool:
-        return self._stopping not in select.select([sock, self._stopping], [], [])[0]
-
-
-def reply(request: dict[str, Any], result: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode() + b"\n"
-
-
-def error(request: dict[str, Any], kind: str, message: str = "what happened", code: int = -32000) -> bytes:
-    body: dict[str, Any] = {"code": code, "message": message}
-    if kind:
-        body["data"] = {"kind": kind, "hint": "what to do"}
-    return json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": body}).encode() + b"\n"
 
 
 def match(path: bytes, similarity: float = 0.742) -> dict[str, Any]:
@@ -126,6 +59,7 @@ def answer(*paths: bytes, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
     with FakeDaemon(tmp_path / "socket") as fake:
+        fake.script = lambda request: reply(request, answer())
         yield fake
 
 
@@ -151,20 +85,7 @@ def run(
 
 def run_on_terminal(daemon: FakeDaemon, *arguments: str | bytes | Path, **environment: str) -> tuple[int, bytes, bytes]:
     """Run the command with its standard output on a pseudo-terminal; return status, output and standard error."""
-    ours, theirs = pty.openpty()
-    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
-    variables |= {"TERM": "xterm"} | environment
-    process = subprocess.Popen(command(daemon, arguments), stdout=theirs, stderr=subprocess.PIPE, env=variables)
-    os.close(theirs)
-    written = b""
-    try:
-        while data := os.read(ours, 65536):
-            written += data
-    except OSError:  # EIO: how Linux says that the other end is closed
-        pass
-    os.close(ours)
-    _, complaints = process.communicate(timeout=DEADLINE)
-    return process.returncode, written.replace(b"\r\n", b"\n"), complaints
+    return run_with_terminal(command(daemon, arguments), **environment)
 
 
 # What is sent

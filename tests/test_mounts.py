@@ -115,10 +115,11 @@ NFS_BELOW = (mounts.Mount(1, b"8:1", b"/", "ext4"), mounts.Mount(2, b"0:9", b"/x
     [
         (root(), RootState.WATCHING, ""),
         (
-            root(unwatched=812),
+            root(unwatched=812, is_limited=True),
             RootState.POLLING,
             "812 directories under /x are polled; raise fs.inotify.max_user_watches",
         ),
+        (root(unwatched=3), RootState.POLLING, "3 directories under /x could not be watched"),
         (
             root(is_watched=False, error=OSError(errno.ENOSPC, "limit")),
             RootState.POLLING,

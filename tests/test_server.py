@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import resource
@@ -11,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -143,11 +141,6 @@ def until(condition: Callable[[], bool]) -> None:
         pause.wait(0.005)
 
 
-def unread(client: Client) -> int:
-    """Return how many of the sent bytes the server has not received yet, in the kernel's count."""
-    return int.from_bytes(fcntl.ioctl(client.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-
-
 def clients_served() -> int:
     return sum(name.startswith("client-") for name in threads())
 
@@ -234,11 +227,11 @@ def test_memory_for_lines_is_shared(
     start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MEMORY", 100_000)
-    start()
+    server = start()
     first, second = connect(), connect()
     first.socket.sendall(b"x" * 90_000)
-    until(lambda: unread(first) == 0)
-    second.socket.sendall(b"x" * 20_000)
+    until(lambda: server._budget._left == 10_000)
+    second.socket.sendall(b"x" * 2_000_000)  # read on, so that this ends
     assert second.kind() == "not-ready"
     assert second.closed()
     first.socket.sendall(b"\n")
@@ -272,9 +265,11 @@ def test_a_byte_now_and_then_does_not_extend_the_deadline(start: Start, connect:
 
 def test_line_deadline_begins_with_each_line(start: Start, connect: Callable[[], Client], service: Service) -> None:
     """The time that an answer takes is not counted against the line that has already begun."""
-    start(line_deadline=0.2)
+    server = start(line_deadline=0.2)
     client = connect()
-    client.socket.sendall(b'{"jsonrpc":"2.0","id":1,"method":"hold"}\n{"jsonrpc":"2.0",')
+    client.socket.sendall(b'{"jsonrpc":"2.0",')
+    until(lambda: [each.idle_since for each in server._connections] == [None])
+    client.socket.sendall(b'"id":1,"method":"hold"}\n{"jsonrpc":"2.0",')
     assert service.held.acquire(timeout=PATIENCE)
     assert not service.release.wait(0.3)
     service.release.set()
@@ -304,8 +299,22 @@ def test_reply_that_is_not_read_ends_the_connection(start: Start, connect: Calla
     start(send_deadline=0.1)
     client = connect()
     client.send("big", size=10_000_000)
+    begin = client.socket.recv(10)
     until(lambda: clients_served() == 0)
+    assert begin.startswith(b"{")
     assert not client.replies.read().endswith(b"\n")
+
+
+def test_waiting_for_a_reader_costs_nothing(start: Start, connect: Callable[[], Client], service: Service) -> None:
+    start()
+    client = connect()
+    client.send("big", size=10_000_000)
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.socket.recv(1)
+    begin = time.process_time()
+    assert not service.release.wait(0.3)
+    assert time.process_time() - begin < 0.1
+    assert len(client.replies.read()) > 10_000_000
 
 
 def test_disconnect_in_mid_reply_is_quiet(
@@ -361,12 +370,12 @@ def test_newcomer_takes_the_place_of_the_longest_idle(start: Start, connect: Cal
 def test_connections_at_work_are_not_closed_for_a_newcomer(
     start: Start, connect: Callable[[], Client], service: Service
 ) -> None:
-    start(connections=2)
+    server = start(connections=2)
     busy, half = connect(), connect()
     half.socket.sendall(b'{"jsonrpc":"2.0",')
     busy.send("hold")
     assert service.held.acquire(timeout=PATIENCE)
-    until(lambda: clients_served() == 2)
+    until(lambda: [each.idle_since for each in server._connections] == [None, None])
     refused = connect()
     assert refused.kind() == "not-ready"
     assert refused.closed()
@@ -375,6 +384,25 @@ def test_connections_at_work_are_not_closed_for_a_newcomer(
     half.socket.sendall(b'"id":5,"method":"echo"}\n')
     assert half.receive()["id"] == 5
     assert connect().ask(x=1) == {"x": 1}
+
+
+def test_those_who_leave_are_bounded_too(start: Start, connect: Callable[[], Client]) -> None:
+    """A connection that must leave, and does not read its last reply, keeps its thread until the deadline."""
+    server = start(connections=2)
+    slow = [connect(), connect()]
+    newer: list[Client] = []
+    for client in slow:
+        client.send("big", size=10_000_000)
+        assert client.socket.recv(1)
+    for _ in slow:
+        newer.append(connect())
+        assert newer[-1].ask(x=1) == {"x": 1}
+    assert [each.leaving for each in server._connections] == [True, True, False, False]
+    assert connect().kind() == "not-ready"
+    assert newer[0].ask(x=2) == {"x": 2}
+    assert len(slow[0].replies.read()) > 10_000_000  # leaving, not broken off
+    until(lambda: clients_served() == 3)
+    assert connect().ask(x=3) == {"x": 3}
 
 
 def test_two_hundred_connections(start: Start, connect: Callable[[], Client]) -> None:
@@ -394,22 +422,24 @@ def test_running_out_of_file_descriptors_passes(
     server = start()
     assert connect().ask(x=1) == {"x": 1}
     client = socket.socket(socket.AF_UNIX)
+    fill: list[int] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
-        fill = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 8, hard))
         with contextlib.suppress(OSError):
             while True:
-                fill.append(os.dup(0))
+                fill.append(os.dup(client.fileno()))
         client.connect(os.fspath(server._path))
         until(lambda: "cannot take a connection" in caplog.text)
-        for each in fill:
-            os.close(each)
+        while fill:
+            os.close(fill.pop())
         client.settimeout(PATIENCE)
         client.sendall(b'{"jsonrpc":"2.0","id":1,"method":"echo"}\n')
         assert client.recv(1000).endswith(b"\n")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in fill:
+            os.close(each)
         client.close()
 
 

@@ -417,7 +417,7 @@ def test_the_heartbeat_is_heard_and_touches_nothing(setup: Setup) -> None:
 
 def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
     """A slow callback does not hold up the reader, so watchdog's own lock does, while more is made than fits."""
-    watcher = setup.start(setup.root, setup.elsewhere)
+    watcher = setup.start(setup.root, setup.elsewhere, pace=Pace())
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text(encoding="ascii"))
     assert watcher._feed is not None
     with watcher._feed._reader._lock:
@@ -446,6 +446,49 @@ def test_a_directory_that_is_not_watched_has_its_root_polled_until_it_is(setup: 
     watcher.directories_seen(root, inside)
     setup.heard.wait(lambda: setup.state() is RootState.WATCHING)
     assert watcher.problems() == []
+
+
+def test_a_directory_that_watchdog_missed_is_watched_once_a_walk_has_listed_it(setup: Setup) -> None:
+    """Of a name that was moved out, made and renamed at once: watchdog takes the old watch for the new directory's."""
+    (setup.root / "d").mkdir()
+    watcher = setup.start()
+    (setup.root / "d").rename(setup.elsewhere / "d")
+    setup.heard.wait_touch(setup.root / "d", False)
+    assert watcher._feed is not None
+    with watcher._feed._reader._lock:
+        (setup.root / "d").mkdir()
+        (setup.root / "d").rename(setup.root / "f")
+    setup.heard.wait_touch(setup.root / "f", False)
+    inode = (setup.root / "f").stat().st_ino
+    assert inode not in watcher._inodes()
+    watcher.directories_seen(os.fsencode(setup.root), {inode}, whole=False)
+    setup.heard.wait(lambda: setup.heard.rescans)
+    (setup.root / "f" / "x.jpg").touch()
+    setup.heard.wait_touch(setup.root / "f" / "x.jpg", True)
+    assert setup.state() is RootState.WATCHING
+
+
+def test_a_directory_that_has_gone_since_the_walk_is_not_missed(setup: Setup) -> None:
+    watcher = setup.start()
+    root = os.fsencode(setup.root)
+    gone = (setup.elsewhere.stat().st_ino, os.fsencode(setup.root / "gone"))
+    watcher.directories_seen(root, dict([gone]), whole=False)
+    setup.heard.wait(lambda: watcher._roots[root].seen is None)
+    assert setup.state() is RootState.WATCHING
+    assert setup.heard.rescans == []
+
+
+def test_a_walk_of_a_part_does_not_end_the_polling_of_the_whole(setup: Setup) -> None:
+    watcher = setup.start(pace=Pace(retry=3600.0))
+    root = os.fsencode(setup.root)
+    inside = {setup.root.stat().st_ino}
+    watcher.directories_seen(root, {setup.elsewhere.stat().st_ino}, whole=False)
+    setup.heard.wait(lambda: setup.state() is RootState.POLLING)
+    watcher.directories_seen(root, inside, whole=False)
+    setup.heard.wait(lambda: watcher._roots[root].seen is None)
+    assert setup.state() is RootState.POLLING
+    watcher.directories_seen(root, inside)
+    setup.heard.wait(lambda: setup.state() is RootState.WATCHING)
 
 
 def test_a_directory_newer_than_its_watch_is_no_reason_to_poll(setup: Setup) -> None:
@@ -489,20 +532,20 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 # Limits and mounts, in a process with namespaces of its own
 
 PRELUDE = """
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys, threading, time
 from pathlib import Path
 from facewatchd.watcher import Pace, Watcher
 where = Path(sys.argv[1])
 root = where / "root"
 name = os.fsencode(root)
-touches, rescans = [], []
+touches, rescans, pause = [], [], threading.Event()
 def limit(which, value):
     Path("/proc/sys/user/max_inotify_" + which).write_text(str(value))
 def wait(is_so, seconds=15):
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, (watcher.states(), watcher.problems(), touches[-9:], rescans[-9:])
-        time.sleep(0.02)
+        pause.wait(0.02)
 def state():
     return str(watcher.states()[name])
 def walk(path):
@@ -547,8 +590,8 @@ def test_the_watch_limit_is_noticed_polled_and_recovered_from(setup: Setup) -> N
         watcher.start()
         silent = state()
         walk(name)
-        wait(lambda: state() == "polling")
-        problem = watcher.problems()[0]
+        wait(lambda: "limit reached" in str(watcher.problems()))
+        problem, before = watcher.problems()[0], state()
         count = len(rescans)
         wait(lambda: len(rescans) > count + 2)
         limit("watches", 1000)
@@ -556,10 +599,11 @@ def test_the_watch_limit_is_noticed_polled_and_recovered_from(setup: Setup) -> N
         (root / "d29" / "x.jpg").touch()
         wait(lambda: any(path.endswith(b"d29/x.jpg") for path, _ in touches))
         watcher.stop()
-        print(json.dumps({"silent": silent, "problem": problem, "left": watcher.problems()}))
+        print(json.dumps({"silent": silent, "before": before, "problem": problem, "left": watcher.problems()}))
         """,
     )
     assert told["silent"] == "watching"  # watchdog says nothing: only the walk's directories tell
+    assert told["before"] == "polling"
     assert "12 directories under" in str(told["problem"])
     assert "sysctl fs.inotify.max_user_watches=" in str(told["problem"])
     assert told["left"] == []

@@ -120,9 +120,8 @@ def recogniser(batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
     fields = graph.add(
         "AveragePool", graph.add("Sub", red, blue), kernel_shape=[field_side] * 2, strides=[field_side] * 2
     )
-    random = np.random.default_rng(seed).standard_normal((DIM, _FIELDS**2))
-    projection = (7 * np.linalg.qr(random)[0].T).astype(np.float32)
-    graph.add("MatMul", graph.add("Flatten", fields), graph.constant(projection), output="embeddings")
+    projection = graph.constant((7 * _projection(seed)).astype(np.float32))
+    graph.add("MatMul", graph.add("Flatten", fields), projection, output="embeddings")
     size = batch or "N"
     crops = helper.make_tensor_value_info("crops", TensorProto.FLOAT, [size, 3, 112, 112])
     return graph.model(crops, [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [size, DIM])])
@@ -184,6 +183,18 @@ class _Graph:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)
         return model
+
+
+def embedding(person: int, seed: int = 0) -> NDArray[np.float32]:
+    """Return the unit-length embedding of a person as drawn; after JPEG and scaling it is close to it."""
+    pattern = _hadamard(_FIELDS**2)[person] / _FIELDS
+    return np.asarray(pattern @ _projection(seed), dtype=np.float32)
+
+
+def _projection(seed: int) -> NDArray[np.float64]:
+    """Return a matrix (fields, `DIM`) with orthonormal rows, which keeps cosines as they are."""
+    random = np.random.default_rng(seed).standard_normal((DIM, _FIELDS**2))
+    return np.asarray(np.linalg.qr(random)[0].T)
 
 
 def _hadamard(size: int) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import requests
 
     Progress = Callable[[int, int], None]
-    """Called with the bytes so far and all bytes, 0 where that is not known."""
+    """Called with the bytes so far and all bytes, 0 where that is not known. What it raises ends the download."""
 
 BASE_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo/"
 """`insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL`; importing that would import all of InsightFace."""
@@ -46,15 +46,19 @@ _PARTS = ("*.onnx*", "manifest.json", "*LICENSE*")
 def pack_directory(directory: Path) -> Path | None:
     """Return where in a directory the pack's files are: there, or in its only subdirectory with any; else None.
 
-    antelopev2.zip holds a directory of the same name, and FaceAnalysis does not look into it.
+    antelopev2.zip holds a directory of the same name, and FaceAnalysis does not look into it. Raises `ModelError` for a
+    directory that cannot be read: another model in its place would embed everything again.
     """
-    if any(directory.glob("*.onnx")):
-        return directory
-    if (directory / "manifest.json").is_file() and any(directory.rglob("*.onnx")):
-        return directory
-    if not directory.is_dir():
-        return None
-    inner = [child for child in directory.iterdir() if child.is_dir() and any(child.glob("*.onnx"))]
+    try:
+        if not directory.is_dir():
+            return None
+        if any(directory.glob("*.onnx")):
+            return directory
+        if (directory / "manifest.json").is_file() and any(directory.rglob("*.onnx")):
+            return directory
+        inner = [child for child in directory.iterdir() if child.is_dir() and any(child.glob("*.onnx"))]
+    except OSError as exc:
+        raise ModelError(f"{directory} cannot be read: {one_line(exc)}", "make it readable") from exc
     return inner[0] if len(inner) == 1 else None
 
 
@@ -114,14 +118,12 @@ def _sync(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """How packs are downloaded."""
+    """Where packs are downloaded from."""
 
-    progress: Progress | None = None
-    """An exception from it ends the download, and is passed on."""
     base_url: str = BASE_URL
     timeout: tuple[float, float] = TIMEOUT
 
-    def save(self, name: str, target: Path) -> None:
+    def save(self, name: str, target: Path, progress: Progress | None) -> None:
         """Save a file of the release. Raises `ModelError` for the network's faults, and OSError for the disk's."""
         import requests
 
@@ -132,24 +134,25 @@ class Download:
             with requests.get(url, stream=True, timeout=self.timeout, headers=headers) as answer:
                 answer.raise_for_status()
                 total = int(answer.headers.get("content-length", "0"))
-                done = self._write(answer.iter_content(_PIECE), total, target)
+                done = _write(answer.iter_content(_PIECE), total, target, progress)
         # It is an OSError itself.
         except requests.RequestException as exc:
             raise ModelError(f"{url} cannot be downloaded: {_network_reason(exc)}", "check the network") from exc
         if done < total:
             raise ModelError(f"{url} cannot be downloaded: it ended after {done} of {total} bytes", "try again")
 
-    def _write(self, pieces: Iterable[bytes], total: int, target: Path) -> int:
-        done = 0
-        with target.open("wb") as file:
-            for piece in pieces:
-                done += len(piece)
-                if done > SIZE_LIMIT:
-                    raise ModelError(f"a download of more than {SIZE_LIMIT >> 30} GiB is no face pack", "use a file")
-                file.write(piece)
-                if self.progress is not None:
-                    self.progress(done, total)
-        return done
+
+def _write(pieces: Iterable[bytes], total: int, target: Path, progress: Progress | None) -> int:
+    done = 0
+    with target.open("wb") as file:
+        for piece in pieces:
+            done += len(piece)
+            if done > SIZE_LIMIT:
+                raise ModelError(f"a download of more than {SIZE_LIMIT >> 30} GiB is no face pack", "use a file")
+            file.write(piece)
+            if progress is not None:
+                progress(done, total)
+    return done
 
 
 def _network_reason(exc: requests.RequestException) -> str:

@@ -14,7 +14,7 @@ for each face and calls a method of it that is deprecated, with a warning each t
 Threads: `faces` holds no lock. ONNX Runtime sessions may be run from several threads, SCRFD keeps its anchors in a dict
 that only grows, and its table of sessions has a lock of its own. That table is kept to one session: InsightFace would
 build another, with its own threads and memory, for each input size, and measured they are no faster.
-OpenCV has one thread pool for the process: the last model loaded sets it.
+OpenCV's thread pool, one for the process, is switched off: its threads would not be in the caller's scheduling class.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class InsightFaceModel:
         """
         self._faces = faces
         self._name = name
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(1)
         try:
             analysis = _load(directory, threads, faces)
             self._detector = analysis.det_model
@@ -139,6 +139,8 @@ _HINT = (
 
 
 def _load(directory: Path, threads: int, faces: Faces) -> Any:
+    if not directory.is_dir():  # FaceAnalysis would take it for a name, and download that
+        raise FileNotFoundError(f"there is no directory {directory}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

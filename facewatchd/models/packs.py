@@ -13,6 +13,7 @@ Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` and 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import zipfile
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from facewatchd.models import Model
-    from facewatchd.models.fetch import Download
+    from facewatchd.models.fetch import Download, Progress
 
     Notify = Callable[[str], None]
     """Called with one line for people."""
@@ -147,12 +148,28 @@ def known(name: str) -> Known:
     return KNOWN.get(name.lower(), GENERIC)
 
 
+def licence(name: str) -> str:
+    """Word in a few words what a model may be used for, as far as its name tells."""
+    if name == DLIB:
+        return "public domain"
+    return "non-commercial" if name in files.RELEASED else "ask who made it"
+
+
+def last_used(data_dir: Path) -> str | None:
+    """Return the `Pack.spec` of the model that the data was last built with, as the daemon notes it; None at first."""
+    try:
+        return str(json.loads((data_dir / "model.json").read_bytes())["pack"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def choose(
     spec: str,
     model_root: Path,
     last: str | None = None,
     *,
     notify: Notify,
+    progress: Progress | None = None,
     download: Download = _DOWNLOAD,
 ) -> Pack:
     """Return the pack that a configuration means; fetch it where it is a released one that is not there.
@@ -161,25 +178,30 @@ def choose(
     last built with. Raises `UsageError` for a model that nobody knows, `ModelError` for one that cannot be had.
     """
     if spec == AUTO_MODEL:
-        return _automatic(model_root, last, notify, download)
+        return _automatic(model_root, last, notify, progress, download)
     pack = find(spec, model_root)
     if pack is not None:
         return pack
     if spec == DLIB:
         raise ModelError("the model dlib is not installed", dlib_files.INSTALL)
     if spec in files.RELEASED:
-        return fetch(spec, model_root, notify=notify, download=download)
+        return fetch(spec, model_root, notify=notify, progress=progress, download=download)
     if _is_path(spec):
         raise UsageError(f"there is no model in {spec}", "name the directory that holds a pack's ONNX files")
     raise UsageError(f"unknown model {spec!r}", f"name one of {', '.join(_names(model_root))}, or a pack's directory")
 
 
-def _automatic(model_root: Path, last: str | None, notify: Notify, download: Download) -> Pack:
-    pack = (find(last, model_root) if last else None) or find(DEFAULT, model_root)
+def _automatic(
+    model_root: Path, last: str | None, notify: Notify, progress: Progress | None, download: Download
+) -> Pack:
+    pack = find(last, model_root) if last else None
+    if last and pack is None:
+        notify(f"the model {last}, which the data was built with, is not there any more")
+    pack = pack or find(DEFAULT, model_root)
     if pack is not None:
         return pack
     try:
-        return fetch(DEFAULT, model_root, notify=notify, download=download)
+        return fetch(DEFAULT, model_root, notify=notify, progress=progress, download=download)
     except ModelError as exc:
         fallback = find(DLIB, model_root)
         if fallback is None:
@@ -195,6 +217,8 @@ def find(spec: str, model_root: Path) -> Pack | None:
     """Return an installed pack by name, by id or by directory; None where there is none."""
     if spec == DLIB:
         return _dlib() if dlib_files.installed() else None
+    if not spec:
+        return None
     path = Path(spec).expanduser()
     places = [path] if _is_path(spec) else [model_root / "models" / spec, path]
     for place in places:
@@ -209,6 +233,7 @@ def fetch(
     model_root: Path,
     *,
     notify: Notify,
+    progress: Progress | None = None,
     download: Download = _DOWNLOAD,
 ) -> Pack:
     """Bring a pack into InsightFace's root: a released one by name, or a zip file or directory, under its own name.
@@ -233,7 +258,7 @@ def fetch(
         notify(f"{fault.message}; fetching it again")
     notify(LICENCE_NOTE)
     with files.aside(models, name) as partial:
-        prepared = _prepared(source, name, partial, download)
+        prepared = _prepared(source, name, partial, progress, download)
         fault = _fault(_pack(prepared, name))
         if fault is not None:
             raise ModelError(f"what was fetched is not used: {fault.message}", fault.hint) from fault
@@ -262,7 +287,10 @@ def list_packs(model_root: Path) -> list[Listed]:
 
 
 def _names(model_root: Path) -> list[str]:
-    found = [path.name for path in (model_root / "models").glob("[!.]*") if files.pack_directory(path) is not None]
+    try:
+        found = [path.name for path in (model_root / "models").glob("[!.]*") if files.pack_directory(path) is not None]
+    except OSError as exc:
+        raise ModelError(f"{model_root} cannot be read: {one_line(exc)}", "make it readable") from exc
     return [*sorted({*found, *files.RELEASED}), DLIB]
 
 
@@ -286,14 +314,14 @@ def _fetched_name(source: str) -> str:
     )
 
 
-def _prepared(source: str, name: str, partial: Path, download: Download) -> Path:
+def _prepared(source: str, name: str, partial: Path, progress: Progress | None, download: Download) -> Path:
     """Bring the files into a directory below ``partial``, and return it."""
     target = partial / "pack"
     target.mkdir()
     path = Path(source).expanduser()
     if source in files.RELEASED:
         archive = partial / f"{name}.zip"
-        download.save(archive.name, archive)
+        download.save(archive.name, archive, progress)
         files.unpack(archive, target)
     elif path.is_dir():
         files.copy(path, target)

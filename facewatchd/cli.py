@@ -1,0 +1,319 @@
+"""``facewatchd``: the daemon and its control.
+
+Results go to standard output, everything else to standard error. Exit status: 0 fine; 1 failed, or something is
+found that is not as it should be (``verify``, ``doctor``); 2 wrong usage or configuration; 3 another daemon holds this
+data directory; 4 no daemon. 130 after Ctrl-C.
+
+What a command needs is imported when it runs: the control commands start on the standard library alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import binascii
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facewatchd import __version__, overview
+from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, parse, write, write_json
+from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
+from facewatchd.overview import understanding
+from facewatchd.printing import printable, say, size_and_place, table, takes_colour
+from facewatchd.records import Box
+from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
+
+if TYPE_CHECKING:
+    from facewatchd.models.packs import Listed
+
+PROG = "facewatchd"
+ASIDE_TIMEOUT = 2.0
+"""Seconds for an answer that is only nice to have."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    try:
+        options = parse(_parser(), sys.argv[1:] if argv is None else argv)
+        status: int = options.command(options)
+        return status
+    except FacewatchError as error:
+        say(f"{PROG}: {printable(str(error))}")
+        return _status_of(error)
+    except ImportError as error:
+        say(f"{PROG}: {printable(str(error))}; install it again: pip install --force-reinstall facewatchd")
+        return FacewatchError.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _status_of(error: FacewatchError) -> int:
+    if isinstance(error, RemoteError) and (error.code == INVALID_PARAMS or error.kind == UnreadablePhotoError.kind):
+        return UsageError.exit_status  # a path that is no good
+    return error.exit_status
+
+
+# Arguments
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Index the faces on your photos, follow the disk, and answer who is where.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    status = _add(commands, "status", _status, "progress, directories, model, index, rates")
+    status.add_argument("--json", action="store_true", help="print one JSON document; with --follow, one a line")
+    status.add_argument("--follow", action="store_true", help="go on until Ctrl-C, and tell what changes")
+    scan = _add(commands, "scan", _scan, "reconcile with the disk now")
+    scan.add_argument("paths", metavar="PATH", nargs="*", help="only what lies here (default: all directories)")
+    scan.add_argument("--force", action="store_true", help="embed again what has not changed")
+    why = _add(commands, "why", _why, "what is known of one file, and why it is (not) found")
+    why.add_argument("path", metavar="PATH")
+    why.add_argument("--json", action="store_true", help="print one JSON document")
+    _add(commands, "pause", _pause, "stop indexing; queries go on")
+    _add(commands, "resume", _resume, "go on indexing")
+    verify = _add(commands, "verify", _verify, "hold disk, catalog and index against each other")
+    verify.add_argument("--repair", action="store_true", help="mend what can be mended")
+    _add_models(commands)
+    doctor = _add(commands, "doctor", _doctor, "checks of this machine: model, codecs, inotify, socket, sqlite")
+    doctor.add_argument("--json", action="store_true", help="print a JSON list")
+    _add_config(doctor, "--model", "--data-dir")
+    return parser
+
+
+def _add(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str, *, socket: bool = True
+) -> Parser:
+    """Add a command; most have to know where the daemon's socket is."""
+    parser: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(command=command)
+    if socket:
+        parser.add_argument("--socket", metavar="PATH", type=Path, help="the daemon's socket")
+    return parser
+
+
+def _add_config(parser: Parser, *options: str) -> None:
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file")
+    if "--model" in options:
+        parser.add_argument("--model", metavar="NAME|PATH", help="instead of the one in the configuration")
+    if "--data-dir" in options:
+        parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where catalog and index are")
+
+
+def _add_run(commands: Any) -> None:
+    run = _add(commands, "run", _run, "watch directories, index their photos, answer queries")
+    run.add_argument(
+        "directories", metavar="DIR", nargs="*", type=Path, help="instead of the directories in the configuration"
+    )
+    _add_config(run, "--model", "--data-dir")
+    amount = run.add_mutually_exclusive_group()
+    amount.add_argument("-v", "--verbose", action="store_const", const=1, dest="verbosity", default=0, help="say more")
+    amount.add_argument(
+        "-q", "--quiet", action="store_const", const=-1, dest="verbosity", help="say only what is wrong"
+    )
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser("models", help="list and fetch models", description="List and fetch models.")
+    actions = models.add_subparsers(metavar="list|fetch", required=True)
+    listing = _add(actions, "list", _list_models, "what can be chosen, and where it is")
+    fetch = _add(actions, "fetch", _fetch_model, "bring a model to this machine", socket=False)
+    fetch.add_argument("source", metavar="NAME|ZIP|DIR", help="a released pack, or a pack's zip file or directory")
+    for parser in (listing, fetch):
+        _add_config(parser)
+
+
+# The daemon
+
+
+def _run(options: argparse.Namespace) -> int:
+    from facewatchd import config
+
+    loaded = config.load(options.config, **_config_flags(options), directories=tuple(options.directories) or None)
+    from facewatchd import daemon
+
+    return daemon.run(loaded, verbosity=options.verbosity)
+
+
+def _config_flags(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name, None) for name in ("model", "data_dir", "socket")}
+
+
+# Its control
+
+
+def _status(options: argparse.Namespace) -> int:
+    if options.follow:
+        return _follow(options)
+    document = _call(options, "status")
+    if options.json:
+        write_json(document)
+    else:
+        write(overview.text(overview.Status.of(document), colour=takes_colour(sys.stdout)))
+    return 0
+
+
+def _follow(options: argparse.Namespace) -> int:
+    answered = False
+
+    def ask() -> Any:
+        nonlocal answered
+        try:
+            document = _call(options, "status")  # a connection each time: none is held for hours
+        except NoDaemonError as exc:
+            if not answered:
+                raise
+            raise NoDaemonError("the daemon went away", "start it again: facewatchd run DIR") from exc
+        answered = True
+        return document
+
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+        overview.follow(ask, as_json=options.json, on_terminal=on_terminal(), colour=takes_colour(sys.stdout))
+    return 0
+
+
+def _scan(options: argparse.Namespace) -> int:
+    params: dict[str, Any] = {"force": True} if options.force else {}
+    if options.paths:
+        params["paths"] = [_path_param(path) for path in options.paths]
+    result = _call(options, "scan", **params)
+    with understanding():
+        write(f"queued {int(result['queued'])}\n")
+    return 0
+
+
+def _why(options: argparse.Namespace) -> int:
+    result = _call(options, "why", **_path_param(options.path))
+    if options.json:
+        write_json(result)
+        return 0
+    with understanding():
+        lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
+        for face in result["faces"]:
+            lines.append(
+                f"  face {int(face['face_id'])} at {size_and_place(Box(*face['box']))}, score {face['score']:.2f}"
+            )
+    write("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def _pause(options: argparse.Namespace) -> int:
+    return _switch(options, "pause")
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return _switch(options, "resume")
+
+
+def _switch(options: argparse.Namespace, method: str) -> int:
+    result = _call(options, method)
+    with understanding():
+        write(f"{printable(result['state'])}\n")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    result = _call(options, "verify", None, **({"repair": True} if options.repair else {}))
+    with understanding():
+        count, repaired = int(result["count"]), bool(result["repaired"])
+        lines = [printable(problem) for problem in result["problems"]]
+        held = f"{int(result['photos'])} photos and {int(result['faces'])} faces held against the disk and the index"
+    if not count:
+        lines.append(f"{held}: all is well")
+    elif repaired:
+        lines.append(f"{held}: {count} findings, mended or queued to be")
+    else:
+        lines.append(f"{held}: {count} findings")
+    write("".join(f"{line}\n" for line in lines))
+    if count and not repaired:
+        say(f"{PROG}: {_after_findings(options.repair)}")
+        return 1
+    return 0
+
+
+def _after_findings(tried: bool) -> str:
+    if tried:
+        return "not all of it can be mended; stop the daemon, move its catalog away, and start it to index anew"
+    return "to mend what can be mended: facewatchd verify --repair"
+
+
+def _path_param(path: str) -> dict[str, str]:
+    """A path as the socket takes it: absolute; base64 where it is not UTF-8."""
+    absolute = os.fsencode(os.path.abspath(path))
+    try:
+        return {"path": absolute.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path_bytes": binascii.b2a_base64(absolute, newline=False).decode("ascii")}
+
+
+def _call(options: argparse.Namespace, method: str, timeout: float | None = DEFAULT_TIMEOUT, /, **params: Any) -> Any:
+    with Connection(options.socket, timeout) as daemon:
+        return daemon.call(method, **params)
+
+
+# Models and the machine
+
+
+def _list_models(options: argparse.Namespace) -> int:
+    from facewatchd import config
+    from facewatchd.models import packs
+
+    loaded = config.load(options.config, needs_directories=False, socket=options.socket)
+    used = _model_in_use(loaded.socket)
+    rows = [_model_row(pack, used) for pack in packs.list_packs(loaded.model_root)]
+    heading = ("MODEL", "", "DIM", "THRESHOLD", "SIZE", "LICENCE", "WHERE")
+    write(table(heading, rows, colour=takes_colour(sys.stdout)))
+    return 0
+
+
+def _model_row(pack: Listed, used: str) -> tuple[str, ...]:
+    from facewatchd.models import packs
+
+    return (
+        printable(pack.name),
+        "in use" if pack.name == used else "",
+        "?" if pack.dim is None else str(pack.dim),
+        f"{pack.threshold:.2f}",
+        "-" if pack.size is None else f"{pack.size / 1e6:.0f} MB",
+        packs.licence(pack.name),
+        printable(pack.where),
+    )
+
+
+def _model_in_use(socket: Path) -> str:
+    """The name of the running daemon's model, or an empty string."""
+    try:
+        with Connection(socket, ASIDE_TIMEOUT) as daemon:
+            return overview.Status.of(daemon.call("status")).model
+    except FacewatchError:
+        return ""
+
+
+def _fetch_model(options: argparse.Namespace) -> int:
+    from facewatchd import config
+    from facewatchd.models import packs
+    from facewatchd.progress import downloading
+
+    root = config.load(options.config, needs_directories=False).model_root
+    with downloading(options.source) as progress:
+        pack = packs.fetch(
+            options.source, root, notify=lambda line: say(f"{PROG}: {printable(line)}"), progress=progress
+        )
+    write(f"{printable(pack.name)}\t{printable(str(pack.directory or 'installed'))}\n")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from facewatchd import doctor
+
+    findings = []
+    for finding in doctor.examine(options.config, **_config_flags(options)):
+        findings.append(finding)
+        if not options.json:
+            write(doctor.line(finding, colour=takes_colour(sys.stdout)))
+    if options.json:
+        write_json([finding.document() for finding in findings])
+    return 1 if any(finding.status == "fail" for finding in findings) else 0

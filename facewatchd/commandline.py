@@ -1,0 +1,94 @@
+"""What both commands do the same way: read arguments, and write results to standard output.
+
+Standard library only, because `facewatch-query` starts with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from facewatchd.errors import UsageError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises `UsageError` for wrong arguments; takes no abbreviations, which would change with each new option."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`."""
+        raise UsageError(message, f"see {self.prog} --help")
+
+
+def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Find the subcommand, at any depth, and read its arguments; options and paths may stand in any order.
+
+    All that stands after ``--`` is taken for a path. Raises `UsageError`.
+    """
+    arguments = list(argv)
+    while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
+        parser = inner[arguments.pop(0)]
+    if inner:
+        return parser.parse_args(arguments)
+    if "--" in arguments:  # which parse_intermixed_args gets wrong
+        end = arguments.index("--")
+        arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
+    return parser.parse_intermixed_args(arguments)
+
+
+def _subparsers(parser: Parser) -> dict[str, Parser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def on_terminal() -> bool:
+    """Whether a person reads the results."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def write_json(document: object, *, indented: bool | None = None) -> bool:
+    """Write a document as `write` does: on one line, or indented for a person, unless told which.
+
+    Plain ASCII: a file name can hold nothing that a terminal or a reader would trip over.
+    """
+    text = json.dumps(document, indent=2 if (on_terminal() if indented is None else indented) else None)
+    return write(f"{text}\n")
+
+
+def write(results: str | bytes) -> bool:
+    """Write to standard output; False where nobody reads on (``| head``), which is no error.
+
+    Raises `UsageError` where the results cannot be written.
+    """
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", "send the results somewhere")
+    if isinstance(results, str):
+        results = results.encode(sys.stdout.encoding, "backslashreplace")
+    try:
+        sys.stdout.buffer.write(results)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return False
+    except OSError as exc:
+        _discard_output()
+        raise UsageError(f"cannot write the results: {exc.strerror}", "make room, or send them elsewhere") from exc
+    return True
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, or Python would complain of it once more at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,149 @@
+"""The daemon and its client as processes, on directories of their own, for the end-to-end tests.
+
+Everything waits on a condition with a deadline: `until` asks again and again, and says at the end what it saw last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facewatchd.errors import FacewatchError
+from facewatchd.rpc import Connection
+
+T = TypeVar("T")
+
+DEADLINE = 60.0
+"""Seconds for anything that a loaded machine with two cores does in a few."""
+
+
+def until(ask: Callable[[], T], *, deadline: float = DEADLINE, every: float = 0.05) -> T:
+    """Ask until the answer is true; fail with the last answer, or the last error of ours."""
+    last: object = None
+    pause = threading.Event()
+    for _ in range(int(deadline / every)):
+        try:
+            answer = ask()
+            if answer:
+                return answer
+            last = answer
+        except (FacewatchError, OSError) as exc:
+            last = exc
+        pause.wait(every)
+    raise AssertionError(f"not within {deadline:g} s; last: {last!r}")
+
+
+class Daemon:
+    """A facewatchd process. Start it with `run`; it is killed at the end of the test if it still lives."""
+
+    def __init__(
+        self, home: Path, *roots: Path, model: str = "dlib", model_root: Path | None = None, **config: str
+    ) -> None:
+        """``config``: further lines of the configuration, TOML text by table name ("" for the top level)."""
+        self.home = home
+        self.roots = roots
+        self.socket = home / "run" / "socket"
+        self.data = home / "data"
+        self.config = home / "config.toml"
+        home.mkdir(exist_ok=True)
+        self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+        tables = {"": "", "watch": "settle = 0.2", **config}
+        lines = [f"directories = {json.dumps([str(root) for root in roots])}", f"model = {json.dumps(model)}"]
+        lines += [f"model_root = {json.dumps(str(model_root))}"] if model_root else []
+        lines += [tables.pop("")] + [f"[{name}]\n{text}" for name, text in tables.items()]
+        self.config.write_text("\n".join(lines) + "\n")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = home / "log"
+
+    @property
+    def command(self) -> list[str]:
+        options = ["--config", str(self.config), "--data-dir", str(self.data), "--socket", str(self.socket)]
+        return [sys.executable, "-m", "facewatchd", "run", *options]
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the process."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=self.environment)
+        return self.process
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        process = self.launch()
+
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(f"the daemon ended with {process.returncode}:\n{self.log.read_text()}")
+            return bool(self.call("status"))
+
+        until(answers)
+
+    def call(self, method: str, timeout: float = DEADLINE, /, **params: Any) -> Any:
+        """Ask the daemon over its socket, on a connection of its own."""
+        with Connection(self.socket, timeout=timeout) as connection:
+            return connection.call(method, **params)
+
+    def status(self) -> dict[str, Any]:
+        result: dict[str, Any] = self.call("status")
+        return result
+
+    def settle(self, deadline: float = DEADLINE) -> dict[str, Any]:
+        """Wait until everything on the disk is searchable; return the status then."""
+        result = self.call("wait", deadline + 5, timeout=deadline)
+        assert result["pending"] == 0, result
+        return until(lambda: (status := self.status())["state"] == "idle" and status, deadline=deadline)
+
+    def embedded(self) -> int:
+        """How many contents went through the model since the start."""
+        return int(self.status()["rates"]["embedded"])
+
+    def paths(self, photo: Path, **params: Any) -> set[Path]:
+        """The photos that answer a query."""
+        answer = self.call("query", photos=[{"path": str(photo)}], top=0, **params)
+        return {Path(match["path"]) for match in answer["matches"]}
+
+    def query(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run facewatch-query."""
+        return self._command("facewatchd.client", *arguments, **options)
+
+    def control(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a control command of facewatchd."""
+        return self._command("facewatchd", *arguments, **options)
+
+    def _command(self, module: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        code = "import sys; from facewatchd.client import main; sys.exit(main())"
+        start = [sys.executable, "-c", code] if module == "facewatchd.client" else [sys.executable, "-m", module]
+        command = [*start, *map(str, arguments), "--socket", str(self.socket)]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=self.environment, timeout=DEADLINE, check=False, **options
+        )
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+
+@contextlib.contextmanager
+def running(daemon: Daemon) -> Iterator[Daemon]:
+    """Start it, and end it whatever happens."""
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()

@@ -1,0 +1,145 @@
+"""kill -9 at bad moments: the next start goes on, what was committed is not embedded again, and all is level."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from albums import album, shoot
+from processes import Daemon, until
+
+Start = Callable[..., Daemon]
+
+
+def expect_whole(daemon: Daemon, who: dict[Path, int]) -> None:
+    """Every photo is searchable, and catalog, index and disk agree."""
+    status = daemon.settle(120)
+    assert (status["photos"], status["failed"], status["faces"]) == (len(who), 0, len(who))
+    assert daemon.call("verify")["problems"] == []
+    photo, person = next(iter(who.items()))
+    assert daemon.paths(photo) == {path for path, other in who.items() if other == person}
+
+
+def test_killed_in_a_first_import_and_during_a_checkpoint(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 400)
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    until(lambda: daemon.status()["photos"] >= 60, every=0.01)
+    daemon.kill()
+    daemon.start()
+    committed = daemon.status()["photos"] - daemon.embedded()
+    assert 60 <= committed < 400, "the kill was in the middle"
+    expect_whole(daemon, who)
+    assert daemon.embedded() <= 400 - committed
+    (directory,) = (path for path in daemon.data.iterdir() if path.is_dir())
+
+    shoot(root / "one more.jpg", [1], 5000)
+    who[root / "one more.jpg"] = 1
+    temporary = directory / "index.hnsw.new"
+    assert daemon.process is not None
+    seen = until(lambda: temporary.exists() or daemon.status()["state"] == "idle", every=0.0005, deadline=20)
+    assert seen
+    daemon.kill()
+    daemon.start()
+    expect_whole(daemon, who)
+    assert daemon.embedded() <= 1
+
+
+@pytest.mark.parametrize("moment", ["half a file", "whole file", "before the index", "after the index"])
+def test_every_state_that_a_kill_during_a_checkpoint_leaves(
+    start: Start, tmp_path: Path, tiny_root: Path, moment: str
+) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 30)
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+    assert daemon.stop() == 0
+    (directory,) = (path for path in daemon.data.iterdir() if path.is_dir())
+    index, manifest = directory / "index.hnsw", directory / "index.json"
+    old_index, old_manifest = index.read_bytes(), manifest.read_bytes()
+    shoot(root / "one more.jpg", [1], 5000)
+    who[root / "one more.jpg"] = 1
+    daemon.start()
+    daemon.settle()
+    assert daemon.stop() == 0
+    new_index = index.read_bytes()
+    if moment in ("half a file", "whole file"):
+        (directory / "index.hnsw.new").write_bytes(new_index[:1000] if moment == "half a file" else new_index)
+        manifest.write_bytes(old_manifest)
+    if moment != "after the index":
+        index.write_bytes(old_index)
+    daemon.start()
+    expect_whole(daemon, who)
+    assert daemon.embedded() == 0
+    assert "built again" not in daemon.log.read_text()
+
+
+def test_a_photo_on_which_the_process_died_twice_is_set_aside(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 6)
+    killer = shoot(root / "killer.jpg", [1], 600)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(KILLER.format(size=killer.stat().st_size))
+    daemon.environment["PYTHONPATH"] = str(hook)
+    try:
+        for _ in range(2):
+            assert daemon.launch().wait(60) == -signal.SIGKILL
+        daemon.start()
+        status = daemon.settle()
+        assert (status["photos"], status["failed"]) == (7, 1)
+        why = daemon.call("why", path=str(killer))
+        assert (why["state"], "crashed" in why["reason"]) == ("failed", True)
+        photo = next(iter(who))
+        assert daemon.paths(photo) == {path for path, person in who.items() if person == who[photo]}
+        shutil.copy(photo, killer)
+        until(lambda: killer in daemon.paths(photo))
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+
+
+KILLER = """
+import os, sys
+if "run" in sys.argv:
+    from facewatchd import photos
+    decode = photos.decode
+    def deadly(data):
+        if len(data) == {size}:
+            os.kill(os.getpid(), 9)
+        return decode(data)
+    photos.decode = deadly
+"""
+
+
+def test_sigterm_in_an_import_ends_cleanly_and_soon(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 300)
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    until(lambda: daemon.status()["photos"] >= 20, every=0.01)
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(5) == 0
+    assert "Traceback" not in daemon.log.read_text()
+    daemon.start()
+    expect_whole(daemon, who)
+
+
+def test_queries_do_not_wait_for_the_backlog(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 600)
+    first = next(iter(who))
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    until(lambda: daemon.status()["photos"] >= 20, every=0.01)
+    answers = 0
+    while daemon.status()["pending"] > 100:
+        answer = daemon.call("query", 5.0, photos=[{"path": str(first)}])
+        assert answer["complete"] is False
+        answers += 1
+    assert answers >= 3
+    live = shoot(root / "live.jpg", [3], 9999)
+    until(lambda: daemon.call("why", path=str(live))["state"] == "indexed", deadline=30)

@@ -1,0 +1,195 @@
+"""What people do with files: rename, copy, touch, move, delete. The answers follow; nothing is embedded twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from albums import shoot
+from processes import Daemon, until
+
+Start = Callable[..., Daemon]
+
+FOLLOWS = 2.0 + 0.2
+"""Seconds in which a result list follows: two after settling, and the settle time of the tests."""
+
+
+class Library:
+    """A daemon on one directory with three photos of person 1 and one of person 2."""
+
+    def __init__(self, start: Start, directory: Path, tiny_root: Path) -> None:
+        self.root = directory / "photos"
+        self.photos = [shoot(self.root / "a" / f"{n}.jpg", [1], n) for n in range(3)]
+        shoot(self.root / "a" / "other.jpg", [2], 9)
+        self.query = shoot(directory / "query.png", [1], 99)
+        self.daemon = start(self.root, model="tiny", model_root=tiny_root)
+        self.daemon.settle()
+        assert self.found() == set(self.photos)
+        self.embedded = self.daemon.embedded()
+
+    def found(self) -> set[Path]:
+        return self.daemon.paths(self.query)
+
+    def expect(self, *paths: Path, deadline: float = FOLLOWS, embedded: int = 0) -> None:
+        """The answer becomes these paths in time, and so many contents went through the model."""
+        until(lambda: self.found() == set(paths), deadline=deadline)
+        assert self.daemon.embedded() == self.embedded + embedded
+
+
+@pytest.fixture
+def library(start: Start, tmp_path: Path, tiny_root: Path) -> Library:
+    return Library(start, tmp_path, tiny_root)
+
+
+def test_rename(library: Library) -> None:
+    first, *rest = library.photos
+    library.expect(first.rename(library.root / "renamed.jpg"), *rest)
+
+
+def test_rename_over_another_photo(library: Library) -> None:
+    first, second, third = library.photos
+    first.rename(second)
+    library.expect(second, third)
+
+
+def test_copy_hard_link_and_symbolic_link(library: Library) -> None:
+    first = library.photos[0]
+    copy = Path(shutil.copy(first, library.root / "copy.jpg"))
+    hard = library.root / "hard.jpg"
+    hard.hardlink_to(first)
+    linked = library.root / "linked.jpg"
+    linked.symlink_to(first)
+    library.expect(*library.photos, copy, hard, linked)
+
+
+def test_touch(library: Library) -> None:
+    os.utime(library.photos[0], (1, 1))
+    library.daemon.settle()
+    library.expect(*library.photos)
+
+
+def test_directory_renamed_moved_deeper_out_and_back(library: Library, tmp_path: Path) -> None:
+    names = [photo.name for photo in library.photos]
+    place = (library.root / "a").rename(library.root / "b")
+    library.expect(*(place / name for name in names))
+    (library.root / "x" / "y").mkdir(parents=True)
+    place = place.rename(library.root / "x" / "y" / "z")
+    library.expect(*(place / name for name in names))
+    outside = place.rename(tmp_path / "outside")
+    library.expect()
+    extra = shoot(outside / "extra.jpg", [1], 55)
+    place = outside.rename(library.root / "again")
+    library.expect(*(place / name for name in [*names, extra.name]), embedded=1)
+
+
+def test_delete_and_restore(library: Library, tmp_path: Path) -> None:
+    kept = tmp_path / "trash.jpg"
+    shutil.copy(library.photos[0], kept)
+    library.photos[0].unlink()
+    library.expect(*library.photos[1:])
+    shutil.copy(kept, library.photos[0])
+    library.expect(*library.photos)
+
+
+def test_delete_a_directory(library: Library) -> None:
+    keep = shoot(library.root / "keep.jpg", [1], 77)
+    library.expect(*library.photos, keep, embedded=1)
+    shutil.rmtree(library.root / "a")
+    library.expect(keep, embedded=1)
+
+
+def test_delete_them_all_one_after_another(library: Library) -> None:
+    for photo in (library.root / "a").iterdir():
+        photo.unlink()
+    library.expect()
+    assert library.daemon.status()["roots"][0]["state"] == "watching"
+
+
+def test_replace_by_another_picture(library: Library, tmp_path: Path) -> None:
+    first, *rest = library.photos
+    shoot(tmp_path / "new.jpg", [2], 88).rename(first)
+    library.expect(*rest, embedded=1)
+
+
+def test_hidden_and_shown_again(library: Library) -> None:
+    first, *rest = library.photos
+    hidden = first.rename(first.with_name(".hidden.jpg"))
+    library.expect(*rest)
+    hidden.rename(first)
+    library.expect(*library.photos)
+    (library.root / "a" / ".nomedia").touch()
+    library.expect()
+    (library.root / "a" / ".nomedia").unlink()
+    library.expect(*library.photos)
+
+
+def test_everything_moved_while_the_daemon_was_away(library: Library) -> None:
+    daemon = library.daemon
+    names = [photo.name for photo in library.photos]
+    assert daemon.stop() == 0
+    (library.root / "a").rename(library.root / "b")
+    shutil.copy(library.root / "b" / names[0], library.root / "copy.jpg")
+    (library.root / "b" / names[2]).unlink()
+    daemon.start()
+    daemon.settle()
+    library.embedded = 0
+    library.expect(*(library.root / "b" / name for name in names[:2]), library.root / "copy.jpg")
+
+
+def test_a_root_that_vanished_or_is_empty_is_offline_and_nothing_is_forgotten(library: Library, tmp_path: Path) -> None:
+    daemon, root = library.daemon, library.root
+
+    def state() -> str:
+        return str(daemon.status()["roots"][0]["state"])
+
+    away = root.rename(tmp_path / "away")
+    until(lambda: state() == "offline")
+    answer = daemon.call("query", photos=[{"path": str(library.query)}])
+    assert len(answer["matches"]) == 3
+    assert answer["complete"] is False
+    root.mkdir()
+    daemon.call("scan")
+    until(lambda: state() == "offline" and daemon.status()["pending"] == 0)
+    assert library.found() == set(library.photos)
+    root.rmdir()
+    away.rename(root)
+    until(lambda: state() == "watching")
+    daemon.settle()
+    library.expect(*library.photos)
+    new = shoot(root / "new.jpg", [1], 66)
+    library.expect(*library.photos, new, embedded=1)
+
+
+def test_a_root_that_is_empty_at_the_start_is_offline(library: Library, tmp_path: Path) -> None:
+    library.daemon.stop()
+    library.root.rename(tmp_path / "away")
+    library.root.mkdir()
+    library.daemon.start()
+    until(lambda: library.daemon.status()["roots"][0]["state"] == "offline")
+    assert library.found() == set(library.photos)
+    assert library.daemon.control("scan", "--force").returncode == 0
+    until(lambda: library.found() == set(), deadline=10)
+
+
+def test_a_slow_writer_is_read_once_it_is_done(library: Library, tmp_path: Path) -> None:
+    data = shoot(tmp_path / "slow.jpg", [1], 44).read_bytes()
+    target = library.root / "slow.jpg"
+    third = len(data) // 3
+    with target.open("wb") as file:
+        for part in (data[:third], data[third : 2 * third], data[2 * third :]):
+            file.write(part)
+            file.flush()
+            until(lambda: library.daemon.call("why", path=str(target))["state"] == "pending", deadline=5)
+    library.expect(*library.photos, target, embedded=1)
+    assert library.daemon.status()["failed"] == 0
+
+
+def test_scan_force_embeds_again_and_finds_the_same(library: Library) -> None:
+    assert library.daemon.control("scan", "--force", library.photos[0]).returncode == 0
+    until(lambda: library.daemon.embedded() == library.embedded + 1)
+    library.daemon.settle()
+    library.expect(*library.photos, embedded=1)
+    assert library.daemon.call("verify")["problems"] == []

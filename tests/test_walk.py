@@ -1,0 +1,364 @@
+"""Walking: each directory once, what is left alone, and what the disk can do to a walk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facewatchd import walk as walk_module
+from facewatchd.exclude import Exclusion
+from facewatchd.records import Stamp
+from facewatchd.walk import Listing, walk, why_excluded
+
+NOBODY = 65534
+
+
+def make(root: Path, *names: str) -> None:
+    """Create files, and directories where a name ends with a slash."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_bytes(name.encode())
+
+
+def listings(root: Path, *patterns: str) -> list[Listing]:
+    return list(walk(os.fsencode(root), Exclusion(patterns)))
+
+
+def found(root: Path, *patterns: str) -> set[str]:
+    """All files of a walk, below the root."""
+    return {os.path.relpath(os.fsdecode(path), root) for listing in listings(root, *patterns) for path in listing.files}
+
+
+def why(root: Path, name: str, *patterns: str) -> str:
+    return why_excluded(os.fsencode(root / name), os.fsencode(root), Exclusion(patterns))
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Permissions do not hold root back."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that others can reach, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def test_each_directory_once_and_before_those_in_it(tmp_path: Path) -> None:
+    make(tmp_path, "b/2.jpg", "a/1.jpg", "a/deep/er/3.jpg", "0.jpg", "empty/")
+    result = listings(tmp_path)
+    names = [os.path.relpath(os.fsdecode(listing.directory), tmp_path) for listing in result]
+    assert names == [".", "a", "a/deep", "a/deep/er", "b", "empty"]
+    assert result[0].files == {os.fsencode(tmp_path / "0.jpg"): Stamp.of((tmp_path / "0.jpg").stat())}
+    assert result[0].subdirectories == [os.fsencode(tmp_path / name) for name in ("a", "b", "empty")]
+    for listing in result:
+        status = os.stat(listing.directory)
+        assert (listing.device, listing.inode) == (status.st_dev, status.st_ino)
+        assert listing.error is None
+        assert listing.skipped == ""
+
+
+def test_files_of_any_content_and_name_are_listed(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "notes.txt", "no-suffix", "clip.mp4")
+    assert found(tmp_path) == {"a.jpg", "notes.txt", "no-suffix", "clip.mp4"}
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path)
+    (tmp_path / os.fsdecode(b"\xe4\xff")).mkdir()
+    with open(root + b"/\xe4\xff/\xfe.jpg", "wb"):
+        pass
+    result = list(walk(root, Exclusion(["*.png"])))
+    assert [list(listing.files) for listing in result] == [[], [root + b"/\xe4\xff/\xfe.jpg"]]
+    assert (
+        why_excluded(root + b"/\xe4\xff/\xfe.jpg", root, Exclusion(["\udce4*"]))
+        == "in \udce4\udcff/: named by `exclude`"
+    )
+
+
+def test_what_is_left_alone(tmp_path: Path) -> None:
+    make(
+        tmp_path, "a.jpg", ".hidden.jpg", "b.jpg.part", "c.TMP", "d.jpg~", ".thumbs/e.jpg", "cache/f.jpg",
+        "cache/deep/g.jpg", "private/.nomedia", "private/h.jpg", "private/deep/i.jpg", "x/k.png", "part/l.jpg",
+    )  # fmt: skip
+    assert found(tmp_path, "/cache/", "*.png") == {"a.jpg", "part/l.jpg"}
+    directories = {os.path.relpath(os.fsdecode(one.directory), tmp_path): one for one in listings(tmp_path, "/cache/")}
+    assert set(directories) == {".", "private", "x", "part"}
+    private = directories["private"]
+    assert ".nomedia" in private.skipped
+    assert (private.files, private.subdirectories, private.error) == ({}, [], None)
+
+
+def test_nomedia_in_the_watched_directory_itself(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "b/c.jpg", ".nomedia")
+    (only,) = listings(tmp_path)
+    assert ".nomedia" in only.skipped
+    assert ".nomedia" in why(tmp_path, "a.jpg")
+    assert ".nomedia" in why(tmp_path, "b/c.jpg")
+    assert ".nomedia" in why(tmp_path, ".")
+
+
+def test_links(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    root = tmp_path / "root"
+    make(elsewhere, "real.jpg", "dir/inside.jpg")
+    make(root, "own.jpg")
+    (root / "link.jpg").symlink_to(elsewhere / "real.jpg")
+    (root / "broken.jpg").symlink_to(elsewhere / "nothing.jpg")
+    (root / "circle.jpg").symlink_to(root / "circle.jpg")
+    (root / "linked-dir").symlink_to(elsewhere / "dir")
+    (root / "up").symlink_to(root)
+    (listing,) = listings(root)
+    assert listing.error is None
+    assert listing.files == {
+        os.fsencode(root / "own.jpg"): Stamp.of((root / "own.jpg").stat()),
+        os.fsencode(root / "link.jpg"): Stamp.of((elsewhere / "real.jpg").stat()),
+    }
+
+
+@pytest.mark.parametrize("tail", ["", "/"])
+def test_the_watched_directory_may_be_a_link(tmp_path: Path, tail: str) -> None:
+    make(tmp_path, "real/a.jpg", "real/b/c.jpg")
+    (tmp_path / "link").symlink_to("real")
+    root = os.fsencode(tmp_path / "link")
+    result = list(walk(root + tail.encode(), Exclusion(["/b/"])))
+    assert [path for listing in result for path in listing.files] == [root + b"/a.jpg"]
+    assert why_excluded(root + b"/a.jpg", root + tail.encode(), Exclusion()) == ""
+
+
+def test_special_files_count_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pipe.jpg", "pipe", "pipe.txt"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    (tmp_path / "null").symlink_to("/dev/null")
+    monkeypatch.chdir(tmp_path)  # a socket's path is limited to 108 bytes
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.HEIC")
+    assert found(tmp_path) == {"pipe.jpg", "null.png", "socket.HEIC"}
+
+
+def test_a_directory_with_a_photos_name_is_a_directory(tmp_path: Path) -> None:
+    make(tmp_path, "album.jpg/a.jpg", "old~/b.jpg")
+    assert found(tmp_path) == {"album.jpg/a.jpg", "old~/b.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("missing", FileNotFoundError), ("file.jpg", NotADirectoryError), ("file.jpg/x", NotADirectoryError)],
+)
+def test_a_root_that_cannot_be_listed(tmp_path: Path, name: str, kind: type[OSError]) -> None:
+    make(tmp_path, "file.jpg")
+    (listing,) = listings(tmp_path / name)
+    assert isinstance(listing.error, kind)
+    assert (listing.files, listing.subdirectories) == ({}, [])
+
+
+def test_an_unreadable_directory_is_reported_and_the_rest_is_listed(open_directory: Path) -> None:
+    make(open_directory, "a.jpg", "closed/b.jpg", "open/c.jpg")
+    (open_directory / "closed").chmod(0)
+    with without_privileges():
+        result = {os.path.basename(listing.directory): listing for listing in listings(open_directory)}
+    (open_directory / "closed").chmod(0o755)
+    assert isinstance(result[b"closed"].error, PermissionError)
+    assert result[b"closed"].inode == (open_directory / "closed").stat().st_ino
+    assert len(result[b"open"].files) == 1
+    assert result[b"open"].error is None
+
+
+def test_a_directory_whose_files_cannot_be_looked_at_has_an_error(open_directory: Path) -> None:
+    """It can be listed but not entered: its photos are there, and must not be taken for deleted."""
+    make(open_directory, "listed/a.jpg", "listed/sub/b.jpg")
+    (open_directory / "listed").chmod(0o744)
+    with without_privileges():
+        result = listings(open_directory / "listed")
+    (open_directory / "listed").chmod(0o755)
+    assert isinstance(result[0].error, PermissionError)
+    assert result[0].files == {}
+    assert isinstance(result[1].error, PermissionError)
+    assert result[1].directory.endswith(b"/sub")
+
+
+def test_a_link_into_a_closed_directory_is_as_good_as_broken(open_directory: Path) -> None:
+    make(open_directory, "closed/a.jpg", "open/b.jpg")
+    (open_directory / "open" / "link.jpg").symlink_to(open_directory / "closed" / "a.jpg")
+    (open_directory / "closed").chmod(0)
+    with without_privileges():
+        (listing,) = listings(open_directory / "open")
+    (open_directory / "closed").chmod(0o755)
+    assert listing.error is None
+    assert [os.path.basename(path) for path in listing.files] == [b"b.jpg"]
+
+
+def test_what_vanishes_between_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a.jpg", "b.jpg", "gone/c.jpg")
+    real_scandir = os.scandir
+
+    @contextmanager
+    def scandir_then_delete(path: bytes) -> Iterator[list[os.DirEntry[bytes]]]:
+        with real_scandir(path) as entries:
+            result = list(entries)
+        if path == os.fsencode(tmp_path):
+            (tmp_path / "a.jpg").unlink()
+        yield result
+
+    monkeypatch.setattr(walk_module.os, "scandir", scandir_then_delete)
+    steps = walk(os.fsencode(tmp_path), Exclusion())
+    first = next(steps)
+    shutil.rmtree(tmp_path / "gone")
+    assert [os.path.basename(path) for path in first.files] == [b"b.jpg"]
+    assert first.error is None
+    assert [(listing.directory, type(listing.error)) for listing in steps] == [
+        (os.fsencode(tmp_path / "gone"), FileNotFoundError)
+    ]
+
+
+def test_a_listing_that_breaks_off_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a.jpg", "b.jpg")
+    real_scandir = os.scandir
+
+    @contextmanager
+    def breaking(path: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
+        def entries(real: Any) -> Iterator[os.DirEntry[bytes]]:
+            yield next(real)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with real_scandir(path) as real:
+            yield entries(real)
+
+    monkeypatch.setattr(walk_module.os, "scandir", breaking)
+    (listing,) = listings(tmp_path)
+    assert listing.error is not None
+    assert listing.error.errno == errno.EIO
+    assert listing.files == {}
+
+
+def test_deeper_than_a_path_may_be_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "d" * 250
+    for _ in range(20):
+        Path(name).mkdir()
+        os.chdir(name)
+    Path("a.jpg").write_bytes(b"x")
+    result = listings(tmp_path)
+    assert 10 < len(result) < 20
+    assert all(listing.error is None for listing in result[:-1])
+    assert result[-1].error is not None
+    assert result[-1].error.errno == errno.ENAMETOOLONG
+
+
+def test_many_levels_do_not_recurse(tmp_path: Path) -> None:
+    directory = tmp_path
+    for _ in range(1500):
+        directory = directory / "d"
+        directory.mkdir()
+    (directory / "a.jpg").touch()
+    result = listings(tmp_path)
+    (directory / "a.jpg").unlink()
+    while directory != tmp_path:  # pytest's own clean-up recurses
+        directory.rmdir()
+        directory = directory.parent
+    assert len(result) == 1501
+    assert [os.path.basename(path) for path in result[-1].files] == [b"a.jpg"]
+
+
+def test_a_directory_that_contains_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a bind mount or a strange file system can show: the same device and inode further down."""
+    make(tmp_path, "a/b/c/d.jpg", "e/f.jpg")
+    outer, inner = tmp_path / "a", os.fsencode(tmp_path / "a" / "b" / "c")
+    real_stat = os.stat
+
+    def stat(path: Any, **kwargs: Any) -> os.stat_result:
+        return real_stat(outer if path == inner else path, **kwargs)
+
+    monkeypatch.setattr(walk_module.os, "stat", stat)
+    result = {listing.directory: listing for listing in listings(tmp_path)}
+    assert result[inner].error is not None
+    assert result[inner].error.errno == errno.ELOOP
+    assert result[inner].files == {}
+    assert len(result[os.fsencode(tmp_path / "e")].files) == 1
+
+
+def test_a_walk_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
+    make(tmp_path, "a/b.jpg", "c/d.jpg")
+    before = len(os.listdir("/proc/self/fd"))
+    steps = walk(os.fsencode(tmp_path), Exclusion())
+    next(steps)
+    next(steps)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ---------------------------------------------------------------------------------------------------- why_excluded
+
+
+def test_why_excluded_says_the_reason(tmp_path: Path) -> None:
+    make(
+        tmp_path, "a.jpg", ".h.jpg", "b.part", ".t/a.jpg", "c/deep/x.jpg", "n/.nomedia", "n/deep/y.jpg", "z.png",
+        "elsewhere/w.jpg",
+    )  # fmt: skip
+    (tmp_path / "linked").symlink_to("elsewhere")
+    patterns = ("c/deep/", "*.png")
+    expected = {
+        "a.jpg": "",
+        "gone/not/there.jpg": "",
+        ".h.jpg": "hidden",
+        "b.part": "an unfinished or backup file",
+        ".t/a.jpg": "in .t/: hidden",
+        "c/deep/x.jpg": "in c/deep/: named by `exclude`",
+        "c/deep": "named by `exclude`",
+        "c": "",
+        "z.png": "named by `exclude`",
+        "n": "in a directory with a .nomedia file",
+        "n/deep/y.jpg": "in n/: in a directory with a .nomedia file",
+        "linked": "a linked directory",
+        "linked/w.jpg": "in linked/: a linked directory",
+        "elsewhere/w.jpg": "",
+    }
+    assert {name: why(tmp_path, name, *patterns) for name in expected} == expected
+
+
+def test_why_excluded_for_paths_elsewhere(tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path / "photos")
+    assert why_excluded(root + b"-old/a.jpg", root, Exclusion()) == f"outside {tmp_path}/photos"
+    assert why_excluded(root, root, Exclusion()) == ""
+    assert why_excluded(b"/surely-not-there/a.jpg", b"/", Exclusion()) == ""
+
+
+def test_walk_and_why_excluded_agree(tmp_path: Path) -> None:
+    make(
+        tmp_path, "a.jpg", "b.JPG~", "c.tmp/d.jpg", "e/.f/g.jpg", "e/h.jpg", "i/.nomedia", "i/j/k.jpg", "l/m.png",
+        "l/keep.png", "o/p/q.jpg", ".r", "s/t.part",
+    )  # fmt: skip
+    (tmp_path / "link").symlink_to("e")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    patterns = ("*.png", "!keep.png", "o/p")
+    everything = {
+        os.path.relpath(os.path.join(directory, name), tmp_path)
+        for directory, _, names in os.walk(tmp_path, followlinks=True)
+        for name in names
+    }
+    kept = {name for name in everything if not why(tmp_path, name, *patterns)}
+    assert kept == found(tmp_path, *patterns) == {"a.jpg", "c.tmp/d.jpg", "e/h.jpg", "l/keep.png", "link.jpg"}
