@@ -29,7 +29,7 @@ from facewatchd.inbox import Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.models import packs
 from facewatchd.models.lazy import LazyModel
-from facewatchd.progress import Progress, TerminalHandler
+from facewatchd.progress import Progress, TerminalHandler, downloading
 from facewatchd.roots import Roots
 from facewatchd.scanner import Scanner
 from facewatchd.search import Searcher
@@ -48,12 +48,12 @@ PROGRESS_TICK = 0.5
 def run(config: Config, *, verbosity: int = 0) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything."""
     _log_to_stderr(verbosity)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     threading.excepthook = _thread_died
+    stop = threading.Event()
     with _locked(config.data_dir):
-        pack = packs.choose(config.model, config.model_root, _last_model(config.data_dir), notify=log.warning)
+        pack = _choose_pack(config)  # a fetch may take minutes: until here Ctrl-C and SIGTERM end the process at once
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
         daemon = Daemon(config, pack)
         try:
             daemon.start()
@@ -61,6 +61,12 @@ def run(config: Config, *, verbosity: int = 0) -> int:
             return daemon.watch_over(stop, show_progress=verbosity >= 0 and sys.stderr.isatty())
         finally:
             daemon.stop()
+
+
+def _choose_pack(config: Config) -> packs.Pack:
+    with downloading("model") as progress:
+        last = _last_model(config.data_dir)
+        return packs.choose(config.model, config.model_root, last, notify=log.warning, progress=progress)
 
 
 class Daemon:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from facewatchd import photos
 from facewatchd.catalog import Outcome
-from facewatchd.errors import FacewatchError, ModelError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox, Item
 from facewatchd.models import Model
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 DEATHS = 2
 """After so many deaths of the process with a photo in hand it is set aside."""
+STORAGE_RETRY = 5.0
+"""Seconds before a path is looked at again for which the catalog could not be read."""
 MODEL_RETRY = 30.0
 """Seconds between two tries to load a model that does not load."""
 
@@ -171,6 +173,10 @@ class Indexer:
         except _NoModelError as exc:
             self._say(str(exc.__cause__))
             self._inbox.put_back(item, MODEL_RETRY)
+            return
+        except StorageError as exc:
+            log.warning("%s", exc)
+            self._inbox.put_back(item, STORAGE_RETRY)
             return
         except OSError as exc:
             log.debug("%s: %s", printable(item.path), exc)

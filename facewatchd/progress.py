@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -112,4 +113,12 @@ def _bar(**options: Any) -> Any:
             # Without a monitor thread of tqdm's: whoever shows a bar draws it often enough.
             _bar_class = type("_Bar", (tqdm,), {"monitor_interval": 0})
             _bar_class.set_lock(_lock)
-    return _bar_class(file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.1, **options)
+    return _bar_class(file=sys.stderr, leave=False, mininterval=0.1, **_size(), **options)
+
+
+def _size() -> dict[str, Any]:
+    """Follow the terminal's size. One that does not know its own (a serial line) is taken for 80 by 24."""
+    with contextlib.suppress(OSError):
+        if not os.get_terminal_size(sys.stderr.fileno()).columns:
+            return {"ncols": 80, "nrows": 24}
+    return {"dynamic_ncols": True}

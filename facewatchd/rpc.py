@@ -26,6 +26,8 @@ INVALID_PARAMS = -32602
 """JSON-RPC's own code for parameters that cannot be served."""
 
 _CHUNK = 1 << 20
+_SHORT = 50
+"""Characters of a path that fit into a socket's address however they are encoded."""
 _RETRY = 0.05
 """Seconds between attempts while the daemon's queue of new connections is full."""
 
@@ -92,7 +94,8 @@ class Connection:
         while True:
             self._limit(sock, deadline)
             try:
-                return sock.connect(str(self.path))
+                with self._address() as place:
+                    return sock.connect(place)
             except BlockingIOError:
                 time.sleep(_RETRY)
             except TimeoutError as exc:
@@ -105,6 +108,13 @@ class Connection:
                 if exc.errno is None or exc.errno == errno.ENAMETOOLONG:
                     raise UsageError(f"{self.path} is too long for a socket's path", "use a shorter one") from exc
                 raise NoDaemonError(f"no daemon answers on {self.path}", "start it: facewatchd run DIR") from exc
+
+    def _address(self) -> contextlib.AbstractContextManager[str]:
+        if len(str(self.path)) < _SHORT:
+            return contextlib.nullcontext(str(self.path))
+        from facewatchd import sockets  # it logs: importing that takes longer than the rest of a query
+
+        return sockets.address(self.path)
 
     def _send(self, data: bytes, deadline: float | None) -> None:
         sock = self._limit(self._socket, deadline)

@@ -41,11 +41,15 @@ def daemon(start: Start, root: Path, tiny_root: Path) -> Daemon:
     return daemon
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
 def huge_png(path: Path, side: int = 20_000) -> None:
-    """A PNG whose header promises 400 megapixels."""
-    header = b"IHDR" + side.to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
-    chunk = (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + b"\x00" * 64)
+    """A PNG of 400 megapixels in a few hundred kilobytes: it is all black."""
+    header = side.to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    rows = zlib.compress(bytes((side + 1) * side), 1)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
 def make_bad_files(root: Path) -> dict[Path, str]:
@@ -294,7 +298,9 @@ def test_a_full_disk_pauses_indexing_and_queries_go_on(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting a small file system needs rights that this user has not")
     try:
@@ -347,6 +353,8 @@ def test_photos_are_never_written_to(daemon: Daemon, root: Path) -> None:
     daemon.settle()
     daemon.query("--sheet", daemon.home / "sheet.png", picture)
     daemon.control("verify", "--repair")
-    assert {
-        path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in root.iterdir()
-    } == before
+    assert everything_of(root) == before
+
+
+def everything_of(root: Path) -> dict[Path, tuple[bytes, int, int]]:
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in root.iterdir()}

@@ -59,6 +59,7 @@ LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in mod
 OWNERS = {
     "PIL": {"photos", "sheet"},
     "cv2": {"models.insightface"},
+    "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},
     "hnswlib": {"vectors"},
     "insightface": {"models.insightface"},

@@ -71,11 +71,11 @@ class Setup:
         self.data.mkdir()
         self.watchers: list[Watcher] = []
 
-    def start(self, *roots: Path, pace: Pace = QUICK, rescan_every: float = 3600.0) -> Watcher:
+    def start(self, *roots: Path, pace: Pace = QUICK, rescan_every: float = 3600.0, tick: float = 0.05) -> Watcher:
         paths = [os.fsencode(root) for root in roots or (self.root,)]
         heartbeat = self.data / "heartbeat"
         heard = self.heard
-        watcher = Watcher(paths, heard.touch, heard.rescan, heartbeat, rescan_every=rescan_every, tick=0.05, pace=pace)
+        watcher = Watcher(paths, heard.touch, heard.rescan, heartbeat, rescan_every=rescan_every, tick=tick, pace=pace)
         self.watchers.append(watcher)
         watcher.start()
         return watcher
@@ -163,9 +163,11 @@ def test_a_chmod_of_file_or_directory_is_touched(setup: Setup) -> None:
     (setup.root / "sub").mkdir()
     setup.start()
     (setup.root / "a.jpg").chmod(0o600)
+    setup.root.chmod(0o700)
     (setup.root / "sub").chmod(0o700)
     setup.heard.wait_touch(setup.root / "a.jpg", True)
     setup.heard.wait_touch(setup.root / "sub", False)
+    assert os.fsencode(setup.root) not in {path for path, _ in setup.heard.touches}
 
 
 def test_a_hard_link_is_touched(setup: Setup) -> None:
@@ -307,6 +309,12 @@ def test_a_root_replaced_between_two_looks(setup: Setup) -> None:
         setup.heard.forget()
 
 
+def test_a_root_that_goes_is_noticed_before_the_next_tick(setup: Setup) -> None:
+    setup.start(tick=60.0)
+    setup.root.rmdir()
+    setup.heard.wait(lambda: setup.state() is RootState.OFFLINE)
+
+
 def test_a_root_swapped_for_another_directory(setup: Setup, tmp_path: Path) -> None:
     setup.start()
     setup.root.rename(tmp_path / "old")
@@ -343,8 +351,8 @@ def test_every_root_is_rescanned_periodically(setup: Setup) -> None:
     assert set(setup.heard.rescans) == expected
 
 
-def end_reader(setup: Setup) -> None:
-    """Have watchdog's own bookkeeping end its reader: a KeyError for a directory that was moved out."""
+def lose_a_path(setup: Setup) -> None:
+    """Have watchdog's bookkeeping lose the path of a directory that was moved out: a KeyError when its watch ends."""
     (setup.root / "d").rename(setup.elsewhere / "d")
     setup.heard.wait_touch(setup.root / "d", False)
     (setup.root / "d").mkdir()
@@ -352,14 +360,14 @@ def end_reader(setup: Setup) -> None:
     setup.heard.wait_touch(setup.root / "d" / "mark", True)
     (setup.root / "d").rename(setup.root / "f")
     setup.heard.wait_touch(setup.root / "f", False)
-    (setup.elsewhere / "d").rmdir()
 
 
-def test_a_reader_that_died_is_replaced(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_that_died_is_replaced_at_once(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
     (setup.root / "d").mkdir()
-    watcher = setup.start()
+    watcher = setup.start(pace=Pace(), tick=60.0)
     before = inotify_descriptors()
-    end_reader(setup)
+    lose_a_path(setup)
+    (setup.elsewhere / "d").rmdir()
     setup.heard.wait(lambda: watcher.rebuilds == 1 and setup.heard.rescans)
     assert "KeyError" in caplog.text
     setup.heard.forget()
@@ -369,14 +377,23 @@ def test_a_reader_that_died_is_replaced(setup: Setup, caplog: pytest.LogCaptureF
     assert inotify_descriptors() == before
 
 
+def test_a_reader_that_died_while_it_read_leaves_nothing_open(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = setup.start(pace=Pace())
+    before = inotify_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(feed._Reader, "_check_inotify_fd", lambda self: {}[self])
+        (setup.root / "x.jpg").touch()
+        setup.heard.wait(lambda: watcher._feed is None or not watcher._feed.is_alive())
+    setup.heard.wait(lambda: watcher.rebuilds and watcher.alive())
+    (setup.root / "y.jpg").touch()
+    setup.heard.wait_touch(setup.root / "y.jpg", True)
+    assert inotify_descriptors() == before
+
+
 def test_stopping_survives_bookkeeping_that_has_lost_a_path(setup: Setup) -> None:
     (setup.root / "d").mkdir()
     watcher = setup.start()
-    (setup.root / "d").rename(setup.elsewhere / "d")
-    setup.heard.wait_touch(setup.root / "d", False)
-    (setup.root / "d").mkdir()
-    (setup.root / "d").rename(setup.root / "f")
-    setup.heard.wait_touch(setup.root / "f", False)
+    lose_a_path(setup)
     before = inotify_descriptors()
     watcher.stop()
     assert inotify_descriptors() == before - 1
@@ -492,11 +509,16 @@ def test_a_walk_of_a_part_does_not_end_the_polling_of_the_whole(setup: Setup) ->
 
 
 def test_a_directory_newer_than_its_watch_is_no_reason_to_poll(setup: Setup) -> None:
-    watcher = setup.start()
-    (setup.root / "d").mkdir()
-    watcher.directories_seen(os.fsencode(setup.root), {path.stat().st_ino for path in (setup.root, setup.root / "d")})
-    (setup.root / "x.jpg").touch()
-    setup.heard.wait_touch(setup.root / "x.jpg", True)
+    watcher = setup.start(pace=Pace())
+    known = watcher._roots[os.fsencode(setup.root)]
+    assert watcher._feed is not None
+    with watcher._feed._reader._lock:
+        (setup.root / "d").mkdir()
+        watcher.directories_seen(known.path, {path.stat().st_ino for path in (setup.root, setup.root / "d")})
+        known.doubted = False
+        setup.heard.wait(lambda: known.doubted)
+        watcher._tick = 1.0  # for the reader to come first
+    setup.heard.wait(lambda: known.seen is None)
     assert setup.state() is RootState.WATCHING
     assert setup.heard.rescans == []
 
@@ -668,13 +690,13 @@ def test_a_disk_mounted_on_a_root_and_unmounted_and_mounted_again(setup: Setup) 
         wait(lambda: (os.fsencode(root / "sub"), False) in touches)
         subprocess.run(["mount", "-t", "tmpfs", "none", root / "sub"], check=True)
         seen("sub/3")
-        problems = watcher.problems()
+        told = {"problems": watcher.problems(), "mounts": [mount.fstype for mount in watcher._mounts.around(name)][1:]}
         watcher.stop()
-        print(json.dumps({"problems": problems}))
+        print(json.dumps(told))
         """,
         "-m",
     )
-    assert told["problems"] == []
+    assert told == {"problems": [], "mounts": ["tmpfs"]}
 
 
 def test_an_unreadable_root_is_told_and_recovered_from(setup: Setup) -> None:
