@@ -33,8 +33,8 @@ from facewatchd.records import RootState
 from facewatchd.rpc import Connection
 
 REQUIRED = (
-    "hnswlib", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif", "platformdirs", "tqdm",
-    "watchdog",
+    "hnswlib", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif", "platformdirs", "requests",
+    "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 REINSTALL_HNSWLIB = "pip install --no-binary hnswlib --force-reinstall --no-cache-dir hnswlib"

@@ -380,11 +380,16 @@ def test_a_reader_that_died_is_replaced_at_once(setup: Setup, caplog: pytest.Log
 def test_a_reader_that_died_while_it_read_leaves_nothing_open(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = setup.start(pace=Pace())
     before = inotify_descriptors()
-    with monkeypatch.context() as patch:
-        patch.setattr(feed._Reader, "_check_inotify_fd", lambda self: {}[self])
-        (setup.root / "x.jpg").touch()
-        setup.heard.wait(lambda: watcher._feed is None or not watcher._feed.is_alive())
-    setup.heard.wait(lambda: watcher.rebuilds and watcher.alive())
+    check, failures = feed._Reader._check_inotify_fd, [KeyError("a bug")]
+
+    def fails_once(reader: feed._Reader) -> bool:
+        if failures:
+            raise failures.pop()
+        return check(reader)
+
+    monkeypatch.setattr(feed._Reader, "_check_inotify_fd", fails_once)
+    (setup.root / "x.jpg").touch()
+    setup.heard.wait(lambda: watcher.rebuilds == 1 and setup.heard.rescans)
     (setup.root / "y.jpg").touch()
     setup.heard.wait_touch(setup.root / "y.jpg", True)
     assert inotify_descriptors() == before
