@@ -22,7 +22,7 @@ from facewatchd import __version__, overview
 from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, parse, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.overview import understanding
-from facewatchd.printing import printable, say, size_and_place, table, takes_colour
+from facewatchd.printing import counted, printable, say, size_and_place, table, takes_colour
 from facewatchd.records import Box
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
@@ -220,13 +220,14 @@ def _verify(options: argparse.Namespace) -> int:
     with understanding():
         count, repaired = int(result["count"]), bool(result["repaired"])
         lines = [printable(problem) for problem in result["problems"]]
-        held = f"{int(result['photos'])} photos and {int(result['faces'])} faces held against the disk and the index"
+        photos, faces = counted(int(result["photos"]), "photo"), counted(int(result["faces"]), "face")
+        held = f"{photos} and {faces} held against the disk and the index"
     if not count:
         lines.append(f"{held}: all is well")
     elif repaired:
-        lines.append(f"{held}: {count} findings, mended or queued to be")
+        lines.append(f"{held}: {counted(count, 'finding')}, mended or queued to be")
     else:
-        lines.append(f"{held}: {count} findings")
+        lines.append(f"{held}: {counted(count, 'finding')}")
     write("".join(f"{line}\n" for line in lines))
     if count and not repaired:
         say(f"{PROG}: {_after_findings(options.repair)}")

@@ -106,7 +106,7 @@ class Daemon:
             self._catalog,
             self._inbox,
             self._roots,
-            walked=self._watcher.directories_seen,
+            walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
             write=lambda job: self._writer.post(lambda gallery: job(gallery.catalog)),
         )
         self._indexer = Indexer(

@@ -28,7 +28,7 @@ from facewatchd.config import AUTO_MODEL, Config
 from facewatchd.errors import FacewatchError, NoDaemonError
 from facewatchd.exclude import Exclusion
 from facewatchd.overview import Status
-from facewatchd.printing import printable
+from facewatchd.printing import counted, printable
 from facewatchd.records import RootState
 from facewatchd.rpc import Connection
 
@@ -113,7 +113,7 @@ def _watched_now(socket: Path) -> tuple[Path, ...]:
 def _config_detail(path: Path | None, loaded: Config) -> str:
     source = path or places.config_path()
     where = str(source) if source.exists() else f"there is no {source}"
-    return f"{where}, {len(loaded.directories)} directories"
+    return f"{where}, {counted(len(loaded.directories), 'directory', 'directories')}"
 
 
 def _python(_: Config) -> Iterator[Finding]:
@@ -234,7 +234,7 @@ def _directories(loaded: Config) -> Iterator[Finding]:
 def _inotify(loaded: Config) -> Iterator[Finding]:
     limits = _inotify_limits()
     count, complete = _count_directories(loaded)
-    detail = f"{count}{'' if complete else ' or more'} directories to watch"
+    detail = f"{'' if complete else 'at least '}{counted(count, 'directory', 'directories')} to watch"
     detail += "".join(f", {name} {value}" for name, value in limits.items())
     watches = limits.get("max_user_watches", sys.maxsize)
     if count > watches:

@@ -12,7 +12,7 @@ from typing import Any
 
 from facewatchd.commandline import write, write_json
 from facewatchd.errors import FacewatchError
-from facewatchd.printing import printable
+from facewatchd.printing import counted, printable
 from facewatchd.progress import Progress, aside
 
 INTERVAL = 0.5
@@ -113,7 +113,7 @@ def text(status: Status, *, colour: bool) -> str:
         return f"\x1b[{style}m{words}\x1b[0m" if colour and style else words
 
     state = painted(status.state, _STYLES.get(status.state))
-    tombstones = f" and {status.tombstones} tombstones" if status.tombstones else ""
+    tombstones = f" and {counted(status.tombstones, 'tombstone')}" if status.tombstones else ""
     failed = painted(f"{status.failed} failed", _YELLOW if status.failed else None)
     lines = [
         f"{painted('facewatchd ' + status.version, _BOLD)}  {state}, up {duration(status.uptime)}, pid {status.pid}",
@@ -134,8 +134,8 @@ def text(status: Status, *, colour: bool) -> str:
 def line(status: Status) -> str:
     """Say how things are on one line."""
     words = (
-        f"{status.state}: {status.photos} photos, {status.pending} pending, {status.failed} failed, "
-        f"{status.faces} faces"
+        f"{status.state}: {counted(status.photos, 'photo')}, {status.pending} pending, {status.failed} failed, "
+        f"{counted(status.faces, 'face')}"
     )
     if status.pending and status.rate:
         words += f", {_rate(status)}"
@@ -171,6 +171,7 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
         while True:
             document = ask()
             status = Status.of(document)
+            progress.show(status.examined, status.pending)
             now = _states(status) if for_people else (*_states(status), *_numbers(status))
             if now != before:
                 words = text(status, colour=colour) if for_people and before is None else f"{line(status)}\n"
@@ -179,7 +180,6 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
                 if not heard:
                     return
                 before = now
-            progress.show(status.examined, status.pending)
             time.sleep(INTERVAL)
     finally:
         progress.close()

@@ -44,6 +44,11 @@ def say(text: str) -> None:
         pass
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """Word a number of things: ``1 photo``, ``2 photos``, ``0 directories``."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 def size_and_place(box: Box) -> str:
     """Word a box for people: ``10,20 80x90``."""
     return f"{box.x},{box.y} {box.w}x{box.h}"

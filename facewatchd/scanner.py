@@ -45,7 +45,7 @@ class _Walked:
     gone: list[bytes] = field(default_factory=list)
     directories: set[bytes] = field(default_factory=set)
     unreadable: list[bytes] = field(default_factory=list)
-    inodes: set[int] = field(default_factory=set)
+    inodes: dict[int, bytes] = field(default_factory=dict)
     moved: list[tuple[bytes, int]] = field(default_factory=list)
 
 
@@ -58,10 +58,13 @@ class Scanner(threading.Thread):
         inbox: Inbox,
         roots: Roots,
         *,
-        walked: Callable[[bytes, set[int]], None],
+        walked: Callable[[bytes, dict[int, bytes], bool], None],
         write: Callable[[Callable[[Catalog], object]], None],
     ) -> None:
-        """``walked`` is told the inodes of a whole root's directories, ``write`` runs a job on the writer's thread."""
+        """``write`` runs a job on the writer's thread.
+
+        ``walked`` is told, for a root, the directories that were seen by their inodes, and whether they are all.
+        """
         super().__init__(name="scanner")
         self._catalog = catalog
         self._inbox = inbox
@@ -131,6 +134,7 @@ class Scanner(threading.Thread):
             walked = self._walk(request, root)
             self._queue_gone(walked.gone)
             self._note_devices(walked)
+            self._walked(root, walked.inodes, False)
 
     def _scan_root(self, root: bytes, request: Request) -> None:
         started = time.monotonic()
@@ -151,7 +155,7 @@ class Scanner(threading.Thread):
             self._write(lambda catalog: catalog.set_root(root, new))
             self._queue_gone(walked.gone)
             self._note_devices(walked)
-            self._walked(root, walked.inodes)
+            self._walked(root, walked.inodes, True)
         log.debug("walked %s in %.2f s: %d photos", printable(root), time.monotonic() - started, walked.photos)
 
     def _note_state(self, root: bytes, state: RootState, identity: Identity | None, recorded: int) -> None:
@@ -185,7 +189,7 @@ class Scanner(threading.Thread):
         if isinstance(listing.error, FileNotFoundError):
             return
         walked.directories.add(listing.directory)
-        walked.inodes.add(listing.inode)
+        walked.inodes[listing.inode] = listing.directory
         walked.photos += len(listing.files)
         difference = compare(listing.files, recorded, force=request.force)
         if listing.error is None:

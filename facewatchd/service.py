@@ -55,7 +55,6 @@ class Service:
         self._searcher = searcher
         self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
         self._started = time.monotonic()
-        self._first_walk_done = False
         self._methods: dict[str, Callable[[Params], object]] = {
             "status": self._status,
             "query": self._query,
@@ -113,9 +112,7 @@ class Service:
             return DaemonState.DEGRADED
         if parts.inbox.paused:
             return DaemonState.PAUSED
-        if not self._first_walk_done:
-            self._first_walk_done = parts.scanner.idle
-        if not (parts.gallery.ready and self._first_walk_done):
+        if not parts.gallery.ready or any(parts.roots.state(root) is None for root in parts.roots.paths):
             return DaemonState.STARTING
         return DaemonState.INDEXING if len(parts.inbox) or not parts.scanner.idle else DaemonState.IDLE
 
@@ -135,12 +132,13 @@ class Service:
     def _complete(self) -> bool:
         """Whether everything that lies in the directories is searchable."""
         parts = self._parts
+        return not len(parts.inbox) and parts.scanner.idle and self._within_reach()
+
+    def _within_reach(self) -> bool:
+        """Whether every root has been walked, and can be now."""
         reachable = {RootState.WATCHING, RootState.POLLING}
-        return (
-            not len(parts.inbox)
-            and parts.scanner.idle
-            and all(state in reachable for state in self._root_states().values())
-        )
+        walked = all(self._parts.roots.state(root) is RootState.WATCHING for root in self._parts.roots.paths)
+        return walked and all(state in reachable for state in self._root_states().values())
 
     # Queries
 
@@ -234,7 +232,7 @@ class Service:
         return {
             "pending": len(self._parts.inbox),
             "seconds": round(time.monotonic() - started, 3),
-            "complete": done and all(state is not RootState.OFFLINE for state in self._root_states().values()),
+            "complete": done and self._within_reach(),
         }
 
     def _wait_until_done(self, timeout: float) -> bool:

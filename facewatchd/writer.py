@@ -119,7 +119,7 @@ class Writer(threading.Thread):
     # The writer's thread
 
     def run(self) -> None:
-        self._attempt_index(lambda: self._gallery.level(lambda: not self._ending.is_set()))
+        self._level()
         while True:
             jobs, ended = self._next()
             self._work_off(jobs)
@@ -133,7 +133,8 @@ class Writer(threading.Thread):
         """Wait for jobs, or for the time to look after the index; the second value says that this is the end."""
         jobs: list[_Mark | _Record | _Call] = []
         try:
-            job = self._jobs.get(timeout=CHECKPOINT_IDLE if self._gallery.unsaved else COLLECT_EVERY)
+            at_work = self._gallery.unsaved or not self._gallery.ready
+            job = self._jobs.get(timeout=CHECKPOINT_IDLE if at_work else COLLECT_EVERY)
             while job is not None:
                 jobs.append(job)
                 if len(jobs) == BATCH:
@@ -190,11 +191,15 @@ class Writer(threading.Thread):
             self._insist(gallery.collect)
         if gallery.worn:
             log.info("many faces were deleted: the index is built anew")
-            self._attempt_index(lambda: gallery.level(lambda: not self._ending.is_set()))
+        if gallery.worn or (not gallery.ready and now >= self._retry_at):
+            self._level()
         due = gallery.unsaved >= CHECKPOINT_CHANGES or now - self._saved_at > CHECKPOINT_SECONDS or idle
         if gallery.unsaved and due and now >= self._retry_at:
             self._attempt_index(gallery.checkpoint)
             self._saved_at = now
+
+    def _level(self) -> None:
+        self._attempt_index(lambda: self._gallery.level(lambda: not self._ending.is_set()))
 
     def _attempt_index(self, function: Callable[[], object]) -> None:
         """Work on the index. It is a cache: what goes wrong is said, tried again later, and stops nothing."""

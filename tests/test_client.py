@@ -21,6 +21,7 @@ from fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from PIL import Image
 
 from facewatchd import __version__, client, sheet
+from facewatchd.commandline import INTERRUPTED
 from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, UsageError
 from facewatchd.printing import printable
 from facewatchd.question import MAX_BYTES
@@ -695,4 +696,4 @@ def test_ctrl_c_is_quiet(daemon: FakeDaemon) -> None:
     assert asked.wait(DEADLINE)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=DEADLINE) == (b"", b"")
-    assert process.returncode == client.INTERRUPTED
+    assert process.returncode == INTERRUPTED

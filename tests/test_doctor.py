@@ -231,7 +231,7 @@ def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_nothing_is_fetched_where_there_is_no_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs.dlib_files, "installed", lambda: False)
+    monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
     (absent,) = findings("model")
     assert (absent.status, absent.detail) == ("warn", "buffalo_l is not here: the next start fetches it")
     assert absent.hint == packs.WAYS_OUT
@@ -340,7 +340,7 @@ def test_directories_are_held_against_the_limit_of_watches(
 def test_the_count_of_directories_ends_in_time(limits: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "COUNTING_SECONDS", -1.0)
     (finding,) = findings("inotify", directories=(limits(100),))
-    assert finding.detail.startswith("1 or more directories to watch")
+    assert finding.detail.startswith("at least 1 directory to watch")
 
 
 def test_limits_that_cannot_be_read_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
