@@ -189,7 +189,7 @@ class Scanner(threading.Thread):
         if isinstance(listing.error, FileNotFoundError):
             return
         walked.directories.add(listing.directory)
-        walked.inodes[listing.inode] = listing.directory
+        walked.inodes[listing.inode % (1 << 64)] = listing.directory
         walked.photos += len(listing.files)
         difference = compare(listing.files, recorded, force=request.force)
         if listing.error is None:
