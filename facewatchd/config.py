@@ -211,6 +211,8 @@ class _Table:
         path = os.path.expanduser(text)
         if path.startswith("~"):
             raise self._wrong(key, "the path of a directory; `~` is your own home, `~name` that of a user who exists")
+        if not Path(path).is_absolute():
+            raise self._wrong(key, "an absolute path, or one that begins with `~/`")
         return Path(path)
 
     def flag(self, key: str, default: bool) -> bool:

@@ -8,21 +8,20 @@ nothing falls between them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from facewatchd import protocol
 from facewatchd.catalog import Catalog
 from facewatchd.config import Config
-from facewatchd.errors import DamagedError, FacewatchError, LockedError, StorageError
+from facewatchd.datadir import LastRun, locked
+from facewatchd.errors import DamagedError, FacewatchError
 from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
@@ -50,23 +49,33 @@ def run(config: Config, *, verbosity: int = 0) -> int:
     _log_to_stderr(verbosity)
     threading.excepthook = _thread_died
     stop = threading.Event()
-    with _locked(config.data_dir):
-        pack = _choose_pack(config)  # a fetch may take minutes: until here Ctrl-C and SIGTERM end the process at once
+    with locked(config.data_dir):
+        last = LastRun.of(config.data_dir)
+        last.expect(config.directories)
+        pack = _choose_pack(
+            config, last
+        )  # a fetch may take minutes: until here Ctrl-C and SIGTERM end the process at once
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         daemon = Daemon(config, pack)
         try:
             daemon.start()
-            _remember_model(config.data_dir, pack)
+            _remember(config, pack)
             return daemon.watch_over(stop, show_progress=verbosity >= 0 and sys.stderr.isatty())
         finally:
             daemon.stop()
 
 
-def _choose_pack(config: Config) -> packs.Pack:
+def _choose_pack(config: Config, last: LastRun) -> packs.Pack:
     with downloading("model") as progress:
-        last = _last_model(config.data_dir)
-        return packs.choose(config.model, config.model_root, last, notify=log.warning, progress=progress)
+        return packs.choose(config.model, config.model_root, last.pack, notify=log.warning, progress=progress)
+
+
+def _remember(config: Config, pack: packs.Pack) -> None:
+    try:
+        LastRun(pack.spec, tuple(map(str, config.directories))).remember(config.data_dir)
+    except OSError as exc:
+        log.warning("cannot note the model in %s: %s", config.data_dir, exc.strerror)
 
 
 class Daemon:
@@ -195,48 +204,6 @@ def open_catalog(path: Path, model_id: str) -> Catalog:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         return Catalog(path, model_id)
-
-
-@contextlib.contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory. Raises `LockedError` where another daemon does."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise StorageError(
-            f"cannot use the data directory {data_dir}: {exc.strerror}", "check its permissions"
-        ) from exc
-    try:
-        _lock(descriptor, data_dir)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, data_dir: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise LockedError(f"another daemon holds {data_dir}", "stop it first, or name another --data-dir") from exc
-
-
-def _last_model(data_dir: Path) -> str | None:
-    """The pack that this data was last built with: a name, or a directory."""
-    try:
-        return str(json.loads((data_dir / "model.json").read_bytes())["pack"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _remember_model(data_dir: Path, pack: packs.Pack) -> None:
-    path = data_dir / "model.json"
-    temporary = path.with_suffix(".new")
-    try:
-        temporary.write_text(json.dumps({"pack": pack.spec, "id": pack.id}) + "\n")
-        temporary.replace(path)
-    except OSError as exc:
-        log.warning("cannot note the model in %s: %s", path, exc.strerror)
 
 
 def _log_to_stderr(verbosity: int) -> None:

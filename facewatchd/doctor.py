@@ -25,6 +25,7 @@ from typing import Any
 
 from facewatchd import __version__, config, mounts, places, selftest, sockets
 from facewatchd.config import AUTO_MODEL, Config
+from facewatchd.datadir import LastRun
 from facewatchd.errors import FacewatchError, NoDaemonError
 from facewatchd.exclude import Exclusion
 from facewatchd.overview import Status
@@ -183,7 +184,7 @@ def _codec_hint(name: str) -> str:
 def _model(loaded: Config) -> Iterator[Finding]:
     from facewatchd.models import packs
 
-    last = packs.last_used(loaded.data_dir)
+    last = LastRun.of(loaded.data_dir).pack
     wanted = [last, packs.DEFAULT, packs.DLIB] if loaded.model == AUTO_MODEL else [loaded.model]
     pack = next((found for name in wanted if name and (found := packs.find(name, loaded.model_root))), None)
     if pack is None:

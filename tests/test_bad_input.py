@@ -122,6 +122,8 @@ def test_a_file_with_a_photos_content_is_one_whatever_its_name(daemon: Daemon, r
         ('directories = "{root}"', "directories"),
         ("directories = [", "not valid TOML"),
         ('directories = ["{root}/good.jpg"]', "not a directory"),
+        ('directories = ["{root}/misspelt"]', "no directory"),
+        ('directories = ["Pictures"]', "absolute"),
         ('directories = ["{root}"]\nmodel = "no_such_model"', "no_such_model"),
     ],
 )

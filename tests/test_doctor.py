@@ -23,6 +23,7 @@ from samples import PACKS, needs_dlib, needs_packs
 
 from facewatchd import __version__, cli, doctor, feed, mounts, photos, selftest
 from facewatchd.config import Config
+from facewatchd.datadir import LastRun
 from facewatchd.doctor import Finding, examine
 from facewatchd.errors import FacewatchError
 from facewatchd.models import packs
@@ -248,7 +249,7 @@ def test_an_unknown_model() -> None:
 def test_the_model_that_the_data_was_last_built_with_comes_first(home: Path, tmp_path: Path) -> None:
     other = tiny_pack.build(home / ".insightface", "other", seed=1)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "model.json").write_text(json.dumps({"pack": str(other), "id": "x"}))
+    LastRun(str(other)).remember(tmp_path / "data")
     assert findings("model")[0].detail.startswith("buffalo_l-")
     assert findings("model", data_dir=tmp_path / "data")[0].detail.startswith("other-")
 

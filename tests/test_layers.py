@@ -26,6 +26,7 @@ LAYERS: dict[int, set[str]] = {
     },
     1: {
         "config",
+        "datadir",
         "photos",
         "walk",
         "inbox",

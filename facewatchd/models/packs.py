@@ -13,7 +13,6 @@ Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` and 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import zipfile
@@ -153,14 +152,6 @@ def licence(name: str) -> str:
     if name == DLIB:
         return "public domain"
     return "non-commercial" if name in files.RELEASED else "ask who made it"
-
-
-def last_used(data_dir: Path) -> str | None:
-    """Return the `Pack.spec` of the model that the data was last built with, as the daemon notes it; None at first."""
-    try:
-        return str(json.loads((data_dir / "model.json").read_bytes())["pack"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def choose(

@@ -1,0 +1,68 @@
+"""The data directory as a whole: who holds it, and what the last run with it was. The models' directories lie below."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facewatchd.errors import LockedError, StorageError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """What the daemon was last started with here."""
+
+    pack: str | None = None
+    """Whatever finds the model again: its name, or its directory."""
+    directories: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data_dir: Path) -> LastRun:
+        """Read what `remember` wrote; an empty one where there is none that can be read."""
+        try:
+            document = json.loads((data_dir / "last-run.json").read_bytes())
+            return cls(str(document["pack"]), tuple(map(str, document["directories"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def remember(self, data_dir: Path) -> None:
+        """Note it for the next run. Raises OSError."""
+        path = data_dir / "last-run.json"
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps({"pack": self.pack, "directories": self.directories}) + "\n", encoding="ascii")
+        temporary.replace(path)
+
+    def expect(self, directories: Sequence[Path]) -> None:
+        """Raise `UsageError` for a directory that is not there and never was: it is not offline but misspelt."""
+        for directory in directories:
+            if not os.path.lexists(directory) and str(directory) not in self.directories:
+                raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Make the directory where needed, and hold it. Raises `LockedError` where another daemon does."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise StorageError(f"cannot use {data_dir} for data: {exc.strerror}", "check its permissions") from exc
+    try:
+        _lock(descriptor, data_dir)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise LockedError(f"another daemon holds {data_dir}", "stop it first, or name another --data-dir") from exc
+    except OSError as exc:
+        raise StorageError(f"cannot lock {data_dir}: {exc.strerror}", "keep the data on a local disk") from exc
