@@ -8,7 +8,6 @@ committed is on the disk (synchronous=FULL) before the method returns. Every SQL
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
 import threading
@@ -21,15 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd import schema
-from facewatchd.catalog_reader import CatalogReader
+from facewatchd.catalog_reader import CatalogReader, below
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.records import Face, Identity, Stamp
 
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
-log = logging.getLogger(__name__)
-
+DAMAGED_HINT = "start facewatchd again: it sets a damaged catalog aside and indexes anew"
 KEEP_ORPHANS = 7 * 24 * 3600.0
 """Seconds for which the faces of content that no photo shows are kept: what is deleted often comes back."""
 
@@ -65,10 +63,10 @@ def translated(doing: str) -> Iterator[None]:
     """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
     try:
         yield
-    except sqlite3.DatabaseError as exc:
+    except (sqlite3.Error, OverflowError) as exc:
         name = getattr(exc, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", "run `facewatchd verify`") from exc
+            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", DAMAGED_HINT) from exc
         hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
         raise StorageError(f"cannot {doing}: {exc}", hint) from exc
 
@@ -82,6 +80,8 @@ class Catalog:
         self._idle_readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
         self._closed = False
+        self.damage = ""
+        """What SQLite said of damage since the catalog was opened."""
         with translated(f"open {path}"):
             self._db = schema.connect_writer(str(path))
             try:
@@ -107,9 +107,31 @@ class Catalog:
         if meta.get("model") != model_id:
             raise DamagedError(f"{self.path} belongs to model {meta.get('model')}", "move it away")
         self.uuid: str = meta["uuid"]
+        if meta.get("clean") == 0:  # reading it all takes seconds: only after an end that was not in order
+            ((finding,), *_) = self._db.execute("PRAGMA quick_check(1)").fetchall()
+            if finding != "ok":
+                raise DamagedError(f"the catalog is damaged ({finding})", DAMAGED_HINT)
+        self._note_clean(False)
+
+    def _note_clean(self, clean: bool) -> None:
+        self._db.execute(
+            "INSERT INTO meta VALUES ('clean', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (clean,)
+        )
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            with translated(doing):
+                yield
+        except DamagedError as exc:
+            self.damage = exc.message
+            raise
 
     def close(self) -> None:
-        """Close every connection; the write-ahead log is folded in."""
+        """Close every connection, and note that this end was in order, unless damage was seen."""
+        if not self.damage:
+            with contextlib.suppress(sqlite3.Error):
+                self._note_clean(True)
         with self._readers_lock:
             self._closed = True
             idle, self._idle_readers = self._idle_readers, []
@@ -122,7 +144,7 @@ class Catalog:
         """Lend a connection that reads one consistent state, that of its first statement."""
         with self._readers_lock:
             db = self._idle_readers.pop() if self._idle_readers else None
-        with translated("read the catalog"):
+        with self._translated("read the catalog"):
             db = db or schema.connect_reader(str(self.path))
             try:
                 db.execute("BEGIN")
@@ -131,14 +153,15 @@ class Catalog:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("COMMIT")
                 with self._readers_lock:
-                    if not self._closed:
+                    closed = self._closed
+                    if not closed:
                         self._idle_readers.append(db)
-                if self._closed:
+                if closed:
                     db.close()
 
     @contextlib.contextmanager
     def _transaction(self, doing: str) -> Iterator[None]:
-        with translated(doing):
+        with self._translated(doing):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -160,7 +183,7 @@ class Catalog:
 
     def begin_work(self, items: Iterable[tuple[bytes, Stamp]]) -> None:
         """Mark photos as in hand. Survives the death of the process, which is what it is for, not a power cut."""
-        with translated("note what is in hand"):
+        with self._translated("note what is in hand"):
             self._db.execute("PRAGMA synchronous = NORMAL")
             try:
                 with self._transaction("note what is in hand"):
@@ -173,6 +196,11 @@ class Catalog:
                     )
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
+
+    def unmark(self, path: bytes) -> None:
+        """A photo is no longer in hand, and nothing is to be recorded of it."""
+        with self._transaction("note what is in hand"):
+            self._db.execute("DELETE FROM work WHERE path = ?", (path,))
 
     def end_work(self) -> None:
         """Nothing is in hand any more: the process ends in order."""
@@ -270,6 +298,13 @@ class Catalog:
                 "INSERT INTO root VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET device = excluded.device,"
                 " inode = excluded.inode WHERE device != excluded.device OR inode != excluded.inode",
                 (path, *identity),
+            )
+
+    def renumber(self, root: bytes, before: int, now: int) -> None:
+        """The root's file system has another device number than at the last good walk: so have its photos."""
+        with self._transaction("note devices"):
+            self._db.execute(
+                "UPDATE photo SET device = ? WHERE device = ? AND path > ? AND path < ?", (now, before, *below(root))
             )
 
     def set_devices(self, items: Iterable[tuple[bytes, int]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.photos import CANNOT_READ
 from facewatchd.records import Box, Face, Identity, PhotoState, Stamp
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class CatalogReader:
         rows = self._all(f"{_PHOTO} WHERE path = ?", path)
         return _photo_record(rows[0]) if rows else None
 
-    def photos(self, below: bytes | None = None) -> Iterator[PhotoRecord]:
-        """All photos, or those below a directory, in the order of their paths."""
-        where, values = ("WHERE path > ? AND path < ?", _range(below)) if below is not None else ("", ())
+    def photos(self, directory: bytes = b"/") -> Iterator[PhotoRecord]:
+        """All photos below a directory, in the order of their paths."""
+        where, values = "WHERE path > ? AND path < ?", below(directory)
         for row in self._db.execute(f"{_PHOTO} {where} ORDER BY path", values):
             yield _photo_record(row)
 
@@ -90,25 +91,30 @@ class CatalogReader:
         )
         return {path: Stamp(*stamp) for path, *stamp in rows}
 
-    def directories(self, below: bytes) -> list[bytes]:
+    def directories(self, start: bytes) -> list[bytes]:
         """The directory itself and those below it in which files are known."""
         sql = "SELECT DISTINCT directory FROM photo WHERE directory = ? OR directory > ? AND directory < ?"
-        return [directory for (directory,) in self._all(sql, below, *_range(below))]
+        return [directory for (directory,) in self._all(sql, start, *below(start))]
 
-    def paths(self, below: bytes) -> list[bytes]:
+    def paths(self, directory: bytes) -> list[bytes]:
         """Every known path below a directory."""
-        return [path for (path,) in self._all("SELECT path FROM photo WHERE path > ? AND path < ?", *_range(below))]
+        return [path for (path,) in self._all("SELECT path FROM photo WHERE path > ? AND path < ?", *below(directory))]
 
     def outside(self, directories: Sequence[bytes]) -> list[bytes]:
         """Known paths that lie below none of the directories."""
         inside = " OR ".join("(path > ? AND path < ?)" for _ in directories)
-        bounds = [bound for directory in directories for bound in _range(directory)]
+        bounds = [bound for directory in directories for bound in below(directory)]
         return [path for (path,) in self._all(f"SELECT path FROM photo WHERE NOT ({inside})", *bounds)]
 
-    def count_photos(self, below: bytes) -> int:
+    def count_photos(self, directory: bytes) -> int:
         """How many photos are known below a directory."""
         sql = "SELECT count(*) FROM photo WHERE path > ? AND path < ? AND (content_id IS NOT NULL OR error IS NOT NULL)"
-        return int(self._all(sql, *_range(below))[0][0])
+        return int(self._all(sql, *below(directory))[0][0])
+
+    def unread(self, directory: bytes) -> list[bytes]:
+        """Paths below a directory that the disk, or the right to read them, was missing for (`photos.CANNOT_READ`)."""
+        sql = "SELECT path FROM photo WHERE path > ? AND path < ? AND content_id IS NULL AND error GLOB ?"
+        return [path for (path,) in self._all(sql, *below(directory), f"{CANNOT_READ}*")]
 
     def root(self, path: bytes) -> Identity | None:
         """The root's identity at its last good walk."""
@@ -214,7 +220,7 @@ def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> tuple[NDArray[np.int
     return ids, np.frombuffer(b"".join(blob for _, blob in rows), np.float32).reshape(len(rows), dim)
 
 
-def _range(directory: bytes) -> tuple[bytes, bytes]:
+def below(directory: bytes) -> tuple[bytes, bytes]:
     """Bounds of the paths below a directory: '0' is the byte after '/'."""
     prefix = directory.rstrip(b"/")
     return prefix + b"/", prefix + b"0"

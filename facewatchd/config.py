@@ -88,12 +88,14 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
         raise UsageError(
             "no directory to watch", f"name one (facewatchd run ~/Pictures) or set `directories` in {source}"
         )
-    return replace(
+    config = replace(
         config,
         directories=_checked_directories(config.directories),
         data_dir=Path(os.path.abspath(config.data_dir)),
         socket=Path(os.path.abspath(config.socket)),
     )
+    _refuse_data_among_photos(config)
+    return config
 
 
 def _read(path: Path, *, required: bool) -> dict[str, Any]:
@@ -161,6 +163,15 @@ def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
             if inner != outer and inner_real.is_relative_to(outer_real):
                 raise UsageError(f"{inner} lies inside {outer}", "name only the outer one: it is watched as a whole")
     return absolute
+
+
+def _refuse_data_among_photos(config: Config) -> None:
+    """Every commit would be an event that leads to a commit. What is hidden is not looked at, and so may stay."""
+    data = Path(os.path.realpath(config.data_dir))
+    for directory in config.directories:
+        real = Path(os.path.realpath(directory))
+        if data.is_relative_to(real) and not any(part.startswith(".") for part in data.relative_to(real).parts):
+            raise UsageError(f"the data directory {data} lies inside {directory}", "name another with --data-dir")
 
 
 class _Table:

@@ -116,7 +116,7 @@ class Daemon:
             self._inbox,
             self._roots,
             walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
-            write=lambda job: self._writer.post(lambda gallery: job(gallery.catalog)),
+            write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
         )
         self._indexer = Indexer(
             gallery,
@@ -188,6 +188,8 @@ class Daemon:
     def stop(self) -> None:
         """Stop in reverse order of the start."""
         started = time.monotonic()
+        self._writer.give_up()
+        self._inbox.close()
         while self._stops:
             self._stops.pop()()
         log.debug("stopped in %.1f s", time.monotonic() - started)

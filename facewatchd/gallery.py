@@ -82,7 +82,7 @@ class Gallery:
     def index_size(self) -> tuple[int, int]:
         """Live faces and tombstones in the index."""
         vectors = self._vectors
-        return (len(vectors), vectors.tombstones) if vectors else (0, 0)
+        return (0, 0) if vectors is None else (len(vectors), vectors.tombstones)
 
     # Writing (the writer thread only)
 
@@ -91,9 +91,13 @@ class Gallery:
         changes = self.catalog.record(outcomes)
         if self._vectors is None or not (changes.added or changes.removed):
             return
-        self._vectors.delete(changes.removed)
-        if changes.added:
-            self._vectors.add(np.array(changes.added, np.int64), np.stack(changes.embeddings))
+        try:
+            self._vectors.delete(changes.removed)
+            if changes.added:
+                self._vectors.add(np.array(changes.added, np.int64), np.stack(changes.embeddings))
+        except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the index can be made again
+            log.error("the index failed (%s): it is built again from the catalog", exc)
+            self._vectors = None
         self._note(len(changes.added) + len(changes.removed))
 
     def collect(self) -> None:
@@ -113,7 +117,9 @@ class Gallery:
         Searches go on with the index there was. Gives up, changing nothing, when ``keep_on`` says so.
         """
         with self.catalog.reading() as reader:
-            vectors = None if anew else self._vectors or self._load(reader)
+            vectors = None if anew else self._vectors
+            if vectors is None and not anew:
+                vectors = self._load(reader)
             if vectors is None or self._worn(vectors):
                 vectors = Vectors(self.dim)
             if self._bring_level(reader, vectors, keep_on):

@@ -40,14 +40,16 @@ class _Entry:
 class Barrier:
     """The paths that were waiting at one moment; `wait` ends when every one of them has been dealt with."""
 
-    def __init__(self, condition: threading.Condition, paths: set[bytes]) -> None:
+    def __init__(self, inbox: Inbox, condition: threading.Condition, paths: set[bytes]) -> None:
+        self._inbox = inbox
         self._condition = condition
         self.remaining = paths
 
     def wait(self, timeout: float) -> int:
-        """Wait at most ``timeout`` seconds; return how many paths are still to be done."""
+        """Wait, once, at most ``timeout`` seconds; return how many paths are still to be done."""
         with self._condition:
-            self._condition.wait_for(lambda: not self.remaining, timeout)
+            self._condition.wait_for(lambda: not self.remaining or self._inbox.closed, timeout)
+            self._inbox.forget_barrier(self)
             return len(self.remaining)
 
 
@@ -66,7 +68,7 @@ class Inbox:
         self._open = True
         self._paused = False
         self._barriers: list[Barrier] = []
-        self._condition = threading.Condition()
+        self._condition = threading.Condition(threading.RLock())
 
     def touch(self, path: bytes, *, settle: bool = True, force: bool = False) -> None:
         """Something happened to the path just now. ``settle`` False: it is at rest already (a move, a delete)."""
@@ -140,6 +142,13 @@ class Inbox:
                 items.append(Item(path, entry.force))
         return items
 
+    def take_path(self, path: bytes) -> Item:
+        """Take this path now, whether it waits or not."""
+        with self._condition:
+            entry = self._entries.pop(path, None)
+            self._taken.add(path)
+            return Item(path, bool(entry and entry.force))
+
     def done(self, path: bytes) -> None:
         """The gallery tells the truth about a path that was taken."""
         with self._condition:
@@ -156,7 +165,9 @@ class Inbox:
         """Hand a taken path out again after ``delay`` seconds: it could not be dealt with yet."""
         now = self._clock()
         with self._condition:
-            if item.path not in self._entries:
+            if item.path in self._entries:
+                self._entries[item.path].force |= item.force
+            else:
                 self._put(item.path, _Entry(now, now + delay, (0, -now), item.force, 0))
             self._taken.discard(item.path)
             self._line_up(item.path, self._entries[item.path])
@@ -165,10 +176,20 @@ class Inbox:
     def barrier(self) -> Barrier:
         """Everything that is waiting or taken now."""
         with self._condition:
-            barrier = Barrier(self._condition, self._taken | self._entries.keys())
+            barrier = Barrier(self, self._condition, self._taken | self._entries.keys())
             if barrier.remaining:
                 self._barriers.append(barrier)
             return barrier
+
+    def forget_barrier(self, barrier: Barrier) -> None:
+        """Nobody waits for it any more."""
+        with self._condition:
+            if barrier in self._barriers:
+                self._barriers.remove(barrier)
+
+    @property
+    def closed(self) -> bool:
+        return not self._open
 
     def __contains__(self, path: bytes) -> bool:
         with self._condition:

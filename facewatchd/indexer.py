@@ -11,6 +11,7 @@ do, the ones after it are left out: an equal stamp needs no read, a known digest
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -27,14 +28,20 @@ from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox, Item
 from facewatchd.models import Model
 from facewatchd.printing import printable
-from facewatchd.records import Stamp
-from facewatchd.roots import Roots
+from facewatchd.records import RootState, Stamp
+from facewatchd.roots import Roots, identity_of
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
 
 DEATHS = 2
 """After so many deaths of the process with a photo in hand it is set aside."""
+FINISH = 4.0
+"""Seconds that the workers get for the photos in their hands when the daemon ends."""
+TRIES = 5
+"""Times that a photo is tried on which the disk or the model fails, before that is recorded."""
+CHANGED_RETRY = 1.0
+"""Seconds before a file is looked at again that changed while it was read."""
 STORAGE_RETRY = 5.0
 """Seconds before a path is looked at again for which the catalog could not be read."""
 MODEL_RETRY = 30.0
@@ -115,11 +122,14 @@ class Indexer:
         self._idle_priority = idle_priority
         self._claims = Claims()
         self._crashed: dict[bytes, tuple[Stamp, int]] = {}
+        self._tries: dict[bytes, int] = {}
         self._suspects_seen = threading.Event()
         self._tally = Tally()
         self.trouble = ""
         """Why nothing can be embedded; empty when all is well."""
-        self._threads = [threading.Thread(target=self._run, args=(n,), name=f"worker-{n}") for n in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(n,), name=f"worker-{n}", daemon=True) for n in range(workers)
+        ]
 
     def start(self) -> None:
         self._crashed = self._catalog.crashed()
@@ -127,11 +137,16 @@ class Indexer:
             thread.start()
 
     def stop(self) -> None:
-        """Let each worker finish the photo in its hand, and end."""
+        """Let each worker finish the photo in its hand, and end. One that does not in time is left behind."""
         self._inbox.close()
         for thread in self._threads:
+            _hurry(thread)
+        deadline = time.monotonic() + FINISH
+        for thread in self._threads:
             if thread.ident is not None:
-                thread.join()
+                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    log.warning("%s did not finish its photo in time", thread.name)
 
     def rates(self) -> dict[str, float]:
         """The contract's ``rates``: `Tally.rates`."""
@@ -155,20 +170,23 @@ class Indexer:
         try:
             for path in list(self._crashed):
                 log.info("%s was in hand when the daemon ended", printable(path))
-                self._inbox.touch(path, settle=False)
-                if not (items := self._inbox.take(1)):
+                if self._inbox.closed:
                     return
-                self._deal_with(items[0])
+                self._deal_with(self._inbox.take_path(path))
         finally:
             self._suspects_seen.set()
 
     def _deal_with(self, item: Item) -> None:
         try:
             outcome = self._examine(item)
-        except photos.ChangedWhileReadError:
-            self._inbox.touch(item.path, force=item.force)
-            outcome = None
-        except _LinedUp:
+        except photos.ChangedWhileReadError as exc:
+            log.debug("%s: %s", printable(item.path), exc.message)
+            self._inbox.put_back(item, CHANGED_RETRY)
+            return
+        except (_LinedUp, _Stopping):
+            return
+        except _PassingError as exc:
+            self._inbox.put_back(item, exc.delay)
             return
         except _NoModelError as exc:
             self._say(str(exc.__cause__))
@@ -178,8 +196,12 @@ class Indexer:
             log.warning("%s", exc)
             self._inbox.put_back(item, STORAGE_RETRY)
             return
-        except OSError as exc:
+        except OSError as exc:  # it vanished, or its directory is out of reach: a later look tells
             log.debug("%s: %s", printable(item.path), exc)
+            self._writer.post(lambda gallery: gallery.catalog.unmark(item.path))
+            outcome = None
+        except Exception as exc:
+            log.exception("%s: unexpected error (%s)", printable(item.path), exc)
             outcome = None
         self._tally.count("examined")
         if outcome is None:
@@ -208,18 +230,22 @@ class Indexer:
         path = item.path
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
+            below = [] if recorded else reader.paths(path)
         if os.path.basename(path) == b".nomedia":
             self._scan(os.path.dirname(path))
         if self._roots.excluded(path) and not os.path.isdir(path):
             return Outcome(path, None) if recorded else None
         try:
             status = os.stat(path)
+            stamp = Stamp.at(path)
         except OSError as exc:
+            self._look_at(below)
             return self._missing(path, recorded, exc)
         if stat.S_ISDIR(status.st_mode):
             return self._directory(path, recorded)
-        stamp = Stamp.of(status)
+        self._look_at(below)  # it was a directory
         if stamp.same_bytes(recorded) and not item.force:
+            self._forget_crash(path)
             return None
         if not photos.is_photo_name(path) and not photos.sniff(path):
             return Outcome(path, stamp)
@@ -228,21 +254,24 @@ class Indexer:
     def _missing(self, path: bytes, recorded: Stamp | None, error: OSError) -> Outcome | None:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None  # out of reach, not gone: a rescan of the root says which
-        if recorded:
-            if self._roots.may_forget(path, recorded):
-                return Outcome(path, None)
-            if root := self._roots.of(path):
-                self._scan_once(root)
+        if not recorded:
+            self._forget_crash(path)
             return None
-        with self._catalog.reading() as reader:
-            below = reader.paths(path)
-        for known in below:
-            self._inbox.touch(known, settle=False)
+        if self._roots.may_forget(path, recorded):
+            return Outcome(path, None)
+        root = self._roots.of(path)
+        if root and self._roots.state(root) is RootState.WATCHING and identity_of(root) != self._roots.identity(root):
+            self._scan(root)  # it is another directory now: that is for a walk to judge
         return None
 
-    def _scan_once(self, root: bytes) -> None:
-        if self._roots.state(root) in (None, "watching"):
-            self._scan(root)
+    def _look_at(self, paths: list[bytes]) -> None:
+        for path in paths:
+            self._inbox.touch(path, settle=False)
+
+    def _forget_crash(self, path: bytes) -> None:
+        """Nothing is to be recorded of the path; if it was in hand at a crash, it is no longer suspect."""
+        if self._crashed.pop(path, None):
+            self._writer.post(lambda gallery: gallery.catalog.unmark(path))
 
     def _directory(self, path: bytes, recorded: Stamp | None) -> Outcome | None:
         if not os.path.islink(path):
@@ -255,20 +284,34 @@ class Indexer:
         if crashed and crashed[1] >= DEATHS and crashed[0].same_bytes(stamp):
             log.warning("%s was in hand at %d crashes: it is set aside until it changes", printable(path), crashed[1])
             return Outcome(path, stamp, error="crashed: the daemon died twice with this file in hand")
-        self._writer.mark(path, stamp)
+        if not self._writer.mark(path, stamp):
+            raise _Stopping
         try:
             data, read_stamp = photos.read(path)
+        except photos.DiskError as exc:
+            self._try_again(path, exc)
+            return Outcome(path, stamp, error=exc.message)
         except UnreadablePhotoError as exc:
             return Outcome(path, stamp, error=exc.message)
+        if not read_stamp.same_bytes(stamp):
+            raise photos.ChangedWhileReadError("the file changed before it was read")
         self._tally.count("read")
         digest = photos.digest(data)
         if not self._claims.claim(digest, item):
             raise _LinedUp
         try:
-            return self._content(item, read_stamp, data, digest)
+            return self._content(item, stamp, data, digest)
         except BaseException:
             self._release(digest)
             raise
+
+    def _try_again(self, path: bytes, cause: FacewatchError) -> None:
+        """Raise `_PassingError` until the path was tried often enough."""
+        tries = self._tries[path] = self._tries.get(path, 0) + 1
+        if tries < TRIES:
+            log.debug("%s: %s (try %d)", printable(path), cause.message, tries)
+            raise _PassingError(2.0**tries) from cause
+        del self._tries[path]
 
     def _load_model(self) -> Model:
         try:
@@ -288,6 +331,8 @@ class Indexer:
             pixels = photos.decode(data)
             faces = model.faces(pixels)
         except FacewatchError as exc:
+            if isinstance(exc, ModelError):
+                self._try_again(item.path, exc)
             log.warning("%s: %s", printable(item.path), exc.message)
             return Outcome(item.path, stamp, digest, error=exc.message)
         except Exception as exc:
@@ -300,12 +345,31 @@ class Indexer:
         return Outcome(item.path, stamp, digest, width, height, faces)
 
 
+class _Stopping(Exception):  # noqa: N818 - no error
+    """The daemon ends: the item stays as it is, for the next start."""
+
+
+class _PassingError(Exception):
+    """What failed may work later: after ``delay`` seconds."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"to be tried again after {delay:g} s")
+        self.delay = delay
+
+
 class _NoModelError(Exception):
     """The model does not load: nothing is wrong with the photo."""
 
 
 class _LinedUp(Exception):  # noqa: N818 - no error: somebody else is embedding the same bytes
     """The item waits for another's outcome."""
+
+
+def _hurry(thread: threading.Thread) -> None:
+    """Take a thread out of the idle scheduling class, so that it can end on a busy machine."""
+    if thread.native_id is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(thread.native_id, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _become_idle() -> None:

@@ -10,6 +10,7 @@ A method reads all it knows, calls `Params.finish`, and only then starts its wor
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -107,7 +108,10 @@ class Params:
         return result
 
     def optional_path(self) -> bytes | None:
-        """Return the absolute path in ``path`` (text), or in ``path_bytes`` (base64), which counts more; or None."""
+        """Return the absolute path in ``path`` (text), or in ``path_bytes`` (base64), which counts more; or None.
+
+        It is normalised, as `os.path.abspath` does: two spellings of a path are one.
+        """
         text = self.optional_text("path")
         path = self.optional_data("path_bytes")
         if path is None and text is not None:
@@ -117,7 +121,7 @@ class Params:
                 raise self._error("path", "text that a file name can hold") from exc
         if path is not None and (not path.startswith(b"/") or b"\0" in path):
             raise self._error("path", "an absolute path without NUL")
-        return path
+        return None if path is None else b"/" + os.path.normpath(path).lstrip(b"/")
 
     def path(self) -> bytes:
         """Return the path as `optional_path` does; it must be there."""

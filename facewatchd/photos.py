@@ -101,11 +101,17 @@ _TRANSPOSITIONS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 
+CANNOT_READ: Final = "the file cannot be read"
+"""How the message of an error begins that lies in disk or permissions, not in the file's content."""
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 )
 """Errors that say nothing about the file: another program's lease, descriptors or memory used up, a server gone."""
+_AWAY: Final = frozenset(
+    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EREMOTEIO}
+)
+"""Errors of a disk or server that went away, or of a bad sector: nobody can tell which."""
 _KINDS: Final = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -138,6 +144,10 @@ class ChangedWhileReadError(FacewatchError):
     """The bytes cannot be had just now, which says nothing about the photo: read it again when it rests."""
 
     kind = UnreadablePhotoError.kind
+
+
+class DiskError(UnreadablePhotoError):
+    """The disk failed, or is away, though the file is there."""
 
 
 def read(path: bytes) -> tuple[bytes, Stamp]:
@@ -229,7 +239,9 @@ def _regular_file(path: bytes) -> Iterator[int]:
         reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
         if isinstance(exc, OSError) and exc.errno in _PASSING:
             raise ChangedWhileReadError(f"the file cannot be read now: {reason}", "try again later") from exc
-        raise UnreadablePhotoError(f"the file cannot be read: {reason}", "check its permissions and its disk") from exc
+        away = isinstance(exc, OSError) and exc.errno in _AWAY
+        error = DiskError if away else UnreadablePhotoError
+        raise error(f"{CANNOT_READ}: {reason}", "check its permissions and its disk") from exc
 
 
 def _require_regular(status: os.stat_result) -> None:

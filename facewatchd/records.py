@@ -43,10 +43,19 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """Take the stamp from ``os.stat``; inode and device wrap into SQLite's signed 64 bits."""
+        """Take the stamp from ``os.stat``, each number wrapped into SQLite's signed 64 bits (times after 2262 too)."""
         return cls(
-            _signed(status.st_dev), _signed(status.st_ino), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            _signed(status.st_dev),
+            _signed(status.st_ino),
+            _signed(status.st_size),
+            _signed(status.st_mtime_ns),
+            _signed(status.st_ctime_ns),
         )
+
+    @classmethod
+    def at(cls, path: bytes) -> Stamp:
+        """Take the stamp of what a path leads to; the device is that of the path itself, not of a link's target."""
+        return cls.of(os.stat(path))._replace(device=_signed(os.lstat(path).st_dev))
 
     def same_bytes(self, other: Stamp | None) -> bool:
         """Whether the bytes are those of ``other``.
@@ -69,7 +78,7 @@ class Identity(NamedTuple):
 
 
 def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

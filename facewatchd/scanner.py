@@ -26,6 +26,9 @@ from facewatchd.walk import Listing, walk
 
 log = logging.getLogger(__name__)
 
+RETRY = 5.0
+"""Seconds between two tries of a scan for which the catalog could not be read."""
+
 
 @dataclass(slots=True)
 class Request:
@@ -35,6 +38,7 @@ class Request:
     force: bool = False
     live: bool = False
     done: threading.Event = field(default_factory=threading.Event)
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class _Walked:
     unreadable: list[bytes] = field(default_factory=list)
     inodes: dict[int, bytes] = field(default_factory=dict)
     moved: list[tuple[bytes, int]] = field(default_factory=list)
+    """Paths whose device has another number now, with that."""
 
 
 class Scanner(threading.Thread):
@@ -61,7 +66,7 @@ class Scanner(threading.Thread):
         walked: Callable[[bytes, dict[int, bytes], bool], None],
         write: Callable[[Callable[[Catalog], object]], None],
     ) -> None:
-        """``write`` runs a job on the writer's thread.
+        """``write`` runs a job on the writer's thread, and waits for it.
 
         ``walked`` is told, for a root, the directories that were seen by their inodes, and whether they are all.
         """
@@ -82,6 +87,9 @@ class Scanner(threading.Thread):
             request = self._requests.setdefault(path, Request(path))
             request.force |= force
             request.live |= live
+            if self._ended:
+                request.failed = True
+                request.done.set()
             self._condition.notify()
             return request
 
@@ -105,16 +113,24 @@ class Scanner(threading.Thread):
                 self._scan(request)
             except FacewatchError as exc:
                 log.error("cannot scan %s: %s", printable(request.path), exc)
-            finally:
-                request.done.set()
-                with self._condition:
-                    self._busy = False
+                request.failed = True
+            with self._condition:
+                self._busy = False
+            request.done.set()
+            if request.failed:
+                self._try_again(request)
+
+    def _try_again(self, request: Request) -> None:
+        self.request(request.path, force=request.force, live=request.live)
+        with self._condition:
+            self._condition.wait_for(lambda: self._ended, RETRY)
 
     def _next(self) -> Request | None:
         with self._condition:
             self._condition.wait_for(lambda: self._requests or self._ended)
             if self._ended:
                 for request in self._requests.values():
+                    request.failed = True
                     request.done.set()
                 return None
             self._busy = True
@@ -149,14 +165,34 @@ class Scanner(threading.Thread):
         state = root_state(view, recorded, self._roots.identity(root))
         if request.force and state is RootState.OFFLINE and identity is not None:
             state = RootState.WATCHING  # the user says that it is meant to be empty
-        self._note_state(root, state, identity, recorded)
+        was = self._roots.state(root)
         if state is RootState.WATCHING and identity is not None:
-            new = identity
-            self._write(lambda catalog: catalog.set_root(root, new))
+            self._adopt(root, identity)
+        self._note_state(root, state, identity, recorded)
+        if state is RootState.WATCHING:
             self._queue_gone(walked.gone)
+            if was is not RootState.WATCHING:
+                self._queue_unread(root)
             self._note_devices(walked)
             self._walked(root, walked.inodes, True)
         log.debug("walked %s in %.2f s: %d photos", printable(root), time.monotonic() - started, walked.photos)
+
+    def _adopt(self, root: bytes, identity: Identity) -> None:
+        """Note which directory the root is now; the photos' devices are to be compared with its own."""
+        then = self._roots.identity(root)
+        if then == identity:
+            return
+        if then is not None and then.device != identity.device:
+            before = then.device
+            self._write(lambda catalog: catalog.renumber(root, before, identity.device))
+        self._write(lambda catalog: catalog.set_root(root, identity))
+
+    def _queue_unread(self, root: bytes) -> None:
+        """What could not be read may be readable now that the root is back."""
+        with self._catalog.reading() as reader:
+            unread = reader.unread(root)
+        for path in unread:
+            self._inbox.touch(path, settle=False, force=True)
 
     def _note_state(self, root: bytes, state: RootState, identity: Identity | None, recorded: int) -> None:
         before = self._roots.state(root)
@@ -175,11 +211,13 @@ class Scanner(threading.Thread):
     def _walk(self, request: Request, root: bytes) -> _Walked:
         """Queue what is new or changed on the way; return what is gone, and what else was seen."""
         walked = _Walked()
+        for listing in walk(request.path, self._roots.exclusion, root):
+            if self._ended:
+                return walked
+            with self._catalog.reading() as reader:  # for each: a long read keeps the write-ahead log from shrinking
+                recorded = reader.recorded(listing.directory)
+            self._take_in(listing, recorded, request, walked)
         with self._catalog.reading() as reader:
-            for listing in walk(request.path, self._roots.exclusion, root):
-                if self._ended:
-                    return walked
-                self._take_in(listing, reader.recorded(listing.directory), request, walked)
             for directory in reader.directories(request.path):
                 if directory not in walked.directories and not _below_any(directory, walked.unreadable):
                     walked.gone += reader.recorded(directory)

@@ -25,6 +25,7 @@ from facewatchd.models import unit_length
 from facewatchd.models.lazy import LazyModel
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import printable
+from facewatchd.protocol import ParamsError
 from facewatchd.records import Face, Match, ModelInfo, Stamp
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class Asked:
     @classmethod
     def of(cls, params: Params, defaults: Query, threshold: float) -> Asked:
         """Read what concerns the search; the caller finishes the parameters."""
-        params.one_of("photos", "faces", "embedding")
+        given_as = params.one_of("photos", "faces", "embedding")
+        if given_as != "embedding" and not params.raw(given_as):
+            raise ParamsError(f"{given_as} must not be empty")
         top = params.optional_int("top")
         given = params.optional_number("threshold", -1, 1)
         default = threshold if defaults.threshold is None else defaults.threshold
@@ -138,7 +141,7 @@ class Searcher:
         }
 
     def _people(self, asked: Asked) -> tuple[list[Embedding], list[dict[str, object]]]:
-        if asked.embedding:
+        if not (asked.sources or asked.face_ids):
             return [self._given(asked.embedding)], []
         chosen: list[Face] = []
         used: list[dict[str, object]] = []

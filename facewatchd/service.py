@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from facewatchd import __version__
-from facewatchd.catalog_reader import PhotoRecord
+from facewatchd.catalog_reader import Counts, PhotoRecord
 from facewatchd.config import Config
-from facewatchd.errors import UnreadablePhotoError
+from facewatchd.errors import StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
 from facewatchd.indexer import Indexer
@@ -78,9 +78,7 @@ class Service:
     def _status(self, params: Params) -> dict[str, object]:
         params.finish()
         parts = self._parts
-        with parts.gallery.catalog.reading() as reader:
-            counts = reader.counts()
-            photos = {root: reader.count_photos(root) for root in parts.roots.paths}
+        counts, photos = self._counts()
         live, tombstones = parts.gallery.index_size
         states, info = self._root_states(), parts.info
         return {
@@ -106,19 +104,36 @@ class Service:
             "problems": self._problems(),
         }
 
+    def _counts(self) -> tuple[Counts, dict[bytes, int]]:
+        """Photos and faces, and the photos of each root; zeros where the catalog cannot be read."""
+        try:
+            with self._parts.gallery.catalog.reading() as reader:
+                return reader.counts(), {root: reader.count_photos(root) for root in self._parts.roots.paths}
+        except StorageError:
+            return Counts(0, 0, 0), dict.fromkeys(self._parts.roots.paths, 0)
+
     def _state(self) -> DaemonState:
         parts = self._parts
-        if parts.writer.trouble or parts.indexer.trouble or not parts.watcher.alive():
+        if parts.writer.trouble or parts.indexer.trouble or parts.gallery.catalog.damage:
             return DaemonState.DEGRADED
         if parts.inbox.paused:
             return DaemonState.PAUSED
-        if not parts.gallery.ready or any(parts.roots.state(root) is None for root in parts.roots.paths):
+        if not parts.gallery.ready or not self._walked():
             return DaemonState.STARTING
+        if not parts.watcher.alive():
+            return DaemonState.DEGRADED
         return DaemonState.INDEXING if len(parts.inbox) or not parts.scanner.idle else DaemonState.IDLE
 
     def _problems(self) -> list[str]:
         parts = self._parts
-        return [*parts.writer.trouble, *filter(None, [parts.indexer.trouble]), *parts.watcher.problems()]
+        troubles = [*parts.writer.trouble, parts.indexer.trouble]
+        if not parts.writer.trouble:
+            troubles.append(parts.gallery.catalog.damage)
+        return [trouble for trouble in troubles if trouble] + (parts.watcher.problems() if self._walked() else [])
+
+    def _walked(self) -> bool:
+        """Whether every root has been walked since the start."""
+        return all(self._parts.roots.state(root) is not None for root in self._parts.roots.paths)
 
     def _root_states(self) -> dict[bytes, RootState]:
         """What the watcher says, unless a walk saw that the root is out of reach."""
@@ -132,7 +147,8 @@ class Service:
     def _complete(self) -> bool:
         """Whether everything that lies in the directories is searchable."""
         parts = self._parts
-        return not len(parts.inbox) and parts.scanner.idle and self._within_reach()
+        # The scanner is asked again: it may have filled the inbox just after that was seen empty.
+        return parts.scanner.idle and not len(parts.inbox) and parts.scanner.idle and self._within_reach()
 
     def _within_reach(self) -> bool:
         """Whether every root has been walked, and can be now."""
@@ -244,7 +260,7 @@ class Service:
         requests = [self._parts.scanner.request(root) for root in self._parts.roots.paths]
         walked = [request.done.wait(max(0.0, deadline - time.monotonic())) for request in requests]
         remaining = self._parts.inbox.barrier().wait(max(0.0, deadline - time.monotonic()))
-        return all(walked) and not remaining
+        return all(walked) and not remaining and not any(request.failed for request in requests)
 
     def _pause(self, params: Params) -> dict[str, object]:
         params.finish()

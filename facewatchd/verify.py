@@ -7,7 +7,7 @@ from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
 from facewatchd.printing import printable
 from facewatchd.reconcile import compare
-from facewatchd.records import RootState
+from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots
 from facewatchd.walk import walk
 from facewatchd.writer import Writer
@@ -58,20 +58,31 @@ class Verifier:
         for root in self._roots.paths:
             if self._roots.state(root) is RootState.WATCHING:
                 wrong |= self._root(root)
-        return {path: reason for path, reason in wrong.items() if path not in self._inbox}
+        return {path: reason for path, reason in wrong.items() if path not in self._inbox and self._still(path)}
+
+    def _still(self, path: bytes) -> bool:
+        """Whether the path is wrong at a second look: much can have been indexed during the walk."""
+        with self._catalog.reading() as reader:
+            recorded = reader.stamp(path)
+        try:
+            stamp = Stamp.at(path)
+        except OSError:
+            return recorded is not None and self._roots.may_forget(path, recorded)
+        return not stamp.same_bytes(recorded)
 
     def _root(self, root: bytes) -> dict[bytes, str]:
         wrong: dict[bytes, str] = {}
         seen: set[bytes] = set()
         unreadable = False
-        with self._catalog.reading() as reader:
-            for listing in walk(root, self._roots.exclusion):
-                unreadable |= listing.error is not None
-                seen.add(listing.directory)
-                recorded = reader.recorded(listing.directory) if listing.error is None else {}
-                difference = compare(listing.files, recorded)
-                wrong |= dict.fromkeys(difference.examine, "not as it was recorded")
+        for listing in walk(root, self._roots.exclusion):
+            unreadable |= listing.error is not None
+            seen.add(listing.directory)
+            with self._catalog.reading() as reader:
+                difference = compare(listing.files, reader.recorded(listing.directory))
+            wrong |= dict.fromkeys(difference.examine, "not as it was recorded")
+            if listing.error is None:
                 wrong |= dict.fromkeys(difference.gone, "recorded, but gone")
+        with self._catalog.reading() as reader:
             for directory in reader.directories(root) if not unreadable else []:
                 if directory not in seen:
                     wrong |= dict.fromkeys(reader.recorded(directory), "recorded, but gone")

@@ -144,4 +144,4 @@ def _add(entry: os.DirEntry[bytes], relative: bytes, listing: Listing, exclusion
             listing.error = exc
         return
     if stat.S_ISREG(status.st_mode) or (not stat.S_ISDIR(status.st_mode) and is_photo_name(entry.name)):
-        listing.files[entry.path] = Stamp.of(status)
+        listing.files[entry.path] = Stamp.of(status)._replace(device=listing.device)

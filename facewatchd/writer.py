@@ -1,8 +1,9 @@
 """The one thread that writes: marks of photos in hand, outcomes, the index, and its checkpoints.
 
 Others hand it jobs and it works them off in their order, all outcomes that wait in one transaction. When the disk is
-full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it
-can or is stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on.
+full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it can or is
+stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on. A damaged catalog is not
+written any more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from facewatchd.catalog import Outcome
-from facewatchd.errors import FacewatchError, StorageError
+from facewatchd.errors import DamagedError, FacewatchError, StorageError
 from facewatchd.gallery import Gallery
 from facewatchd.records import Stamp
 
@@ -26,6 +27,8 @@ CHECKPOINT_CHANGES = 5000
 CHECKPOINT_SECONDS = 300.0
 CHECKPOINT_IDLE = 5.0
 """A checkpoint is made after so many changes, so long after the first of them, or when nothing came for so long."""
+CHECKPOINT_SHARE = 50
+"""A checkpoint that took a second is followed by at least so many without one."""
 RETRY = 5.0
 """Seconds between two tries while the disk is full."""
 COLLECT_EVERY = 3600.0
@@ -63,6 +66,7 @@ class Writer(threading.Thread):
         self._jobs: queue.Queue[_Mark | _Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
         self._ending = threading.Event()
         self._saved_at = self._collected_at = time.monotonic()
+        self._rest = 0.0
         self._index_trouble = ""
         self._catalog_trouble = ""
         self._retry_at = 0.0
@@ -75,11 +79,11 @@ class Writer(threading.Thread):
     # From any thread
 
     def mark(self, path: bytes, stamp: Stamp) -> bool:
-        """Mark a photo as in hand, and wait until that is written; False when the writer ends first."""
+        """Mark a photo as in hand, and wait until that is written; False when the writer ends or gives up first."""
         job = _Mark(path, stamp)
         self._put(job)
-        while not job.done.wait(1.0):
-            if not self.is_alive():
+        while not job.done.wait(0.2):
+            if self._ending.is_set() or not self.is_alive():
                 return False
         return True
 
@@ -95,8 +99,8 @@ class Writer(threading.Thread):
         """Have a function run by the writer, wait for it, and raise the error of ours that it raises."""
         job = _Call(function)
         self._put(job)
-        while not job.done.wait(1.0):
-            if not self.is_alive():
+        while not job.done.wait(0.2):
+            if self._ending.is_set() or not self.is_alive():
                 raise StorageError("the daemon is stopping", "try again")
         if job.error:
             raise job.error
@@ -104,10 +108,15 @@ class Writer(threading.Thread):
     def _put(self, job: _Mark | _Record | _Call | None) -> None:
         while self.is_alive() or self.ident is None:
             try:
-                self._jobs.put(job, timeout=1.0)
+                return self._jobs.put(job, timeout=0.2)
             except queue.Full:
-                continue
-            return
+                if self._ending.is_set() and job is not None:
+                    return None  # it gave up, and takes no more
+        return None
+
+    def give_up(self) -> None:
+        """The end is near: try no write again that fails, build no index, keep nobody waiting. Comes before `stop`."""
+        self._ending.set()
 
     def stop(self) -> None:
         """Write what waits, make a last checkpoint, end."""
@@ -145,14 +154,15 @@ class Writer(threading.Thread):
         return jobs, True
 
     def _work_off(self, jobs: list[_Mark | _Record | _Call]) -> None:
+        # Outcomes first: what is marked next may be the end of the process, and must not be it for them.
         marks = [job for job in jobs if isinstance(job, _Mark)]
         records = [job for job in jobs if isinstance(job, _Record)]
-        if marks and self._insist(lambda: self._gallery.catalog.begin_work((mark.path, mark.stamp) for mark in marks)):
-            for mark in marks:
-                mark.done.set()
         if records and self._insist(lambda: self._gallery.record([record.outcome for record in records])):
             for record in records:
                 record.recorded()
+        if marks and self._insist(lambda: self._gallery.catalog.begin_work((mark.path, mark.stamp) for mark in marks)):
+            for mark in marks:
+                mark.done.set()
         for job in jobs:
             if isinstance(job, _Call):
                 self._call(job)
@@ -173,9 +183,9 @@ class Writer(threading.Thread):
                 write()
             except StorageError as exc:
                 if not self._catalog_trouble:
-                    log.error("%s; indexing waits until it can", exc)
+                    log.error("%s; indexing waits", exc)
                 self._catalog_trouble = str(exc)
-                if self._ending.wait(RETRY):
+                if isinstance(exc, DamagedError) or self._ending.wait(RETRY):
                     return False
             else:
                 if self._catalog_trouble:
@@ -194,9 +204,10 @@ class Writer(threading.Thread):
         if gallery.worn or (not gallery.ready and now >= self._retry_at):
             self._level()
         due = gallery.unsaved >= CHECKPOINT_CHANGES or now - self._saved_at > CHECKPOINT_SECONDS or idle
-        if gallery.unsaved and due and now >= self._retry_at:
+        if gallery.unsaved and due and now >= max(self._retry_at, self._saved_at + self._rest):
             self._attempt_index(gallery.checkpoint)
-            self._saved_at = now
+            self._saved_at = time.monotonic()
+            self._rest = CHECKPOINT_SHARE * (self._saved_at - now)
 
     def _level(self) -> None:
         self._attempt_index(lambda: self._gallery.level(lambda: not self._ending.is_set()))
@@ -205,7 +216,7 @@ class Writer(threading.Thread):
         """Work on the index. It is a cache: what goes wrong is said, tried again later, and stops nothing."""
         try:
             function()
-        except FacewatchError as exc:
+        except Exception as exc:  # noqa: BLE001 - hnswlib's RuntimeError and MemoryError among them
             if not self._index_trouble:
                 log.error("%s", exc)
             self._index_trouble = str(exc)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from facewatchd.errors import FacewatchError
 from facewatchd.rpc import Connection
 
@@ -139,11 +141,20 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running(daemon: Daemon) -> Iterator[Daemon]:
-    """Start it, and end it whatever happens."""
+def small_disk(path: Path) -> Iterator[Path]:
+    """Mount a file system of 16 MB; skip the test where that is not allowed."""
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs rights that this user has not")
     try:
-        daemon.start()
-        yield daemon
+        yield path
     finally:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from albums import shoot
 from PIL import Image
-from processes import Daemon, until
+from processes import Daemon, fill, small_disk, until
 
 from facewatchd.errors import LockedError
 from facewatchd.rpc import RemoteError
@@ -197,6 +196,8 @@ def test_a_stale_socket_is_replaced(daemon: Daemon, root: Path) -> None:
         ("query", {"embedding": [0.0] * 64}, -32002, "bad-embedding"),
         ("query", {"embedding": [1e300] * 64}, -32002, "bad-embedding"),
         ("query", {"faces": [123456789]}, -32005, "unknown-face"),
+        ("query", {"embedding": []}, -32002, "bad-embedding"),
+        ("query", {"photos": []}, -32602, None),
         ("query", {"photos": [{"path": "relative.jpg"}]}, -32602, None),
         ("query", {"photos": [{"path": "/no/such/photo.jpg"}]}, -32000, "unreadable-photo"),
         ("query", {"photos": [{"data": "AAAA"}]}, -32000, "unreadable-photo"),
@@ -288,45 +289,28 @@ def test_a_full_queue_of_events_is_noticed_and_made_up_for(daemon: Daemon, root:
     assert "overflow" in daemon.log.read_text()
 
 
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"x" * 4096):
-            pass
-
-
-def test_a_full_disk_pauses_indexing_and_queries_go_on(
-    start: Start, tmp_path: Path, root: Path, tiny_root: Path
-) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs rights that this user has not")
-    try:
+def test_a_full_disk_pauses_indexing_and_queries_go_on(tmp_path: Path, root: Path, tiny_root: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
         daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
         daemon.data = disk / "data"
-        daemon.start()
-        daemon.settle()
-        filler = disk / "filler"
-        fill(filler)
-        for n in range(60):
-            shoot(root / f"more {n}.jpg", [1], 100 + n)
-        until(lambda: daemon.status()["state"] == "degraded")
-        (problem, *_) = daemon.status()["problems"]
-        assert "full" in problem
-        assert root / "good.jpg" in daemon.paths(root / "good.jpg")
-        filler.unlink()
-        until(lambda: daemon.status()["state"] != "degraded")
-        daemon.settle()
-        assert len(daemon.paths(root / "good.jpg")) == 61
-        assert daemon.stop() == 0
-    finally:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
-        subprocess.run(["umount", disk], check=True)
+        try:
+            daemon.start()
+            daemon.settle()
+            fill(disk / "filler")
+            for n in range(60):
+                shoot(root / f"more {n}.jpg", [1], 100 + n)
+            until(lambda: daemon.status()["state"] == "degraded")
+            (problem, *_) = daemon.status()["problems"]
+            assert "full" in problem
+            assert root / "good.jpg" in daemon.paths(root / "good.jpg")
+            (disk / "filler").unlink()
+            until(lambda: daemon.status()["state"] != "degraded")
+            daemon.settle()
+            assert len(daemon.paths(root / "good.jpg")) == 61
+            assert daemon.stop() == 0
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.kill()
 
 
 def test_a_damaged_catalog_is_set_aside_and_a_damaged_index_built_again(daemon: Daemon, root: Path) -> None:
@@ -360,3 +344,35 @@ def test_photos_are_never_written_to(daemon: Daemon, root: Path) -> None:
 
 def everything_of(root: Path) -> dict[Path, tuple[bytes, int, int]]:
     return {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in root.iterdir()}
+
+
+def test_a_time_that_no_database_can_hold(daemon: Daemon, root: Path) -> None:
+    strange = shoot(root / "from the future.jpg", [1], 8)
+    far = 13_569_465_600  # in the year 2400: more nanoseconds than 63 bits hold
+    try:
+        os.utime(strange, (far, far))
+    except OverflowError:
+        pytest.skip("this system cannot set such times")
+    until(lambda: strange in daemon.paths(root / "good.jpg"))
+    read = daemon.settle()["rates"]["read"]
+    daemon.call("scan")
+    assert daemon.settle()["rates"]["read"] == read
+
+
+def test_two_spellings_of_a_path_are_one(daemon: Daemon, root: Path) -> None:
+    daemon.call("scan", paths=[f"{root}//./", f"{root}/x/../good.jpg"])
+    daemon.settle()
+    assert daemon.paths(root / "good.jpg", dirs=[f"/{root}/./"]) == {root / "good.jpg"}
+    assert daemon.call("verify")["problems"] == []
+
+
+def test_the_data_may_not_lie_among_the_photos(tmp_path: Path, root: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "facewatchd", "run", root, "--data-dir", root / "data"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert result.returncode == 2
+    assert "lies inside" in result.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from albums import album, shoot
-from processes import Daemon, until
+from processes import Daemon, fill, small_disk, until
 
 Start = Callable[..., Daemon]
 
@@ -143,3 +143,63 @@ def test_queries_do_not_wait_for_the_backlog(start: Start, tmp_path: Path, tiny_
     assert answers >= 3
     live = shoot(root / "live.jpg", [3], 9999)
     until(lambda: daemon.call("why", path=str(live))["state"] == "indexed", deadline=30)
+
+
+def test_sigterm_on_a_full_disk_ends_soon(tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 60)
+    with small_disk(tmp_path / "disk") as disk:
+        daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+        daemon.data = disk / "data"
+        try:
+            daemon.start()
+            daemon.settle()
+            fill(disk / "filler")
+            more = album(root / "more", 400, first_seed=1000)
+            until(lambda: daemon.status()["state"] == "degraded")
+            assert daemon.process is not None
+            daemon.process.send_signal(signal.SIGTERM)
+            assert daemon.process.wait(8) == 0
+            (disk / "filler").unlink()
+            daemon.start()
+            expect_whole(daemon, who | more)
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.kill()
+
+
+@pytest.mark.parametrize("damage", ["every page", "one page in the middle"])
+def test_a_catalog_damaged_behind_its_header_is_set_aside_at_the_latest_on_the_second_start(
+    start: Start, tmp_path: Path, tiny_root: Path, damage: str
+) -> None:
+    root = tmp_path / "photos"
+    who = album(root, 40)
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+    assert daemon.stop() == 0
+    (catalog,) = daemon.data.glob("*/catalog.sqlite3")
+    pages = bytearray(catalog.read_bytes())
+    size = 16384
+    for page in range(1, len(pages) // size) if damage == "every page" else [len(pages) // size // 2]:
+        pages[page * size : page * size + 200] = b"\xa5" * 200
+    catalog.write_bytes(pages)
+    shoot(root / "new.jpg", [1], 999)  # something to write
+    who[root / "new.jpg"] = 1
+    for _ in range(3):
+        process = daemon.launch()
+        until(lambda ended=process.poll: ended() is not None or aside(catalog) or is_settled(daemon), deadline=30)
+        if aside(catalog):
+            break
+        daemon.kill()
+    until(lambda: daemon.call("status"))
+    expect_whole(daemon, who)
+    assert aside(catalog)
+    assert "Traceback" not in daemon.log.read_text()
+
+
+def aside(catalog: Path) -> list[Path]:
+    return list(catalog.parent.glob("catalog.sqlite3.damaged-*[0-9]"))
+
+
+def is_settled(daemon: Daemon) -> bool:
+    return daemon.status()["state"] in ("idle", "degraded")

@@ -139,16 +139,47 @@ def test_a_barrier_waits_for_what_was_there(inbox: Inbox) -> None:
     (first,) = inbox.take(1, timeout=0)
     barrier = inbox.barrier()
     inbox.touch(b"/later", settle=False)
-    assert barrier.wait(0) == 2
+    assert barrier.remaining == {b"/a", b"/b"}
     inbox.touch(first.path, settle=False)
     inbox.done(first.path)
-    assert barrier.wait(0) == 2, "it was touched again: it is not dealt with"
+    assert barrier.remaining == {b"/a", b"/b"}, "it was touched again: it is not dealt with"
     for _ in range(3):
         for item in inbox.take(1, timeout=0):
             if item.path != b"/later":
                 inbox.done(item.path)
     assert barrier.wait(0) == 0
     assert len(inbox) == 1
+
+
+def test_a_barrier_that_nobody_waits_for_any_more_is_let_go(inbox: Inbox) -> None:
+    inbox.touch(b"/a", settle=False)
+    for _ in range(100):
+        assert inbox.barrier().wait(0) == 1
+    assert inbox._barriers == []
+
+
+def test_a_barrier_ends_with_the_inbox(inbox: Inbox) -> None:
+    inbox.touch(b"/a", settle=False)
+    inbox.close()
+    assert inbox.barrier().wait(60) == 1
+
+
+def test_put_back_keeps_force_when_the_path_was_touched_meanwhile(inbox: Inbox) -> None:
+    inbox.touch(b"/a", settle=False, force=True)
+    (item,) = inbox.take(1, timeout=0)
+    inbox.touch(b"/a", settle=False)
+    inbox.put_back(item)
+    assert inbox.take(1, timeout=0) == [Item(b"/a", True)]
+
+
+def test_a_path_can_be_taken_out_of_turn(inbox: Inbox, clock: Clock) -> None:
+    inbox.touch(b"/first", settle=False)
+    inbox.touch(b"/wanted")
+    assert inbox.take_path(b"/wanted") == Item(b"/wanted", False)
+    clock.now += 10
+    assert taken(inbox) == [b"/first"], "not handed out twice"
+    inbox.done(b"/wanted")
+    assert b"/wanted" not in inbox
 
 
 def test_take_wakes_up_for_a_touch_and_for_the_end() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,3 +195,48 @@ def test_scan_force_embeds_again_and_finds_the_same(library: Library) -> None:
     library.daemon.settle()
     library.expect(*library.photos, embedded=1)
     assert library.daemon.call("verify")["problems"] == []
+
+
+def other_file_system(root: Path) -> Path:
+    """A directory on another file system than the root's; skip where there is none."""
+    shared_memory = Path("/dev/shm")
+    if not os.access(shared_memory, os.W_OK) or shared_memory.stat().st_dev == root.stat().st_dev:
+        pytest.skip("there is no second file system to write to")
+    return shared_memory
+
+
+def test_a_link_to_another_disk_can_be_removed(library: Library) -> None:
+    target = shoot(other_file_system(library.root) / f"facewatchd-test-{os.getpid()}.jpg", [1], 33)
+    try:
+        link = library.root / "link.jpg"
+        link.symlink_to(target)
+        library.expect(*library.photos, link, embedded=1)
+        link.unlink()
+        library.expect(*library.photos, embedded=1)
+        assert library.daemon.settle()["state"] == "idle"
+    finally:
+        target.unlink()
+
+
+def test_a_disk_with_another_number_after_a_boot(library: Library) -> None:
+    daemon = library.daemon
+    assert daemon.stop() == 0
+    (catalog,) = daemon.data.glob("*/catalog.sqlite3")
+    with contextlib.closing(sqlite3.connect(catalog)) as db:
+        db.execute("UPDATE photo SET device = 987654")
+        db.execute("UPDATE root SET device = 987654")
+        db.commit()
+    library.photos[0].unlink()
+    daemon.start()
+    library.embedded = 0
+    library.expect(*library.photos[1:], deadline=10)
+    assert daemon.settle()["state"] == "idle"
+    assert daemon.call("verify")["problems"] == []
+
+
+def test_a_file_in_the_place_of_a_directory(library: Library, tmp_path: Path) -> None:
+    library.daemon.call("pause")
+    (library.root / "a").rename(tmp_path / "away")
+    new = shoot(tmp_path / "new.jpg", [1], 22).rename(library.root / "a")
+    library.daemon.call("resume")
+    library.expect(new, embedded=1)

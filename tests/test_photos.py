@@ -720,7 +720,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(13, UnreadablePhotoError), (5, UnreadablePhotoError), (24, photos.ChangedWhileReadError),
+    [(13, UnreadablePhotoError), (5, photos.DiskError), (107, photos.DiskError), (24, photos.ChangedWhileReadError),
      (116, photos.ChangedWhileReadError), (11, photos.ChangedWhileReadError)],
 )  # fmt: skip
 def test_errors_of_the_file_and_errors_that_pass(

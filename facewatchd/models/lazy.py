@@ -32,8 +32,12 @@ class LazyModel:
 
         Whoever still holds it goes on with it: its memory is free when the last one is done.
         """
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            return False  # somebody is loading it
+        try:
             if self._model is None or self._clock() - self._used_at < seconds:
                 return False
             self._model = None
             return True
+        finally:
+            self._lock.release()
