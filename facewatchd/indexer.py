@@ -123,6 +123,7 @@ class Indexer:
         self._claims = Claims()
         self._crashed: dict[bytes, tuple[Stamp, int]] = {}
         self._tries: dict[bytes, int] = {}
+        self._model_retry_at = 0.0
         self._suspects_seen = threading.Event()
         self._tally = Tally()
         self.trouble = ""
@@ -188,8 +189,7 @@ class Indexer:
         except _PassingError as exc:
             self._inbox.put_back(item, exc.delay)
             return
-        except _NoModelError as exc:
-            self._say(str(exc.__cause__))
+        except _NoModelError:
             self._inbox.put_back(item, MODEL_RETRY)
             return
         except StorageError as exc:
@@ -284,8 +284,8 @@ class Indexer:
         if crashed and crashed[1] >= DEATHS and crashed[0].same_bytes(stamp):
             log.warning("%s was in hand at %d crashes: it is set aside until it changes", printable(path), crashed[1])
             return Outcome(path, stamp, error="crashed: the daemon died twice with this file in hand")
-        if not self._writer.mark(path, stamp):
-            raise _Stopping
+        if time.monotonic() < self._model_retry_at:
+            raise _NoModelError  # do not read what cannot be embedded
         try:
             data, read_stamp = photos.read(path)
         except photos.DiskError as exc:
@@ -317,6 +317,8 @@ class Indexer:
         try:
             model = self._model()
         except ModelError as exc:
+            self._model_retry_at = time.monotonic() + MODEL_RETRY
+            self._say(str(exc))
             raise _NoModelError from exc
         self._say("")
         return model
@@ -327,6 +329,8 @@ class Indexer:
         if known and not item.force:
             return Outcome(item.path, stamp, digest)
         model = self._load_model()
+        if not self._writer.mark(item.path, stamp):  # as late as can be: no copy needs it, and no death while loading
+            raise _Stopping
         try:
             pixels = photos.decode(data)
             faces = model.faces(pixels)

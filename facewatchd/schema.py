@@ -35,7 +35,7 @@ CREATE TABLE photo(
     content_id INTEGER REFERENCES content(id),
     error TEXT                  -- why this file could not be read; without content and error it is no photo
 ) STRICT;
-CREATE INDEX photo_shown ON photo(path) WHERE content_id IS NOT NULL OR error IS NOT NULL;
+CREATE INDEX photo_shown ON photo(path, content_id, error) WHERE content_id IS NOT NULL OR error IS NOT NULL;
 CREATE INDEX photo_directory ON photo(directory);
 CREATE INDEX photo_content ON photo(content_id);
 CREATE TABLE face(
