@@ -58,20 +58,30 @@ CREATE TABLE work(              -- photos in hand: what is left here after a cra
 
 def connect_writer(path: str) -> sqlite3.Connection:
     """Open the one connection that writes. It alone checkpoints the write-ahead log."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    db.execute("PRAGMA page_size = 16384")  # blobs of 2 KB fit badly in 4096; only counts before the first table
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA wal_autocheckpoint = 256")  # pages: 4 MB, as SQLite's own default is with pages of 4096
-    db.execute("PRAGMA journal_size_limit = 16777216")
-    return db
+    return _prepared(
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10),
+        "page_size = 16384",  # blobs of 2 KB fit badly in 4096; only counts before the first table
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "wal_autocheckpoint = 256",  # pages: 4 MB, as SQLite's own default is with pages of 4096
+        "journal_size_limit = 16777216",
+    )
 
 
 def connect_reader(path: str) -> sqlite3.Connection:
     """Open a connection that can only read and never checkpoints."""
-    db = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, check_same_thread=False, timeout=10)
-    db.execute("PRAGMA query_only = ON")
+    uri = f"file:{_quoted(path)}?mode=ro"
+    return _prepared(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10), "query_only = ON")
+
+
+def _prepared(db: sqlite3.Connection, *pragmas: str) -> sqlite3.Connection:
+    try:
+        for pragma in pragmas:
+            db.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

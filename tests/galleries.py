@@ -14,6 +14,8 @@ from facewatchd.records import Box, Face, Stamp
 
 DIM = 24
 BOX = Box(1, 2, 60, 80)
+OPENED: list[Catalog] = []
+"""What `opened` opened and `close_all` is to close; closing twice does no harm."""
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -36,6 +38,13 @@ def photo(path: bytes, digest: bytes, embeddings: Iterable[NDArray[np.float32]],
 
 def opened(directory: Path) -> Gallery:
     """A gallery on a catalog in the directory, brought level."""
-    gallery = Gallery(Catalog(directory / "catalog.sqlite3", "test-00000000"), directory, DIM)
+    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000")
+    OPENED.append(catalog)
+    gallery = Gallery(catalog, directory, DIM)
     gallery.level()
     return gallery
+
+
+def close_all() -> None:
+    while OPENED:
+        OPENED.pop().close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import DIM, face, opened, photo, stamp, unit
+from galleries import DIM, close_all, face, opened, photo, stamp, unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -17,6 +18,12 @@ from numpy.typing import NDArray
 from facewatchd.catalog import Outcome
 from facewatchd.gallery import REBUILD_FROM, Gallery, Search
 from facewatchd.records import Box
+
+
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    yield
+    close_all()
 
 
 @pytest.fixture
@@ -175,7 +182,7 @@ class Histories(RuleBasedStateMachine):
         self.inode = 0
 
     def teardown(self) -> None:
-        self.gallery.catalog.close()
+        close_all()
         shutil.rmtree(self.directory)
 
     def rows(self, content: int) -> NDArray[np.float32]:
