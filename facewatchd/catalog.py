@@ -63,7 +63,7 @@ def translated(doing: str) -> Iterator[None]:
     """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
     try:
         yield
-    except (sqlite3.Error, OverflowError) as exc:
+    except (sqlite3.Error, OverflowError, UnicodeError) as exc:
         name = getattr(exc, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", DAMAGED_HINT) from exc
@@ -237,7 +237,7 @@ class Catalog:
                     os.path.dirname(outcome.path),
                     *outcome.stamp,
                     content_id,
-                    None if content_id else outcome.error,
+                    None if content_id else _storable(outcome.error),
                 ),
             )
         if before is not None and before != content_id:
@@ -260,7 +260,7 @@ class Catalog:
         (content_id,) = self._db.execute(
             "INSERT INTO content(digest, width, height, error) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " width = excluded.width, height = excluded.height, error = excluded.error, orphaned = NULL RETURNING id",
-            (outcome.digest, outcome.width, outcome.height, outcome.error),
+            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error)),
         ).fetchone()
         for face in outcome.faces or ():
             changes.added.append(self._insert_face(content_id, face))
@@ -311,3 +311,8 @@ class Catalog:
         """Note device numbers that changed though nothing else did (another boot, another mount)."""
         with self._transaction("note devices"):
             self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])
+
+
+def _storable(text: str | None) -> str | None:
+    """SQLite takes no lone surrogates, which what libraries say of odd names may hold."""
+    return None if text is None else text.encode("utf-8", "replace").decode()

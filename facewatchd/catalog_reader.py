@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.photos import CANNOT_READ
-from facewatchd.records import Box, Face, Identity, PhotoState, Stamp
+from facewatchd.records import CANNOT_READ, Box, Face, Identity, PhotoState, Stamp
 
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
@@ -74,12 +73,6 @@ class CatalogReader:
         rows = self._all(f"{_PHOTO} WHERE path = ?", path)
         return _photo_record(rows[0]) if rows else None
 
-    def photos(self, directory: bytes = b"/") -> Iterator[PhotoRecord]:
-        """All photos below a directory, in the order of their paths."""
-        where, values = "WHERE path > ? AND path < ?", below(directory)
-        for row in self._db.execute(f"{_PHOTO} {where} ORDER BY path", values):
-            yield _photo_record(row)
-
     def stamp(self, path: bytes) -> Stamp | None:
         rows = self._all("SELECT device, inode, size, mtime_ns, ctime_ns FROM photo WHERE path = ?", path)
         return Stamp(*rows[0]) if rows else None
@@ -112,7 +105,7 @@ class CatalogReader:
         return int(self._all(sql, *below(directory))[0][0])
 
     def unread(self, directory: bytes) -> list[bytes]:
-        """Paths below a directory that the disk, or the right to read them, was missing for (`photos.CANNOT_READ`)."""
+        """Paths below a directory that the disk, or the right to read them, was missing for (`CANNOT_READ`)."""
         sql = "SELECT path FROM photo WHERE path > ? AND path < ? AND content_id IS NULL AND error GLOB ?"
         return [path for (path,) in self._all(sql, *below(directory), f"{CANNOT_READ}*")]
 

@@ -222,6 +222,9 @@ def _verify(options: argparse.Namespace) -> int:
         lines = [printable(problem) for problem in result["problems"]]
         photos, faces = counted(int(result["photos"]), "photo"), counted(int(result["faces"]), "face")
         held = f"{photos} and {faces} held against the disk and the index"
+        lines += [
+            f"{printable(root)} is out of reach: nothing of it was held against the disk" for root in result["skipped"]
+        ]
     if not count:
         lines.append(f"{held}: all is well")
     elif repaired:

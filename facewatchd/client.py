@@ -125,8 +125,19 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("photos", metavar="PHOTO", nargs="*", help="several photos are the same person; '-' reads one from stdin")
-    add("-n", "--top", metavar="N", type=_count, help="at most N matches (default 20, 0 = all)")
-    add("--threshold", metavar="F", type=_similarity, help="least similarity, -1 to 1 (default: the model's own)")
+    add(
+        "-n",
+        "--top",
+        metavar="N",
+        type=_count,
+        help="at most N matches (0 = all; default: as configured, else 20)",
+    )
+    add(
+        "--threshold",
+        metavar="F",
+        type=_similarity,
+        help="least similarity, -1 to 1 (default: the configuration's, else the model's own)",
+    )
     add(
         "--face",
         metavar="largest|all|N",

@@ -42,10 +42,13 @@ log = logging.getLogger(__name__)
 TICK = 15.0
 """Seconds between two looks at the threads and at an idle model."""
 PROGRESS_TICK = 0.5
+STDERR = 2
+"""Its descriptor."""
 
 
 def run(config: Config, *, verbosity: int = 0) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything."""
+    _stand_alone()
     _log_to_stderr(verbosity)
     threading.excepthook = _thread_died
     stop = threading.Event()
@@ -206,6 +209,15 @@ def open_catalog(path: Path, model_id: str) -> Catalog:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         return Catalog(path, model_id)
+
+
+def _stand_alone() -> None:
+    """Whatever started this: nobody else may read what is written, and no file of ours may become a standard stream."""
+    os.umask(0o077)
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
+    sys.stderr = sys.stderr or open(STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
 
 
 def _log_to_stderr(verbosity: int) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from facewatchd.catalog import Catalog, Outcome
 from facewatchd.catalog_reader import CatalogReader
 from facewatchd.errors import DamagedError
-from facewatchd.records import Match
+from facewatchd.records import Match, is_within
 from facewatchd.vectors import Origin, UnreachableError, Vectors
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Gallery:
         self._vectors: Vectors | None = None
         self.unsaved = 0
         """Changes of the index since the last checkpoint."""
-        self.changed_at = 0.0
+        self.unsaved_since = 0.0
+        """When the first of them was made (monotonic clock)."""
 
     @property
     def ready(self) -> bool:
@@ -89,27 +90,29 @@ class Gallery:
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Make both tell the truth about some paths."""
         changes = self.catalog.record(outcomes)
-        if self._vectors is None or not (changes.added or changes.removed):
+        self._change(changes.added, changes.embeddings, changes.removed)
+
+    def collect(self) -> None:
+        """Let go of faces that no photo has shown for long."""
+        self._change([], [], self.catalog.collect_orphans())
+
+    def _change(self, added: Sequence[int], embeddings: Sequence[Embedding], removed: Sequence[int]) -> None:
+        """Follow the catalog. An index that fails is given up, to be made again by `level`."""
+        if self._vectors is None or not (added or removed):
             return
         try:
-            self._vectors.delete(changes.removed)
-            if changes.added:
-                self._vectors.add(np.array(changes.added, np.int64), np.stack(changes.embeddings))
+            self._vectors.delete(removed)
+            if added:
+                self._vectors.add(np.array(added, np.int64), np.stack(embeddings))
         except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the index can be made again
             log.error("the index failed (%s): it is built again from the catalog", exc)
             self._vectors = None
-        self._note(len(changes.added) + len(changes.removed))
-
-    def collect(self) -> None:
-        """Let go of faces that no photo has shown for long, and of tombstones where they are many."""
-        removed = self.catalog.collect_orphans()
-        if self._vectors is not None and removed:
-            self._vectors.delete(removed)
-            self._note(len(removed))
+        self._note(len(added) + len(removed))
 
     def _note(self, changes: int) -> None:
+        if not self.unsaved:
+            self.unsaved_since = time.monotonic()
         self.unsaved += changes
-        self.changed_at = time.monotonic()
 
     def level(self, keep_on: Callable[[], bool] = lambda: True, *, anew: bool = False) -> None:
         """Bring the index level with the catalog: load, check, add and delete, or build it anew.
@@ -249,6 +252,4 @@ class Gallery:
 def _wanted(path: bytes, size: int, search: Search) -> bool:
     if size < search.min_size:
         return False
-    return not search.directories or any(
-        path == directory or path.startswith(directory.rstrip(b"/") + b"/") for directory in search.directories
-    )
+    return not search.directories or any(is_within(path, directory) for directory in search.directories)

@@ -121,9 +121,11 @@ class Indexer:
         self._scan = scan
         self._idle_priority = idle_priority
         self._claims = Claims()
-        self._crashed: dict[bytes, tuple[Stamp, int]] = {}
+        self._crashed = self._catalog.crashed()
         self._tries: dict[bytes, int] = {}
-        self._model_retry_at = 0.0
+        self._marked: set[bytes] = set()
+        self._rest_until = 0.0
+        self._stopping = threading.Event()
         self._suspects_seen = threading.Event()
         self._tally = Tally()
         self.trouble = ""
@@ -133,13 +135,13 @@ class Indexer:
         ]
 
     def start(self) -> None:
-        self._crashed = self._catalog.crashed()
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """Let each worker finish the photo in its hand, and end. One that does not in time is left behind."""
         self._inbox.close()
+        self._stopping.set()
         for thread in self._threads:
             _hurry(thread)
         deadline = time.monotonic() + FINISH
@@ -166,6 +168,8 @@ class Indexer:
         self._suspects_seen.wait()
         while items := self._inbox.take(1):
             self._deal_with(items[0])
+            if (rest := self._rest_until - time.monotonic()) > 0:  # what failed for this one fails for all
+                self._stopping.wait(rest)
 
     def _examine_suspects(self) -> None:
         try:
@@ -180,31 +184,33 @@ class Indexer:
     def _deal_with(self, item: Item) -> None:
         try:
             outcome = self._examine(item)
-        except photos.ChangedWhileReadError as exc:
-            log.debug("%s: %s", printable(item.path), exc.message)
-            self._inbox.put_back(item, CHANGED_RETRY)
-            return
         except (_LinedUp, _Stopping):
             return
+        except photos.ChangedWhileReadError as exc:
+            log.debug("%s: %s", printable(item.path), exc.message)
+            self._put_back(item, CHANGED_RETRY)
+            return
         except _PassingError as exc:
-            self._inbox.put_back(item, exc.delay)
+            self._put_back(item, exc.delay)
             return
         except _NoModelError:
-            self._inbox.put_back(item, MODEL_RETRY)
+            self._rest_until = time.monotonic() + MODEL_RETRY
+            self._put_back(item)
             return
         except StorageError as exc:
-            log.warning("%s", exc)
-            self._inbox.put_back(item, STORAGE_RETRY)
+            log.debug("%s", exc)  # the catalog says what is wrong with it
+            self._rest_until = time.monotonic() + STORAGE_RETRY
+            self._put_back(item)
             return
         except OSError as exc:  # it vanished, or its directory is out of reach: a later look tells
             log.debug("%s: %s", printable(item.path), exc)
-            self._writer.post(lambda gallery: gallery.catalog.unmark(item.path))
             outcome = None
         except Exception as exc:
             log.exception("%s: unexpected error (%s)", printable(item.path), exc)
             outcome = None
         self._tally.count("examined")
         if outcome is None:
+            self._unmark(item.path)
             self._inbox.done(item.path)
         else:
             self._writer.record(outcome, lambda: self._recorded(item.path, outcome.digest))
@@ -214,9 +220,22 @@ class Indexer:
             log.error("%s", trouble)
         self.trouble = trouble
 
+    def _put_back(self, item: Item, delay: float = 0.0) -> None:
+        self._unmark(item.path)
+        self._inbox.put_back(item, delay)
+
+    def _unmark(self, path: bytes) -> None:
+        """Nothing is recorded of the path that was in hand, now or at a crash: its mark would stay."""
+        if path in self._marked or path in self._crashed:
+            self._marked.discard(path)
+            self._crashed.pop(path, None)
+            self._writer.post(lambda gallery: gallery.catalog.unmark(path))
+
     def _recorded(self, path: bytes, digest: bytes | None) -> None:
         if digest is not None:
             self._release(digest)
+        self._marked.discard(path)
+        self._tries.pop(path, None)
         self._inbox.done(path)
 
     def _release(self, digest: bytes) -> None:
@@ -245,7 +264,6 @@ class Indexer:
             return self._directory(path, recorded)
         self._look_at(below)  # it was a directory
         if stamp.same_bytes(recorded) and not item.force:
-            self._forget_crash(path)
             return None
         if not photos.is_photo_name(path) and not photos.sniff(path):
             return Outcome(path, stamp)
@@ -255,7 +273,6 @@ class Indexer:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None  # out of reach, not gone: a rescan of the root says which
         if not recorded:
-            self._forget_crash(path)
             return None
         if self._roots.may_forget(path, recorded):
             return Outcome(path, None)
@@ -268,11 +285,6 @@ class Indexer:
         for path in paths:
             self._inbox.touch(path, settle=False)
 
-    def _forget_crash(self, path: bytes) -> None:
-        """Nothing is to be recorded of the path; if it was in hand at a crash, it is no longer suspect."""
-        if self._crashed.pop(path, None):
-            self._writer.post(lambda gallery: gallery.catalog.unmark(path))
-
     def _directory(self, path: bytes, recorded: Stamp | None) -> Outcome | None:
         if not os.path.islink(path):
             self._scan(path)
@@ -284,8 +296,6 @@ class Indexer:
         if crashed and crashed[1] >= DEATHS and crashed[0].same_bytes(stamp):
             log.warning("%s was in hand at %d crashes: it is set aside until it changes", printable(path), crashed[1])
             return Outcome(path, stamp, error="crashed: the daemon died twice with this file in hand")
-        if time.monotonic() < self._model_retry_at:
-            raise _NoModelError  # do not read what cannot be embedded
         try:
             data, read_stamp = photos.read(path)
         except photos.DiskError as exc:
@@ -317,7 +327,6 @@ class Indexer:
         try:
             model = self._model()
         except ModelError as exc:
-            self._model_retry_at = time.monotonic() + MODEL_RETRY
             self._say(str(exc))
             raise _NoModelError from exc
         self._say("")
@@ -331,6 +340,7 @@ class Indexer:
         model = self._load_model()
         if not self._writer.mark(item.path, stamp):  # as late as can be: no copy needs it, and no death while loading
             raise _Stopping
+        self._marked.add(item.path)
         try:
             pixels = photos.decode(data)
             faces = model.faces(pixels)

@@ -18,7 +18,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from facewatchd.records import RootState
+from facewatchd.records import RootState, is_within
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _LIMITS = Path("/proc/sys/fs/inotify")
@@ -96,8 +96,8 @@ def around(table: Sequence[Mount], path: bytes) -> tuple[Mount, ...]:
 
     Of mounts on one point the last in the table is on top.
     """
-    holding = [mount for mount in table if _is_within(path, mount.point)]
-    below = [mount for mount in table if mount.point != path and _is_within(mount.point, path)]
+    holding = [mount for mount in table if is_within(path, mount.point)]
+    below = [mount for mount in table if mount.point != path and is_within(mount.point, path)]
     top = max(enumerate(holding), key=lambda item: (len(item[1].point), item[0]), default=None)
     return (*((top[1],) if top else ()), *below)
 
@@ -184,7 +184,7 @@ class Root:
     @property
     def is_remote(self) -> bool:
         """Whether inotify can tell nothing of what others do to the directory itself."""
-        return any(mount.is_remote and _is_within(self.reach.real, mount.point) for mount in self.around)
+        return any(mount.is_remote and is_within(self.reach.real, mount.point) for mount in self.around)
 
     @property
     def state(self) -> RootState:
@@ -217,7 +217,3 @@ class Root:
                     f"{self.name} is polled: inotify does not report what other machines do on {where} ({mount.fstype})"
                 )
         return ""
-
-
-def _is_within(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

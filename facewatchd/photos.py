@@ -50,7 +50,7 @@ from PIL import (
 )
 
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
-from facewatchd.records import Stamp
+from facewatchd.records import CANNOT_READ, Stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,8 +101,6 @@ _TRANSPOSITIONS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 
-CANNOT_READ: Final = "the file cannot be read"
-"""How the message of an error begins that lies in disk or permissions, not in the file's content."""
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}

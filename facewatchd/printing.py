@@ -30,9 +30,11 @@ def printable(text: str | bytes) -> str:
     return _UNSHOWABLE.sub(_escape, os.fsdecode(text))
 
 
-def takes_colour(stream: TextIO) -> bool:
+def takes_colour(stream: TextIO | None) -> bool:
     """Whether colour may be written: a terminal that knows it, and no ``NO_COLOR`` (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 def say(text: str) -> None:

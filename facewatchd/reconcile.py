@@ -40,21 +40,22 @@ class RootView(NamedTuple):
     readable: bool
     empty: bool
     """Nothing at all is in it, not even a hidden file."""
-    photos: int
+    gone: int
+    """Photos that are known and were not seen."""
 
 
 def root_state(view: RootView, recorded: int, then: Identity | None) -> RootState:
     """Say whether what was seen of a root may be believed, where ``recorded`` photos are known below it.
 
-    ``then`` is its identity at the last good walk. A root without photos where photos were is a mount point without
-    its disk if it is wholly empty or another directory than before. Whether somebody emptied it on purpose while
-    nobody watched cannot be told, and keeping is the safe side.
+    ``then`` is its identity at the last good walk. A root that is wholly empty where photos were, or that is another
+    directory than before without most of them, is a mount point without its disk, or with another one. Whether
+    somebody did that on purpose while nobody watched cannot be told, and keeping is the safe side.
     """
     if view.identity is None:
         return RootState.OFFLINE
     if not view.readable:
         return RootState.UNREADABLE
-    if view.photos == 0 and recorded > 0 and (view.empty or view.identity != then):
+    if recorded > 0 and (view.empty or (view.identity != then and 2 * view.gone > recorded)):
         return RootState.OFFLINE
     return RootState.WATCHING
 

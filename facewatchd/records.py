@@ -81,6 +81,11 @@ def _signed(value: int) -> int:
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Whether the path is the directory or lies below it."""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One detected face with its embedding."""
@@ -89,6 +94,10 @@ class Face:
     score: float
     landmarks: Landmarks
     embedding: Embedding
+
+
+CANNOT_READ = "the file cannot be read"
+"""How the error of a photo begins for which disk or permissions are to blame, not what is in the file."""
 
 
 class PhotoState(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from facewatchd.catalog import Catalog
 from facewatchd.exclude import Exclusion
 from facewatchd.reconcile import may_forget
-from facewatchd.records import Identity, RootState, Stamp
+from facewatchd.records import Identity, RootState, Stamp, is_within
 from facewatchd.walk import why_excluded
 
 
@@ -28,7 +28,7 @@ class Roots:
     def of(self, path: bytes) -> bytes | None:
         """The watched directory that the path is, or lies in."""
         for root in self.paths:
-            if path == root or path.startswith(root.rstrip(b"/") + b"/"):
+            if is_within(path, root):
                 return root
         return None
 

@@ -20,7 +20,7 @@ from facewatchd.errors import FacewatchError
 from facewatchd.inbox import Inbox
 from facewatchd.printing import printable
 from facewatchd.reconcile import RootView, compare, root_state
-from facewatchd.records import Identity, RootState, Stamp
+from facewatchd.records import Identity, RootState, Stamp, is_within
 from facewatchd.roots import Roots, identity_of
 from facewatchd.walk import Listing, walk
 
@@ -112,7 +112,8 @@ class Scanner(threading.Thread):
             try:
                 self._scan(request)
             except FacewatchError as exc:
-                log.error("cannot scan %s: %s", printable(request.path), exc)
+                if not self._ended:
+                    log.error("cannot scan %s: %s", printable(request.path), exc)
                 request.failed = True
             with self._condition:
                 self._busy = False
@@ -161,7 +162,7 @@ class Scanner(threading.Thread):
         if self._ended:
             return
         readable = root not in walked.unreadable or walked.photos > 0
-        view = RootView(identity, readable, _is_empty(root), walked.photos)
+        view = RootView(identity, readable, _is_empty(root), len(walked.gone))
         state = root_state(view, recorded, self._roots.identity(root))
         if request.force and state is RootState.OFFLINE and identity is not None:
             state = RootState.WATCHING  # the user says that it is meant to be empty
@@ -201,8 +202,7 @@ class Scanner(threading.Thread):
             return
         name = printable(root)
         if state is RootState.OFFLINE:
-            why = "is not there" if identity is None else "is empty"
-            log.warning("%s %s: its %d photos are kept; `facewatchd why %s` says more", name, why, recorded, name)
+            log.warning("%s", out_of_reach(root, identity, recorded))
         elif state is RootState.UNREADABLE:
             log.warning("%s cannot be read: its %d photos are kept; check its permissions", name, recorded)
         else:
@@ -255,6 +255,16 @@ class Scanner(threading.Thread):
             self._write(lambda catalog: catalog.set_devices(moved))
 
 
+def out_of_reach(root: bytes, identity: Identity | None, photos: int) -> str:
+    """Say why a root is offline, and what to do."""
+    if identity is None:
+        return f"{printable(root)} is not there: its {photos} photos are kept until it comes back"
+    return (
+        f"{printable(root)} is empty, or another directory than before: its {photos} photos are kept; "
+        "mount its disk, or, if it is as it should be, `facewatchd scan --force` it"
+    )
+
+
 def _ages(stamp: Stamp, now: float) -> tuple[float, float]:
     """Seconds since the file last changed, and its mtime as Unix time."""
     return now - max(stamp.mtime_ns, stamp.ctime_ns) / 1e9, stamp.mtime_ns / 1e9
@@ -269,4 +279,4 @@ def _is_empty(directory: bytes) -> bool:
 
 
 def _below_any(directory: bytes, others: list[bytes]) -> bool:
-    return any(directory == other or directory.startswith(other.rstrip(b"/") + b"/") for other in others)
+    return any(is_within(directory, other) for other in others)

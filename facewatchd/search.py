@@ -145,9 +145,15 @@ class Searcher:
             return [self._given(asked.embedding)], []
         chosen: list[Face] = []
         used: list[dict[str, object]] = []
-        for source in asked.sources:
-            faces = self.faces(source)
-            picks = _pick(faces, asked.which)
+        for number, source in enumerate(asked.sources, 1):
+            try:
+                faces = self.faces(source)
+                picks = _pick(faces, asked.which)
+            except (UnreadablePhotoError, NoFaceError) as exc:
+                if len(asked.sources) == 1:
+                    raise
+                which = f"photo {number}" if source.path is None else printable(source.path)
+                raise type(exc)(f"{which}: {exc.message}", exc.hint) from exc
             chosen += [faces[index] for index in picks]
             used += [_used(source, faces, index) for index in picks] or [_used(source, faces, None)]
         for face_id in asked.face_ids:

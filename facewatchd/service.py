@@ -22,8 +22,8 @@ from facewatchd.params import Params, encode_path
 from facewatchd.printing import printable
 from facewatchd.protocol import MethodNotFoundError
 from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp
-from facewatchd.roots import Roots
-from facewatchd.scanner import Scanner
+from facewatchd.roots import Roots, identity_of
+from facewatchd.scanner import Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
 from facewatchd.verify import Verifier
 from facewatchd.watcher import Watcher
@@ -129,7 +129,15 @@ class Service:
         troubles = [*parts.writer.trouble, parts.indexer.trouble]
         if not parts.writer.trouble:
             troubles.append(parts.gallery.catalog.damage)
+        troubles += [self._doubt(root) for root in parts.roots.paths]
         return [trouble for trouble in troubles if trouble] + (parts.watcher.problems() if self._walked() else [])
+
+    def _doubt(self, root: bytes) -> str:
+        """Why a root that is there is not believed; the watcher tells of one that is not there."""
+        identity = identity_of(root)
+        if identity is None or self._parts.roots.state(root) is not RootState.OFFLINE:
+            return ""
+        return out_of_reach(root, identity, self._counts()[1][root])
 
     def _walked(self) -> bool:
         """Whether every root has been walked since the start."""

@@ -27,10 +27,10 @@ class Verifier:
         self._writer = writer
 
     def verify(self, *, repair: bool) -> dict[str, object]:
-        """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, and ``repaired``.
+        """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
 
-        Paths that wait in the inbox are not findings, nor is anything below a root that is out of reach. Repairing
-        queues the paths and builds the index anew; SQLite's own findings cannot be repaired.
+        Paths that wait in the inbox are not findings, nor is anything below a root that is out of reach: those roots
+        are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot be repaired.
         """
         with self._catalog.reading() as reader:
             damage = [f"the catalog: {finding}" for finding in reader.check()]
@@ -49,6 +49,7 @@ class Verifier:
             "faces": counts.faces,
             "problems": problems,
             "count": len(damage) + len(paths) + len(index),
+            "skipped": [printable(root) for root in self._roots.paths if not self._believed(root)],
             "repaired": repair and bool(paths or index) and not damage,
         }
 
@@ -56,9 +57,12 @@ class Verifier:
         """Paths whose record is not what the disk says, each with the reason."""
         wrong: dict[bytes, str] = {}
         for root in self._roots.paths:
-            if self._roots.state(root) is RootState.WATCHING:
+            if self._believed(root):
                 wrong |= self._root(root)
         return {path: reason for path, reason in wrong.items() if path not in self._inbox and self._still(path)}
+
+    def _believed(self, root: bytes) -> bool:
+        return self._roots.state(root) is RootState.WATCHING
 
     def _still(self, path: bytes) -> bool:
         """Whether the path is wrong at a second look: much can have been indexed during the walk."""

@@ -1,9 +1,9 @@
 """The one thread that writes: marks of photos in hand, outcomes, the index, and its checkpoints.
 
-Others hand it jobs and it works them off in their order, all outcomes that wait in one transaction. When the disk is
-full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it can or is
-stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on. A damaged catalog is not
-written any more.
+Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls, then writes the
+marks. When the disk is full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries
+again until it can or is stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on.
+A damaged catalog is not written any more.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class _Call:
     function: Callable[[Gallery], object]
     done: threading.Event = field(default_factory=threading.Event)
     error: FacewatchError | None = None
+    awaited: bool = False
 
 
 class Writer(threading.Thread):
@@ -97,7 +98,7 @@ class Writer(threading.Thread):
 
     def call(self, function: Callable[[Gallery], object]) -> None:
         """Have a function run by the writer, wait for it, and raise the error of ours that it raises."""
-        job = _Call(function)
+        job = _Call(function, awaited=True)
         self._put(job)
         while not job.done.wait(0.2):
             if self._ending.is_set() or not self.is_alive():
@@ -154,27 +155,30 @@ class Writer(threading.Thread):
         return jobs, True
 
     def _work_off(self, jobs: list[_Mark | _Record | _Call]) -> None:
-        # Outcomes first: what is marked next may be the end of the process, and must not be it for them.
+        # Marks last: what is marked may be the end of the process, and must not be that of the outcomes; and a job
+        # that takes a mark back was posted before the path could be marked again.
         marks = [job for job in jobs if isinstance(job, _Mark)]
         records = [job for job in jobs if isinstance(job, _Record)]
         if records and self._insist(lambda: self._gallery.record([record.outcome for record in records])):
             for record in records:
                 record.recorded()
-        if marks and self._insist(lambda: self._gallery.catalog.begin_work((mark.path, mark.stamp) for mark in marks)):
-            for mark in marks:
-                mark.done.set()
         for job in jobs:
             if isinstance(job, _Call):
                 self._call(job)
+        if marks and self._insist(lambda: self._gallery.catalog.begin_work((mark.path, mark.stamp) for mark in marks)):
+            for mark in marks:
+                mark.done.set()
 
     def _call(self, job: _Call) -> None:
         try:
             job.function(self._gallery)
         except FacewatchError as exc:
             job.error = exc
-            log.error("%s", exc)
-        finally:
-            job.done.set()
+        except Exception as exc:  # noqa: BLE001 - one job that fails is not the end of the writer
+            job.error = FacewatchError(f"internal error ({exc})", "please report it")
+        if job.error and not job.awaited:
+            log.error("%s", job.error)
+        job.done.set()
 
     def _insist(self, write: Callable[[], object]) -> bool:
         """Write until it works; False when the end comes first."""
@@ -199,17 +203,17 @@ class Writer(threading.Thread):
         if now - self._collected_at > COLLECT_EVERY:
             self._collected_at = now
             self._insist(gallery.collect)
-        if gallery.worn:
-            log.info("many faces were deleted: the index is built anew")
-        if gallery.worn or (not gallery.ready and now >= self._retry_at):
+        if (gallery.worn or not gallery.ready) and now >= self._retry_at:
             self._level()
-        due = gallery.unsaved >= CHECKPOINT_CHANGES or now - self._saved_at > CHECKPOINT_SECONDS or idle
+        due = gallery.unsaved >= CHECKPOINT_CHANGES or now - gallery.unsaved_since > CHECKPOINT_SECONDS or idle
         if gallery.unsaved and due and now >= max(self._retry_at, self._saved_at + self._rest):
             self._attempt_index(gallery.checkpoint)
             self._saved_at = time.monotonic()
             self._rest = CHECKPOINT_SHARE * (self._saved_at - now)
 
     def _level(self) -> None:
+        if self._gallery.worn:
+            log.info("many faces were deleted: the index is built anew")
         self._attempt_index(lambda: self._gallery.level(lambda: not self._ending.is_set()))
 
     def _attempt_index(self, function: Callable[[], object]) -> None:

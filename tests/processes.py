@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,8 @@ def until(ask: Callable[[], T], *, deadline: float = DEADLINE, every: float = 0.
     """Ask until the answer is true; fail with the last answer, or the last error of ours."""
     last: object = None
     pause = threading.Event()
-    for _ in range(int(deadline / every)):
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
         try:
             answer = ask()
             if answer:

@@ -454,7 +454,7 @@ HELD = "12 photos and 30 faces held against the disk and the index"
 
 
 def test_verify_finds_nothing(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
-    answering(daemon, {"photos": 12, "faces": 30, "problems": [], "count": 0, "repaired": False})
+    answering(daemon, {"photos": 12, "faces": 30, "problems": [], "count": 0, "skipped": [], "repaired": False})
     assert run("verify") == 0
     assert daemon.params() == {}
     assert capfd.readouterr() == (f"{HELD}: all is well\n", "")
@@ -462,7 +462,7 @@ def test_verify_finds_nothing(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
 
 def test_verify_with_findings_is_1_and_says_what_to_do(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     problems = ["/x/a\x1b.jpg: recorded, but gone", "3 faces are missing from the index"]
-    answering(daemon, {"photos": 12, "faces": 30, "problems": problems, "count": 4, "repaired": False})
+    answering(daemon, {"photos": 12, "faces": 30, "problems": problems, "count": 4, "skipped": [], "repaired": False})
     assert run("verify") == 1
     assert capfd.readouterr() == (
         f"/x/a\\x1b.jpg: recorded, but gone\n3 faces are missing from the index\n{HELD}: 4 findings\n",
@@ -473,10 +473,11 @@ def test_verify_with_findings_is_1_and_says_what_to_do(daemon: FakeDaemon, run: 
 
 
 def test_verify_that_repairs_is_0(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
-    answering(daemon, {"photos": 12, "faces": 30, "problems": ["x"], "count": 1, "repaired": True})
+    answering(daemon, {"photos": 12, "faces": 30, "problems": ["x"], "count": 1, "skipped": ["/nas"], "repaired": True})
     assert run("verify", "--repair") == 0
     assert daemon.params() == {"repair": True}
-    assert capfd.readouterr() == (f"x\n{HELD}: 1 finding, mended or queued to be\n", "")
+    away = "/nas is out of reach: nothing of it was held against the disk"
+    assert capfd.readouterr() == (f"x\n{away}\n{HELD}: 1 finding, mended or queued to be\n", "")
 
 
 # models

@@ -23,7 +23,7 @@ def expect_whole(daemon: Daemon, who: dict[Path, int]) -> None:
     assert daemon.paths(photo) == {path for path, other in who.items() if other == person}
 
 
-def test_killed_in_a_first_import_and_during_a_checkpoint(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+def test_killed_in_a_first_import(start: Start, tmp_path: Path, tiny_root: Path) -> None:
     root = tmp_path / "photos"
     who = album(root, 400)
     daemon = start(root, model="tiny", model_root=tiny_root)
@@ -34,18 +34,57 @@ def test_killed_in_a_first_import_and_during_a_checkpoint(start: Start, tmp_path
     assert 60 <= committed < 400, "the kill was in the middle"
     expect_whole(daemon, who)
     assert daemon.embedded() <= 400 - committed
-    (directory,) = (path for path in daemon.data.iterdir() if path.is_dir())
 
-    shoot(root / "one more.jpg", [1], 5000)
-    who[root / "one more.jpg"] = 1
-    temporary = directory / "index.hnsw.new"
-    assert daemon.process is not None
-    seen = until(lambda: temporary.exists() or daemon.status()["state"] == "idle", every=0.0005, deadline=20)
-    assert seen
-    daemon.kill()
-    daemon.start()
-    expect_whole(daemon, who)
-    assert daemon.embedded() <= 1
+
+@pytest.mark.parametrize("file", ["index.hnsw.new", "index.json.new", "index.json", "index.hnsw"])
+def test_killed_during_a_checkpoint(tmp_path: Path, tiny_root: Path, file: str) -> None:
+    """The process dies when it would sync this file, or the directory after renaming it."""
+    root = tmp_path / "photos"
+    who = album(root, 30)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+    environment = dict(daemon.environment)
+    try:
+        daemon.start()
+        daemon.settle()
+        assert daemon.stop() == 0
+        shoot(root / "one more.jpg", [1], 5000)
+        who[root / "one more.jpg"] = 1
+        hook(daemon, tmp_path, KILLED_AT_SYNC.format(file=file))
+        assert daemon.launch().wait(60) == -signal.SIGKILL
+        daemon.environment = environment
+        daemon.start()
+        expect_whole(daemon, who)
+        assert daemon.embedded() == 0
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.kill()
+
+
+def hook(daemon: Daemon, directory: Path, code: str) -> None:
+    """Have the daemon's interpreter run some code when it starts."""
+    place = directory / "hook"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(code)
+    daemon.environment = {**daemon.environment, "PYTHONPATH": str(place)}
+
+
+KILLED_AT_SYNC = """
+import os, pathlib, sys
+if "run" in sys.argv:
+    replace = pathlib.Path.replace
+    fsync = os.fsync
+    renamed = []
+    def replaced(self, target):
+        result = replace(self, target)
+        renamed.append(pathlib.Path(target).name)
+        return result
+    def deadly(descriptor):
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}"))
+        if name == "{file}" or renamed[-1:] == ["{file}"]:
+            os.kill(os.getpid(), 9)
+        return fsync(descriptor)
+    pathlib.Path.replace, os.fsync = replaced, deadly
+"""
 
 
 @pytest.mark.parametrize("moment", ["half a file", "whole file", "before the index", "after the index"])
@@ -82,10 +121,7 @@ def test_a_photo_on_which_the_process_died_twice_is_set_aside(start: Start, tmp_
     who = album(root, 6)
     killer = shoot(root / "killer.jpg", [1], 600)
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(KILLER.format(size=killer.stat().st_size))
-    daemon.environment["PYTHONPATH"] = str(hook)
+    hook(daemon, tmp_path, KILLER.format(size=killer.stat().st_size))
     try:
         for _ in range(2):
             assert daemon.launch().wait(60) == -signal.SIGKILL

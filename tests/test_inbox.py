@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 
 import pytest
@@ -184,13 +185,19 @@ def test_a_path_can_be_taken_out_of_turn(inbox: Inbox, clock: Clock) -> None:
 
 def test_take_wakes_up_for_a_touch_and_for_the_end() -> None:
     inbox = Inbox(settle=0.01)
-    got: list[list[Item]] = []
-    thread = threading.Thread(target=lambda: got.extend([inbox.take(1), inbox.take(1)]))
+    got: queue.Queue[list[Item]] = queue.Queue()
+
+    def take_until_the_end() -> None:
+        while items := inbox.take(1):
+            got.put(items)
+        got.put([])
+
+    thread = threading.Thread(target=take_until_the_end)
     thread.start()
-    inbox.touch(b"/a")
-    barrier = inbox.barrier()
-    assert barrier.wait(0) == 1
+    for path in (b"/a", b"/b"):
+        inbox.touch(path)
+        assert got.get(timeout=10) == [Item(path, False)]
     inbox.close()
+    assert got.get(timeout=10) == []
     thread.join(10)
     assert not thread.is_alive()
-    assert [] in got

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from processes import Daemon, until
 
 Start = Callable[..., Daemon]
 
-FOLLOWS = 2.0 + 0.2
+SETTLE = 0.2
+FOLLOWS = 2.0 + SETTLE
 """Seconds in which a result list follows: two after settling, and the settle time of the tests."""
 
 
@@ -153,8 +155,8 @@ def test_a_root_that_vanished_or_is_empty_is_offline_and_nothing_is_forgotten(li
     assert len(answer["matches"]) == 3
     assert answer["complete"] is False
     root.mkdir()
-    daemon.call("scan")
-    until(lambda: state() == "offline" and daemon.status()["pending"] == 0)
+    assert daemon.call("wait", timeout=20)["complete"] is False
+    assert state() == "offline"
     assert library.found() == set(library.photos)
     root.rmdir()
     away.rename(root)
@@ -163,6 +165,20 @@ def test_a_root_that_vanished_or_is_empty_is_offline_and_nothing_is_forgotten(li
     library.expect(*library.photos)
     new = shoot(root / "new.jpg", [1], 66)
     library.expect(*library.photos, new, embedded=1)
+
+
+def test_another_disk_at_the_same_place_forgets_nothing(library: Library, tmp_path: Path) -> None:
+    daemon, root = library.daemon, library.root
+    away = root.rename(tmp_path / "away")
+    new = shoot(root / "another.jpg", [1], 71)
+    until(lambda: library.found() == {*library.photos, new})
+    assert daemon.status()["roots"][0]["state"] == "offline"
+    assert any("another directory" in problem for problem in daemon.status()["problems"])
+    new.unlink()
+    root.rmdir()
+    away.rename(root)
+    library.expect(*library.photos, deadline=10, embedded=1)
+    assert daemon.status()["problems"] == []
 
 
 def test_a_root_that_is_empty_at_the_start_is_offline(library: Library, tmp_path: Path) -> None:
@@ -177,16 +193,19 @@ def test_a_root_that_is_empty_at_the_start_is_offline(library: Library, tmp_path
 
 
 def test_a_slow_writer_is_read_once_it_is_done(library: Library, tmp_path: Path) -> None:
+    """A part every tenth of a second, for three times as long as a file must rest."""
     data = shoot(tmp_path / "slow.jpg", [1], 44).read_bytes()
     target = library.root / "slow.jpg"
-    third = len(data) // 3
-    with target.open("wb") as file:
-        for part in (data[:third], data[third : 2 * third], data[2 * third :]):
-            file.write(part)
-            file.flush()
-            until(lambda: library.daemon.call("why", path=str(target))["state"] == "pending", deadline=5)
+    read = library.daemon.status()["rates"]["read"]
+    pace = threading.Event()
+    size = len(data) // 8 + 1
+    with target.open("wb", buffering=0) as file:
+        for start in range(0, len(data), size):
+            file.write(data[start : start + size])
+            pace.wait(SETTLE * 0.4)
     library.expect(*library.photos, target, embedded=1)
     assert library.daemon.status()["failed"] == 0
+    assert library.daemon.status()["rates"]["read"] == read + 1
 
 
 def test_scan_force_embeds_again_and_finds_the_same(library: Library) -> None:

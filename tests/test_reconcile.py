@@ -32,15 +32,16 @@ def test_force_looks_at_everything() -> None:
 @pytest.mark.parametrize(
     ("view", "recorded", "then", "state"),
     [
-        (RootView(None, True, False, 0), 5, HERE, RootState.OFFLINE),
+        (RootView(None, True, False, 5), 5, HERE, RootState.OFFLINE),
         (RootView(None, True, False, 0), 0, None, RootState.OFFLINE),
         (RootView(HERE, False, False, 0), 5, HERE, RootState.UNREADABLE),
         (RootView(HERE, True, True, 0), 0, None, RootState.WATCHING),
-        (RootView(HERE, True, True, 0), 5, HERE, RootState.OFFLINE),
-        (RootView(ELSEWHERE, True, True, 0), 5, HERE, RootState.OFFLINE),
-        (RootView(ELSEWHERE, True, False, 0), 5, HERE, RootState.OFFLINE),
-        (RootView(HERE, True, False, 0), 5, HERE, RootState.WATCHING),
-        (RootView(ELSEWHERE, True, False, 1), 5, HERE, RootState.WATCHING),
+        (RootView(HERE, True, True, 5), 5, HERE, RootState.OFFLINE),
+        (RootView(ELSEWHERE, True, True, 5), 5, HERE, RootState.OFFLINE),
+        (RootView(ELSEWHERE, True, False, 5), 5, HERE, RootState.OFFLINE),
+        (RootView(ELSEWHERE, True, False, 3), 5, HERE, RootState.OFFLINE),
+        (RootView(ELSEWHERE, True, False, 2), 5, HERE, RootState.WATCHING),
+        (RootView(HERE, True, False, 5), 5, HERE, RootState.WATCHING),
     ],
 )
 def test_a_root_is_believed_unless_it_may_be_a_mount_point_without_its_disk(

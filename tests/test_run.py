@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from albums import album
 from processes import Daemon, until
 from terminals import Terminal
@@ -33,3 +36,40 @@ def test_quiet_says_nothing_and_draws_nothing(tmp_path: Path, tiny_root: Path) -
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.close() == 0
         assert terminal.written == b""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_with_closed_standard_streams(tmp_path: Path, tiny_root: Path, closed: str) -> None:
+    root = tmp_path / "photos"
+    album(root, 3)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+    process = subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", *daemon.command], env=daemon.environment)
+    try:
+        until(lambda: daemon.status()["photos"] == 3)
+        (catalog,) = daemon.data.glob("*/catalog.sqlite3")
+        assert catalog.read_bytes().startswith(b"SQLite format 3\0")
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(30)
+    for command in ("status", "doctor", "models list"):
+        line = f"exec {sys.executable} -m facewatchd {command} >&-"
+        result = subprocess.run(["sh", "-c", line], env=daemon.environment, stderr=subprocess.PIPE, check=False)
+        assert b"Traceback" not in result.stderr, command
+
+
+def test_nobody_else_may_read_what_is_written(tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    album(root, 3)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+    try:
+        daemon.start()
+        daemon.settle()
+        assert daemon.stop() == 0
+        files = [path for path in [daemon.data, *daemon.data.rglob("*")] if path.exists()]
+        assert len(files) >= 5
+        assert [path.name for path in files if path.stat().st_mode & 0o077] == []
+    finally:
+        if daemon.process is not None:
+            daemon.kill()

@@ -312,7 +312,10 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
     path = Path(source).expanduser()
     if source in files.RELEASED:
         archive = partial / f"{name}.zip"
-        download.save(archive.name, archive, progress)
+        try:
+            download.save(archive.name, archive, progress)
+        except ModelError as exc:
+            raise ModelError(f"the model {name} is not here, and {exc.message}", WAYS_OUT) from exc
         files.unpack(archive, target)
     elif path.is_dir():
         files.copy(path, target)
