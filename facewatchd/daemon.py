@@ -20,8 +20,8 @@ from pathlib import Path
 from facewatchd import protocol
 from facewatchd.catalog import Catalog
 from facewatchd.config import Config
-from facewatchd.datadir import LastRun, locked
-from facewatchd.errors import DamagedError, FacewatchError
+from facewatchd.datadir import LastRun, Reserve, locked
+from facewatchd.errors import DamagedError, FacewatchError, StorageError
 from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
@@ -55,9 +55,8 @@ def run(config: Config, *, verbosity: int = 0) -> int:
     with locked(config.data_dir):
         last = LastRun.of(config.data_dir)
         last.expect(config.directories)
-        pack = _choose_pack(
-            config, last
-        )  # a fetch may take minutes: until here Ctrl-C and SIGTERM end the process at once
+        # A fetch may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
+        pack = _choose_pack(config, last)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         daemon = Daemon(config, pack)
@@ -98,9 +97,9 @@ class Daemon:
         config = self._config
         info = self._query_model.get().info
         directory = config.data_dir / info.id
-        directory.mkdir(mode=0o700, exist_ok=True)
-        self._catalog = open_catalog(directory / "catalog.sqlite3", info.id)
-        self._stops.append(self._catalog.close)
+        self._reserve = Reserve(config.data_dir / "reserve")
+        self._catalog = open_catalog(directory / "catalog.sqlite3", info.id, self._reserve)
+        self._stops += [self._reserve.fill, self._catalog.close]
         gallery = Gallery(self._catalog, directory, info.dim)
         self._roots = Roots(
             [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
@@ -159,6 +158,7 @@ class Daemon:
         for root in self._roots.paths:
             self._scanner.request(root)
         self._forget_strays()
+        self._reserve.fill()
         log.info("listening on %s", self._config.socket)
 
     def _start(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
@@ -198,16 +198,26 @@ class Daemon:
         log.debug("stopped in %.1f s", time.monotonic() - started)
 
 
-def open_catalog(path: Path, model_id: str) -> Catalog:
-    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
+def open_catalog(path: Path, model_id: str, reserve: Reserve) -> Catalog:
+    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun.
+
+    On a full disk the reserve is used up: SQLite cannot even read without room for its log.
+    """
     try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         return Catalog(path, model_id)
+    except OSError as exc:
+        raise StorageError(f"cannot use {path.parent}: {exc.strerror}", "check its permissions and its disk") from exc
     except DamagedError as exc:
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        return Catalog(path, model_id)
+    except StorageError:
+        if not reserve.release():
+            raise
         return Catalog(path, model_id)
 
 

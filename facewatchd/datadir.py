@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,31 @@ class LastRun:
         for directory in directories:
             if not os.path.lexists(directory) and str(directory) not in self.directories:
                 raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
+
+
+class Reserve:
+    """Room that is kept on the disk, so that the daemon can start and answer when there is none left."""
+
+    SIZE = 2 << 20
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def fill(self) -> None:
+        """Take the room, where it is not taken yet and there is plenty."""
+        with contextlib.suppress(OSError):
+            if self._path.exists() or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
+                return
+            with self._path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self.SIZE)
+
+    def release(self) -> bool:
+        """Give the room back; False where none was taken."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
 
 
 @contextlib.contextmanager

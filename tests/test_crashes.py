@@ -181,7 +181,7 @@ def test_queries_do_not_wait_for_the_backlog(start: Start, tmp_path: Path, tiny_
     until(lambda: daemon.call("why", path=str(live))["state"] == "indexed", deadline=30)
 
 
-def test_sigterm_on_a_full_disk_ends_soon(tmp_path: Path, tiny_root: Path) -> None:
+def test_on_a_full_disk_it_ends_soon_and_starts_again(tmp_path: Path, tiny_root: Path) -> None:
     root = tmp_path / "photos"
     who = album(root, 60)
     with small_disk(tmp_path / "disk") as disk:
@@ -196,6 +196,10 @@ def test_sigterm_on_a_full_disk_ends_soon(tmp_path: Path, tiny_root: Path) -> No
             assert daemon.process is not None
             daemon.process.send_signal(signal.SIGTERM)
             assert daemon.process.wait(8) == 0
+            daemon.start()
+            photo, person = next(iter(who.items()))
+            assert daemon.paths(photo) >= {path for path, other in who.items() if other == person}
+            assert daemon.stop() == 0
             (disk / "filler").unlink()
             daemon.start()
             expect_whole(daemon, who | more)
