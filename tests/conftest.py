@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,15 +23,13 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Start a daemon on some directories; it is killed at the end. Arguments are those of `Daemon`."""
-    daemons: list[Daemon] = []
+    with contextlib.ExitStack() as daemons:
 
-    def start(*roots: Path, **options: object) -> Daemon:
-        daemon = Daemon(tmp_path / f"home {len(daemons)}", *roots, **options)  # type: ignore[arg-type]
-        daemons.append(daemon)
-        daemon.start()
-        return daemon
+        def start(*roots: Path, **options: object) -> Daemon:
+            home = tmp_path / f"home {next(numbers)}"
+            daemon = daemons.enter_context(Daemon(home, *roots, **options))  # type: ignore[arg-type]
+            daemon.start()
+            return daemon
 
-    yield start
-    for daemon in daemons:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
+        numbers = itertools.count()
+        yield start

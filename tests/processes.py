@@ -129,6 +129,14 @@ class Daemon:
             command, capture_output=True, text=True, env=self.environment, timeout=DEADLINE, check=False, **options
         )
 
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it whatever happened."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
     def stop(self) -> int:
         """Ask it to end, and return its exit status."""
         assert self.process is not None

@@ -295,7 +295,7 @@ def test_a_full_disk_pauses_indexing_and_queries_go_on(tmp_path: Path, root: Pat
     with small_disk(tmp_path / "disk") as disk:
         daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
         daemon.data = disk / "data"
-        try:
+        with daemon:
             daemon.start()
             daemon.settle()
             fill(disk / "filler")
@@ -310,9 +310,6 @@ def test_a_full_disk_pauses_indexing_and_queries_go_on(tmp_path: Path, root: Pat
             daemon.settle()
             assert len(daemon.paths(root / "good.jpg")) == 61
             assert daemon.stop() == 0
-        finally:
-            if daemon.process is not None and daemon.process.poll() is None:
-                daemon.kill()
 
 
 def test_a_damaged_catalog_is_set_aside_and_a_damaged_index_built_again(daemon: Daemon, root: Path) -> None:

@@ -43,7 +43,7 @@ def test_killed_during_a_checkpoint(tmp_path: Path, tiny_root: Path, file: str) 
     who = album(root, 30)
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
     environment = dict(daemon.environment)
-    try:
+    with daemon:
         daemon.start()
         daemon.settle()
         assert daemon.stop() == 0
@@ -55,9 +55,6 @@ def test_killed_during_a_checkpoint(tmp_path: Path, tiny_root: Path, file: str) 
         daemon.start()
         expect_whole(daemon, who)
         assert daemon.embedded() == 0
-    finally:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
 
 
 def hook(daemon: Daemon, directory: Path, code: str) -> None:
@@ -122,7 +119,7 @@ def test_a_photo_on_which_the_process_died_twice_is_set_aside(start: Start, tmp_
     killer = shoot(root / "killer.jpg", [1], 600)
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
     hook(daemon, tmp_path, KILLER.format(size=killer.stat().st_size))
-    try:
+    with daemon:
         for _ in range(2):
             assert daemon.launch().wait(60) == -signal.SIGKILL
         daemon.start()
@@ -134,9 +131,6 @@ def test_a_photo_on_which_the_process_died_twice_is_set_aside(start: Start, tmp_
         assert daemon.paths(photo) == {path for path, person in who.items() if person == who[photo]}
         shutil.copy(photo, killer)
         until(lambda: killer in daemon.paths(photo))
-    finally:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
 
 
 KILLER = """
@@ -187,7 +181,7 @@ def test_on_a_full_disk_it_ends_soon_and_starts_again(tmp_path: Path, tiny_root:
     with small_disk(tmp_path / "disk") as disk:
         daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
         daemon.data = disk / "data"
-        try:
+        with daemon:
             daemon.start()
             daemon.settle()
             fill(disk / "filler")
@@ -203,9 +197,6 @@ def test_on_a_full_disk_it_ends_soon_and_starts_again(tmp_path: Path, tiny_root:
             (disk / "filler").unlink()
             daemon.start()
             expect_whole(daemon, who | more)
-        finally:
-            if daemon.process is not None and daemon.process.poll() is None:
-                daemon.kill()
 
 
 @pytest.mark.parametrize("damage", ["every page", "one page in the middle"])

@@ -40,16 +40,13 @@ def test_an_idle_model_is_given_back_and_comes_again(start: Start, tmp_path: Pat
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root, resources="unload_after = 0.3")
     hook(daemon, tmp_path, QUICK_TICK)
     pack, away = tiny_root / "models" / "tiny", tmp_path / "away"
-    try:
+    with daemon:
         daemon.start()
         daemon.settle()
         outside = shoot(tmp_path / "query.jpg", [1], 77)
         for _ in range(2):
             assert daemon.paths(outside) == {path for path, person in who.items() if person == 1}
             until(lambda: needs_its_files(daemon, outside, pack, away), every=1.5)
-    finally:
-        if daemon.process is not None:
-            daemon.kill()
 
 
 QUICK_TICK = """
@@ -82,7 +79,7 @@ def test_a_model_that_is_away_stops_indexing_and_nothing_is_blamed_on_the_photos
         "import sys\nif 'run' in sys.argv:\n    from facewatchd import indexer\n    indexer.MODEL_RETRY = 0.5\n",
     )
     pack, away = tiny_root / "models" / "tiny", tmp_path / "away"
-    try:
+    with daemon:
         daemon.start()
         pack.rename(away)
         try:
@@ -94,9 +91,6 @@ def test_a_model_that_is_away_stops_indexing_and_nothing_is_blamed_on_the_photos
             away.rename(pack)
         assert daemon.settle()["photos"] == len(who)
         assert daemon.status()["failed"] == 0
-    finally:
-        if daemon.process is not None:
-            daemon.kill()
 
 
 def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: Path) -> None:
@@ -106,16 +100,13 @@ def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: 
     broken = tmp_path / "broken"
     broken.touch()
     hook(daemon, tmp_path, FAILING_DISK.format(broken=broken))
-    try:
+    with daemon:
         daemon.start()
         until(lambda: "read fails" in daemon.log.read_text())
         assert daemon.status()["failed"] == 0
         broken.unlink()
         assert daemon.settle()["photos"] == len(who)
         assert daemon.status()["failed"] == 0
-    finally:
-        if daemon.process is not None:
-            daemon.kill()
 
 
 FAILING_DISK = """

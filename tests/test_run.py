@@ -63,13 +63,10 @@ def test_nobody_else_may_read_what_is_written(tmp_path: Path, tiny_root: Path) -
     root = tmp_path / "photos"
     album(root, 3)
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
-    try:
+    with daemon:
         daemon.start()
         daemon.settle()
         assert daemon.stop() == 0
         files = [path for path in [daemon.data, *daemon.data.rglob("*")] if path.exists()]
         assert len(files) >= 5
         assert [path.name for path in files if path.stat().st_mode & 0o077] == []
-    finally:
-        if daemon.process is not None:
-            daemon.kill()
