@@ -98,7 +98,8 @@ class Daemon:
         info = self._query_model.get().info
         directory = config.data_dir / info.id
         self._reserve = Reserve(config.data_dir / "reserve")
-        self._catalog = open_catalog(directory / "catalog.sqlite3", info.id, self._reserve)
+        self._reserve.release_if_full()  # SQLite cannot even read without room for its log
+        self._catalog = open_catalog(directory / "catalog.sqlite3", info.id)
         self._stops += [self._reserve.fill, self._catalog.close]
         gallery = Gallery(self._catalog, directory, info.dim)
         self._roots = Roots(
@@ -198,11 +199,8 @@ class Daemon:
         log.debug("stopped in %.1f s", time.monotonic() - started)
 
 
-def open_catalog(path: Path, model_id: str, reserve: Reserve) -> Catalog:
-    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun.
-
-    On a full disk the reserve is used up: SQLite cannot even read without room for its log.
-    """
+def open_catalog(path: Path, model_id: str) -> Catalog:
+    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         return Catalog(path, model_id)
@@ -214,10 +212,6 @@ def open_catalog(path: Path, model_id: str, reserve: Reserve) -> Catalog:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        return Catalog(path, model_id)
-    except StorageError:
-        if not reserve.release():
-            raise
         return Catalog(path, model_id)
 
 

@@ -61,13 +61,11 @@ class Reserve:
             with self._path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, self.SIZE)
 
-    def release(self) -> bool:
-        """Give the room back; False where none was taken."""
-        try:
-            self._path.unlink()
-        except OSError:
-            return False
-        return True
+    def release_if_full(self) -> None:
+        """Give the room back where there is less than that left."""
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(self._path.parent).free < self.SIZE:
+                self._path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
