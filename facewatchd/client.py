@@ -161,6 +161,12 @@ def _parser() -> Parser:
         type=Path,
         help="also a picture: the query face, then the matches (.png .jpg .webp .pdf)",
     )
+    _add_output_options(parser)
+    return parser
+
+
+def _add_output_options(parser: Parser) -> None:
+    add = parser.add_argument
     add("-l", "--paths", action="store_true", help="print paths only, each photo once")
     add("-0", "--print0", action="store_true", help="the same, NUL between them")
     add("--json", action="store_true", help="print one JSON document")
@@ -176,7 +182,6 @@ def _parser() -> Parser:
     amount.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
     amount.add_argument("-v", "--verbose", action="store_true", help="also threshold, model and way of search")
     add("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
 
 
 def _is_number(text: str) -> bool:

@@ -256,7 +256,7 @@ class Indexer:
             return Outcome(path, None) if recorded else None
         try:
             status = os.stat(path)
-            stamp = Stamp.at(path)
+            stamp = Stamp.of(status).seen_at(path)
         except OSError as exc:
             self._look_at(below)
             return self._missing(path, recorded, exc)

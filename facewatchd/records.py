@@ -54,8 +54,12 @@ class Stamp(NamedTuple):
 
     @classmethod
     def at(cls, path: bytes) -> Stamp:
-        """Take the stamp of what a path leads to; the device is that of the path itself, not of a link's target."""
-        return cls.of(os.stat(path))._replace(device=_signed(os.lstat(path).st_dev))
+        """Take the stamp of what a path leads to, `seen_at` that path."""
+        return cls.of(os.stat(path)).seen_at(path)
+
+    def seen_at(self, path: bytes) -> Stamp:
+        """The same with the device of the path itself, which is not that of a link's target."""
+        return self._replace(device=_signed(os.lstat(path).st_dev))
 
     def same_bytes(self, other: Stamp | None) -> bool:
         """Whether the bytes are those of ``other``.
