@@ -12,6 +12,23 @@ import tiny_pack
 from processes import Daemon
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the fault tests at their full size: about half an hour")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: only with --full"))
+
+
+@pytest.fixture
+def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """``amount(quick, full)``: how many of something this run makes."""
+    return lambda quick, full: full if request.config.getoption("--full") else quick
+
+
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An InsightFace root that holds the pack ``tiny``."""

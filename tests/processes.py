@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,11 +67,36 @@ class Daemon:
         self.config.write_text("\n".join(lines) + "\n")
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home / "log"
+        self.prefix: Sequence[str] = ()
+        """What the daemon is run by: a command that takes rights away from it, say."""
 
     @property
     def command(self) -> list[str]:
         options = ["--config", str(self.config), "--data-dir", str(self.data), "--socket", str(self.socket)]
-        return [sys.executable, "-m", "facewatchd", "run", *options]
+        return [*self.prefix, sys.executable, "-m", "facewatchd", "run", *options]
+
+    def hook(self, code: str) -> None:
+        """Have some code run first in the daemon's process ("run") and in its children ("indexing", "queries").
+
+        Which one it is in, the words of `sys.argv` tell. A call adds to what was hooked before.
+        """
+        place = self.home / "hook"
+        place.mkdir(exist_ok=True)
+        with (place / "sitecustomize.py").open("a") as file:
+            file.write(code)
+        self.environment = {**self.environment, "PYTHONPATH": str(place)}
+
+    def unhook(self) -> None:
+        """Run as it is from the next start on."""
+        self.environment = {name: value for name, value in self.environment.items() if name != "PYTHONPATH"}
+
+    def count_embeddings(self) -> None:
+        """From the next start on, note the digest of everything that is decoded for the index."""
+        self.hook(_COUNTED.format(path=str(self.home / "embedded")))
+
+    def embeddings(self) -> Counter[str]:
+        """How often each content was decoded for the index, over all starts, by its digest in hexadecimal."""
+        return Counter((self.home / "embedded").read_text().split())
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start the process."""
@@ -100,9 +126,13 @@ class Daemon:
 
     def settle(self, deadline: float = DEADLINE) -> dict[str, Any]:
         """Wait until everything on the disk is searchable; return the status then."""
-        result = self.call("wait", deadline + 5, timeout=deadline)
-        assert result["pending"] == 0, result
-        return until(lambda: (status := self.status())["state"] == "idle" and status, deadline=deadline)
+
+        def rests() -> dict[str, Any]:
+            self.call("wait", deadline + 5, timeout=deadline)
+            status = self.status()
+            return status if status["state"] == "idle" else {}
+
+        return until(rests, deadline=deadline)
 
     def embedded(self) -> int:
         """How many contents went through the model since the start."""
@@ -129,6 +159,15 @@ class Daemon:
             command, capture_output=True, text=True, env=self.environment, timeout=DEADLINE, check=False, **options
         )
 
+    def children(self, purpose: str = "") -> list[int]:
+        """The daemon's inference processes, all or those for a purpose: "indexing" or "queries"."""
+        assert self.process is not None
+        return [
+            int(status.parent.name)
+            for status in Path("/proc").glob("[0-9]*/stat")
+            if _parent(status) == self.process.pid and purpose in _command_line(status.with_name("cmdline"))
+        ]
+
     def __enter__(self) -> Daemon:
         return self
 
@@ -148,6 +187,32 @@ class Daemon:
         assert self.process is not None
         self.process.kill()
         self.process.wait(DEADLINE)
+
+
+def _parent(status: Path) -> int:
+    try:
+        return int(status.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _command_line(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+_COUNTED = """
+import sys
+if {{"run", "indexing"}} & set(sys.argv):
+    import hashlib, os
+    from facewatchd import photos
+    def counted(data, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
+        os.write(log, hashlib.blake2b(data, digest_size=32).hexdigest().encode() + b"\\n")
+        return decode(data)
+    photos.decode = counted
+"""
 
 
 @contextlib.contextmanager
