@@ -42,6 +42,10 @@ class NoDaemonError(FacewatchError):
     exit_status = 4
 
 
+class StrangerError(NoDaemonError):
+    """Somebody listens on the socket, but it is no daemon, or another user's."""
+
+
 class ModelError(FacewatchError):
     """A model that cannot be found, fetched or loaded."""
 
@@ -58,6 +62,10 @@ class UnreadablePhotoError(FacewatchError):
     """A file that cannot be read as a photo: empty, truncated, corrupt, no image, or not a regular file."""
 
     kind = "unreadable-photo"
+
+
+class OutOfMemoryError(UnreadablePhotoError):
+    """There was not the memory for a photo, perhaps because of what others took."""
 
 
 class TooLargeError(UnreadablePhotoError):

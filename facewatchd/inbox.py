@@ -15,17 +15,30 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 SETTLE_CAP = 60.0
 """Seconds after which a file that never rests is read as it is; a change while it is read brings it back."""
 
 
+class Depth(IntEnum):
+    """How deep a path is to be looked into; each contains the ones before it."""
+
+    STAMP = 0
+    """Read it if its stamp changed."""
+    BYTES = 1
+    """Read it: somebody wrote to it. Writes within one tick of the file system's clock, and those through a mapping
+    whose pages were dirty already, leave the stamp as it was."""
+    FACES = 2
+    """Embed it again, though its bytes are known."""
+
+
 class Item(NamedTuple):
-    """A path that was taken, and whether its faces are to be embedded again though nothing changed."""
+    """A path that was taken."""
 
     path: bytes
-    force: bool
+    depth: Depth
 
 
 @dataclass(slots=True)
@@ -33,7 +46,7 @@ class _Entry:
     first: float
     due: float
     rank: tuple[int, float]
-    force: bool
+    depth: Depth
     turn: int
 
 
@@ -70,16 +83,18 @@ class Inbox:
         self._barriers: list[Barrier] = []
         self._condition = threading.Condition(threading.RLock())
 
-    def touch(self, path: bytes, *, settle: bool = True, force: bool = False) -> None:
+    def touch(self, path: bytes, *, settle: bool = True, depth: Depth = Depth.STAMP) -> None:
         """Something happened to the path just now. ``settle`` False: it is at rest already (a move, a delete)."""
         now = self._clock()
         with self._condition:
             entry = self._entries.get(path)
             first = entry.first if entry else now
             due = min(now + self._settle, first + self._cap) if settle else now
-            self._put(path, _Entry(first, due, (0, -now), force or bool(entry and entry.force), 0))
+            self._put(path, _Entry(first, due, (0, -now), max(depth, entry.depth if entry else depth), 0))
 
-    def add_found(self, files: Iterable[tuple[bytes, float, float]], *, force: bool = False, live: bool = False) -> int:
+    def add_found(
+        self, files: Iterable[tuple[bytes, float, float]], *, depth: Depth = Depth.STAMP, live: bool = False
+    ) -> int:
         """Queue files that a walk found: path, age of the last change in seconds, mtime (the newest go first).
 
         A file that changed less than the settle time ago still settles. They are the backlog, unless ``live``: a
@@ -90,18 +105,18 @@ class Inbox:
         with self._condition:
             for path, age, mtime in files:
                 entry = self._entries.get(path)
-                if entry and (entry.force or not force):
+                if entry and entry.depth >= depth:
                     continue
                 added += entry is None
                 due = now + min(self._settle, max(0.0, self._settle - age))
                 rank = (0, -now) if live else (1, -mtime)
-                self._put(path, entry or _Entry(now, due, rank, force, 0), force=force)
+                self._put(path, entry or _Entry(now, due, rank, depth, 0), depth=depth)
         return added
 
-    def _put(self, path: bytes, entry: _Entry, *, force: bool = False) -> None:
+    def _put(self, path: bytes, entry: _Entry, *, depth: Depth = Depth.STAMP) -> None:
         self._turn += 1
         entry.turn = self._turn
-        entry.force = entry.force or force
+        entry.depth = max(entry.depth, depth)
         self._entries[path] = entry
         if path not in self._taken:
             self._line_up(path, entry)
@@ -139,15 +154,8 @@ class Inbox:
             if entry and entry.turn == turn and path not in self._taken:
                 del self._entries[path]
                 self._taken.add(path)
-                items.append(Item(path, entry.force))
+                items.append(Item(path, entry.depth))
         return items
-
-    def take_path(self, path: bytes) -> Item:
-        """Take this path now, whether it waits or not."""
-        with self._condition:
-            entry = self._entries.pop(path, None)
-            self._taken.add(path)
-            return Item(path, bool(entry and entry.force))
 
     def done(self, path: bytes) -> None:
         """The gallery tells the truth about a path that was taken."""
@@ -166,12 +174,20 @@ class Inbox:
         now = self._clock()
         with self._condition:
             if item.path in self._entries:
-                self._entries[item.path].force |= item.force
+                entry = self._entries[item.path]
+                entry.depth = max(entry.depth, item.depth)
             else:
-                self._put(item.path, _Entry(now, now + delay, (0, -now), item.force, 0))
+                self._put(item.path, _Entry(now, now + delay, (0, -now), item.depth, 0))
             self._taken.discard(item.path)
             self._line_up(item.path, self._entries[item.path])
             self._condition.notify_all()
+
+    def look_again(self) -> None:
+        """Hand out again, afterwards, what is taken now: it may have been looked at before it became what it is."""
+        now = self._clock()
+        with self._condition:
+            for path in self._taken - self._entries.keys():
+                self._put(path, _Entry(now, now, (0, -now), Depth.STAMP, 0))
 
     def barrier(self) -> Barrier:
         """Everything that is waiting or taken now."""

@@ -1,12 +1,10 @@
 """Takes paths from the inbox and ends with the gallery telling the truth about each of them.
 
-Several workers look, read, decode, detect and embed; the writer records. Where a step shows that there is nothing to
-do, the ones after it are left out: an equal stamp needs no read, a known digest no inference.
+Several workers look and read, `Inference` decodes and embeds, the writer records. Where a step shows that there is
+nothing to do, the ones after it are left out: an equal stamp needs no read, a known digest no inference.
 
 - Two files with the same new bytes in two workers' hands: one *claims* the digest, the other waits for its outcome.
 - A file that changes while it is read goes back to the inbox.
-- Photos that were in hand when the process died are examined first and alone, so that the one that kills can be told
-  from those that stood beside it; after the second death it is set aside.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ from facewatchd import photos
 from facewatchd.catalog import Outcome
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
-from facewatchd.inbox import Inbox, Item
-from facewatchd.models import Model
+from facewatchd.inbox import Depth, Inbox, Item
+from facewatchd.inference import ClosedError, Inference, NoModelError
 from facewatchd.printing import printable
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
@@ -34,10 +32,10 @@ from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
 
-DEATHS = 2
-"""After so many deaths of the process with a photo in hand it is set aside."""
-FINISH = 4.0
+FINISH = 2.5
 """Seconds that the workers get for the photos in their hands when the daemon ends."""
+LEAVE = 1.0
+"""Seconds that they get to end after that; one that reads from a disk that does not answer is left behind."""
 TRIES = 5
 """Times that a photo is tried on which the disk or the model fails, before that is recorded."""
 CHANGED_RETRY = 1.0
@@ -107,31 +105,28 @@ class Indexer:
         roots: Roots,
         writer: Writer,
         *,
-        model: Callable[[], Model],
+        inference: Inference,
         scan: Callable[[bytes], object],
         workers: int,
         idle_priority: bool,
     ) -> None:
-        """``model`` gives the model, loading it where needed; ``scan`` is asked to walk a directory."""
+        """``scan`` is asked to walk a directory."""
         self._catalog = gallery.catalog
         self._inbox = inbox
         self._roots = roots
         self._writer = writer
-        self._model = model
+        self._inference = inference
         self._scan = scan
         self._idle_priority = idle_priority
         self._claims = Claims()
-        self._crashed = self._catalog.crashed()
         self._tries: dict[bytes, int] = {}
-        self._marked: set[bytes] = set()
         self._rest_until = 0.0
         self._stopping = threading.Event()
-        self._suspects_seen = threading.Event()
         self._tally = Tally()
         self.trouble = ""
         """Why nothing can be embedded; empty when all is well."""
         self._threads = [
-            threading.Thread(target=self._run, args=(n,), name=f"worker-{n}", daemon=True) for n in range(workers)
+            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True) for number in range(workers)
         ]
 
     def start(self) -> None:
@@ -139,17 +134,16 @@ class Indexer:
             thread.start()
 
     def stop(self) -> None:
-        """Let each worker finish the photo in its hand, and end. One that does not in time is left behind."""
+        """Let each worker finish the photo in its hand, and end; in the end without it."""
         self._inbox.close()
         self._stopping.set()
         for thread in self._threads:
             _hurry(thread)
-        deadline = time.monotonic() + FINISH
+        self._inference.close(FINISH)
+        deadline = time.monotonic() + LEAVE
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
-                if thread.is_alive():
-                    log.warning("%s did not finish its photo in time", thread.name)
 
     def rates(self) -> dict[str, float]:
         """The contract's ``rates``: `Tally.rates`."""
@@ -160,47 +154,35 @@ class Indexer:
 
     # Workers
 
-    def _run(self, number: int) -> None:
+    def _run(self) -> None:
         if self._idle_priority:
             _become_idle()
-        if number == 0:
-            self._examine_suspects()
-        self._suspects_seen.wait()
         while items := self._inbox.take(1):
             self._deal_with(items[0])
             if (rest := self._rest_until - time.monotonic()) > 0:  # what failed for this one fails for all
                 self._stopping.wait(rest)
 
-    def _examine_suspects(self) -> None:
-        try:
-            for path in list(self._crashed):
-                log.info("%s was in hand when the daemon ended", printable(path))
-                if self._inbox.closed:
-                    return
-                self._deal_with(self._inbox.take_path(path))
-        finally:
-            self._suspects_seen.set()
-
     def _deal_with(self, item: Item) -> None:
         try:
             outcome = self._examine(item)
-        except (_LinedUp, _Stopping):
+        except (_LinedUp, ClosedError):  # at the end the item stays as it is, for the next start
             return
         except photos.ChangedWhileReadError as exc:
             log.debug("%s: %s", printable(item.path), exc.message)
-            self._put_back(item, CHANGED_RETRY)
+            self._inbox.put_back(item, CHANGED_RETRY)
             return
         except _PassingError as exc:
-            self._put_back(item, exc.delay)
+            self._inbox.put_back(item, exc.delay)
             return
-        except _NoModelError:
+        except NoModelError as exc:
+            self._say(str(exc))
             self._rest_until = time.monotonic() + MODEL_RETRY
-            self._put_back(item)
+            self._inbox.put_back(item)
             return
         except StorageError as exc:
             log.debug("%s", exc)  # the catalog says what is wrong with it
             self._rest_until = time.monotonic() + STORAGE_RETRY
-            self._put_back(item)
+            self._inbox.put_back(item)
             return
         except OSError as exc:  # it vanished, or its directory is out of reach: a later look tells
             log.debug("%s: %s", printable(item.path), exc)
@@ -210,33 +192,25 @@ class Indexer:
             outcome = None
         self._tally.count("examined")
         if outcome is None:
-            self._unmark(item.path)
             self._inbox.done(item.path)
         else:
-            self._writer.record(outcome, lambda: self._recorded(item.path, outcome.digest))
+            self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
 
     def _say(self, trouble: str) -> None:
         if trouble and not self.trouble:
             log.error("%s", trouble)
         self.trouble = trouble
 
-    def _put_back(self, item: Item, delay: float = 0.0) -> None:
-        self._unmark(item.path)
-        self._inbox.put_back(item, delay)
-
-    def _unmark(self, path: bytes) -> None:
-        """Nothing is recorded of the path that was in hand, now or at a crash: its mark would stay."""
-        if path in self._marked or path in self._crashed:
-            self._marked.discard(path)
-            self._crashed.pop(path, None)
-            self._writer.post(lambda gallery: gallery.catalog.unmark(path))
-
-    def _recorded(self, path: bytes, digest: bytes | None) -> None:
-        if digest is not None:
-            self._release(digest)
-        self._marked.discard(path)
-        self._tries.pop(path, None)
-        self._inbox.done(path)
+    def _recorded(self, item: Item, outcome: Outcome, *, known: bool) -> None:
+        if outcome.digest is not None:
+            self._release(outcome.digest)
+        self._tries.pop(item.path, None)
+        if not outcome.path:  # what was embedded is not there any more
+            self._inbox.put_back(item, CHANGED_RETRY)
+        elif not known:
+            self._inbox.put_back(item)
+        else:
+            self._inbox.done(item.path)
 
     def _release(self, digest: bytes) -> None:
         for waiting in self._claims.release(digest):
@@ -259,11 +233,16 @@ class Indexer:
             stamp = Stamp.of(status).seen_at(path)
         except OSError as exc:
             self._look_at(below)
-            return self._missing(path, recorded, exc)
+            outcome = self._missing(path, recorded, exc)
+            if outcome or not recorded:
+                self._look_at_links(path, recorded.inode if recorded else _nameless_inode(path), None)
+            return outcome
         if stat.S_ISDIR(status.st_mode):
             return self._directory(path, recorded)
         self._look_at(below)  # it was a directory
-        if stamp.same_bytes(recorded) and not item.force:
+        if status.st_nlink > 1 and not stamp.same_bytes(recorded):
+            self._look_at_links(path, stamp.inode, stamp)
+        if stamp.same_bytes(recorded) and item.depth is Depth.STAMP:
             return None
         if not photos.is_photo_name(path) and not photos.sniff(path):
             return Outcome(path, stamp)
@@ -285,6 +264,14 @@ class Indexer:
         for path in paths:
             self._inbox.touch(path, settle=False)
 
+    def _look_at_links(self, path: bytes, inode: int | None, now: Stamp | None) -> None:
+        """Look at the other names of a file: an event tells of one, and the stamp of all has changed."""
+        if inode is None:
+            return
+        with self._catalog.reading() as reader:
+            links = reader.linked(inode)
+        self._look_at([other for other, stamp in links.items() if other != path and not stamp.same_bytes(now)])
+
     def _directory(self, path: bytes, recorded: Stamp | None) -> Outcome | None:
         if not os.path.islink(path):
             self._scan(path)
@@ -292,10 +279,6 @@ class Indexer:
 
     def _photo(self, item: Item, stamp: Stamp) -> Outcome:
         path = item.path
-        crashed = self._crashed.pop(path, None)
-        if crashed and crashed[1] >= DEATHS and crashed[0].same_bytes(stamp):
-            log.warning("%s was in hand at %d crashes: it is set aside until it changes", printable(path), crashed[1])
-            return Outcome(path, stamp, error="crashed: the daemon died twice with this file in hand")
         try:
             data, read_stamp = photos.read(path)
         except photos.DiskError as exc:
@@ -323,44 +306,40 @@ class Indexer:
             raise _PassingError(2.0**tries) from cause
         del self._tries[path]
 
-    def _load_model(self) -> Model:
-        try:
-            model = self._model()
-        except ModelError as exc:
-            self._say(str(exc))
-            raise _NoModelError from exc
-        self._say("")
-        return model
-
     def _content(self, item: Item, stamp: Stamp, data: bytes, digest: bytes) -> Outcome:
         with self._catalog.reading() as reader:
             known = reader.has_content(digest)
-        if known and not item.force:
+        if known and item.depth < Depth.FACES:
             return Outcome(item.path, stamp, digest)
-        model = self._load_model()
-        if not self._writer.mark(item.path, stamp):  # as late as can be: no copy needs it, and no death while loading
-            raise _Stopping
-        self._marked.add(item.path)
         try:
-            pixels = photos.decode(data)
-            faces = model.faces(pixels)
+            seen = self._inference.see(data)
+        except (NoModelError, ClosedError):
+            raise
         except FacewatchError as exc:
+            self._say("")
             if isinstance(exc, ModelError):
                 self._try_again(item.path, exc)
             log.warning("%s: %s", printable(item.path), exc.message)
             return Outcome(item.path, stamp, digest, error=exc.message)
-        except Exception as exc:
-            log.exception("%s: unexpected error", printable(item.path), exc_info=log.isEnabledFor(logging.DEBUG))
-            return Outcome(item.path, stamp, digest, error=f"internal error: {exc}")
+        self._say("")
         self._tally.count("embedded")
-        if not Stamp.of(os.stat(item.path)).same_bytes(stamp):
-            raise photos.ChangedWhileReadError("the file changed while it was read")
-        height, width = pixels.shape[:2]
-        return Outcome(item.path, stamp, digest, width, height, faces)
+        if _is_as_before(item.path, stamp):
+            return Outcome(item.path, stamp, digest, seen.width, seen.height, seen.faces)
+        # It was renamed, touched or replaced: the bytes may be found again, and need not be embedded again then.
+        return Outcome(b"", None, digest, seen.width, seen.height, seen.faces)
 
 
-class _Stopping(Exception):  # noqa: N818 - no error
-    """The daemon ends: the item stays as it is, for the next start."""
+def _nameless_inode(path: bytes) -> int | None:
+    """The inode of a file that was opened without a name: events call it by that number, also once it has a name."""
+    name = os.path.basename(path)
+    return int(name[1:]) if name[:1] == b"#" and name[1:].isdigit() and len(name) < 20 else None
+
+
+def _is_as_before(path: bytes, stamp: Stamp) -> bool:
+    try:
+        return Stamp.of(os.stat(path)).same_bytes(stamp)
+    except OSError:
+        return False
 
 
 class _PassingError(Exception):
@@ -369,10 +348,6 @@ class _PassingError(Exception):
     def __init__(self, delay: float) -> None:
         super().__init__(f"to be tried again after {delay:g} s")
         self.delay = delay
-
-
-class _NoModelError(Exception):
-    """The model does not load: nothing is wrong with the photo."""
 
 
 class _LinedUp(Exception):  # noqa: N818 - no error: somebody else is embedding the same bytes

@@ -21,8 +21,8 @@ from facewatchd.catalog import Catalog
 from facewatchd.config import Query
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.gallery import Found, Gallery, Search
+from facewatchd.inference import Inference
 from facewatchd.models import unit_length
-from facewatchd.models.lazy import LazyModel
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import printable
 from facewatchd.protocol import ParamsError
@@ -93,10 +93,10 @@ class Asked:
 class Searcher:
     """Answers queries; any thread may ask."""
 
-    def __init__(self, gallery: Gallery, model: LazyModel, info: ModelInfo) -> None:
+    def __init__(self, gallery: Gallery, inference: Inference, info: ModelInfo) -> None:
         self._gallery = gallery
         self._catalog: Catalog = gallery.catalog
-        self._model = model
+        self._inference = inference
         self._info = info
 
     def faces(self, source: Source) -> list[Face]:
@@ -109,7 +109,7 @@ class Searcher:
             content = reader.content(photos.digest(data))
             if content is not None:
                 return [face for _, face in reader.faces(content)]
-        return self._model.get().faces(photos.decode(data))
+        return self._inference.see(data).faces
 
     def _recorded(self, path: bytes) -> list[Face] | None:
         """The faces that the catalog has of an unchanged photo."""

@@ -1,9 +1,9 @@
-"""The one thread that writes: marks of photos in hand, outcomes, the index, and its checkpoints.
+"""The one thread that writes: outcomes, the index, and its checkpoints.
 
-Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls, then writes the
-marks. When the disk is full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries
-again until it can or is stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on.
-A damaged catalog is not written any more.
+Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls. When the disk
+is full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it can or is
+stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on. A damaged catalog is not
+written any more.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from facewatchd.catalog import Outcome
 from facewatchd.errors import DamagedError, FacewatchError, StorageError
 from facewatchd.gallery import Gallery
-from facewatchd.records import Stamp
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +32,11 @@ RETRY = 5.0
 COLLECT_EVERY = 3600.0
 BATCH = 64
 
-_T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class _Mark:
-    path: bytes
-    stamp: Stamp
-    done: threading.Event = field(default_factory=threading.Event)
-
 
 @dataclass(slots=True)
 class _Record:
     outcome: Outcome
-    recorded: Callable[[], None]
+    recorded: Callable[[bool], None]
 
 
 @dataclass(slots=True)
@@ -55,7 +44,6 @@ class _Call:
     function: Callable[[Gallery], object]
     done: threading.Event = field(default_factory=threading.Event)
     error: FacewatchError | None = None
-    awaited: bool = False
 
 
 class Writer(threading.Thread):
@@ -64,7 +52,7 @@ class Writer(threading.Thread):
     def __init__(self, gallery: Gallery) -> None:
         super().__init__(name="writer")
         self._gallery = gallery
-        self._jobs: queue.Queue[_Mark | _Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
+        self._jobs: queue.Queue[_Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
         self._ending = threading.Event()
         self._saved_at = self._collected_at = time.monotonic()
         self._rest = 0.0
@@ -79,26 +67,16 @@ class Writer(threading.Thread):
 
     # From any thread
 
-    def mark(self, path: bytes, stamp: Stamp) -> bool:
-        """Mark a photo as in hand, and wait until that is written; False when the writer ends or gives up first."""
-        job = _Mark(path, stamp)
-        self._put(job)
-        while not job.done.wait(0.2):
-            if self._ending.is_set() or not self.is_alive():
-                return False
-        return True
+    def record(self, outcome: Outcome, recorded: Callable[[bool], None]) -> None:
+        """Record an outcome; the writer's thread calls ``recorded(True)`` when it is committed and searchable.
 
-    def record(self, outcome: Outcome, recorded: Callable[[], None]) -> None:
-        """Record an outcome; ``recorded`` is called by the writer's thread when it is committed and searchable."""
+        ``recorded(False)``: the path must be looked at again (`Gallery.record`).
+        """
         self._put(_Record(outcome, recorded))
-
-    def post(self, function: Callable[[Gallery], object]) -> None:
-        """Have a function run by the writer; it may not wait for the writer."""
-        self._put(_Call(function))
 
     def call(self, function: Callable[[Gallery], object]) -> None:
         """Have a function run by the writer, wait for it, and raise the error of ours that it raises."""
-        job = _Call(function, awaited=True)
+        job = _Call(function)
         self._put(job)
         while not job.done.wait(0.2):
             if self._ending.is_set() or not self.is_alive():
@@ -106,7 +84,7 @@ class Writer(threading.Thread):
         if job.error:
             raise job.error
 
-    def _put(self, job: _Mark | _Record | _Call | None) -> None:
+    def _put(self, job: _Record | _Call | None) -> None:
         while self.is_alive() or self.ident is None:
             try:
                 return self._jobs.put(job, timeout=0.2)
@@ -137,11 +115,10 @@ class Writer(threading.Thread):
                 break
             self._keep_house(idle=not jobs)
         self._attempt_index(self._gallery.checkpoint)
-        self._attempt_index(self._gallery.catalog.end_work)
 
-    def _next(self) -> tuple[list[_Mark | _Record | _Call], bool]:
+    def _next(self) -> tuple[list[_Record | _Call], bool]:
         """Wait for jobs, or for the time to look after the index; the second value says that this is the end."""
-        jobs: list[_Mark | _Record | _Call] = []
+        jobs: list[_Record | _Call] = []
         try:
             at_work = self._gallery.unsaved or not self._gallery.ready
             job = self._jobs.get(timeout=CHECKPOINT_IDLE if at_work else COLLECT_EVERY)
@@ -154,20 +131,15 @@ class Writer(threading.Thread):
             return jobs, False
         return jobs, True
 
-    def _work_off(self, jobs: list[_Mark | _Record | _Call]) -> None:
-        # Marks last: what is marked may be the end of the process, and must not be that of the outcomes; and a job
-        # that takes a mark back was posted before the path could be marked again.
-        marks = [job for job in jobs if isinstance(job, _Mark)]
+    def _work_off(self, jobs: list[_Record | _Call]) -> None:
         records = [job for job in jobs if isinstance(job, _Record)]
-        if records and self._insist(lambda: self._gallery.record([record.outcome for record in records])):
+        unknown: set[bytes] = set()
+        if records and self._insist(lambda: unknown.update(self._gallery.record([job.outcome for job in records]))):
             for record in records:
-                record.recorded()
+                record.recorded(record.outcome.path not in unknown)
         for job in jobs:
             if isinstance(job, _Call):
                 self._call(job)
-        if marks and self._insist(lambda: self._gallery.catalog.begin_work((mark.path, mark.stamp) for mark in marks)):
-            for mark in marks:
-                mark.done.set()
 
     def _call(self, job: _Call) -> None:
         try:
@@ -176,8 +148,6 @@ class Writer(threading.Thread):
             job.error = exc
         except Exception as exc:  # noqa: BLE001 - one job that fails is not the end of the writer
             job.error = FacewatchError(f"internal error ({exc})", "please report it")
-        if job.error and not job.awaited:
-            log.error("%s", job.error)
         job.done.set()
 
     def _insist(self, write: Callable[[], object]) -> bool:

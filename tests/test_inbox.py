@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from facewatchd.inbox import Inbox, Item
+from facewatchd.inbox import Depth, Inbox, Item
 
 
 class Clock:
@@ -108,16 +108,16 @@ def test_a_path_touched_while_it_is_taken_comes_again(inbox: Inbox, clock: Clock
     assert b"/a" not in inbox
 
 
-def test_force_is_kept_through_later_touches(inbox: Inbox) -> None:
-    inbox.touch(b"/a", force=True, settle=False)
+def test_depth_is_kept_through_later_touches(inbox: Inbox) -> None:
+    inbox.touch(b"/a", depth=Depth.FACES, settle=False)
     inbox.touch(b"/a", settle=False)
     inbox.add_found([(b"/b", 9.0, 0.0)])
-    inbox.add_found([(b"/b", 9.0, 0.0)], force=True)
-    assert sorted(inbox.take(9, timeout=0)) == [Item(b"/a", True), Item(b"/b", True)]
+    inbox.add_found([(b"/b", 9.0, 0.0)], depth=Depth.FACES)
+    assert sorted(inbox.take(9, timeout=0)) == [Item(b"/a", Depth.FACES), Item(b"/b", Depth.FACES)]
 
 
 def test_put_back_comes_again_after_its_delay(inbox: Inbox, clock: Clock) -> None:
-    inbox.touch(b"/a", settle=False, force=True)
+    inbox.touch(b"/a", settle=False, depth=Depth.FACES)
     (item,) = inbox.take(1, timeout=0)
     inbox.put_back(item, delay=5)
     assert len(inbox) == 1
@@ -165,22 +165,28 @@ def test_a_barrier_ends_with_the_inbox(inbox: Inbox) -> None:
     assert inbox.barrier().wait(60) == 1
 
 
-def test_put_back_keeps_force_when_the_path_was_touched_meanwhile(inbox: Inbox) -> None:
-    inbox.touch(b"/a", settle=False, force=True)
+def test_put_back_keeps_the_depth_when_the_path_was_touched_meanwhile(inbox: Inbox) -> None:
+    inbox.touch(b"/a", settle=False, depth=Depth.FACES)
     (item,) = inbox.take(1, timeout=0)
     inbox.touch(b"/a", settle=False)
     inbox.put_back(item)
-    assert inbox.take(1, timeout=0) == [Item(b"/a", True)]
+    assert inbox.take(1, timeout=0) == [Item(b"/a", Depth.FACES)]
 
 
-def test_a_path_can_be_taken_out_of_turn(inbox: Inbox, clock: Clock) -> None:
-    inbox.touch(b"/first", settle=False)
-    inbox.touch(b"/wanted")
-    assert inbox.take_path(b"/wanted") == Item(b"/wanted", False)
-    clock.now += 10
-    assert taken(inbox) == [b"/first"], "not handed out twice"
-    inbox.done(b"/wanted")
-    assert b"/wanted" not in inbox
+def test_what_is_in_hand_is_looked_at_again_and_a_barrier_waits_for_that(inbox: Inbox, clock: Clock) -> None:
+    inbox.touch(b"/in hand", settle=False)
+    assert taken(inbox) == [b"/in hand"]
+    inbox.touch(b"/waiting")
+    inbox.look_again()
+    barrier = inbox.barrier()
+    assert taken(inbox) == []
+    inbox.done(b"/in hand")
+    assert barrier.remaining == {b"/in hand", b"/waiting"}
+    assert taken(inbox) == [b"/in hand"]
+    inbox.done(b"/in hand")
+    assert barrier.remaining == {b"/waiting"}
+    clock.now += 1
+    assert taken(inbox) == [b"/waiting"]
 
 
 def test_take_wakes_up_for_a_touch_and_for_the_end() -> None:
@@ -196,7 +202,7 @@ def test_take_wakes_up_for_a_touch_and_for_the_end() -> None:
     thread.start()
     for path in (b"/a", b"/b"):
         inbox.touch(path)
-        assert got.get(timeout=10) == [Item(path, False)]
+        assert got.get(timeout=10) == [Item(path, Depth.STAMP)]
     inbox.close()
     assert got.get(timeout=10) == []
     thread.join(10)

@@ -47,7 +47,7 @@ SMALL_SIDE = 128
 _BATCH = 32
 """Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
 _LONGEST_RATIO = 64
-"""Longer images are padded: SCRFD would shrink their short side to nothing."""
+"""Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
 
 
 class InsightFaceModel:
@@ -109,7 +109,9 @@ class InsightFaceModel:
 
     def _found(self, bgr: Pixels) -> list[tuple[Box, float, Landmarks]]:
         """Detect, and keep what is large enough and can be aligned: box, score, landmarks."""
-        boxes, landmarks = self._detect(_padded(bgr))
+        if max(bgr.shape[:2]) > _LONGEST_RATIO * min(bgr.shape[:2]):
+            return []  # and SCRFD fails where nothing is left of the short side
+        boxes, landmarks = self._detect(bgr)
         found = []
         for (*edges, score), points in zip(boxes.tolist(), landmarks, strict=True):
             box = clipped(edges, bgr)
@@ -157,14 +159,6 @@ def _load(directory: Path, threads: int, faces: Faces) -> Any:
 def _reason(exc: Exception) -> str:
     # FaceAnalysis says only `assert "detection" in self.models`.
     return "it has no detection model" if isinstance(exc, AssertionError) else one_line(exc)
-
-
-def _padded(bgr: Pixels) -> Pixels:
-    """Add black below or at the right of an extremely long image, which leaves the coordinates as they are."""
-    height, width = bgr.shape[:2]
-    shortest = -(-max(height, width) // _LONGEST_RATIO)
-    below, right = max(0, shortest - height), max(0, shortest - width)
-    return np.pad(bgr, ((0, below), (0, right), (0, 0))) if below or right else bgr
 
 
 def _spread(points: NDArray[np.float32]) -> bool:

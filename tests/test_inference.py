@@ -1,0 +1,228 @@
+"""The process that looks at photos: what it answers, how it ends, and who gets it when. With the pack ``tiny``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from albums import shoot
+from processes import until
+
+from facewatchd import photos
+from facewatchd.config import Faces
+from facewatchd.errors import TooLargeError, UnreadablePhotoError
+from facewatchd.inference import ClosedError, Inference, NoModelError
+from facewatchd.inference.wire import Line, Seen, Setup
+from facewatchd.models import packs
+
+LINES = 2
+
+
+@pytest.fixture
+def pack(tiny_root: Path) -> packs.Pack:
+    found = packs.find("tiny", tiny_root)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def inference(pack: packs.Pack) -> Iterator[Inference]:
+    inference = Inference(Setup("indexing", pack, Faces(), 1, idle=True), LINES)
+    yield inference
+    inference.close()
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> bytes:
+    return shoot(tmp_path / "photo.jpg", [3, 5], 1).read_bytes()
+
+
+def child() -> int:
+    """The one process that this one started for inference."""
+    found = [
+        int(stat.parent.name)
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if f") S {os.getpid()} " in stat.read_text() or f") R {os.getpid()} " in stat.read_text()
+    ]
+    (pid,) = (pid for pid in found if "inference.worker" in Path(f"/proc/{pid}/cmdline").read_text())
+    return pid
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_it_sees_what_the_model_sees(inference: Inference, pack: packs.Pack, photo: bytes) -> None:
+    model = pack.load(1, Faces())
+    assert inference.start() == model.info
+    seen, faces = inference.see(photo), model.faces(photos.decode(photo))
+    assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
+    for one, other in zip(seen.faces, faces, strict=True):
+        assert (one.box, one.score) == (other.box, other.score)
+        assert np.array_equal(one.landmarks, other.landmarks)
+        assert np.array_equal(one.embedding, other.embedding)
+        assert one.embedding.dtype == one.landmarks.dtype == np.float32
+
+
+def test_a_photo_without_a_face(inference: Inference, tmp_path: Path) -> None:
+    assert inference.see(shoot(tmp_path / "none.jpg", [], 1).read_bytes()).faces == []
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (b"", UnreadablePhotoError, "empty"),
+        (b"no photo", UnreadablePhotoError, "not an image"),
+        (b"\xff\xd8\xff\xe0 and no more", UnreadablePhotoError, "JPEG"),
+        (b"BM" + bytes(12) + b"\x28\0\0\0" + b"\0\0\1\0" * 2 + b"\1\0\x18\0" + bytes(24), TooLargeError, "megapixels"),
+    ],
+)
+def test_its_errors_are_the_decoders(
+    inference: Inference, data: bytes, error: type[Exception], message: str, photo: bytes
+) -> None:
+    with pytest.raises(error, match=message):
+        inference.see(data)
+    assert len(inference.see(photo).faces) == 2
+
+
+def test_it_is_in_the_idle_class_and_the_first_to_go(inference: Inference) -> None:
+    inference.start()
+    pid = child()
+    threads = [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "900"
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    assert ["Max", "core", "file", "size", "0"] in [line.split()[:5] for line in limits]
+
+
+def test_it_leaves_it_to_the_daemon_when_to_end(inference: Inference, photo: bytes) -> None:
+    inference.start()
+    pid = child()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    inference.see(photo)
+    assert child() == pid
+
+
+def test_at_rest_it_is_given_back_and_comes_again(pack: packs.Pack, photo: bytes) -> None:
+    now = 100.0
+    inference = Inference(Setup("queries", pack, Faces(), 1, idle=False), LINES, clock=lambda: now)
+    before = descriptors()
+    assert not inference.release_after(5), "there is nothing yet"
+    inference.see(photo)
+    now += 4
+    assert not inference.release_after(5)
+    now += 1
+    assert inference.release_after(5)
+    assert not inference.release_after(5)
+    assert descriptors() == before
+    assert len(inference.see(photo).faces) == 2
+    inference.close()
+    assert descriptors() == before
+
+
+def test_killed_between_two_photos_it_is_started_again(inference: Inference, photo: bytes) -> None:
+    before = descriptors()
+    for _ in range(3):
+        inference.see(photo)
+        os.kill(child(), signal.SIGKILL)
+    assert len(inference.see(photo).faces) == 2
+    inference.close()
+    assert descriptors() == before
+
+
+def test_many_callers_while_it_is_killed_again_and_again(inference: Inference, photo: bytes) -> None:
+    answers: list[object] = []
+
+    def ask(number: int) -> None:
+        if number % 50 == 25:
+            with contextlib.suppress(ValueError, OSError):  # there is none just now
+                os.kill(child(), signal.SIGKILL)
+        answers.append(answer(inference, photo))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(200)))
+    blamed = answers.count("crashed")
+    assert blamed <= 4, "only one that was alone in hand can be blamed"
+    assert answers.count(2) == 200 - blamed
+
+
+def answer(inference: Inference, photo: bytes) -> object:
+    while True:
+        try:
+            return len(inference.see(photo).faces)
+        except NoModelError:
+            continue  # killed while it was loading
+        except UnreadablePhotoError as exc:
+            return exc.message.partition(":")[0]
+
+
+def test_a_model_that_does_not_load_is_no_photos_fault(tiny_root: Path, tmp_path: Path, photo: bytes) -> None:
+    directory = tmp_path / "broken"
+    directory.mkdir()
+    for name in ("det_tiny.onnx", "rec_tiny.onnx"):
+        (directory / name).write_bytes((tiny_root / "models" / "tiny" / name).read_bytes()[:100])
+    broken = packs.Pack("broken", directory, "broken-00000000", 0.5)
+    inference = Inference(Setup("indexing", broken, Faces(), 1, idle=True), LINES)
+    before = descriptors()
+    for _ in range(2):
+        with pytest.raises(NoModelError, match="broken"):
+            inference.see(photo)
+    inference.close()
+    assert descriptors() == before
+
+
+def test_closed_while_asked_nobody_waits_for_ever(inference: Inference, photo: bytes) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        seen: list[Seen] = []
+        asked = [pool.submit(lambda: [seen.append(inference.see(photo)) for _ in range(100_000)]) for _ in range(6)]
+        until(lambda: seen)
+        inference.close()
+        for each in asked:
+            with pytest.raises(ClosedError):
+                each.result(30)
+    with pytest.raises(ClosedError):
+        inference.see(photo)
+
+
+def test_without_descriptors_no_photo_is_blamed_and_none_is_lost(
+    inference: Inference, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socketpair", none_left)
+        with pytest.raises(NoModelError, match="Too many open files"):
+            inference.see(photo)
+    assert descriptors() == before
+    assert len(inference.see(photo).faces) == 2
+
+
+def test_an_answer_that_makes_no_sense_is_a_death(
+    inference: Inference, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line would be out of step: the next photo would get this one's faces."""
+    inference.start()
+    first = child()
+
+    def nonsense(line: Line) -> Seen:
+        line.receive()
+        raise ValueError("nonsense")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("facewatchd.inference.receive_seen", nonsense)
+        with pytest.raises(UnreadablePhotoError, match="twice"):
+            inference.see(photo)
+    assert len(inference.see(photo).faces) == 2
+    assert child() != first
