@@ -13,13 +13,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facewatchd import schema
+from facewatchd import recovery, schema
 from facewatchd.catalog_reader import CatalogReader, below
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.records import Face, Identity, Stamp
@@ -27,7 +27,8 @@ from facewatchd.records import Face, Identity, Stamp
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
-DAMAGED_HINT = "start facewatchd again: it sets a damaged catalog aside and indexes anew"
+IDLE_READERS = 4
+"""Connections that are kept for the next reader; each holds up to 2 MB of pages."""
 KEEP_ORPHANS = 7 * 24 * 3600.0
 """Seconds for which the faces of content that no photo shows are kept: what is deleted often comes back."""
 
@@ -37,7 +38,8 @@ class Outcome:
     """What is to be recorded of one path.
 
     ``stamp`` None: the file is gone. Otherwise with ``digest``: it has that content, which is new if ``faces`` is
-    given, or failed if ``error`` is; without: the file could not be read (``error``), or is no photo.
+    given, or failed if ``error`` is; without: the file could not be read (``error``), or is no photo. With an empty
+    path a content is kept that no photo shows (any more): its file was renamed, say, while it was looked at.
     """
 
     path: bytes
@@ -51,11 +53,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Changes:
-    """Faces that a transaction added to and removed from the catalog."""
+    """What a transaction did to the catalog: faces that it added and removed."""
 
-    added: list[int]
-    embeddings: list[Embedding]
-    removed: list[int]
+    added: list[int] = field(default_factory=list)
+    embeddings: list[Embedding] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    unknown: set[bytes] = field(default_factory=set)
+    """Paths of which nothing was recorded: their content was collected since it was found to be known."""
 
 
 @contextlib.contextmanager
@@ -65,8 +69,8 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, OverflowError, UnicodeError) as exc:
         name = getattr(exc, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", DAMAGED_HINT) from exc
+        if name.startswith(schema.DAMAGE):
+            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT) from exc
         hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
         raise StorageError(f"cannot {doing}: {exc}", hint) from exc
 
@@ -83,34 +87,22 @@ class Catalog:
         self.damage = ""
         """What SQLite said of damage since the catalog was opened."""
         with translated(f"open {path}"):
+            if path.exists() and path.stat().st_size:
+                recovery.examine(path, model_id)
             self._db = schema.connect_writer(str(path))
             try:
-                self._check(model_id)
+                self._prepare(model_id)
             except BaseException:
                 self._db.close()
                 raise
         path.chmod(0o600)
 
-    def _check(self, model_id: str) -> None:
+    def _prepare(self, model_id: str) -> None:
         if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             schema.create(self._db, model_id)
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if application != schema.APPLICATION_ID:
-            raise DamagedError(f"{self.path} is not a catalog of facewatchd", "move it away")
-        if version != schema.VERSION:
-            raise StorageError(
-                f"{self.path} was written by another version (schema {version}, this one reads {schema.VERSION})",
-                "install that version, or move the file away to index anew",
-            )
-        meta = dict(self._db.execute("SELECT key, value FROM meta"))
-        if meta.get("model") != model_id:
-            raise DamagedError(f"{self.path} belongs to model {meta.get('model')}", "move it away")
-        self.uuid: str = meta["uuid"]
-        if meta.get("clean") == 0:  # reading it all takes seconds: only after an end that was not in order
-            ((finding,), *_) = self._db.execute("PRAGMA quick_check(1)").fetchall()
-            if finding != "ok":
-                raise DamagedError(f"the catalog is damaged ({finding})", DAMAGED_HINT)
+        schema.migrate(self._db)
+        recovery.begin_session(self._db, self.path)
+        (self.uuid,) = self._db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
         self._note_clean(False)
 
     def _note_clean(self, clean: bool) -> None:
@@ -153,10 +145,10 @@ class Catalog:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("COMMIT")
                 with self._readers_lock:
-                    closed = self._closed
-                    if not closed:
+                    keep = not self._closed and len(self._idle_readers) < IDLE_READERS
+                    if keep:
                         self._idle_readers.append(db)
-                if closed:
+                if not keep:
                     db.close()
 
     @contextlib.contextmanager
@@ -165,64 +157,27 @@ class Catalog:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute(recovery.COUNT)
                 self._db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
 
-    # Photos in hand
-
-    def crashed(self) -> dict[bytes, tuple[Stamp, int]]:
-        """At start: count a death for each photo that was in hand when the process ended, and return those counts."""
-        with self._transaction("note what was in hand"):
-            self._db.execute("UPDATE work SET deaths = deaths + 1, open = 0 WHERE open")
-            self._db.execute("DELETE FROM work WHERE deaths = 0")
-            rows = self._db.execute("SELECT path, inode, size, mtime_ns, ctime_ns, deaths FROM work").fetchall()
-        return {path: (Stamp(0, *stamp), deaths) for path, *stamp, deaths in rows}
-
-    def begin_work(self, items: Iterable[tuple[bytes, Stamp]]) -> None:
-        """Mark photos as in hand. Survives the death of the process, which is what it is for, not a power cut."""
-        with self._translated("note what is in hand"):
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            try:
-                with self._transaction("note what is in hand"):
-                    self._db.executemany(
-                        "INSERT INTO work(path, inode, size, mtime_ns, ctime_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT"
-                        " DO UPDATE SET open = 1, deaths = iif(ctime_ns = excluded.ctime_ns, deaths, 0),"
-                        " inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,"
-                        " ctime_ns = excluded.ctime_ns",
-                        [(path, *stamp[1:]) for path, stamp in items],
-                    )
-            finally:
-                self._db.execute("PRAGMA synchronous = FULL")
-
-    def unmark(self, path: bytes) -> None:
-        """A photo is no longer in hand, and nothing is to be recorded of it."""
-        with self._transaction("note what is in hand"):
-            self._db.execute("DELETE FROM work WHERE path = ?", (path,))
-
-    def end_work(self) -> None:
-        """Nothing is in hand any more: the process ends in order."""
-        with self._transaction("note what is in hand"):
-            self._db.execute("UPDATE work SET open = 0")
-
-    # What became of them
-
     def record(self, outcomes: Sequence[Outcome]) -> Changes:
         """Write all outcomes in one transaction."""
-        changes = Changes([], [], [])
+        changes = Changes()
         with self._transaction("write to the catalog"):
             for outcome in outcomes:
                 self._record(outcome, changes)
         return changes
 
     def _record(self, outcome: Outcome, changes: Changes) -> None:
-        self._db.execute("DELETE FROM work WHERE path = ?", (outcome.path,))
         row = self._db.execute("SELECT content_id FROM photo WHERE path = ?", (outcome.path,)).fetchone()
         before = row[0] if row else None
         content_id = self._content(outcome, changes) if outcome.digest else None
         if outcome.digest and content_id is None:
+            changes.unknown.add(outcome.path)
             return
         if outcome.stamp is None:
             self._db.execute("DELETE FROM photo WHERE path = ?", (outcome.path,))
@@ -240,11 +195,11 @@ class Catalog:
                     None if content_id else _storable(outcome.error),
                 ),
             )
-        if before is not None and before != content_id:
+        for orphan in {before, content_id} - {None} if before != content_id else ():
             self._db.execute(
                 "UPDATE content SET orphaned = ? WHERE id = ?"
                 " AND NOT EXISTS (SELECT 1 FROM photo WHERE content_id = content.id)",
-                (time.time(), before),
+                (time.time(), orphan),
             )
 
     def _content(self, outcome: Outcome, changes: Changes) -> int | None:

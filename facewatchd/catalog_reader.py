@@ -84,6 +84,11 @@ class CatalogReader:
         )
         return {path: Stamp(*stamp) for path, *stamp in rows}
 
+    def linked(self, inode: int) -> dict[bytes, Stamp]:
+        """Stamps of the files that were recorded with this inode: hard links of one file, as a rule."""
+        rows = self._all("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE inode = ?", inode)
+        return {path: Stamp(*stamp) for path, *stamp in rows}
+
     def directories(self, start: bytes) -> list[bytes]:
         """The directory itself and those below it in which files are known."""
         sql = "SELECT DISTINCT directory FROM photo WHERE directory = ? OR directory > ? AND directory < ?"

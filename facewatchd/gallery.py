@@ -9,7 +9,6 @@ catalog.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 
 from facewatchd.catalog import Catalog, Outcome
 from facewatchd.catalog_reader import CatalogReader
+from facewatchd.checkpoint import Checkpoint, Origin
 from facewatchd.errors import DamagedError
 from facewatchd.records import Match, is_within
-from facewatchd.vectors import Origin, UnreachableError, Vectors
+from facewatchd.vectors import UnreachableError, Vectors
 
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
@@ -37,8 +37,8 @@ REBUILD_AT = 0.2
 """Share of tombstones from which the index is built anew: above it hnswlib loses recall (and at 0.99 it crashed)."""
 REBUILD_FROM = 500
 """Tombstones below this number never ask for a rebuild: a small index is searched exactly anyway."""
-SAMPLE = 256
-"""Vectors of a loaded index that are held against the catalog before it is trusted."""
+TOLERANCE = 1e-3
+"""How far a component of a stored vector may be from the catalog's: hnswlib scales them to unit length again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,7 @@ class Gallery:
     def __init__(self, catalog: Catalog, directory: Path, dim: int) -> None:
         self.catalog = catalog
         self.dim = dim
-        self._index_path = directory / "index.hnsw"
-        self._manifest_path = directory / "index.json"
+        self._checkpoint = Checkpoint(directory)
         self._vectors: Vectors | None = None
         self.unsaved = 0
         """Changes of the index since the last checkpoint."""
@@ -87,10 +86,11 @@ class Gallery:
 
     # Writing (the writer thread only)
 
-    def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Make both tell the truth about some paths."""
+    def record(self, outcomes: Sequence[Outcome]) -> set[bytes]:
+        """Make both tell the truth about some paths; return those that are to be looked at again: `Changes.unknown`."""
         changes = self.catalog.record(outcomes)
         self._change(changes.added, changes.embeddings, changes.removed)
+        return changes.unknown
 
     def collect(self) -> None:
         """Let go of faces that no photo has shown for long."""
@@ -122,31 +122,39 @@ class Gallery:
         with self.catalog.reading() as reader:
             vectors = None if anew else self._vectors
             if vectors is None and not anew:
-                vectors = self._load(reader)
+                vectors = self._load(reader, keep_on)
             if vectors is None or self._worn(vectors):
                 vectors = Vectors(self.dim)
-            if self._bring_level(reader, vectors, keep_on):
+            if keep_on() and self._bring_level(reader, vectors, keep_on):
                 self._vectors = vectors
 
-    def _load(self, reader: CatalogReader) -> Vectors | None:
+    def _load(self, reader: CatalogReader, keep_on: Callable[[], bool]) -> Vectors | None:
         origin = Origin(self.catalog.uuid, reader.last_face_id())
         try:
-            vectors = Vectors.load(self._index_path, self._manifest_path, self.dim, origin)
-            self._check_sample(reader, vectors)
+            vectors = self._checkpoint.load(self.dim, origin)
+            self._compare(reader, vectors.live_ids(), keep_on)
         except DamagedError as exc:
+            self._checkpoint.discard()
             if origin.last_face_id:
                 log.warning("%s: it is built again from the catalog", exc.message)
             return None
         return vectors
 
-    def _check_sample(self, reader: CatalogReader, vectors: Vectors) -> None:
-        live = sorted(vectors.live_ids())
-        sample = set(random.sample(live, min(SAMPLE, len(live)))) | set(live[-SAMPLE:])
-        ids, embeddings = reader.embeddings_of(sample, self.dim)
-        if len(ids) and not np.allclose(vectors.get(ids.tolist()), embeddings, atol=1e-3):
-            raise DamagedError("the index holds other faces than the catalog")
-        if not vectors.labels().difference(live).isdisjoint(reader.face_ids().tolist()):
-            raise DamagedError("faces that were deleted are back in the catalog")
+    def _compare(self, reader: CatalogReader, live: set[int], keep_on: Callable[[], bool]) -> None:
+        """Hold every vector that was stored against the catalog. Raises `DamagedError` for one that differs.
+
+        All of them: two faces that a restored catalog numbered the other way round are found by no sample.
+        """
+        for ids, stored in self._checkpoint.stored(self.dim):
+            known, embeddings = reader.embeddings_of(ids.tolist(), self.dim)
+            if not live.issuperset(known.tolist()):
+                raise DamagedError("faces that were deleted are back in the catalog")
+            order = np.argsort(ids)
+            rows = order[np.searchsorted(ids, known, sorter=order)]
+            if not np.allclose(stored[rows], embeddings, atol=TOLERANCE):
+                raise DamagedError("the index holds other faces than the catalog")
+            if not keep_on():
+                return
 
     def _bring_level(self, reader: CatalogReader, vectors: Vectors, keep_on: Callable[[], bool]) -> bool:
         known = vectors.labels()
@@ -186,7 +194,7 @@ class Gallery:
                 there = np.isin(ids, in_both)
                 if there.any():
                     stored = vectors.get(ids[there].tolist())
-                    wrong += int(np.count_nonzero(np.abs(stored - embeddings[there]).max(axis=1) > 1e-3))
+                    wrong += int(np.count_nonzero(np.abs(stored - embeddings[there]).max(axis=1) > TOLERANCE))
         findings = {"missing from": recorded - live, "left over in": live - recorded}
         lines = [f"{len(ids)} faces are {what} the index" for what, ids in findings.items() if ids]
         return lines + ([f"{wrong} vectors of the index are not the catalog's"] if wrong else [])
@@ -197,7 +205,7 @@ class Gallery:
             return
         with self.catalog.reading() as reader:
             origin = Origin(self.catalog.uuid, reader.last_face_id())
-        self._vectors.save(self._index_path, self._manifest_path, origin)
+        self._checkpoint.save(self._vectors, origin)
         self.unsaved = 0
 
     # Searching (any thread)

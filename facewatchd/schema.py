@@ -9,7 +9,9 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 1
+VERSION = 2
+DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""How the names of SQLite's errors begin that tell of a damaged file."""
 
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;
@@ -38,6 +40,7 @@ CREATE TABLE photo(
 CREATE INDEX photo_shown ON photo(path, content_id, error) WHERE content_id IS NOT NULL OR error IS NOT NULL;
 CREATE INDEX photo_directory ON photo(directory);
 CREATE INDEX photo_content ON photo(content_id);
+CREATE INDEX photo_inode ON photo(inode);
 CREATE TABLE face(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     content_id INTEGER NOT NULL REFERENCES content(id) ON DELETE CASCADE,
@@ -47,13 +50,13 @@ CREATE TABLE face(
     embedding BLOB NOT NULL     -- dim float32, unit length
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
-CREATE TABLE work(              -- photos in hand: what is left here after a crash was in hand when it happened
-    path BLOB PRIMARY KEY,
-    inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
-    deaths INTEGER NOT NULL DEFAULT 0,
-    open INTEGER NOT NULL DEFAULT 1
-) STRICT;
 """
+
+MIGRATIONS = {
+    # Photos in hand were marked in `work` while they were decoded in the daemon's own process.
+    1: "DROP TABLE work; CREATE INDEX photo_inode ON photo(inode);",
+}
+"""What makes a catalog of a version one of the next."""
 
 
 def connect_writer(path: str) -> sqlite3.Connection:
@@ -69,9 +72,9 @@ def connect_writer(path: str) -> sqlite3.Connection:
     )
 
 
-def connect_reader(path: str) -> sqlite3.Connection:
-    """Open a connection that can only read and never checkpoints."""
-    uri = f"file:{_quoted(path)}?mode=ro"
+def connect_reader(path: str, option: str = "mode=ro") -> sqlite3.Connection:
+    """Open a connection that can only read and never checkpoints; with "immutable=1" it leaves the log unread too."""
+    uri = f"file:{_quoted(path)}?{option}"
     return _prepared(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10), "query_only = ON")
 
 
@@ -91,7 +94,14 @@ def _quoted(path: str) -> str:
 
 def create(db: sqlite3.Connection, model_id: str) -> None:
     """Lay out an empty catalog for one model."""
-    db.executescript(
-        f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
-    )
+    db.executescript(f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};")
     db.execute("INSERT INTO meta VALUES ('model', ?), ('uuid', lower(hex(randomblob(16))))", (model_id,))
+    db.execute("COMMIT")
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a catalog of an earlier version up to this one, all of it or nothing."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
+        steps = "".join(MIGRATIONS[step] for step in range(version, VERSION))
+        db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")

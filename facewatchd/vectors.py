@@ -6,24 +6,16 @@ Labels are face ids, space is cosine. hnswlib asks for care (version 0.8):
 - A label is added once and never again; a face that is gone is a tombstone until the next rebuild.
 - `knn_query` raises when it cannot reach ``k`` live elements: callers keep ``k`` well below `len`, and what is
   raised all the same is an `UnreachableError`, to which the exact scan is the answer.
-- `save_index` truncates in place and does not notice a full disk, `load_index` believes whatever it reads: a
-  checkpoint is written aside, measured, digested and renamed, and one that does not fit its manifest is not loaded.
-
-A checkpoint is two files. The manifest is renamed first and names two digests, that of the index to come and that of
-the one it replaces, so that a crash between the two renames leaves a pair that fits.
+- `save_index` truncates in place and does not notice a full disk, `load_index` believes whatever it reads: `Checkpoint`
+  sees to both.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import hnswlib
 import numpy as np
@@ -31,24 +23,26 @@ from numpy.typing import NDArray
 
 from facewatchd.errors import BadEmbeddingError, DamagedError, FacewatchError, StorageError
 
-FORMAT = 1
 M = 16
 EF_CONSTRUCTION = 200
 EF = 200
 """Breadth of a search. At 512 dimensions and 100,000 faces M=16 and ef_construction=200 insert 2,300 faces a second."""
 FIRST_CAPACITY = 1024
 
+_HEADER = np.dtype(
+    {
+        "names": ["count", "size", "label", "data"],
+        "formats": [np.uint64] * 4,
+        "offsets": [16, 24, 32, 40],
+        "itemsize": 96,
+    }
+)
+"""What is read of the head of hnswlib's file (`HierarchicalNSW::saveIndex`). After it come ``count`` elements of
+``size`` bytes, with a label and an embedding at these offsets, then the upper levels of the graph."""
+
 
 class UnreachableError(FacewatchError):
     """The graph does not reach as many live elements as were asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Which catalog, and which state of it, a checkpoint was made from."""
-
-    catalog: str
-    last_face_id: int
 
 
 class Vectors:
@@ -120,65 +114,26 @@ class Vectors:
         with self._lock:
             return np.asarray(self._index.get_items(list(ids)), np.float32).reshape(-1, self.dim)
 
-    # Checkpoints
+    # On the disk
 
-    def save(self, index_path: Path, manifest_path: Path, origin: Origin) -> None:
-        """Write a checkpoint and rename it into place. Raises `StorageError`; the one before then stays."""
-        temporary = index_path.with_name(index_path.name + ".new")
-        try:
-            with self._lock:
-                self._index.save_index(str(temporary))
-                expected = self._index.index_file_size()
-                tombstones = sorted(self._labels - self._live)
-            if temporary.stat().st_size != expected:
-                raise StorageError("the index was written short", "free some disk space")
-            entry = {"digest": _digest(temporary), "size": expected, "tombstones": tombstones}
-            _sync(temporary)
-            manifest = {
-                "format": FORMAT,
-                "dim": self.dim,
-                "catalog": origin.catalog,
-                "last_face_id": origin.last_face_id,
-                "entries": [entry, *_entries(manifest_path)[:1]],
-            }
-            _write_atomically(manifest_path, json.dumps(manifest).encode())
-            temporary.replace(index_path)
-            _sync(index_path.parent)
-        except (OSError, RuntimeError) as exc:
-            raise StorageError(f"cannot write the index: {exc}", "free some disk space") from exc
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    def write(self, path: Path) -> tuple[int, set[int]]:
+        """Write hnswlib's file; return its size in bytes and its tombstones. Raises `StorageError`, OSError."""
+        with self._lock:
+            try:
+                self._index.save_index(str(path))
+            except RuntimeError as exc:
+                raise StorageError(f"cannot write the index: {exc}", "free some disk space") from exc
+            expected = int(self._index.index_file_size())
+            tombstones = self._labels - self._live
+        if path.stat().st_size != expected:
+            raise StorageError("the index was written short", "free some disk space")
+        return expected, tombstones
 
     @classmethod
-    def load(cls, index_path: Path, manifest_path: Path, dim: int, origin: Origin) -> Vectors:
-        """Read the checkpoint. Raises `DamagedError`, with the reason, for one that is not to be trusted.
-
-        ``origin`` is the catalog as it is now: a checkpoint of another catalog does not fit, nor does one that
-        knows ids which the catalog has yet to give (the catalog was restored from a backup).
-        """
-        try:
-            manifest = json.loads(manifest_path.read_bytes())
-            saved = Origin(manifest["catalog"], manifest["last_face_id"])
-            if (manifest["format"], manifest["dim"]) != (FORMAT, dim):
-                raise DamagedError("the index is of another format or dimension")
-            entries = manifest["entries"]
-            size = index_path.stat().st_size
-        except FileNotFoundError as exc:
-            raise DamagedError("there is no index yet") from exc
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise DamagedError(f"the index's manifest cannot be read ({exc})") from exc
-        if saved.catalog != origin.catalog or saved.last_face_id > origin.last_face_id:
-            raise DamagedError("the index was made from another catalog, or from a later state of this one")
-        candidates = [entry for entry in entries if entry["size"] == size]
-        digest = _digest(index_path) if candidates else ""
-        for entry in candidates:
-            if entry["digest"] == digest:
-                return cls._load(index_path, dim, entry["tombstones"])
-        raise DamagedError("the index is not the one that its manifest describes")
-
-    @classmethod
-    def _load(cls, path: Path, dim: int, tombstones: list[int]) -> Vectors:
+    def read(cls, path: Path, dim: int, tombstones: Iterable[int]) -> Vectors:
+        """Read hnswlib's file, which must be whole: the caller knows its digest. Raises `DamagedError`, OSError."""
+        with path.open("rb") as file:
+            _layout(file, dim)
         vectors = cls(dim)
         index = _new_index(dim)
         try:
@@ -192,34 +147,39 @@ class Vectors:
         return vectors
 
 
+def stored(path: Path, dim: int, batch: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Everything in hnswlib's file, tombstones too: labels (n,) and embeddings (n, dim), n at most ``batch``.
+
+    hnswlib's own `get_items` makes Python numbers of them, 27 s for a million of 512 dimensions, with the GIL held.
+    """
+    with path.open("rb") as file:
+        row, left = _layout(file, dim)
+        while left:
+            rows = np.fromfile(file, row, min(batch, left))
+            if not len(rows):
+                raise DamagedError("the index ends early")
+            left -= len(rows)
+            yield rows["label"].astype(np.int64), rows["embedding"]
+
+
+def _layout(file: BinaryIO, dim: int) -> tuple[np.dtype[np.void], int]:
+    """Read the header; return what one element looks like, and how many follow. Raises `DamagedError`."""
+    header = np.fromfile(file, _HEADER, 1)
+    if not len(header):
+        raise DamagedError("the index has no header")
+    size, label, data = (int(header[0][name]) for name in ("size", "label", "data"))
+    if not 0 < data < data + 4 * dim == label == size - 8:
+        raise DamagedError(f"the index is not of {dim} dimensions")
+    row = np.dtype(
+        {
+            "names": ["embedding", "label"],
+            "formats": [(np.float32, (dim,)), np.uint64],
+            "offsets": [data, label],
+            "itemsize": size,
+        }
+    )
+    return row, int(header[0]["count"])
+
+
 def _new_index(dim: int) -> Any:
     return hnswlib.Index(space="cosine", dim=dim)
-
-
-def _entries(manifest_path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(manifest_path.read_bytes())["entries"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return list(entries)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(data)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

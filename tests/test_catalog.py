@@ -1,7 +1,9 @@
-"""The catalog: contents, photos, faces, photos in hand, and files that are not what they should be."""
+"""The catalog: contents, photos, faces, and files that are not what they should be."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,31 +116,40 @@ def test_a_directory_is_not_its_neighbours(catalog: Catalog) -> None:
         assert reader.outside([b"/p/a", b"/p/a\xff"]) == [b"/p/a.3", b"/p/a0"]
 
 
-def test_a_photo_in_hand_at_a_death_is_counted(tmp_path: Path) -> None:
+def test_content_that_no_photo_shows_waits_for_one(catalog: Catalog) -> None:
+    nobodys = dataclasses.replace(photo(b"", b"d", [ROWS[0]]), stamp=None)
+    changes = catalog.record([nobodys])
+    assert len(changes.added) == 1
+    assert catalog.collect_orphans(older_than=3600) == []
+    copy = dataclasses.replace(photo(b"/p/a", b"d", []), faces=None)
+    assert catalog.record([copy]).added == []
+    assert catalog.collect_orphans(older_than=-1) == [], "it is shown now"
+    catalog.record([Outcome(b"/p/a", None)])
+    assert catalog.collect_orphans(older_than=-1) == changes.added
+
+
+def test_content_that_was_collected_since_it_was_known_is_told(catalog: Catalog) -> None:
+    copy = dataclasses.replace(photo(b"/p/a", b"d", []), faces=None)
+    assert catalog.record([copy, photo(b"/p/b", b"e", [])]).unknown == {b"/p/a"}
+    assert record_of(catalog, b"/p/a") is None
+
+
+def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite3"
-    for deaths in (1, 2):
-        catalog = Catalog(path, MODEL)
-        catalog.begin_work([(b"/killer", stamp(1)), (b"/done", stamp(2))])
-        catalog.record([photo(b"/done", b"d", [])])
-        catalog.close()  # the marks of a process that died look just like this
-        catalog = Catalog(path, MODEL)
-        crashed = catalog.crashed()
-        catalog.close()
-        assert {path: count for path, (_, count) in crashed.items()} == {b"/killer": deaths}
-        assert crashed[b"/killer"][0].same_bytes(stamp(1))
-
-
-def test_an_orderly_end_counts_no_death(catalog: Catalog) -> None:
-    catalog.begin_work([(b"/a", stamp(1))])
-    catalog.end_work()
-    assert catalog.crashed() == {}
-
-
-def test_a_changed_file_starts_with_no_deaths(catalog: Catalog) -> None:
-    catalog.begin_work([(b"/a", stamp(1))])
-    catalog.crashed()
-    catalog.begin_work([(b"/a", stamp(1, ctime_ns=99))])
-    assert {path: deaths for path, (_, deaths) in catalog.crashed().items()} == {b"/a": 1}
+    catalog = Catalog(path, MODEL)
+    catalog.record([photo(b"/p/a", b"d", [])])
+    catalog.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;"
+        )
+    Catalog(path, MODEL).close()
+    catalog = Catalog(path, MODEL)
+    with catalog.reading() as reader:
+        assert reader.paths(b"/p") == [b"/p/a"]
+    catalog.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'work'").fetchone()
 
 
 def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:

@@ -159,6 +159,75 @@ def test_a_catalog_from_a_backup_makes_the_index_anew(tmp_path: Path, caplog: py
     assert again.differences() == []
 
 
+def test_an_index_that_was_refused_is_not_believed_once_its_ids_were_given_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Catalog from a backup; then more faces than it lost; then a crash before the new index was on the disk."""
+    rows = unit(np.random.default_rng(3).normal(size=(60, DIM)))
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/a", b"a", rows[:10])])
+    gallery.catalog.close()
+    shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/b", b"b", rows[10:20])])
+    gallery.checkpoint()
+    gallery.catalog.close()
+    shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
+    gallery = opened(tmp_path)
+    assert not (tmp_path / "index.json").exists()
+    gallery.record([photo(b"/c", b"c", rows[20:60])])
+    gallery.catalog.close()
+    caplog.clear()
+    assert opened(tmp_path).differences() == []
+    assert "no index" in caplog.text
+
+
+def test_two_faces_that_changed_places_among_thousands_are_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a catalog that was copied, went another way on another machine, and was brought back."""
+    rows = unit(np.random.default_rng(3).normal(size=(5000, DIM)))
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/a", b"a", rows)])
+    gallery.checkpoint()
+    for face_id, row in ((1000, rows[1000]), (1001, rows[999])):
+        gallery.catalog._db.execute("UPDATE face SET embedding = ? WHERE id = ?", (row.tobytes(), face_id))
+    gallery.catalog.close()
+    again = opened(tmp_path)
+    assert "other faces than the catalog" in caplog.text
+    assert again.differences() == []
+
+
+def test_a_deleted_face_that_is_back_in_the_catalog_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = unit(np.random.default_rng(3).normal(size=(20, DIM)))
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/a", b"a", rows[:10]), photo(b"/b", b"b", rows[10:])])
+    gallery.catalog.close()
+    shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/b", b"b", [])])
+    gallery.checkpoint()
+    gallery.catalog.close()
+    shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
+    again = opened(tmp_path)
+    assert "are back in the catalog" in caplog.text
+    assert again.index_size == (20, 0)
+
+
+def test_a_start_that_is_broken_off_trusts_nothing(tmp_path: Path) -> None:
+    gallery = opened(tmp_path)
+    gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
+    gallery.checkpoint()
+    again = Gallery(gallery.catalog, tmp_path, DIM)
+    again.level(lambda: False)
+    assert not again.ready
+    again.level()
+    assert again.ready
+    assert again.unsaved == 0
+
+
 def test_many_tombstones_ask_for_a_rebuild(gallery: Gallery) -> None:
     count = REBUILD_FROM + 100
     rows = unit(np.random.default_rng(4).normal(size=(count, DIM)))

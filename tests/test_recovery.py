@@ -1,141 +1,149 @@
-"""What goes wrong for a while and comes right again: the index, the model, the disk, and memory that was given back."""
+"""Catalogs and write-ahead logs that were not made for each other."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
-from albums import album, shoot
-from processes import Daemon, until
-from test_crashes import hook
+import numpy as np
+import pytest
+from galleries import DIM, close_all, opened, photo, unit
 
-Start = Callable[..., Daemon]
+from facewatchd import recovery
+from facewatchd.catalog import Catalog
+from facewatchd.errors import DamagedError
 
-
-def test_verify_finds_what_differs_and_repair_mends_it(start: Start, tmp_path: Path, tiny_root: Path) -> None:
-    root = tmp_path / "photos"
-    who = album(root, 12)
-    daemon = start(root, model="tiny", model_root=tiny_root)
-    daemon.settle()
-    (catalog,) = daemon.data.glob("*/catalog.sqlite3")
-    with sqlite3.connect(catalog) as db:  # behind the daemon's back: the index knows nothing of it
-        db.execute("DELETE FROM face WHERE id <= 3")
-        db.execute("UPDATE photo SET size = 1 WHERE CAST(path AS TEXT) LIKE '%0007.jpg'")
-    db.close()
-    found = daemon.control("verify")
-    assert found.returncode == 1
-    assert "0007.jpg: not as it was recorded" in found.stdout
-    assert "left over in the index" in found.stdout
-    assert daemon.control("verify", "--repair").returncode == 0
-    daemon.settle()
-    again = daemon.control("verify")
-    assert again.returncode == 0, again.stdout
-    assert len(who) == daemon.status()["photos"]
-
-
-def test_an_idle_model_is_given_back_and_comes_again(start: Start, tmp_path: Path, tiny_root: Path) -> None:
-    root = tmp_path / "photos"
-    who = album(root, 4)
-    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root, resources="unload_after = 0.3")
-    hook(daemon, tmp_path, QUICK_TICK)
-    pack, away = tiny_root / "models" / "tiny", tmp_path / "away"
-    with daemon:
-        daemon.start()
-        daemon.settle()
-        outside = shoot(tmp_path / "query.jpg", [1], 77)
-        for _ in range(2):
-            assert daemon.paths(outside) == {path for path, person in who.items() if person == 1}
-            until(lambda: needs_its_files(daemon, outside, pack, away), every=1.5)
-
-
-QUICK_TICK = """
-import sys
-if "run" in sys.argv:
-    from facewatchd import daemon
-    daemon.TICK = 0.1
+WRITE = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from galleries import DIM, opened, photo, unit
+gallery = opened(Path(sys.argv[1]))
+first, count = int(sys.argv[2]), int(sys.argv[3])
+rows = unit(np.random.default_rng(first).normal(size=(count, DIM)))
+for n, row in enumerate(rows, first):
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row])])
+os.kill(os.getpid(), 9)
 """
 
 
-def needs_its_files(daemon: Daemon, photo: Path, pack: Path, away: Path) -> bool:
-    """Whether a query fails while the model's files are away: it is not in memory."""
-    pack.rename(away)
-    try:
-        result = daemon.query("-l", photo)
-    finally:
-        away.rename(pack)
-    return result.returncode == 5 and "tiny" in result.stderr
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    yield
+    close_all()
 
 
-def test_a_model_that_is_away_stops_indexing_and_nothing_is_blamed_on_the_photos(
-    tmp_path: Path, tiny_root: Path
-) -> None:
-    root = tmp_path / "photos"
-    root.mkdir()
-    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root, resources="unload_after = 0.5")
-    hook(
-        daemon,
-        tmp_path,
-        "import sys\nif 'run' in sys.argv:\n    from facewatchd import indexer\n    indexer.MODEL_RETRY = 0.5\n",
-    )
-    pack, away = tiny_root / "models" / "tiny", tmp_path / "away"
-    with daemon:
-        daemon.start()
-        pack.rename(away)
-        try:
-            who = album(root, 5)
-            until(lambda: daemon.status()["state"] == "degraded")
-            assert daemon.status()["failed"] == 0
-            assert daemon.status()["pending"] == 5
-        finally:
-            away.rename(pack)
-        assert daemon.settle()["photos"] == len(who)
-        assert daemon.status()["failed"] == 0
+def record(directory: Path, first: int, count: int) -> None:
+    """Record photos, one a transaction, in a process that is killed then."""
+    path = os.pathsep.join(sys.path)
+    command = [sys.executable, "-c", WRITE, str(directory), str(first), str(count)]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": path}).returncode == -signal.SIGKILL
 
 
-def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: Path) -> None:
-    root = tmp_path / "photos"
-    who = album(root, 6)
-    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
-    broken = tmp_path / "broken"
-    broken.touch()
-    hook(daemon, tmp_path, FAILING_DISK.format(broken=broken))
-    with daemon:
-        daemon.start()
-        until(lambda: "read fails" in daemon.log.read_text())
-        assert daemon.status()["failed"] == 0
-        broken.unlink()
-        assert daemon.settle()["photos"] == len(who)
-        assert daemon.status()["failed"] == 0
+def close(directory: Path) -> Path:
+    """End in order; return the catalog, which is one file then."""
+    opened(directory).catalog.close()
+    assert not (directory / "catalog.sqlite3-wal").exists()
+    return directory / "catalog.sqlite3"
 
 
-FAILING_DISK = """
-import errno, os, sys
-if "run" in sys.argv:
-    from facewatchd import photos
-    read = photos.read
-    def failing(path):
-        if os.path.exists("{broken}"):
-            print("read fails", file=sys.stderr, flush=True)
-            raise photos.DiskError("the file cannot be read: Input/output error")
-        return read(path)
-    photos.read = failing
-"""
+def photos(directory: Path) -> int:
+    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000")
+    with catalog.reading() as reader:
+        count = reader.counts().photos
+        assert reader.check() == []
+    catalog.close()
+    with closing(sqlite3.connect(directory / "catalog.sqlite3")) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    return count
 
 
-def test_a_known_directory_that_is_not_there_at_the_start_is_offline(
-    start: Start, tmp_path: Path, tiny_root: Path
-) -> None:
-    root = tmp_path / "photos"
-    who = album(root, 3)
-    daemon = start(root, model="tiny", model_root=tiny_root)
-    daemon.settle()
-    assert daemon.stop() == 0
-    away = root.rename(tmp_path / "away")
-    daemon.start()
-    until(lambda: daemon.status()["roots"][0]["state"] == "offline")
-    assert daemon.status()["photos"] == len(who)
-    away.rename(root)
-    until(lambda: daemon.status()["roots"][0]["state"] == "watching")
-    assert daemon.settle()["photos"] == len(who)
-    assert daemon.embedded() == 0
+def foreign(directory: Path) -> list[Path]:
+    return list(directory.glob("catalog.sqlite3-wal.foreign-*"))
+
+
+@pytest.mark.parametrize("count", [1, 10, 300, 1000])
+def test_a_log_of_its_own_is_read_however_long_it_grew(tmp_path: Path, count: int) -> None:
+    record(tmp_path, 0, count)
+    record(tmp_path, 5000, 3)
+    assert photos(tmp_path) == count + 3
+    assert foreign(tmp_path) == []
+
+
+@pytest.mark.parametrize(("early", "late"), [(0, 1), (1, 1), (1, 300), (50, 10), (100, 100), (300, 700)])
+def test_a_log_of_a_later_catalog_is_not_laid_over_a_backup(tmp_path: Path, early: int, late: int) -> None:
+    if early:
+        record(tmp_path, 0, early)
+    backup = shutil.copy(close(tmp_path), tmp_path / "backup")
+    record(tmp_path, 1000, late)
+    log = (tmp_path / "catalog.sqlite3-wal").read_bytes()
+    shutil.copy(backup, tmp_path / "catalog.sqlite3")
+    assert photos(tmp_path) == early
+    (kept,) = foreign(tmp_path)
+    assert kept.read_bytes() == log
+
+
+def test_a_checkpoint_that_was_broken_off_is_no_reason_to_doubt(tmp_path: Path) -> None:
+    """The file says how long it is to be, and is not yet: the disk was full, or the process killed."""
+    record(tmp_path, 0, 200)
+    close(tmp_path)
+    size = (tmp_path / "catalog.sqlite3").stat().st_size
+    record(tmp_path, 1000, 100)
+    catalog, log = tmp_path / "catalog.sqlite3", tmp_path / "catalog.sqlite3-wal"
+    content = log.read_bytes()
+    with closing(sqlite3.connect(catalog)) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        pages = catalog.read_bytes()
+        assert len(pages) > size
+    log.write_bytes(content)
+    catalog.write_bytes(pages[:size])
+    assert photos(tmp_path) == 300
+    assert foreign(tmp_path) == []
+
+
+def test_while_somebody_reads_the_session_stays_and_nothing_is_lost(tmp_path: Path) -> None:
+    record(tmp_path, 0, 20)
+    with closing(sqlite3.connect(f"file:{tmp_path}/catalog.sqlite3?mode=ro", uri=True)) as db:
+        db.execute("BEGIN")
+        assert db.execute("SELECT count(*) FROM photo").fetchone() == (20,)
+        record(tmp_path, 1000, 20)
+        record(tmp_path, 2000, 20)
+    assert photos(tmp_path) == 60
+    assert foreign(tmp_path) == []
+
+
+def test_examining_changes_nothing(tmp_path: Path) -> None:
+    record(tmp_path, 0, 20)
+    catalog, log = tmp_path / "catalog.sqlite3", tmp_path / "catalog.sqlite3-wal"
+    before = catalog.read_bytes(), log.read_bytes()
+    recovery.examine(catalog, "test-00000000")
+    with pytest.raises(DamagedError, match="belongs to model"):
+        recovery.examine(catalog, "another model")
+    assert (catalog.read_bytes(), log.read_bytes()) == before
+
+
+def test_a_catalog_that_lost_its_end_is_noticed_though_it_was_closed_in_order(tmp_path: Path) -> None:
+    gallery = opened(tmp_path)
+    rows = unit(np.random.default_rng(1).normal(size=(200, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+    gallery.catalog.close()
+    path = tmp_path / "catalog.sqlite3"
+    os.truncate(path, path.stat().st_size - 16384)
+    with pytest.raises(DamagedError, match=r"end is missing|malformed"):
+        Catalog(path, "test-00000000")
+
+
+def test_a_spare_name_is_nobodys(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(3):
+        name = recovery.spare_name(tmp_path / "file", "damaged")
+        name.touch()
+        names.add(name)
+    assert len(names) == 3

@@ -1,4 +1,4 @@
-"""The index file and its checkpoints: what is trusted and what is not."""
+"""The index in memory, and its file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facewatchd.errors import BadEmbeddingError, DamagedError, StorageError
-from facewatchd.vectors import Origin, UnreachableError, Vectors
+from facewatchd.errors import BadEmbeddingError, DamagedError
+from facewatchd.vectors import UnreachableError, Vectors, stored
 
 DIM = 32
-ORIGIN = Origin("a catalog", 1000)
 
 
 def unit(count: int, seed: int = 1, dim: int = DIM) -> NDArray[np.float32]:
@@ -24,14 +23,6 @@ def filled(count: int = 300) -> tuple[Vectors, NDArray[np.float32]]:
     vectors, rows = Vectors(DIM), unit(count)
     vectors.add(np.arange(1, count + 1), rows)
     return vectors, rows
-
-
-def load(directory: Path, origin: Origin = ORIGIN, dim: int = DIM) -> Vectors:
-    return Vectors.load(directory / "index.hnsw", directory / "index.json", dim, origin)
-
-
-def save(vectors: Vectors, directory: Path, origin: Origin = ORIGIN) -> None:
-    vectors.save(directory / "index.hnsw", directory / "index.json", origin)
 
 
 def test_finds_itself_first_and_grows() -> None:
@@ -69,80 +60,47 @@ def test_more_than_there_are_cannot_be_reached() -> None:
         vectors.nearest(rows[250], 250)
 
 
-def test_a_checkpoint_comes_back_with_its_tombstones(tmp_path: Path) -> None:
+def test_what_was_written_is_read_with_its_tombstones(tmp_path: Path) -> None:
     vectors, rows = filled()
     vectors.delete([7, 8])
-    save(vectors, tmp_path)
-    loaded = load(tmp_path)
-    assert loaded.live_ids() == vectors.live_ids()
-    assert loaded.tombstones == 2
-    assert loaded.nearest(rows[99], 3)[0].tolist() == vectors.nearest(rows[99], 3)[0].tolist()
-    loaded.add(np.array([1001]), unit(1, seed=9))
-    assert len(loaded) == 299
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.hnsw", "index.json"]
+    size, tombstones = vectors.write(tmp_path / "index")
+    assert (size, tombstones) == ((tmp_path / "index").stat().st_size, {7, 8})
+    read = Vectors.read(tmp_path / "index", DIM, tombstones)
+    assert read.live_ids() == vectors.live_ids()
+    assert read.tombstones == 2
+    assert read.nearest(rows[99], 3)[0].tolist() == vectors.nearest(rows[99], 3)[0].tolist()
+    read.add(np.array([1001]), unit(1, seed=9))
+    assert len(read) == 299
 
 
-def test_a_crash_between_the_two_renames_leaves_the_old_pair_or_the_new(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "batch"), [(0, 100), (1, 100), (300, 100), (2500, 999)])
+def test_what_lies_in_the_file_is_what_the_index_holds(tmp_path: Path, count: int, batch: int) -> None:
+    """The file is read without hnswlib: should its layout change, this fails."""
+    vectors, rows = filled(count)
+    vectors.delete([1, 2])
+    vectors.write(tmp_path / "index")
+    parts = list(stored(tmp_path / "index", DIM, batch))
+    assert all(len(ids) <= batch for ids, _ in parts)
+    found = {int(face_id): row for ids, embeddings in parts for face_id, row in zip(ids, embeddings, strict=True)}
+    assert found.keys() == vectors.labels()
+    for face_id, row in found.items():
+        assert np.allclose(row, rows[face_id - 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, DIM - 1, DIM + 1, 2 * DIM, 512])
+def test_another_dimension_is_seen_before_hnswlib_believes_it(tmp_path: Path, dim: int) -> None:
     vectors, _ = filled()
-    save(vectors, tmp_path)
-    before = (tmp_path / "index.hnsw").read_bytes()
-    vectors.delete([5])
-    save(vectors, tmp_path)
-    assert load(tmp_path).tombstones == 1
-    (tmp_path / "index.hnsw").write_bytes(before)  # as if the second rename had never happened
-    assert load(tmp_path).live_ids() == set(range(1, 301))
+    vectors.write(tmp_path / "index")
+    for read in (lambda: Vectors.read(tmp_path / "index", dim, ()), lambda: list(stored(tmp_path / "index", dim))):
+        with pytest.raises(DamagedError, match="dimension"):
+            read()
 
 
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
-
-
-def test_damage_is_seen_before_hnswlib_sees_it(tmp_path: Path) -> None:
+def test_a_file_that_ends_early_is_no_index(tmp_path: Path) -> None:
     vectors, _ = filled()
-    save(vectors, tmp_path)
-    index = tmp_path / "index.hnsw"
-    good = index.read_bytes()
-    for at in (0, 100, len(good) // 2, len(good) - 1):
-        flip(index, at)
-        with pytest.raises(DamagedError, match="not the one"):
-            load(tmp_path)
-        index.write_bytes(good)
-    index.write_bytes(good[:-1])
-    with pytest.raises(DamagedError, match="not the one"):
-        load(tmp_path)
-    index.unlink()
-    with pytest.raises(DamagedError, match="no index"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 1}', "\x00"])
-def test_a_manifest_that_cannot_be_read_is_not_believed(tmp_path: Path, text: str) -> None:
-    vectors, _ = filled()
-    save(vectors, tmp_path)
-    (tmp_path / "index.json").write_text(text)
-    with pytest.raises(DamagedError, match="manifest"):
-        load(tmp_path)
-
-
-def test_another_dimension_catalog_or_a_later_state_does_not_fit(tmp_path: Path) -> None:
-    vectors, _ = filled()
-    save(vectors, tmp_path)
-    with pytest.raises(DamagedError, match="dimension"):
-        load(tmp_path, dim=DIM * 2)
-    with pytest.raises(DamagedError, match="another catalog"):
-        load(tmp_path, Origin("another", 1000))
-    with pytest.raises(DamagedError, match="later state"):
-        load(tmp_path, Origin("a catalog", 999))
-    assert len(load(tmp_path, Origin("a catalog", 5000))) == 300
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
-    vectors, _ = filled()
-    save(vectors, tmp_path)
-    (tmp_path / "index.hnsw.new").mkdir()  # in the way of the temporary file, for root as well
-    vectors.delete([1])
-    with pytest.raises(StorageError, match="written short"):
-        save(vectors, tmp_path)
-    assert load(tmp_path).tombstones == 0
+    vectors.write(tmp_path / "index")
+    data = (tmp_path / "index").read_bytes()
+    for size in (0, 10, 95, 96, 10_000):
+        (tmp_path / "index").write_bytes(data[:size])
+        with pytest.raises(DamagedError):
+            list(stored(tmp_path / "index", DIM))
