@@ -1,16 +1,17 @@
 """watchdog's inotify observer, made to say what it hides: the one module that imports watchdog.
 
 A `Feed` is one inotify queue with its threads: a reader, an emitter for each watch, and a dispatcher, which calls
-``tell(path, settle)``. watchdog 7.1 has these holes, which are closed or made visible here:
+``tell(path, settle, written)``. watchdog 7.1 has these holes, which are closed or made visible here:
 
 - An overflow of the queue is only logged. `_Reader` reports it, once watchdog has set its watches again.
 - Its bookkeeping loses paths when a directory is moved out of a watched one, and then a KeyError ends the reader, with
   a traceback, or leaves an emitter that never ends. `_Reader` reports its end, `_Emitter` always ends.
+- The same bookkeeping takes two directories that were exchanged for one another. `Feed.paths` shows it.
 - A handler that raises ends the dispatcher.
 - Moves from and to elsewhere look like deletes and creates, unless the emitter is the full one.
 
 Names of watchdog's that are used and not documented: ``InotifyFD.handle_event``, ``_inotify_fd``, ``_is_reading`` and
-``_lock``, ``InotifyEmitter._inotify``.
+``_lock``, ``InotifyEmitter._inotify``, ``InotifyWatchGroup._active_callbacks_by_watch``.
 
 A `Pulse` proves that events still flow.
 """
@@ -34,7 +35,7 @@ from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 logger = logging.getLogger(__name__)
 
 Watch: TypeAlias = ObservedWatch
-Tell: TypeAlias = Callable[[bytes, bool], None]
+Tell: TypeAlias = Callable[[bytes, bool, bool], None]
 
 # Without this list the daemon's own reads would be events. FileModifiedEvent is what makes watchdog ask for IN_ATTRIB.
 _EVENTS: list[type[events.FileSystemEvent]] = [
@@ -63,9 +64,11 @@ class Feed:
     def watch_tree(self, directory: bytes, tell: Tell) -> Watch:
         """Watch a real path and all below it; the watches are set on return.
 
-        ``tell(path, settle)`` is called for files and directories; ``settle`` is False for directories and for what is
-        at rest: moved or deleted. OSError where the directory itself cannot be watched; below it, that is silent, and
-        only what the kernel shows of the `descriptor` tells.
+        ``tell(path, settle, written)`` is called for files and directories; ``settle`` is False for directories and
+        for what is at rest: moved or deleted; ``written`` is True for a file that was closed after it was open for
+        writing: its bytes may have changed where its stamp has not, by a write through a mapping. OSError where the
+        directory itself cannot be watched; below it, that is silent, and only what the kernel shows of the
+        `descriptor` tells.
         """
         return self._observer.schedule(_Handler(tell), os.fsdecode(directory), recursive=True, event_filter=_EVENTS)
 
@@ -82,7 +85,7 @@ class Feed:
     def is_full(self) -> bool:
         """Whether the user has no more watches: tried on a directory that holds no photos."""
         try:
-            self.unwatch(self.watch_closes(b"/proc", lambda _path, _settle: None))
+            self.unwatch(self.watch_closes(b"/proc", lambda _path, _settle, _written: None))
         except OSError as exc:
             return exc.errno == errno.ENOSPC
         return False
@@ -94,6 +97,16 @@ class Feed:
     def follows(self, watch: Watch) -> bool:
         """Whether the thread of this watch is alive: it ends when the directory is removed."""
         return any(emitter.watch == watch and emitter.is_alive() for emitter in tuple(self._observer.emitters))
+
+    def paths(self, watch: Watch) -> dict[int, bytes]:
+        """Say which path the events of each watch descriptor of a tree are told under.
+
+        watchdog may be wrong: of two directories that were exchanged (``renameat2``) each is told under the other's.
+        """
+        for emitter in tuple(self._observer.emitters):
+            if emitter.watch == watch and isinstance(emitter, _Emitter):
+                return emitter.paths()
+        return {}
 
     @property
     def descriptor(self) -> int:
@@ -160,7 +173,7 @@ class Pulse:
         """Note that some event came: a beat that waits behind thousands of them is not missing."""
         self._last_event = self._clock()
 
-    def _hear(self, path: bytes, _settle: bool) -> None:
+    def _hear(self, path: bytes, _settle: bool, _written: bool) -> None:
         if path == os.fsencode(self._path):
             self.missed = 0
             self.reset(self._clock())
@@ -234,6 +247,12 @@ class _Emitter(InotifyFullEmitter):
         except Exception as exc:  # noqa: BLE001 - whatever it was, `follows` tells
             logger.warning("the watch of %r ended: %r", self.watch.path, exc)
 
+    def paths(self) -> dict[int, bytes]:
+        """Each watch descriptor's path."""
+        group = self._inotify
+        watches = group._active_callbacks_by_watch.copy() if group is not None else {}  # another thread changes it
+        return {int(number): path for number, path in watches.items()}
+
     def on_thread_stop(self) -> None:
         group = self._inotify
         while group is not None:
@@ -267,9 +286,10 @@ class _Handler(events.FileSystemEventHandler):
         if event.is_synthetic:
             return  # below a directory that moved: whoever is told of the directory looks through it
         settle = not event.is_directory and event.event_type not in _AT_REST
+        written = event.event_type == events.EVENT_TYPE_CLOSED
         try:
             for path in (event.dest_path, event.src_path):
                 if path:
-                    self._tell(os.fsencode(path), settle)
+                    self._tell(os.fsencode(path), settle, written)
         except Exception:
             logger.exception("an event was lost: %r", event)

@@ -18,12 +18,13 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from facewatchd.printing import printable
 from facewatchd.records import RootState, is_within
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _LIMITS = Path("/proc/sys/fs/inotify")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
-_WATCHED = re.compile(rb"^inotify wd:[0-9a-f]+ ino:([0-9a-f]+) ", re.MULTILINE)
+_WATCHED = re.compile(rb"^inotify wd:([0-9a-f]+) ino:([0-9a-f]+) ", re.MULTILINE)
 
 # inotify reports what this machine does. Others write to these as well, or a process behind them does.
 _REMOTE = frozenset(
@@ -102,18 +103,18 @@ def around(table: Sequence[Mount], path: bytes) -> tuple[Mount, ...]:
     return (*((top[1],) if top else ()), *below)
 
 
-def watched_inodes(descriptor: int) -> set[int]:
-    """Say which inodes an inotify descriptor of this process watches: ``st_ino`` of each."""
+def watched_inodes(descriptor: int) -> dict[int, int]:
+    """Say which inodes an inotify descriptor of this process watches: ``st_ino`` by watch descriptor."""
     try:
         text = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes()
     except OSError:
-        return set()
+        return {}
     return parse_fdinfo(text)
 
 
-def parse_fdinfo(text: bytes) -> set[int]:
-    """Take the inode numbers out of an inotify descriptor's ``/proc/PID/fdinfo``, where they are hexadecimal."""
-    return {int(number, 16) for number in _WATCHED.findall(text)}
+def parse_fdinfo(text: bytes) -> dict[int, int]:
+    """Take watches and their inodes out of an inotify descriptor's ``/proc/PID/fdinfo``, where they are hexadecimal."""
+    return {int(watch, 16): int(inode, 16) for watch, inode in _WATCHED.findall(text)}
 
 
 def inode(path: bytes) -> int:
@@ -179,7 +180,7 @@ class Root:
     @property
     def name(self) -> str:
         """For people."""
-        return os.fsdecode(self.path)
+        return printable(self.path)
 
     @property
     def is_remote(self) -> bool:
@@ -212,7 +213,7 @@ class Root:
             return f"{self.name} cannot be watched and is polled: {self.error}"
         for mount in self.around:
             if mount.is_remote:
-                where = os.fsdecode(mount.point)
+                where = printable(mount.point)
                 return (
                     f"{self.name} is polled: inotify does not report what other machines do on {where} ({mount.fstype})"
                 )

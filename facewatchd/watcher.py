@@ -1,4 +1,4 @@
-"""File system events become ``touch(path, settle)``, and the watches themselves are kept in health.
+"""File system events become ``touch(path, settle, written)``, and the watches themselves are kept in health.
 
 Events are hints: nothing is decided here about a file, and a needless touch costs one stamp. Whatever may have
 been missed is answered with ``rescan(root)``, which holds the whole root against the disk.
@@ -9,7 +9,8 @@ sets and removes watches and alone calls ``rescan``. It wakes every ``tick`` sec
 - a root that went, came back, is another directory now, or has something else mounted on or in it: watched anew;
 - an overflow of the kernel's queue: every root is rescanned;
 - threads that died, or a heartbeat that was not heard: the feed is torn down and built again;
-- directories that a walk has listed and inotify does not watch (it is silent about its limit): the root is polled;
+- directories that a walk has listed and inotify does not watch (it is silent about its limit), or of which watchdog
+  tells under another path: watched anew, and the root is polled where that does not help;
 - file systems on which other machines write, and roots that cannot be watched: polled.
 
 No lock of ours is held while ``touch`` or ``rescan`` runs. What two threads write is a flag or a reference; what a walk
@@ -31,7 +32,7 @@ from facewatchd.records import RootState
 
 logger = logging.getLogger(__name__)
 
-Touch = Callable[[bytes, bool], None]
+Touch = Callable[[bytes, bool, bool], None]
 
 _JOIN = 10.0
 _SILENT = 2
@@ -85,12 +86,12 @@ class _Translator:
         self._pulse = pulse
         self._wake = wake
 
-    def __call__(self, path: bytes, settle: bool) -> None:
+    def __call__(self, path: bytes, settle: bool, written: bool) -> None:
         self._pulse.felt()
         if path == self._real:
             self._wake.set()  # the root itself was removed, or its permissions were changed
         else:
-            self._touch(self._root + path[len(self._real) :], settle)
+            self._touch(self._root + path[len(self._real) :], settle, written)
 
 
 class Watcher:
@@ -110,10 +111,11 @@ class Watcher:
     ) -> None:
         """Prepare; nothing is opened yet.
 
-        ``touch(path, settle)``: something happened to this file or directory, named below the root as configured;
-        ``settle`` is False for directories and for what is at rest: moved or deleted. ``rescan(root)``: hold it all
-        against the disk. Both are called from threads of the watcher and must not block. ``heartbeat`` is a file to be
-        made, in a directory that exists. Times are seconds of ``clock``.
+        ``touch(path, settle, written)``: something happened to this file or directory, named below the root as
+        configured; ``settle`` is False for directories and for what is at rest: moved or deleted; ``written``: it was
+        closed after it was open for writing. ``rescan(root)``: hold it all against the disk. Both are called from
+        threads of the watcher and must not block. ``heartbeat`` is a file to be made, in a directory that exists. Times
+        are seconds of ``clock``.
         """
         self.overflows = 0
         self.rebuilds = 0
@@ -315,7 +317,7 @@ class Watcher:
             return False
         if not self._feed.follows(root.watch):
             return True
-        return mounts_changed and root.is_comparable and root.reach.identity[1] not in self._inodes()
+        return mounts_changed and root.is_comparable and root.reach.identity[1] not in self._told_of(root)
 
     def _rewatch(self, root: _Watched, now: float) -> None:
         self._unwatch(root)
@@ -329,10 +331,18 @@ class Watcher:
             root.error = exc
             return
         root.is_watched = True
-        root.is_comparable = root.reach.identity[1] in self._inodes()
+        root.is_comparable = root.reach.identity[1] in self._told_of(root)
 
-    def _inodes(self) -> set[int]:
-        return mounts.watched_inodes(self._feed.descriptor) if self._feed is not None else set()
+    def _told_of(self, root: _Watched) -> dict[int, set[bytes]]:
+        """The watched inodes, each with the paths below the root (and b"") under which its events are told."""
+        told: dict[int, set[bytes]] = {}
+        if self._feed is not None:
+            paths = self._feed.paths(root.watch) if root.watch is not None else {}
+            before, here = len(root.reach.real.rstrip(b"/")), root.path.rstrip(b"/")
+            for watch, inode in mounts.watched_inodes(self._feed.descriptor).items():
+                path = paths.get(watch)
+                told.setdefault(inode, {b""}).update([here + path[before:]] if path is not None else [])
+        return told
 
     def _unwatch(self, root: _Watched) -> None:
         watch, root.watch = root.watch, None
@@ -348,9 +358,9 @@ class Watcher:
         """
         if root.seen is None:
             return False
-        watched = self._inodes()
+        told = self._told_of(root)
         with self._lock:
-            missing = {inode: path for inode, path in root.seen.items() if inode not in watched}
+            missing = _not_told(root.seen, told)
             whole = root.seen_whole
             again = bool(missing) and not root.doubted and root.is_comparable
             root.seen, root.seen_whole = (missing, whole) if again else (None, False)
@@ -361,17 +371,22 @@ class Watcher:
         if not missing:
             root.unwatched = 0 if whole else root.unwatched
             return False
-        return self._mended(root, set(missing), now)
+        return self._mended(root, missing, now)
 
-    def _mended(self, root: _Watched, missing: set[int], now: float) -> bool:
+    def _mended(self, root: _Watched, missing: Mapping[int, bytes], now: float) -> bool:
         """Set a root's watches again, if that was not just tried; what still has none is polled."""
         if not root.unwatched:
-            logger.warning("%d directories under %s have no watch", len(missing), root.name)
+            logger.warning("%d directories under %s have no watch, or a wrong one", len(missing), root.name)
         root.unwatched = len(missing)
         if now < root.mend_at:
             return False
         root.mend_at = now + self._pace.retry
         self._rewatch(root, now)
-        root.unwatched = len(missing - self._inodes())
+        root.unwatched = len(_not_told(missing, self._told_of(root)))
         root.is_limited = self._feed is not None and root.unwatched > 0 and self._feed.is_full()
         return True
+
+
+def _not_told(seen: Mapping[int, bytes], told: Mapping[int, Set[bytes]]) -> dict[int, bytes]:
+    """Which directories are not watched, or are told of under another path."""
+    return {inode: path for inode, path in seen.items() if path not in told.get(inode, ())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -29,12 +30,15 @@ class Heard:
 
     def __init__(self) -> None:
         self.touches: list[tuple[bytes, bool]] = []
+        self.written: list[bytes] = []
         self.rescans: list[bytes] = []
         self.changed = threading.Condition()
 
-    def touch(self, path: bytes, settle: bool) -> None:
+    def touch(self, path: bytes, settle: bool, written: bool) -> None:
         with self.changed:
             self.touches.append((path, settle))
+            if written:
+                self.written.append(path)
             self.changed.notify_all()
 
     def rescan(self, root: bytes) -> None:
@@ -55,6 +59,7 @@ class Heard:
     def forget(self) -> None:
         with self.changed:
             self.touches.clear()
+            self.written.clear()
             self.rescans.clear()
 
 
@@ -121,6 +126,19 @@ def test_a_new_file_is_touched_until_it_is_closed(setup: Setup) -> None:
     setup.heard.wait_touch(photo, True)
     assert setup.state() is RootState.WATCHING
     assert setup.heard.rescans == []
+
+
+def test_only_a_close_after_writing_says_that_it_was_written(setup: Setup) -> None:
+    (setup.root / "moved.jpg").touch()
+    setup.start()
+    with (setup.root / "a.jpg").open("wb", buffering=0) as file:
+        file.write(b"half")
+        setup.heard.wait_touch(setup.root / "a.jpg", True)
+        (setup.root / "a.jpg").chmod(0o600)
+        (setup.root / "moved.jpg").rename(setup.root / "b.jpg")
+        setup.heard.wait_touch(setup.root / "b.jpg", False)
+        assert setup.heard.written == []
+    setup.heard.wait(lambda: setup.heard.written == [os.fsencode(setup.root / "a.jpg")])
 
 
 def test_reading_is_no_event(setup: Setup) -> None:
@@ -256,8 +274,8 @@ def test_a_callback_that_raises_stops_nothing(setup: Setup, caplog: pytest.LogCa
     watcher = setup.start()
     touch = setup.heard.touch
 
-    def raises(path: bytes, settle: bool) -> None:
-        touch(path, settle)
+    def raises(path: bytes, settle: bool, written: bool) -> None:
+        touch(path, settle, written)
         raise ValueError("a bug")
 
     setup.heard.touch = raises  # type: ignore[method-assign]
@@ -482,11 +500,32 @@ def test_a_directory_that_watchdog_missed_is_watched_once_a_walk_has_listed_it(s
         (setup.root / "d").rename(setup.root / "f")
     setup.heard.wait_touch(setup.root / "f", False)
     inode = (setup.root / "f").stat().st_ino
-    assert inode not in watcher._inodes()
+    assert inode not in watcher._told_of(watcher._roots[os.fsencode(setup.root)])
     watcher.directories_seen(os.fsencode(setup.root), {inode}, whole=False)
     setup.heard.wait(lambda: setup.heard.rescans)
     (setup.root / "f" / "x.jpg").touch()
     setup.heard.wait_touch(setup.root / "f" / "x.jpg", True)
+    assert setup.state() is RootState.WATCHING
+
+
+def test_directories_that_watchdog_takes_for_one_another_are_watched_anew_once_walked(setup: Setup) -> None:
+    """Of two that were exchanged at once (``renameat2``), each one's events come under the other's name."""
+    one, other = setup.root / "one", setup.root / "other"
+    for directory in (one, other):
+        directory.mkdir()
+    watcher = setup.start()
+    exchanged = ctypes.CDLL(None).renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2)
+    if exchanged != 0:
+        pytest.skip("this file system cannot exchange two names")
+    setup.heard.wait(lambda: len(setup.heard.touches) == 4)
+    (one / "x.jpg").touch()
+    setup.heard.wait_touch(other / "x.jpg", True)
+    watcher.directories_seen(
+        os.fsencode(setup.root), {path.stat().st_ino: os.fsencode(path) for path in (one, other)}, whole=False
+    )
+    setup.heard.wait(lambda: setup.heard.rescans)
+    (one / "y.jpg").touch()
+    setup.heard.wait_touch(one / "y.jpg", True)
     assert setup.state() is RootState.WATCHING
 
 
@@ -578,8 +617,8 @@ def state():
 def walk(path):
     watcher.directories_seen(name, {os.stat(here).st_ino for here, _, _ in os.walk(root)})
     rescans.append(path)
-watcher = Watcher([name], lambda *touch: touches.append(touch), walk, where / "data" / "heartbeat", rescan_every=3600,
-                  tick=0.05, pace=Pace(poll=0.2, retry=0.5))
+watcher = Watcher([name], lambda *told: touches.append(told[:2]), walk, where / "data" / "heartbeat",
+                  rescan_every=3600, tick=0.05, pace=Pace(poll=0.2, retry=0.5))
 """
 
 
