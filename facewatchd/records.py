@@ -58,8 +58,8 @@ class Stamp(NamedTuple):
         return cls.of(os.stat(path)).seen_at(path)
 
     def seen_at(self, path: bytes) -> Stamp:
-        """The same with the device of the path itself, which is not that of a link's target."""
-        return self._replace(device=_signed(os.lstat(path).st_dev))
+        """The same with the device of the directory, which is neither a link's target's nor that of a layer below."""
+        return self._replace(device=_signed(os.stat(os.path.dirname(path)).st_dev))
 
     def same_bytes(self, other: Stamp | None) -> bool:
         """Whether the bytes are those of ``other``.

@@ -1,17 +1,22 @@
-"""The watched directories: which one a path belongs to, and whether what is missing there may be forgotten."""
+"""The watched directories: which one a path belongs to, what in them is out of reach, and what may be forgotten."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from facewatchd.catalog import Catalog
 from facewatchd.exclude import Exclusion
+from facewatchd.printing import counted, printable
 from facewatchd.reconcile import may_forget
 from facewatchd.records import Identity, RootState, Stamp, is_within
 from facewatchd.walk import why_excluded
+
+SHOWN = 300
+"""Characters of a path in a message."""
 
 
 class Roots:
@@ -22,6 +27,8 @@ class Roots:
         self.exclusion = exclusion
         self._lock = threading.Lock()
         self._states: dict[bytes, RootState] = {}
+        self._unreadable: dict[bytes, int] = {}
+        self._away: dict[bytes, int] = {}
         with catalog.reading() as reader:
             self._identities = {path: reader.root(path) for path in paths}
 
@@ -56,6 +63,43 @@ class Roots:
         with self._lock:
             return self._states.get(root)
 
+    def saw_unreachable(self, start: bytes, unreadable: Mapping[bytes, int], away: Mapping[bytes, int]) -> bool:
+        """Note what a walk from ``start`` could not see there; return whether any of it is news.
+
+        ``unreadable``: directories, each with the errno. ``away``: directories of files that are kept because their
+        disk is not there, each with how many.
+        """
+        with self._lock:
+            is_news = not (unreadable.keys() <= self._unreadable.keys() and away.keys() <= self._away.keys())
+            for known, seen in ((self._unreadable, unreadable), (self._away, away)):
+                for directory in [directory for directory in known if is_within(directory, start)]:
+                    del known[directory]
+                known.update(seen)
+            return is_news
+
+    def has_unreachable(self, root: bytes) -> bool:
+        """Whether anything in a root was out of reach at the last look."""
+        with self._lock:
+            return any(is_within(path, root) for known in (self._unreadable, self._away) for path in known)
+
+    def unreadable(self) -> dict[bytes, int]:
+        """Directories that could not be read at the last look, each with the errno. Not those that have gone since."""
+        with self._lock:
+            known = dict(self._unreadable)
+        gone = [directory for directory in known if _is_gone(directory)]
+        with self._lock:
+            for directory in gone:
+                self._unreadable.pop(directory, None)
+                del known[directory]
+        return known
+
+    def unreachable(self, root: bytes) -> list[str]:
+        """Say what in a root is out of reach, in lines for people; none where everything can be seen."""
+        unreadable = {path: number for path, number in self.unreadable().items() if is_within(path, root)}
+        with self._lock:
+            away = {path: number for path, number in self._away.items() if is_within(path, root)}
+        return ([_of_unreadable(root, unreadable)] if unreadable else []) + ([_of_away(away)] if away else [])
+
     def may_forget(self, path: bytes, recorded: Stamp) -> bool:
         """Whether a path that is not there is gone, rather than out of reach."""
         root = self.of(path)
@@ -66,7 +110,31 @@ class Roots:
         now = identity_of(root)
         if now is None or now != then or state in (RootState.OFFLINE, RootState.UNREADABLE):
             return False
-        return may_forget(recorded.device, _nearest_device(path), then.device, now.device)
+        return may_forget(recorded.device, nearest_device(path))
+
+
+def _of_unreadable(root: bytes, unreadable: Mapping[bytes, int]) -> str:
+    first = min(unreadable)
+    reason = os.strerror(unreadable[first])
+    advice = {
+        errno.ENAMETOOLONG: "shorten the names above it",
+        errno.EACCES: "check its permissions",
+        errno.EPERM: "check its permissions",
+    }.get(unreadable[first], "check its disk")
+    if len(unreadable) == 1:
+        return f"{_shown(first)} cannot be read ({reason}): its photos are kept; {advice}"
+    return (
+        f"{len(unreadable)} directories under {printable(root)} cannot be read, among them {_shown(first)}"
+        f" ({reason}): their photos are kept; {advice}"
+    )
+
+
+def _of_away(away: Mapping[bytes, int]) -> str:
+    return (
+        f"{counted(sum(away.values()), 'file')} under {_shown(os.path.commonpath(list(away)))} "
+        "lived on a disk that is not there: what is known of them is kept; "
+        "mount it, or, if it is as it should be, `facewatchd scan --force` it"
+    )
 
 
 def identity_of(directory: bytes) -> Identity | None:
@@ -78,10 +146,30 @@ def identity_of(directory: bytes) -> Identity | None:
     return Identity.of(status) if stat.S_ISDIR(status.st_mode) else None
 
 
-def _nearest_device(path: bytes) -> int:
+def nearest_device(path: bytes) -> int:
     """The device of the nearest directory above the path that exists."""
     while path not in (b"/", b""):
         path = os.path.dirname(path)
         if identity := identity_of(path):
             return identity.device
     return 0
+
+
+def _is_gone(path: bytes) -> bool:
+    """Whether a path, or a directory above it, is no longer there; what cannot be looked at may be."""
+    while path not in (b"/", b""):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            path = os.path.dirname(path)
+        else:
+            return False
+    return False
+
+
+def _shown(path: bytes) -> str:
+    """A path for people, without the middle of one that fills the screen."""
+    text = printable(path)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"

@@ -1,25 +1,28 @@
 """Holds directories against the catalog: the first walk, `scan`, the periodic rescan, and every doubt.
 
 One thread takes requests in turn. It walks the disk, reads the catalog, and puts what differs into the inbox; it
-changes nothing itself. What is missing is queued too: the indexer looks again before anything is forgotten. A root
-that is not to be believed (`reconcile.root_state`) queues nothing that is missing.
+changes nothing itself. What is gone is queued too: the indexer looks again before anything is forgotten. Nothing
+is queued of a root that is not to be believed (`reconcile.root_state`), nor of a disk that is away
+(`reconcile.judge`). Directories that could not be read are looked at again on their own.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from facewatchd.belief import Belief, Moment, missing
 from facewatchd.catalog import Catalog
 from facewatchd.errors import FacewatchError
-from facewatchd.inbox import Inbox
+from facewatchd.inbox import Depth, Inbox
 from facewatchd.printing import printable
-from facewatchd.reconcile import RootView, compare, root_state
+from facewatchd.reconcile import Census, Verdict, accept, compare
 from facewatchd.records import Identity, RootState, Stamp, is_within
 from facewatchd.roots import Roots, identity_of
 from facewatchd.walk import Listing, walk
@@ -28,6 +31,11 @@ log = logging.getLogger(__name__)
 
 RETRY = 5.0
 """Seconds between two tries of a scan for which the catalog could not be read."""
+LOOK_AGAIN = 10.0
+LONGEST = 900.0
+"""Seconds after which what could not be read is looked at again: at first, and at most, twice as many each time."""
+TRIES = 3
+"""Walks of a root in which something is mounted or unmounted all the time, before one is taken as it is."""
 
 
 @dataclass(slots=True)
@@ -40,15 +48,21 @@ class Request:
     done: threading.Event = field(default_factory=threading.Event)
     failed: bool = False
 
+    @property
+    def depth(self) -> Depth:
+        return Depth.FACES if self.force else Depth.STAMP
+
 
 @dataclass(slots=True)
 class _Walked:
     """What a walk gathers on its way."""
 
     photos: int = 0
-    gone: list[bytes] = field(default_factory=list)
+    gone: dict[bytes, Stamp] = field(default_factory=dict)
+    census: Census = field(default_factory=Census)
     directories: set[bytes] = field(default_factory=set)
-    unreadable: list[bytes] = field(default_factory=list)
+    unreadable: dict[bytes, int] = field(default_factory=dict)
+    """With the errno."""
     inodes: dict[int, bytes] = field(default_factory=dict)
     moved: list[tuple[bytes, int]] = field(default_factory=list)
     """Paths whose device has another number now, with that."""
@@ -80,6 +94,9 @@ class Scanner(threading.Thread):
         self._condition = threading.Condition()
         self._ended = False
         self._busy = False
+        self._belief = Belief(roots)
+        self._unread: dict[bytes, int] = {}
+        self._look_again = LOOK_AGAIN
 
     def request(self, path: bytes, *, force: bool = False, live: bool = False) -> Request:
         """Ask for a scan that begins after this call."""
@@ -106,6 +123,7 @@ class Scanner(threading.Thread):
             self._condition.notify()
         if self.ident is not None:
             self.join()
+        self._belief.close()
 
     def run(self) -> None:
         while request := self._next():
@@ -115,6 +133,8 @@ class Scanner(threading.Thread):
                 if not self._ended:
                     log.error("cannot scan %s: %s", printable(request.path), exc)
                 request.failed = True
+            if not self._requests:
+                self._unread = self._roots.unreadable()
             with self._condition:
                 self._busy = False
             request.done.set()
@@ -128,7 +148,10 @@ class Scanner(threading.Thread):
 
     def _next(self) -> Request | None:
         with self._condition:
-            self._condition.wait_for(lambda: self._requests or self._ended)
+            pause = self._look_again if self._unread else None
+            if not self._condition.wait_for(lambda: self._requests or self._ended, pause):
+                self._look_again = min(2 * self._look_again, LONGEST)
+                self._requests.update((path, Request(path)) for path in self._unread)
             if self._ended:
                 for request in self._requests.values():
                     request.failed = True
@@ -145,38 +168,97 @@ class Scanner(threading.Thread):
             self._scan_root(root, request)
         elif self._roots.excluded(request.path):
             self._queue_gone(self._recorded_below(request.path))
-        elif not os.path.isdir(request.path) or os.path.islink(request.path):
-            self._inbox.touch(request.path, force=request.force)
+        elif _is_directory(request.path) or (request.force and not os.path.lexists(request.path)):
+            self._scan_part(root, request)
         else:
-            walked = self._walk(request, root)
-            self._queue_gone(walked.gone)
-            self._note_devices(walked)
-            self._walked(root, walked.inodes, False)
+            self._inbox.touch(request.path, depth=request.depth)
+
+    def _scan_part(self, root: bytes, request: Request) -> None:
+        walked = self._walk(request, root)
+        identity = identity_of(root)
+        if self._ended:
+            return
+        self._walked(root, walked.inodes, False)
+        if self._roots.state(root) in (RootState.OFFLINE, RootState.UNREADABLE):
+            return
+        if identity is None or identity != self._roots.identity(root):
+            self.request(root)  # it is another directory now: that is for a walk of the whole to judge
+            return
+        verdict = self._judge(root, identity, walked, request, whole=False)
+        self._keep_apart(verdict.kept, walked)
+        self._note_devices([*walked.moved, *verdict.devices])
+        self._note_unreachable(root, request.path, walked, verdict.kept)
+        self._queue_gone(verdict.gone)
+        if verdict.unsure:
+            self.request(root)
 
     def _scan_root(self, root: bytes, request: Request) -> None:
         started = time.monotonic()
-        identity = identity_of(root)
         with self._catalog.reading() as reader:
             recorded = reader.count_photos(root)
-        walked = self._walk(request, root) if identity else _Walked()
+        moment, walked = self._walk_root(root, request)
         if self._ended:
             return
         readable = root not in walked.unreadable or walked.photos > 0
-        view = RootView(identity, readable, _is_empty(root), len(walked.gone))
-        state = root_state(view, recorded, self._roots.identity(root))
-        if request.force and state is RootState.OFFLINE and identity is not None:
+        state = self._belief.root_state(root, moment, walked.census, walked.gone, readable=readable, recorded=recorded)
+        if request.force and state is RootState.OFFLINE and moment.identity is not None:
             state = RootState.WATCHING  # the user says that it is meant to be empty
-        was = self._roots.state(root)
-        if state is RootState.WATCHING and identity is not None:
-            self._adopt(root, identity)
-        self._note_state(root, state, identity, recorded)
-        if state is RootState.WATCHING:
-            self._queue_gone(walked.gone)
-            if was is not RootState.WATCHING:
-                self._queue_unread(root)
-            self._note_devices(walked)
-            self._walked(root, walked.inodes, True)
+        if state is RootState.WATCHING and moment.identity is not None:
+            self._believe(root, moment, moment.identity, walked, request, recorded)
+        else:
+            self._disbelieve(root, moment, state, walked, recorded)
         log.debug("walked %s in %.2f s: %d photos", printable(root), time.monotonic() - started, walked.photos)
+
+    def _walk_root(self, root: bytes, request: Request) -> tuple[Moment, _Walked]:
+        """Walk it, and again where something was mounted or unmounted there meanwhile."""
+        for _ in range(TRIES):
+            moment = self._belief.moment(root)
+            walked = self._walk(request, root) if moment.identity else _Walked()
+            if not walked.gone or self._belief.is_still(root, moment):
+                break
+        return moment, walked
+
+    def _believe(
+        self, root: bytes, moment: Moment, identity: Identity, walked: _Walked, request: Request, recorded: int
+    ) -> None:
+        verdict = self._judge(root, identity, walked, request, whole=True)
+        self._keep_apart(verdict.kept, walked)  # first, or their disk's number might be taken for the root's
+        self._adopt(root, identity)
+        was = self._roots.state(root)
+        self._note_state(root, RootState.WATCHING, identity, recorded)
+        self._note_unreachable(root, root, walked, verdict.kept)
+        self._note_devices([*walked.moved, *verdict.devices])
+        self._queue_gone(verdict.gone)
+        if was is not RootState.WATCHING:
+            self._queue_unread(root)
+        self._belief.note_good(root, moment)
+        self._walked(root, walked.inodes, True)
+
+    def _disbelieve(self, root: bytes, moment: Moment, state: RootState, walked: _Walked, recorded: int) -> None:
+        if state is RootState.OFFLINE and moment.identity and walked.photos:
+            self._keep_apart(self._belief.tell_apart(root, moment.identity, walked.census, walked.gone), walked)
+        self._note_state(root, state, moment.identity, recorded)
+        self._roots.saw_unreachable(root, {}, {})
+
+    def _judge(self, root: bytes, now: Identity, walked: _Walked, request: Request, *, whole: bool) -> Verdict:
+        if request.force:
+            return accept(missing(walked.gone))
+        return self._belief.verdict(root, now, walked.census, walked.gone, whole=whole)
+
+    def _keep_apart(self, kept: Mapping[bytes, int], walked: _Walked) -> None:
+        """Note the numbers that stand for disks that are away."""
+        self._note_devices([(path, number) for path, number in kept.items() if walked.gone[path].device != number])
+
+    def _note_unreachable(self, root: bytes, start: bytes, walked: _Walked, kept: Iterable[bytes]) -> None:
+        """Note what is out of reach below a path; whether any of it is news."""
+        before = self._roots.has_unreachable(root)
+        unreadable = {path: number for path, number in walked.unreadable.items() if number != errno.ELOOP}
+        if self._roots.saw_unreachable(start, unreadable, Counter(map(os.path.dirname, kept))):
+            self._look_again = LOOK_AGAIN
+            for line in self._roots.unreachable(root) if not before else ():
+                log.warning("%s", line)
+        elif before and not self._roots.has_unreachable(root):
+            log.info("all of %s is within reach", printable(root))
 
     def _adopt(self, root: bytes, identity: Identity) -> None:
         """Note which directory the root is now; the photos' devices are to be compared with its own."""
@@ -193,7 +275,7 @@ class Scanner(threading.Thread):
         with self._catalog.reading() as reader:
             unread = reader.unread(root)
         for path in unread:
-            self._inbox.touch(path, settle=False, force=True)
+            self._inbox.touch(path, settle=False, depth=Depth.FACES)
 
     def _note_state(self, root: bytes, state: RootState, identity: Identity | None, recorded: int) -> None:
         before = self._roots.state(root)
@@ -220,27 +302,28 @@ class Scanner(threading.Thread):
         with self._catalog.reading() as reader:
             for directory in reader.directories(request.path):
                 if directory not in walked.directories and not _below_any(directory, walked.unreadable):
-                    walked.gone += reader.recorded(directory)
+                    walked.gone |= reader.recorded(directory)
         return walked
 
     def _take_in(self, listing: Listing, recorded: dict[bytes, Stamp], request: Request, walked: _Walked) -> None:
-        if isinstance(listing.error, FileNotFoundError):
+        if isinstance(listing.error, FileNotFoundError | NotADirectoryError):
             return
         walked.directories.add(listing.directory)
-        walked.inodes[listing.inode % (1 << 64)] = listing.directory
         walked.photos += len(listing.files)
         difference = compare(listing.files, recorded, force=request.force)
+        walked.census.count(listing.files, recorded)
         if listing.error is None:
-            walked.gone += difference.gone
+            walked.gone |= {path: recorded[path] for path in difference.gone}
+            walked.inodes[listing.inode % (1 << 64)] = listing.directory
         else:  # what was not seen may still be there
-            walked.unreadable.append(listing.directory)
+            walked.unreadable[listing.directory] = listing.error.errno or errno.EIO
         for path in recorded.keys() & listing.files.keys():
             if listing.files[path].device != recorded[path].device:
                 walked.moved.append((path, listing.files[path].device))
         now = time.time()
         found = [(path, *_ages(listing.files[path], now)) for path in difference.examine]
         if found:
-            self._inbox.add_found(found, force=request.force, live=request.live)
+            self._inbox.add_found(found, depth=request.depth, live=request.live)
 
     def _recorded_below(self, path: bytes) -> list[bytes]:
         with self._catalog.reading() as reader:
@@ -250,9 +333,9 @@ class Scanner(threading.Thread):
         for path in paths:
             self._inbox.touch(path, settle=False)
 
-    def _note_devices(self, walked: _Walked) -> None:
-        if moved := walked.moved:
-            self._write(lambda catalog: catalog.set_devices(moved))
+    def _note_devices(self, devices: list[tuple[bytes, int]]) -> None:
+        if devices:
+            self._write(lambda catalog: catalog.set_devices(devices))
 
 
 def out_of_reach(root: bytes, identity: Identity | None, photos: int) -> str:
@@ -270,13 +353,9 @@ def _ages(stamp: Stamp, now: float) -> tuple[float, float]:
     return now - max(stamp.mtime_ns, stamp.ctime_ns) / 1e9, stamp.mtime_ns / 1e9
 
 
-def _is_empty(directory: bytes) -> bool:
-    try:
-        with os.scandir(directory) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return False
+def _is_directory(path: bytes) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
-def _below_any(directory: bytes, others: list[bytes]) -> bool:
+def _below_any(directory: bytes, others: Iterable[bytes]) -> bool:
     return any(is_within(directory, other) for other in others)

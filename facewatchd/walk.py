@@ -21,6 +21,7 @@ from typing import Final
 
 from facewatchd.exclude import Exclusion
 from facewatchd.photos import is_photo_name
+from facewatchd.printing import printable
 from facewatchd.records import Stamp
 
 _NOMEDIA: Final = b".nomedia"
@@ -76,13 +77,13 @@ def why_excluded(path: bytes, root: bytes, exclusion: Exclusion) -> str:
         return _IN_NOMEDIA if _holds_nomedia(root) else ""
     start = len(_prefix(root))
     if not path.startswith(_prefix(root)):
-        return f"outside {os.fsdecode(root)}"
+        return f"outside {printable(root)}"
     if _holds_nomedia(root):
         return _IN_NOMEDIA
     slash = path.find(b"/", start)
     while slash >= 0:
         if reason := _why_directory(path[:slash], start, exclusion):
-            return f"in {os.fsdecode(path[start:slash])}/: {reason}"
+            return f"in {printable(path[start:slash])}/: {reason}"
         slash = path.find(b"/", slash + 1)
     if os.path.isdir(path):
         return _why_directory(path, start, exclusion)
