@@ -10,9 +10,7 @@ What a command needs is imported when it runs: the control commands start on the
 from __future__ import annotations
 
 import argparse
-import binascii
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, parse, writ
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.overview import understanding
 from facewatchd.printing import counted, printable, say, size_and_place, table, takes_colour
+from facewatchd.question import path_param
 from facewatchd.records import Box
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
@@ -178,7 +177,7 @@ def _follow(options: argparse.Namespace) -> int:
 def _scan(options: argparse.Namespace) -> int:
     params: dict[str, Any] = {"force": True} if options.force else {}
     if options.paths:
-        params["paths"] = [_path_param(path) for path in options.paths]
+        params["paths"] = [path_param(path) for path in options.paths]
     result = _call(options, "scan", **params)
     with understanding():
         write(f"queued {int(result['queued'])}\n")
@@ -186,7 +185,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 
 def _why(options: argparse.Namespace) -> int:
-    result = _call(options, "why", **_path_param(options.path))
+    result = _call(options, "why", **path_param(options.path))
     if options.json:
         write_json(result)
         return 0
@@ -242,15 +241,6 @@ def _after_findings(tried: bool) -> str:
     if tried:
         return "not all of it can be mended; stop the daemon, move its catalog away, and start it to index anew"
     return "to mend what can be mended: facewatchd verify --repair"
-
-
-def _path_param(path: str) -> dict[str, str]:
-    """A path as the socket takes it: absolute; base64 where it is not UTF-8."""
-    absolute = os.fsencode(os.path.abspath(path))
-    try:
-        return {"path": absolute.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {"path_bytes": binascii.b2a_base64(absolute, newline=False).decode("ascii")}
 
 
 def _call(options: argparse.Namespace, method: str, timeout: float | None = DEFAULT_TIMEOUT, /, **params: Any) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import pathspec
 
 _UNFINISHED = (b".part", b".tmp", b"~")
+_NEWLINE = str.maketrans("\n", "\0")
+"""What pathspec's regular expressions take for the end of a path is made a character that is in none."""
 
 
 class Exclusion:
@@ -17,7 +19,7 @@ class Exclusion:
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         """Raise ValueError, with the reason, for a pattern that gitignore would not take."""
         try:
-            self._spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+            self._spec = pathspec.GitIgnoreSpec.from_lines(line.strip("\n").translate(_NEWLINE) for line in patterns)
         except re.error as exc:  # pathspec turns patterns into regular expressions: [z-a] is none
             raise ValueError(str(exc)) from exc
 
@@ -31,6 +33,6 @@ class Exclusion:
             return "hidden"
         if not is_directory and name.lower().endswith(_UNFINISHED):
             return "an unfinished or backup file"
-        if self._spec.match_file(os.fsdecode(relative) + ("/" if is_directory else "")):
+        if self._spec.match_file(os.fsdecode(relative).translate(_NEWLINE) + ("/" if is_directory else "")):
             return "named by `exclude`"
         return ""

@@ -9,6 +9,7 @@ Rules:
 - The stamp that `read` returns belongs to exactly the bytes that it returns.
 - The size in the header is held against `MAX_PIXELS` before anything is decoded, and only an image's first frame
   is. A picture is decoded whole or not at all.
+- Besides the decoder's own, memory is that of the decoded image and of the result, whatever is done to it.
 - Orientation is applied once. HEIF and AVIF carry it in their container: pillow-heif turns the picture itself,
   Pillow hands AVIF's on as EXIF, and TIFFs come out of Pillow upright.
 - Whatever a decoder raises becomes an `UnreadablePhotoError` with a reason for people.
@@ -26,11 +27,12 @@ import errno
 import hashlib
 import io
 import logging
+import math
 import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -49,8 +51,9 @@ from PIL import (
     _imaging,
 )
 
-from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, OutOfMemoryError, TooLargeError, UnreadablePhotoError
 from facewatchd.records import CANNOT_READ, Stamp
+from facewatchd.signatures import format_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,29 +71,13 @@ _SUFFIXES: Final = tuple(
     b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
     b".gif".split()
 )
-_SIGNATURES: Final = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),  # BigTIFF
-    (b"MM\0+", "TIFF"),
-)
-# Brands of ISO/IEC 23008-12 (HEIF) and the AV1 Image File Format, as far as the decoders take them.
-_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
-_HEVC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
-_ANY_CODEC_BRANDS: Final = frozenset({b"mif1", b"msf1"})
-# Lengths of the information header, BITMAPCOREHEADER to BITMAPV5HEADER: two letters alone would take in texts.
-_BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
-
 _HEADER_BYTES: Final = 1 << 16
 """Where the boxes of a HEIF or AVIF header are looked for."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _NEW_SUBFILE_TYPE_TAG: Final = 254
 _BITS_PER_SAMPLE_TAG: Final = 258
+_TILE_SIZE_TAGS: Final = (322, 323)
 _TRANSPOSITIONS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -100,6 +87,11 @@ _TRANSPOSITIONS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+"""Orientations by which rows become columns."""
+_BOTTOM_FIRST: Final = frozenset({3, 4, 6, 7})
+"""Orientations by which the first row comes last."""
+_BAND_PIXELS: Final = 1 << 20
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSING: Final = frozenset(
@@ -181,7 +173,7 @@ def is_photo_name(path: bytes) -> bool:
 
 def looks_like_photo(head: bytes) -> bool:
     """Whether bytes that begin so are of a format that `decode` reads. 32 bytes will do, `SNIFF_BYTES` are better."""
-    return _format_of(head) is not None
+    return format_of(head) is not None
 
 
 def digest(data: bytes) -> bytes:
@@ -199,7 +191,7 @@ def decode(data: bytes) -> Pixels:
     """
     if not data:
         raise UnreadablePhotoError("the file is empty", _DAMAGED_HINT)
-    name = _format_of(data[:SNIFF_BYTES])
+    name = format_of(data[:SNIFF_BYTES])
     if name is None:
         raise UnreadablePhotoError("not an image that facewatchd reads", "see the README for the formats")
     if name in ("AVIF", "HEIF") and _claimed_pixels(data) > MAX_PIXELS:
@@ -216,6 +208,15 @@ def decode(data: bytes) -> Pixels:
     if not pixels.size:
         raise UnreadablePhotoError(f"the {name} image has no pixels", _DAMAGED_HINT)
     return pixels
+
+
+def pixels_of(data: bytes) -> int:
+    """Width times height, by the header, of what `decode` would decode; 0 where that cannot be told."""
+    name = format_of(data[:SNIFF_BYTES])
+    if name is not None:
+        with suppress(Exception), Image.open(io.BytesIO(data), formats=(name,)) as image:
+            return image.width * image.height
+    return 0
 
 
 @contextmanager
@@ -248,36 +249,21 @@ def _require_regular(status: os.stat_result) -> None:
         raise UnreadablePhotoError(f"not a file but {kind}")
 
 
-def _format_of(head: bytes) -> str | None:
-    """Pillow's name of the format, or None."""
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
-            return name
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
-    if head[4:8] == b"ftyp":
-        return _format_of_brands(head)
-    return None
-
-
-def _format_of_brands(head: bytes) -> str | None:
-    major = head[8:12]
-    end = min(int.from_bytes(head[:4], "big"), len(head))
-    compatible = {head[at : at + 4] for at in range(16, end, 4)}
-    if major in _AVIF_BRANDS or (major in _ANY_CODEC_BRANDS and compatible & _AVIF_BRANDS):
-        return "AVIF"
-    return "HEIF" if major in _HEVC_BRANDS | _ANY_CODEC_BRANDS else None
-
-
 def _decode_as(name: str, data: bytes) -> Pixels:
-    with Image.open(io.BytesIO(data), formats=(name,)) as image:
-        if _is_camera_raw(image):
+    image, orientation, depth = _loaded(name, data)
+    return _upright_rgb(image, orientation, depth)
+
+
+def _loaded(name: str, data: bytes) -> tuple[Image.Image, int, int]:
+    """The image without its decoder, its orientation, and its `_depth`."""
+    with Image.open(io.BytesIO(data), formats=(name,)) as file:
+        if _is_camera_raw(file):
             raise UnreadablePhotoError("a camera's raw file, which facewatchd does not read", "export it as JPEG")
-        image.load()
-        upright = _upright(_to_rgb(image), _orientation(image))
-    return np.asarray(upright, dtype=np.uint8)
+        if _tile_pixels(file) > MAX_PIXELS:
+            raise _too_large()
+        file.load()
+        # WebP's and AVIF's decoders hold copies of all the pixels for as long as the file object lives.
+        return file._new(file.im), _orientation(file), _depth(file)
 
 
 def _is_camera_raw(image: Image.Image) -> bool:
@@ -286,6 +272,14 @@ def _is_camera_raw(image: Image.Image) -> bool:
         return False
     subfile_type = image.tag_v2.get(_NEW_SUBFILE_TYPE_TAG, 0)
     return isinstance(subfile_type, int) and bool(subfile_type & 1)
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """How many pixels one tile of a TIFF has: it is decoded whole, however small the image."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    sides = [image.tag_v2.get(tag, 0) for tag in _TILE_SIZE_TAGS]
+    return math.prod(side for side in sides if isinstance(side, int))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -301,17 +295,38 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = _TRANSPOSITIONS.get(orientation)
-    return image if method is None else image.transpose(method)
+def _upright_rgb(image: Image.Image, orientation: int, depth: int) -> Pixels:
+    """Convert and turn an image band by band: whole ones in between would take four times the memory."""
+    width, height = image.size
+    sideways, method = orientation in _SIDEWAYS, _TRANSPOSITIONS.get(orientation)
+    to_rgb = _conversion(image, depth)
+    pixels = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
+    for top, bottom, stored in _bands(image):
+        band = to_rgb(stored)
+        start, end = (height - bottom, height - top) if orientation in _BOTTOM_FIRST else (top, bottom)
+        place = pixels[:, start:end] if sideways else pixels[start:end]
+        place[:] = np.asarray(band if method is None else band.transpose(method))
+    pixels.flags.writeable = False
+    return pixels
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, Image.Image]]:
+    """Cut an image into bands of about `_BAND_PIXELS`: first row, the row after the last, and the band itself."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        yield top, bottom, image.crop((0, top, width, bottom))
+
+
+def _conversion(image: Image.Image, depth: int) -> Callable[[Image.Image], Image.Image]:
+    """What turns a band of the image into RGB."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image), _depth(image))).convert("RGB")
+        full = _full_scale(image, depth)
+        return lambda band: Image.fromarray(_to_8_bits(np.asarray(band), full)).convert("RGB")
     if image.has_transparency_data:
-        return _over_white(image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return _over_white
+    return lambda band: band if band.mode == "RGB" else band.convert("RGB")
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -332,21 +347,30 @@ def _depth(image: Image.Image) -> int:
     return 16
 
 
-def _to_8_bits(grey: NDArray[np.generic], depth: int) -> NDArray[np.uint8]:
-    """Scale greyscale samples (height, width) to 0..255.
+def _full_scale(image: Image.Image, depth: int) -> float:
+    """The value of white in a greyscale image of more than 8 bits.
 
-    Unsigned ones use ``depth`` bits. Of others only the values tell the range: 1.0 (floats, which may overshoot),
-    8 bits, 16 bits, else the largest value. Negative and non-finite samples become 0.
+    Unsigned samples use ``depth`` bits. Of others only the values tell the range: 1.0 (floats, which may overshoot),
+    8 bits, 16 bits, else the largest value.
     """
+    if image.mode.startswith("I;16"):
+        return float((1 << depth) - 1)
+    top = max(float(_samples(np.asarray(band)).max(initial=0.0)) for _, _, band in _bands(image))
+    if image.mode == "F" and top <= 10:
+        return 1.0
+    return next((full for full in (255.0, 65535.0) if top <= full), top)
+
+
+def _to_8_bits(grey: NDArray[np.generic], full: float) -> NDArray[np.uint8]:
+    """Scale greyscale samples (height, width) from 0..``full`` to 0..255."""
     if grey.dtype.kind == "u":
-        return np.asarray(grey >> np.uint16(depth - 8), dtype=np.uint8)  # type: ignore[operator]
-    samples = np.nan_to_num(np.asarray(grey, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
-    top = float(samples.max(initial=0.0))
-    if grey.dtype.kind == "f" and top <= 10:
-        full = 1.0
-    else:
-        full = next((full for full in (255.0, 65535.0) if top <= full), top)
-    return np.asarray((samples * np.float32(255 / full) + np.float32(0.5)).clip(0, 255), dtype=np.uint8)
+        return np.asarray(grey >> np.uint16(int(full).bit_length() - 8), dtype=np.uint8)  # type: ignore[operator]
+    return np.asarray((_samples(grey) * np.float32(255 / full) + np.float32(0.5)).clip(0, 255), dtype=np.uint8)
+
+
+def _samples(grey: NDArray[np.generic]) -> NDArray[np.float32]:
+    """As floats; negative and non-finite samples are 0."""
+    return np.nan_to_num(np.asarray(grey, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
 
 
 def _too_large() -> TooLargeError:
@@ -356,7 +380,7 @@ def _too_large() -> TooLargeError:
 def _unreadable(name: str, exc: Exception) -> UnreadablePhotoError:
     """Word what a decoder raised."""
     if isinstance(exc, MemoryError):
-        return UnreadablePhotoError(f"there is not enough memory for the {name} image", "make a smaller copy of it")
+        return OutOfMemoryError(f"there is not enough memory for the {name} image", "make a smaller copy of it")
     if isinstance(exc, EOFError) or "truncat" in str(exc).lower():
         return UnreadablePhotoError(f"the {name} image is truncated", _DAMAGED_HINT)
     detail = "" if isinstance(exc, UnidentifiedImageError) else " ".join(str(exc).split())[:160]

@@ -1,8 +1,8 @@
 """What `facewatch-query` sends, and what it makes of the answer. Standard library only.
 
 A photo goes by path, so that the daemon can answer an indexed one from its catalog. Its bytes go instead where the
-path means nothing to the daemon: standard input, a pipe, ``/dev/fd/63``, a name that is not UTF-8, and any file that
-the daemon says it cannot read but this user can.
+path means nothing to the daemon: standard input, a pipe, ``/dev/fd/63``, and any file that the daemon says it cannot
+read but this user can.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class QueryPhoto:
         self.data: bytes | None = None
         if argument == STDIN:
             self.data = _read_stdin()
-        elif self.path.startswith(_OF_THIS_PROCESS) or not _is_utf8(self.path) or _is_fifo(self.path):
+        elif self.path.startswith(_OF_THIS_PROCESS) or _is_fifo(self.path):
             self.data = self._read()
 
     @property
@@ -56,7 +56,7 @@ class QueryPhoto:
     def param(self) -> dict[str, str]:
         """Return the socket's words for this photo."""
         if self.data is None:
-            return {"path": self.path}
+            return path_param(self.path)
         return {"data": binascii.b2a_base64(self.data, newline=False).decode("ascii")}
 
     def send_bytes(self) -> bool:
@@ -117,6 +117,15 @@ class Answer:
             raise _not_understood() from exc
         named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
+
+
+def path_param(path: str) -> dict[str, str]:
+    """A path as the socket takes it: absolute; base64 where it is not UTF-8."""
+    absolute = os.fsencode(os.path.abspath(path))
+    try:
+        return {"path": absolute.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path_bytes": binascii.b2a_base64(absolute, newline=False).decode("ascii")}
 
 
 def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
@@ -207,10 +216,6 @@ def _unreadable(name: str, exc: OSError) -> UnreadablePhotoError:
 
 def _not_understood() -> FacewatchError:
     return FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version")
-
-
-def _is_utf8(text: str) -> bool:
-    return _utf8(text) == text
 
 
 def _utf8(text: str) -> str:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,7 @@ def png(width: int, height: int, depth: int, colour_type: int, rows: bytes | Non
 def tiff(width: int, height: int, bits: tuple[int, ...], strip: bytes, **tags: int) -> bytes:
     """Write a TIFF by hand, uncompressed and little-endian: depths and tags that Pillow does not write."""
     numbers = {"subfile": 254, "photometric": 262, "extra_samples": 338, "sample_format": 339}
+    numbers |= {"tile_width": 322, "tile_height": 323}
     ifd_size = 2 + 12 * (8 + len(tags)) + 4
     bits_at = 8 + ifd_size
     strip_at = bits_at + 8
@@ -153,6 +155,34 @@ def test_orientation_is_applied_exactly_once(how: str, orientation: int) -> None
     method = STORED[orientation]
     stored = corners() if method is None else corners().transpose(method)
     assert_corners(photos.decode(encoded(stored, how, exif=exif(orientation).tobytes())))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_bands_join_without_a_seam(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = textured().resize((61, 43))
+    method = STORED[orientation]
+    stored = image if method is None else image.transpose(method)
+    data = saved(stored, "PNG", exif=exif(orientation).tobytes())
+    for band in (1, 7 * 43, 20 * 61):
+        monkeypatch.setattr(photos, "_BAND_PIXELS", band)
+        pixels = photos.decode(data)
+        assert np.array_equal(pixels, np.asarray(image))
+        assert pixels.flags.c_contiguous
+        assert not pixels.flags.writeable
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_bands_are_converted_as_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, samples = textured(), np.asarray(textured().convert("L"))
+    if mode in ("I;16", "I", "F"):
+        image = Image.fromarray(samples.astype({"I;16": "u2", "I": "i4", "F": "f4"}[mode]))
+    elif mode in ("LA", "RGBA"):
+        image = image.convert(mode)
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    data = saved(image.convert(mode), "TIFF" if mode in ("CMYK", "I", "F") else "PNG")
+    whole = photos.decode(data)
+    monkeypatch.setattr(photos, "_BAND_PIXELS", 100)
+    assert np.array_equal(photos.decode(data), whole)
 
 
 @pytest.mark.parametrize("how", ["heic", "avif"])
@@ -460,6 +490,42 @@ def claiming(how: str, side: int) -> bytes:
 def test_a_huge_header_is_refused_before_decoding(how: str, side: int) -> None:
     with pytest.raises(TooLargeError, match="250 megapixels"):
         photos.decode(claiming(how, side))
+
+
+def test_a_tile_counts_as_well_as_the_image() -> None:
+    """It is decoded whole: 8 x 8 pixels could ask for gigabytes."""
+    image = tiff(8, 8, (8,), zlib.compress(bytes(1 << 20)), tile_width=60_000, tile_height=60_000)
+    with pytest.raises(TooLargeError, match="250 megapixels"):
+        photos.decode(image)
+
+
+@pytest.mark.parametrize("name", ["WEBP", "AVIF", "PNG", "GIF"])
+def test_no_decoder_outlives_its_picture(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WebP's and AVIF's hold further copies of all pixels."""
+    files: list[weakref.ref[Image.Image]] = []
+    alive: list[bool] = []
+    opened, cut = Image.open, Image.Image.crop
+
+    def watched_open(*args: Any, **options: Any) -> Any:
+        image = opened(*args, **options)
+        files.append(weakref.ref(image))
+        return image
+
+    def watched_crop(self: Image.Image, *args: Any) -> Image.Image:
+        alive.append(files[0]() is not None)
+        return cut(self, *args)
+
+    monkeypatch.setattr(Image, "open", watched_open)
+    monkeypatch.setattr(Image.Image, "crop", watched_crop)
+    photos.decode(saved(corners(), name))
+    assert alive == [False]
+
+
+@pytest.mark.parametrize("how", SAVING)
+def test_the_pixels_are_known_before_they_are_decoded(how: str) -> None:
+    data = encoded(corners(), how)
+    assert photos.pixels_of(data) == WIDTH * HEIGHT
+    assert photos.pixels_of(data[:20]) == photos.pixels_of(b"") == photos.pixels_of(b"no image") == 0
 
 
 def test_the_limit_is_250_megapixels() -> None:
