@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from facewatchd import __version__, printing
 from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
-from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, photo_faces
+from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, path_param, photo_faces
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
 PROG = "facewatch-query"
@@ -217,13 +216,9 @@ def _face(text: str) -> str | int:
     return int(text)
 
 
-def _directory(text: str) -> str:
-    path = os.path.abspath(text)
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError as exc:
-        raise argparse.ArgumentTypeError(f"{printable(text)} is not UTF-8; name a directory above it") from exc
-    return path
+def _directory(text: str) -> str | dict[str, str]:
+    param = path_param(text)
+    return param.get("path", param)
 
 
 def _list_faces(options: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ from typing import Any
 from facewatchd import __version__, config, mounts, places, selftest, sockets
 from facewatchd.config import AUTO_MODEL, Config
 from facewatchd.datadir import LastRun
-from facewatchd.errors import FacewatchError, NoDaemonError
+from facewatchd.errors import FacewatchError, NoDaemonError, StrangerError
 from facewatchd.exclude import Exclusion
 from facewatchd.overview import Status
 from facewatchd.printing import counted, printable
@@ -282,7 +282,7 @@ def _events(_: Config) -> Iterator[Finding]:
         return
     with closing(feed), tempfile.TemporaryDirectory() as directory:
         started = time.monotonic()
-        feed.watch_closes(os.fsencode(directory), lambda _path, _settle: heard.set())
+        feed.watch_closes(os.fsencode(directory), lambda _path, _settle, _written: heard.set())
         Path(directory, "file").write_bytes(b"")
         if heard.wait(EVENT_SECONDS):
             milliseconds = (time.monotonic() - started) * 1000
@@ -319,6 +319,8 @@ def _no_daemon(path: Path, exc: NoDaemonError) -> Finding:
         return Finding("socket", "ok", f"{path} is free: no daemon runs", "facewatchd run DIR starts one")
     if not path.is_socket():
         return Finding("socket", "fail", f"{path} is there and is no socket", f"move it away, or {sockets.ELSEWHERE}")
+    if isinstance(exc, StrangerError):
+        return Finding("socket", "fail", exc.message, exc.hint)
     return Finding("socket", "warn", f"{exc.message}: its socket is stale", "the next `facewatchd run` replaces it")
 
 

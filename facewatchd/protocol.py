@@ -28,6 +28,8 @@ MAX_VALUES = 1_000_000
 """Values in one line: 64 MiB of ``[],`` would become more than a gigabyte of lists."""
 MAX_BATCH = 1000
 """Requests in one line: their replies are held until the last one is made."""
+MAX_REPLIES = MAX_LINE
+"""Bytes of a batch's replies from which on no more of it is carried out: one query can have megabytes of matches."""
 
 CODES: Mapping[str, int] = {
     "unreadable-photo": -32000,
@@ -83,6 +85,15 @@ class LineTooLongError(FacewatchError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a request line of more than {limit} bytes", "send the photo by its path, or a smaller one")
+
+
+class BatchTooLargeError(FacewatchError):
+    """The replies so far are as much as is held for one batch."""
+
+    kind = "too-large"
+
+    def __init__(self) -> None:
+        super().__init__(f"the batch has more than {MAX_REPLIES} bytes of replies", "send its requests one a line")
 
 
 class LineBuffer:
@@ -183,6 +194,8 @@ def decode(line: bytes) -> object:
 def answer(line: bytes, call: Call) -> bytes | None:
     """Serve every request of a line, in order, and return the reply with its newline; None if nobody wants one.
 
+    What is left of a batch when its replies have `MAX_REPLIES` bytes is refused.
+
     ``call`` may raise `MethodNotFoundError`, `ParamsError` and any `FacewatchError`. Any other exception is logged with
     its traceback, and the client is told of an internal error.
     """
@@ -193,8 +206,17 @@ def answer(line: bytes, call: Call) -> bytes | None:
     if not isinstance(message, list):
         reply = _answer_one(message, call)
         return None if reply is None else reply + b"\n"
-    replies = [reply for item in message if (reply := _answer_one(item, call)) is not None]
+    replies: list[bytes] = []
+    size = 0
+    for item in message:
+        if (reply := _answer_one(item, call if size < MAX_REPLIES else _refuse_more)) is not None:
+            replies.append(reply)
+            size += len(reply)
     return b"[" + b",".join(replies) + b"]\n" if replies else None
+
+
+def _refuse_more(_method: str, _params: Mapping[str, object]) -> NoReturn:
+    raise BatchTooLargeError
 
 
 def error_line(error: FacewatchError) -> bytes:
@@ -210,12 +232,12 @@ def _answer_one(message: object, call: Call) -> bytes | None:
     try:
         result = call(request.method, request.arguments())
         return None if request.notification else _encode({"jsonrpc": "2.0", "id": request.id, "result": result})
-    except FacewatchError as exc:
-        error = exc
+    except FacewatchError as exc:  # kept no longer than this: its traceback holds the request, of up to 64 MiB
+        return None if request.notification else _failure(request.id, exc)
     except Exception as exc:
         log.exception("%s failed", quote(request.method))
-        error = FacewatchError(f"internal error ({type(exc).__name__})", "see the daemon's log")
-    return None if request.notification else _failure(request.id, error)
+        unexpected = FacewatchError(f"internal error ({type(exc).__name__})", "see the daemon's log")
+        return None if request.notification else _failure(request.id, unexpected)
 
 
 def _failure(id_: object, error: FacewatchError) -> bytes:

@@ -1,8 +1,9 @@
 """The client's end of the socket: one JSON-RPC request a line, one reply a line, in order.
 
 Standard library only, and little of it, because every `facewatch-query` pays for what is imported here. Requests
-are plain ASCII whatever the text in them. A `Connection` is for one thread. After any error but `RemoteError` it is
-of no more use, because a reply may still be on its way.
+are plain ASCII whatever the text in them. They may hold photos, so nothing is sent to another user's process, whatever
+became of the socket's directory: the kernel knows who listens. A `Connection` is for one thread. After any error but
+`RemoteError` it is of no more use, because a reply may still be on its way.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
-from facewatchd import places
-from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, TooLargeError, UsageError
+from facewatchd import peers, places
+from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, StrangerError, TooLargeError, UsageError
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds for one reply: a query may wait for a model to be loaded and for the photo in hand."""
@@ -53,11 +55,16 @@ class Connection:
         self._last_id = 0
 
     def __enter__(self) -> Connection:
-        """Connect. Raises `NoDaemonError` where nobody listens, `UsageError` for a path that cannot be one."""
+        """Connect.
+
+        Raises `NoDaemonError` where nobody listens, `StrangerError` where another user does, and `UsageError` for a
+        path that cannot be one.
+        """
         deadline = self._deadline()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._connect(self._socket, deadline)
+            self._check_owner(self._socket)
         except BaseException:
             self.__exit__()
             raise
@@ -101,13 +108,23 @@ class Connection:
             except TimeoutError as exc:
                 raise self._too_late() from exc
             except PermissionError as exc:
-                raise NoDaemonError(
+                raise StrangerError(
                     f"the daemon on {self.path} is not yours to ask", "only its own user may: run this as that user"
                 ) from exc
             except OSError as exc:
                 if exc.errno is None or exc.errno == errno.ENAMETOOLONG:
                     raise UsageError(f"{self.path} is too long for a socket's path", "use a shorter one") from exc
                 raise NoDaemonError(f"no daemon answers on {self.path}", "start it: facewatchd run DIR") from exc
+
+    def _check_owner(self, sock: socket.socket) -> None:
+        """Raise `StrangerError` if neither this user nor root listens. Root may ask a user at the user's own place."""
+        uid = peers.user(sock)
+        if peers.is_trusted(uid) or (os.geteuid() == 0 and uid == _owner(self.path.parent)):
+            return
+        raise StrangerError(
+            f"what listens on {self.path} belongs to user {uid}, so nothing was sent",
+            "check the path given to --socket, or remove it",
+        )
 
     def _address(self) -> contextlib.AbstractContextManager[str]:
         if len(str(self.path)) < _SHORT:
@@ -176,8 +193,15 @@ class Connection:
             "ask again, or see: facewatchd status",
         )
 
-    def _stranger(self) -> NoDaemonError:
-        return NoDaemonError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
+    def _stranger(self) -> StrangerError:
+        return StrangerError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 def _remote_error(error: dict[str, Any]) -> RemoteError:

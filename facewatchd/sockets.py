@@ -6,6 +6,9 @@
   is no socket is never deleted. Two daemons that start at once are kept apart by a lock on the directory, held from
   the look to the listening.
 - It is removed before the listening ends, and only if it is still ours, so a successor's is never hit.
+- While the daemon runs, a `Listener` looks at the file now and then. Where it was taken away (by a cleaner of temporary
+  files, or a careless rm), it is made again by the rules above: what stands in its place now is not ours and stays. A
+  directory that others may write to by now is reported, and the daemon listens on: who connects, the kernel says.
 
 Only the standard library: clients use `address` as well.
 """
@@ -58,18 +61,64 @@ class Endpoint:
     socket: socket.socket
     path: Path
     identity: tuple[int, int]
-    """Device and inode of the file."""
+    """Device and inode of the file. The bound socket holds the inode, so no other file can get its number."""
+
+    def in_place(self) -> bool:
+        """Whether the file is still there, and ours."""
+        try:
+            return _identity(self.path) == self.identity
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Remove the file, if it is still ours, and stop listening."""
         try:
-            if _identity(self.path) == self.identity:
-                self.path.unlink()
-        except FileNotFoundError:
-            pass
+            if self.in_place():
+                self.path.unlink(missing_ok=True)
         except OSError as exc:
             log.warning("cannot remove the socket %s: %s", self.path, exc.strerror)
         self.socket.close()
+
+
+class Listener:
+    """Listens at a path until it is closed, also after the file was taken away. For one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Listen. Raises what `listen` raises."""
+        self._endpoint = listen(path)
+        self.trouble = ""
+        """What was wrong with the place at the last `look`: one line."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """What to accept from. Another one after a `look` that had to listen again."""
+        return self._endpoint.socket
+
+    def look(self) -> None:
+        """Listen again if the file is gone. What cannot be helped is logged once, and `trouble` until it is over."""
+        trouble = ""
+        try:
+            if not self._endpoint.in_place():
+                self._listen_again()
+            check_directory(self._endpoint.path.parent)
+        except FacewatchError as exc:
+            trouble = str(exc)
+        except OSError as exc:
+            trouble = f"cannot look after the socket {self._endpoint.path}: {exc.strerror}"
+        if trouble and trouble != self.trouble:
+            log.warning("%s", trouble)
+        elif self.trouble and not trouble:
+            log.info("nothing is wrong with the socket %s any more", self._endpoint.path)
+        self.trouble = trouble
+
+    def _listen_again(self) -> None:
+        old, self._endpoint = self._endpoint, listen(self._endpoint.path)
+        log.warning("the socket %s was taken away: listening there again", old.path)
+        old.socket.close()
+
+    def close(self) -> None:
+        """Remove the file, if it is still ours, and stop listening."""
+        self._endpoint.close()
 
 
 def listen(path: Path) -> Endpoint:

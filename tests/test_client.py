@@ -20,9 +20,9 @@ import pytest
 from fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from PIL import Image
 
-from facewatchd import __version__, client, sheet
+from facewatchd import __version__, client, peers, rpc, sheet
 from facewatchd.commandline import INTERRUPTED
-from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, UsageError
+from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError, TooLargeError, UsageError
 from facewatchd.printing import printable
 from facewatchd.question import MAX_BYTES
 from facewatchd.rpc import MAX_LINE, Connection, RemoteError
@@ -170,11 +170,11 @@ def test_a_named_pipe_is_read_here(daemon: FakeDaemon, ask: Any, tmp_path: Path)
     assert daemon.params()["photos"] == [{"data": base64.b64encode(b"picture").decode()}]
 
 
-def test_a_name_that_is_not_utf8_is_sent_as_bytes(daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_go_as_path_bytes(daemon: FakeDaemon, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.jpg"
-    Path(os.fsdecode(path)).write_bytes(b"picture")
-    done = run(daemon, path, "--json")
-    assert daemon.params()["photos"] == [{"data": base64.b64encode(b"picture").decode()}]
+    done = run(daemon, path, "-d", path, "-d", tmp_path, "--json")
+    assert daemon.params()["photos"] == [{"path_bytes": base64.b64encode(path).decode()}]
+    assert daemon.params()["dirs"] == [{"path_bytes": base64.b64encode(path).decode()}, str(tmp_path)]
     assert json.loads(done.stdout)["query"][0]["photo"].endswith("/\ufffd.jpg")
 
 
@@ -460,7 +460,6 @@ def test_the_kind_of_error_is_the_exit_status(
         ["a.jpg", "--json", "-l"],
         ["a.jpg", "-q", "-v"],
         ["-", "-"],
-        ["a.jpg", "--dir", "\udcff"],
         ["a.jpg", "--list-faces", "--top", "0"],
         ["a.jpg", "b.jpg", "--list-faces"],
         ["a.jpg", "--sheet", "sheet.txt"],
@@ -621,6 +620,18 @@ def test_a_full_queue_of_connections_is_waited_for_until_the_deadline(tmp_path: 
         first.connect(str(tmp_path / "s"))
         with pytest.raises(DeadlineError), Connection(tmp_path / "s", timeout=0.1):
             pass
+
+
+def test_nothing_is_sent_to_another_user(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = os.geteuid() + 1
+    monkeypatch.setattr(peers, "user", lambda _: other)
+    with pytest.raises(StrangerError, match=f"belongs to user {other}, so nothing was sent"), Connection(daemon.path):
+        pass
+    monkeypatch.setattr(rpc, "_owner", lambda _: other)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)  # root may ask a user's daemon in the user's own directory
+    with Connection(daemon.path) as connection:
+        connection.call("status")
+    assert len(daemon.requests) == 1
 
 
 def test_socket_paths_that_cannot_be(tmp_path: Path) -> None:

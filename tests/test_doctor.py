@@ -21,7 +21,7 @@ import tiny_pack
 from fake_daemon import FakeDaemon, reply
 from samples import PACKS, needs_dlib, needs_packs
 
-from facewatchd import __version__, cli, doctor, feed, mounts, photos, selftest
+from facewatchd import __version__, cli, doctor, feed, mounts, peers, photos, selftest
 from facewatchd.config import Config
 from facewatchd.datadir import LastRun
 from facewatchd.doctor import Finding, examine
@@ -403,6 +403,17 @@ def test_a_stale_socket(place: Path) -> None:
     (finding,) = findings("socket", socket=place)
     assert finding.status == "warn"
     assert "stale" in finding.detail
+
+
+def test_somebody_else_in_the_daemons_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeDaemon(place) as daemon:
+        daemon.script = lambda request: b"220 mail ready\n"
+        (finding,) = findings("socket", socket=place)
+        assert (finding.status, finding.detail) == ("fail", f"what answers on {place} is not facewatchd")
+        monkeypatch.setattr(peers, "user", lambda _: os.geteuid() + 1)
+        (finding,) = findings("socket", socket=place)
+        assert finding.status == "fail"
+        assert f"belongs to user {os.geteuid() + 1}" in finding.detail
 
 
 def test_a_file_in_the_sockets_place(place: Path) -> None:

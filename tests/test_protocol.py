@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import logging
 import os
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -249,6 +251,35 @@ def test_batch() -> None:
 
 def test_batch_of_notifications_gets_no_reply() -> None:
     assert ask([{"jsonrpc": "2.0", "method": "add"}] * 3) is None
+
+
+def test_batch_with_too_much_to_say_is_not_carried_out_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_REPLIES", 2000)
+    service = Service()
+    replies = ask([request(method="echo", id_=number, x="x" * 900) for number in range(5)], service)
+    assert [reply["id"] for reply in replies] == [0, 1, 2, 3, 4]
+    assert [reply["error"]["data"]["kind"] for reply in replies if "error" in reply] == ["too-large"] * 2
+    assert service.calls == ["echo"] * 3
+
+
+def test_refused_request_is_not_kept_in_memory() -> None:
+    """A line may have 64 MiB; an exception that is part of a cycle would hold it until the next collection."""
+    values: list[weakref.ref[object]] = []
+
+    class Parameters(dict[str, object]):
+        pass
+
+    def refuse(method: str, params: dict[str, object]) -> object:
+        held = Parameters(params)
+        values.append(weakref.ref(held))
+        return Params(held).text("missing")
+
+    gc.disable()
+    try:
+        assert strict(answer(json.dumps(request()).encode(), refuse) or b"")["error"]["code"] == BAD_PARAMS
+        assert [value() for value in values] == [None]
+    finally:
+        gc.enable()
 
 
 # Errors of ours

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from facewatchd import conversation, peers, sockets
 from facewatchd import server as server_module
-from facewatchd import sockets
 from facewatchd.errors import FacewatchError, LockedError
 from facewatchd.protocol import CODES, MAX_LINE, answer
 from facewatchd.server import Server
@@ -227,15 +227,23 @@ def test_memory_for_lines_is_shared(
     start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MEMORY", 100_000)
+    monkeypatch.setattr(conversation, "FREE", 1000)
     server = start()
-    first, second = connect(), connect()
-    first.socket.sendall(b"x" * 90_000)
-    until(lambda: server._budget._left == 10_000)
+    first, second, third = connect(), connect(), connect()
+    first.socket.sendall(b"x" * 91_000)
+    until(lambda: server._budget.left == 10_000)
     second.socket.sendall(b"x" * 2_000_000)  # read on, so that this ends
     assert second.kind() == "not-ready"
     assert second.closed()
+    second.close()
+    fourth = connect()
+    fourth.socket.sendall(b"x" * 10_900)
+    until(lambda: server._budget.left == 100)
+    assert third.ask(x="y" * 900) == {"x": "y" * 900}, "small requests always fit"
     first.socket.sendall(b"\n")
     assert first.receive()["error"]["code"] == -32700
+    fourth.close()
+    until(lambda: server._budget.left == 100_000)
     for _ in range(10):  # what was answered, and what was closed, is free again
         assert len(connect().ask(x="y" * 80_000)["x"]) == 80_000
 
@@ -383,6 +391,46 @@ def test_connections_at_work_are_not_closed_for_a_newcomer(
     assert busy.receive()["result"] == {}
     half.socket.sendall(b'"id":5,"method":"echo"}\n')
     assert half.receive()["id"] == 5
+    assert connect().ask(x=1) == {"x": 1}
+
+
+def test_newcomer_takes_the_place_of_a_line_that_does_not_end(
+    start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "UNFINISHED", 0.2)
+    server = start(connections=2)
+    halves = [connect() for _ in range(2)]
+    for half in halves:
+        half.socket.sendall(b'{"jsonrpc":"2.0",')
+    until(lambda: [each.unfinished_since is None for each in server._connections] == [False, False])
+    assert connect().kind() == "not-ready", "a line that has just begun keeps its place"
+    until(lambda: server._connections[0].unfinished_since < time.monotonic() - 0.2)
+    newcomer = connect()
+    assert newcomer.ask(x=1) == {"x": 1}
+    assert halves[0].kind() == "not-ready"
+    assert halves[0].closed()
+    halves[1].socket.sendall(b'"id":5,"method":"echo"}\n')
+    assert halves[1].receive()["id"] == 5
+
+
+def test_what_is_worked_on_for_nobody_holds_no_place(
+    start: Start, connect: Callable[[], Client], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "ABANDONED", 4)
+    start(connections=2)
+    half_closed = connect()
+    half_closed.send("hold")
+    half_closed.socket.shutdown(socket.SHUT_WR)  # it still reads
+    assert service.held.acquire(timeout=PATIENCE)
+    for _ in range(4):
+        client = connect()
+        client.send("hold")
+        assert service.held.acquire(timeout=PATIENCE), "there was no place"
+        client.close()
+    assert connect().kind() == "not-ready", "there is an end to it"
+    service.release.set()
+    assert half_closed.receive()["result"] == {}
+    until(lambda: clients_served() == 0)
     assert connect().ask(x=1) == {"x": 1}
 
 
@@ -624,6 +672,33 @@ def test_file_as_directory_is_refused(path: Path) -> None:
         sockets.listen(path)
 
 
+def test_listener_keeps_its_place_and_says_once_what_is_wrong(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    listener = sockets.Listener(path)
+    try:
+        first = listener.socket
+        listener.look()
+        assert (listener.socket, listener.trouble, caplog.messages) == (first, "", [])
+        path.unlink()
+        listener.look()
+        assert listener.socket is not first
+        assert first.fileno() == -1
+        assert caplog.messages == [f"the socket {path} was taken away: listening there again"]
+        path.parent.rename(path.parent.with_name("away"))
+        path.parent.touch()
+        for _ in range(2):
+            listener.look()
+            assert listener.trouble == f"cannot look after the socket {path}: Not a directory"
+        path.parent.unlink()
+        path.parent.with_name("away").rename(path.parent)
+        listener.look()
+        assert listener.trouble == ""
+        assert len(caplog.messages) == 3
+    finally:
+        listener.close()
+    assert not path.exists()
+
+
 def test_long_path_works(tmp_path: Path, service: Service) -> None:
     path = tmp_path.joinpath(*["d" * 60] * 4) / "socket"
     server = Server(path, service.answer)
@@ -678,8 +753,8 @@ def test_only_the_owner_and_root_are_answered(
 ) -> None:
     start()
     assert connect().ask(x=1) == {"x": 1}
-    monkeypatch.setattr(server_module, "_peer", lambda client: os.geteuid() + 1)
+    monkeypatch.setattr(peers, "user", lambda client: os.geteuid() + 1)
     assert connect().closed()
     assert f"user {os.geteuid() + 1} was refused" in caplog.text
-    monkeypatch.setattr(server_module, "_peer", lambda client: 0)
+    monkeypatch.setattr(peers, "user", lambda client: 0)
     assert connect().ask(x=1) == {"x": 1}

@@ -1,0 +1,29 @@
+"""Who is at the other end of a Unix socket. Standard library only, and little of it: the client asks as well."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+
+_CREDENTIALS = 12
+"""Bytes of ``struct ucred`` in unix(7): pid, uid and gid, four each."""
+
+
+def user(peer: socket.socket) -> int:
+    """Return the id of the user whose process connected, or of the one who listens: the kernel noted it then."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
+
+
+def is_trusted(uid: int) -> bool:
+    """Whether it is this process's own user, or root."""
+    return uid in (0, os.geteuid())
+
+
+def has_hung_up(peer: socket.socket) -> bool:
+    """Whether the other end is closed, both ways: one that only sends no more may still read."""
+    poll = select.poll()
+    poll.register(peer, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
