@@ -17,17 +17,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from facewatchd import protocol
+from facewatchd import memory, protocol, recovery
 from facewatchd.catalog import Catalog
 from facewatchd.config import Config
 from facewatchd.datadir import LastRun, Reserve, locked
 from facewatchd.errors import DamagedError, FacewatchError, StorageError
 from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
-from facewatchd.inbox import Inbox
+from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
+from facewatchd.inference import Inference
+from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
-from facewatchd.models.lazy import LazyModel
 from facewatchd.progress import Progress, TerminalHandler, downloading
 from facewatchd.roots import Roots
 from facewatchd.scanner import Scanner
@@ -49,17 +50,19 @@ STDERR = 2
 def run(config: Config, *, verbosity: int = 0) -> int:
     """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything."""
     _stand_alone()
+    memory.keep_little()
     _log_to_stderr(verbosity)
     threading.excepthook = _thread_died
     stop = threading.Event()
     with locked(config.data_dir):
         last = LastRun.of(config.data_dir)
         last.expect(config.directories)
-        # A fetch may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
+        # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
         pack = _choose_pack(config, last)
+        os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
+        daemon = Daemon(config, pack)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        daemon = Daemon(config, pack)
         try:
             daemon.start()
             _remember(config, pack)
@@ -86,16 +89,17 @@ class Daemon:
     def __init__(self, config: Config, pack: packs.Pack) -> None:
         self._config = config
         self._stops: list[Callable[[], object]] = []
-        threads = config.resources.threads
-        self._query_model = LazyModel(lambda: pack.load(threads, config.faces))
-        # One session that every worker calls: with one thread of its own each call runs on its caller's thread, and
-        # so in its scheduling class. Two callers with one thread each beat one caller with two.
-        self._index_model = LazyModel(lambda: pack.load(1, config.faces))
+        threads, faces = config.resources.threads, config.faces
+        # Queries have a process of their own, at normal priority, whose inference uses every thread it was given. Two
+        # callers with one thread each beat one caller with two: so does indexing, all of it in the idle class.
+        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
+        self._indexing = Inference(Setup("indexing", pack, faces, 1, config.resources.idle_priority), lines=threads)
         self._build(pack)
 
     def _build(self, pack: packs.Pack) -> None:
         config = self._config
-        info = self._query_model.get().info
+        self._stops.append(self._queries.close)
+        info = self._queries.start()
         directory = config.data_dir / info.id
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
@@ -109,7 +113,7 @@ class Daemon:
         self._writer = Writer(gallery)
         self._watcher = Watcher(
             self._roots.paths,
-            lambda path, settle: self._inbox.touch(path, settle=settle),
+            self._touch,
             self._rescan,
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
@@ -126,7 +130,7 @@ class Daemon:
             self._inbox,
             self._roots,
             self._writer,
-            model=self._index_model.get,
+            inference=self._indexing,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=config.resources.threads,
             idle_priority=config.resources.idle_priority,
@@ -142,9 +146,12 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        service = Service(parts, Searcher(gallery, self._query_model, info))
+        service = Service(parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble)
         self._server = Server(config.socket, lambda line: protocol.answer(line, service.call))
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, info.threshold)
+
+    def _touch(self, path: bytes, settle: bool, written: bool) -> None:
+        self._inbox.touch(path, settle=settle, depth=Depth.BYTES if written else Depth.STAMP)
 
     def _rescan(self, root: bytes) -> None:
         self._scanner.request(root)
@@ -178,12 +185,13 @@ class Daemon:
         progress = Progress(enabled=show_progress)
         try:
             while not stop.wait(PROGRESS_TICK if show_progress else TICK):
-                if not (self._writer.is_alive() and self._scanner.is_alive() and self._indexer.alive()):
+                threads = self._writer.is_alive() and self._scanner.is_alive()
+                if not (threads and self._indexer.alive() and self._server.alive()):
                     log.error("a thread ended unexpectedly: the daemon stops; start it again, and report what it said")
                     return 1
                 if unload_after := self._config.resources.unload_after:
-                    for model in (self._query_model, self._index_model):
-                        model.release_after(unload_after)
+                    for inference in (self._queries, self._indexing):
+                        inference.release_after(unload_after)
                 progress.show(int(self._indexer.rates()["examined"]), len(self._inbox))
         finally:
             progress.close()
@@ -207,7 +215,7 @@ def open_catalog(path: Path, model_id: str) -> Catalog:
     except OSError as exc:
         raise StorageError(f"cannot use {path.parent}: {exc.strerror}", "check its permissions and its disk") from exc
     except DamagedError as exc:
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        aside = recovery.spare_name(path, "damaged")
         log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):

@@ -6,6 +6,7 @@ changes something is handed to the inbox, the scanner or the writer.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from facewatchd.watcher import Watcher
 from facewatchd.writer import Writer
 
 MAX_WAIT = 24 * 3600.0
+_REACHABLE = (RootState.WATCHING, RootState.POLLING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ class Parts:
 class Service:
     """`call` is what a server needs."""
 
-    def __init__(self, parts: Parts, searcher: Searcher) -> None:
+    def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
+        """``place`` says what is wrong with the socket's place, in one line."""
         self._parts = parts
+        self._place = place
         self._searcher = searcher
         self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
         self._started = time.monotonic()
@@ -126,10 +130,11 @@ class Service:
 
     def _problems(self) -> list[str]:
         parts = self._parts
-        troubles = [*parts.writer.trouble, parts.indexer.trouble]
+        troubles = [*parts.writer.trouble, parts.indexer.trouble, self._place()]
         if not parts.writer.trouble:
             troubles.append(parts.gallery.catalog.damage)
-        troubles += [self._doubt(root) for root in parts.roots.paths]
+        for root in parts.roots.paths:
+            troubles += [self._doubt(root), *parts.roots.unreachable(root)]
         return [trouble for trouble in troubles if trouble] + (parts.watcher.problems() if self._walked() else [])
 
     def _doubt(self, root: bytes) -> str:
@@ -159,10 +164,10 @@ class Service:
         return parts.scanner.idle and not len(parts.inbox) and parts.scanner.idle and self._within_reach()
 
     def _within_reach(self) -> bool:
-        """Whether every root has been walked, and can be now."""
-        reachable = {RootState.WATCHING, RootState.POLLING}
-        walked = all(self._parts.roots.state(root) is RootState.WATCHING for root in self._parts.roots.paths)
-        return walked and all(state in reachable for state in self._root_states().values())
+        """Whether every root has been walked and can be now, and all that is in it."""
+        roots = self._parts.roots
+        walked = all(roots.state(root) is RootState.WATCHING and not roots.unreachable(root) for root in roots.paths)
+        return walked and all(state in _REACHABLE for state in self._root_states().values())
 
     # Queries
 
@@ -171,12 +176,12 @@ class Service:
         asked = Asked.of(params, parts.config.query, parts.info.threshold)
         wait = params.optional_number("wait", 0, MAX_WAIT)
         params.finish()
-        waited = self._wait_until_done(wait) if wait is not None else True
-        complete = self._complete()  # before the search: what comes in meanwhile was not asked for
+        # Before the search: what comes in meanwhile was not asked for, nor what others write during a wait.
+        complete = self._complete() if wait is None else self._wait_until_done(wait)
         answer = self._searcher.query(asked)
         with parts.gallery.catalog.reading() as reader:
             faces = parts.gallery.index_size[0] if parts.gallery.ready else reader.counts().faces
-        return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete and waited}
+        return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete}
 
     def _faces(self, params: Params) -> dict[str, object]:
         faces = self._searcher.faces(Source.of(params))
@@ -216,8 +221,11 @@ class Service:
         try:
             now = Stamp.of(os.stat(path))
         except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
+                kept = ": what was known of it is kept" if record else ""
+                return record.state if record else PhotoState.UNKNOWN, f"it is out of reach ({exc.strerror}){kept}"
             if record and not roots.may_forget(path, record.stamp):
-                return record.state, f"its directory is {self._root_states()[root]}: what was known of it is kept"
+                return record.state, self._why_kept(root)
             return PhotoState.UNKNOWN, f"there is no such file ({exc.strerror})"
         if os.path.isdir(path):
             return PhotoState.UNKNOWN, "it is a directory: ask for a file"
@@ -232,6 +240,11 @@ class Service:
             PhotoState.EXCLUDED: "it is no image that facewatchd reads",
         }
         return record.state, reasons[record.state]
+
+    def _why_kept(self, root: bytes) -> str:
+        state = self._root_states()[root]
+        away = "its disk is not there" if state in _REACHABLE else f"its directory is {state}"
+        return f"{away}: what was known of it is kept"
 
     # What is to be done
 
@@ -256,19 +269,24 @@ class Service:
         return {
             "pending": len(self._parts.inbox),
             "seconds": round(time.monotonic() - started, 3),
-            "complete": done and self._within_reach(),
+            "complete": done,
         }
 
     def _wait_until_done(self, timeout: float) -> bool:
-        """Wait until everything that was on the disk when this was called is searchable; False if time ran out.
+        """Wait until everything that was on the disk when this was called is searchable; False if that is not sure.
 
-        The directories are walked: events may be on their way, and a polled directory has none.
+        The directories are walked: events may be on their way, and a polled directory has none. Files that are moved
+        past the walk while it runs are what is written after the call.
         """
+        parts = self._parts
         deadline = time.monotonic() + timeout
-        requests = [self._parts.scanner.request(root) for root in self._parts.roots.paths]
+        parts.inbox.look_again()  # the walks cannot tell what will be recorded of what is in hand
+        requests = [parts.scanner.request(root) for root in parts.roots.paths]
         walked = [request.done.wait(max(0.0, deadline - time.monotonic())) for request in requests]
-        remaining = self._parts.inbox.barrier().wait(max(0.0, deadline - time.monotonic()))
-        return all(walked) and not remaining and not any(request.failed for request in requests)
+        remaining = parts.inbox.barrier().wait(max(0.0, deadline - time.monotonic()))
+        # Where the inbox is closed, the daemon ends, and the walks may have been cut short.
+        failed = parts.inbox.closed or any(request.failed for request in requests)
+        return all(walked) and not remaining and not failed and self._within_reach()
 
     def _pause(self, params: Params) -> dict[str, object]:
         params.finish()
