@@ -248,14 +248,14 @@ def happens(what: str, photo: Path) -> None:
 
 
 SLOW = """
-import os, sys, time
+import os, sys, threading
 if "indexing" in sys.argv:
     from facewatchd import photos
     def slow(data, decode=photos.decode):
         if os.path.exists("{gate}"):
             os.write(2, b"in hand\\n")
             while os.path.exists("{gate}"):
-                time.sleep(0.01)
+                threading.Event().wait(0.01)
         return decode(data)
     photos.decode = slow
 """
