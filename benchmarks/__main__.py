@@ -50,7 +50,7 @@ def _parse() -> tuple[Options, list[str], Path | None]:
     add(
         "--pack",
         metavar="NAME|DIR",
-        help="the model (default: the test packs beside the project, else an installed one)",
+        help="the model (default: the test pack beside the project, else an installed one)",
     )
     add("--photos", type=Path, metavar="DIR", help="your own photos instead of those that are put together")
     add(

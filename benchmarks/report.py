@@ -55,11 +55,8 @@ class Report:
     def markdown(self) -> str:
         cells = [[_text(value) for value in row] for row in (self.columns, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-            for row in cells
-        ]
-        lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+        cells.insert(1, ["-" * width for width in widths])
+        lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells]
         return "\n".join([f"## {self.title}", "", *lines, "", *self.notes, *map(str, self.checks), ""])
 
 
