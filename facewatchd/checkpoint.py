@@ -7,6 +7,8 @@ Saving renames the manifest first. So that a crash before the index is renamed t
 also describes the index that it finds in place, but only one that was loaded and found right, or saved, by this very
 process: an index that was refused must not come back under the name of the one that was to take its place.
 
+The index is written by a `Copy` of this process, so that nobody waits for hnswlib, nor for the disk.
+
 What is refused is deleted at once. It stays wrong, but may look right later: a catalog from a backup gives the ids of
 the faces that it lost to others, and then no id is missing any more.
 """
@@ -17,7 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd import vectors
+from facewatchd.copies import Copy
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.vectors import Vectors
 
@@ -49,24 +52,30 @@ class Checkpoint:
         self._in_place: dict[str, Any] | None = None
         """The manifest's entry of the index that lies there; None unless this process trusts it."""
 
-    def save(self, index: Vectors, origin: Origin) -> None:
-        """Write the index and rename it into place. Raises `StorageError`; the one before then stays."""
+    def save(self, index: Vectors, origin: Origin, keep_on: Callable[[], bool] = lambda: True) -> None:
+        """Write the index and rename it into place. Raises `StorageError`; the one before then stays.
+
+        So it does when ``keep_on`` says that it is not wanted any more.
+        """
         temporary = self._index.with_name(self._index.name + ".new")
         try:
-            size, tombstones = index.write(temporary)
-            entry = {"digest": _digest(temporary), "size": size, "tombstones": sorted(tombstones)}
-            _sync(temporary)
+            with index.at_rest() as tombstones:
+                # What was recorded since `origin` was asked for is in the catalog, and may be in the index.
+                last_face_id = max(origin.last_face_id, index.last_id)
+                unsaved, copy = index.unsaved, Copy(lambda: _written(index, temporary))
+            entry = {**copy.result(keep_on), "tombstones": tombstones.tolist()}
             manifest = {
                 "format": FORMAT,
                 "dim": index.dim,
                 "catalog": origin.catalog,
-                "last_face_id": origin.last_face_id,
+                "last_face_id": last_face_id,
                 "entries": [entry, self._in_place] if self._in_place else [entry],
             }
             _write_atomically(self._manifest, _sealed(manifest))
             temporary.replace(self._index)
             _sync(self._index.parent)
             self._in_place = entry
+            index.unsaved -= unsaved
         except OSError as exc:
             raise StorageError(f"cannot write the index: {exc}", "free some disk space") from exc
         finally:
@@ -87,7 +96,7 @@ class Checkpoint:
             raise DamagedError("the index was made from another catalog, or from a later state of this one")
         with _translated():
             entry = self._entry_of_index(manifest["entries"])
-            index = Vectors.read(self._index, dim, entry["tombstones"])
+            index = Vectors.read(self._index, dim, np.array(entry["tombstones"], np.int64))
         self._in_place = entry
         return index
 
@@ -126,6 +135,13 @@ class Checkpoint:
             if entry["digest"] == digest:
                 return entry
         raise DamagedError("the index is not the one that its manifest describes")
+
+
+def _written(index: Vectors, path: Path) -> dict[str, Any]:
+    size = index.write(path)
+    digest = _digest(path)
+    _sync(path)
+    return {"digest": digest, "size": size}
 
 
 @contextlib.contextmanager

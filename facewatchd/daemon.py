@@ -1,7 +1,7 @@
 """The daemon: everything is built here, started in order, and stopped in reverse.
 
-Start: lock the data directory, find and load the model, open the catalog, bring the index level (the writer does,
-while queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
+Start: lock the data directory, find and load the model, open the catalog, bring the index level (upkeep does, while
+queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
 nothing falls between them.
 """
 
@@ -35,6 +35,7 @@ from facewatchd.scanner import Scanner
 from facewatchd.search import Searcher
 from facewatchd.server import Server
 from facewatchd.service import Parts, Service
+from facewatchd.upkeep import Upkeep
 from facewatchd.watcher import Watcher
 from facewatchd.writer import Writer
 
@@ -111,6 +112,8 @@ class Daemon:
         )
         self._inbox = Inbox(config.watch.settle)
         self._writer = Writer(gallery)
+        resources = config.resources
+        self._upkeep = Upkeep(gallery, self._writer, resources.threads, nice=resources.idle_priority)
         self._watcher = Watcher(
             self._roots.paths,
             self._touch,
@@ -143,6 +146,7 @@ class Daemon:
             self._inbox,
             self._scanner,
             self._writer,
+            self._upkeep,
             self._indexer,
             self._watcher,
         )
@@ -158,7 +162,9 @@ class Daemon:
 
     def start(self) -> None:
         """Start every part; what was started is stopped by `stop`, in reverse."""
+        self._stops.append(self._upkeep.save_last)
         self._start(self._writer.start, self._writer.stop)
+        self._start(self._upkeep.start, self._upkeep.stop)
         self._start(self._server.start, self._server.stop)
         self._start(self._indexer.start, self._indexer.stop)
         self._start(self._scanner.start, self._scanner.stop)
@@ -185,7 +191,7 @@ class Daemon:
         progress = Progress(enabled=show_progress)
         try:
             while not stop.wait(PROGRESS_TICK if show_progress else TICK):
-                threads = self._writer.is_alive() and self._scanner.is_alive()
+                threads = self._writer.is_alive() and self._upkeep.is_alive() and self._scanner.is_alive()
                 if not (threads and self._indexer.alive() and self._server.alive()):
                     log.error("a thread ended unexpectedly: the daemon stops; start it again, and report what it said")
                     return 1

@@ -1,15 +1,14 @@
 """The one object that knows both the catalog and the vectors, and keeps them saying the same.
 
-The catalog is written first; the index follows, and whatever a crash left between them is made up for by `level` at
-the next start. Only the writer thread calls what changes anything (`record`, `level`, `checkpoint`, ...); any thread
-may search. While there is no index (before `level`, or without trust in the one on the disk) searches scan the
-catalog.
+The catalog is written first; the index follows, and whatever a crash left between them is made up for at the next
+start. The writer thread alone calls what changes both (`record`, `collect`, `adopt`); what takes long is apart from
+that (`prepared`, `checkpoint`), for another thread; any may search. While there is no index (before the first `adopt`)
+searches scan the catalog.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +32,21 @@ log = logging.getLogger(__name__)
 FIRST_K = 64
 GROWTH = 4
 """How many neighbours are asked for first, and by how much more each time the last was still above the threshold."""
+BATCH = 512
+"""Faces in one statement."""
 REBUILD_AT = 0.2
 """Share of tombstones from which the index is built anew: above it hnswlib loses recall (and at 0.99 it crashed)."""
 REBUILD_FROM = 500
 """Tombstones below this number never ask for a rebuild: a small index is searched exactly anyway."""
 TOLERANCE = 1e-3
 """How far a component of a stored vector may be from the catalog's: hnswlib scales them to unit length again."""
+
+
+KeepOn = Callable[[], bool]
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +76,6 @@ class Gallery:
         self.dim = dim
         self._checkpoint = Checkpoint(directory)
         self._vectors: Vectors | None = None
-        self.unsaved = 0
-        """Changes of the index since the last checkpoint."""
-        self.unsaved_since = 0.0
-        """When the first of them was made (monotonic clock)."""
 
     @property
     def ready(self) -> bool:
@@ -83,6 +87,12 @@ class Gallery:
         """Live faces and tombstones in the index."""
         vectors = self._vectors
         return (0, 0) if vectors is None else (len(vectors), vectors.tombstones)
+
+    @property
+    def unsaved(self) -> int:
+        """Changes of the index since the last checkpoint."""
+        vectors = self._vectors
+        return 0 if vectors is None else vectors.unsaved
 
     # Writing (the writer thread only)
 
@@ -101,53 +111,58 @@ class Gallery:
         if self._vectors is None or not (added or removed):
             return
         try:
-            self._vectors.delete(removed)
+            self._vectors.delete(np.array(removed, np.int64))
             if added:
                 self._vectors.add(np.array(added, np.int64), np.stack(embeddings))
         except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the index can be made again
             log.error("the index failed (%s): it is built again from the catalog", exc)
             self._vectors = None
-        self._note(len(added) + len(removed))
 
-    def _note(self, changes: int) -> None:
-        if not self.unsaved:
-            self.unsaved_since = time.monotonic()
-        self.unsaved += changes
+    def adopt(self, vectors: Vectors, keep_on: KeepOn = _always) -> None:
+        """Take over what was `prepared`, once it has what was recorded meanwhile."""
+        if self._catch_up(vectors, keep_on, threads=1):
+            self._vectors = vectors
 
-    def level(self, keep_on: Callable[[], bool] = lambda: True, *, anew: bool = False) -> None:
-        """Bring the index level with the catalog: load, check, add and delete, or build it anew.
+    def level(self, keep_on: KeepOn = _always, *, anew: bool = False) -> None:
+        """`prepared` and `adopt` in one, while nothing is recorded."""
+        vectors = self.prepared(keep_on, anew=anew)
+        if vectors is not None:
+            self.adopt(vectors, keep_on)
 
-        Searches go on with the index there was. Gives up, changing nothing, when ``keep_on`` says so.
+    # What takes long (one thread)
+
+    def prepared(self, keep_on: KeepOn = _always, *, anew: bool = False, threads: int = 1) -> Vectors | None:
+        """An index that is level with the catalog: the one on the disk, checked and caught up, or one built anew.
+
+        It is built anew where there is an index already. Searches and recording may go on meanwhile. None as soon as
+        ``keep_on`` says so.
         """
-        with self.catalog.reading() as reader:
-            vectors = None if anew else self._vectors
-            if vectors is None and not anew:
-                vectors = self._load(reader, keep_on)
-            if vectors is None or self._worn(vectors):
-                vectors = Vectors(self.dim)
-            if keep_on() and self._bring_level(reader, vectors, keep_on):
-                self._vectors = vectors
+        vectors = None if anew or self.ready else self._load(keep_on)
+        if vectors is None or _worn(vectors):
+            vectors = Vectors(self.dim)
+        return vectors if keep_on() and self._catch_up(vectors, keep_on, threads) else None
 
-    def _load(self, reader: CatalogReader, keep_on: Callable[[], bool]) -> Vectors | None:
-        origin = Origin(self.catalog.uuid, reader.last_face_id())
-        try:
-            vectors = self._checkpoint.load(self.dim, origin)
-            self._compare(reader, vectors.live_ids(), keep_on)
-        except DamagedError as exc:
-            self._checkpoint.discard()
-            if origin.last_face_id:
-                log.warning("%s: it is built again from the catalog", exc.message)
-            return None
+    def _load(self, keep_on: KeepOn) -> Vectors | None:
+        with self.catalog.reading() as reader:
+            origin = Origin(self.catalog.uuid, reader.last_face_id())
+            try:
+                vectors = self._checkpoint.load(self.dim, origin)
+                self._compare(reader, vectors.live_ids(), keep_on)
+            except DamagedError as exc:
+                self._checkpoint.discard()
+                if origin.last_face_id:
+                    log.warning("%s: it is built again from the catalog", exc.message)
+                return None
         return vectors
 
-    def _compare(self, reader: CatalogReader, live: set[int], keep_on: Callable[[], bool]) -> None:
+    def _compare(self, reader: CatalogReader, live: NDArray[np.int64], keep_on: KeepOn) -> None:
         """Hold every vector that was stored against the catalog. Raises `DamagedError` for one that differs.
 
         All of them: two faces that a restored catalog numbered the other way round are found by no sample.
         """
         for ids, stored in self._checkpoint.stored(self.dim):
             known, embeddings = reader.embeddings_of(ids.tolist(), self.dim)
-            if not live.issuperset(known.tolist()):
+            if not np.isin(known, live, assume_unique=True).all():
                 raise DamagedError("faces that were deleted are back in the catalog")
             order = np.argsort(ids)
             rows = order[np.searchsorted(ids, known, sorter=order)]
@@ -156,29 +171,38 @@ class Gallery:
             if not keep_on():
                 return
 
-    def _bring_level(self, reader: CatalogReader, vectors: Vectors, keep_on: Callable[[], bool]) -> bool:
-        known = vectors.labels()
-        recorded = set(reader.face_ids().tolist())
-        gone = vectors.live_ids() - recorded
-        vectors.delete(gone)
-        missing = len(recorded - known)
-        if missing:
-            for ids, embeddings in reader.embeddings(self.dim, batch=512):
-                new = np.array([face_id not in known for face_id in ids.tolist()], bool)
-                vectors.add(ids[new], embeddings[new])
-                if not keep_on():
-                    return False
-        self._note(missing + len(gone))
-        return True
+    def _catch_up(self, vectors: Vectors, keep_on: KeepOn, threads: int) -> bool:
+        """Delete what the catalog lacks and add what it has; False when ``keep_on`` ended it.
 
-    def _worn(self, vectors: Vectors) -> bool:
-        dead = vectors.tombstones
-        return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + len(vectors))
+        Read in parts, and not in one state: hours of building would keep SQLite's log from being emptied.
+        """
+        with self.catalog.reading() as reader:
+            recorded = reader.face_ids()
+        vectors.delete(np.setdiff1d(vectors.live_ids(), recorded, assume_unique=True))
+        missing = np.setdiff1d(recorded, vectors.labels(), assume_unique=True)
+        for start in range(0, len(missing), BATCH):
+            with self.catalog.reading() as reader:
+                ids, embeddings = reader.embeddings_of(missing[start : start + BATCH].tolist(), self.dim)
+            vectors.add(ids, embeddings, threads)
+            if not keep_on():
+                return False
+        return True
 
     @property
     def worn(self) -> bool:
-        """Whether tombstones ask for a rebuild (by `level`)."""
-        return self._vectors is not None and self._worn(self._vectors)
+        """Whether tombstones ask for an index that is built anew."""
+        return self._vectors is not None and _worn(self._vectors)
+
+    def checkpoint(self, keep_on: KeepOn = _always) -> None:
+        """Write the index to the disk if it changed since it was written last. Raises `StorageError`."""
+        vectors = self._vectors
+        if vectors is None or not vectors.unsaved:
+            return
+        with self.catalog.reading() as reader:
+            origin = Origin(self.catalog.uuid, reader.last_face_id())
+        self._checkpoint.save(vectors, origin, keep_on)
+
+    # Asking
 
     def differences(self) -> list[str]:
         """Hold every vector of the index against the catalog; a line for each finding (the writer thread only)."""
@@ -186,29 +210,18 @@ class Gallery:
         if vectors is None:
             return ["the index is not there yet"]
         with self.catalog.reading() as reader:
-            recorded = set(reader.face_ids().tolist())
-            live = vectors.live_ids()
-            in_both = np.array(sorted(recorded & live), np.int64)
+            recorded, live = reader.face_ids(), vectors.live_ids()
             wrong = 0
-            for ids, embeddings in reader.embeddings(self.dim):
-                there = np.isin(ids, in_both)
+            for ids, embeddings in reader.embeddings(self.dim, BATCH):
+                there = np.isin(ids, live, assume_unique=True)
                 if there.any():
-                    stored = vectors.get(ids[there].tolist())
+                    stored = vectors.get(ids[there])
                     wrong += int(np.count_nonzero(np.abs(stored - embeddings[there]).max(axis=1) > TOLERANCE))
-        findings = {"missing from": recorded - live, "left over in": live - recorded}
-        lines = [f"{len(ids)} faces are {what} the index" for what, ids in findings.items() if ids]
+        missing = np.setdiff1d(recorded, live, assume_unique=True)
+        left_over = np.setdiff1d(live, recorded, assume_unique=True)
+        findings = {"missing from": missing, "left over in": left_over}
+        lines = [f"{len(ids)} faces are {what} the index" for what, ids in findings.items() if len(ids)]
         return lines + ([f"{wrong} vectors of the index are not the catalog's"] if wrong else [])
-
-    def checkpoint(self) -> None:
-        """Write the index to the disk if it changed since it was written last."""
-        if self._vectors is None or not self.unsaved:
-            return
-        with self.catalog.reading() as reader:
-            origin = Origin(self.catalog.uuid, reader.last_face_id())
-        self._checkpoint.save(self._vectors, origin)
-        self.unsaved = 0
-
-    # Searching (any thread)
 
     def nearest(self, embedding: Embedding, search: Search) -> Found:
         """The faces most alike to an embedding of unit length, on every photo that shows them."""
@@ -255,6 +268,11 @@ class Gallery:
             if search.top and len(matches) >= search.top:
                 return matches[: search.top]
         return matches
+
+
+def _worn(vectors: Vectors) -> bool:
+    dead = vectors.tombstones
+    return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + len(vectors))
 
 
 def _wanted(path: bytes, size: int, search: Search) -> bool:

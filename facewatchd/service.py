@@ -26,6 +26,7 @@ from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, St
 from facewatchd.roots import Roots, identity_of
 from facewatchd.scanner import Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
+from facewatchd.upkeep import Upkeep
 from facewatchd.verify import Verifier
 from facewatchd.watcher import Watcher
 from facewatchd.writer import Writer
@@ -45,6 +46,7 @@ class Parts:
     inbox: Inbox
     scanner: Scanner
     writer: Writer
+    upkeep: Upkeep
     indexer: Indexer
     watcher: Watcher
 
@@ -118,7 +120,7 @@ class Service:
 
     def _state(self) -> DaemonState:
         parts = self._parts
-        if parts.writer.trouble or parts.indexer.trouble or parts.gallery.catalog.damage:
+        if parts.writer.trouble or parts.upkeep.trouble or parts.indexer.trouble or parts.gallery.catalog.damage:
             return DaemonState.DEGRADED
         if parts.inbox.paused:
             return DaemonState.PAUSED
@@ -130,7 +132,7 @@ class Service:
 
     def _problems(self) -> list[str]:
         parts = self._parts
-        troubles = [*parts.writer.trouble, parts.indexer.trouble, self._place()]
+        troubles = [parts.writer.trouble, parts.upkeep.trouble, parts.indexer.trouble, self._place()]
         if not parts.writer.trouble:
             troubles.append(parts.gallery.catalog.damage)
         for root in parts.roots.paths:

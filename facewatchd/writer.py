@@ -1,4 +1,4 @@
-"""The one thread that writes: outcomes, the index, and its checkpoints.
+"""The one thread that writes: outcomes, into the catalog and the index.
 
 Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls. When the disk
 is full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it can or is
@@ -21,12 +21,6 @@ from facewatchd.gallery import Gallery
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_CHANGES = 5000
-CHECKPOINT_SECONDS = 300.0
-CHECKPOINT_IDLE = 5.0
-"""A checkpoint is made after so many changes, so long after the first of them, or when nothing came for so long."""
-CHECKPOINT_SHARE = 50
-"""A checkpoint that took a second is followed by at least so many without one."""
 RETRY = 5.0
 """Seconds between two tries while the disk is full."""
 COLLECT_EVERY = 3600.0
@@ -54,16 +48,9 @@ class Writer(threading.Thread):
         self._gallery = gallery
         self._jobs: queue.Queue[_Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
         self._ending = threading.Event()
-        self._saved_at = self._collected_at = time.monotonic()
-        self._rest = 0.0
-        self._index_trouble = ""
-        self._catalog_trouble = ""
-        self._retry_at = 0.0
-
-    @property
-    def trouble(self) -> list[str]:
-        """What keeps it from writing, a line each; empty when all is well."""
-        return [text for text in (self._catalog_trouble, self._index_trouble) if text]
+        self._collected_at = time.monotonic()
+        self.trouble = ""
+        """What keeps it from writing; empty when all is well."""
 
     # From any thread
 
@@ -94,11 +81,11 @@ class Writer(threading.Thread):
         return None
 
     def give_up(self) -> None:
-        """The end is near: try no write again that fails, build no index, keep nobody waiting. Comes before `stop`."""
+        """The end is near: try no write again that fails, keep nobody waiting. Comes before `stop`."""
         self._ending.set()
 
     def stop(self) -> None:
-        """Write what waits, make a last checkpoint, end."""
+        """Write what waits, and end."""
         self._ending.set()
         self._put(None)
         if self.ident is not None:
@@ -107,21 +94,19 @@ class Writer(threading.Thread):
     # The writer's thread
 
     def run(self) -> None:
-        self._level()
-        while True:
+        ended = False
+        while not ended:
             jobs, ended = self._next()
             self._work_off(jobs)
-            if ended:
-                break
-            self._keep_house(idle=not jobs)
-        self._attempt_index(self._gallery.checkpoint)
+            if not ended and time.monotonic() - self._collected_at > COLLECT_EVERY:
+                self._collected_at = time.monotonic()
+                self._insist(self._gallery.collect)
 
     def _next(self) -> tuple[list[_Record | _Call], bool]:
-        """Wait for jobs, or for the time to look after the index; the second value says that this is the end."""
+        """Wait for jobs, or for the time to collect; the second value says that this is the end."""
         jobs: list[_Record | _Call] = []
         try:
-            at_work = self._gallery.unsaved or not self._gallery.ready
-            job = self._jobs.get(timeout=CHECKPOINT_IDLE if at_work else COLLECT_EVERY)
+            job = self._jobs.get(timeout=COLLECT_EVERY)
             while job is not None:
                 jobs.append(job)
                 if len(jobs) == BATCH:
@@ -156,44 +141,13 @@ class Writer(threading.Thread):
             try:
                 write()
             except StorageError as exc:
-                if not self._catalog_trouble:
+                if not self.trouble:
                     log.error("%s; indexing waits", exc)
-                self._catalog_trouble = str(exc)
+                self.trouble = str(exc)
                 if isinstance(exc, DamagedError) or self._ending.wait(RETRY):
                     return False
             else:
-                if self._catalog_trouble:
+                if self.trouble:
                     log.info("the catalog can be written again")
-                self._catalog_trouble = ""
+                self.trouble = ""
                 return True
-
-    def _keep_house(self, *, idle: bool) -> None:
-        now = time.monotonic()
-        gallery = self._gallery
-        if now - self._collected_at > COLLECT_EVERY:
-            self._collected_at = now
-            self._insist(gallery.collect)
-        if (gallery.worn or not gallery.ready) and now >= self._retry_at:
-            self._level()
-        due = gallery.unsaved >= CHECKPOINT_CHANGES or now - gallery.unsaved_since > CHECKPOINT_SECONDS or idle
-        if gallery.unsaved and due and now >= max(self._retry_at, self._saved_at + self._rest):
-            self._attempt_index(gallery.checkpoint)
-            self._saved_at = time.monotonic()
-            self._rest = CHECKPOINT_SHARE * (self._saved_at - now)
-
-    def _level(self) -> None:
-        if self._gallery.worn:
-            log.info("many faces were deleted: the index is built anew")
-        self._attempt_index(lambda: self._gallery.level(lambda: not self._ending.is_set()))
-
-    def _attempt_index(self, function: Callable[[], object]) -> None:
-        """Work on the index. It is a cache: what goes wrong is said, tried again later, and stops nothing."""
-        try:
-            function()
-        except Exception as exc:  # noqa: BLE001 - hnswlib's RuntimeError and MemoryError among them
-            if not self._index_trouble:
-                log.error("%s", exc)
-            self._index_trouble = str(exc)
-            self._retry_at = time.monotonic() + 12 * RETRY
-        else:
-            self._index_trouble = ""

@@ -23,6 +23,8 @@ LAYERS: dict[int, set[str]] = {
         "params",
         "printing",
         "room",
+        "turns",
+        "copies",
         "signatures",
         "reconcile",
         "commandline",
@@ -45,7 +47,7 @@ LAYERS: dict[int, set[str]] = {
         "models",
     },
     2: {"gallery", "feed", "watcher", "roots", "belief", "inference"},
-    3: {"writer", "scanner", "indexer", "search", "verify", "service"},
+    3: {"writer", "upkeep", "scanner", "indexer", "search", "verify", "service"},
     4: {"sockets", "conversation", "server"},
     5: {
         "rpc",
