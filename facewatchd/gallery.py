@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_K = 64
+FIRST_K = 256
 GROWTH = 4
-"""How many neighbours are asked for first, and by how much more each time the last was still above the threshold."""
+"""How many neighbours are asked for first, and by how much more each time the last was still above the threshold.
+
+Up to `vectors.EF` more of them cost nothing; where they would be half of all faces, comparing every face is as fast.
+"""
 BATCH = 512
 """Faces in one statement."""
 REBUILD_AT = 0.2

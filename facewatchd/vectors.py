@@ -28,8 +28,8 @@ M = 48
 """Links of a face. A person's faces form a star: those far from its middle are linked to by few, and with 16 links one
 in thirty is linked to by none, so that no search finds it. `python -m benchmarks searching` has the table."""
 EF_CONSTRUCTION = 200
-EF = 200
-"""Breadth of a search."""
+EF = 400
+"""Breadth of a search. With 200, one in some thousands of the faces that are alone is not found among a million."""
 FIRST_CAPACITY = 1024
 STEP = 8
 """Faces that are added or deleted in one turn: about ten milliseconds at a million, for which searches wait."""

@@ -109,12 +109,12 @@ def test_top_threshold_directories_and_size(gallery: Gallery) -> None:
 
 
 def test_the_reply_says_whether_every_face_was_compared(gallery: Gallery) -> None:
-    rows = unit(np.random.default_rng(1).normal(size=(400, DIM)))
+    rows = unit(np.random.default_rng(1).normal(size=(600, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
     assert gallery.nearest(rows[0], Search(0.9)).exact is False
     assert gallery.nearest(rows[0], Search(0.9, exact=True)).exact is True
     assert gallery.nearest(rows[0], Search(-1)).exact is True, "all of them: no index helps"
-    assert len(gallery.nearest(rows[0], Search(-1)).matches) == 400
+    assert len(gallery.nearest(rows[0], Search(-1)).matches) == 600
 
 
 def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_rebuild_that_is_interrupted_changes_nothing(gallery: Gallery) -> None
 class Histories(RuleBasedStateMachine):
     """Random histories of a gallery; ``truth`` says for each path whose content it has.
 
-    The first search asks for one neighbour instead of 64, so that galleries of a dozen faces use the index at all.
+    The first search asks for one neighbour instead of 256, so that galleries of a dozen faces use the index at all.
     """
 
     def __init__(self) -> None:
