@@ -22,6 +22,8 @@ PATIENCE = 3600.0
 class Daemon:
     """`running` starts one. ``pid`` is the process; its inference processes are its children."""
 
+    module = "facewatchd"
+
     def __init__(self, home: Path, roots: list[Path], pack: packs.Pack, **config: str) -> None:
         """``config``: lines of the configuration by table name, as ``resources="threads = 1"``."""
         self.home = home
@@ -41,7 +43,7 @@ class Daemon:
     def start(self) -> None:
         """Start it; it answers some time later."""
         places = ["--config", self._config, "--data-dir", self.home / "data", "--socket", self.socket]
-        command = [sys.executable, "-P", "-m", "facewatchd", "run", *map(str, places)]
+        command = [sys.executable, "-m", self.module, "run", *map(str, places)]
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 

@@ -141,7 +141,7 @@ class Gallery:
         ``keep_on`` says so.
         """
         vectors = None if anew or self.ready else self._load(keep_on)
-        if vectors is None or _worn(vectors):
+        if vectors is None or vectors.tombstones > len(vectors):  # else it will do until a new one is built
             vectors = Vectors(self.dim)
         return vectors if keep_on() and self._catch_up(vectors, keep_on, threads) else None
 

@@ -1,0 +1,66 @@
+"""``python -m benchmarks.pretended run ...``: the daemon on a made-up library.
+
+All of it is real but for what the model says of itself: 512 dimensions, whatever pack it is. Two things can be asked of
+it besides: to record so many photos (``record``), and to find its index
+worn (``wear``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from unittest.mock import patch
+
+import numpy as np
+
+from benchmarks import gallery as faces
+from benchmarks.library import MODEL, outcome
+from facewatchd import cli
+from facewatchd import gallery as gallery_module
+from facewatchd.gallery import Gallery
+from facewatchd.inference import Inference
+from facewatchd.params import Params
+from facewatchd.records import ModelInfo
+from facewatchd.search import Searcher
+from facewatchd.service import Parts, Service
+
+
+BEHIND = 1_000_000_000
+"""Number of the first photo that is recorded besides, behind all of the library's."""
+
+
+class Pretended(Inference):
+    def start(self) -> ModelInfo:
+        super().start()
+        return MODEL
+
+
+class AskedMoreService(Service):
+    def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
+        super().__init__(parts, searcher, place)
+        self._root = parts.roots.paths[0]
+        self._next = BEHIND
+
+    def call(self, method: str, params: Mapping[str, object]) -> object:
+        if method == "record":
+            return self._record(Params(params).ints("count")[0])
+        if method == "wear":
+            gallery_module.REBUILD_AT = 0.0
+            return None
+        return super().call(method, params)
+
+    def _record(self, count: int) -> object:
+        rng = np.random.default_rng(self._next)
+        rows = faces.near(np.zeros((count, faces.DIM), np.float32), (0, 0), rng)
+        photos = range(self._next, self._next + count)
+        self._next += count
+        for photo, row in zip(photos, rows, strict=True):
+            new = outcome(b"%s/%d.jpg" % (self._root, photo), photo, row)
+            self._parts.writer.call(partial(Gallery.record, outcomes=[new]))
+        return {"recorded": count}
+
+
+if __name__ == "__main__":
+    with patch.multiple("facewatchd.daemon", Inference=Pretended, Service=AskedMoreService):
+        sys.exit(cli.main())
