@@ -1,8 +1,8 @@
 """``python -m benchmarks.pretended run ...``: the daemon on a made-up library.
 
 All of it is real but for what the model says of itself: 512 dimensions, whatever pack it is. Two things can be asked of
-it besides: to record so many photos (``record``), and to find its index
-worn (``wear``).
+it besides: to record so many photos (``record``), the same ones with other faces each time, and to find its index worn
+(``wear``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from facewatchd.records import ModelInfo
 from facewatchd.search import Searcher
 from facewatchd.service import Parts, Service
 
-
 BEHIND = 1_000_000_000
 """Number of the first photo that is recorded besides, behind all of the library's."""
 
@@ -40,7 +39,6 @@ class AskedMoreService(Service):
     def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
         super().__init__(parts, searcher, place)
         self._root = parts.roots.paths[0]
-        self._next = BEHIND
 
     def call(self, method: str, params: Mapping[str, object]) -> object:
         if method == "record":
@@ -51,11 +49,9 @@ class AskedMoreService(Service):
         return super().call(method, params)
 
     def _record(self, count: int) -> object:
-        rng = np.random.default_rng(self._next)
+        rng = np.random.default_rng()
         rows = faces.near(np.zeros((count, faces.DIM), np.float32), (0, 0), rng)
-        photos = range(self._next, self._next + count)
-        self._next += count
-        for photo, row in zip(photos, rows, strict=True):
+        for photo, row in enumerate(rows, BEHIND):
             new = outcome(b"%s/%d.jpg" % (self._root, photo), photo, row)
             self._parts.writer.call(partial(Gallery.record, outcomes=[new]))
         return {"recorded": count}
