@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -15,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
+from processes import until
 
+from facewatchd import checkpoint as checkpoint_module
 from facewatchd import gallery as gallery_module
 from facewatchd.catalog import Outcome
 from facewatchd.gallery import REBUILD_FROM, Gallery, Search
@@ -84,6 +88,11 @@ def forget_what_is_gone(gallery: Gallery) -> None:
     """Have content that no photo shows collected at once, as it is after some days."""
     gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
     gallery.collect()
+
+
+def children() -> str:
+    """The process ids of this process's children, of whatever thread."""
+    return "".join(path.read_text() for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"))
 
 
 def test_top_threshold_directories_and_size(gallery: Gallery) -> None:
@@ -241,6 +250,30 @@ def test_many_tombstones_ask_for_a_rebuild(gallery: Gallery) -> None:
     assert gallery.differences() == []
 
 
+def test_searches_go_on_while_a_checkpoint_is_written(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy that writes stands still until it is told that searches and records went on here."""
+    rows = unit(np.random.default_rng(4).normal(size=(1000, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows[:999])])
+    go_on, proceed = os.pipe()
+    really = checkpoint_module._written
+    # The copy closes what it inherits, so it opens the pipe by the name that it has here.
+    name = f"/proc/{os.getpid()}/fd/{go_on}"
+    monkeypatch.setattr(checkpoint_module, "_written", lambda *args: Path(name).read_bytes() and really(*args))
+    thread = threading.Thread(target=gallery.checkpoint)
+    thread.start()
+    until(children)
+    assert gallery.nearest(rows[7], Search(0.99)).matches[0].path == b"/7"
+    gallery.record([photo(b"/999", b"999", [rows[999]])])
+    assert gallery.nearest(rows[999], Search(0.99)).matches[0].path == b"/999"
+    assert thread.is_alive()
+    os.write(proceed, b"x")
+    os.close(proceed)
+    thread.join()
+    os.close(go_on)
+    assert gallery.unsaved == 1, "what came meanwhile is in the next one"
+    gallery.catalog.close()
+
+
 def test_a_rebuild_that_is_interrupted_changes_nothing(gallery: Gallery) -> None:
     gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
     before = gallery.index_size
@@ -317,6 +350,16 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         self.gallery.level(anew=True)
+
+    @rule(path=paths, other=paths, content=st.integers(0, 12))
+    def rebuild_while_photos_come_and_go(self, path: bytes, other: bytes, content: int) -> None:
+        vectors = self.gallery.prepared(anew=True)
+        assert vectors is not None
+        self.put(path, content)
+        self.delete(other)
+        forget_what_is_gone(self.gallery)
+        self.embedded &= set(self.truth.values())
+        self.gallery.adopt(vectors)
 
     @rule(checkpoint=st.booleans())
     def stop_and_start(self, checkpoint: bool) -> None:

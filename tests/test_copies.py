@@ -1,0 +1,88 @@
+"""Functions that run in a copy of the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from processes import until
+
+from facewatchd.copies import Copy
+from facewatchd.errors import StorageError
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_gives_what_the_function_returned_and_changes_nothing_here() -> None:
+    state = {"pid": os.getpid()}
+
+    def change() -> dict[str, object]:
+        before = dict(state)
+        state["pid"] = os.getpid()
+        return {"before": before, "after": state, "large": "x" * 200_000}
+
+    result = Copy(change).result()
+    assert result["before"] == state == {"pid": os.getpid()}
+    assert result["after"]["pid"] != os.getpid()
+    assert len(result["large"]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (StorageError("no room", "free some"), "no room; free some"),
+        (OSError(28, "No space left on device"), r"\[Errno 28\] No space left on device; free some disk space"),
+    ],
+)
+def test_errors_come_over(error: Exception, message: str) -> None:
+    with pytest.raises(StorageError, match=f"^{message}$"):
+        Copy(lambda: fail(error)).result()
+
+
+def test_one_that_is_killed_is_told() -> None:
+    with pytest.raises(StorageError, match="SIGKILL"):
+        Copy(lambda: os.kill(os.getpid(), signal.SIGKILL)).result()
+
+
+def test_one_that_is_not_wanted_any_more_is_ended() -> None:
+    copy = Copy(lambda: threading.Event().wait())
+    pid = copy._pid
+    with pytest.raises(StorageError):
+        copy.result(keep_on=lambda: False)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_it_holds_no_file_of_ours() -> None:
+    ours, theirs = os.pipe()
+    copy = Copy(lambda: threading.Event().wait())
+    until(lambda: f"/{theirs}" not in " ".join(map(str, Path(f"/proc/{copy._pid}/fd").iterdir())))
+    os.close(theirs)
+    assert os.read(ours, 1) == b"", "the end of the file: nobody else can write"
+    os.close(ours)
+    with pytest.raises(StorageError):
+        copy.result(keep_on=lambda: False)
+
+
+def test_it_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    parent = os.fork()
+    if not parent:
+        Copy(lambda: (note.write_text(str(os.getpid())), threading.Event().wait()))
+        signal.pause()
+    until(lambda: note.exists() and note.read_text())
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    until(lambda: not Path(f"/proc/{note.read_text()}/cmdline").exists() or _is_zombie(note.read_text()))
+
+
+def _is_zombie(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

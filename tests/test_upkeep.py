@@ -1,0 +1,131 @@
+"""When checkpoints are due, and that the index is looked after without anybody waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from galleries import DIM, close_all, opened, photo, unit
+from processes import until
+
+from facewatchd import upkeep as upkeep_module
+from facewatchd.catalog import Outcome
+from facewatchd.errors import StorageError
+from facewatchd.gallery import REBUILD_FROM, Gallery, Search
+from facewatchd.upkeep import Upkeep
+from facewatchd.writer import Writer
+
+
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    yield
+    close_all()
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    """One that nobody brought level yet."""
+    return Gallery(opened(tmp_path).catalog, tmp_path, DIM)
+
+
+@pytest.fixture
+def upkeep(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep]:
+    monkeypatch.setattr(upkeep_module, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(upkeep_module, "RETRY", 0.1)
+    writer = Writer(gallery)
+    writer.start()
+    upkeep = Upkeep(gallery, writer, threads=2, nice=False)
+    yield upkeep
+    writer.give_up()
+    upkeep.stop()
+    writer.stop()
+
+
+def filled(gallery: Gallery, count: int) -> None:
+    rows = unit(np.random.default_rng(4).normal(size=(count, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+
+
+def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upkeep: Upkeep, tmp_path: Path) -> None:
+    filled(gallery, 50)
+    assert not gallery.ready
+    upkeep.start()
+    until(lambda: gallery.ready and not gallery.unsaved)
+    assert (tmp_path / "index.json").exists()
+    assert opened(tmp_path).unsaved == 0
+
+
+def test_builds_a_worn_index_anew(gallery: Gallery, upkeep: Upkeep) -> None:
+    filled(gallery, REBUILD_FROM + 200)
+    gallery.level()
+    gallery.record([Outcome(b"/%d" % n, None) for n in range(REBUILD_FROM)])
+    gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
+    upkeep._writer.call(lambda gallery: gallery.collect())
+    assert gallery.index_size == (200, REBUILD_FROM)
+    upkeep.start()
+    until(lambda: gallery.index_size == (200, 0))
+
+
+def test_an_index_that_failed_is_made_again(gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.level()
+    upkeep.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery._vectors, "add", lambda *_: 1 / 0)
+        filled(gallery, 40)
+    until(lambda: gallery.ready)
+    until(lambda: gallery.index_size == (40, 0))
+    assert gallery.differences() == []
+
+
+def test_what_fails_is_said_and_tried_again(gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("no room", "free some")
+
+    filled(gallery, 40)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "checkpoint", refuse)
+        upkeep.start()
+        until(lambda: upkeep.trouble == "no room; free some")
+        assert gallery.nearest(unit(np.ones(DIM)), Search(-1)).matches
+    until(lambda: not gallery.unsaved)
+    until(lambda: not upkeep.trouble)
+
+
+@pytest.mark.parametrize(
+    ("unsaved", "size", "rests", "due"),
+    [
+        (0, 100, True, False),
+        (1, 999, True, True),
+        (1, 1_000_000, True, False),
+        (1001, 1_000_000, True, True),
+        (4999, 10_000, False, False),
+        (5000, 10_000, False, True),
+        (5000, 1_000_000, False, False),
+        (20_001, 1_000_000, False, True),
+    ],
+)
+def test_a_checkpoint_is_worth_its_while(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, unsaved: int, size: int, rests: bool, due: bool
+) -> None:
+    monkeypatch.setattr(Gallery, "unsaved", unsaved)
+    monkeypatch.setattr(Gallery, "index_size", (size, 0))
+    upkeep = Upkeep(gallery, Writer(gallery), 1, nice=False)
+    upkeep._seen = unsaved if rests else unsaved - 1
+    assert upkeep._is_due() is due
+    upkeep._rest = 1000.0
+    assert not upkeep._is_due(), "the last one took long"
+
+
+def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(gallery, "checkpoint", lambda *_: saved.append(gallery.unsaved))
+    upkeep = Upkeep(gallery, Writer(gallery), 1, nice=False)
+    for unsaved, size in ((0, 0), (1, 9_999), (1, 10_000), (99, 1_000_000), (101, 1_000_000)):
+        monkeypatch.setattr(Gallery, "unsaved", unsaved)
+        monkeypatch.setattr(Gallery, "index_size", (size, 0))
+        upkeep.save_last()
+    assert saved == [1, 101]
