@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_K = 256
+SMALL_K = 64
 GROWTH = 4
-"""How many neighbours are asked for first, and by how much more each time the last was still above the threshold.
-
-Up to `vectors.EF` more of them cost nothing; where they would be half of all faces, comparing every face is as fast.
-"""
+"""How many neighbours are asked for first, fewer of few faces, and by how much more each time the last was still above
+the threshold. Up to `vectors.EF` more of them cost nothing; from half of all faces on every face is compared instead."""
 BATCH = 512
 """Faces in one statement."""
 REBUILD_AT = 0.2
@@ -229,7 +228,7 @@ class Gallery:
     def nearest(self, embedding: Embedding, search: Search) -> Found:
         """The faces most alike to an embedding of unit length, on every photo that shows them."""
         vectors = self._vectors
-        k = FIRST_K
+        k = 0 if vectors is None else min(FIRST_K, max(SMALL_K, len(vectors) // GROWTH))
         with self.catalog.reading() as reader:
             while not search.exact and vectors is not None and k <= len(vectors) // 2:
                 try:

@@ -110,7 +110,7 @@ def test_an_index_that_is_older_than_the_catalog_is_brought_level(library: Libra
 
 @pytest.mark.parametrize("file", ["index.hnsw.new", "index.json.new", "index.json", "index.hnsw"])
 def test_killed_during_a_checkpoint(library: Library, resumed: Resumed, file: str) -> None:
-    """The process dies when it would sync this file, or the directory after renaming it."""
+    """The process dies when it, or its copy, would sync this file, or the directory after renaming it."""
     daemon = resumed(library.early)
     daemon.hook(KILLED_AT_SYNC.format(file=file))
     with asked(daemon, library.photo):
@@ -130,8 +130,9 @@ def test_killed_during_a_checkpoint(library: Library, resumed: Resumed, file: st
 KILLED_AT_SYNC = """
 import os, pathlib, sys
 if "run" in sys.argv:
-    from facewatchd import writer
-    writer.CHECKPOINT_IDLE = 0.7
+    from facewatchd import upkeep
+    upkeep.LOOK_EVERY = 0.4
+    daemon = os.getpid()
     replace = pathlib.Path.replace
     fsync = os.fsync
     renamed = []
@@ -142,7 +143,7 @@ if "run" in sys.argv:
     def deadly(descriptor):
         name = os.path.basename(os.readlink(f"/proc/self/fd/{{descriptor}}"))
         if name == "{file}" or renamed[-1:] == ["{file}"]:
-            os.kill(os.getpid(), 9)
+            os.kill(daemon, 9)
         return fsync(descriptor)
     pathlib.Path.replace, os.fsync = replaced, deadly
 """

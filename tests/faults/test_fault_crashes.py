@@ -60,8 +60,8 @@ def test_killed_a_hundred_times_in_an_import(
 FREQUENT_CHECKPOINTS = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import writer
-    writer.CHECKPOINT_CHANGES, writer.CHECKPOINT_SHARE = 10, 0
+    from facewatchd import upkeep
+    upkeep.CHECKPOINT_CHANGES, upkeep.CHECKPOINT_REST, upkeep.LOOK_EVERY = 10, 0, 0.1
 """
 
 

@@ -24,11 +24,11 @@ Amount = Callable[[int, int], int]
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import watcher, writer
+    from facewatchd import upkeep, watcher, writer
     watcher.Watcher.__init__.__kwdefaults__["pace"] = watcher.Pace(poll=0.3, retry=1.0)
     watcher.Watcher.__init__.__kwdefaults__["tick"] = 0.4
     writer.RETRY = 0.2
-    writer.CHECKPOINT_IDLE = 0.5
+    upkeep.LOOK_EVERY, upkeep.RETRY = 0.3, 2.0
 """
 """What failed is tried again in a second or three, instead of one or five minutes."""
 
