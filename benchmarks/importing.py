@@ -1,0 +1,276 @@
+"""How fast photos get into the index: the daemon against a plain loop, and against what the machine allows.
+
+Three ways take turns on the same photos, all of them in the page cache, all models loaded:
+
+* the plain loop: `cv2.imread` and `FaceAnalysis.get` at 640, one photo after the other, with everything that OpenCV and
+  ONNX Runtime take by default;
+* the limit: decoding and inference alone, on as many threads as there are cores, with one thread an inference. What
+  is inferred is prepared before, and nothing is done with the outcome;
+* the daemon: from `resume` with all photos in its queue until all of them are searchable and on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import onnxruntime
+from insightface.app import FaceAnalysis
+from numpy.typing import NDArray
+
+from benchmarks import album
+from benchmarks.daemons import Daemon, processes, resident, running
+from benchmarks.options import Options
+from benchmarks.report import Report, median
+from facewatchd.models import packs
+
+SIDES = (128, 640)
+"""At which the daemon detects, as InsightFace does unless told otherwise."""
+MIN_SIZE = 40
+"""Pixels: smaller faces are not indexed unless configured, and not compared here."""
+SAME_PLACE = 0.9
+"""Intersection over union from which two boxes are of one face."""
+CORES = len(os.sched_getaffinity(0))
+
+
+class Seen(NamedTuple):
+    """A face of one photo."""
+
+    box: NDArray[np.float64]
+    """Left, top, right, bottom."""
+    embedding: NDArray[np.float32]
+    """Unit length."""
+
+
+@dataclass
+class Times:
+    """Seconds a photo, a value a round."""
+
+    plain: list[float] = field(default_factory=list)
+    limit: list[float] = field(default_factory=list)
+    daemon: list[float] = field(default_factory=list)
+
+    def ratio(self, one: str, other: str) -> float:
+        """How many times as long the one took, by the median of the rounds."""
+        pairs = zip(getattr(self, one), getattr(self, other), strict=True)
+        return median([first / second for first, second in pairs])
+
+
+def run(options: Options) -> Iterator[Report]:
+    if options.pack.directory is None:
+        yield Report("Import", ["pack"], [(options.pack.name,)], notes=["The plain loop is of InsightFace's packs."])
+        return
+    for title, photos in (
+        ("mixed photos of 1.9 megapixels", album.mixed(options, 8 if options.quick else 64)),
+        ("phone photos of 12 megapixels and more", album.phone(options, 4 if options.quick else 24)),
+    ):
+        if photos:
+            yield _compared(options, title, photos)
+
+
+def _compared(options: Options, title: str, photos: list[Path]) -> Report:
+    plain, times = PlainLoop(options.pack), Times()
+    expected = {path: plain.seen(path) for path in photos}
+    limit = Limit(options.pack, [sum(_is_large(face) for face in expected[path]) for path in photos])
+    home = options.work / f"importing-{photos[0].parent.name}"
+    root = home / "root"
+    root.mkdir(parents=True)
+    warm_up = album.marked(photos[0].read_bytes(), 0)
+    (root / "first.jpg").write_bytes(warm_up)
+    with running(home, [root], options.pack, watch="settle = 0") as daemon:
+        daemon.call("wait", timeout=600)
+        rest = _memory(daemon.pid)
+        with _watched(daemon.pid) as peak:
+            for number in range(1, options.rounds(5) + 1):
+                times.plain.append(_timed(lambda: plain.run(photos)) / len(photos))
+                times.limit.append(_timed(lambda: limit.run(photos)) / len(photos))
+                times.daemon.append(_import(daemon, root, photos, number) / len(photos))
+        imported = _catalogued(home, root / "1", photos)
+    return _report(title, photos, times, Agreement.of(expected, imported), peak() - rest, rest)
+
+
+def _import(daemon: Daemon, root: Path, photos: list[Path], mark: int) -> float:
+    """Seconds from `resume` until all of the photos are searchable. Their content is new to the daemon."""
+    daemon.call("pause")
+    directory = root / str(mark)
+    directory.mkdir()
+    for path in photos:
+        (directory / path.name).write_bytes(album.marked(path.read_bytes(), mark))
+    daemon.until(lambda status: status["pending"] >= len(photos))
+    goal = daemon.call("status")["rates"]["embedded"] + len(photos)
+    started = time.perf_counter()
+    daemon.call("resume")
+    done = daemon.until(lambda status: status["pending"] == 0, every=0.01)
+    if daemon.call("status")["rates"]["embedded"] != goal:
+        raise SystemExit("the daemon has not embedded each photo once")
+    return done - started
+
+
+class PlainLoop:
+    """What a script does."""
+
+    def __init__(self, pack: packs.Pack) -> None:
+        self._analysis = FaceAnalysis(name=str(pack.directory), allowed_modules=["detection", "recognition"])
+        self._analysis.prepare(ctx_id=0, det_size=(640, 640))
+
+    def run(self, photos: list[Path]) -> None:
+        for path in photos:
+            self._analysis.get(cv2.imread(str(path)))
+
+    def seen(self, path: Path) -> list[Seen]:
+        return [
+            Seen(np.asarray(face.bbox, np.float64), face.normed_embedding)
+            for face in self._analysis.get(cv2.imread(str(path)))
+        ]
+
+
+class Limit:
+    """Decoding and inference, perfectly overlapped."""
+
+    def __init__(self, pack: packs.Pack, faces: list[int]) -> None:
+        """``faces``: how many are embedded of each photo."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        analysis = FaceAnalysis(
+            name=str(pack.directory), allowed_modules=["detection", "recognition"], sess_options=options
+        )
+        self._detector: Any = analysis.models["detection"]
+        self._recogniser: Any = analysis.models["recognition"]
+        self._faces = faces
+        self._blobs = [np.zeros((1, 3, side, side), np.float32) for side in SIDES]
+        self._side = int(self._recogniser.input_size[0])
+
+    def run(self, photos: list[Path]) -> None:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        with ThreadPoolExecutor(CORES) as pool:
+            list(pool.map(self._one, photos, self._faces))
+        cv2.setNumThreads(threads)
+
+    def _one(self, path: Path, faces: int) -> None:
+        cv2.imread(str(path))
+        for blob in self._blobs:
+            self._detector.session.run(self._detector.output_names, {self._detector.input_name: blob})
+        if faces:
+            crops = np.zeros((faces, 3, self._side, self._side), np.float32)
+            self._recogniser.session.run(self._recogniser.output_names, {self._recogniser.input_name: crops})
+
+
+@dataclass
+class Agreement:
+    """How the daemon's faces compare with the plain loop's."""
+
+    both: int = 0
+    only_plain: int = 0
+    only_daemon: int = 0
+    cosines: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, expected: dict[Path, list[Seen]], imported: dict[Path, list[Seen]]) -> Agreement:
+        outcome = cls()
+        for path, plain in expected.items():
+            left = list(imported[path])
+            for face in filter(_is_large, plain):
+                same = max(left, key=lambda other: _overlap(face, other), default=None)
+                if same is None or _overlap(face, same) < SAME_PLACE:
+                    outcome.only_plain += 1
+                    continue
+                left = [other for other in left if other is not same]
+                outcome.both += 1
+                outcome.cosines.append(float(face.embedding @ same.embedding))
+            outcome.only_daemon += len(left)
+        return outcome
+
+
+def _is_large(face: Seen) -> bool:
+    return bool(min(face.box[2:] - face.box[:2]) >= MIN_SIZE)
+
+
+def _overlap(one: Seen, other: Seen) -> float:
+    """Intersection over union."""
+    sides = np.minimum(one.box[2:], other.box[2:]) - np.maximum(one.box[:2], other.box[:2])
+    shared = float(np.prod(sides.clip(0)))
+    areas = [float(np.prod(face.box[2:] - face.box[:2])) for face in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
+def _catalogued(home: Path, directory: Path, photos: list[Path]) -> dict[Path, list[Seen]]:
+    """What the daemon recorded of its copies of the photos."""
+    (catalog,) = (home / "data").glob("*/catalog.sqlite3")
+    seen: dict[Path, list[Seen]] = {}
+    with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as db:
+        for path in photos:
+            rows = db.execute(
+                "SELECT x, y, w, h, embedding FROM face JOIN photo USING (content_id) WHERE path = ?",
+                (os.fsencode(directory / path.name),),
+            )
+            seen[path] = [
+                Seen(np.array([x, y, x + w, y + h], np.float64), np.frombuffer(blob, "<f4"))
+                for x, y, w, h, blob in rows
+            ]
+    return seen
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _memory(pid: int) -> int:
+    """Bytes of the daemon and its children."""
+    while True:
+        with contextlib.suppress(OSError):  # a thread or a process ended just now
+            return sum(resident(each) for each in processes(pid))
+
+
+@contextlib.contextmanager
+def _watched(pid: int) -> Iterator[Callable[[], int]]:
+    """Look at a daemon's memory all the time; what is given tells the most that was seen."""
+    most, end = [0], threading.Event()
+
+    def look() -> None:
+        while not end.wait(0.02):
+            most[0] = max(most[0], _memory(pid))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield lambda: most[0]
+    finally:
+        end.set()
+        thread.join()
+
+
+def _report(title: str, photos: list[Path], times: Times, agreement: Agreement, growth: int, rest: int) -> Report:
+    report = Report(f"Import: {len(photos)} {title}", ["way", "ms a photo", "photos/s", "of the plain loop's"])
+    for name, ways in (("plain loop", times.plain), ("limit", times.limit), ("daemon", times.daemon)):
+        key = name.split()[0]
+        report.row(name, 1000 * median(ways), 1 / median(ways), times.ratio("plain", key))
+    largest = max(album.pixels(path) for path in photos)
+    report.notes += [
+        f"Medians of {len(times.daemon)} rounds in which the three take turns, {CORES} cores.",
+        f"{agreement.both} faces found by both, {agreement.only_plain} by the plain loop only, "
+        f"{agreement.only_daemon} by the daemon only (it also looks at {SIDES[0]} pixels); "
+        f"least cosine of the same face {min(agreement.cosines, default=1.0):.6f}.",
+        f"Memory of all its processes: {rest >> 20} MB before, {growth >> 20} MB more at most during the import, with "
+        f"{len(photos)} photos waiting; the largest has {largest / 1e6:.0f} megapixels.",
+    ]
+    if CORES >= 2:
+        report.check("photos/s against the plain loop", times.ratio("plain", "daemon"), 1.7, at_least=True)
+    report.check("photos/s against the limit", times.ratio("limit", "daemon"), 0.85, at_least=True)
+    report.check("faces that only the plain loop finds", agreement.only_plain, 0)
+    report.check("least cosine", min(agreement.cosines, default=1.0), 0.999, at_least=True)
+    decoded = 7 * largest  # four bytes a pixel in the decoder, three in the result
+    report.check("growth in decoded images", growth / decoded, CORES + 1)
+    return report
