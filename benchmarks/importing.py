@@ -147,31 +147,33 @@ def _seen(face: Any) -> Seen:
 class Limit:
     """Decoding and inference, perfectly overlapped."""
 
-    def __init__(self, pack: packs.Pack, faces: list[int]) -> None:
-        """``faces``: how many are embedded of each photo."""
+    def __init__(self, pack: packs.Pack, faces: list[int], threads: int = 1, callers: int = CORES) -> None:
+        """``faces``: how many are embedded of each photo. ``threads``: of one inference."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         analysis = FaceAnalysis(
             name=str(pack.directory), allowed_modules=["detection", "recognition"], sess_options=options
         )
         self._detector: Any = analysis.models["detection"]
         self._recogniser: Any = analysis.models["recognition"]
         self._faces = faces
+        self._callers = callers
         self._blobs = [np.zeros((1, 3, side, side), np.float32) for side in SIDES]
         self._side = int(self._recogniser.input_size[0])
 
     def run(self, photos: list[Path]) -> None:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
-        with ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(self._one, photos, self._faces))
+        with ThreadPoolExecutor(self._callers) as pool:
+            list(pool.map(self.one, photos, range(len(photos))))
         cv2.setNumThreads(threads)
 
-    def _one(self, path: Path, faces: int) -> None:
+    def one(self, path: Path, number: int) -> None:
         cv2.imread(str(path))
         for blob in self._blobs:
             self._detector.session.run(self._detector.output_names, {self._detector.input_name: blob})
-        if faces:
+        if faces := self._faces[number]:
             crops = np.zeros((faces, 3, self._side, self._side), np.float32)
             self._recogniser.session.run(self._recogniser.output_names, {self._recogniser.input_name: crops})
 
