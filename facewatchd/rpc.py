@@ -27,8 +27,8 @@ INVALID_PARAMS = -32602
 """JSON-RPC's own code for parameters that cannot be served."""
 
 _CHUNK = 1 << 20
-_SHORT = 50
-"""Characters of a path that fit into a socket's address however they are encoded."""
+_SHORT = 100
+"""Bytes of a path that fit into a socket's address."""
 _RETRY = 0.05
 """Seconds between attempts while the daemon's queue of new connections is full."""
 
@@ -128,7 +128,7 @@ class Connection:
         )
 
     def _address(self) -> contextlib.AbstractContextManager[str]:
-        if len(self.path) < _SHORT:
+        if len(os.fsencode(self.path)) <= _SHORT:
             return contextlib.nullcontext(self.path)
         from pathlib import Path
 
