@@ -15,11 +15,10 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from facewatchd import __version__, printing
-from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, write, write_json
+from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
 from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, path_param, photo_faces
@@ -120,7 +119,7 @@ def _parser() -> Parser:
         usage="%(prog)s [OPTIONS] PHOTO ...",
         description="Find the photos that show the same person. Asks the facewatchd daemon.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
     )
     add = parser.add_argument
     add("photos", metavar="PHOTO", nargs="*", help="several photos are the same person; '-' reads one from stdin")
@@ -157,7 +156,6 @@ def _parser() -> Parser:
     add(
         "--sheet",
         metavar="FILE",
-        type=Path,
         help="also a picture: the query face, then the matches (.png .jpg .webp .pdf)",
     )
     _add_output_options(parser)
@@ -176,7 +174,7 @@ def _add_output_options(parser: Parser) -> None:
         help=f"first wait until everything written before the call is searchable (default {DEFAULT_WAIT:g})",
     )
     add("--exact", action="store_true", help="compare with every face instead of the index")
-    add("--socket", metavar="PATH", type=Path, help="the daemon's socket")
+    add("--socket", metavar="PATH", help="the daemon's socket")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
     amount.add_argument("-v", "--verbose", action="store_true", help="also threshold, model and way of search")
@@ -239,9 +237,12 @@ def _list_faces(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    if options.sheet:
+    if options.sheet is not None:
+        from pathlib import Path
+
         from facewatchd import sheet
 
+        options.sheet = Path(options.sheet)
         sheet.check_target(options.sheet)
     photos = [QueryPhoto(argument) for argument in options.photos]
     started = time.monotonic()
@@ -249,7 +250,7 @@ def _search(options: argparse.Namespace) -> int:
     # The daemon does not say why it is not complete; a directory out of reach would not have used up the time.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
     _print_answer(options, answer)
-    if options.sheet:
+    if options.sheet is not None:
         _draw_sheet(options, answer)
     if late:
         raise FacewatchError(

@@ -25,6 +25,7 @@ from facewatchd.errors import FacewatchError, ModelError, StorageError, Unreadab
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
 from facewatchd.inference import ClosedError, Inference, NoModelError
+from facewatchd.inference.wire import AHEAD
 from facewatchd.printing import printable
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
@@ -110,7 +111,7 @@ class Indexer:
         workers: int,
         idle_priority: bool,
     ) -> None:
-        """``scan`` is asked to walk a directory."""
+        """``scan`` is asked to walk a directory. ``workers``: photos that are looked at at the same time."""
         self._catalog = gallery.catalog
         self._inbox = inbox
         self._roots = roots
@@ -126,7 +127,8 @@ class Indexer:
         self.trouble = ""
         """Why nothing can be embedded; empty when all is well."""
         self._threads = [
-            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+            for number in range(workers + AHEAD)
         ]
 
     def start(self) -> None:

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from facewatchd.records import Box, Match
+from facewatchd.matches import Box, Match
 
-_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""C0 and C1 controls, line and paragraph separators, what reorders text, and lone surrogates."""
-_TSV_ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
-_TSV_SPECIAL = re.compile(rb"[\\\t\n\r]")
+_UNSHOWABLE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+"""C0 and C1 controls, line and paragraph separators, what reorders text, and lone surrogates.
+
+Not compiled here: that takes longer than most queries, and most results are not printed for a terminal.
+"""
+_TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 
 _BOLD = "1"
 _BOLD_GREEN = "1;32"
@@ -27,7 +29,7 @@ _BOLD_GREEN = "1;32"
 
 def printable(text: str | bytes) -> str:
     """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
-    return _UNSHOWABLE.sub(_escape, os.fsdecode(text))
+    return re.sub(_UNSHOWABLE, _escape, os.fsdecode(text))
 
 
 def takes_colour(stream: TextIO | None) -> bool:
@@ -112,4 +114,6 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _tsv(path: bytes) -> bytes:
-    return _TSV_SPECIAL.sub(lambda found: _TSV_ESCAPES[found.group()], path)
+    for special, escaped in _TSV_ESCAPES:  # the backslash first
+        path = path.replace(special, escaped)
+    return path

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UsageError
-from facewatchd.records import Box, Match
+from facewatchd.matches import Box, Match
 from facewatchd.rpc import MAX_LINE, RemoteError
 
 STDIN = "-"

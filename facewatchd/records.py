@@ -11,6 +11,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from facewatchd.matches import Box, Match
+
+__all__ = [
+    "CANNOT_READ",
+    "Box",
+    "DaemonState",
+    "Face",
+    "Identity",
+    "Match",
+    "ModelInfo",
+    "PhotoState",
+    "RootState",
+    "Stamp",
+    "is_within",
+]
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -21,15 +37,6 @@ if TYPE_CHECKING:
     """Shape (5, 2): x and y in pixels of the eyes, the nose and the corners of the mouth, image left first."""
     Pixels = NDArray[np.uint8]
     """Shape (height, width, 3), RGB, upright."""
-
-
-class Box(NamedTuple):
-    """A rectangle in whole pixels of the full-size upright image, clipped to it."""
-
-    x: int
-    y: int
-    w: int
-    h: int
 
 
 class Stamp(NamedTuple):
@@ -144,14 +151,3 @@ class ModelInfo:
     dim: int
     threshold: float
     """Cosine similarity from which a match counts, unless the user says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A face of the gallery that answers a query, on one of the photos that show it."""
-
-    path: bytes
-    similarity: float
-    box: Box
-    score: float
-    face_id: int

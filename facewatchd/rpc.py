@@ -14,7 +14,6 @@ import json
 import os
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 from facewatchd import peers, places
@@ -28,8 +27,8 @@ INVALID_PARAMS = -32602
 """JSON-RPC's own code for parameters that cannot be served."""
 
 _CHUNK = 1 << 20
-_SHORT = 50
-"""Characters of a path that fit into a socket's address however they are encoded."""
+_SHORT = 100
+"""Bytes of a path that fit into a socket's address."""
 _RETRY = 0.05
 """Seconds between attempts while the daemon's queue of new connections is full."""
 
@@ -46,9 +45,11 @@ class RemoteError(FacewatchError):
 class Connection:
     """A connection to the daemon, open inside a ``with`` block."""
 
-    def __init__(self, socket_path: Path | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self, socket_path: str | os.PathLike[str] | None = None, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> None:
         """``socket_path`` None means the default place; ``timeout`` is seconds for one call, None for ever."""
-        self.path = socket_path or places.socket_path()
+        self.path = places.socket_name() if socket_path is None else os.fspath(socket_path) or "."
         self.timeout = timeout
         self._socket: socket.socket | None = None
         self._received = bytearray()
@@ -119,7 +120,7 @@ class Connection:
     def _check_owner(self, sock: socket.socket) -> None:
         """Raise `StrangerError` if neither this user nor root listens. Root may ask a user at the user's own place."""
         uid = peers.user(sock)
-        if peers.is_trusted(uid) or (os.geteuid() == 0 and uid == _owner(self.path.parent)):
+        if peers.is_trusted(uid) or (os.geteuid() == 0 and uid == _owner(os.path.dirname(self.path))):
             return
         raise StrangerError(
             f"what listens on {self.path} belongs to user {uid}, so nothing was sent",
@@ -127,11 +128,13 @@ class Connection:
         )
 
     def _address(self) -> contextlib.AbstractContextManager[str]:
-        if len(str(self.path)) < _SHORT:
-            return contextlib.nullcontext(str(self.path))
+        if len(os.fsencode(self.path)) <= _SHORT:
+            return contextlib.nullcontext(self.path)
+        from pathlib import Path
+
         from facewatchd import sockets  # it logs: importing that takes longer than the rest of a query
 
-        return sockets.address(self.path)
+        return sockets.address(Path(self.path))
 
     def _send(self, data: bytes, deadline: float | None) -> None:
         sock = self._limit(self._socket, deadline)
@@ -197,9 +200,9 @@ class Connection:
         return StrangerError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
 
 
-def _owner(path: Path) -> int | None:
+def _owner(path: str) -> int | None:
     try:
-        return path.stat().st_uid
+        return os.stat(path or ".").st_uid
     except OSError:
         return None
 

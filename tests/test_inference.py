@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,8 @@ from processes import until
 from facewatchd import photos
 from facewatchd.config import Faces
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
-from facewatchd.inference import ClosedError, Inference, NoModelError
-from facewatchd.inference.wire import Line, Seen, Setup
+from facewatchd.inference import ClosedError, Inference, NoModelError, worker
+from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_seen
 from facewatchd.models import packs
 
 LINES = 2
@@ -226,3 +227,31 @@ def test_an_answer_that_makes_no_sense_is_a_death(
             inference.see(photo)
     assert len(inference.see(photo).faces) == 2
     assert child() != first
+
+
+def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are taken off the line, and wait for their turn before anything is decoded."""
+    decoding, free = threading.Semaphore(0), threading.Event()
+
+    def see(data: bytes, model: object) -> Seen:
+        decoding.release()
+        assert free.wait(30)
+        return Seen(len(data), 1, [])
+
+    monkeypatch.setattr(worker, "_see", see)
+    turns = threading.Semaphore(LINES)
+    pairs = [[Line(end) for end in socket.socketpair()] for _ in range(LINES + AHEAD)]
+    threads = [threading.Thread(target=worker._serve, args=(end, None, turns), daemon=True) for _, end in pairs]
+    for thread in threads:
+        thread.start()
+    for number, (line, _) in enumerate(pairs, 1):
+        assert line.receive_json()["thread"]
+        line.send(bytes(number * 1_000_000))  # more than the socket holds: it returns when the bytes are taken
+    assert all(decoding.acquire(timeout=30) for _ in range(LINES))
+    assert not decoding.acquire(blocking=False)
+    free.set()
+    assert [receive_seen(line).width for line, _ in pairs] == [1_000_000, 2_000_000, 3_000_000]
+    for (line, end), thread in zip(pairs, threads, strict=True):
+        line.close()
+        thread.join(30)
+        end.close()

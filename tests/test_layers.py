@@ -15,6 +15,7 @@ LAYERS: dict[int, set[str]] = {
     0: {
         "__init__",
         "records",
+        "matches",
         "errors",
         "peers",
         "places",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,7 +98,7 @@ def test_a_query_from_bytes_needs_no_file(tmp_path: Path) -> None:
 def test_photos_that_cannot_be_shown_have_a_tile_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 nothing more")
     os.mkfifo(tmp_path / "pipe.jpg")
-    smaller = replace(photo(tmp_path / "small.png", size=(50, 50), box=Box(0, 0, 9, 9)), box=Box(40, 40, 30, 30))
+    smaller = photo(tmp_path / "small.png", size=(50, 50), box=Box(0, 0, 9, 9))._replace(box=Box(40, 40, 30, 30))
     said: list[str] = []
     placeholder = sheet._placeholder
     monkeypatch.setattr(sheet, "_placeholder", lambda reason: said.append(reason) or placeholder(reason))

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, UnreadablePhotoError
-from facewatchd.inference.wire import Line, Seen, Setup, receive_info, receive_seen
+from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_info, receive_seen
 from facewatchd.records import ModelInfo
 
 log = logging.getLogger(__name__)
@@ -65,11 +65,15 @@ class _DiedError(Exception):
 
 
 class Inference:
-    """A process that is started when it is needed, and as often. Any thread may ask; ``lines`` of them at a time."""
+    """A process that is started when it is needed, and as often. Any thread may ask.
+
+    ``lines``: photos that it looks at at the same time. `AHEAD` more are sent to it and wait there, so that it never
+    waits for one.
+    """
 
     def __init__(self, setup: Setup, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._setup = setup
-        self._lines = lines
+        self._lines = lines + AHEAD
         self._clock = clock
         self._condition = threading.Condition()
         self._in_hand = 0

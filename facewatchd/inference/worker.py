@@ -1,7 +1,8 @@
 """The child: ``python -m facewatchd.inference.worker PURPOSE LIFE LINE ...``, the numbers of inherited descriptors.
 
 It loads the model that it is told, then has a thread for each line that decodes what comes and answers with what was
-seen, until the daemon is no more.
+seen, until the daemon is no more. All lines but `AHEAD` have their turn at the same time: on the others the next photo
+lies ready, not decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from facewatchd import photos
 from facewatchd.errors import FacewatchError, OutOfMemoryError
-from facewatchd.inference.wire import Line, Seen, Setup, send_error, send_info, send_seen
+from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
 from facewatchd.models import Model
 from facewatchd.room import Room
 
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         send_info(lines[0], model.info)
     except (OSError, EOFError):
         return 0
-    threads = [threading.Thread(target=_serve, args=(line, model), name=f"line {line}") for line in lines]
+    turns = threading.Semaphore(len(lines) - AHEAD)
+    threads = [threading.Thread(target=_serve, args=(line, model, turns), name=f"line {line}") for line in lines]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -92,11 +94,11 @@ def _become_idle() -> None:
         log.warning("cannot lower the priority of indexing (%s)", exc)
 
 
-def _serve(line: Line, model: Model) -> None:
+def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:
     try:
         line.send_json({"thread": threading.get_native_id()})
         while True:
-            _answer(line, model)
+            _answer(line, model, turns)
     except (OSError, EOFError):
         return  # the daemon is gone
     except BaseException as exc:  # noqa: BLE001 - the daemon waits for this line
@@ -104,10 +106,11 @@ def _serve(line: Line, model: Model) -> None:
         os._exit(1)
 
 
-def _answer(line: Line, model: Model) -> None:
+def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
     data = line.receive()
     try:
-        seen = _see(data, model)
+        with turns:
+            seen = _see(data, model)
     except FacewatchError as exc:
         send_error(line, exc)
     except MemoryError:

@@ -66,7 +66,7 @@ class InsightFaceModel:
         cv2.setNumThreads(1)
         try:
             analysis = _load(directory, threads, faces)
-            self._detector = analysis.det_model
+            self._detector = _taking_rgb(analysis.det_model)
             self._recogniser = analysis.models["recognition"]
             self._side = int(self._recogniser.input_size[0])
             fixed_batch = isinstance(self._recogniser.input_shape[0], int)
@@ -88,10 +88,9 @@ class InsightFaceModel:
 
         Landmarks are the eyes, the nose and the corners of the mouth. Raises `ModelError` when inference fails.
         """
-        bgr = np.ascontiguousarray(image[:, :, ::-1])
         try:
-            found = self._found(bgr)
-            embeddings = self._embed([_aligned(bgr, landmarks, self._side) for _, _, landmarks in found])
+            found = self._found(image)
+            embeddings = self._embed([_aligned(image, landmarks, self._side) for _, _, landmarks in found])
         except Exception as exc:
             raise ModelError(
                 f"the model {self._name} failed on an image of {image.shape[1]}x{image.shape[0]} pixels: "
@@ -107,21 +106,21 @@ class InsightFaceModel:
             faces.append(Face(box, score, landmarks, embedding))
         return left_to_right(faces)
 
-    def _found(self, bgr: Pixels) -> list[tuple[Box, float, Landmarks]]:
+    def _found(self, image: Pixels) -> list[tuple[Box, float, Landmarks]]:
         """Detect, and keep what is large enough and can be aligned: box, score, landmarks."""
-        if max(bgr.shape[:2]) > _LONGEST_RATIO * min(bgr.shape[:2]):
+        if max(image.shape[:2]) > _LONGEST_RATIO * min(image.shape[:2]):
             return []  # and SCRFD fails where nothing is left of the short side
-        boxes, landmarks = self._detect(bgr)
+        boxes, landmarks = self._detect(image)
         found = []
         for (*edges, score), points in zip(boxes.tolist(), landmarks, strict=True):
-            box = clipped(edges, bgr)
+            box = clipped(edges, image)
             if box is not None and min(box.w, box.h) >= self._faces.min_size and _spread(points):
                 found.append((box, score, points.astype(np.float32)))
         return found
 
-    def _detect(self, bgr: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _detect(self, image: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (n, 5) left, top, right, bottom, score, and (n, 5, 2) landmarks."""
-        boxes, landmarks = self._detector.detect(bgr)
+        boxes, landmarks = self._detector.detect(image)
         if landmarks is None:
             raise ValueError("its detector gives no landmarks")
         return boxes, landmarks
@@ -130,7 +129,8 @@ class InsightFaceModel:
         """Return one raw embedding a crop, in as few runs as the recogniser allows."""
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(crops), self._batch):
-            rows.extend(self._recogniser.get_feat(crops[start : start + self._batch]))
+            batch = [cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops[start : start + self._batch]]
+            rows.extend(self._recogniser.get_feat(batch))
         return rows
 
 
@@ -156,6 +156,17 @@ def _load(directory: Path, threads: int, faces: Faces) -> Any:
     return analysis
 
 
+def _taking_rgb(detector: Any) -> Any:
+    """Have a detector see RGB photos: what it scaled down for its network is turned to BGR, not the whole photo."""
+    forward = detector.forward
+
+    def swapped(image: Pixels, threshold: float) -> Any:
+        return forward(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), threshold)
+
+    detector.forward = swapped
+    return detector
+
+
 def _reason(exc: Exception) -> str:
     # FaceAnalysis says only `assert "detection" in self.models`.
     return "it has no detection model" if isinstance(exc, AssertionError) else one_line(exc)
@@ -165,7 +176,7 @@ def _spread(points: NDArray[np.float32]) -> bool:
     return bool(np.isfinite(points).all() and np.ptp(points, axis=0).max() > 0)
 
 
-def _aligned(bgr: Pixels, points: Landmarks, side: int) -> Pixels:
+def _aligned(image: Pixels, points: Landmarks, side: int) -> Pixels:
     """Crop a face of ``side`` pixels, its landmarks as close to ArcFace's template as a similarity brings them.
 
     With points as complex numbers a similarity is ``z -> a z + b``, and its least squares fit has a closed form: what
@@ -179,4 +190,4 @@ def _aligned(bgr: Pixels, points: Landmarks, side: int) -> Pixels:
     turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
     shift = target.mean() - turn * source.mean()
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-    return np.asarray(cv2.warpAffine(bgr, matrix, (side, side), borderValue=0.0), dtype=np.uint8)
+    return np.asarray(cv2.warpAffine(image, matrix, (side, side), borderValue=0.0), dtype=np.uint8)

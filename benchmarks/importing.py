@@ -1,0 +1,285 @@
+"""How fast photos get into the index: the daemon against a plain loop, and against what the machine allows.
+
+Three ways take turns on the same photos, all of them in the page cache, all models loaded:
+
+* the plain loop: `cv2.imread` and `FaceAnalysis.get` at 640, one photo after the other, with everything that OpenCV and
+  ONNX Runtime take by default;
+* the limit: decoding and inference alone, on as many threads as there are cores, with one thread an inference. What
+  is inferred is prepared before, and nothing is done with the outcome;
+* the daemon: from `resume` with all photos in its queue until all of them are searchable and on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import onnxruntime
+from insightface.app import FaceAnalysis
+from numpy.typing import NDArray
+
+from benchmarks import album
+from benchmarks.daemons import Daemon, processes, running
+from benchmarks.options import Options
+from benchmarks.report import Report, median
+from facewatchd.models import packs
+
+SIDES = (128, 640)
+"""At which the daemon detects, as InsightFace does unless told otherwise."""
+MIN_SIZE = 40
+"""Pixels: smaller faces are not indexed unless configured, and not compared here."""
+SAME_FACE, SAME_BOX = 0.5, 0.999
+"""Intersection over union from which two boxes are of one face, and from which they are one."""
+CORES = len(os.sched_getaffinity(0))
+
+
+class Seen(NamedTuple):
+    """A face of one photo."""
+
+    box: NDArray[np.float64]
+    """Left, top, right, bottom."""
+    embedding: NDArray[np.float32]
+    """Unit length."""
+
+
+@dataclass
+class Times:
+    """Seconds a photo, a value a round."""
+
+    plain: list[float] = field(default_factory=list)
+    limit: list[float] = field(default_factory=list)
+    daemon: list[float] = field(default_factory=list)
+
+    def ratio(self, one: str, other: str) -> float:
+        """How many times as long the one took, by the median of the rounds."""
+        pairs = zip(getattr(self, one), getattr(self, other), strict=True)
+        return median([first / second for first, second in pairs])
+
+
+def run(options: Options) -> Iterator[Report]:
+    if options.pack.directory is None:
+        yield Report("Import", ["pack"], [(options.pack.name,)], notes=["The plain loop is of InsightFace's packs."])
+        return
+    for title, photos in (
+        ("mixed photos of 1.9 megapixels", album.mixed(options, 8 if options.quick else 64)),
+        ("phone photos of 12 megapixels and more", album.phone(options, 4 if options.quick else 24)),
+    ):
+        if photos:
+            yield _compared(options, title, photos)
+
+
+def _compared(options: Options, title: str, photos: list[Path]) -> Report:
+    plain, times = PlainLoop(options.pack), Times()
+    expected = plain.seen(photos, 640)
+    limit = Limit(options.pack, [len(faces) for faces in expected])
+    home = options.work / f"importing-{photos[0].parent.name}"
+    root = home / "root"
+    root.mkdir(parents=True)
+    warm_up = album.marked(photos[0].read_bytes(), 0)
+    (root / "first.jpg").write_bytes(warm_up)
+    with running(home, [root], options.pack, watch="settle = 0") as daemon:
+        daemon.call("wait", timeout=600)
+        rest = _memory(daemon.pid, anew=True)
+        for number in range(1, options.rounds(5) + 1):
+            times.plain.append(_timed(lambda: plain.run(photos)) / len(photos))
+            times.limit.append(_timed(lambda: limit.run(photos)) / len(photos))
+            times.daemon.append(_import(daemon, root, photos, number) / len(photos))
+        growth = _memory(daemon.pid) - rest
+        agreement = Agreement()
+        for faces in zip(expected, plain.seen(photos, *SIDES), _catalogued(home, root / "1", photos), strict=True):
+            agreement.add(*faces)
+    return _report(title, photos, times, agreement, growth, rest)
+
+
+def _import(daemon: Daemon, root: Path, photos: list[Path], mark: int) -> float:
+    """Seconds from `resume` until all of the photos are searchable. Their content is new to the daemon."""
+    daemon.call("pause")
+    directory = root / str(mark)
+    directory.mkdir()
+    for path in photos:
+        (directory / path.name).write_bytes(album.marked(path.read_bytes(), mark))
+    daemon.until(lambda status: status["pending"] >= len(photos))
+    goal = daemon.call("status")["rates"]["embedded"] + len(photos)
+    started = time.perf_counter()
+    daemon.call("resume")
+    daemon.call("wait", timeout=3600)
+    seconds = time.perf_counter() - started
+    if daemon.call("status")["rates"]["embedded"] != goal:
+        raise SystemExit("the daemon has not embedded each photo once")
+    return seconds
+
+
+class PlainLoop:
+    """What a script does."""
+
+    def __init__(self, pack: packs.Pack) -> None:
+        self._analysis = FaceAnalysis(name=str(pack.directory), allowed_modules=["detection", "recognition"])
+        self._at(640)
+
+    def _at(self, *sides: int) -> None:
+        self._analysis.prepare(ctx_id=0, det_size=[(side, side) for side in sides])
+
+    def run(self, photos: list[Path]) -> None:
+        for path in photos:
+            self._analysis.get(cv2.imread(str(path)))
+
+    def seen(self, photos: list[Path], *sides: int) -> list[list[Seen]]:
+        """The faces of each photo, those of `MIN_SIZE`, when it is detected at these sizes."""
+        self._at(*sides)
+        found = [map(_seen, self._analysis.get(cv2.imread(str(path)))) for path in photos]
+        self._at(640)
+        return [[face for face in faces if min(face.box[2:] - face.box[:2]) >= MIN_SIZE] for faces in found]
+
+
+def _seen(face: Any) -> Seen:
+    return Seen(np.asarray(face.bbox, np.float64), face.normed_embedding)
+
+
+class Limit:
+    """Decoding and inference, perfectly overlapped."""
+
+    def __init__(self, pack: packs.Pack, faces: list[int], threads: int = 1, callers: int = CORES) -> None:
+        """``faces``: how many are embedded of each photo. ``threads``: of one inference."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        analysis = FaceAnalysis(
+            name=str(pack.directory), allowed_modules=["detection", "recognition"], sess_options=options
+        )
+        self._detector: Any = analysis.models["detection"]
+        self._recogniser: Any = analysis.models["recognition"]
+        self._faces = faces
+        self._callers = callers
+        self._blobs = [np.zeros((1, 3, side, side), np.float32) for side in SIDES]
+        self._side = int(self._recogniser.input_size[0])
+
+    def run(self, photos: list[Path]) -> None:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        with ThreadPoolExecutor(self._callers) as pool:
+            list(pool.map(self.one, photos, range(len(photos))))
+        cv2.setNumThreads(threads)
+
+    def one(self, path: Path, number: int) -> None:
+        cv2.imread(str(path))
+        for blob in self._blobs:
+            self._detector.session.run(self._detector.output_names, {self._detector.input_name: blob})
+        if faces := self._faces[number]:
+            crops = np.zeros((faces, 3, self._side, self._side), np.float32)
+            self._recogniser.session.run(self._recogniser.output_names, {self._recogniser.input_name: crops})
+
+
+@dataclass
+class Agreement:
+    """How the daemon's faces compare with the plain loop's at 640, and with InsightFace's at `SIDES`."""
+
+    faces: int = 0
+    """That the plain loop found."""
+    missing: int = 0
+    """Of these, where the daemon has none."""
+    smaller: int = 0
+    """Of these, which InsightFace takes from the detection at 128 when it does both, for its higher score."""
+    more: int = 0
+    """That are found with the detection at 128 only."""
+    cosines: list[float] = field(default_factory=list)
+    """Of the daemon's faces with InsightFace's at `SIDES`, which are the plain loop's but for ``smaller``."""
+
+    def add(self, plain: list[Seen], both: list[Seen], daemon: list[Seen]) -> None:
+        """Count one photo."""
+        self.faces += len(plain)
+        self.missing += sum(_best(face, daemon)[1] < SAME_FACE for face in plain)
+        self.smaller += sum(_best(face, both)[1] < SAME_BOX for face in plain)
+        self.more += len(daemon) - len(plain)
+        for face in both:
+            same, overlap = _best(face, daemon)
+            self.cosines.append(float(face.embedding @ same.embedding) if same and overlap >= SAME_FACE else 0.0)
+
+
+def _best(face: Seen, others: list[Seen]) -> tuple[Seen | None, float]:
+    """Which of the others is at most the same place, and their overlap."""
+    return max(((other, _overlap(face, other)) for other in others), key=lambda each: each[1], default=(None, 0.0))
+
+
+def _overlap(one: Seen, other: Seen) -> float:
+    """Intersection over union."""
+    sides = np.minimum(one.box[2:], other.box[2:]) - np.maximum(one.box[:2], other.box[:2])
+    shared = float(np.prod(sides.clip(0)))
+    areas = [float(np.prod(face.box[2:] - face.box[:2])) for face in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
+def _catalogued(home: Path, directory: Path, photos: list[Path]) -> list[list[Seen]]:
+    """What the daemon recorded of its copies of the photos."""
+    (catalog,) = (home / "data").glob("*/catalog.sqlite3")
+    seen = []
+    with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as db:
+        for path in photos:
+            rows = db.execute(
+                "SELECT x, y, w, h, embedding FROM face JOIN photo USING (content_id) WHERE path = ?",
+                (os.fsencode(directory / path.name),),
+            )
+            seen.append(
+                [
+                    Seen(np.array([x, y, x + w, y + h], np.float64), np.frombuffer(blob, "<f4"))
+                    for x, y, w, h, blob in rows
+                ]
+            )
+    return seen
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _memory(pid: int, *, anew: bool = False) -> int:
+    """The most bytes that the daemon and its children had, each for itself; ``anew``: from now on."""
+    total = 0
+    for each in _processes(pid):
+        if anew:
+            Path(f"/proc/{each}/clear_refs").write_text("5")
+        status = Path(f"/proc/{each}/status").read_text()
+        total += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) << 10
+    return total
+
+
+def _processes(pid: int) -> list[int]:
+    while True:
+        with contextlib.suppress(OSError):  # a thread ended while it was looked at
+            return processes(pid)
+
+
+def _report(title: str, photos: list[Path], times: Times, agreement: Agreement, growth: int, rest: int) -> Report:
+    report = Report(f"Import: {len(photos)} {title}", ["way", "ms a photo", "photos/s", "of the plain loop's"])
+    for name, ways in (("plain loop", times.plain), ("limit", times.limit), ("daemon", times.daemon)):
+        key = name.split()[0]
+        report.row(name, 1000 * median(ways), 1 / median(ways), times.ratio("plain", key))
+    largest = max(album.pixels(path) for path in photos)
+    report.notes += [
+        f"Medians of {len(times.daemon)} rounds in which the three take turns, {CORES} cores.",
+        f"The plain loop finds {agreement.faces} faces; the daemon, which also detects at 128 pixels as InsightFace "
+        f"does by default, {agreement.more} more, and takes {agreement.smaller} from there for their higher score. "
+        f"InsightFace's at both sizes and the daemon's have a cosine of {min(agreement.cosines, default=1.0):.6f} "
+        "or more.",
+        f"Memory of all its processes: {rest >> 20} MB before, {growth >> 20} MB more at most during the import, with "
+        f"{len(photos)} photos waiting; the largest has {largest / 1e6:.0f} megapixels.",
+    ]
+    if CORES >= 2:
+        report.check("photos/s against the plain loop", times.ratio("plain", "daemon"), 1.7, at_least=True)
+    report.check("photos/s against the limit", times.ratio("limit", "daemon"), 0.85, at_least=True)
+    report.check("faces that only the plain loop finds", agreement.missing, 0)
+    report.check("least cosine to InsightFace's embedding", min(agreement.cosines, default=1.0), 0.999, at_least=True)
+    if largest >= 12_000_000:  # where the images are most of it
+        decoded = 7 * largest  # four bytes a pixel in the decoder, three in the result
+        report.check("growth of memory, in decoded images", growth / decoded, CORES + 1)
+    return report
