@@ -79,10 +79,13 @@ class CatalogReader:
 
     def recorded(self, directory: bytes) -> dict[bytes, Stamp]:
         """Stamps of the files that are known directly in a directory."""
-        rows = self._all(
+        return {path: Stamp(*numbers) for path, *numbers in self.rows(directory)}
+
+    def rows(self, directory: bytes) -> list[tuple[bytes, int, int, int, int, int]]:
+        """The same as they lie in the catalog: each with its path and the numbers of its stamp."""
+        return self._all(
             "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE directory = ?", directory
         )
-        return {path: Stamp(*stamp) for path, *stamp in rows}
 
     def linked(self, inode: int) -> dict[bytes, Stamp]:
         """Stamps of the files that were recorded with this inode: hard links of one file, as a rule."""

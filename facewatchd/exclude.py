@@ -19,20 +19,23 @@ class Exclusion:
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         """Raise ValueError, with the reason, for a pattern that gitignore would not take."""
         try:
-            self._spec = pathspec.GitIgnoreSpec.from_lines(line.strip("\n").translate(_NEWLINE) for line in patterns)
+            spec = pathspec.GitIgnoreSpec.from_lines(line.strip("\n").translate(_NEWLINE) for line in patterns)
         except re.error as exc:  # pathspec turns patterns into regular expressions: [z-a] is none
             raise ValueError(str(exc)) from exc
+        self._spec = spec if len(spec) else None  # to ask it of each file costs more than all else, for nothing
 
     def excludes(self, relative: bytes, *, is_directory: bool = False) -> str:
         """Say why the path is left alone, or return an empty string where it is not.
 
         Only the path's own name and the patterns are looked at: a walk asks for each directory on its way.
         """
-        name = os.path.basename(relative)
+        name = relative[relative.rfind(b"/") + 1 :]
         if name.startswith(b"."):
             return "hidden"
         if not is_directory and name.lower().endswith(_UNFINISHED):
             return "an unfinished or backup file"
-        if self._spec.match_file(os.fsdecode(relative).translate(_NEWLINE) + ("/" if is_directory else "")):
+        if self._spec and self._spec.match_file(
+            os.fsdecode(relative).translate(_NEWLINE) + ("/" if is_directory else "")
+        ):
             return "named by `exclude`"
         return ""

@@ -17,7 +17,7 @@ import pytest
 from facewatchd import walk as walk_module
 from facewatchd.exclude import Exclusion
 from facewatchd.records import Stamp
-from facewatchd.walk import Listing, walk, why_excluded
+from facewatchd.walk import Listing, Row, walk, why_excluded
 
 NOBODY = 65534
 
@@ -80,6 +80,34 @@ def test_each_directory_once_and_before_those_in_it(tmp_path: Path) -> None:
         assert (listing.device, listing.inode) == (status.st_dev, status.st_ino)
         assert listing.error is None
         assert listing.skipped == ""
+
+
+def test_what_is_as_recorded_is_only_counted(tmp_path: Path) -> None:
+    make(tmp_path, "a/same.jpg", "a/changed.jpg", "a/elsewhere.jpg", "a/new.jpg", "a/left.tmp", "b/same.jpg")
+    known: dict[bytes, dict[bytes, Row]] = {}
+    for listing in listings(tmp_path):
+        known[listing.directory] = {path: (path, *stamp) for path, stamp in listing.files.items()}
+    a, b = (os.fsencode(tmp_path / name) for name in ("a", "b"))
+    del known[a][a + b"/new.jpg"]
+    known[a] |= {path: (path, 1, 2, 3, 4, 5) for path in (a + b"/gone.jpg", a + b"/left.tmp")}
+    known[a][a + b"/elsewhere.jpg"] = (a + b"/elsewhere.jpg", -1, *known[a][a + b"/elsewhere.jpg"][2:])
+    (tmp_path / "a" / "changed.jpg").write_bytes(b"longer than before")
+    found = {one.directory: one for one in walk(os.fsencode(tmp_path), Exclusion(), None, known.__getitem__)}
+    assert (found[a].same, found[b].same) == (1, 1)
+    assert {os.path.basename(path) for path in found[a].files} == {b"changed.jpg", b"elsewhere.jpg", b"new.jpg"}
+    assert found[b].files == found[b].recorded == {}
+    assert {os.path.basename(path) for path in found[a].recorded} == {
+        b"changed.jpg", b"elsewhere.jpg", b"gone.jpg", b"left.tmp"
+    }  # fmt: skip
+
+
+def test_a_stamp_that_sqlite_cannot_hold_as_it_is_is_known_again(tmp_path: Path) -> None:
+    """Such files are not counted as the same by the walk, but told as the same by their stamps."""
+    make(tmp_path, "late.jpg")
+    root, path = os.fsencode(tmp_path), os.fsencode(tmp_path / "late.jpg")
+    os.utime(path, (10_000_000_000, 10_000_000_000))
+    (listing,) = walk(root, Exclusion(), None, lambda _: {path: (path, *Stamp.of(os.stat(path)))})
+    assert listing.same + (listing.files == {path: Stamp.of(os.stat(path))}) == 1
 
 
 def test_files_of_any_content_and_name_are_listed(tmp_path: Path) -> None:

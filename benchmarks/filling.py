@@ -1,0 +1,75 @@
+"""Photos and catalogs that are made up: many files in no time, and what a daemon would have recorded of them."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.daemons import running
+from facewatchd import photos
+from facewatchd.catalog import Catalog, Outcome
+from facewatchd.models.packs import Pack
+from facewatchd.records import Box, Face, Stamp
+
+BATCH = 64
+"""Outcomes in a transaction, as many as the writer takes at most."""
+
+
+def picture(number: int) -> bytes:
+    """Make a valid BMP file of one pixel, different for each number."""
+    header = struct.pack("<2sIII", b"BM", 58, number, 54)
+    return (
+        header + struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + struct.pack("<I", number % (1 << 24))
+    )
+
+
+def make_files(root: Path, count: int, directories: int) -> list[bytes]:
+    """Write so many files, evenly into so many directories below the root; return their paths."""
+    names = []
+    for number in range(count):
+        directory = root / f"{number % directories:04d}"
+        if number < directories:
+            directory.mkdir(parents=True)
+        path = os.fsencode(directory / f"IMG_{number:06d}.bmp")
+        with open(path, "wb") as file:
+            file.write(picture(number))
+        names.append(path)
+    return names
+
+
+def fill_catalog(home: Path, root: Path, pack: Pack, paths: Sequence[bytes]) -> None:
+    """Record the files in the data directory of a `Daemon` at ``home``, as photos without a face."""
+    with running(home, [root], pack) as daemon:
+        model = daemon.call("status")["model"]
+        daemon.call("pause")
+    catalog = Catalog(home / "data" / model["id"] / "catalog.sqlite3", model["id"])
+    for start in range(0, len(paths), 5000):
+        catalog.record([_faceless(path) for path in paths[start : start + 5000]])
+    catalog.close()
+
+
+def _faceless(path: bytes) -> Outcome:
+    with open(path, "rb") as file:
+        digest = photos.digest(file.read())
+    return Outcome(path, Stamp.at(path), digest, 1, 1, [])
+
+
+def embeddings(count: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
+    """Make random embeddings of unit length. Shape (count, dim)."""
+    rows = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def portraits(first: int, vectors: NDArray[np.float32]) -> Iterator[Outcome]:
+    """Outcomes of photos with one face each, 500 of them in a directory, of files that are nowhere."""
+    for number, vector in enumerate(vectors, first):
+        path = b"/photos/%04d/IMG_%07d.jpg" % (number // 500, number)
+        face = Face(Box(100, 100, 80, 80), 0.9, np.zeros((5, 2), np.float32), vector)
+        stamp = Stamp(1, number + 1000, 2_000_000, number, number)
+        yield Outcome(path, stamp, photos.digest(picture(number)), 1600, 1200, [face])
