@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -73,3 +74,23 @@ def portraits(first: int, vectors: NDArray[np.float32]) -> Iterator[Outcome]:
         face = Face(Box(100, 100, 80, 80), 0.9, np.zeros((5, 2), np.float32), vector)
         stamp = Stamp(1, number + 1000, 2_000_000, number, number)
         yield Outcome(path, stamp, photos.digest(picture(number)), 1600, 1200, [face])
+
+
+def copies(root: Path, count: int, source: Path | None = None) -> list[Path]:
+    """Write one photo as so many files of different bytes: decoders do not look at what follows a JPEG's end.
+
+    Without a ``source`` it is InsightFace's picture of six people, of 1.1 megapixels.
+    """
+    data = (source or _group_photo()).read_bytes()
+    root.mkdir(parents=True, exist_ok=True)
+    paths = [root / f"IMG_{number:05d}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(data + number.to_bytes(4, "big"))
+    return paths
+
+
+def _group_photo() -> Path:
+    spec = importlib.util.find_spec("insightface")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0], "data", "images", "t1.jpg")

@@ -41,6 +41,7 @@ LAYERS: dict[int, set[str]] = {
         "checkpoint",
         "mounts",
         "memory",
+        "priority",
         "progress",
         "models",
     },
