@@ -43,21 +43,27 @@ def make_files(root: Path, count: int, directories: int) -> list[bytes]:
     return names
 
 
-def fill_catalog(home: Path, root: Path, pack: Pack, paths: Sequence[bytes]) -> None:
-    """Record the files in the data directory of a `Daemon` at ``home``, as photos without a face."""
+def fill_catalog(home: Path, root: Path, pack: Pack, paths: Sequence[bytes], *, faces: bool = False) -> None:
+    """Record the files in the data directory of a `Daemon` at ``home``, as photos without a face, or with one each."""
     with running(home, [root], pack) as daemon:
         model = daemon.call("status")["model"]
         daemon.call("pause")
     catalog = Catalog(home / "data" / model["id"] / "catalog.sqlite3", model["id"])
     for start in range(0, len(paths), 5000):
-        catalog.record([_faceless(path) for path in paths[start : start + 5000]])
+        part = paths[start : start + 5000]
+        vectors = embeddings(len(part), model["dim"], seed=start) if faces else [None] * len(part)
+        catalog.record([_recorded(path, vector) for path, vector in zip(part, vectors, strict=True)])
     catalog.close()
 
 
-def _faceless(path: bytes) -> Outcome:
+def _recorded(path: bytes, vector: NDArray[np.float32] | None) -> Outcome:
     with open(path, "rb") as file:
         digest = photos.digest(file.read())
-    return Outcome(path, Stamp.at(path), digest, 1, 1, [])
+    return Outcome(path, Stamp.at(path), digest, 1600, 1200, [] if vector is None else [_face(vector)])
+
+
+def _face(vector: NDArray[np.float32]) -> Face:
+    return Face(Box(100, 100, 80, 80), 0.9, np.zeros((5, 2), np.float32), vector)
 
 
 def embeddings(count: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
@@ -71,9 +77,8 @@ def portraits(first: int, vectors: NDArray[np.float32]) -> Iterator[Outcome]:
     """Outcomes of photos with one face each, 500 of them in a directory, of files that are nowhere."""
     for number, vector in enumerate(vectors, first):
         path = b"/photos/%04d/IMG_%07d.jpg" % (number // 500, number)
-        face = Face(Box(100, 100, 80, 80), 0.9, np.zeros((5, 2), np.float32), vector)
         stamp = Stamp(1, number + 1000, 2_000_000, number, number)
-        yield Outcome(path, stamp, photos.digest(picture(number)), 1600, 1200, [face])
+        yield Outcome(path, stamp, photos.digest(picture(number)), 1600, 1200, [_face(vector)])
 
 
 def copies(root: Path, count: int, source: Path | None = None) -> list[Path]:

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.daemons import processes
-
 
 @dataclass(frozen=True)
 class Thread:
@@ -22,10 +20,19 @@ class Thread:
     """How often it was given a processor and let go of it again, so far: one for each time it was woken, or more."""
 
 
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            children += [int(child) for child in (task / "children").read_text().split()]
+    return [pid, *children]
+
+
 def threads(pid: int) -> dict[int, Thread]:
     """All threads of a process and its children, by their ids."""
     found = {}
-    for process in processes(pid):
+    for process in family(pid):
         for task in Path(f"/proc/{process}/task").iterdir():
             with contextlib.suppress(OSError):  # it has just ended
                 policy = int((task / "stat").read_text().rpartition(")")[2].split()[38])
@@ -49,7 +56,7 @@ def switches(before: dict[int, Thread], after: dict[int, Thread]) -> int:
 def purposes(pid: int) -> dict[int, str]:
     """The daemon and its children: what each is for."""
     names = {pid: "daemon"}
-    for child in processes(pid)[1:]:
+    for child in family(pid)[1:]:
         words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
         names[child] = next((word for word in ("indexing", "queries") if word in words), "other")
     return names

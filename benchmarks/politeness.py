@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import filling, kernel
-from benchmarks.daemons import Daemon, processes, resident, running
+from benchmarks.daemons import Daemon, resident, running
 from benchmarks.options import Options
 from benchmarks.report import Report, median
 
-PAIRS = 8
+PAIRS = 6
 LOOP_SECONDS = 3.0
 IDLE_SECONDS = 60.0
 IMPORT_SECONDS = 6.0
@@ -163,7 +163,7 @@ def _rest(options: Options, place: Path, root: Path) -> Report:
         report.row("started", *_memory(daemon), "", "")
         daemon.until(lambda status: status["state"] == "idle" and status["photos"] == len(os.listdir(root)))
         report.row("after an import", *_memory(daemon), "", "")
-        while len(processes(daemon.pid)) > 1:
+        while len(kernel.family(daemon.pid)) > 1:
             time.sleep(0.5)
         unloaded = _memory(daemon)
         report.row(f"`unload_after` ({UNLOAD_AFTER} s) later", *unloaded, *_figures(daemon, options, report, ""))
@@ -194,5 +194,5 @@ def _figures(daemon: Daemon, options: Options, report: Report, when: str) -> tup
 
 def _memory(daemon: Daemon) -> tuple[float, float]:
     """Resident megabytes of the daemon, and of its children together."""
-    own, *children = (resident(pid) / 1e6 for pid in processes(daemon.pid))
+    own, *children = (resident(pid) / 1e6 for pid in kernel.family(daemon.pid))
     return own, sum(children, 0.0)
