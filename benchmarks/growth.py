@@ -69,7 +69,7 @@ def _pipeline(sizes: Sequence[int], place: Path, picture: Path) -> Report:
     report.notes = [
         f"Batches of {filling.BATCH} photos as the writer takes them, one commit each, {DIM} dimensions, ten photos of",
         "each person; medians. A graph's inserts grow with the logarithm of its size. A checkpoint writes",
-        f"everything; its share is that of one in {CHECKPOINT_CHANGES:,} photos. 2 % of the writer's time at most.",
+        f"everything; its share is that of one in {CHECKPOINT_CHANGES:,} photos, at most 2 % of the writer's time.",
         _draw(costs, sizes, picture),
     ]
     return report

@@ -125,10 +125,17 @@ class CatalogReader:
     def counts(self) -> Counts:
         rows = self._all(
             "SELECT (SELECT count(*) FROM photo WHERE content_id IS NOT NULL OR error IS NOT NULL),"
-            " (SELECT count(*) FROM face), (SELECT count(*) FROM photo LEFT JOIN content ON content.id = content_id"
-            " WHERE photo.error IS NOT NULL OR content.error IS NOT NULL)"
+            " (SELECT count(*) FROM face), (SELECT count(*) FROM photo WHERE error IS NOT NULL),"
+            # failed contents first, of which there are few
+            " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
+            " WHERE content.error IS NOT NULL AND photo.error IS NULL)"
         )
-        return Counts(*rows[0])
+        photos, faces, unread, undecoded = rows[0]
+        return Counts(photos, faces, unread + undecoded)
+
+    def transactions(self) -> int:
+        """How many there have been since the catalog was opened: while that is the same, so is everything."""
+        return int(self._all("SELECT value FROM meta WHERE key = 'transactions'")[0][0])
 
     # Contents and faces
 
