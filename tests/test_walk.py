@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pathspec
 import pytest
 
 from facewatchd import walk as walk_module
@@ -389,3 +390,20 @@ def test_walk_and_why_excluded_agree(tmp_path: Path) -> None:
     }
     kept = {name for name in everything if not why(tmp_path, name, *patterns)}
     assert kept == found(tmp_path, *patterns) == {"a.jpg", "c.tmp/d.jpg", "e/h.jpg", "l/keep.png", "link.jpg"}
+
+
+PATTERNS = ["*.xmp", "!keep.xmp", "thumbnails/", "/private/", "a/**/z", "caf\N{LATIN SMALL LETTER E WITH ACUTE}*"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.jpg", "b/c.xmp", "b/keep.xmp", "keep.xmp", "thumbnails", "x/thumbnails", "private", "x/private",
+        "a/z", "a/b/c/z", "z", "caf\N{LATIN SMALL LETTER E WITH ACUTE}s", "line\nbreak.xmp", "\udcff.xmp",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_the_short_way_to_a_verdict_on_patterns_is_right(name: str, is_directory: bool) -> None:
+    whole = pathspec.GitIgnoreSpec.from_lines(PATTERNS)
+    verdict = Exclusion(PATTERNS).excludes(os.fsencode(name), is_directory=is_directory)
+    assert bool(verdict) == whole.match_file(name.replace("\n", "\0") + ("/" if is_directory else ""))
