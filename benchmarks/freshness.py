@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import filling, kernel
+from benchmarks import filling, kernel, timing
 from benchmarks.daemons import Daemon, running
 from benchmarks.options import Options
 from benchmarks.report import Report, median
-from facewatchd import photos
-from facewatchd.config import Faces, Watch
+from facewatchd.config import Watch
 
 ROUNDS = 20
 COLD_ROUNDS = 3
@@ -28,25 +27,12 @@ def run(options: Options) -> Iterator[Report]:
         place = Path(name)
         source = sorted(options.photos.iterdir())[0] if options.photos else None
         spare = filling.copies(place / "spare", 4 * ROUNDS + 10, source)
-        inference = _inference(options, spare[0])
+        inference = timing.inference(options.pack, spare[0], options.rounds(30))
         root = place / "photos"
         root.mkdir()
         spare.pop().rename(root / "known.jpg")
         yield _warm(options, place, root, spare, inference)
         yield _cold(options, place, root, spare, inference)
-
-
-def _inference(options: Options, photo: Path) -> float:
-    """Seconds that decoding and the model take with one thread."""
-    model = options.pack.load(1, Faces())
-    data = photo.read_bytes()
-    return median([_timed(lambda: model.faces(photos.decode(data))) for _ in range(options.rounds(30) + 1)][1:])
-
-
-def _timed(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
 
 
 def _warm(options: Options, place: Path, root: Path, spare: list[Path], inference: float) -> Report:

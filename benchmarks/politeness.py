@@ -73,11 +73,13 @@ def _loops(options: Options, daemon: Daemon, cores: int) -> Report:
         f"What {cores} busy loops lose to a running import",
         ("loops run", "counted alone (M/s)", "beside an import (M/s)", "lost (%)", "the import took (% of the cores)"),
     )
-    for elsewhere in (False, True):
-        pairs = [_pair(daemon, cores, elsewhere=elsewhere) for _ in range(options.rounds(PAIRS))]
+    here, elsewhere = [], []
+    for _ in range(options.rounds(PAIRS)):
+        here.append(_pair(daemon, cores, elsewhere=False))
+        elsewhere.append(_pair(daemon, cores, elsewhere=True))
+    for where, pairs in (("in the daemon's session", here), ("in sessions of their own", elsewhere)):
         alone, beside, taken = (median(column) for column in zip(*pairs, strict=True))
         lost = 100 * (1 - median([ours / theirs for theirs, ours, _ in pairs]))
-        where = "in sessions of their own" if elsewhere else "in the daemon's session"
         report.row(where, alone / 1e6, beside / 1e6, lost, 100 * taken / cores)
         report.check(f"% that loops {where} lose", lost, 5.0)
     report.notes = [
