@@ -41,6 +41,11 @@ def run(options: Options) -> Iterator[Report]:
         yield _rest(options, Path(place), root)
 
 
+def _span(options: Options, usual: float) -> float:
+    """How many seconds to look."""
+    return usual / 6 if options.quick else usual
+
+
 def _importing(daemon: Daemon) -> None:
     """See to it that an import runs, and goes on for some time."""
     if daemon.call("status")["pending"] < 20:
@@ -73,40 +78,41 @@ def _loops(options: Options, daemon: Daemon, cores: int) -> Report:
         f"What {cores} busy loops lose to a running import",
         ("loops run", "counted alone (M/s)", "beside an import (M/s)", "lost (%)", "the import took (% of the cores)"),
     )
+    span = _span(options, LOOP_SECONDS)
     here, elsewhere = [], []
     for _ in range(options.rounds(PAIRS)):
-        here.append(_pair(daemon, cores, elsewhere=False))
-        elsewhere.append(_pair(daemon, cores, elsewhere=True))
+        here.append(_pair(daemon, cores, span, elsewhere=False))
+        elsewhere.append(_pair(daemon, cores, span, elsewhere=True))
     for where, pairs in (("in the daemon's session", here), ("in sessions of their own", elsewhere)):
         alone, beside, taken = (median(column) for column in zip(*pairs, strict=True))
         lost = 100 * (1 - median([ours / theirs for theirs, ours, _ in pairs]))
         report.row(where, alone / 1e6, beside / 1e6, lost, 100 * taken / cores)
         report.check(f"% that loops {where} lose", lost, 5.0)
     report.notes = [
-        f"Each loop counts for {LOOP_SECONDS:g} s; {options.rounds(PAIRS)} pairs in turns, medians. The import is",
+        f"Each loop counts for {span:g} s; {options.rounds(PAIRS)} pairs in turns, medians. The import is",
         "paused for the loops alone. A terminal is a session: where the kernel shares out time by session, that",
         "counts more than the class.",
     ]
     return report
 
 
-def _pair(daemon: Daemon, cores: int, *, elsewhere: bool) -> tuple[float, float, float]:
+def _pair(daemon: Daemon, cores: int, span: float, *, elsewhere: bool) -> tuple[float, float, float]:
     """Counts a second alone and beside an import, and the cores that this took."""
     daemon.call("pause")
     _until_quiet(daemon)
-    alone = _count(cores, elsewhere=elsewhere)
+    alone = _count(cores, span, elsewhere=elsewhere)
     daemon.call("resume")
     _importing(daemon)
     before = kernel.threads(daemon.pid)
-    beside = _count(cores, elsewhere=elsewhere)
-    taken = sum(kernel.seconds(before, kernel.threads(daemon.pid)).values()) / LOOP_SECONDS
+    beside = _count(cores, span, elsewhere=elsewhere)
+    taken = sum(kernel.seconds(before, kernel.threads(daemon.pid)).values()) / span
     return alone, beside, taken
 
 
-def _count(loops: int, *, elsewhere: bool) -> float:
-    command = [sys.executable, "-c", COUNT, str(LOOP_SECONDS)]
+def _count(loops: int, span: float, *, elsewhere: bool) -> float:
+    command = [sys.executable, "-c", COUNT, str(span)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=elsewhere) for _ in range(loops)]
-    return sum(int(process.communicate()[0]) for process in running) / LOOP_SECONDS
+    return sum(int(process.communicate()[0]) for process in running) / span
 
 
 def _until_quiet(daemon: Daemon) -> None:
@@ -129,15 +135,16 @@ def _threads(options: Options, place: Path, root: Path, cores: int) -> Report:
     report = Report(
         "Threads that work", ("`threads`", "of the indexing process", "of all", "cores taken", "loaded, at rest (ms/s)")
     )
+    span = _span(options, IMPORT_SECONDS)
     for count in sorted({1, cores}):
         home = place / f"threads {count}"
         with running(home, [root], options.pack, resources=f"threads = {count}") as daemon:
             _importing(daemon)
-            used = _used(daemon, IMPORT_SECONDS)
+            used = _used(daemon, span)
             (indexing,) = (pid for pid, name in kernel.purposes(daemon.pid).items() if name == "indexing")
             theirs = {tid for tid, thread in kernel.threads(daemon.pid).items() if thread.process == indexing}
-            working = {tid for tid, seconds in used.items() if seconds > 0.02 * IMPORT_SECONDS}
-            taken = sum(used.values()) / IMPORT_SECONDS
+            working = {tid for tid, seconds in used.items() if seconds > 0.02 * span}
+            taken = sum(used.values()) / span
             daemon.call("pause")
             _until_quiet(daemon)
             resting = _used(daemon, 3.0)
@@ -148,7 +155,7 @@ def _threads(options: Options, place: Path, root: Path, cores: int) -> Report:
         report.check(f"cores taken by everything, with threads = {count}", taken, 1.05 * count)
         report.check(f"ms/s of models that are loaded and have nothing to do, with threads = {count}", spent, 0.5)
     report.notes = [
-        f"Processor time of every thread of the daemon and its children in {IMPORT_SECONDS:g} s of an import; working",
+        f"Processor time of every thread of the daemon and its children in {span:g} s of an import; working",
         "are those that take 2 % of a core or more.",
     ]
     return report
@@ -172,18 +179,14 @@ def _rest(options: Options, place: Path, root: Path) -> Report:
         report.check("MB that children hold after `unload_after`", unloaded[1], 0.0)
     with running(place / "resting loaded", [root], options.pack, resources="unload_after = 0") as daemon:
         daemon.until(lambda status: status["state"] == "idle" and status["photos"] == len(os.listdir(root)))
-        time.sleep(8.0)  # for the index to be written
+        time.sleep(_span(options, 10.0))  # for the index to be written
         report.row("models kept loaded", *_memory(daemon), *_figures(daemon, options, report, ", models loaded"))
-    report.notes = [f"Processor time and wakeups of all threads over {_idle_seconds(options):g} s."]
+    report.notes = [f"Processor time and wakeups of all threads over {_span(options, IDLE_SECONDS):g} s."]
     return report
 
 
-def _idle_seconds(options: Options) -> float:
-    return IDLE_SECONDS / 10 if options.quick else IDLE_SECONDS
-
-
 def _figures(daemon: Daemon, options: Options, report: Report, when: str) -> tuple[float, float]:
-    period = _idle_seconds(options)
+    period = _span(options, IDLE_SECONDS)
     before = kernel.threads(daemon.pid)
     time.sleep(period)
     after = kernel.threads(daemon.pid)
