@@ -88,6 +88,7 @@ def _loops(options: Options, daemon: Daemon, cores: int) -> Report:
         lost = 100 * (1 - median([ours / theirs for theirs, ours, _ in pairs]))
         report.row(where, alone / 1e6, beside / 1e6, lost, 100 * taken / cores)
         report.check(f"% that loops {where} lose", lost, 5.0)
+        report.check(f"% of the cores that the import takes beside loops {where}", 100 * taken / cores, 5.0)
     report.notes = [
         f"Each loop counts for {span:g} s; {options.rounds(PAIRS)} pairs in turns, medians. The import is",
         "paused for the loops alone. A terminal is a session: where the kernel shares out time by session, that",
