@@ -25,7 +25,7 @@ EVERY = 0.003
 def run(options: Options) -> Iterator[Report]:
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         place = Path(name)
-        source = sorted(options.photos.iterdir())[0] if options.photos else None
+        source = min(options.photos.rglob("*.jp*g"), default=None) if options.photos else None
         spare = filling.copies(place / "spare", 4 * ROUNDS + 10, source)
         inference = timing.inference(options.pack, spare[0], options.rounds(30))
         root = place / "photos"
