@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd import recovery, schema
-from facewatchd.catalog_reader import CatalogReader, below
+from facewatchd.catalog_reader import CatalogReader, Counts, below
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.records import Face, Identity, Stamp
 
@@ -62,6 +62,14 @@ class Changes:
     """Paths of which nothing was recorded: their content was collected since it was found to be known."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    asked: tuple[int, tuple[bytes, ...]]
+    """The number of transactions then, and the directories."""
+    counts: Counts
+    photos: dict[bytes, int]
+
+
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
@@ -84,6 +92,7 @@ class Catalog:
         self._idle_readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
         self._closed = False
+        self._counted: _Counted | None = None
         self.damage = ""
         """What SQLite said of damage since the catalog was opened."""
         with translated(f"open {path}"):
@@ -150,6 +159,15 @@ class Catalog:
                         self._idle_readers.append(db)
                 if not keep:
                     db.close()
+
+    def counts(self, directories: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
+        """Count everything, and the photos below each directory: anew only if something was written since."""
+        with self.reading() as reader:
+            known, asked = self._counted, (reader.transactions(), tuple(directories))
+            if known is None or known.asked != asked:
+                photos = {directory: reader.count_photos(directory) for directory in directories}
+                known = self._counted = _Counted(asked, reader.counts(), photos)
+        return known.counts, known.photos
 
     @contextlib.contextmanager
     def _transaction(self, doing: str) -> Iterator[None]:

@@ -79,10 +79,13 @@ class CatalogReader:
 
     def recorded(self, directory: bytes) -> dict[bytes, Stamp]:
         """Stamps of the files that are known directly in a directory."""
-        rows = self._all(
+        return {path: Stamp(*numbers) for path, *numbers in self.rows(directory)}
+
+    def rows(self, directory: bytes) -> list[tuple[bytes, int, int, int, int, int]]:
+        """The same as they lie in the catalog: each with its path and the numbers of its stamp."""
+        return self._all(
             "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE directory = ?", directory
         )
-        return {path: Stamp(*stamp) for path, *stamp in rows}
 
     def linked(self, inode: int) -> dict[bytes, Stamp]:
         """Stamps of the files that were recorded with this inode: hard links of one file, as a rule."""
@@ -122,10 +125,17 @@ class CatalogReader:
     def counts(self) -> Counts:
         rows = self._all(
             "SELECT (SELECT count(*) FROM photo WHERE content_id IS NOT NULL OR error IS NOT NULL),"
-            " (SELECT count(*) FROM face), (SELECT count(*) FROM photo LEFT JOIN content ON content.id = content_id"
-            " WHERE photo.error IS NOT NULL OR content.error IS NOT NULL)"
+            " (SELECT count(*) FROM face), (SELECT count(*) FROM photo WHERE error IS NOT NULL),"
+            # failed contents first, of which there are few
+            " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
+            " WHERE content.error IS NOT NULL AND photo.error IS NULL)"
         )
-        return Counts(*rows[0])
+        photos, faces, unread, undecoded = rows[0]
+        return Counts(photos, faces, unread + undecoded)
+
+    def transactions(self) -> int:
+        """How many there have been since the catalog was opened: while that is the same, so is everything."""
+        return int(self._all("SELECT value FROM meta WHERE key = 'transactions'")[0][0])
 
     # Contents and faces
 

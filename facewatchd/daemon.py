@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 TICK = 15.0
 """Seconds between two looks at the threads and at an idle model."""
 PROGRESS_TICK = 0.5
+"""Seconds between two drawings of the bar."""
+REST_TICK = 3.0
+"""Seconds after which a bar appears at the latest, on a terminal."""
 STDERR = 2
 """Its descriptor."""
 
@@ -190,7 +193,7 @@ class Daemon:
         """Look after the threads and the models' memory until ``stop``; return the exit status."""
         progress = Progress(enabled=show_progress)
         try:
-            while not stop.wait(PROGRESS_TICK if show_progress else TICK):
+            while not stop.wait(self._pause() if show_progress else TICK):
                 threads = self._writer.is_alive() and self._upkeep.is_alive() and self._scanner.is_alive()
                 if not (threads and self._indexer.alive() and self._server.alive()):
                     log.error("a thread ended unexpectedly: the daemon stops; start it again, and report what it said")
@@ -202,6 +205,9 @@ class Daemon:
         finally:
             progress.close()
         return 0
+
+    def _pause(self) -> float:
+        return PROGRESS_TICK if len(self._inbox) or not self._scanner.idle else REST_TICK
 
     def stop(self) -> None:
         """Stop in reverse order of the start."""

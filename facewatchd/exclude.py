@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 from collections.abc import Iterable
 
 import pathspec
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _UNFINISHED = (b".part", b".tmp", b"~")
 _NEWLINE = str.maketrans("\n", "\0")
 """What pathspec's regular expressions take for the end of a path is made a character that is in none."""
@@ -19,20 +20,27 @@ class Exclusion:
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         """Raise ValueError, with the reason, for a pattern that gitignore would not take."""
         try:
-            self._spec = pathspec.GitIgnoreSpec.from_lines(line.strip("\n").translate(_NEWLINE) for line in patterns)
+            spec = pathspec.GitIgnoreSpec.from_lines(line.strip("\n").translate(_NEWLINE) for line in patterns)
         except re.error as exc:  # pathspec turns patterns into regular expressions: [z-a] is none
             raise ValueError(str(exc)) from exc
+        self._spec = spec
+        # What none of these finds is not excluded. To ask the whole of each file costs as much as the rest of a walk.
+        self._searches = [pattern.regex.search for pattern in spec.patterns if pattern.include and pattern.regex]
 
     def excludes(self, relative: bytes, *, is_directory: bool = False) -> str:
         """Say why the path is left alone, or return an empty string where it is not.
 
         Only the path's own name and the patterns are looked at: a walk asks for each directory on its way.
         """
-        name = os.path.basename(relative)
+        name = relative[relative.rfind(b"/") + 1 :]
         if name.startswith(b"."):
             return "hidden"
         if not is_directory and name.lower().endswith(_UNFINISHED):
             return "an unfinished or backup file"
-        if self._spec.match_file(os.fsdecode(relative).translate(_NEWLINE) + ("/" if is_directory else "")):
-            return "named by `exclude`"
+        if self._searches:
+            text = relative.decode(_ENCODING, _ERRORS) + ("/" if is_directory else "")
+            text = text.translate(_NEWLINE) if "\n" in text else text
+            for search in self._searches:
+                if search(text):
+                    return "named by `exclude`" if self._spec.match_file(text) else ""
         return ""

@@ -67,6 +67,11 @@ class Census:
             elif len(self._new) < NEW_FILES:
                 self._new.add(_file(stamp))
 
+    def count_same(self, device: int, files: int) -> None:
+        """Take in so many files that are as they were, where they were."""
+        if files:
+            self._same.setdefault(device, Counter())[device] += files
+
     def knows(self, device: int, gone: Iterable[Stamp]) -> bool:
         """Whether anything that was recorded there is as it was, at its place or moved."""
         return device in self._same or any(_file(stamp) in self._new for stamp in gone)

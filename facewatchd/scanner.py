@@ -25,7 +25,7 @@ from facewatchd.printing import printable
 from facewatchd.reconcile import Census, Verdict, accept, compare
 from facewatchd.records import Identity, RootState, Stamp, is_within
 from facewatchd.roots import Roots, identity_of
-from facewatchd.walk import Listing, walk
+from facewatchd.walk import Listing, Row, walk
 
 log = logging.getLogger(__name__)
 
@@ -293,11 +293,11 @@ class Scanner(threading.Thread):
     def _walk(self, request: Request, root: bytes) -> _Walked:
         """Queue what is new or changed on the way; return what is gone, and what else was seen."""
         walked = _Walked()
-        for listing in walk(request.path, self._roots.exclusion, root):
+        for listing in walk(request.path, self._roots.exclusion, root, None if request.force else self._rows):
             if self._ended:
                 return walked
-            with self._catalog.reading() as reader:  # for each: a long read keeps the write-ahead log from shrinking
-                recorded = reader.recorded(listing.directory)
+            rows = self._rows(listing.directory) if request.force else listing.recorded
+            recorded = {path: Stamp(*numbers) for path, (_, *numbers) in rows.items()}
             self._take_in(listing, recorded, request, walked)
         with self._catalog.reading() as reader:
             for directory in reader.directories(request.path):
@@ -305,21 +305,28 @@ class Scanner(threading.Thread):
                     walked.gone |= reader.recorded(directory)
         return walked
 
+    def _rows(self, directory: bytes) -> dict[bytes, Row]:
+        with self._catalog.reading() as reader:  # for each: a long read keeps the write-ahead log from shrinking
+            return {row[0]: row for row in reader.rows(directory)}
+
     def _take_in(self, listing: Listing, recorded: dict[bytes, Stamp], request: Request, walked: _Walked) -> None:
         if isinstance(listing.error, FileNotFoundError | NotADirectoryError):
             return
         walked.directories.add(listing.directory)
-        walked.photos += len(listing.files)
+        walked.photos += listing.same + len(listing.files)
         difference = compare(listing.files, recorded, force=request.force)
         walked.census.count(listing.files, recorded)
+        walked.census.count_same(listing.device, listing.same)
         if listing.error is None:
             walked.gone |= {path: recorded[path] for path in difference.gone}
             walked.inodes[listing.inode % (1 << 64)] = listing.directory
         else:  # what was not seen may still be there
             walked.unreadable[listing.directory] = listing.error.errno or errno.EIO
-        for path in recorded.keys() & listing.files.keys():
-            if listing.files[path].device != recorded[path].device:
-                walked.moved.append((path, listing.files[path].device))
+        walked.moved += [
+            (path, stamp.device)
+            for path, stamp in listing.files.items()
+            if (before := recorded.get(path)) is not None and before.device != stamp.device
+        ]
         now = time.time()
         found = [(path, *_ages(listing.files[path], now)) for path in difference.examine]
         if found:

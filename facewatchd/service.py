@@ -113,8 +113,7 @@ class Service:
     def _counts(self) -> tuple[Counts, dict[bytes, int]]:
         """Photos and faces, and the photos of each root; zeros where the catalog cannot be read."""
         try:
-            with self._parts.gallery.catalog.reading() as reader:
-                return reader.counts(), {root: reader.count_photos(root) for root in self._parts.roots.paths}
+            return self._parts.gallery.catalog.counts(self._parts.roots.paths)
         except StorageError:
             return Counts(0, 0, 0), dict.fromkeys(self._parts.roots.paths, 0)
 

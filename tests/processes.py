@@ -60,7 +60,8 @@ class Daemon:
         self.config = home / "config.toml"
         home.mkdir(exist_ok=True)
         self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
-        tables = {"": "", "watch": "settle = 0.2", **config}
+        # Not to stand behind whatever else the machine does.
+        tables = {"": "", "watch": "settle = 0.2", "resources": "idle_priority = false", **config}
         lines = [f"directories = {json.dumps([str(root) for root in roots])}", f"model = {json.dumps(model)}"]
         lines += [f"model_root = {json.dumps(str(model_root))}"] if model_root else []
         lines += [tables.pop("")] + [f"[{name}]\n{text}" for name, text in tables.items()]

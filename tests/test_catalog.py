@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from galleries import DIM, photo, stamp, unit
 
 from facewatchd import schema
 from facewatchd.catalog import Catalog, Outcome
-from facewatchd.catalog_reader import PhotoRecord
+from facewatchd.catalog_reader import CatalogReader, Counts, PhotoRecord
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.records import Identity, PhotoState
 
@@ -105,6 +105,26 @@ def test_failures_belong_to_content_or_to_the_file(catalog: Catalog) -> None:
     with catalog.reading() as reader:
         counts = reader.counts()
     assert (counts.photos, counts.faces, counts.failed) == (3, 0, 2)
+
+
+def test_what_was_counted_is_counted_again_when_something_was_written(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def counts(reader: CatalogReader, count: Callable[[CatalogReader], Counts] = CatalogReader.counts) -> Counts:
+        counted.append(reader)
+        return count(reader)
+
+    monkeypatch.setattr(CatalogReader, "counts", counts)
+    assert catalog.counts([b"/p"]) == catalog.counts([b"/p"]) == (Counts(0, 0, 0), {b"/p": 0})
+    assert len(counted) == 1
+    catalog.record([photo(b"/p/1", b"d1", ROWS[:2]), Outcome(b"/q/2", stamp(2), b"d2", error="truncated")])
+    assert catalog.counts([b"/p"]) == catalog.counts([b"/p"]) == (Counts(2, 2, 1), {b"/p": 1})
+    assert catalog.counts([b"/p", b"/q"]) == (Counts(2, 2, 1), {b"/p": 1, b"/q": 1})
+    assert len(counted) == 3
+    catalog.record([Outcome(b"/q/2", None)])
+    assert catalog.counts([b"/p", b"/q"]) == (Counts(1, 2, 0), {b"/p": 1, b"/q": 0})
 
 
 def test_a_directory_is_not_its_neighbours(catalog: Catalog) -> None:

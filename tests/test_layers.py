@@ -44,6 +44,7 @@ LAYERS: dict[int, set[str]] = {
         "checkpoint",
         "mounts",
         "memory",
+        "priority",
         "progress",
         "models",
     },

@@ -99,6 +99,21 @@ def test_what_went_from_the_roots_own_disk_is_gone_also_when_that_was_numbered_a
     assert judged(album(ROOT), {}, ROOT_NOW, now=ROOT_NOW) == ([b"/0"], [], {b"/0": ROOT_NOW})
 
 
+def test_what_is_the_same_counts_alike_one_by_one_or_all_at_once() -> None:
+    recorded = album(ROOT, DISK, DISK)
+    one_by_one, at_once = Census(), Census()
+    one_by_one.count(recorded, recorded)
+    at_once.count_same(ROOT, 1)
+    at_once.count_same(DISK, 2)
+    at_once.count_same(DISK_NOW, 0)
+    for census in (one_by_one, at_once):
+        assert census.devices() == {ROOT, DISK}
+        assert census.knows(DISK, [])
+        assert census.place(DISK, [], ROOT) == DISK
+        assert census.lacks_most(DISK, [stamp(), stamp()])
+        assert not census.lacks_most(DISK, [stamp()])
+
+
 def test_what_a_disk_mounted_inside_hides_is_kept() -> None:
     assert judged(album(ROOT, ROOT), {}, DISK) == ([], [b"/0", b"/1"], {})
 

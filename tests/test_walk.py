@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pathspec
 import pytest
 
 from facewatchd import walk as walk_module
 from facewatchd.exclude import Exclusion
 from facewatchd.records import Stamp
-from facewatchd.walk import Listing, walk, why_excluded
+from facewatchd.walk import Listing, Row, walk, why_excluded
 
 NOBODY = 65534
 
@@ -80,6 +81,34 @@ def test_each_directory_once_and_before_those_in_it(tmp_path: Path) -> None:
         assert (listing.device, listing.inode) == (status.st_dev, status.st_ino)
         assert listing.error is None
         assert listing.skipped == ""
+
+
+def test_what_is_as_recorded_is_only_counted(tmp_path: Path) -> None:
+    make(tmp_path, "a/same.jpg", "a/changed.jpg", "a/elsewhere.jpg", "a/new.jpg", "a/left.tmp", "b/same.jpg")
+    known: dict[bytes, dict[bytes, Row]] = {}
+    for listing in listings(tmp_path):
+        known[listing.directory] = {path: (path, *stamp) for path, stamp in listing.files.items()}
+    a, b = (os.fsencode(tmp_path / name) for name in ("a", "b"))
+    del known[a][a + b"/new.jpg"]
+    known[a] |= {path: (path, 1, 2, 3, 4, 5) for path in (a + b"/gone.jpg", a + b"/left.tmp")}
+    known[a][a + b"/elsewhere.jpg"] = (a + b"/elsewhere.jpg", -1, *known[a][a + b"/elsewhere.jpg"][2:])
+    (tmp_path / "a" / "changed.jpg").write_bytes(b"longer than before")
+    found = {one.directory: one for one in walk(os.fsencode(tmp_path), Exclusion(), None, known.__getitem__)}
+    assert (found[a].same, found[b].same) == (1, 1)
+    assert {os.path.basename(path) for path in found[a].files} == {b"changed.jpg", b"elsewhere.jpg", b"new.jpg"}
+    assert found[b].files == found[b].recorded == {}
+    assert {os.path.basename(path) for path in found[a].recorded} == {
+        b"changed.jpg", b"elsewhere.jpg", b"gone.jpg", b"left.tmp"
+    }  # fmt: skip
+
+
+def test_a_stamp_that_sqlite_cannot_hold_as_it_is_is_known_again(tmp_path: Path) -> None:
+    """Such files are not counted as the same by the walk, but told as the same by their stamps."""
+    make(tmp_path, "late.jpg")
+    root, path = os.fsencode(tmp_path), os.fsencode(tmp_path / "late.jpg")
+    os.utime(path, (10_000_000_000, 10_000_000_000))
+    (listing,) = walk(root, Exclusion(), None, lambda _: {path: (path, *Stamp.of(os.stat(path)))})
+    assert listing.same + (listing.files == {path: Stamp.of(os.stat(path))}) == 1
 
 
 def test_files_of_any_content_and_name_are_listed(tmp_path: Path) -> None:
@@ -361,3 +390,20 @@ def test_walk_and_why_excluded_agree(tmp_path: Path) -> None:
     }
     kept = {name for name in everything if not why(tmp_path, name, *patterns)}
     assert kept == found(tmp_path, *patterns) == {"a.jpg", "c.tmp/d.jpg", "e/h.jpg", "l/keep.png", "link.jpg"}
+
+
+PATTERNS = ["*.xmp", "!keep.xmp", "thumbnails/", "/private/", "a/**/z", "caf\N{LATIN SMALL LETTER E WITH ACUTE}*"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.jpg", "b/c.xmp", "b/keep.xmp", "keep.xmp", "thumbnails", "x/thumbnails", "private", "x/private",
+        "a/z", "a/b/c/z", "z", "caf\N{LATIN SMALL LETTER E WITH ACUTE}s", "line\nbreak.xmp", "\udcff.xmp",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_the_short_way_to_a_verdict_on_patterns_is_right(name: str, is_directory: bool) -> None:
+    whole = pathspec.GitIgnoreSpec.from_lines(PATTERNS)
+    verdict = Exclusion(PATTERNS).excludes(os.fsencode(name), is_directory=is_directory)
+    assert bool(verdict) == whole.match_file(name.replace("\n", "\0") + ("/" if is_directory else ""))

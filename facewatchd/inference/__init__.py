@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from facewatchd import priority
 from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, UnreadablePhotoError
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_info, receive_seen
 from facewatchd.records import ModelInfo
@@ -295,9 +296,7 @@ class _Process:
         if self._popen.poll() is not None:
             return
         self._popen.kill()
-        with contextlib.suppress(OSError):  # on a busy machine one of the idle class would hardly get to its end
-            for thread in os.listdir(f"/proc/{self._popen.pid}/task"):
-                os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+        priority.hurry(self._popen.pid)  # on a busy machine one of the idle class would hardly get to its end
         for line in self._all:
             with contextlib.suppress(OSError):
                 line.socket.shutdown(socket.SHUT_RDWR)

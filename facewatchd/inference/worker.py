@@ -19,7 +19,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from facewatchd import photos
+from facewatchd import photos, priority
 from facewatchd.errors import FacewatchError, OutOfMemoryError
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
 from facewatchd.models import Model
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         setup = Setup.from_json(lines[0].receive_json())
         if setup.idle:
-            _become_idle()
+            priority.become_idle()
         try:
             model = setup.pack.load(setup.threads, setup.faces)
         except FacewatchError as exc:
@@ -83,15 +83,6 @@ def _stand_back() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.basicConfig(level=logging.WARNING, format="facewatchd: %(message)s")
-
-
-def _become_idle() -> None:
-    """Run when nobody else wants to: the threads that libraries began when they were imported, and all to come."""
-    try:
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
-    except OSError as exc:
-        log.warning("cannot lower the priority of indexing (%s)", exc)
 
 
 def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:

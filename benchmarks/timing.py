@@ -1,0 +1,26 @@
+"""Stop-watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.report import median
+from facewatchd import photos
+from facewatchd.config import Faces
+from facewatchd.models.packs import Pack
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def inference(pack: Pack, photo: Path, rounds: int) -> float:
+    """Seconds that decoding and the model take for a photo, with one thread; the median."""
+    model = pack.load(1, Faces())
+    data = photo.read_bytes()
+    return median([timed(lambda: model.faces(photos.decode(data))) for _ in range(rounds + 1)][1:])

@@ -1,0 +1,94 @@
+"""The idle class, and the session that makes it count among all processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from facewatchd import priority
+
+SHOW = """
+import os, threading
+from facewatchd import priority
+before = threading.Thread(target=threading.Event().wait, daemon=True)
+before.start()
+priority.become_idle()
+classes = {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")}
+group = priority.autogroup(os.getpid())
+print(classes == {os.SCHED_IDLE}, os.getsid(0) == os.getpid(), group.read_text() if group.exists() else "", flush=True)
+"""
+
+
+@pytest.mark.skipif(
+    not priority.autogroup(os.getpid()).exists(), reason="this kernel does not group processes by session"
+)
+def test_every_thread_is_idle_and_the_session_is_of_the_lowest_weight() -> None:
+    shown = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("True True ")
+    assert shown.stdout.strip().endswith("nice 19")
+    assert shown.stderr == ""
+
+
+class Kernel:
+    """A file that refuses some writes first."""
+
+    def __init__(self, *errors: OSError) -> None:
+        self.errors = list(errors)
+        self.writes = 0
+
+    def write_bytes(self, data: bytes) -> int:
+        assert data == b"19"
+        self.writes += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return len(data)
+
+
+@pytest.mark.parametrize(
+    ("errors", "writes"),
+    [
+        ([], 1),
+        ([BlockingIOError(), BlockingIOError()], 3),
+        ([BlockingIOError()] * 99, priority.TRIES),
+        ([FileNotFoundError()], 1),
+        ([PermissionError()], 1),
+    ],
+)
+def test_a_change_that_comes_too_soon_after_another_is_tried_again(
+    errors: list[OSError], writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(*errors)
+    monkeypatch.setattr(priority, "PAUSE", 0.0)
+    priority._weigh_session(cast(Path, kernel), priority.LOWEST)
+    assert kernel.writes == writes
+
+
+LEADS = SHOW.replace("priority.become_idle()", "os.getsid(0) == os.getpid() or os.setsid(); priority.become_idle()")
+WAIT = "input()"
+
+
+def test_a_process_that_leads_a_session_keeps_its_weight() -> None:
+    shown = subprocess.run([sys.executable, "-c", LEADS], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("True True ")
+    if priority.autogroup(os.getpid()).exists():
+        assert shown.stdout.strip().endswith("nice 0")
+
+
+def test_what_is_to_end_is_hurried() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SHOW + WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline().startswith("True True ")
+        priority.hurry(process.pid)
+        assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
+        if priority.autogroup(process.pid).exists():
+            assert priority.autogroup(process.pid).read_text().strip().endswith("nice 0")
+        process.stdin.write("\n")
+    priority.hurry(process.pid)  # it is gone
