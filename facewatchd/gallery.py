@@ -33,7 +33,7 @@ FIRST_K = 256
 SMALL_K = 64
 GROWTH = 4
 """How many neighbours are asked for first, fewer of few faces, and by how much more each time the last was still above
-the threshold. Up to `vectors.EF` more of them cost nothing; from half of all faces on every face is compared instead."""
+the threshold. Up to `vectors.EF` more of them cost nothing; where it would be half of all, every face is compared."""
 BATCH = 512
 """Faces in one statement."""
 REBUILD_AT = 0.2
