@@ -83,12 +83,6 @@ def running(home: Path, roots: list[Path], pack: packs.Pack, **config: str) -> I
         daemon.stop()
 
 
-def processes(pid: int) -> list[int]:
-    """A process and its children, as long as they live."""
-    tasks = [Path(f"/proc/{pid}/task/{task}/children") for task in os.listdir(f"/proc/{pid}/task")]
-    return [pid, *(int(child) for task in tasks for child in task.read_text().split())]
-
-
 def resident(pid: int = 0) -> int:
     """Bytes of memory of a process, by default of this one."""
     return int(Path(f"/proc/{pid or os.getpid()}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -11,7 +11,6 @@ Three ways take turns on the same photos, all of them in the page cache, all mod
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import time
@@ -28,7 +27,8 @@ from insightface.app import FaceAnalysis
 from numpy.typing import NDArray
 
 from benchmarks import album
-from benchmarks.daemons import Daemon, processes, running
+from benchmarks.daemons import Daemon, running
+from benchmarks.kernel import family
 from benchmarks.options import Options
 from benchmarks.report import Report, median
 from facewatchd.models import packs
@@ -245,18 +245,12 @@ def _timed(work: Callable[[], object]) -> float:
 def _memory(pid: int, *, anew: bool = False) -> int:
     """The most bytes that the daemon and its children had, each for itself; ``anew``: from now on."""
     total = 0
-    for each in _processes(pid):
+    for each in family(pid):
         if anew:
             Path(f"/proc/{each}/clear_refs").write_text("5")
         status = Path(f"/proc/{each}/status").read_text()
         total += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) << 10
     return total
-
-
-def _processes(pid: int) -> list[int]:
-    while True:
-        with contextlib.suppress(OSError):  # a thread ended while it was looked at
-            return processes(pid)
 
 
 def _report(title: str, photos: list[Path], times: Times, agreement: Agreement, growth: int, rest: int) -> Report:

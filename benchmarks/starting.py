@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.daemons import processes, resident
+from benchmarks.daemons import resident
 from benchmarks.host import Host
+from benchmarks.kernel import family
 from benchmarks.library import library
 from benchmarks.options import Options
 from benchmarks.report import Report, median
@@ -44,7 +45,7 @@ def _start(host: Host) -> tuple[float, bool, float, float, float]:
             while host.ask(connection, 1)["exact"]:
                 pass
         by_index = time.perf_counter() - started
-        every = [resident(pid) / 1e6 for pid in processes(host.pid)]
+        every = [resident(pid) / 1e6 for pid in family(host.pid)]
         return first, first_exact, by_index, every[0], sum(every)
     finally:
         host.stop()
