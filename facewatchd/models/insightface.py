@@ -16,8 +16,8 @@ for each face and calls a method of it that is deprecated, with a warning each t
 
 Threads: `faces` holds no lock. ONNX Runtime sessions may be run from several threads, SCRFD keeps its anchors in a dict
 that only grows, and one session serves all input sizes: InsightFace would build another, with its own threads and
-memory, for each, and measured they are no faster. OpenCV's thread pool, one for the process, is switched off: its threads would not be
-in the caller's scheduling class.
+memory, for each, and measured they are no faster. OpenCV's thread pool, one for the process, is switched off: its
+threads would not be in the caller's scheduling class.
 """
 
 from __future__ import annotations
