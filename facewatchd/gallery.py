@@ -9,6 +9,7 @@ searches scan the catalog.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class Gallery:
         self.dim = dim
         self._checkpoint = Checkpoint(directory)
         self._vectors: Vectors | None = None
+        self.changed = threading.Event()
+        """Set when the index changes, for whom looks after it."""
 
     @property
     def ready(self) -> bool:
@@ -119,6 +122,7 @@ class Gallery:
         except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the index can be made again
             log.error("the index failed (%s): it is built again from the catalog", exc)
             self._vectors = None
+        self.changed.set()
 
     def adopt(self, vectors: Vectors, keep_on: KeepOn = _always) -> None:
         """Take over what was `prepared`, once it has what was recorded meanwhile."""

@@ -52,6 +52,7 @@ class Upkeep(threading.Thread):
 
     def stop(self) -> None:
         self._ending.set()
+        self._gallery.changed.set()
         if self.ident is not None:
             self.join()
 
@@ -65,7 +66,7 @@ class Upkeep(threading.Thread):
         if self._nice:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)  # hnswlib's threads inherit it
         self._level()
-        while not self._ending.wait(LOOK_EVERY):
+        while self._next_look():
             if time.monotonic() < self._retry_at:
                 continue
             if self._gallery.worn:
@@ -74,6 +75,13 @@ class Upkeep(threading.Thread):
                 self._level()
             elif self._is_due():
                 self._checkpoint()
+
+    def _next_look(self) -> bool:
+        """Rest while there is nothing to look after; False at the end."""
+        self._gallery.changed.clear()
+        if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
+            self._gallery.changed.wait()
+        return not self._ending.wait(LOOK_EVERY)
 
     def _keep_on(self) -> bool:
         return not self._ending.is_set()
