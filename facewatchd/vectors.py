@@ -28,8 +28,9 @@ M = 48
 """Links of a face. A person's faces form a star: those far from its middle are linked to by few, and with 16 links one
 in thirty is linked to by none, so that no search finds it. `python -m benchmarks searching` has the table."""
 EF_CONSTRUCTION = 200
-EF = 400
-"""Breadth of a search. With 200, one in some thousands of the faces that are alone is not found among a million."""
+EF = 300
+"""Breadth of a search. With 200, one in some thousands of the faces that are alone is not found among a million; with
+more, only the time grows."""
 FIRST_CAPACITY = 1024
 STEP = 8
 """Faces that are added or deleted in one turn: about ten milliseconds at a million, for which searches wait."""
