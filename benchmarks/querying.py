@@ -63,7 +63,7 @@ class Questions:
         self._mark = 1_000_000
         self._limit = None
         if options.pack.directory is not None:
-            faces = [len(each) for each in PlainLoop(options.pack).seen(self._photos, 640)]
+            faces = [len(each) for each in PlainLoop(options.pack).seen(self._photos)]
             self._photos = [photo for photo, count in zip(self._photos, faces, strict=True) if count]
             self._limit = Limit(options.pack, [count for count in faces if count], CORES, callers=1)
 

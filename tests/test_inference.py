@@ -229,8 +229,22 @@ def test_an_answer_that_makes_no_sense_is_a_death(
     assert child() != first
 
 
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 100_000])
+def test_a_photo_arrives_as_it_was_sent_and_leaves_nothing_behind(data: bytes) -> None:
+    before = descriptors()
+    ours, theirs = (Line(end) for end in socket.socketpair())
+    for _ in range(3):
+        ours.send_photo(data)
+    assert [theirs.receive_photo() for _ in range(3)] == [data] * 3
+    ours.close()
+    with pytest.raises(EOFError):
+        theirs.receive_photo()
+    theirs.close()
+    assert descriptors() == before
+
+
 def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bytes are taken off the line, and wait for their turn before anything is decoded."""
+    """The bytes wait for their turn before anything is decoded."""
     decoding, free = threading.Semaphore(0), threading.Event()
 
     def see(data: bytes, model: object) -> Seen:
@@ -246,7 +260,7 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
         thread.start()
     for number, (line, _) in enumerate(pairs, 1):
         assert line.receive_json()["thread"]
-        line.send(bytes(number * 1_000_000))  # more than the socket holds: it returns when the bytes are taken
+        line.send_photo(bytes(number * 1_000_000))
     assert all(decoding.acquire(timeout=30) for _ in range(LINES))
     assert not decoding.acquire(blocking=False)
     free.set()

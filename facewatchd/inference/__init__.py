@@ -257,7 +257,7 @@ class _Process:
     def see(self, data: bytes) -> Seen:
         line = self._free.pop()
         try:
-            line.send(data)
+            line.send_photo(data)
             self._wait(line)
             seen = receive_seen(line)
         except (FacewatchError, _DiedError):
@@ -274,10 +274,12 @@ class _Process:
         poll = select.poll()
         poll.register(line.socket, select.POLLIN)
         thread = Path(f"/proc/{self._popen.pid}/task/{self._threads[line]}/stat")
-        begun, _ = _work(thread)
-        before, rests = begun, 0
+        begun = before = None
+        rests = 0
         while not poll.poll(LOOK_EVERY * 1000):
             now, is_runnable = _work(thread)
+            if begun is None or before is None:  # most photos are done before it comes to that
+                begun = before = now
             rests = 0 if is_runnable or now > before else rests + 1
             before = now
             if now - begun > CPU_LIMIT:

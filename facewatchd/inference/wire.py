@@ -1,14 +1,15 @@
 """How the daemon and its inference processes talk: frames over a socket pair, one pair a line.
 
 A frame is its length in eight bytes and then its bytes. The first frame of the first line is a `Setup`; the answer is
-a model's info, or an error. After that the daemon sends a photo's bytes, and gets what was seen: a JSON frame and one
-with the embeddings, or a JSON frame with an error. Neither side sends code: a decoder that was taken over by a photo
-cannot use this to take over the daemon.
+a model's info, or an error. After that the daemon sends photos, each as a file in memory, and gets what was seen: a
+JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code: a decoder that was taken
+over by a photo cannot use this to take over the daemon.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 from dataclasses import asdict, dataclass
@@ -87,6 +88,23 @@ class Line:
         if len(data) < length:
             raise EOFError("the other side is gone")
         return data
+
+    def send_photo(self, data: bytes) -> None:
+        """Send a photo's bytes as a file in memory: neither side waits for the other to make room. Raises OSError."""
+        photo = os.memfd_create("photo")
+        with open(photo, "wb") as file:
+            file.write(data)
+            file.flush()
+            socket.send_fds(self.socket, [b"p"], [photo])
+
+    def receive_photo(self) -> bytes:
+        """Wait for a photo's bytes. Raises EOFError when the other side is gone."""
+        _, photos, *_ = socket.recv_fds(self.socket, 1, 1)
+        if not photos:
+            raise EOFError("the other side is gone")
+        with open(photos[0], "rb") as file:
+            file.seek(0)  # both sides have one position
+            return file.read()
 
     def send_json(self, document: object) -> None:
         self.send(json.dumps(document).encode())

@@ -98,7 +98,7 @@ def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:
 
 
 def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
-    data = line.receive()
+    data = line.receive_photo()
     try:
         with turns:
             seen = _see(data, model)
