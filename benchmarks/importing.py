@@ -256,7 +256,7 @@ def _report(title: str, photos: list[Path], times: Times, agreement: Agreement, 
         f"Medians of {len(times.daemon)} rounds in which the three take turns, {CORES} cores.",
         f"The plain loop finds {agreement.faces} faces; the daemon finds all but {agreement.missing} of them, with "
         f"embeddings of a cosine of {min(agreement.cosines, default=1.0):.5f} or more, and {agreement.more} besides. "
-        "The limit's detection is of the whole square, as the plain loop's; the daemon leaves out black beside the photo.",
+        "The limit detects in the whole square, as the plain loop does; the daemon leaves out black beside the photo.",
         f"Memory of all its processes: {rest >> 20} MB before, {growth >> 20} MB more at most during the import, with "
         f"{len(photos)} photos waiting; the largest has {largest / 1e6:.0f} megapixels.",
     ]
