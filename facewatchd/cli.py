@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -128,7 +129,13 @@ def _add_models(commands: Any) -> None:
 # The daemon
 
 
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What numpy's linear algebra asks when it is imported. Threads of its own would come on top of the configured ones,
+and OpenBLAS's do not survive that the process is copied (`copies`): a search in their hands would never end."""
+
+
 def _run(options: argparse.Namespace) -> int:
+    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
     from facewatchd import config
 
     loaded = config.load(options.config, **_config_flags(options), directories=tuple(options.directories) or None)

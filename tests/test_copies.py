@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from processes import until
 
+from facewatchd.cli import BLAS_THREADS
 from facewatchd.copies import Copy
 from facewatchd.errors import StorageError
 
@@ -79,6 +82,45 @@ def test_it_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     until(lambda: not Path(f"/proc/{note.read_text()}/cmdline").exists() or _is_zombie(note.read_text()))
+
+
+def test_what_multiplies_matrices_meanwhile_goes_on() -> None:
+    """As the daemon sets it up: with threads of OpenBLAS, these would stand still for ever."""
+    environment = {**os.environ, **dict.fromkeys(BLAS_THREADS, "1")}
+    run = subprocess.run([sys.executable, "-c", MULTIPLYING], env=environment, capture_output=True, timeout=60)
+    assert (run.returncode, run.stdout) == (0, b"went on\n"), run.stderr
+
+
+MULTIPLYING = """
+import threading
+import numpy as np
+from facewatchd.cli import BLAS_THREADS
+from facewatchd.copies import Copy
+
+matrix, vector = np.ones((4096, 512), np.float32), np.ones(512, np.float32)
+ending = threading.Event()
+
+def multiply():
+    while not ending.is_set():
+        matrix @ vector
+
+threads = [threading.Thread(target=multiply, daemon=True) for _ in range(2)]
+for thread in threads:
+    thread.start()
+assert [Copy(lambda: number).result() for number in range(100)] == list(range(100))
+ending.set()
+for thread in threads:
+    thread.join(20)
+print("stands still" if any(thread.is_alive() for thread in threads) else "went on")
+"""
+
+
+def test_the_daemon_sets_that_up_before_numpy_is_there(tmp_path: Path) -> None:
+    code = "cli.main(sys.argv[1:]); print(*map(os.environ.get, cli.BLAS_THREADS), 'numpy' in sys.modules)"
+    imports = "import os, sys; from facewatchd import cli; "
+    command = [sys.executable, "-c", imports + code, "run", "--config", str(tmp_path / "none.toml")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "1 1 1 False\n"
 
 
 def _is_zombie(pid: str) -> bool:
