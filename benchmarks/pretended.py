@@ -45,6 +45,7 @@ class AskedMoreService(Service):
             return self._record(Params(params).ints("count")[0])
         if method == "wear":
             gallery_module.REBUILD_AT = 0.0
+            self._parts.gallery.changed.set()
             return None
         return super().call(method, params)
 
