@@ -28,8 +28,8 @@ def run(options: Options) -> Iterator[Report]:
             host.stop()
     report.notes.append(
         "One client asks by an embedding, 20 matches at most, over the socket, again and again. A sixth of the "
-        "index is tombstones before it is rebuilt (in a library that was measured before, fewer). Of a rebuild, at most "
-        f"{REBUILD_SECONDS:g} s are measured."
+        "index is tombstones before it is rebuilt (in a library that was measured before, fewer). At most "
+        f"{REBUILD_SECONDS:g} s of a rebuild are measured."
     )
     yield report
 
