@@ -15,7 +15,9 @@ from pathlib import Path
 from benchmarks.options import Options, find_pack
 from benchmarks.report import Report, machine, save
 
-NAMES = (
+NAMES = tuple(
+    "importing querying parameters searching freezing starting reconciling freshness politeness growth".split()
+)
     "importing",
     "querying",
     "searching",

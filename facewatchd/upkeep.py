@@ -78,7 +78,9 @@ class Upkeep(threading.Thread):
 
     def _next_look(self) -> bool:
         """Rest while there is nothing to look after; False at the end."""
-        self._gallery.changed.clear()
+        self._gallery.changed.clear()  # before it is asked what there is to do, and whether this is the end
+        if self._ending.is_set():
+            return False
         if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
             self._gallery.changed.wait()
         return not self._ending.wait(LOOK_EVERY)

@@ -57,6 +57,22 @@ def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upk
     assert opened(tmp_path).unsaved == 0
 
 
+def test_ends_when_it_is_told_to_at_whatever_moment(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between two looks, and before it knows that there is nothing to do."""
+    gallery.level()
+    upkeep = Upkeep(gallery, Writer(gallery), 1, nice=False)
+    monkeypatch.setattr(upkeep, "_level", lambda: told(upkeep))
+    upkeep.start()
+    upkeep.join(20)
+    assert not upkeep.is_alive()
+
+
+def told(upkeep: Upkeep) -> None:
+    """What `stop` does but for waiting."""
+    upkeep._ending.set()
+    upkeep._gallery.changed.set()
+
+
 def test_builds_a_worn_index_anew(gallery: Gallery, upkeep: Upkeep) -> None:
     filled(gallery, REBUILD_FROM + 200)
     gallery.level()
