@@ -15,11 +15,10 @@ from pathlib import Path
 from benchmarks.options import Options, find_pack
 from benchmarks.report import Report, machine, save
 
-NAMES = tuple(
-    "importing querying parameters searching freezing starting reconciling freshness politeness growth".split()
-)
+NAMES = (
     "importing",
     "querying",
+    "parameters",
     "searching",
     "freezing",
     "starting",
