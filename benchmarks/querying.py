@@ -63,9 +63,9 @@ class Questions:
         self._mark = 1_000_000
         self._limit = None
         if options.pack.directory is not None:
-            faces = [len(each) for each in PlainLoop(options.pack).seen(self._photos)]
-            self._photos = [photo for photo, count in zip(self._photos, faces, strict=True) if count]
-            self._limit = Limit(options.pack, [count for count in faces if count], CORES, callers=1)
+            faces = PlainLoop(options.pack).seen(self._photos)
+            self._photos = [photo for photo, found in zip(self._photos, faces, strict=True) if found]
+            self._limit = Limit(options.pack, self._photos, CORES, callers=1)
 
     def measure(self, daemon: Daemon, rounds: int, goes_on: Callable[[], object] = lambda: None) -> Times:
         times = Times()
