@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from facewatchd import memory, protocol, recovery
@@ -47,6 +47,7 @@ PROGRESS_TICK = 0.5
 """Seconds between two drawings of the bar."""
 REST_TICK = 3.0
 """Seconds after which a bar appears at the latest, on a terminal."""
+ENDING = (signal.SIGTERM, signal.SIGINT)
 STDERR = 2
 """Its descriptor."""
 
@@ -65,10 +66,11 @@ def run(config: Config, *, verbosity: int = 0) -> int:
         pack = _choose_pack(config, last)
         os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
         daemon = Daemon(config, pack)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, lambda *_: stop.set())
         try:
-            daemon.start()
+            with _kept_from_other_threads(ENDING):
+                daemon.start()
             _remember(config, pack)
             return daemon.watch_over(stop, show_progress=verbosity >= 0 and sys.stderr.isatty())
         finally:
@@ -85,6 +87,19 @@ def _remember(config: Config, pack: packs.Pack) -> None:
         LastRun(pack.spec, tuple(map(str, config.directories))).remember(config.data_dir)
     except OSError as exc:
         log.warning("cannot note the model in %s: %s", config.data_dir, exc.strerror)
+
+
+@contextlib.contextmanager
+def _kept_from_other_threads(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Have threads that are started meanwhile, and theirs, inherit that these signals are not for them.
+
+    The kernel may give a signal to any thread. One that another gets wakes the main thread only at its next tick.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Daemon:

@@ -70,3 +70,26 @@ def test_nobody_else_may_read_what_is_written(tmp_path: Path, tiny_root: Path) -
         files = [path for path in [daemon.data, *daemon.data.rglob("*")] if path.exists()]
         assert len(files) >= 5
         assert [path.name for path in files if path.stat().st_mode & 0o077] == []
+
+
+def test_only_the_main_thread_gets_the_signals_that_end_it(tmp_path: Path, tiny_root: Path) -> None:
+    """One that another thread got would wake the main thread only at its next tick, many seconds later."""
+    root = tmp_path / "photos"
+    album(root, 3)
+    with Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root) as daemon:
+        daemon.start()
+        daemon.settle()
+        assert daemon.process is not None
+        tasks = Path(f"/proc/{daemon.process.pid}/task")
+        blocked = {task.name: _blocked(task / "status") for task in tasks.iterdir()}
+        main = blocked.pop(tasks.parent.name)
+        ending = {signal.SIGTERM, signal.SIGINT}
+        assert not main & ending
+        assert len(blocked) >= 8
+        assert [name for name, signals in blocked.items() if not signals >= ending] == []
+
+
+def _blocked(status: Path) -> set[int]:
+    """The signals that a thread does not take, of proc_pid_status(5)."""
+    mask = next(int(line.split()[1], 16) for line in status.read_text().splitlines() if line.startswith("SigBlk:"))
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
