@@ -14,6 +14,7 @@ from benchmarks import filling, kernel
 from benchmarks.daemons import Daemon, resident, running
 from benchmarks.options import Options
 from benchmarks.report import Report, median
+from facewatchd.inference.wire import AHEAD
 
 PAIRS = 6
 LOOP_SECONDS = 3.0
@@ -152,12 +153,15 @@ def _threads(options: Options, place: Path, root: Path, cores: int) -> Report:
             children = {tid for tid, thread in kernel.threads(daemon.pid).items() if thread.process != daemon.pid}
             spent = 1000 / 3.0 * sum(resting.get(tid, 0.0) for tid in children)
         report.row(count, len(working & theirs), len(working), taken, spent)
-        report.check(f"threads of the indexing process that work, with threads = {count}", len(working & theirs), count)
+        report.check(
+            f"threads of the indexing process that work, with threads = {count}", len(working & theirs), count + AHEAD
+        )
         report.check(f"cores taken by everything, with threads = {count}", taken, 1.05 * count)
         report.check(f"ms/s of models that are loaded and have nothing to do, with threads = {count}", spent, 0.5)
     report.notes = [
         f"Processor time of every thread of the daemon and its children in {span:g} s of an import; working",
-        "are those that take 2 % of a core or more.",
+        f"are those that take 2 % of a core or more. The indexing process has {AHEAD} more than `threads`, on which",
+        "the next photo lies ready: as many as `threads` have their turn at the same time.",
     ]
     return report
 

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from facewatchd import photos, priority
+from facewatchd import memory, photos, priority
 from facewatchd.errors import FacewatchError, OutOfMemoryError
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
 from facewatchd.models import Model
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     _, life, *ends = arguments
     _end_with(int(life))
     _stand_back()
+    memory.keep_for_the_next_photo()
     lines = [Line(socket.socket(fileno=int(end))) for end in ends]
     try:
         setup = Setup.from_json(lines[0].receive_json())
