@@ -35,7 +35,7 @@ from facewatchd.rpc import Connection
 
 REQUIRED = (
     "hnswlib", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif", "platformdirs", "requests",
-    "tqdm", "watchdog",
+    "simplejpeg", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 REINSTALL_HNSWLIB = "pip install --no-binary hnswlib --force-reinstall --no-cache-dir hnswlib"

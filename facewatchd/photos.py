@@ -29,7 +29,6 @@ import io
 import logging
 import math
 import os
-import re
 import stat
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,9 +50,10 @@ from PIL import (
     _imaging,
 )
 
+from facewatchd import jpeg
 from facewatchd.errors import FacewatchError, OutOfMemoryError, TooLargeError, UnreadablePhotoError
 from facewatchd.records import CANNOT_READ, Stamp
-from facewatchd.signatures import format_of
+from facewatchd.signatures import claimed_pixels, format_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,8 +71,6 @@ _SUFFIXES: Final = tuple(
     b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
     b".gif".split()
 )
-_HEADER_BYTES: Final = 1 << 16
-"""Where the boxes of a HEIF or AVIF header are looked for."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _NEW_SUBFILE_TYPE_TAG: Final = 254
@@ -195,7 +193,7 @@ def decode(data: bytes) -> Pixels:
     name = format_of(data[:SNIFF_BYTES])
     if name is None:
         raise UnreadablePhotoError("not an image that facewatchd reads", "see the README for the formats")
-    if name in ("AVIF", "HEIF") and _claimed_pixels(data) > MAX_PIXELS:
+    if name in ("AVIF", "HEIF") and claimed_pixels(data) > MAX_PIXELS:
         raise _too_large()
     try:
         pixels = _decode_as(name, data)
@@ -251,8 +249,18 @@ def _require_regular(status: os.stat_result) -> None:
 
 
 def _decode_as(name: str, data: bytes) -> Pixels:
-    image, orientation, depth = _loaded(name, data)
-    return _upright_rgb(image, orientation, depth)
+    pixels = _ordinary_jpeg(data) if name == "JPEG" else None
+    if pixels is None:
+        image, orientation, depth = _loaded(name, data)
+        pixels = _upright_rgb(image, orientation, depth)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _ordinary_jpeg(data: bytes) -> Pixels | None:
+    """Decode a JPEG in colour that nothing is wrong with; None for all others."""
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as file:
+        return jpeg.decode(data, _orientation(file)) if file.mode == "RGB" else None
 
 
 def _loaded(name: str, data: bytes) -> tuple[Image.Image, int, int]:
@@ -307,7 +315,6 @@ def _upright_rgb(image: Image.Image, orientation: int, depth: int) -> Pixels:
         start, end = (height - bottom, height - top) if orientation in _BOTTOM_FIRST else (top, bottom)
         place = pixels[:, start:end] if sideways else pixels[start:end]
         place[:] = np.asarray(band if method is None else band.transpose(method))
-    pixels.flags.writeable = False
     return pixels
 
 
@@ -388,10 +395,3 @@ def _unreadable(name: str, exc: Exception) -> UnreadablePhotoError:
     return UnreadablePhotoError(
         f"the {name} image is damaged or truncated" + (f" ({detail})" if detail else ""), _DAMAGED_HINT
     )
-
-
-def _claimed_pixels(data: bytes) -> int:
-    """The largest size in a HEIF or AVIF header: what is decoded, where the image as shown is only a part of it."""
-    # ISO/IEC 23008-12, 6.5.3: a box of 20 bytes; version and flags, then width and height
-    boxes = re.finditer(rb"\0\0\0\x14ispe.{4}(.{4})(.{4})", data[:_HEADER_BYTES], re.DOTALL)
-    return max((int.from_bytes(box[1], "big") * int.from_bytes(box[2], "big") for box in boxes), default=0)

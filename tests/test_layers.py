@@ -33,6 +33,7 @@ LAYERS: dict[int, set[str]] = {
     1: {
         "config",
         "datadir",
+        "jpeg",
         "photos",
         "walk",
         "inbox",
@@ -69,7 +70,7 @@ LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in mod
 
 OWNERS = {
     "PIL": {"photos", "sheet"},
-    "cv2": {"models.insightface"},
+    "cv2": {"models.insightface", "jpeg"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},
     "hnswlib": {"vectors"},
@@ -79,6 +80,7 @@ OWNERS = {
     "pillow_heif": {"photos"},
     "platformdirs": {"places"},
     "requests": {"models.fetch"},
+    "simplejpeg": {"jpeg"},
     "tqdm": {"progress"},
     "watchdog": {"feed"},
 }
