@@ -138,10 +138,21 @@ def _run(options: argparse.Namespace) -> int:
     os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
     from facewatchd import config
 
-    loaded = config.load(options.config, **_config_flags(options), directories=tuple(options.directories) or None)
+    # Absolute, because the daemon leaves this directory and may be told to read the configuration again.
+    file, data_dir, socket = map(_absolute, (options.config, options.data_dir, options.socket))
+    directories = tuple(map(Path, map(os.path.abspath, options.directories))) or None
+
+    def load() -> config.Config:
+        return config.load(file, model=options.model, data_dir=data_dir, socket=socket, directories=directories)
+
+    loaded = load()
     from facewatchd import daemon
 
-    return daemon.run(loaded, verbosity=options.verbosity)
+    return daemon.run(loaded, load, verbosity=options.verbosity)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else Path(os.path.abspath(path))
 
 
 def _config_flags(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,33 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
     )
     _refuse_data_among_photos(config)
     return config
+
+
+def take_over(running: Config, wanted: Config) -> tuple[Config, list[str]]:
+    """What of a configuration that was read again counts for a running daemon, and the keys that wait for a restart."""
+    kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority")}
+    taken = replace(
+        running,
+        directories=wanted.directories,
+        exclude=wanted.exclude,
+        query=wanted.query,
+        resources=replace(wanted.resources, **kept),
+        watch=wanted.watch,
+    )
+    before, after = _flat(taken), _flat(wanted)
+    return taken, [key for key in before if before[key] != after[key]]
+
+
+def _flat(config: Config) -> dict[str, object]:
+    """The values by the names of their keys."""
+    values: dict[str, object] = {}
+    for part in fields(config):
+        value = getattr(config, part.name)
+        if is_dataclass(value):
+            values |= {f"{part.name}.{inner.name}": getattr(value, inner.name) for inner in fields(value)}
+        else:
+            values[part.name] = value
+    return values
 
 
 def _read(path: Path, *, required: bool) -> dict[str, Any]:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from facewatchd import memory, protocol, recovery
+from facewatchd import logs, memory, protocol, recovery
 from facewatchd.catalog import Catalog
-from facewatchd.config import Config
+from facewatchd.config import Config, take_over
 from facewatchd.datadir import LastRun, Reserve, locked
-from facewatchd.errors import DamagedError, FacewatchError, StorageError
+from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError, StorageError
 from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
@@ -29,50 +29,62 @@ from facewatchd.indexer import Indexer
 from facewatchd.inference import Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
-from facewatchd.progress import Progress, TerminalHandler, downloading
+from facewatchd.oversight import Oversight, signals_kept
+from facewatchd.printing import counted, printable
+from facewatchd.progress import downloading
 from facewatchd.roots import Roots
+from facewatchd.rpc import Connection, RemoteError
 from facewatchd.scanner import Scanner
 from facewatchd.search import Searcher
 from facewatchd.server import Server
 from facewatchd.service import Parts, Service
+from facewatchd.systemd import Manager
 from facewatchd.upkeep import Upkeep
+from facewatchd.vitals import Vitals
 from facewatchd.watcher import Watcher
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
 
-TICK = 15.0
-"""Seconds between two looks at the threads and at an idle model."""
-PROGRESS_TICK = 0.5
-"""Seconds between two drawings of the bar."""
-REST_TICK = 3.0
-"""Seconds after which a bar appears at the latest, on a terminal."""
-ENDING = (signal.SIGTERM, signal.SIGINT)
 STDERR = 2
 """Its descriptor."""
+SILENCE = 300.0
+"""Seconds without a sign of life after which a thread hangs: a file of 1 GB from a slow disk takes a hundred."""
+REPLY_SECONDS = 20.0
+"""In which the daemon's own server must answer it."""
 
 
-def run(config: Config, *, verbosity: int = 0) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything."""
+def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything.
+
+    ``reread`` loads the configuration again, as it was loaded.
+    """
     _stand_alone()
     memory.keep_little()
-    _log_to_stderr(verbosity)
+    logs.to_stderr({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     threading.excepthook = _thread_died
-    stop = threading.Event()
-    with locked(config.data_dir):
-        last = LastRun.of(config.data_dir)
-        last.expect(config.directories)
-        # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
-        pack = _choose_pack(config, last)
-        os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
-        daemon = Daemon(config, pack)
-        for number in ENDING:
-            signal.signal(number, lambda *_: stop.set())
+    try:
+        manager = Manager()
+        with locked(config.data_dir):
+            return _run(config, reread, manager, show_progress=verbosity >= 0 and sys.stderr.isatty())
+    except FacewatchError as exc:
+        log.error("%s", printable(str(exc)))
+        return exc.exit_status
+
+
+def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show_progress: bool) -> int:
+    last = LastRun.of(config.data_dir)
+    last.expect(config.directories)
+    # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
+    pack = _choose_pack(config, last)
+    os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
+    daemon = Daemon(config, pack, reread, manager.listener)
+    with signals_kept():
         try:
-            with _kept_from_other_threads(ENDING):
-                daemon.start()
-            _remember(config, pack)
-            return daemon.watch_over(stop, show_progress=verbosity >= 0 and sys.stderr.isatty())
+            daemon.start()
+            daemon.remember()
+            manager.ready()
+            return Oversight(daemon, manager, show_progress=show_progress).run()
         finally:
             daemon.stop()
 
@@ -82,37 +94,29 @@ def _choose_pack(config: Config, last: LastRun) -> packs.Pack:
         return packs.choose(config.model, config.model_root, last.pack, notify=log.warning, progress=progress)
 
 
-def _remember(config: Config, pack: packs.Pack) -> None:
-    try:
-        LastRun(pack.spec, tuple(map(str, config.directories))).remember(config.data_dir)
-    except OSError as exc:
-        log.warning("cannot note the model in %s: %s", config.data_dir, exc.strerror)
-
-
-@contextlib.contextmanager
-def _kept_from_other_threads(numbers: Iterable[signal.Signals]) -> Iterator[None]:
-    """Have threads that are started meanwhile, and theirs, inherit that these signals are not for them.
-
-    The kernel may give a signal to any thread. One that another gets wakes the main thread only at its next tick.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Daemon:
     """All parts. `start` once, then `stop` once, also after a start that failed."""
 
-    def __init__(self, config: Config, pack: packs.Pack) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pack: packs.Pack,
+        reread: Callable[[], Config],
+        passed: socket.socket | None = None,
+    ) -> None:
+        """``reread`` loads the configuration again; ``passed`` is a listening socket that systemd made."""
         self._config = config
+        self._pack = pack
+        self._reread = reread
+        self._passed = passed
+        self._vitals = Vitals()
         self._stops: list[Callable[[], object]] = []
         threads, faces = config.resources.threads, config.faces
         # Queries have a process of their own, at normal priority, whose inference uses every thread it was given. Two
         # callers with one thread each beat one caller with two: so does indexing, all of it in the idle class.
         self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
-        self._indexing = Inference(Setup("indexing", pack, faces, 1, config.resources.idle_priority), lines=threads)
+        one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
+        self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
         self._build(pack)
 
     def _build(self, pack: packs.Pack) -> None:
@@ -129,7 +133,7 @@ class Daemon:
             [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
         )
         self._inbox = Inbox(config.watch.settle)
-        self._writer = Writer(gallery)
+        self._writer = Writer(gallery, self._vitals)
         resources = config.resources
         self._upkeep = Upkeep(gallery, self._writer, resources.threads, nice=resources.idle_priority)
         self._watcher = Watcher(
@@ -138,6 +142,7 @@ class Daemon:
             self._rescan,
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
+            beat=self._vitals.beat,
         )
         self._scanner = Scanner(
             self._catalog,
@@ -152,6 +157,7 @@ class Daemon:
             self._roots,
             self._writer,
             inference=self._indexing,
+            vitals=self._vitals,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=config.resources.threads,
             idle_priority=config.resources.idle_priority,
@@ -168,8 +174,10 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        service = Service(parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble)
-        self._server = Server(config.socket, lambda line: protocol.answer(line, service.call))
+        self._service = Service(parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble)
+        self._server = Server(
+            config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
+        )
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, info.threshold)
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
@@ -191,7 +199,7 @@ class Daemon:
             self._scanner.request(root)
         self._forget_strays()
         self._reserve.fill()
-        log.info("listening on %s", self._config.socket)
+        log.info("listening on %s", self._server.path)
 
     def _start(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
         start()
@@ -204,25 +212,98 @@ class Daemon:
         for path in strays:
             self._inbox.touch(path, settle=False)
 
-    def watch_over(self, stop: threading.Event, *, show_progress: bool) -> int:
-        """Look after the threads and the models' memory until ``stop``; return the exit status."""
-        progress = Progress(enabled=show_progress)
+    def remember(self) -> None:
+        """Note the model and the directories for the next start."""
+        directories = tuple(map(str, self._config.directories))
         try:
-            while not stop.wait(self._pause() if show_progress else TICK):
-                threads = self._writer.is_alive() and self._upkeep.is_alive() and self._scanner.is_alive()
-                if not (threads and self._indexer.alive() and self._server.alive()):
-                    log.error("a thread ended unexpectedly: the daemon stops; start it again, and report what it said")
-                    return 1
-                if unload_after := self._config.resources.unload_after:
-                    for inference in (self._queries, self._indexing):
-                        inference.release_after(unload_after)
-                progress.show(int(self._indexer.rates()["examined"]), len(self._inbox))
-        finally:
-            progress.close()
-        return 0
+            LastRun(self._pack.spec, directories).remember(self._config.data_dir)
+        except OSError as exc:
+            log.warning("cannot note the model in %s: %s", self._config.data_dir, exc.strerror)
 
-    def _pause(self) -> float:
-        return PROGRESS_TICK if len(self._inbox) or not self._scanner.idle else REST_TICK
+    # Looked after by `Oversight`
+
+    def ended(self) -> str:
+        """Which part ended that should not have."""
+        parts = {
+            "the writer": self._writer.is_alive(),
+            "the index's upkeep": self._upkeep.is_alive(),
+            "the scanner": self._scanner.is_alive(),
+            "an indexing thread": self._indexer.alive(),
+            "the server": self._server.alive(),
+        }
+        return next((name for name, lives in parts.items() if not lives), "")
+
+    def hung(self) -> str:
+        """Which part hangs: threads that work without a sign of life, a watcher that ended, a server that is mute."""
+        silent = self._vitals.silent(SILENCE)
+        if silent:
+            return ", ".join(silent)
+        if not self._watcher.alive():
+            return "the watcher"
+        return "" if self._answers() else "the server"
+
+    def _answers(self) -> bool:
+        """Whether the server answers as it answers others, where there is a way in; any reply will do."""
+        try:
+            with Connection(self._server.path, REPLY_SECONDS) as connection:
+                connection.call("alive")
+        except RemoteError:
+            return True
+        except NoDaemonError:
+            return not self._server.path.exists()
+        except FacewatchError:
+            return False
+        return True
+
+    def release_models(self) -> None:
+        """Give back the memory of models that nobody needed for a while."""
+        if unload_after := self._config.resources.unload_after:
+            for inference in (self._queries, self._indexing):
+                inference.release_after(unload_after)
+
+    def progress(self) -> tuple[int, int]:
+        """Paths examined since the start, and pending."""
+        return int(self._indexer.rates()["examined"]), len(self._inbox)
+
+    def is_busy(self) -> bool:
+        """Whether anything is pending, or being walked."""
+        return bool(len(self._inbox)) or not self._scanner.idle
+
+    def headline(self) -> str:
+        """State, photos, faces, and what is pending."""
+        return self._service.headline()
+
+    def reload(self) -> None:
+        """Take over what can be of the configuration as it is now, and say what waits for a restart.
+
+        Watches come before walks, so that nothing falls between them. What lies in no directory any more is forgotten,
+        like at a start.
+        """
+        wanted = self._reread()
+        LastRun.of(self._config.data_dir).expect(wanted.directories)
+        before, (self._config, waiting) = self._config, take_over(self._config, wanted)
+        now = self._config
+        self._service.defaults = now.query
+        self._inbox.settle_for(now.watch.settle)
+        self._watcher.rescan_every = now.watch.rescan
+        if (before.directories, before.exclude) != (now.directories, now.exclude):
+            self._change_roots(anew=before.exclude != now.exclude)
+            self.remember()
+        log.info("the configuration was read again: %s", counted(len(now.directories), "directory", "directories"))
+        for key in waiting:
+            log.warning("`%s` changed: that counts when the daemon is started again", key)
+
+    def _change_roots(self, *, anew: bool) -> None:
+        """Watch the directories that are configured now. ``anew``: walk those that stay, too."""
+        before, after = self._roots.paths, [os.fsencode(path) for path in self._config.directories]
+        self._watcher.follow([path for path in before if path in after])  # one may lie in another that is new
+        self._roots.become(after, Exclusion(self._config.exclude))
+        self._watcher.follow(after)
+        self._inbox.look_again()  # what is in hand was looked at by the old rules
+        for path in after:
+            if anew or path not in before:
+                self._scanner.request(path)
+        self._forget_strays()
 
     def stop(self) -> None:
         """Stop in reverse order of the start."""
@@ -257,17 +338,6 @@ def _stand_alone() -> None:
         pass
     os.close(descriptor)
     sys.stderr = sys.stderr or open(STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
-
-
-def _log_to_stderr(verbosity: int) -> None:
-    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
-    handler = TerminalHandler() if sys.stderr.isatty() else logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("facewatchd: %(message)s" if level > logging.DEBUG else _DEBUG_FORMAT))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("facewatchd").setLevel(level)
-
-
-_DEBUG_FORMAT = "%(asctime)s %(threadName)s %(levelname)s %(name)s: %(message)s"
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:

@@ -71,7 +71,7 @@ class Inbox:
 
     def __init__(self, settle: float, cap: float = SETTLE_CAP, clock: Callable[[], float] = time.monotonic) -> None:
         self._settle = settle
-        self._cap = max(cap, settle)
+        self._least_cap = cap
         self._clock = clock
         self._entries: dict[bytes, _Entry] = {}
         self._taken: set[bytes] = set()
@@ -89,7 +89,7 @@ class Inbox:
         with self._condition:
             entry = self._entries.get(path)
             first = entry.first if entry else now
-            due = min(now + self._settle, first + self._cap) if settle else now
+            due = min(now + self._settle, first + max(self._least_cap, self._settle)) if settle else now
             self._put(path, _Entry(first, due, (0, -now), max(depth, entry.depth if entry else depth), 0))
 
     def add_found(
@@ -202,6 +202,11 @@ class Inbox:
         with self._condition:
             if barrier in self._barriers:
                 self._barriers.remove(barrier)
+
+    def settle_for(self, seconds: float) -> None:
+        """From now on a path must rest so long."""
+        with self._condition:
+            self._settle = seconds
 
     @property
     def closed(self) -> bool:

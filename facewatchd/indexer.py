@@ -29,6 +29,7 @@ from facewatchd.inference.wire import AHEAD
 from facewatchd.printing import printable
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
+from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class Indexer:
         writer: Writer,
         *,
         inference: Inference,
+        vitals: Vitals,
         scan: Callable[[bytes], object],
         workers: int,
         idle_priority: bool,
@@ -117,6 +119,7 @@ class Indexer:
         self._roots = roots
         self._writer = writer
         self._inference = inference
+        self._vitals = vitals
         self._scan = scan
         self._idle_priority = idle_priority
         self._claims = Claims()
@@ -160,7 +163,9 @@ class Indexer:
         if self._idle_priority:
             _become_idle()
         while items := self._inbox.take(1):
+            self._vitals.beat()
             self._deal_with(items[0])
+            self._vitals.rest()
             if (rest := self._rest_until - time.monotonic()) > 0:  # what failed for this one fails for all
                 self._stopping.wait(rest)
 
@@ -196,6 +201,7 @@ class Indexer:
         if outcome is None:
             self._inbox.done(item.path)
         else:
+            self._vitals.rest()  # the writer may have to wait for room on the disk, and lives
             self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
 
     def _say(self, trouble: str) -> None:

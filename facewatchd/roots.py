@@ -23,14 +23,27 @@ class Roots:
     """Shared by the scanner, which says what it saw of a root, and the indexer, which asks."""
 
     def __init__(self, paths: Sequence[bytes], exclusion: Exclusion, catalog: Catalog) -> None:
-        self.paths = tuple(paths)
+        self.paths: tuple[bytes, ...] = ()
         self.exclusion = exclusion
+        self._catalog = catalog
         self._lock = threading.Lock()
         self._states: dict[bytes, RootState] = {}
         self._unreadable: dict[bytes, int] = {}
         self._away: dict[bytes, int] = {}
-        with catalog.reading() as reader:
-            self._identities = {path: reader.root(path) for path in paths}
+        self._identities: dict[bytes, Identity | None] = {}
+        self.become(paths, exclusion)
+
+    def become(self, paths: Sequence[bytes], exclusion: Exclusion) -> None:
+        """Watch these directories from now on, and no others."""
+        with self._catalog.reading() as reader:
+            recorded = {path: reader.root(path) for path in paths}
+        with self._lock:
+            self._identities = {path: self._identities.get(path) or recorded[path] for path in paths}
+            self._states = {path: state for path, state in self._states.items() if path in recorded}
+            for known in (self._unreadable, self._away):
+                for directory in [each for each in known if not any(is_within(each, path) for path in paths)]:
+                    del known[directory]
+            self.paths, self.exclusion = tuple(paths), exclusion
 
     def of(self, path: bytes) -> bytes | None:
         """The watched directory that the path is, or lies in."""

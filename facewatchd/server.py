@@ -56,9 +56,9 @@ PAUSE = 1.0
 class Server:
     """Listens on a Unix socket and has every line answered. Started once and stopped once.
 
-    ``path``: the socket, as `sockets.listen` makes it. ``answer``: see `Answer`. ``connections``: how many clients at
-    a time. Deadlines in seconds: for a line from its first byte to its newline, for the wait between lines, and for a
-    reply to be read.
+    ``path``: the socket, as `sockets.listen` makes it; ``passed``: one that systemd made, which counts instead.
+    ``answer``: see `Answer`. ``connections``: how many clients at a time. Deadlines in seconds: for a line from its
+    first byte to its newline, for the wait between lines, and for a reply to be read.
     """
 
     def __init__(
@@ -66,12 +66,14 @@ class Server:
         path: Path,
         answer: Answer,
         *,
+        passed: socket.socket | None = None,
         connections: int = 64,
         line_deadline: float = 30.0,
         idle_deadline: float = 600.0,
         send_deadline: float = 30.0,
     ) -> None:
         self._path = path
+        self._passed = passed
         self._answer = answer
         self._limit = connections
         self._deadlines = Deadlines(line_deadline, idle_deadline, send_deadline)
@@ -85,7 +87,7 @@ class Server:
 
     def start(self) -> None:
         """Listen, and answer from now on. Raises what `sockets.listen` raises."""
-        self._listener = sockets.Listener(self._path)
+        self._listener = sockets.Listener(self._path, self._passed)
         self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, args=(self._listener,), name="server", daemon=True)
         self._thread.start()
@@ -93,6 +95,11 @@ class Server:
     def alive(self) -> bool:
         """Whether new connections are accepted."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def path(self) -> Path:
+        """Where clients find the socket."""
+        return self._listener.path if self._listener else self._path
 
     @property
     def trouble(self) -> str:
@@ -132,7 +139,7 @@ class Server:
         look = time.monotonic() + LOOK
         while not self._stopping.is_set():
             if self._comes(listener.socket, look):
-                self._accept(listener.socket)
+                self._accept(listener)
             else:  # so nobody waits to be accepted where the listening may end
                 listener.look()
                 look = time.monotonic() + LOOK
@@ -144,19 +151,19 @@ class Server:
         poll.register(self._wake, select.POLLIN)
         return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: sockets.Listener) -> None:
         try:
-            client, _ = listener.accept()
+            client, _ = listener.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # woken, or the client was gone before its turn
         except OSError as exc:
             self._pause(exc)
             return
-        self._admit(client)
+        self._admit(client, listener)
 
-    def _admit(self, client: socket.socket) -> None:
+    def _admit(self, client: socket.socket, listener: sockets.Listener) -> None:
         uid = peers.user(client)
-        if not peers.is_trusted(uid):
+        if not (peers.is_trusted(uid) or (peers.is_nobody_here(uid) and listener.is_private())):
             log.warning("a connection by user %d was refused", uid)
             client.close()
             return

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from facewatchd import __version__
@@ -20,7 +21,7 @@ from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.params import Params, encode_path
-from facewatchd.printing import printable
+from facewatchd.printing import counted, printable
 from facewatchd.protocol import MethodNotFoundError
 from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp
 from facewatchd.roots import Roots, identity_of
@@ -57,6 +58,8 @@ class Service:
     def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
         """``place`` says what is wrong with the socket's place, in one line."""
         self._parts = parts
+        self.defaults = parts.config.query
+        """Of queries that say nothing themselves."""
         self._place = place
         self._searcher = searcher
         self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
@@ -84,7 +87,8 @@ class Service:
     def _status(self, params: Params) -> dict[str, object]:
         params.finish()
         parts = self._parts
-        counts, photos = self._counts()
+        paths = parts.roots.paths  # they may change meanwhile
+        counts, photos = self._counts(paths)
         live, tombstones = parts.gallery.index_size
         states, info = self._root_states(), parts.info
         return {
@@ -98,9 +102,7 @@ class Service:
                 "dim": info.dim,
                 "threshold": info.threshold,
             },
-            "roots": [
-                {**encode_path(root), "state": states[root], "photos": photos[root]} for root in parts.roots.paths
-            ],
+            "roots": [{**encode_path(root), "state": states[root], "photos": photos[root]} for root in paths],
             "photos": counts.photos,
             "faces": counts.faces,
             "pending": len(parts.inbox),
@@ -110,12 +112,19 @@ class Service:
             "problems": self._problems(),
         }
 
-    def _counts(self) -> tuple[Counts, dict[bytes, int]]:
+    def headline(self) -> str:
+        """What the daemon is doing, in one line."""
+        paths = self._parts.roots.paths
+        counts, pending = self._counts(paths)[0], len(self._parts.inbox)
+        waiting = f", {counted(pending, 'photo')} pending" if pending else ""
+        return f"{self._state()}: {counted(counts.photos, 'photo')}, {counted(counts.faces, 'face')}{waiting}"
+
+    def _counts(self, paths: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
         """Photos and faces, and the photos of each root; zeros where the catalog cannot be read."""
         try:
-            return self._parts.gallery.catalog.counts(self._parts.roots.paths)
+            return self._parts.gallery.catalog.counts(paths)
         except StorageError:
-            return Counts(0, 0, 0), dict.fromkeys(self._parts.roots.paths, 0)
+            return Counts(0, 0, 0), dict.fromkeys(paths, 0)
 
     def _state(self) -> DaemonState:
         parts = self._parts
@@ -143,7 +152,7 @@ class Service:
         identity = identity_of(root)
         if identity is None or self._parts.roots.state(root) is not RootState.OFFLINE:
             return ""
-        return out_of_reach(root, identity, self._counts()[1][root])
+        return out_of_reach(root, identity, self._counts(self._parts.roots.paths)[1].get(root, 0))
 
     def _walked(self) -> bool:
         """Whether every root has been walked since the start."""
@@ -151,7 +160,7 @@ class Service:
 
     def _root_states(self) -> dict[bytes, RootState]:
         """What the watcher says, unless a walk saw that the root is out of reach."""
-        states = self._parts.watcher.states()
+        states = defaultdict(lambda: RootState.OFFLINE, self._parts.watcher.states())
         for root in self._parts.roots.paths:
             seen = self._parts.roots.state(root)
             if seen in (RootState.OFFLINE, RootState.UNREADABLE):
@@ -174,7 +183,7 @@ class Service:
 
     def _query(self, params: Params) -> dict[str, object]:
         parts = self._parts
-        asked = Asked.of(params, parts.config.query, parts.info.threshold)
+        asked = Asked.of(params, self.defaults, parts.info.threshold)
         wait = params.optional_number("wait", 0, MAX_WAIT)
         params.finish()
         # Before the search: what comes in meanwhile was not asked for, nor what others write during a wait.

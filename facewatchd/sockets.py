@@ -6,6 +6,7 @@
   is no socket is never deleted. Two daemons that start at once are kept apart by a lock on the directory, held from
   the look to the listening.
 - It is removed before the listening ends, and only if it is still ours, so a successor's is never hit.
+- A socket that systemd made and passed is taken as it is, and its file is systemd's: it is never removed or made again.
 - While the daemon runs, a `Listener` looks at the file now and then. Where it was taken away (by a cleaner of temporary
   files, or a careless rm), it is made again by the rules above: what stands in its place now is not ours and stays. A
   directory that others may write to by now is reported, and the daemon listens on: who connects, the kernel says.
@@ -35,6 +36,7 @@ BACKLOG = 1024
 """Connections that the kernel holds until they are accepted; above it, a connect with a timeout fails with EAGAIN."""
 PROBE = 2.0
 """Seconds for the answer to 'is anybody there?'; a connect to a Unix socket succeeds or fails at once."""
+STOP_IT = "stop it (a service: systemctl --user stop facewatchd.socket facewatchd.service)"
 ELSEWHERE = "choose another place with --socket"
 
 
@@ -62,6 +64,8 @@ class Endpoint:
     path: Path
     identity: tuple[int, int]
     """Device and inode of the file. The bound socket holds the inode, so no other file can get its number."""
+    passed: bool = False
+    """Whether systemd made it, and looks after the file."""
 
     def in_place(self) -> bool:
         """Whether the file is still there, and ours."""
@@ -73,7 +77,7 @@ class Endpoint:
     def close(self) -> None:
         """Remove the file, if it is still ours, and stop listening."""
         try:
-            if self.in_place():
+            if not self.passed and self.in_place():
                 self.path.unlink(missing_ok=True)
         except OSError as exc:
             log.warning("cannot remove the socket %s: %s", self.path, exc.strerror)
@@ -83,9 +87,9 @@ class Endpoint:
 class Listener:
     """Listens at a path until it is closed, also after the file was taken away. For one thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Listen. Raises what `listen` raises."""
-        self._endpoint = listen(path)
+    def __init__(self, path: Path, passed: socket.socket | None = None) -> None:
+        """Listen at the path, or take over the socket that systemd ``passed``. Raises what `listen` raises."""
+        self._endpoint = listen(path) if passed is None else _taken_over(passed)
         self.trouble = ""
         """What was wrong with the place at the last `look`: one line."""
 
@@ -111,7 +115,23 @@ class Listener:
             log.info("nothing is wrong with the socket %s any more", self._endpoint.path)
         self.trouble = trouble
 
+    @property
+    def path(self) -> Path:
+        """Where clients find it."""
+        return self._endpoint.path
+
+    def is_private(self) -> bool:
+        """Whether nobody but this process's user, and root, can connect just now."""
+        try:
+            status = os.lstat(self._endpoint.path)
+        except OSError:
+            return False
+        return status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
     def _listen_again(self) -> None:
+        if self._endpoint.passed:
+            hint = "stop the daemon, then: systemctl --user restart facewatchd.socket"
+            raise FacewatchError(f"the socket {self._endpoint.path} was taken away", hint)
         old, self._endpoint = self._endpoint, listen(self._endpoint.path)
         log.warning("the socket %s was taken away: listening there again", old.path)
         old.socket.close()
@@ -134,6 +154,16 @@ def listen(path: Path) -> Endpoint:
             return _bind(path)
     except OSError as exc:
         raise FacewatchError(f"cannot listen on {path}: {exc.strerror or exc}", ELSEWHERE) from exc
+
+
+def _taken_over(passed: socket.socket) -> Endpoint:
+    passed.setblocking(False)
+    path = Path(passed.getsockname())
+    try:
+        identity = _identity(path)
+    except OSError:  # `Listener.look` says so
+        identity = (0, 0)
+    return Endpoint(passed, path, identity, passed=True)
 
 
 def _make_directory(directory: Path) -> None:
@@ -184,7 +214,7 @@ def _clear(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise FacewatchError(f"{path} is there and is no socket", f"move it away, or {ELSEWHERE}")
     if _somebody_answers(path):
-        raise LockedError(f"another daemon answers on {path}", f"stop it, or {ELSEWHERE}")
+        raise LockedError(f"another daemon answers on {path}", f"{STOP_IT}, or {ELSEWHERE}")
     log.info("replacing the stale socket %s", path)
     path.unlink(missing_ok=True)
 

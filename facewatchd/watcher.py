@@ -23,75 +23,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 
 from facewatchd import mounts
-from facewatchd.feed import Feed, Hush, Pulse, Watch
+from facewatchd.feed import Feed, Hush, Pulse
 from facewatchd.records import RootState
+from facewatchd.watched import Pace, Touch, Translator, Watched, not_told
 
 logger = logging.getLogger(__name__)
-
-Touch = Callable[[bytes, bool, bool], None]
 
 _JOIN = 10.0
 _SILENT = 2
 """Heartbeats missed in a row after which the roots are polled as well."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often things are looked at, in seconds."""
-
-    poll: float = 15.0
-    """Between two walks of a polled root; at least ten times what the last one took."""
-    retry: float = 300.0
-    """Before what could not be watched is tried again."""
-    heartbeat: float = 20.0
-    deadline: float = 10.0
-    """In which a heartbeat, or any other event after it, must have been heard."""
-
-
 _PACE = Pace()
 _LONGEST_POLL = 900.0
-
-
-@dataclass(slots=True)
-class _Watched(mounts.Root):
-    """A root, with what the health thread remembers of it. Times are those of the clock."""
-
-    watch: Watch | None = None
-    seen: dict[int, bytes] | None = None
-    """Inodes and paths of the directories that walks have listed, until they are looked at."""
-    seen_whole: bool = False
-    """Whether those are all that the root has."""
-    doubted: bool = False
-    asked_at: float | None = None
-    """When the walk was asked for that is still to come."""
-    poll_at: float = 0.0
-    poll_pause: float = 0.0
-    retry_at: float = 0.0
-    """When a root without a watch is tried again."""
-    mend_at: float = 0.0
-    """When directories without a watch are tried again."""
-
-
-class _Translator:
-    """Turns events below the real path of a root into touches below the root as configured."""
-
-    def __init__(self, real: bytes, root: bytes, touch: Touch, pulse: Pulse, wake: threading.Event) -> None:
-        self._real = real.rstrip(b"/")  # of "/" nothing is left, which is right for what stands before each path
-        self._root = root.rstrip(b"/")
-        self._touch = touch
-        self._pulse = pulse
-        self._wake = wake
-
-    def __call__(self, path: bytes, settle: bool, written: bool) -> None:
-        self._pulse.felt()
-        if path == self._real:
-            self._wake.set()  # the root itself was removed, or its permissions were changed
-        else:
-            self._touch(self._root + path[len(self._real) :], settle, written)
 
 
 class Watcher:
@@ -105,6 +50,7 @@ class Watcher:
         heartbeat: Path,
         *,
         rescan_every: float,
+        beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         tick: float = 2.0,
         pace: Pace = _PACE,
@@ -114,19 +60,21 @@ class Watcher:
         ``touch(path, settle, written)``: something happened to this file or directory, named below the root as
         configured; ``settle`` is False for directories and for what is at rest: moved or deleted; ``written``: it was
         closed after it was open for writing. ``rescan(root)``: hold it all against the disk. Both are called from
-        threads of the watcher and must not block. ``heartbeat`` is a file to be made, in a directory that exists. Times
-        are seconds of ``clock``.
+        threads of the watcher and must not block. ``heartbeat`` is a file to be made, in a directory that exists.
+        ``beat`` is called at each look at the watches. Times are seconds of ``clock``.
         """
         self.overflows = 0
         self.rebuilds = 0
         self._touch = touch
         self._rescan = rescan
-        self._rescan_every = rescan_every
+        self._beat = beat
+        self.rescan_every = rescan_every
         self._clock = clock
         self._tick = tick
         self._pace = pace
-        nowhere = mounts.Reach(RootState.OFFLINE, b"", (0, 0))
-        self._roots = {path: _Watched(path, nowhere, poll_pause=pace.poll) for path in roots}
+        self._roots = {path: self._unknown(path) for path in roots}
+        """Another dict, never changed in place: others look at it as well."""
+        self._wanted: tuple[Sequence[bytes], threading.Event] | None = None
         self._mounts = mounts.Mounts()
         self._pulse = Pulse(heartbeat, pace.heartbeat, pace.deadline, clock)
         self._feed: Feed | None = None
@@ -143,13 +91,20 @@ class Watcher:
         """Set the watches, then start the thread. A root that cannot be watched is no error: see `states`."""
         self._hush.install()
         now = self._clock()
-        self._rescan_at = now + self._rescan_every
+        self._rescan_at = now + self.rescan_every
         self._mounts.refresh()
         self._build(now)
         for root in self._roots.values():
-            self._inspect(root, now, mounts_changed=False)
-            root.poll_at = now + root.poll_pause
+            self._begin(root, now)
         self._thread.start()
+
+    def follow(self, roots: Sequence[bytes], patience: float = _JOIN) -> None:
+        """Watch these roots from now on, and no others. Their watches are set on return, if that is soon done."""
+        done = threading.Event()
+        with self._lock:
+            self._wanted = (roots, done)
+        self._wake.set()
+        done.wait(patience)
 
     def stop(self) -> None:
         """Stop and join every thread; once is enough, twice does no harm."""
@@ -188,7 +143,9 @@ class Watcher:
         ``whole``: the walk was of a part, such as a directory that was touched; that is worth telling because watchdog
         misses directories that are moved while it looks at them.
         """
-        known = self._roots[root]
+        known = self._roots.get(root)
+        if known is None:  # not watched any more
+            return
         now = self._clock()
         seen = dict(inodes) if isinstance(inodes, Mapping) else dict.fromkeys(inodes, b"")
         with self._lock:
@@ -211,12 +168,36 @@ class Watcher:
             self._wake.clear()
             if self._stopping.is_set():
                 break
+            self._beat()
             try:
                 self._look(self._clock())
             except Exception:
                 logger.exception("a look at the watches failed")
 
+    def _change_roots(self, now: float) -> None:
+        with self._lock:
+            wanted, self._wanted = self._wanted, None
+        if wanted is None:
+            return
+        paths, done = wanted
+        before = self._roots
+        self._roots = {path: before.get(path) or self._unknown(path) for path in paths}
+        for path in before.keys() - self._roots.keys():
+            logger.info("not watching %s any more", before[path].name)
+            self._unwatch(before[path])
+        for path in self._roots.keys() - before.keys():
+            self._begin(self._roots[path], now)
+        done.set()
+
+    def _unknown(self, path: bytes) -> Watched:
+        return Watched(path, mounts.Reach(RootState.OFFLINE, b"", (0, 0)), poll_pause=self._pace.poll)
+
+    def _begin(self, root: Watched, now: float) -> None:
+        self._inspect(root, now, mounts_changed=False)
+        root.poll_at = now + root.poll_pause
+
     def _look(self, now: float) -> None:
+        self._change_roots(now)
         doubt_all = self._took_loss() or self._restored(now) or now >= self._rescan_at
         mounts_changed = self._mounts.refresh()
         states = self.states()
@@ -228,11 +209,11 @@ class Watcher:
             if (changed or uncovered or polled or doubt_all) and root.reach.state is RootState.WATCHING:
                 due.append(root)
         if doubt_all:
-            self._rescan_at = now + self._rescan_every
+            self._rescan_at = now + self.rescan_every
         for root in due:
             self._ask(root, now)
 
-    def _ask(self, root: _Watched, now: float) -> None:
+    def _ask(self, root: Watched, now: float) -> None:
         with self._lock:
             root.poll_at = now + root.poll_pause
             root.asked_at = now if root.asked_at is None else root.asked_at
@@ -290,7 +271,7 @@ class Watcher:
     def _note_loss(self) -> None:
         self._lost = True
 
-    def _inspect(self, root: _Watched, now: float, *, mounts_changed: bool) -> bool:
+    def _inspect(self, root: Watched, now: float, *, mounts_changed: bool) -> bool:
         """Bring a root's watch level with the disk; True where all of it is in doubt."""
         reach = mounts.reach(root.path)
         around = self._mounts.around(reach.real)
@@ -311,7 +292,7 @@ class Watcher:
             return root.is_watched
         return False
 
-    def _is_adrift(self, root: _Watched, *, mounts_changed: bool) -> bool:
+    def _is_adrift(self, root: Watched, *, mounts_changed: bool) -> bool:
         """Whether a root that looks the same has lost its watch: removed and made again, or unmounted and mounted."""
         if self._feed is None or root.watch is None:
             return False
@@ -319,12 +300,12 @@ class Watcher:
             return True
         return mounts_changed and root.is_comparable and root.reach.identity[1] not in self._told_of(root)
 
-    def _rewatch(self, root: _Watched, now: float) -> None:
+    def _rewatch(self, root: Watched, now: float) -> None:
         self._unwatch(root)
         root.retry_at = now + self._pace.retry
         if self._feed is None or root.is_remote:
             return
-        tell = _Translator(root.reach.real, root.path, self._touch, self._pulse, self._wake)
+        tell = Translator(root.reach.real, root.path, self._touch, self._pulse, self._wake)
         try:
             root.watch = self._feed.watch_tree(root.reach.real, tell)
         except OSError as exc:
@@ -333,7 +314,7 @@ class Watcher:
         root.is_watched = True
         root.is_comparable = root.reach.identity[1] in self._told_of(root)
 
-    def _told_of(self, root: _Watched) -> dict[int, set[bytes]]:
+    def _told_of(self, root: Watched) -> dict[int, set[bytes]]:
         """The watched inodes, each with the paths below the root (and b"") under which its events are told."""
         told: dict[int, set[bytes]] = {}
         if self._feed is not None:
@@ -344,14 +325,14 @@ class Watcher:
                 told.setdefault(inode, {b""}).update([here + path[before:]] if path is not None else [])
         return told
 
-    def _unwatch(self, root: _Watched) -> None:
+    def _unwatch(self, root: Watched) -> None:
         watch, root.watch = root.watch, None
         root.is_watched = root.is_comparable = root.doubted = False
         root.error = None
         if self._feed is not None and watch is not None:
             self._feed.unwatch(watch)
 
-    def _is_uncovered(self, root: _Watched, now: float) -> bool:
+    def _is_uncovered(self, root: Watched, now: float) -> bool:
         """Hold the directories that walks have listed against the watches; True where they were set again.
 
         What is missing once may be newer than its watch, so it is looked at again a tick later.
@@ -360,7 +341,7 @@ class Watcher:
             return False
         told = self._told_of(root)
         with self._lock:
-            missing = _not_told(root.seen, told)
+            missing = not_told(root.seen, told)
             whole = root.seen_whole
             again = bool(missing) and not root.doubted and root.is_comparable
             root.seen, root.seen_whole = (missing, whole) if again else (None, False)
@@ -373,7 +354,7 @@ class Watcher:
             return False
         return self._mended(root, missing, now)
 
-    def _mended(self, root: _Watched, missing: Mapping[int, bytes], now: float) -> bool:
+    def _mended(self, root: Watched, missing: Mapping[int, bytes], now: float) -> bool:
         """Set a root's watches again, if that was not just tried; what still has none is polled."""
         if not root.unwatched:
             logger.warning("%d directories under %s have no watch, or a wrong one", len(missing), root.name)
@@ -382,11 +363,6 @@ class Watcher:
             return False
         root.mend_at = now + self._pace.retry
         self._rewatch(root, now)
-        root.unwatched = len(_not_told(missing, self._told_of(root)))
+        root.unwatched = len(not_told(missing, self._told_of(root)))
         root.is_limited = self._feed is not None and root.unwatched > 0 and self._feed.is_full()
         return True
-
-
-def _not_told(seen: Mapping[int, bytes], told: Mapping[int, Set[bytes]]) -> dict[int, bytes]:
-    """Which directories are not watched, or are told of under another path."""
-    return {inode: path for inode, path in seen.items() if path not in told.get(inode, ())}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from facewatchd.catalog import Outcome
 from facewatchd.errors import DamagedError, FacewatchError, StorageError
 from facewatchd.gallery import Gallery
+from facewatchd.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ class _Call:
 class Writer(threading.Thread):
     """Start it before the workers, and stop it after them."""
 
-    def __init__(self, gallery: Gallery) -> None:
+    def __init__(self, gallery: Gallery, vitals: Vitals) -> None:
         super().__init__(name="writer")
         self._gallery = gallery
+        self._vitals = vitals
         self._jobs: queue.Queue[_Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
         self._ending = threading.Event()
         self._collected_at = time.monotonic()
@@ -97,7 +99,9 @@ class Writer(threading.Thread):
         ended = False
         while not ended:
             jobs, ended = self._next()
+            self._vitals.beat()
             self._work_off(jobs)
+            self._vitals.rest()
             if not ended and time.monotonic() - self._collected_at > COLLECT_EVERY:
                 self._collected_at = time.monotonic()
                 self._insist(self._gallery.collect)
@@ -124,6 +128,7 @@ class Writer(threading.Thread):
                 record.recorded(record.outcome.path not in unknown)
         for job in jobs:
             if isinstance(job, _Call):
+                self._vitals.beat()
                 self._call(job)
 
     def _call(self, job: _Call) -> None:
@@ -138,6 +143,7 @@ class Writer(threading.Thread):
     def _insist(self, write: Callable[[], object]) -> bool:
         """Write until it works; False when the end comes first."""
         while True:
+            self._vitals.beat()
             try:
                 write()
             except StorageError as exc:

@@ -29,6 +29,8 @@ LAYERS: dict[int, set[str]] = {
         "signatures",
         "reconcile",
         "commandline",
+        "systemd",
+        "vitals",
     },
     1: {
         "config",
@@ -47,9 +49,10 @@ LAYERS: dict[int, set[str]] = {
         "memory",
         "priority",
         "progress",
+        "logs",
         "models",
     },
-    2: {"gallery", "feed", "watcher", "roots", "belief", "inference"},
+    2: {"gallery", "feed", "watched", "watcher", "roots", "belief", "inference"},
     3: {"writer", "upkeep", "scanner", "indexer", "search", "verify", "service"},
     4: {"sockets", "conversation", "server"},
     5: {
@@ -60,6 +63,7 @@ LAYERS: dict[int, set[str]] = {
         "specimens",
         "selftest",
         "doctor",
+        "oversight",
         "daemon",
         "client",
         "cli",

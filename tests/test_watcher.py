@@ -19,7 +19,8 @@ from watchdog.events import FileSystemEvent
 
 from facewatchd import feed
 from facewatchd.records import RootState
-from facewatchd.watcher import Pace, Watcher
+from facewatchd.watched import Pace
+from facewatchd.watcher import Watcher
 
 DEADLINE = 15.0
 QUICK = Pace(poll=0.2, retry=0.3, heartbeat=0.1, deadline=2.0)
@@ -600,7 +601,8 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 PRELUDE = """
 import json, os, subprocess, sys, threading, time
 from pathlib import Path
-from facewatchd.watcher import Pace, Watcher
+from facewatchd.watched import Pace
+from facewatchd.watcher import Watcher
 where = Path(sys.argv[1])
 root = where / "root"
 name = os.fsencode(root)

@@ -72,8 +72,16 @@ class Inference:
     waits for one.
     """
 
-    def __init__(self, setup: Setup, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        lines: int,
+        beat: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``beat`` is called now and then by who waits for a photo: it takes its time, and is looked after."""
         self._setup = setup
+        self._beat = beat
         self._lines = lines + AHEAD
         self._clock = clock
         self._condition = threading.Condition()
@@ -99,12 +107,12 @@ class Inference:
         """
         try:
             with self._turn(alone=False) as process:
-                return process.see(data)
+                return process.see(data, self._beat)
         except (_DiedError, OutOfMemoryError) as exc:
             log.debug("%s with this photo in hand: it is tried again, alone", exc)
         try:
             with self._turn(alone=True) as process:
-                return process.see(data)
+                return process.see(data, self._beat)
         except _DiedError as exc:
             if self._closed:
                 raise _closed() from exc
@@ -113,7 +121,8 @@ class Inference:
     @contextlib.contextmanager
     def _turn(self, *, alone: bool) -> Iterator[_Process]:
         with self._condition:
-            self._condition.wait_for(lambda: self._closed or self._is_free(alone=alone))
+            while not self._condition.wait_for(lambda: self._closed or self._is_free(alone=alone), LOOK_EVERY):
+                self._beat()
             self._suspects -= alone
             self._in_hand += 1
             self._alone = alone
@@ -254,11 +263,11 @@ class _Process:
                 f"the model {setup.pack.name} cannot be loaded: its process {self.fate()}", "see `facewatchd doctor`"
             ) from exc
 
-    def see(self, data: bytes) -> Seen:
+    def see(self, data: bytes, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()
         try:
             line.send_photo(data)
-            self._wait(line)
+            self._wait(line, beat)
             seen = receive_seen(line)
         except (FacewatchError, _DiedError):
             raise
@@ -269,14 +278,15 @@ class _Process:
         finally:
             self._free.append(line)
 
-    def _wait(self, line: Line) -> None:
-        """Wait for the answer to begin; kill the process when the photo takes too long."""
+    def _wait(self, line: Line, beat: Callable[[], None]) -> None:
+        """Wait for the answer to begin, with a ``beat`` each second; kill the process when it takes too long."""
         poll = select.poll()
         poll.register(line.socket, select.POLLIN)
         thread = Path(f"/proc/{self._popen.pid}/task/{self._threads[line]}/stat")
         begun = before = None
         rests = 0
         while not poll.poll(LOOK_EVERY * 1000):
+            beat()
             now, is_runnable = _work(thread)
             if begun is None or before is None:  # most photos are done before it comes to that
                 begun = before = now

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from facewatchd import memory, photos, priority
+from facewatchd import logs, memory, photos, priority
 from facewatchd.errors import FacewatchError, OutOfMemoryError
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
 from facewatchd.models import Model
@@ -83,7 +83,7 @@ def _stand_back() -> None:
     limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    logging.basicConfig(level=logging.WARNING, format="facewatchd: %(message)s")
+    logs.to_stderr(logging.WARNING)
 
 
 def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:

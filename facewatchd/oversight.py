@@ -1,0 +1,127 @@
+"""What the main thread does while the daemon runs: takes signals, looks after the others, and tells systemd.
+
+Signals are blocked in every thread and taken here one by one, so none comes between two lines of anything.
+
+- SIGTERM and SIGINT end it. SIGHUP has the configuration read again; on a terminal it means that this is gone, and ends
+  it, too.
+- systemd hears of readiness, of progress, and, where it waits for that, that all is well: only while nothing hangs.
+- The models' memory is given back after a rest, and a terminal shows a bar.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from facewatchd.errors import FacewatchError
+from facewatchd.progress import Progress
+from facewatchd.systemd import Manager
+
+log = logging.getLogger(__name__)
+
+TICK = 15.0
+"""Seconds between two looks."""
+BUSY_TICK = 3.0
+"""The same while somebody wants to see progress."""
+DRAWING_TICK = 0.5
+"""Seconds between two drawings of the bar."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Overseen(Protocol):
+    """What is looked after."""
+
+    def ended(self) -> str:
+        """What of it ended that should not have; empty where all lives."""
+
+    def hung(self) -> str:
+        """What of it hangs; empty where nothing does."""
+
+    def release_models(self) -> None:
+        """Give back the memory of models that rest."""
+
+    def reload(self) -> None:
+        """Read the configuration again. Raises `FacewatchError` where it is wrong, and nothing has changed then."""
+
+    def headline(self) -> str:
+        """What it is doing, in one line."""
+
+    def progress(self) -> tuple[int, int]:
+        """Photos done since the start, and pending."""
+
+    def is_busy(self) -> bool:
+        """Whether something is pending, or may be soon."""
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Block the signals in this thread and in those that are started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Oversight:
+    """`run` it inside `signals_kept`, once everything is started."""
+
+    def __init__(self, daemon: Overseen, manager: Manager, *, show_progress: bool) -> None:
+        self._daemon = daemon
+        self._manager = manager
+        self._shows = show_progress
+        self._on_terminal = os.isatty(sys.stderr.fileno())
+        self._well_at = 0.0
+
+    def run(self) -> int:
+        """Look after everything until a signal ends it; return the exit status."""
+        progress = Progress(enabled=self._shows)
+        try:
+            while True:
+                if ended := self._daemon.ended():
+                    log.error("%s ended unexpectedly: the daemon stops; start it again, and report what it said", ended)
+                    return 1
+                self._tell()
+                self._daemon.release_models()
+                progress.show(*self._daemon.progress())
+                taken = signal.sigtimedwait(SIGNALS, self._pause())
+                if taken is not None and not self._goes_on(signal.Signals(taken.si_signo)):
+                    return 0
+        finally:
+            progress.close()
+            self._manager.stopping()
+
+    def _goes_on(self, taken: signal.Signals) -> bool:
+        if taken is not signal.SIGHUP or self._on_terminal:
+            return False
+        self._manager.reloading()
+        try:
+            self._daemon.reload()
+        except FacewatchError as exc:
+            log.error("the configuration stays as it was: %s", exc)
+        self._manager.ready()
+        return True
+
+    def _pause(self) -> float:
+        busy = self._daemon.is_busy()
+        if self._shows:
+            return DRAWING_TICK if busy else BUSY_TICK
+        pause = BUSY_TICK if busy and self._manager.listens else TICK
+        return min(pause, self._manager.watchdog / 4) if self._manager.watchdog else pause
+
+    def _tell(self) -> None:
+        if self._manager.listens:
+            self._manager.status(self._daemon.headline())
+        now = time.monotonic()
+        if self._manager.watchdog and now - self._well_at >= self._manager.watchdog / 4:
+            if hung := self._daemon.hung():
+                log.error("%s hangs: systemd starts the daemon again if this goes on", hung)
+            else:
+                self._well_at = now
+                self._manager.well()

@@ -1,0 +1,99 @@
+"""What a service and systemd say to each other: sd_notify(3), sd_listen_fds(3), and the levels of sd-daemon(3).
+
+Elsewhere than under systemd nothing was passed, and what is said goes nowhere. The variables are taken out of the
+environment, so that the daemon's children do not take them for their own. (systemd's own Python bindings are compiled
+against its headers when they are installed; these protocols are a line of text and a number.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+
+from facewatchd.errors import FacewatchError
+
+log = logging.getLogger(__name__)
+
+FIRST_PASSED = 3
+"""The descriptor that passed sockets begin at."""
+_SEND_SECONDS = 5.0
+
+
+class Manager:
+    """The one that started this process and wants to hear of it, if there is one."""
+
+    def __init__(self) -> None:
+        """Take over what the environment tells. Raises `FacewatchError` where it passes what cannot be used."""
+        own = str(os.getpid())
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        usec, for_us = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", own) == own
+        self.watchdog = int(usec) / 1e6 if usec.isdigit() and for_us else 0.0
+        """Seconds in which it wants to hear that all is `well`; 0: it does not wait for that."""
+        count, for_us = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "") == own
+        os.environ.pop("LISTEN_FDNAMES", None)
+        self.listener = _passed(int(count)) if count.isdigit() and int(count) and for_us else None
+        """A listening socket that it made for us."""
+        self._status = ""
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody hears what is said."""
+        return bool(self._address)
+
+    def ready(self) -> None:
+        """Everything works, from now on or again."""
+        self._say("READY=1")
+
+    def status(self, text: str) -> None:
+        """What is being done, in one line; saying the same again costs nothing."""
+        if text != self._status:
+            self._status = text
+            self._say(f"STATUS={text}")
+
+    def well(self) -> None:
+        """Nothing hangs."""
+        self._say("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """The configuration is being read again; `ready` says when that is done."""
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        self._say("STOPPING=1")
+
+    def _say(self, text: str) -> None:
+        if not self._address:
+            return
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.settimeout(_SEND_SECONDS)
+                end.sendto(text.encode(), address)
+        except OSError as exc:
+            log.debug("cannot tell systemd %s: %s", text, exc)
+
+
+def is_journal(descriptor: int) -> bool:
+    """Whether what is written there goes to the journal, which keeps times itself and reads levels."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    with contextlib.suppress(OSError, ValueError):
+        status = os.fstat(descriptor)
+        return (status.st_dev, status.st_ino) == (int(device), int(inode))
+    return False
+
+
+def _passed(count: int) -> socket.socket:
+    hint = "its socket unit must have one ListenStream, a path"
+    if count > 1:
+        raise FacewatchError(f"systemd passed {count} sockets", hint)
+    os.set_inheritable(FIRST_PASSED, False)
+    listener = socket.socket(fileno=FIRST_PASSED)
+    listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM or not listens:
+        raise FacewatchError("what systemd passed is no Unix stream socket that listens", hint)
+    if not str(listener.getsockname()).startswith("/"):
+        raise FacewatchError("the socket that systemd passed has no path", hint)
+    return listener

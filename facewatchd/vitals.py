@@ -1,0 +1,46 @@
+"""Signs of life: which threads have something in hand, and when each last showed that it gets on with it.
+
+A thread that dies is seen by all. One that hangs - in a lock that nobody gives back, in a library that never returns -
+is only seen by what it does not do any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Vitals:
+    """Shared by threads that work, and one that looks after them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._beats: dict[threading.Thread, float] = {}
+
+    def beat(self) -> None:
+        """The calling thread has something in hand, and gets on with it."""
+        self._beats[threading.current_thread()] = self._clock()
+
+    def rest(self) -> None:
+        """The calling thread waits for something to do, or for somebody who shows signs of life himself."""
+        self._beats.pop(threading.current_thread(), None)
+
+    def silent(self, limit: float) -> list[str]:
+        """Names of the threads that have shown no sign of life for ``limit`` seconds.
+
+        Not of those that wait for a disk that does not answer: to start anew does not help them.
+        """
+        now = self._clock()
+        late = [thread for thread, beat in tuple(self._beats.items()) if now - beat > limit and thread.is_alive()]
+        return [thread.name for thread in late if not _waits_for_disk(thread)]
+
+
+def _waits_for_disk(thread: threading.Thread) -> bool:
+    """Whether the kernel has it in an uninterruptible sleep, of proc_pid_stat(5)."""
+    try:
+        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "D"

@@ -1,0 +1,74 @@
+"""Signs of life of threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from facewatchd import vitals
+from facewatchd.vitals import Vitals
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def working(name: str, *signs: Callable[[], None]) -> Iterator[None]:
+    """A thread that gives signs and then hangs until the end of the block."""
+    given, end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        for sign in signs:
+            sign()
+        given.set()
+        end.wait()
+
+    thread = threading.Thread(target=work, name=name)
+    thread.start()
+    assert given.wait(10)
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_who_works_and_says_nothing_hangs() -> None:
+    clock = Clock()
+    signs = Vitals(clock)
+    with working("worker-1", signs.beat), working("worker-2", signs.beat, signs.rest), working("worker-3"):
+        clock.now += 10
+        assert signs.silent(10) == []
+        clock.now += 1
+        assert signs.silent(10) == ["worker-1"]
+    assert signs.silent(10) == [], "one that ended hangs no more"
+
+
+def test_a_sign_counts_from_when_it_was_given() -> None:
+    clock = Clock()
+    signs = Vitals(clock)
+    signs.beat()
+    clock.now += 10
+    signs.beat()
+    clock.now += 10
+    assert signs.silent(10) == []
+    clock.now += 1
+    assert signs.silent(10) == [threading.current_thread().name]
+
+
+def test_who_waits_for_a_disk_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    signs = Vitals(clock)
+    signs.beat()
+    clock.now += 60
+    assert signs.silent(10)
+    monkeypatch.setattr(vitals, "_waits_for_disk", lambda thread: True)
+    assert signs.silent(10) == []
