@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facewatchd import __version__, overview
-from facewatchd.commandline import INTERRUPTED, Parser, on_terminal, parse, write, write_json
+from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, parse, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.overview import understanding
 from facewatchd.printing import counted, printable, say, size_and_place, table, takes_colour
@@ -33,11 +33,16 @@ PROG = "facewatchd"
 ASIDE_TIMEOUT = 2.0
 """Seconds for an answer that is only nice to have."""
 
+_EPILOG = """\
+exit status: 0 fine, 1 failed (or verify or doctor found something), 2 wrong usage or configuration, 3 another daemon
+holds this data directory, 4 no daemon
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
-        options = parse(_parser(), sys.argv[1:] if argv is None else argv)
+        options = parse(make_parser(), sys.argv[1:] if argv is None else argv)
         status: int = options.command(options)
         return status
     except FacewatchError as error:
@@ -59,8 +64,14 @@ def _status_of(error: FacewatchError) -> int:
 # Arguments
 
 
-def _parser() -> Parser:
-    parser = Parser(prog=PROG, description="Index the faces on your photos, follow the disk, and answer who is where.")
+def make_parser() -> Parser:
+    """Return the parser of the command line; `Parser` and `parse` say how it reads."""
+    parser = Parser(
+        prog=PROG,
+        description="Index the faces on your photos, follow the disk, and answer who is where.",
+        epilog=_EPILOG,
+        formatter_class=Formatter,
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)

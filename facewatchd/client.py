@@ -71,7 +71,7 @@ def _status_of(error: FacewatchError) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos."""
     end = argv.index("--") if "--" in argv else len(argv)
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_intermixed_args(_glue_numbers(argv[:end]))
     options.photos += argv[end + 1 :]
     if not options.photos:
@@ -113,7 +113,8 @@ def _glue_numbers(argv: list[str]) -> list[str]:
     return glued
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the parser of the command line; what argparse reads otherwise than meant, `main` sets right before."""
     parser = Parser(
         prog=PROG,
         usage="%(prog)s [OPTIONS] PHOTO ...",

@@ -43,6 +43,10 @@ class Terminal:
         self.written = self.written[found.end() :]
         return found
 
+    def press(self, keys: bytes) -> None:
+        """Type something."""
+        os.write(self._ours, keys)
+
     def close(self) -> int:
         """Wait for the end and return the exit status."""
         try:

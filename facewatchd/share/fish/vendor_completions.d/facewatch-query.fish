@@ -1,0 +1,67 @@
+# Written by shtab (github.com/tqdm/shtab, MPL-2.0) for python tests/shell_files.py: change that, not this.
+
+function _shtab_facewatch_query_scan
+  set -g _shtab_facewatch_query_cmdpath ''
+  set -g _shtab_facewatch_query_npos 0
+  set -l tokens (commandline -opc)
+  set -e tokens[1]
+  set -l expect_value 0
+  for t in $tokens
+    if test $expect_value -eq 1
+      set expect_value 0
+      continue
+    end
+    switch "$t"
+      case '--*=*'
+        continue
+      case '-*'
+        if contains -- $t $_shtab_facewatch_query_opts_with_value
+          set expect_value 1
+        end
+        continue
+      case '*'
+        if test $_shtab_facewatch_query_npos -eq 0
+          set -l candidate $t
+          if test -n "$_shtab_facewatch_query_cmdpath"
+            set candidate "$_shtab_facewatch_query_cmdpath $t"
+          end
+          if contains -- $candidate $_shtab_facewatch_query_commands
+            set -g _shtab_facewatch_query_cmdpath $candidate
+            continue
+          end
+        end
+        set -g _shtab_facewatch_query_npos (math $_shtab_facewatch_query_npos + 1)
+    end
+  end
+end
+
+# Condition helper: true if the current (sub)command path equals the given one.
+function _shtab_facewatch_query_using
+  _shtab_facewatch_query_scan
+  test "$_shtab_facewatch_query_cmdpath" = "$argv"
+end
+
+set -g _shtab_facewatch_query_commands
+set -g _shtab_facewatch_query_opts_with_value --dir --face --min-size --sheet --socket --threshold --top --wait -d -n
+
+complete -c facewatch-query -e
+complete -c facewatch-query -f
+
+complete -c facewatch-query -n _shtab_facewatch_query_using -s h -l help -d 'show this help message and exit'
+complete -c facewatch-query -n _shtab_facewatch_query_using -s n -l top -x -d 'at most N matches (0 = all; default: as configured, else 20)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l threshold -x -d 'least similarity, -1 to 1 (default: the configuration'"'"'s, else the model'"'"'s own)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l face -xka "largest all" -d 'which face of the photo (default largest; N counts left to right from 0)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l list-faces -d 'print the photo'"'"'s faces, search nothing'
+complete -c facewatch-query -n _shtab_facewatch_query_using -s d -l dir -xka "(__fish_complete_directories)" -d 'only photos under PATH (repeatable)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l min-size -x -d 'only faces at least PX on their shorter side'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also a picture: the query face, then the matches (.png .jpg .webp .pdf)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -s l -l paths -d 'print paths only, each photo once'
+complete -c facewatch-query -n _shtab_facewatch_query_using -s 0 -l print0 -d 'the same, NUL between them'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l json -d 'print one JSON document'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l wait -x -d 'first wait until everything written before the call is searchable (default 60)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l exact -d 'compare with every face instead of the index'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatch-query -n _shtab_facewatch_query_using -s q -l quiet -d 'print results and errors only'
+complete -c facewatch-query -n _shtab_facewatch_query_using -s v -l verbose -d 'also threshold, model and way of search'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l version -d 'show program'"'"'s version number and exit'
+complete -c facewatch-query -n '_shtab_facewatch_query_using; and test $_shtab_facewatch_query_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'several photos are the same person; '"'"'-'"'"' reads one from stdin'

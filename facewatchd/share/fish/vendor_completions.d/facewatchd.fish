@@ -1,0 +1,102 @@
+# Written by shtab (github.com/tqdm/shtab, MPL-2.0) for python tests/shell_files.py: change that, not this.
+
+function _shtab_facewatchd_scan
+  set -g _shtab_facewatchd_cmdpath ''
+  set -g _shtab_facewatchd_npos 0
+  set -l tokens (commandline -opc)
+  set -e tokens[1]
+  set -l expect_value 0
+  for t in $tokens
+    if test $expect_value -eq 1
+      set expect_value 0
+      continue
+    end
+    switch "$t"
+      case '--*=*'
+        continue
+      case '-*'
+        if contains -- $t $_shtab_facewatchd_opts_with_value
+          set expect_value 1
+        end
+        continue
+      case '*'
+        if test $_shtab_facewatchd_npos -eq 0
+          set -l candidate $t
+          if test -n "$_shtab_facewatchd_cmdpath"
+            set candidate "$_shtab_facewatchd_cmdpath $t"
+          end
+          if contains -- $candidate $_shtab_facewatchd_commands
+            set -g _shtab_facewatchd_cmdpath $candidate
+            continue
+          end
+        end
+        set -g _shtab_facewatchd_npos (math $_shtab_facewatchd_npos + 1)
+    end
+  end
+end
+
+# Condition helper: true if the current (sub)command path equals the given one.
+function _shtab_facewatchd_using
+  _shtab_facewatchd_scan
+  test "$_shtab_facewatchd_cmdpath" = "$argv"
+end
+
+set -g _shtab_facewatchd_commands run status scan why pause resume verify models 'models list' 'models fetch' doctor
+set -g _shtab_facewatchd_opts_with_value --config --data-dir --model --socket
+
+complete -c facewatchd -e
+complete -c facewatchd -f
+
+complete -c facewatchd -n _shtab_facewatchd_using -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n _shtab_facewatchd_using -l version -d 'show program'"'"'s version number and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a run -d 'Watch directories, index their photos, answer queries.'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -l model -xka "auto antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s dlib (__fish_complete_directories)" -d 'instead of the one in the configuration'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -l data-dir -xka "(__fish_complete_directories)" -d 'where catalog and index are'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -s v -l verbose -d 'say more'
+complete -c facewatchd -n '_shtab_facewatchd_using run' -s q -l quiet -d 'say only what is wrong'
+complete -c facewatchd -n '_shtab_facewatchd_using run; and test $_shtab_facewatchd_npos -ge 0' -ka "(__fish_complete_directories)" -d 'instead of the directories in the configuration'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a status -d 'Progress, directories, model, index, rates.'
+complete -c facewatchd -n '_shtab_facewatchd_using status' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using status' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using status' -l json -d 'print one JSON document; with --follow, one a line'
+complete -c facewatchd -n '_shtab_facewatchd_using status' -l follow -d 'go on until Ctrl-C, and tell what changes'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a scan -d 'Reconcile with the disk now.'
+complete -c facewatchd -n '_shtab_facewatchd_using scan' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using scan' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using scan' -l force -d 'embed again what has not changed'
+complete -c facewatchd -n '_shtab_facewatchd_using scan; and test $_shtab_facewatchd_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'only what lies here (default: all directories)'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a why -d 'What is known of one file, and why it is (not) found.'
+complete -c facewatchd -n '_shtab_facewatchd_using why' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using why' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using why' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using why; and test $_shtab_facewatchd_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d PATH
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a pause -d 'Stop indexing; queries go on.'
+complete -c facewatchd -n '_shtab_facewatchd_using pause' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using pause' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a resume -d 'Go on indexing.'
+complete -c facewatchd -n '_shtab_facewatchd_using resume' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using resume' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a verify -d 'Hold disk, catalog and index against each other.'
+complete -c facewatchd -n '_shtab_facewatchd_using verify' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using verify' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using verify' -l repair -d 'mend what can be mended'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a models -d 'List and fetch models.'
+complete -c facewatchd -n '_shtab_facewatchd_using models' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using models; and test $_shtab_facewatchd_npos -eq 0' -a list -d 'What can be chosen, and where it is.'
+complete -c facewatchd -n '_shtab_facewatchd_using models list' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using models list' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using models list' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
+complete -c facewatchd -n '_shtab_facewatchd_using models; and test $_shtab_facewatchd_npos -eq 0' -a fetch -d 'Bring a model to this machine.'
+complete -c facewatchd -n '_shtab_facewatchd_using models fetch' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using models fetch' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
+complete -c facewatchd -n '_shtab_facewatchd_using models fetch; and test $_shtab_facewatchd_npos -eq 0' -ka "antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s (__fish_complete_path (commandline -ct))" -d 'a released pack, or a pack'"'"'s zip file or directory'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a doctor -d 'Checks of this machine: model, codecs, inotify, socket, sqlite.'
+complete -c facewatchd -n '_shtab_facewatchd_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l json -d 'print a JSON list'
+complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
+complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l model -xka "auto antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s dlib (__fish_complete_directories)" -d 'instead of the one in the configuration'
+complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l data-dir -xka "(__fish_complete_directories)" -d 'where catalog and index are'
