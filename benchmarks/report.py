@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -10,9 +11,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import hnswlib
-import numpy as np
-import onnxruntime
 
 Value = str | int | float
 
@@ -67,9 +65,7 @@ def machine() -> dict[str, Value]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "python": platform.python_version(),
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "hnswlib": getattr(hnswlib, "__version__", "0.8"),
+        **{name: importlib.metadata.version(name) for name in ("numpy", "onnxruntime", "hnswlib")},
     }
 
 

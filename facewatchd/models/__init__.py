@@ -9,10 +9,14 @@ Rules that every backend keeps:
 * `Model.faces` may be called from several threads at once.
 
 Nothing here imports a backend: they take a second to import, and `packs.Pack.load` is the place that pays it.
+
+Importing this package forbids ONNX Runtime to report: its official builds from 1.29 on send a device's identifier and
+what is run on it to Microsoft unless the environment says otherwise before they are loaded (its Privacy.md).
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from facewatchd.records import Embedding, Pixels
+
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 class Model(Protocol):
