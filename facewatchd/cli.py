@@ -17,17 +17,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facewatchd import __version__, overview
+from facewatchd import __version__, cli_models, cli_service, overview
 from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, parse, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.overview import understanding
-from facewatchd.printing import counted, printable, say, size_and_place, table, takes_colour
+from facewatchd.printing import counted, printable, say, size_and_place, takes_colour
 from facewatchd.question import path_param
 from facewatchd.records import Box
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
 if TYPE_CHECKING:
-    from facewatchd.models.packs import Listed
+    pass
 
 PROG = "facewatchd"
 ASIDE_TIMEOUT = 2.0
@@ -92,6 +92,7 @@ def make_parser() -> Parser:
     doctor = _add(commands, "doctor", _doctor, "checks of this machine: model, codecs, inotify, socket, sqlite")
     doctor.add_argument("--json", action="store_true", help="print a JSON list")
     _add_config(doctor, "--model", "--data-dir")
+    _add_service(commands)
     return parser
 
 
@@ -130,11 +131,23 @@ def _add_run(commands: Any) -> None:
 def _add_models(commands: Any) -> None:
     models = commands.add_parser("models", help="list and fetch models", description="List and fetch models.")
     actions = models.add_subparsers(metavar="list|fetch", required=True)
-    listing = _add(actions, "list", _list_models, "what can be chosen, and where it is")
-    fetch = _add(actions, "fetch", _fetch_model, "bring a model to this machine", socket=False)
+    listing = _add(actions, "list", cli_models.list_models, "what can be chosen, and where it is")
+    fetch = _add(actions, "fetch", cli_models.fetch_model, "bring a model to this machine", socket=False)
     fetch.add_argument("source", metavar="NAME|ZIP|DIR", help="a released pack, or a pack's zip file or directory")
     for parser in (listing, fetch):
         _add_config(parser)
+
+
+def _add_service(commands: Any) -> None:
+    text = "the systemd user units, with the right paths"
+    service = commands.add_parser("service", help=text, description="Have systemd run the daemon, or no more.")
+    actions = service.add_subparsers(metavar="install|uninstall", required=True)
+    install = _add(actions, "install", cli_service.install, "write the units, and tell what comes next", socket=False)
+    install.add_argument(
+        "directories", metavar="DIR", nargs="*", type=Path, help="instead of the directories in the configuration"
+    )
+    _add_config(install, "--model", "--data-dir")
+    _add(actions, "uninstall", cli_service.uninstall, "remove the units; data and configuration stay", socket=False)
 
 
 # The daemon
@@ -277,56 +290,7 @@ def _call(options: argparse.Namespace, method: str, timeout: float | None = DEFA
         return daemon.call(method, **params)
 
 
-# Models and the machine
-
-
-def _list_models(options: argparse.Namespace) -> int:
-    from facewatchd import config
-    from facewatchd.models import packs
-
-    loaded = config.load(options.config, needs_directories=False, socket=options.socket)
-    used = _model_in_use(loaded.socket)
-    rows = [_model_row(pack, used) for pack in packs.list_packs(loaded.model_root)]
-    heading = ("MODEL", "", "DIM", "THRESHOLD", "SIZE", "LICENCE", "WHERE")
-    write(table(heading, rows, colour=takes_colour(sys.stdout)))
-    return 0
-
-
-def _model_row(pack: Listed, used: str) -> tuple[str, ...]:
-    from facewatchd.models import packs
-
-    return (
-        printable(pack.name),
-        "in use" if pack.name == used else "",
-        "?" if pack.dim is None else str(pack.dim),
-        f"{pack.threshold:.2f}",
-        "-" if pack.size is None else f"{pack.size / 1e6:.0f} MB",
-        packs.licence(pack.name),
-        printable(pack.where),
-    )
-
-
-def _model_in_use(socket: Path) -> str:
-    """The name of the running daemon's model, or an empty string."""
-    try:
-        with Connection(socket, ASIDE_TIMEOUT) as daemon:
-            return overview.Status.of(daemon.call("status")).model
-    except FacewatchError:
-        return ""
-
-
-def _fetch_model(options: argparse.Namespace) -> int:
-    from facewatchd import config
-    from facewatchd.models import packs
-    from facewatchd.progress import downloading
-
-    root = config.load(options.config, needs_directories=False).model_root
-    with downloading(options.source) as progress:
-        pack = packs.fetch(
-            options.source, root, notify=lambda line: say(f"{PROG}: {printable(line)}"), progress=progress
-        )
-    write(f"{printable(pack.name)}\t{printable(str(pack.directory or 'installed'))}\n")
-    return 0
+# The machine
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why pause resume verify models 'models list' 'models fetch' doctor
+set -g _shtab_facewatchd_commands run status scan why pause resume verify models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
 set -g _shtab_facewatchd_opts_with_value --config --data-dir --model --socket
 
 complete -c facewatchd -e
@@ -100,3 +100,13 @@ complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l json -d 'print a J
 complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
 complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l model -xka "auto antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s dlib (__fish_complete_directories)" -d 'instead of the one in the configuration'
 complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l data-dir -xka "(__fish_complete_directories)" -d 'where catalog and index are'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a service -d 'Have systemd run the daemon, or no more.'
+complete -c facewatchd -n '_shtab_facewatchd_using service' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using service; and test $_shtab_facewatchd_npos -eq 0' -a install -d 'Write the units, and tell what comes next.'
+complete -c facewatchd -n '_shtab_facewatchd_using service install' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using service install' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
+complete -c facewatchd -n '_shtab_facewatchd_using service install' -l model -xka "auto antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s dlib (__fish_complete_directories)" -d 'instead of the one in the configuration'
+complete -c facewatchd -n '_shtab_facewatchd_using service install' -l data-dir -xka "(__fish_complete_directories)" -d 'where catalog and index are'
+complete -c facewatchd -n '_shtab_facewatchd_using service install; and test $_shtab_facewatchd_npos -ge 0' -ka "(__fish_complete_directories)" -d 'instead of the directories in the configuration'
+complete -c facewatchd -n '_shtab_facewatchd_using service; and test $_shtab_facewatchd_npos -eq 0' -a uninstall -d 'Remove the units; data and configuration stay.'
+complete -c facewatchd -n '_shtab_facewatchd_using service uninstall' -s h -l help -d 'show this help message and exit'

@@ -1,0 +1,70 @@
+"""``facewatchd models``: what can be chosen, and bringing it to this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from facewatchd import overview
+from facewatchd.commandline import write
+from facewatchd.errors import FacewatchError
+from facewatchd.printing import printable, say, table, takes_colour
+from facewatchd.rpc import Connection
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from facewatchd.models.packs import Listed
+
+ASIDE_TIMEOUT = 2.0
+"""Seconds for an answer that is only nice to have."""
+
+
+def list_models(options: argparse.Namespace) -> int:
+    from facewatchd import config
+    from facewatchd.models import packs
+
+    loaded = config.load(options.config, needs_directories=False, socket=options.socket)
+    used = _model_in_use(loaded.socket)
+    rows = [_model_row(pack, used) for pack in packs.list_packs(loaded.model_root)]
+    heading = ("MODEL", "", "DIM", "THRESHOLD", "SIZE", "LICENCE", "WHERE")
+    write(table(heading, rows, colour=takes_colour(sys.stdout)))
+    return 0
+
+
+def _model_row(pack: Listed, used: str) -> tuple[str, ...]:
+    from facewatchd.models import packs
+
+    return (
+        printable(pack.name),
+        "in use" if pack.name == used else "",
+        "?" if pack.dim is None else str(pack.dim),
+        f"{pack.threshold:.2f}",
+        "-" if pack.size is None else f"{pack.size / 1e6:.0f} MB",
+        packs.licence(pack.name),
+        printable(pack.where),
+    )
+
+
+def _model_in_use(socket: Path) -> str:
+    """The name of the running daemon's model, or an empty string."""
+    try:
+        with Connection(socket, ASIDE_TIMEOUT) as daemon:
+            return overview.Status.of(daemon.call("status")).model
+    except FacewatchError:
+        return ""
+
+
+def fetch_model(options: argparse.Namespace) -> int:
+    from facewatchd import config
+    from facewatchd.models import packs
+    from facewatchd.progress import downloading
+
+    root = config.load(options.config, needs_directories=False).model_root
+    with downloading(options.source) as progress:
+        pack = packs.fetch(
+            options.source, root, notify=lambda line: say(f"facewatchd: {printable(line)}"), progress=progress
+        )
+    write(f"{printable(pack.name)}\t{printable(str(pack.directory or 'installed'))}\n")
+    return 0

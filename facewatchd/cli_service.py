@@ -1,0 +1,84 @@
+"""``facewatchd service``: have systemd run the daemon, and no more."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facewatchd.commandline import write
+from facewatchd.errors import FacewatchError
+from facewatchd.overview import Status
+from facewatchd.printing import printable, say
+from facewatchd.rpc import Connection
+
+if TYPE_CHECKING:
+    import argparse
+
+    from facewatchd.config import Config
+
+ASIDE_TIMEOUT = 2.0
+"""Seconds for an answer that is only nice to have."""
+
+
+def install(options: argparse.Namespace) -> int:
+    """Write the units for what `facewatchd run` would do with these arguments; bring the model first."""
+    from facewatchd import config, places, units
+
+    directories = tuple(Path(os.path.abspath(directory)) for directory in options.directories)
+    file = Path(os.path.abspath(options.config or places.config_path()))
+    loaded = config.load(
+        options.config, model=options.model, data_dir=options.data_dir, directories=directories or None
+    )
+    model = _bring_model(loaded)
+    arguments = ["--data-dir", str(loaded.data_dir)]
+    arguments += ["--config", str(file)] if file.exists() else []
+    arguments += ["--model", model] if options.model else []
+    there = (places.units_path() / units.SERVICE).exists()
+    written = units.install(loaded, [*arguments, *map(str, directories)])
+    write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
+    if running := _running_by_hand():
+        say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
+    write(f"next: {units.RENEW if there else units.START}\n")
+    return 0
+
+
+def uninstall(_: argparse.Namespace) -> int:
+    """Remove the units. Data and configuration stay."""
+    from facewatchd import units
+
+    removed = units.uninstall()
+    write("".join(f"removed {printable(str(path))}\n" for path in removed) or "no units are installed\n")
+    if removed:
+        write(f"next: {units.STOP}\n")
+    return 0
+
+
+def _bring_model(loaded: Config) -> str:
+    """Find or fetch the model, as the daemon would: as a service it has no network. Return what finds it again."""
+    from facewatchd.datadir import LastRun
+    from facewatchd.models import packs
+    from facewatchd.progress import downloading
+
+    last = LastRun.of(loaded.data_dir)
+    last.expect(loaded.directories)
+    with downloading("model") as progress:
+        pack = packs.choose(
+            loaded.model,
+            loaded.model_root,
+            last.pack,
+            notify=lambda text, *values: say(f"facewatchd: {printable(text % values)}"),
+            progress=progress,
+        )
+    return pack.spec
+
+
+def _running_by_hand() -> int:
+    """The pid of a daemon that answers and was not started by systemd; 0 where there is none."""
+    try:
+        with Connection(None, ASIDE_TIMEOUT) as daemon:
+            pid = Status.of(daemon.call("status")).pid
+        words = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+    except (FacewatchError, OSError):
+        return 0
+    return 0 if "/facewatchd.service" in words else pid
