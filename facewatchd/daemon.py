@@ -128,7 +128,7 @@ class Daemon:
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
         self._catalog = open_catalog(directory / "catalog.sqlite3", info.id)
         self._stops += [self._reserve.fill, self._catalog.close]
-        gallery = Gallery(self._catalog, directory, info.dim)
+        gallery = self._gallery = Gallery(self._catalog, directory, info.dim)
         self._roots = Roots(
             [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
         )
@@ -266,8 +266,8 @@ class Daemon:
         return int(self._indexer.rates()["examined"]), len(self._inbox)
 
     def is_busy(self) -> bool:
-        """Whether anything is pending, or being walked."""
-        return bool(len(self._inbox)) or not self._scanner.idle
+        """Whether anything is pending, being walked, or being brought level."""
+        return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
 
     def headline(self) -> str:
         """State, photos, faces, and what is pending."""

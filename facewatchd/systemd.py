@@ -73,7 +73,7 @@ class Manager:
                 end.settimeout(_SEND_SECONDS)
                 end.sendto(text.encode(), address)
         except OSError as exc:
-            log.debug("cannot tell systemd %s: %s", text, exc)
+            log.warning("cannot tell systemd %s: %s", text, exc.strerror or exc)
 
 
 def is_journal(descriptor: int) -> bool:
