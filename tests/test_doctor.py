@@ -75,7 +75,7 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     assert all(lines)
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
-        "configuration", "python", "packages", "sqlite", "hnswlib", "codecs", "model", "licence",
+        "configuration", "python", "packages", "sqlite", "hnswlib", "processor", "codecs", "model", "licence",
         "directories", "inotify", "events", "socket", "data",
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from facewatchd import config, places
 from facewatchd.config import Config
-from facewatchd.doctor import machine, model, software
+from facewatchd.doctor import machine, model, processor, software
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.errors import FacewatchError
 from facewatchd.overview import Status
@@ -72,6 +72,7 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "packages": software.packages,
     "sqlite": software.sqlite,
     "hnswlib": software.hnswlib,
+    "processor": processor.check,
     "codecs": software.codecs,
     "model": model.check,
     "directories": machine.directories,
