@@ -25,7 +25,7 @@ from samples import PACKS, needs_dlib, needs_packs
 from facewatchd import __version__, cli, doctor, feed, mounts, peers, photos, selftest
 from facewatchd.config import Config
 from facewatchd.datadir import LastRun
-from facewatchd.doctor import Finding, examine, machine, software
+from facewatchd.doctor import Finding, examine, machine, pipeline, software
 from facewatchd.errors import FacewatchError
 from facewatchd.models import packs
 from facewatchd.specimens import SPECIMENS
@@ -58,6 +58,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Have the tests in processes of their own answer at once, with the result that is returned here."""
     result = dict(GOOD_MODEL)
     monkeypatch.setattr(selftest, "run", lambda *_: result)
+    monkeypatch.setattr(pipeline.Trial, "run", lambda _: result["faces"])
     return result
 
 
@@ -76,7 +77,7 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
         "configuration", "python", "packages", "sqlite", "hnswlib", "processor", "codecs", "model", "licence",
-        "directories", "inotify", "events", "socket", "data",
+        "pipeline", "directories", "inotify", "events", "socket", "data",
     ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 Each check gives findings, and none of them changes anything or needs the network. ``fail`` is what keeps the daemon
 from doing its work, ``warn`` what makes it do it worse, or later. Libraries that may crash are tried in processes of
-their own (`selftest`); what a check raises is a finding too.
+their own (`selftest`), and so is the daemon as a whole (`pipeline`); what a check raises is a finding too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from facewatchd import config, places
 from facewatchd.config import Config
-from facewatchd.doctor import machine, model, processor, software
+from facewatchd.doctor import machine, model, pipeline, processor, software
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.errors import FacewatchError
 from facewatchd.overview import Status
@@ -75,6 +75,7 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "processor": processor.check,
     "codecs": software.codecs,
     "model": model.check,
+    "pipeline": pipeline.check,
     "directories": machine.directories,
     "inotify": machine.inotify,
     "events": machine.events,
