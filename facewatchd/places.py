@@ -47,6 +47,13 @@ def config_path() -> Path:
     return platformdirs.user_config_path(APP) / "config.toml"
 
 
+def unit_path() -> Path:
+    """The directory of the user's own systemd units."""
+    import platformdirs
+
+    return platformdirs.user_config_path("systemd") / "user"
+
+
 def data_path() -> Path:
     """The directory that holds one directory for each model."""
     import platformdirs

@@ -77,7 +77,7 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
         "configuration", "python", "packages", "sqlite", "hnswlib", "processor", "codecs", "model", "licence",
-        "pipeline", "directories", "inotify", "events", "socket", "data",
+        "pipeline", "directories", "inotify", "events", "socket", "data", "service",
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from facewatchd import config, places
 from facewatchd.config import Config
-from facewatchd.doctor import machine, model, pipeline, processor, software
+from facewatchd.doctor import machine, model, pipeline, processor, software, unit
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.errors import FacewatchError
 from facewatchd.overview import Status
@@ -81,4 +81,5 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "events": machine.events,
     "socket": machine.socket,
     "data": machine.data,
+    "service": unit.check,
 }
