@@ -144,7 +144,11 @@ def test_stopped(systemd: Systemd) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [{"ActiveState": "failed", "SubState": "failed"}, {"ActiveState": "activating", "SubState": "auto-restart"}],
+    [
+        {"ActiveState": "failed", "SubState": "failed"},
+        {"ActiveState": "activating", "SubState": "auto-restart"},
+        {"ActiveState": "activating", "SubState": "auto-restart-queued"},  # systemd 254
+    ],
 )
 def test_failed(systemd: Systemd, state: dict[str, str]) -> None:
     systemd.install()

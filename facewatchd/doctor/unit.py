@@ -61,7 +61,7 @@ def _troubles(name: str, unit: Properties) -> Iterator[Finding]:
     elif load == "not-found" or unit.get("NeedDaemonReload") == "yes":
         detail = f"{name} on the disk is not what systemd has read"
         yield Finding("service", "warn", detail, "systemctl --user daemon-reload")
-    if state == "failed" or unit.get("SubState") == "auto-restart":
+    if state == "failed" or unit.get("SubState", "").startswith("auto-restart"):
         restarts = int(unit.get("NRestarts") or 0)
         after = f" after {counted(restarts, 'restart')}" if restarts else ""
         status = unit.get("ExecMainStatus", "")
