@@ -89,7 +89,7 @@ def make_parser() -> Parser:
     verify = _add(commands, "verify", _verify, "hold disk, catalog and index against each other")
     verify.add_argument("--repair", action="store_true", help="mend what can be mended")
     _add_models(commands)
-    doctor = _add(commands, "doctor", _doctor, "checks of this machine: model, codecs, inotify, socket, sqlite")
+    doctor = _add(commands, "doctor", _doctor, "checks of this machine, and a trial of the whole")
     doctor.add_argument("--json", action="store_true", help="print a JSON list")
     _add_config(doctor, "--model", "--data-dir")
     _add_service(commands)

@@ -125,12 +125,19 @@ def inode(path: bytes) -> int:
         return 0
 
 
-def inotify_advice(limit: str) -> str:
-    """Word how to raise a limit of inotify, ``max_user_watches`` or ``max_user_instances``, well above what it is."""
+def inotify_advice(limit: str, count: int = 0) -> str:
+    """Word how to raise a limit of inotify, ``max_user_watches`` or ``max_user_instances``, well above what it is.
+
+    ``count`` is what is to be watched: other programs of the user have their share of the same limit.
+    """
     wanted = {"max_user_watches": 524288, "max_user_instances": 512}[limit]
     with contextlib.suppress(OSError, ValueError):
         wanted = max(wanted, 2 * int((_LIMITS / limit).read_text(encoding="ascii")))
-    return f"raise fs.inotify.{limit} (sudo sysctl fs.inotify.{limit}={wanted}, and the same line in /etc/sysctl.d)"
+    while wanted < 2 * count:
+        wanted *= 2
+    line = f"fs.inotify.{limit}={wanted}"
+    lasting = f"echo {line} | sudo tee /etc/sysctl.d/90-inotify.conf"
+    return f"raise fs.inotify.{limit} with `sudo sysctl {line}`, and for good with `{lasting}`"
 
 
 class Reach(NamedTuple):
@@ -205,7 +212,7 @@ class Root:
         if self.unwatched and not self.is_limited:
             return f"{self.unwatched} directories under {self.name} could not be watched; it is polled"
         if self.unwatched:
-            advice = inotify_advice("max_user_watches")
+            advice = inotify_advice("max_user_watches", self.unwatched)
             return f"inotify watch limit reached: {self.unwatched} directories under {self.name} are polled; {advice}"
         if self.error is not None and self.error.errno == errno.ENOSPC:
             return f"inotify watch limit reached: {self.name} is polled; {inotify_advice('max_user_watches')}"

@@ -21,6 +21,8 @@ from facewatchd.errors import FacewatchError, ModelError
 
 DEADLINE = 120.0
 """Seconds; a model loads in a few."""
+PYTHON = (sys.executable, "-P", "-m")
+"""What a module of ours is run by, wherever this is run."""
 _PACKAGES = Path(__file__).resolve().parents[1]
 
 
@@ -32,20 +34,25 @@ class CrashError(FacewatchError):
         self.signal_name = signal_name
 
 
+def environment() -> dict[str, str]:
+    """Return what goes with `PYTHON`: this facewatchd is found first."""
+    path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path}
+
+
 def run(*arguments: str, deadline: float = DEADLINE) -> dict[str, Any]:
     """Run a test in a process of its own and return its result.
 
     Raises `CrashError`, and `FacewatchError` with what the test raised.
     """
-    path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "facewatchd.selftest", *arguments],
+            [*PYTHON, "facewatchd.selftest", *arguments],
             capture_output=True,
             text=True,
             timeout=deadline,
             check=False,
-            env=os.environ | {"PYTHONPATH": path},
+            env=environment(),
         )
     except subprocess.TimeoutExpired as exc:
         raise FacewatchError(f"it did not end within {deadline:g} s") from exc

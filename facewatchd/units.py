@@ -16,8 +16,7 @@ from facewatchd import places
 from facewatchd.config import Config
 from facewatchd.errors import FacewatchError
 
-NAMES = ("facewatchd.socket", "facewatchd.service")
-SERVICE = NAMES[1]
+SOCKET, SERVICE = NAMES = ("facewatchd.socket", "facewatchd.service")
 START = f"systemctl --user daemon-reload && systemctl --user enable --now {' '.join(NAMES)}"
 RENEW = f"systemctl --user daemon-reload && systemctl --user restart {SERVICE}"
 STOP = f"systemctl --user stop {' '.join(NAMES)}; systemctl --user daemon-reload"

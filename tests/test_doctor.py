@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 import tiny_pack
 from fake_daemon import FakeDaemon, reply
+from findings import findings, statuses
 from samples import PACKS, needs_dlib, needs_packs
 
 from facewatchd import __version__, cli, doctor, feed, mounts, peers, photos, selftest
 from facewatchd.config import Config
 from facewatchd.datadir import LastRun
-from facewatchd.doctor import Finding, examine
+from facewatchd.doctor import Finding, examine, machine, pipeline, software
 from facewatchd.errors import FacewatchError
 from facewatchd.models import packs
 from facewatchd.specimens import SPECIMENS
@@ -57,18 +58,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Have the tests in processes of their own answer at once, with the result that is returned here."""
     result = dict(GOOD_MODEL)
     monkeypatch.setattr(selftest, "run", lambda *_: result)
+    monkeypatch.setattr(pipeline.Trial, "run", lambda _: result["faces"])
     return result
-
-
-def findings(name: str, path: Path | None = None, **flags: Any) -> list[Finding]:
-    """What one check finds; the others are not run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "_CHECKS", {name: doctor._CHECKS[name]})
-        return list(examine(path, **flags))[1:]  # the first is about the configuration
-
-
-def statuses(found: list[Finding]) -> list[tuple[str, str]]:
-    return [(each.name, each.status) for each in found]
 
 
 # As a command
@@ -81,12 +72,12 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     assert cli.main(["doctor", "--config", str(path)]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    lines = [re.fullmatch(r"(ok  |warn|fail)  ([a-z]+): [^\n]+", line) for line in out.splitlines()]
+    lines = [re.fullmatch(r"(ok  |warn|fail)  ([a-z]+) +[^\n]+", line) for line in out.splitlines()]
     assert all(lines)
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
-        "configuration", "python", "packages", "sqlite", "hnswlib", "codecs", "model", "licence", "directories",
-        "inotify", "events", "socket", "data",
+        "configuration", "python", "packages", "sqlite", "hnswlib", "processor", "codecs", "model", "licence",
+        "pipeline", "directories", "inotify", "events", "socket", "data", "service",
     ]  # fmt: skip
 
 
@@ -105,7 +96,7 @@ def test_a_broken_configuration_is_a_finding_and_the_rest_goes_on(capfd: Any, tm
     arguments = ["doctor", "--config", str(path), "--data-dir", f"{tmp_path}/data", "--socket", f"{tmp_path}/run/s"]
     assert cli.main(arguments) == 1
     out = capfd.readouterr().out
-    assert f"fail  configuration: unknown key `directores` in {path}; the keys here are: " in out
+    assert f"fail  configuration  unknown key `directores` in {path}; the keys here are: " in out
     assert f"{tmp_path}/data" in out
     assert f"{tmp_path}/run/s" in out
 
@@ -115,10 +106,13 @@ def test_this_machine_as_a_whole(capfd: Any, home: Path) -> None:
     """Nothing replaced: the real libraries, in processes of their own, with the dlib pack."""
     assert cli.main(["doctor", "--model", "dlib"]) == 0
     out = capfd.readouterr().out
-    assert "ok    hnswlib: 64 vectors added, and each found again\n" in out
-    assert re.search(r"^ok    model: dlib-[0-9a-f]{8}: 6 faces on a test photo, loaded in ", out, re.MULTILINE)
-    assert "ok    licence: dlib: public domain\n" in out
-    assert "ok    codecs: JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF can be read\n" in out
+    assert "ok    hnswlib        64 vectors added, and each found again\n" in out
+    assert re.search(r"^ok    model          dlib-[0-9a-f]{8}: 6 faces on a test photo, loaded in ", out, re.MULTILINE)
+    assert "ok    licence        dlib: public domain\n" in out
+    assert "ok    codecs         JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF can be read\n" in out
+    assert re.search(
+        r"^ok    pipeline       6 faces indexed, found again, and followed through a rename in ", out, re.M
+    )
     assert list(home.iterdir()) == []  # nothing was written
 
 
@@ -132,14 +126,17 @@ def test_an_insightface_pack_finds_the_six(tmp_path: Path) -> None:
 
 
 def test_colour() -> None:
-    assert doctor.line(Finding("x", "warn", "a\x1bb", "do"), colour=True) == "\x1b[33mwarn\x1b[0m  x: a\\x1bb; do\n"
+    assert (
+        doctor.line(Finding("x", "warn", "a\x1bb", "do"), colour=True)
+        == "\x1b[33mwarn\x1b[0m  x              a\\x1bb; do\n"
+    )
 
 
 def test_whatever_a_check_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(_: Config) -> Iterator[Finding]:
         raise OSError("no such thing")
 
-    monkeypatch.setattr(doctor, "_CHECKS", {"a": breaks, "b": doctor._python})
+    monkeypatch.setattr(doctor, "_CHECKS", {"a": breaks, "b": software.python})
     _, broken, python = examine(None)
     assert broken == Finding("a", "fail", "OSError: no such thing", "install facewatchd again, or report this")
     assert python.status == "ok"
@@ -151,9 +148,9 @@ def test_whatever_a_check_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -
 def test_required_packages_are_those_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=\[ ]", requirement)[0] for requirement in project["dependencies"]}
-    assert set(doctor.REQUIRED) == names
+    assert set(software.REQUIRED) == names
     assert statuses(findings("packages")) == [("packages", "ok")]
-    monkeypatch.setattr(doctor, "REQUIRED", ("numpy", "no-such-package"))
+    monkeypatch.setattr(software, "REQUIRED", ("numpy", "no-such-package"))
     missing, rest = findings("packages")
     assert (missing.status, missing.hint) == ("fail", "pip install no-such-package")
     assert rest.detail.startswith("numpy ")
@@ -187,7 +184,7 @@ def test_an_hnswlib_that_crashes_is_explained(
     (crash,) = findings("hnswlib")
     assert crash.status == "fail"
     assert crash.detail == f"the process that tried it was ended by {why}"
-    assert crash.hint.endswith("pip install --no-binary hnswlib --force-reinstall --no-cache-dir hnswlib")
+    assert crash.hint == software.BUILD_HERE
 
 
 @pytest.mark.parametrize(
@@ -313,7 +310,7 @@ def limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], P
     """Set max_user_watches, and make a directory with nine more in it."""
     directory = tmp_path / "limits"
     directory.mkdir()
-    monkeypatch.setattr(doctor, "INOTIFY", directory)
+    monkeypatch.setattr(machine, "INOTIFY", directory)
     monkeypatch.setattr(mounts, "_LIMITS", directory)
     root = tmp_path / "root"
     for number in range(9):
@@ -339,13 +336,13 @@ def test_directories_are_held_against_the_limit_of_watches(
 
 
 def test_the_count_of_directories_ends_in_time(limits: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "COUNTING_SECONDS", -1.0)
+    monkeypatch.setattr(machine, "COUNTING_SECONDS", -1.0)
     (finding,) = findings("inotify", directories=(limits(100),))
     assert finding.detail.startswith("at least 1 directory to watch")
 
 
 def test_limits_that_cannot_be_read_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "INOTIFY", tmp_path)
+    monkeypatch.setattr(machine, "INOTIFY", tmp_path)
     assert findings("inotify") == [Finding("inotify", "ok", "0 directories to watch")]
 
 
@@ -355,7 +352,7 @@ def test_events_flow() -> None:
 
 
 def test_events_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "EVENT_SECONDS", 0.01)
+    monkeypatch.setattr(machine, "EVENT_SECONDS", 0.01)
     monkeypatch.setattr(feed.Feed, "watch_closes", lambda *_: None)
     (finding,) = findings("events")
     assert finding.status == "warn"
@@ -393,7 +390,7 @@ def place(tmp_path: Path) -> Path:
 
 def test_no_daemon_is_fine(place: Path) -> None:
     (finding,) = findings("socket", socket=place)
-    assert (finding.status, finding.detail) == ("ok", f"{place} is free: no daemon runs")
+    assert (finding.status, finding.detail) == ("ok", f"{place} is free, in a directory of mode 0700: no daemon runs")
     assert statuses(findings("socket", socket=place.parent / "new" / "socket")) == [("socket", "ok")]
 
 
@@ -433,8 +430,15 @@ def test_a_directory_that_others_can_write_to(place: Path) -> None:
 def test_a_daemon_that_answers(place: Path, tmp_path: Path) -> None:
     with FakeDaemon(place) as daemon:
         daemon.script = lambda request: reply(request, status(problems=["the disk is full"]))
+        place.chmod(0o666)
+        (wide, _) = findings("socket", socket=place)
+        assert (wide.status, wide.hint) == ("warn", f"chmod 600 {place}")
+        place.chmod(0o600)
         answers, problem = findings("socket", socket=place)
-        assert answers == Finding("socket", "ok", f"a daemon answers on {place}: {__version__}, idle, pid 77")
+        assert (answers.name, answers.status) == ("socket", "ok")
+        assert answers.detail == (
+            f"{place}: facewatchd {__version__} answers, idle, pid 77; mode 0600 in a directory of 0700"
+        )
         assert problem == Finding("daemon", "warn", "the disk is full", "see `facewatchd status`")
         daemon.script = lambda request: reply(request, status(version="0.0.1"))
         (old,) = findings("socket", socket=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,23 @@ def test_mount_table_is_read_once_until_it_changes() -> None:
     assert not table.refresh()
 
 
+def advised(advice: str) -> int:
+    """The number in an advice, which is the same in both of its commands."""
+    numbers = re.findall(r"fs\.inotify\.max_user_watches=(\d+)", advice)
+    assert len(numbers) == 2
+    assert numbers[0] == numbers[1]
+    return int(numbers[0])
+
+
 def test_advice_is_above_the_present_limit() -> None:
     now = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text(encoding="ascii"))
-    advice = mounts.inotify_advice("max_user_watches")
-    assert int(advice.partition("max_user_watches=")[2].partition(",")[0]) >= 2 * now
+    assert advised(mounts.inotify_advice("max_user_watches")) >= 2 * now
+
+
+def test_advice_is_enough_for_what_is_to_be_watched() -> None:
+    assert advised(mounts.inotify_advice("max_user_watches", 3_000_000)) >= 6_000_000
+    many = root(unwatched=3_000_000, is_limited=True)
+    assert advised(many.problem) >= 6_000_000
 
 
 def test_reach_of_what_is_there_and_what_is_not(tmp_path: Path) -> None:

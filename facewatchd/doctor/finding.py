@@ -1,0 +1,34 @@
+"""What a check found, and how it is shown to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facewatchd.printing import printable
+
+_STYLES = {"ok": "32", "warn": "33", "fail": "31"}
+_WIDTH = len("configuration")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    name: str
+    status: str
+    """``ok``, ``warn`` or ``fail``."""
+    detail: str
+    hint: str = ""
+
+    def document(self) -> dict[str, str]:
+        """The finding as JSON has it."""
+        return {"name": self.name, "status": self.status, "detail": self.detail, "hint": self.hint}
+
+
+def line(finding: Finding, *, colour: bool) -> str:
+    """Lay a finding out for people, with a newline at the end."""
+    status = f"{finding.status:4}"
+    if colour:
+        status = f"\x1b[{_STYLES[finding.status]}m{status}\x1b[0m"
+    hint = f"; {finding.hint}" if finding.hint else ""
+    return f"{status}  {finding.name:{_WIDTH}}  {printable(finding.detail + hint)}\n"

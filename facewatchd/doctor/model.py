@@ -1,0 +1,61 @@
+"""The model that the next start would use, as far as it is on this machine: nothing is fetched here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from facewatchd import selftest
+from facewatchd.config import AUTO_MODEL, Config
+from facewatchd.datadir import LastRun
+from facewatchd.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from facewatchd.models.packs import Pack
+
+
+def on_this_machine(loaded: Config) -> Pack | None:
+    """Return the pack that a daemon would take, had it no network; None where there is none."""
+    from facewatchd.models import packs
+
+    last = LastRun.of(loaded.data_dir).pack
+    wanted = [last, packs.DEFAULT, packs.DLIB] if loaded.model == AUTO_MODEL else [loaded.model]
+    return next((found for name in wanted if name and (found := packs.find(name, loaded.model_root))), None)
+
+
+def check(loaded: Config) -> Iterator[Finding]:
+    """Load the model, and show it a photo of six people."""
+    from facewatchd.models import packs
+
+    pack = on_this_machine(loaded)
+    if pack is None:
+        yield _no_model(loaded)
+        return
+    if loaded.model == AUTO_MODEL and pack.name == packs.DLIB and LastRun.of(loaded.data_dir).pack != packs.DLIB:
+        detail = f"{packs.DEFAULT} is not here: the next start tries to fetch it, and uses dlib where it cannot"
+        hint = f"fetch it now with `facewatchd models fetch {packs.DEFAULT}`, or set `model`"
+        yield Finding("model", "warn", detail, hint)
+    result = selftest.run("model", pack.spec, str(loaded.model_root))
+    detail = (
+        f"{pack.id}: {result['faces']} faces on a test photo, loaded in {result['load_s']:.1f} s and found in "
+        f"{result['faces_s']:.1f} s"
+    )
+    if not result["faces"]:
+        yield Finding("model", "fail", f"{detail}; there are six", "fetch it again, or choose another with --model")
+    elif result["closest"] >= result["threshold"]:
+        people = f"two people on it are {result['closest']:.2f} alike, and {result['threshold']:.2f} is a match"
+        yield Finding("model", "warn", f"{detail}; {people}", "set a higher [query] threshold")
+    else:
+        yield Finding("model", "ok", detail)
+    note = "" if pack.name == packs.DLIB else packs.LICENCE_NOTE
+    yield Finding("licence", "ok", f"{pack.name}: {packs.licence(pack.name)}", note)
+
+
+def _no_model(loaded: Config) -> Finding:
+    from facewatchd.models import packs
+    from facewatchd.models.fetch import RELEASED
+
+    if loaded.model == AUTO_MODEL or loaded.model in RELEASED:
+        name = packs.DEFAULT if loaded.model == AUTO_MODEL else loaded.model
+        return Finding("model", "warn", f"{name} is not here: the next start fetches it", packs.WAYS_OUT)
+    return Finding("model", "fail", f"there is no model {loaded.model}", "see `facewatchd models list`")

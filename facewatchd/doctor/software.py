@@ -1,0 +1,94 @@
+"""Checks of the libraries: are they here, do they work, were they built for this processor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+from facewatchd import __version__, selftest
+from facewatchd.config import Config
+from facewatchd.doctor.finding import Finding
+from facewatchd.errors import FacewatchError
+
+REQUIRED = (
+    "hnswlib", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif", "platformdirs", "requests",
+    "simplejpeg", "tqdm", "watchdog",
+)  # fmt: skip
+"""Distributions that facewatchd depends on."""
+BUILD_HERE = "build it here: pip install --no-binary hnswlib --force-reinstall --no-cache-dir --no-deps 'hnswlib<0.9'"
+"""Of its dependencies there is only numpy, which is better left alone."""
+LEAST_SQLITE = (3, 37, 0)
+"""The first with STRICT tables; RETURNING came with 3.35."""
+
+
+def python(_: Config) -> Iterator[Finding]:
+    """Say which Python runs which facewatchd."""
+    detail = f"{platform.python_version()} ({sys.executable}), facewatchd {__version__}"
+    yield Finding("python", "ok", detail)
+
+
+def packages(_: Config) -> Iterator[Finding]:
+    """Look for every package that is needed, and tell the versions."""
+    versions = {}
+    for name in REQUIRED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("packages", "fail", f"{name} is not installed", f"pip install {name}")
+    yield Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def sqlite(_: Config) -> Iterator[Finding]:
+    """Try what the catalog needs of SQLite."""
+    if sqlite3.sqlite_version_info < LEAST_SQLITE:
+        least = ".".join(map(str, LEAST_SQLITE))
+        hint = f"use a Python that is built with SQLite {least} or newer"
+        yield Finding("sqlite", "fail", f"version {sqlite3.sqlite_version}", hint)
+        return
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE number (value INTEGER) STRICT")
+        connection.execute("INSERT INTO number VALUES (1) RETURNING value").fetchone()
+    yield Finding("sqlite", "ok", f"version {sqlite3.sqlite_version}")
+
+
+def hnswlib(_: Config) -> Iterator[Finding]:
+    """Run hnswlib in a process of its own."""
+    try:
+        result = selftest.run("index")
+    except selftest.CrashError as exc:
+        why = "it was built for another processor" if exc.signal_name == "SIGILL" else "its build is broken"
+        yield Finding("hnswlib", "fail", f"{exc.message}: {why}", BUILD_HERE)
+    except FacewatchError as exc:
+        yield Finding("hnswlib", "fail", exc.message, BUILD_HERE)
+    else:
+        yield Finding("hnswlib", "ok", f"{result['vectors']} vectors added, and each found again")
+
+
+def codecs(_: Config) -> Iterator[Finding]:
+    """Decode a small image of each kind."""
+    from facewatchd import photos
+    from facewatchd.specimens import SPECIMENS
+
+    good = []
+    for name, data in SPECIMENS.items():
+        try:
+            pixels = photos.decode(data)
+        except FacewatchError as exc:
+            yield Finding("codecs", "fail", f"{name} cannot be read: {exc.message}", _codec_hint(name))
+            continue
+        left, right = pixels[8, 3].tolist(), pixels[8, 12].tolist()
+        if left[0] > right[0] and right[2] > left[2]:
+            good.append(name)
+        else:
+            yield Finding("codecs", "fail", f"{name} is read with wrong colours", _codec_hint(name))
+    if good:
+        yield Finding("codecs", "ok", f"{', '.join(good)} can be read")
+
+
+def _codec_hint(name: str) -> str:
+    package = "pillow-heif" if name == "HEIC" else "pillow"
+    return f"pip install --force-reinstall --only-binary :all: {package}"

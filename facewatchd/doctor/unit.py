@@ -1,0 +1,152 @@
+"""The systemd user units: are they installed, what became of them, and will they outlive the session?
+
+Asked of the user's manager through ``systemctl --user show``, which has its answer for scripts. No systemd, or no
+manager of this user (in a container, after ``su``), is nothing bad: the daemon can be started in other ways.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from facewatchd import places
+from facewatchd.config import Config
+from facewatchd.doctor.finding import Finding
+from facewatchd.printing import counted
+from facewatchd.units import NAMES as UNITS
+from facewatchd.units import SERVICE, SOCKET
+
+PROPERTIES = (
+    "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus",
+    "FragmentPath", "NeedDaemonReload",
+)  # fmt: skip
+SECONDS = 5.0
+"""For an answer of systemd."""
+INSTALL = "`facewatchd service install`"
+JOURNAL = "see `journalctl --user -u facewatchd`"
+
+Properties = dict[str, str]
+
+
+def check(_: Config) -> Iterator[Finding]:
+    """Say what is wrong with the units, the worst first; one line if nothing is."""
+    files = {name: path for name in UNITS if os.path.lexists(path := places.units_path() / name)}
+    units = _shown()
+    for name, unit in units.items():
+        if unit.get("FragmentPath"):
+            files[name] = Path(unit["FragmentPath"])
+    gone = _missing_program(files[SERVICE]) if SERVICE in files else ""
+    if gone:
+        yield Finding("service", "fail", f"{files[SERVICE]} starts {gone}, which is not there", f"{INSTALL} again")
+    elif not units:
+        there = f"{', '.join(files)} installed, but " if files else ""
+        hint = "have `facewatchd run` started in some other way"
+        yield Finding("service", "ok", f"{there}no systemd user manager answers here", hint)
+    elif not files:
+        hint = f"{INSTALL} has it started at every login"
+        yield Finding("service", "ok", "not installed as a systemd user unit", hint)
+    else:
+        found = [finding for name in files for finding in _troubles(name, units.get(name, {}))]
+        yield from found or [_state({name: units[name] for name in files})]
+
+
+def _troubles(name: str, unit: Properties) -> Iterator[Finding]:
+    state, load = unit.get("ActiveState", ""), unit.get("LoadState", "")
+    if load == "masked":
+        yield Finding("service", "warn", f"{name} is masked", f"systemctl --user unmask {name}")
+    elif load in ("bad-setting", "error"):
+        yield Finding("service", "fail", f"{name} cannot be loaded ({load})", f"see `systemctl --user status {name}`")
+    elif load == "not-found" or unit.get("NeedDaemonReload") == "yes":
+        detail = f"{name} on the disk is not what systemd has read"
+        yield Finding("service", "warn", detail, "systemctl --user daemon-reload")
+    if state == "failed" or unit.get("SubState", "").startswith("auto-restart"):
+        restarts = int(unit.get("NRestarts") or 0)
+        after = f" after {counted(restarts, 'restart')}" if restarts else ""
+        status = unit.get("ExecMainStatus", "")
+        exited = f", exit status {status}" if status not in ("", "0") else ""
+        yield Finding("service", "fail", f"{name} failed{after}: {unit.get('Result', '?')}{exited}", JOURNAL)
+
+
+def _state(units: dict[str, Properties]) -> Finding:
+    """Word what units do that are in order."""
+    words = []
+    for name, unit in units.items():
+        enabled = unit.get("UnitFileState") or "enabled by nothing"
+        words.append(f"{name} is {unit['ActiveState']} ({unit['SubState']}), {enabled}")
+    detail = "; ".join(words)
+    if not any(unit["ActiveState"] in ("active", "activating", "reloading") for unit in units.values()):
+        first = SOCKET if SOCKET in units and SERVICE not in units else SERVICE
+        return Finding("service", "warn", detail, f"systemctl --user enable --now {first}")
+    if _lingers() is False:
+        return Finding("service", "ok", detail, "it stops when you log out, unless you call `loginctl enable-linger`")
+    return Finding("service", "ok", detail)
+
+
+def _shown() -> dict[str, Properties]:
+    """What the manager says of both units; nothing where there is none that answers."""
+    text = _output("systemctl", "--user", "show", *UNITS, "--property", ",".join(PROPERTIES))
+    units = {}
+    for block in text.split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if unit.get("Id") in UNITS:
+            units[unit["Id"]] = unit
+    return units if len(units) == len(UNITS) else {}
+
+
+def _lingers() -> bool | None:
+    """Whether the user's manager goes on without a session; None where nobody says."""
+    text = _output("loginctl", "show-user", str(os.getuid()), "--property", "Linger")
+    return {"Linger=yes": True, "Linger=no": False}.get(text.strip())
+
+
+def _output(*command: str) -> str:
+    """What a command prints; nothing where it is missing, fails or does not end."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout
+
+
+def _missing_program(path: Path) -> str:
+    """The program that a unit's file starts, or its interpreter, if that is not there; else nothing.
+
+    An environment that was moved or removed leaves such a unit, one whose Python went away a script without one.
+    """
+    try:
+        program = _program(path.read_text(encoding="utf-8"))
+        if not program.startswith("/") or "%" in program:
+            return ""
+        if not os.access(program, os.X_OK):
+            return program
+        with open(program, "rb") as file:
+            first = file.readline(512)
+    except (OSError, ValueError):
+        return ""
+    words = os.fsdecode(first).removeprefix("#!").split()
+    return words[0] if first.startswith(b"#!") and words and not os.access(words[0], os.X_OK) else ""
+
+
+def _program(text: str) -> str:
+    """Take the program out of the last ``ExecStart=``, see systemd.service(5)."""
+    commands = [
+        value.strip()
+        for name, _, value in (line.partition("=") for line in text.replace("\\\n", " ").splitlines())
+        if name.strip() == "ExecStart" and value.strip()
+    ]
+    if not commands:
+        return ""
+    program = shlex.split(commands[-1].lstrip("@-:+!|"))[0]
+    home = os.path.expanduser("~")
+    return program.replace("%%", "%") if "%%" in program else program.replace("%h", home)
