@@ -16,9 +16,9 @@ from facewatchd import places
 from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.printing import counted
-from facewatchd.units import NAMES as UNITS
 from facewatchd.units import SERVICE, SOCKET
 
+UNITS = (SERVICE, SOCKET)
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus",
     "FragmentPath", "NeedDaemonReload",

@@ -93,7 +93,7 @@ complete -c facewatchd -n '_shtab_facewatchd_using models; and test $_shtab_face
 complete -c facewatchd -n '_shtab_facewatchd_using models fetch' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using models fetch' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the configuration file'
 complete -c facewatchd -n '_shtab_facewatchd_using models fetch; and test $_shtab_facewatchd_npos -eq 0' -ka "antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s (__fish_complete_path (commandline -ct))" -d 'a released pack, or a pack'"'"'s zip file or directory'
-complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a doctor -d 'Checks of this machine: model, codecs, inotify, socket, sqlite.'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a doctor -d 'Checks of this machine, and a trial of the whole.'
 complete -c facewatchd -n '_shtab_facewatchd_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using doctor' -l json -d 'print a JSON list'
