@@ -91,9 +91,14 @@ def _passed(count: int) -> socket.socket:
         raise FacewatchError(f"systemd passed {count} sockets", hint)
     os.set_inheritable(FIRST_PASSED, False)
     listener = socket.socket(fileno=FIRST_PASSED)
-    listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM or not listens:
-        raise FacewatchError("what systemd passed is no Unix stream socket that listens", hint)
-    if not str(listener.getsockname()).startswith("/"):
-        raise FacewatchError("the socket that systemd passed has no path", hint)
+    problem = ""
+    if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM:
+        problem = "is no Unix stream socket"
+    elif not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        problem = "does not listen"
+    elif not str(listener.getsockname()).startswith("/"):
+        problem = "has no path"
+    if problem:
+        listener.close()
+        raise FacewatchError(f"the socket that systemd passed {problem}", hint)
     return listener
