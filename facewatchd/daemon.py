@@ -26,7 +26,7 @@ from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
-from facewatchd.inference import Inference
+from facewatchd.inference import LOAD_LIMIT, Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
 from facewatchd.oversight import Oversight, signals_kept
@@ -48,8 +48,8 @@ log = logging.getLogger(__name__)
 
 STDERR = 2
 """Its descriptor."""
-SILENCE = 300.0
-"""Seconds without a sign of life after which a thread hangs: a file of 1 GB from a slow disk takes a hundred."""
+SILENCE = LOAD_LIMIT + 60.0
+"""Seconds without a sign of life after which a thread hangs: nothing takes longer than to load a model may."""
 REPLY_SECONDS = 20.0
 """In which the daemon's own server must answer it."""
 

@@ -30,6 +30,7 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
 
     Where the configuration is wrong, the other checks go by the defaults and the flags.
     """
+    units = list(_guarded("service", unit.check, Config()))  # asked first: to connect to its socket would start it
     try:
         loaded = config.load(path, needs_directories=False, **flags)
         yield Finding("configuration", "ok", _config_detail(path, loaded))
@@ -40,6 +41,7 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
         loaded = replace(loaded, directories=_watched_now(loaded.socket))
     for name, check in _CHECKS.items():
         yield from _guarded(name, check, loaded)
+    yield from units
 
 
 def _guarded(name: str, check: Callable[[Config], Iterable[Finding]], loaded: Config) -> Iterator[Finding]:
@@ -81,5 +83,4 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "events": machine.events,
     "socket": machine.socket,
     "data": machine.data,
-    "service": unit.check,
 }
