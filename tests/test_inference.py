@@ -185,8 +185,10 @@ def test_closed_while_asked_nobody_waits_for_ever(inference: Inference, photo: b
     with ThreadPoolExecutor(6) as pool:
         seen: list[Seen] = []
         asked = [pool.submit(lambda: [seen.append(inference.see(photo)) for _ in range(100_000)]) for _ in range(6)]
-        until(lambda: seen)
-        inference.close()
+        try:
+            until(lambda: seen)
+        finally:
+            inference.close()
         for each in asked:
             with pytest.raises(ClosedError):
                 each.result(30)
