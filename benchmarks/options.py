@@ -35,5 +35,5 @@ def find_pack(spec: str | None) -> packs.Pack:
     return packs.choose(spec, Path("~/.insightface").expanduser(), notify=_say)
 
 
-def _say(template: str, *values: object) -> None:
-    print(template % values, file=sys.stderr)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

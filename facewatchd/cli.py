@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facewatchd import __version__, cli_models, cli_service, overview
 from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, parse, write, write_json
@@ -26,12 +26,7 @@ from facewatchd.question import path_param
 from facewatchd.records import Box
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
-if TYPE_CHECKING:
-    pass
-
 PROG = "facewatchd"
-ASIDE_TIMEOUT = 2.0
-"""Seconds for an answer that is only nice to have."""
 
 _EPILOG = """\
 exit status: 0 fine, 1 failed (or verify or doctor found something), 2 wrong usage or configuration, 3 another daemon

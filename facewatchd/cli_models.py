@@ -9,16 +9,13 @@ from facewatchd import overview
 from facewatchd.commandline import write
 from facewatchd.errors import FacewatchError
 from facewatchd.printing import printable, say, table, takes_colour
-from facewatchd.rpc import Connection
+from facewatchd.rpc import ASIDE_TIMEOUT, Connection
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
     from facewatchd.models.packs import Listed
-
-ASIDE_TIMEOUT = 2.0
-"""Seconds for an answer that is only nice to have."""
 
 
 def list_models(options: argparse.Namespace) -> int:

@@ -10,15 +10,12 @@ from facewatchd.commandline import write
 from facewatchd.errors import FacewatchError
 from facewatchd.overview import Status
 from facewatchd.printing import printable, say
-from facewatchd.rpc import Connection
+from facewatchd.rpc import ASIDE_TIMEOUT, Connection
 
 if TYPE_CHECKING:
     import argparse
 
     from facewatchd.config import Config
-
-ASIDE_TIMEOUT = 2.0
-"""Seconds for an answer that is only nice to have."""
 
 
 def install(options: argparse.Namespace) -> int:
@@ -37,7 +34,7 @@ def install(options: argparse.Namespace) -> int:
     there = (places.units_path() / units.SERVICE).exists()
     written = units.install(loaded, [*arguments, *map(str, directories)])
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
-    if running := _running_by_hand():
+    if not there and (running := _running_by_hand()):  # else to ask would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
     write(f"next: {units.RENEW if there else units.START}\n")
     return 0
@@ -67,7 +64,7 @@ def _bring_model(loaded: Config) -> str:
             loaded.model,
             loaded.model_root,
             last.pack,
-            notify=lambda text, *values: say(f"facewatchd: {printable(text % values)}"),
+            notify=lambda line: say(f"facewatchd: {printable(line)}"),
             progress=progress,
         )
     return pack.spec

@@ -46,8 +46,6 @@ from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
 
-STDERR = 2
-"""Its descriptor."""
 SILENCE = LOAD_LIMIT + 60.0
 """Seconds without a sign of life after which a thread hangs: nothing takes longer than to load a model may."""
 REPLY_SECONDS = 20.0
@@ -234,11 +232,11 @@ class Daemon:
         return next((name for name, lives in parts.items() if not lives), "")
 
     def hung(self) -> str:
-        """Which part hangs: threads that work without a sign of life, a watcher that ended, a server that is mute."""
+        """Which part hangs: threads that work without a sign of life, a watcher that looks no more, a mute server."""
         silent = self._vitals.silent(SILENCE)
         if silent:
             return ", ".join(silent)
-        if not self._watcher.alive():
+        if not self._watcher.looks():
             return "the watcher"
         return "" if self._answers() else "the server"
 
@@ -281,23 +279,23 @@ class Daemon:
         """
         wanted = self._reread()
         LastRun.of(self._config.data_dir).expect(wanted.directories)
-        before, (self._config, waiting) = self._config, take_over(self._config, wanted)
-        now = self._config
+        before, (now, waiting) = self._config, take_over(self._config, wanted)
+        if (before.directories, before.exclude) != (now.directories, now.exclude):
+            self._change_roots(now, anew=before.exclude != now.exclude)
+        self._config = now  # only now: what failed above is tried again by the next
         self._service.defaults = now.query
         self._inbox.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
-        if (before.directories, before.exclude) != (now.directories, now.exclude):
-            self._change_roots(anew=before.exclude != now.exclude)
-            self.remember()
+        self.remember()
         log.info("the configuration was read again: %s", counted(len(now.directories), "directory", "directories"))
         for key in waiting:
             log.warning("`%s` changed: that counts when the daemon is started again", key)
 
-    def _change_roots(self, *, anew: bool) -> None:
+    def _change_roots(self, wanted: Config, *, anew: bool) -> None:
         """Watch the directories that are configured now. ``anew``: walk those that stay, too."""
-        before, after = self._roots.paths, [os.fsencode(path) for path in self._config.directories]
+        before, after = self._roots.paths, [os.fsencode(path) for path in wanted.directories]
+        self._roots.become(after, Exclusion(wanted.exclude))
         self._watcher.follow([path for path in before if path in after])  # one may lie in another that is new
-        self._roots.become(after, Exclusion(self._config.exclude))
         self._watcher.follow(after)
         self._inbox.look_again()  # what is in hand was looked at by the old rules
         for path in after:
@@ -334,14 +332,14 @@ def open_catalog(path: Path, model_id: str) -> Catalog:
 def _stand_alone() -> None:
     """Whatever started this: nobody else may read what is written, and no file of ours may become a standard stream."""
     os.umask(0o077)
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= logs.STDERR:
         pass
     os.close(descriptor)
-    sys.stderr = sys.stderr or open(STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
+    sys.stderr = sys.stderr or open(logs.STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:
-    """One line instead of a traceback; `Daemon.watch_over` sees that the thread is gone."""
+    """One line instead of a traceback; `Daemon.ended` tells that the thread is gone."""
     name = args.thread.name if args.thread else "a thread"
     log.error("%s died: %s", name, args.exc_value)
     if not isinstance(args.exc_value, FacewatchError):

@@ -215,8 +215,11 @@ class Gallery:
 
     # Asking
 
-    def differences(self) -> list[str]:
-        """Hold every vector of the index against the catalog; a line for each finding (the writer thread only)."""
+    def differences(self, keep_on: KeepOn = _always) -> list[str]:
+        """Hold every vector of the index against the catalog; a line for each finding (the writer thread only).
+
+        As soon as ``keep_on`` says so, those that were not looked at yet count as right.
+        """
         vectors = self._vectors
         if vectors is None:
             return ["the index is not there yet"]
@@ -224,6 +227,8 @@ class Gallery:
             recorded, live = reader.face_ids(), vectors.live_ids()
             wrong = 0
             for ids, embeddings in reader.embeddings(self.dim, BATCH):
+                if not keep_on():
+                    break
                 there = np.isin(ids, live, assume_unique=True)
                 if there.any():
                     stored = vectors.get(ids[there])

@@ -47,7 +47,7 @@ class Overseen(Protocol):
         """Give back the memory of models that rest."""
 
     def reload(self) -> None:
-        """Read the configuration again. Raises `FacewatchError` where it is wrong, and nothing has changed then."""
+        """Read the configuration again. Raises `FacewatchError` where it is wrong, or cannot be taken over."""
 
     def headline(self) -> str:
         """What it is doing, in one line."""
@@ -66,6 +66,8 @@ def signals_kept() -> Iterator[None]:
     try:
         yield
     finally:
+        while signal.sigtimedwait(SIGNALS, 0):  # impatience during the stop is no reason to end otherwise
+            pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -104,7 +106,7 @@ class Oversight:
         try:
             self._daemon.reload()
         except FacewatchError as exc:
-            log.error("the configuration stays as it was: %s", exc)
+            log.error("the configuration was not taken over: %s", exc)
         self._manager.ready()
         return True
 

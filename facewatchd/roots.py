@@ -67,6 +67,8 @@ class Roots:
     def saw(self, root: bytes, state: RootState, identity: Identity | None) -> None:
         """Note the result of a walk; ``identity`` is kept where the walk may be believed."""
         with self._lock:
+            if root not in self.paths:  # it was walked when it stopped being one
+                return
             self._states[root] = state
             if state is RootState.WATCHING:
                 self._identities[root] = identity
@@ -83,6 +85,8 @@ class Roots:
         disk is not there, each with how many.
         """
         with self._lock:
+            if not any(is_within(start, root) for root in self.paths):
+                return False
             is_news = not (unreadable.keys() <= self._unreadable.keys() and away.keys() <= self._away.keys())
             for known, seen in ((self._unreadable, unreadable), (self._away, away)):
                 for directory in [directory for directory in known if is_within(directory, start)]:

@@ -21,6 +21,8 @@ from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, Stra
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds for one reply: a query may wait for a model to be loaded and for the photo in hand."""
+ASIDE_TIMEOUT = 2.0
+"""Seconds for an answer that is only nice to have."""
 MAX_LINE = 64 << 20
 """Bytes of one request that the daemon takes (the contract's number)."""
 INVALID_PARAMS = -32602

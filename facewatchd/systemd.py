@@ -90,7 +90,10 @@ def _passed(count: int) -> socket.socket:
     if count > 1:
         raise FacewatchError(f"systemd passed {count} sockets", hint)
     os.set_inheritable(FIRST_PASSED, False)
-    listener = socket.socket(fileno=FIRST_PASSED)
+    try:
+        listener = socket.socket(fileno=FIRST_PASSED)
+    except OSError as exc:
+        raise FacewatchError(f"what systemd passed is no socket ({exc.strerror})", hint) from exc
     problem = ""
     if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM:
         problem = "is no Unix stream socket"

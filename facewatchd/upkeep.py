@@ -94,7 +94,7 @@ class Upkeep(threading.Thread):
     def _prepare_and_adopt(self) -> None:
         vectors = self._gallery.prepared(self._keep_on, threads=self._threads)
         if vectors is not None:
-            self._writer.call(lambda gallery: gallery.adopt(vectors, self._keep_on))
+            self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 
     def _is_due(self) -> bool:
         now, unsaved, size = time.monotonic(), self._gallery.unsaved, self._gallery.index_size[0]

@@ -37,12 +37,12 @@ class Verifier:
             counts = reader.counts()
         paths = self._disk()
         index: list[str] = []
-        self._writer.call(lambda gallery: index.extend(gallery.differences()))
+        self._writer.call(lambda gallery: index.extend(gallery.differences(self._writer.goes_on)))
         if repair:
             for path in paths:
                 self._inbox.touch(path, settle=False)
             if index:
-                self._writer.call(lambda gallery: gallery.level(anew=True))
+                self._writer.call(lambda gallery: gallery.level(self._writer.goes_on, anew=True))
         problems = damage + _lines(paths) + index
         return {
             "photos": counts.photos,

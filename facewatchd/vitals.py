@@ -11,6 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+TASKS = Path("/proc/self/task")
+_FILE_SYSTEMS = ("request_wait_answer", "fuse_", "autofs_", "rpc_", "nfs", "cifs_", "wait_for_response", "ceph_")
+"""Where the kernel lets a thread sleep that asked FUSE, NFS, SMB or Ceph, and can be interrupted."""
+
 
 class Vitals:
     """Shared by threads that work, and one that looks after them."""
@@ -30,7 +34,7 @@ class Vitals:
     def silent(self, limit: float) -> list[str]:
         """Names of the threads that have shown no sign of life for ``limit`` seconds.
 
-        Not of those that wait for a disk that does not answer: to start anew does not help them.
+        Not of those that wait for a disk, or a server, that does not answer: to start anew does not help them.
         """
         now = self._clock()
         late = [thread for thread, beat in tuple(self._beats.items()) if now - beat > limit and thread.is_alive()]
@@ -38,9 +42,11 @@ class Vitals:
 
 
 def _waits_for_disk(thread: threading.Thread) -> bool:
-    """Whether the kernel has it in an uninterruptible sleep, of proc_pid_stat(5)."""
+    """Whether the kernel has it in an uninterruptible sleep, or waiting for a file system's server, of proc(5)."""
+    task = TASKS / str(thread.native_id)
     try:
-        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+        state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+        place = (task / "wchan").read_text()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] == "D"
+    return state == "D" or place.startswith(_FILE_SYSTEMS)

@@ -79,7 +79,7 @@ class Watcher:
         self._pulse = Pulse(heartbeat, pace.heartbeat, pace.deadline, clock)
         self._feed: Feed | None = None
         self._feed_error: OSError | None = None
-        self._feed_retry_at = self._rescan_at = 0.0
+        self._feed_retry_at = self._rescanned_at = 0.0
         self._lost = False
         self._hush = Hush()
         self._lock = threading.Lock()
@@ -91,7 +91,7 @@ class Watcher:
         """Set the watches, then start the thread. A root that cannot be watched is no error: see `states`."""
         self._hush.install()
         now = self._clock()
-        self._rescan_at = now + self.rescan_every
+        self._rescanned_at = now
         self._mounts.refresh()
         self._build(now)
         for root in self._roots.values():
@@ -157,6 +157,10 @@ class Watcher:
                 known.poll_pause = max(self._pace.poll, min(10 * (now - known.asked_at), _LONGEST_POLL))
             known.poll_at, known.asked_at = now + known.poll_pause, None
 
+    def looks(self) -> bool:
+        """Whether the health thread runs: it mends what else ended."""
+        return self._thread.is_alive()
+
     def alive(self) -> bool:
         """Whether the health thread runs, and the events' threads do or there can be none."""
         feed = self._feed
@@ -198,7 +202,7 @@ class Watcher:
 
     def _look(self, now: float) -> None:
         self._change_roots(now)
-        doubt_all = self._took_loss() or self._restored(now) or now >= self._rescan_at
+        doubt_all = self._took_loss() or self._restored(now) or now >= self._rescanned_at + self.rescan_every
         mounts_changed = self._mounts.refresh()
         states = self.states()
         due = []
@@ -209,7 +213,7 @@ class Watcher:
             if (changed or uncovered or polled or doubt_all) and root.reach.state is RootState.WATCHING:
                 due.append(root)
         if doubt_all:
-            self._rescan_at = now + self.rescan_every
+            self._rescanned_at = now
         for root in due:
             self._ask(root, now)
 

@@ -95,13 +95,18 @@ class Writer(threading.Thread):
 
     # The writer's thread
 
+    def goes_on(self) -> bool:
+        """What a call that takes long asks now and then: it shows that the thread lives, and says when to end."""
+        self._vitals.beat()
+        return not self._ending.is_set()
+
     def run(self) -> None:
         ended = False
         while not ended:
+            self._vitals.rest()
             jobs, ended = self._next()
             self._vitals.beat()
             self._work_off(jobs)
-            self._vitals.rest()
             if not ended and time.monotonic() - self._collected_at > COLLECT_EVERY:
                 self._collected_at = time.monotonic()
                 self._insist(self._gallery.collect)

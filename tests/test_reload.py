@@ -137,7 +137,7 @@ def test_a_wrong_configuration_changes_nothing(
     right = daemon.config.read_text()
     daemon.config.write_text(broken)
     said = _hang_up(daemon)
-    assert said.startswith("facewatchd: the configuration stays as it was: ")
+    assert said.startswith("facewatchd: the configuration was not taken over: ")
     assert message in said
     assert said.count("\n") == 1
     assert _photos(daemon) == {"one": 3}

@@ -81,7 +81,7 @@ def test_again_is_nothing_new_and_a_change_asks_for_a_restart(
     assert _service(*arguments) == 0
     assert capsys.readouterr().out.splitlines() == [
         "the units are as they should be",
-        "next: systemctl --user daemon-reload && systemctl --user restart facewatchd.service",
+        f"next: {units.RENEW}",
     ]
     (home / "other").mkdir()
     assert _service(*arguments, home / "other") == 0
@@ -95,6 +95,15 @@ def test_a_configuration_file_is_named(home: Path, tiny_root: Path) -> None:
     assert _service("install") == 0
     command = shlex.split(_lines(places.units_path() / "facewatchd.service")["ExecStart"])
     assert command[command.index("--config") + 1] == str(place)
+
+
+def test_a_name_that_is_not_utf_8_is_said_before_anything_is_written(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "caf\udce9").mkdir()
+    assert _service("install", home / "caf\udce9", "--model", tiny_root / "models" / "tiny") == 2
+    assert "is not UTF-8, which systemd does not take" in capsys.readouterr().err
+    assert not places.units_path().exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,25 @@ def test_who_waits_for_a_disk_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> 
     assert signs.silent(10)
     monkeypatch.setattr(vitals, "_waits_for_disk", lambda thread: True)
     assert signs.silent(10) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "place", "expected"),
+    [
+        ("S", "futex_wait_queue", False),
+        ("R", "0", False),
+        ("S", "do_poll.constprop.0", False),
+        ("D", "folio_wait_bit_common", True),
+        ("S", "request_wait_answer", True),
+        ("S", "rpc_wait_bit_killable", True),
+    ],
+)
+def test_which_waits_are_a_disks(
+    state: str, place: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tmp_path / str(threading.get_native_id())
+    task.mkdir()
+    (task / "stat").write_text(f"17 (a (strange) name) {state} 1 17")
+    (task / "wchan").write_text(place)
+    monkeypatch.setattr(vitals, "TASKS", tmp_path)
+    assert vitals._waits_for_disk(threading.current_thread()) is expected

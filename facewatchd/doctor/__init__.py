@@ -1,6 +1,7 @@
 """``facewatchd doctor``: will it work on this machine, and if not, what is to be done?
 
-Each check gives findings, and none of them changes anything or needs the network. ``fail`` is what keeps the daemon
+Each check gives findings, and none of them changes anything or needs the network; only that a service whose socket is
+asked starts, as it does whoever asks. ``fail`` is what keeps the daemon
 from doing its work, ``warn`` what makes it do it worse, or later. Libraries that may crash are tried in processes of
 their own (`selftest`), and so is the daemon as a whole (`pipeline`); what a check raises is a finding too.
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from facewatchd import __version__, mounts, sockets
 from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
-from facewatchd.errors import NoDaemonError, StrangerError
+from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError
 from facewatchd.exclude import Exclusion
 from facewatchd.overview import Status
 from facewatchd.printing import counted
@@ -120,6 +120,9 @@ def socket(loaded: Config) -> Iterator[Finding]:
             status = Status.of(daemon.call("status"))
     except NoDaemonError as exc:
         yield _no_daemon(path, exc)
+        return
+    except DeadlineError as exc:
+        yield Finding("socket", "warn", exc.message, "it may be starting: see `facewatchd status`")
         return
     detail = f"{path}: facewatchd {status.version} answers, {status.state}, pid {status.pid}; {_modes(path)}"
     if status.version != __version__:

@@ -26,7 +26,7 @@ PROPERTIES = (
 SECONDS = 5.0
 """For an answer of systemd."""
 INSTALL = "`facewatchd service install`"
-JOURNAL = "see `journalctl --user -u facewatchd`"
+JOURNAL = "see `journalctl --user -u facewatchd`, then `systemctl --user reset-failed` and start it again"
 
 Properties = dict[str, str]
 
