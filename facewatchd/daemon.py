@@ -333,7 +333,7 @@ def _stand_alone() -> None:
     """Whatever started this: nobody else may read what is written, and no file of ours may become a standard stream."""
     os.umask(0o077)
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= logs.STDERR:
-        pass
+        os.set_inheritable(descriptor, True)  # the children's too
     os.close(descriptor)
     sys.stderr = sys.stderr or open(logs.STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
 

@@ -28,7 +28,7 @@ _PRIORITIES: Final = (
 
 def to_stderr(level: int) -> None:
     """For the whole process: our own lines from ``level`` on, others' from warnings on."""
-    handler = TerminalHandler() if sys.stderr.isatty() else logging.StreamHandler()
+    handler = TerminalHandler() if sys.stderr and sys.stderr.isatty() else logging.StreamHandler()
     verbose = level <= logging.DEBUG
     if systemd.is_journal(STDERR):
         handler.setFormatter(_JournalFormatter(JOURNAL_DEBUG if verbose else "%(message)s"))

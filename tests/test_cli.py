@@ -96,7 +96,8 @@ def command(daemon: FakeDaemon, *arguments: str | bytes) -> list[str | bytes | P
         ["models", "fetch", "a", "b"],
         ["run", "-v", "-q"],
         ["run", "--model"],
-        ["service", "install"],
+        ["service"],
+        ["service", "start"],
     ],
 )
 def test_wrong_usage_is_one_line_and_2(arguments: list[str], capfd: Any) -> None:
@@ -218,7 +219,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     class Daemon:
         @staticmethod
-        def run(config: Any, *, verbosity: int) -> int:
+        def run(config: Any, reread: Any, *, verbosity: int) -> int:
+            assert reread() == config, "it is read again as it was"
             calls.append((config, verbosity))
             return 3
 

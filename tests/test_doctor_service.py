@@ -157,7 +157,7 @@ def test_failed(systemd: Systemd, state: dict[str, str]) -> None:
         "service",
         "fail",
         "facewatchd.service failed after 5 restarts: exit-code, exit status 2",
-        "see `journalctl --user -u facewatchd`",
+        unit.JOURNAL,
     )
 
 
@@ -218,4 +218,4 @@ def test_a_failed_unit_is_exit_status_1(
     systemd.says(RUNNING | {"ActiveState": "failed", "SubState": "failed", "Result": "signal"})
     assert cli.main(["doctor"]) == 1
     line = capfd.readouterr().out.splitlines()[-1]
-    assert line == "fail  service        facewatchd.service failed: signal; see `journalctl --user -u facewatchd`"
+    assert line == f"fail  service        facewatchd.service failed: signal; {unit.JOURNAL}"

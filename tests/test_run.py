@@ -84,7 +84,7 @@ def test_only_the_main_thread_gets_the_signals_that_end_it(tmp_path: Path, tiny_
         blocked = {task.name: _blocked(task / "status") for task in tasks.iterdir()}
         main = blocked.pop(tasks.parent.name)
         ending = {signal.SIGTERM, signal.SIGINT}
-        assert main >= ending, "it takes them one by one"
+        assert not main & ending, "while it waits for them"
         assert len(blocked) >= 8
         assert [name for name, signals in blocked.items() if not signals >= ending] == []
 

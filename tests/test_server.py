@@ -772,20 +772,6 @@ def test_root_is_answered_where_the_sandbox_does_not_know_it(
     assert connect().closed()
 
 
-@pytest.mark.parametrize("mapping", ["--map-root-user", "--map-user=4711"])
-def test_a_user_namespace_does_not_know_others(mapping: str) -> None:
-    """Whoever is mapped to whatever number inside: it is about who root is outside."""
-    code = "from facewatchd import peers; print(peers.is_nobody_here(65534), peers.is_nobody_here(65533))"
-    command = ["unshare", "--user", mapping, sys.executable, "-c", code]
-    as_other = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"] if os.geteuid() == 0 else []
-    readable = subprocess.run([*as_other, sys.executable, "-c", "import facewatchd"], capture_output=True, check=False)
-    allowed = subprocess.run([*as_other, "unshare", "--user", "true"], capture_output=True, check=False)
-    if readable.returncode or allowed.returncode:
-        pytest.skip("another user cannot run this Python, or may not make user namespaces")
-    result = subprocess.run([*as_other, *command], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["True", "False"]
-
-
 def test_outside_of_user_namespaces_nobody_is_a_user_like_others() -> None:
     if not any(line.split()[1] == "0" for line in Path("/proc/self/uid_map").read_text().splitlines()):
         pytest.skip("this is a user namespace")

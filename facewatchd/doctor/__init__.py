@@ -31,7 +31,7 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
 
     Where the configuration is wrong, the other checks go by the defaults and the flags.
     """
-    units = list(_guarded("service", unit.check, Config()))  # asked first: to connect to its socket would start it
+    units = list(_guarded("service", unit.check, Config())) if "service" in _CHECKS else []  # before it is connected to
     try:
         loaded = config.load(path, needs_directories=False, **flags)
         yield Finding("configuration", "ok", _config_detail(path, loaded))
@@ -41,8 +41,7 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
     if not loaded.directories:
         loaded = replace(loaded, directories=_watched_now(loaded.socket))
     for name, check in _CHECKS.items():
-        yield from _guarded(name, check, loaded)
-    yield from units
+        yield from units if check is unit.check else _guarded(name, check, loaded)
 
 
 def _guarded(name: str, check: Callable[[Config], Iterable[Finding]], loaded: Config) -> Iterator[Finding]:
@@ -84,4 +83,5 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "events": machine.events,
     "socket": machine.socket,
     "data": machine.data,
+    "service": unit.check,
 }

@@ -100,7 +100,7 @@ def test_the_watch_limit_is_said_polled_and_recovered_from(daemon: Daemon, amoun
     daemon.start()
     daemon.settle()
     until(lambda: "inotify watch limit reached: " in problems(daemon))
-    assert "raise fs.inotify.max_user_watches (sudo sysctl fs.inotify.max_user_watches=" in problems(daemon)
+    assert "raise fs.inotify.max_user_watches with `sudo sysctl fs.inotify.max_user_watches=" in problems(daemon)
     assert (state(daemon), daemon.status()["state"]) == ("polling", "idle")
     new = shoot(photos[-1].parent / "new.jpg", [1], 2000)  # it is polled: in which directory makes no difference
     photos[0].unlink()
