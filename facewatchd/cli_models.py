@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def list_models(options: argparse.Namespace) -> int:
+    """Print what can be chosen, and which of it the running daemon uses."""
     from facewatchd import config
     from facewatchd.models import packs
 
@@ -54,6 +55,7 @@ def _model_in_use(socket: Path) -> str:
 
 
 def fetch_model(options: argparse.Namespace) -> int:
+    """Bring a model to this machine; print its name and place."""
     from facewatchd import config
     from facewatchd.models import packs
     from facewatchd.progress import downloading

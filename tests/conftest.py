@@ -29,6 +29,18 @@ def amount(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     return lambda quick, full: full if request.config.getoption("--full") else quick
 
 
+@pytest.fixture
+def new_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new user's home, and nothing of the machine's own configuration to be seen."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
+    return home
+
+
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An InsightFace root that holds the pack ``tiny``."""

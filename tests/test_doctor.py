@@ -36,15 +36,9 @@ GOOD_MODEL = {
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(new_home: Path) -> Path:
     """Let nothing of the machine's own configuration be seen."""
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
-    return home
+    return new_home
 
 
 @pytest.fixture

@@ -55,14 +55,8 @@ class Systemd:
 
 
 @pytest.fixture
-def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
-    fake = Systemd(home)
+def systemd(new_home: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    fake = Systemd(new_home)
     monkeypatch.setenv("PATH", str(fake.bin), prepend=os.pathsep)
     return fake
 

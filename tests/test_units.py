@@ -21,14 +21,10 @@ needs_verify = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="t
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(new_home: Path) -> Path:
     """A new user's home, with photos and without a configuration."""
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "My Pictures").mkdir()
-    return tmp_path
+    (new_home / "My Pictures").mkdir()
+    return new_home
 
 
 def _service(*arguments: str | Path) -> int:
