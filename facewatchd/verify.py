@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from facewatchd.catalog import Catalog
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
@@ -69,7 +71,7 @@ class Verifier:
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
         try:
-            stamp = Stamp.at(path)
+            stamp = Stamp.of(os.stat(path))
         except OSError:
             return recorded is not None and self._roots.may_forget(path, recorded)
         return not stamp.same_bytes(recorded)
