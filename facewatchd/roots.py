@@ -116,6 +116,12 @@ class Roots:
                 del known[directory]
         return known
 
+    def out_of_reach(self) -> list[bytes]:
+        """Directories inside believed roots that could not be read, or whose disk is away, at the last look; sorted."""
+        unreadable = self.unreadable()
+        with self._lock:
+            return sorted({*unreadable, *self._away})
+
     def unreachable(self, root: bytes) -> list[str]:
         """Say what in a root is out of reach, in lines for people; none where everything can be seen."""
         unreadable = {path: number for path, number in self.unreadable().items() if is_within(path, root)}
