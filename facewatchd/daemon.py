@@ -130,6 +130,7 @@ class Daemon:
         self._roots = Roots(
             [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
         )
+        self._stops.append(self._roots.close)
         self._inbox = Inbox(config.watch.settle)
         self._writer = Writer(gallery, self._vitals)
         resources = config.resources

@@ -238,7 +238,7 @@ class Indexer:
             return Outcome(path, None) if recorded else None
         try:
             status = os.stat(path)
-            stamp = Stamp.of(status).seen_at(path)
+            stamp = self._roots.stamp(path, status)
         except OSError as exc:
             self._look_at(below)
             outcome = self._missing(path, recorded, exc)
@@ -264,8 +264,9 @@ class Indexer:
         if self._roots.may_forget(path, recorded):
             return Outcome(path, None)
         root = self._roots.of(path)
-        if root and self._roots.state(root) is RootState.WATCHING and identity_of(root) != self._roots.identity(root):
-            self._scan(root)  # it is another directory now: that is for a walk to judge
+        if root and self._roots.state(root) is RootState.WATCHING:  # a walk must judge, and note what is out of reach
+            same = identity_of(root) == self._roots.identity(root)
+            self._scan(self._roots.nearest(path) if same else root)
         return None
 
     def _look_at(self, paths: list[bytes]) -> None:

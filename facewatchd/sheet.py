@@ -8,6 +8,7 @@ is decoded once and one is held at a time. Decoding is `photos`' work; Pillow on
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -172,7 +173,8 @@ def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
 def _pixels(source: Source) -> Pixels | str:
     """Return the decoded photo, or the word for why there is none."""
     try:
-        return photos.decode(photos.read(source.path)[0] if source.data is None else source.data)
+        data = photos.read(source.path)[0] if source.data is None else source.data
+        return photos.decode(io.BytesIO(data))
     except FileNotFoundError:
         return "missing"
     except FacewatchError:

@@ -37,6 +37,7 @@ LAYERS: dict[int, set[str]] = {
         "datadir",
         "jpeg",
         "photos",
+        "upright",
         "walk",
         "inbox",
         "schema",
@@ -76,7 +77,7 @@ LAYERS: dict[int, set[str]] = {
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
 
 OWNERS = {
-    "PIL": {"photos", "sheet"},
+    "PIL": {"photos", "sheet", "upright"},
     "cv2": {"models.insightface", "jpeg"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},

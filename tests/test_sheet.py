@@ -117,7 +117,7 @@ def test_each_photo_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     two = photo(tmp_path / "b.png", box=Box(0, 0, 50, 50))
     decoded: list[int] = []
     decode = photos.decode
-    monkeypatch.setattr(photos, "decode", lambda data: decoded.append(len(data)) or decode(data))
+    monkeypatch.setattr(photos, "decode", lambda file: decoded.append(len(file.getvalue())) or decode(file))
     seen: list[tuple[int, int]] = []
     sheet.draw([sheet.match_tile(match) for match in (one, two, one, two)], lambda done, of: seen.append((done, of)))
     assert len(decoded) == 2
