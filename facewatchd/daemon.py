@@ -177,7 +177,8 @@ class Daemon:
         self._server = Server(
             config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
-        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, info.threshold)
+        threshold = info.threshold if config.query.threshold is None else config.query.threshold
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         self._inbox.touch(path, settle=settle, depth=Depth.BYTES if written else Depth.STAMP)

@@ -67,13 +67,12 @@ class Asked:
 
     @classmethod
     def of(cls, params: Params, defaults: Query, threshold: float) -> Asked:
-        """Read what concerns the search; the caller finishes the parameters."""
+        """Read what concerns the search; the caller finishes the parameters. ``threshold``: of a query without one."""
         given_as = params.one_of("photos", "faces", "embedding")
         if given_as != "embedding" and not params.raw(given_as):
             raise ParamsError(f"{given_as} must not be empty")
         top = params.optional_int("top")
         given = params.optional_number("threshold", -1, 1)
-        default = threshold if defaults.threshold is None else defaults.threshold
         which = params.int_or_word("face", ("largest", "all"))
         return cls(
             tuple(Source.of(photo) for photo in params.objects("photos")),
@@ -81,7 +80,7 @@ class Asked:
             tuple(params.numbers("embedding")),
             "largest" if which is None else which,
             Search(
-                threshold=default if given is None else given,
+                threshold=threshold if given is None else given,
                 top=defaults.top if top is None else top,
                 directories=tuple(params.paths("dirs")),
                 min_size=params.optional_int("min_size") or 0,
