@@ -1,4 +1,4 @@
-"""Contact sheets from the command to the disk: what `--sheet` may replace, and that the daemon takes none for a photo."""
+"""Contact sheets from the command to the disk: what `--sheet` may replace, and that the daemon indexes none."""
 
 from __future__ import annotations
 
