@@ -59,7 +59,7 @@ def fill_catalog(home: Path, root: Path, pack: Pack, paths: Sequence[bytes], *, 
 def _recorded(path: bytes, vector: NDArray[np.float32] | None) -> Outcome:
     with open(path, "rb") as file:
         digest = photos.digest(file.read())
-    return Outcome(path, Stamp.at(path), digest, 1600, 1200, [] if vector is None else [_face(vector)])
+    return Outcome(path, Stamp.of(os.stat(path)), digest, 1600, 1200, [] if vector is None else [_face(vector)])
 
 
 def _face(vector: NDArray[np.float32]) -> Face:

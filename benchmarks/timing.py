@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,4 +24,4 @@ def inference(pack: Pack, photo: Path, rounds: int) -> float:
     """Seconds that decoding and the model take for a photo, with one thread; the median."""
     model = pack.load(1, Faces())
     data = photo.read_bytes()
-    return median([timed(lambda: model.faces(photos.decode(data))) for _ in range(rounds + 1)][1:])
+    return median([timed(lambda: model.faces(photos.decode(io.BytesIO(data)))) for _ in range(rounds + 1)][1:])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from facewatchd.mounts import Mount, Mounts
 from facewatchd.reconcile import Census, Devices, Missing, RootView, Verdict, is_away, judge, root_state, tell_apart
 from facewatchd.records import Identity, RootState, Stamp, is_within
-from facewatchd.roots import Roots, identity_of, nearest_device
+from facewatchd.roots import Roots, identity_of
 
 
 class Moment(NamedTuple):
@@ -88,7 +88,16 @@ class Belief:
         held_anew = not whole and self._may_be_held_anew(root)  # of a whole root, `root_state` has judged that
         own = frozenset({then.device, *self._others.get(root, ())})
         devices = Devices(own, now.device, held_anew, self._may_be_changed(root))
-        return judge(missing(gone), census, devices, whole=whole)
+        return judge(self.missing(gone), census, devices, whole=whole)
+
+    def missing(self, gone: Mapping[bytes, Stamp]) -> dict[bytes, Missing]:
+        """Look what is in the place of paths that are recorded and were not seen."""
+        nearest: dict[bytes, int] = {}
+        for path in gone:
+            directory = os.path.dirname(path)
+            if directory not in nearest:
+                nearest[directory] = self._roots.device_around(path)
+        return {path: Missing(stamp, nearest[os.path.dirname(path)]) for path, stamp in gone.items()}
 
     def note_good(self, root: bytes, moment: Moment) -> None:
         """Note that what a walk saw, which began then, is what belongs there."""
@@ -108,16 +117,6 @@ class Belief:
         real = os.path.realpath(root)
         is_on_its_own = any(mount.point != b"/" and is_within(real, mount.point) for mount in self._around(root))
         return is_on_its_own and self._may_be_changed(root)
-
-
-def missing(gone: Mapping[bytes, Stamp]) -> dict[bytes, Missing]:
-    """Look what is in the place of paths that are recorded and were not seen."""
-    nearest: dict[bytes, int] = {}
-    for path in gone:
-        directory = os.path.dirname(path)
-        if directory not in nearest:
-            nearest[directory] = nearest_device(path)
-    return {path: Missing(stamp, nearest[os.path.dirname(path)]) for path, stamp in gone.items()}
 
 
 def _on(device: int, recorded: Mapping[bytes, Stamp]) -> list[Stamp]:

@@ -130,6 +130,7 @@ class Daemon:
         self._roots = Roots(
             [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
         )
+        self._stops.append(self._roots.close)
         self._inbox = Inbox(config.watch.settle)
         self._writer = Writer(gallery, self._vitals)
         resources = config.resources
@@ -176,7 +177,8 @@ class Daemon:
         self._server = Server(
             config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
-        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, info.threshold)
+        threshold = info.threshold if config.query.threshold is None else config.query.threshold
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         self._inbox.touch(path, settle=settle, depth=Depth.BYTES if written else Depth.STAMP)

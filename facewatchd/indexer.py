@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from facewatchd import photos
+from facewatchd import photos, sheetmark
 from facewatchd.catalog import Outcome
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
@@ -238,7 +238,7 @@ class Indexer:
             return Outcome(path, None) if recorded else None
         try:
             status = os.stat(path)
-            stamp = Stamp.of(status).seen_at(path)
+            stamp = self._roots.stamp(path, status)
         except OSError as exc:
             self._look_at(below)
             outcome = self._missing(path, recorded, exc)
@@ -254,6 +254,8 @@ class Indexer:
             return None
         if not photos.is_photo_name(path) and not photos.sniff(path):
             return Outcome(path, stamp)
+        if sheetmark.is_sheet(path):
+            return Outcome(path, stamp)
         return self._photo(item, stamp)
 
     def _missing(self, path: bytes, recorded: Stamp | None, error: OSError) -> Outcome | None:
@@ -264,8 +266,9 @@ class Indexer:
         if self._roots.may_forget(path, recorded):
             return Outcome(path, None)
         root = self._roots.of(path)
-        if root and self._roots.state(root) is RootState.WATCHING and identity_of(root) != self._roots.identity(root):
-            self._scan(root)  # it is another directory now: that is for a walk to judge
+        if root and self._roots.state(root) is RootState.WATCHING:  # a walk must judge, and note what is out of reach
+            same = identity_of(root) == self._roots.identity(root)
+            self._scan(self._roots.nearest(path) if same else root)
         return None
 
     def _look_at(self, paths: list[bytes]) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import select
 import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facewatchd.printing import printable
-from facewatchd.records import RootState, is_within
+from facewatchd.records import Identity, RootState, is_within
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _LIMITS = Path("/proc/sys/fs/inotify")
@@ -77,6 +78,51 @@ class Mounts:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class MountPoints:
+    """Where something is mounted in this process's view. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mounts = Mounts()
+        self._points: frozenset[bytes] = frozenset()
+        self._read()
+
+    def holds(self, directory: bytes) -> bool:
+        """Whether something is mounted right at a directory, links in its path followed. True without a mount table."""
+        real = os.path.realpath(directory)
+        with self._lock:
+            if self._mounts.refresh():
+                self._read()
+            return real in self._points or not self._points
+
+    def close(self) -> None:
+        """Let go of the mount table."""
+        self._mounts.close()
+
+    def _read(self) -> None:
+        self._points = frozenset(mount.point for mount in self._mounts.table)
+
+
+def device_of(directory: bytes, root: bytes, points: MountPoints) -> int:
+    """The device number of the file system that is mounted nearest above a directory, looking no further than ``root``.
+
+    ``st_dev`` alone does not say what is mounted: a subvolume of btrfs has a number of its own, and is renamed and
+    deleted like a directory. So a number that changes on the way down counts only at a mount point. Raises OSError.
+    """
+    device, own = _device(directory), _device(root)
+    while device != own and directory != root:
+        parent = os.path.dirname(directory)
+        above = _device(parent)
+        if above != device and points.holds(directory):
+            return device
+        directory, device = parent, above
+    return own
+
+
+def _device(directory: bytes) -> int:
+    return Identity.of(os.stat(directory)).device
 
 
 def parse_mountinfo(text: bytes) -> list[Mount]:

@@ -1,4 +1,4 @@
-"""From a file to upright RGB pixels: read, recognise, digest, decode. The one module that knows Pillow.
+"""From a file to upright RGB pixels: read, recognise, digest, decode. The one module that opens images with Pillow.
 
 Rules:
 
@@ -9,7 +9,6 @@ Rules:
 - The stamp that `read` returns belongs to exactly the bytes that it returns.
 - The size in the header is held against `MAX_PIXELS` before anything is decoded, and only an image's first frame
   is. A picture is decoded whole or not at all.
-- Besides the decoder's own, memory is that of the decoded image and of the result, whatever is done to it.
 - Orientation is applied once. HEIF and AVIF carry it in their container: pillow-heif turns the picture itself,
   Pillow hands AVIF's on as EXIF, and TIFFs come out of Pillow upright.
 - Whatever a decoder raises becomes an `UnreadablePhotoError` with a reason for people.
@@ -31,11 +30,10 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-import numpy as np
 import pillow_heif
 from PIL import (
     AvifImagePlugin,
@@ -53,11 +51,10 @@ from PIL import (
 from facewatchd import jpeg
 from facewatchd.errors import FacewatchError, OutOfMemoryError, TooLargeError, UnreadablePhotoError
 from facewatchd.records import CANNOT_READ, Stamp
-from facewatchd.signatures import claimed_pixels, format_of
+from facewatchd.signatures import HEADER_BYTES, claimed_pixels, format_of
+from facewatchd.upright import TRANSPOSITIONS, upright_rgb
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from facewatchd.records import Pixels
 
 MAX_PIXELS: Final = 250_000_000
@@ -76,22 +73,6 @@ _ORIENTATION_TAG: Final = 0x0112
 _NEW_SUBFILE_TYPE_TAG: Final = 254
 _BITS_PER_SAMPLE_TAG: Final = 258
 _TILE_SIZE_TAGS: Final = (322, 323)
-_TRANSPOSITIONS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-"""Orientations by which rows become columns."""
-_BOTTOM_FIRST: Final = frozenset({3, 4, 6, 7})
-"""Orientations by which the first row comes last."""
-_BAND_PIXELS: Final = 1 << 16
-"""Pixels of a band: what is done to it stays in the processor's cache, which halves the time of a decoding."""
-
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
@@ -180,23 +161,71 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
-def decode(data: bytes) -> Pixels:
+def opened(descriptor: int) -> BinaryIO:
+    """A file object to decode from, with a position of its own: a descriptor that was passed on shares its position.
+
+    The descriptor is closed with it. The file is not mapped into memory, and nor is it by a decoder, which gets no
+    descriptor: a mapped file that somebody cuts short ends the process.
+    """
+    return cast("BinaryIO", io.BufferedReader(_Positioned(descriptor), 1 << 16))
+
+
+class _Positioned(io.RawIOBase):
+    """Reads from a descriptor by position."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        count = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
+        if start is None:
+            start = os.fstat(self._descriptor).st_size
+        if start + offset < 0:
+            raise ValueError("a position before the file's beginning")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def decode(file: BinaryIO) -> Pixels:
     """Decode the first frame to RGB, upright, in full size: uint8 (height, width, 3), contiguous and read-only.
+
+    ``file`` is read from its beginning, whatever its position: `opened`, or bytes in an `io.BytesIO`.
 
     What is transparent is white, as viewers show it: the colour stored there is arbitrary. 16-bit images are
     scaled down, and so are whole numbers and floats of more bits, by the smallest usual range that holds them.
 
     Raises `TooLargeError` above `MAX_PIXELS`, judged by the header, and `UnreadablePhotoError`.
     """
-    if not data:
+    head = _head(file)
+    if not head:
         raise UnreadablePhotoError("the file is empty", _DAMAGED_HINT)
-    name = format_of(data[:SNIFF_BYTES])
+    name = format_of(head)
     if name is None:
         raise UnreadablePhotoError("not an image that facewatchd reads", "see the README for the formats")
-    if name in ("AVIF", "HEIF") and claimed_pixels(data) > MAX_PIXELS:
-        raise _too_large()
     try:
-        pixels = _decode_as(name, data)
+        if name in ("AVIF", "HEIF") and claimed_pixels(_head(file, HEADER_BYTES)) > MAX_PIXELS:
+            raise _too_large()
+        pixels = _decode_as(name, file)
     except UnreadablePhotoError:
         raise
     except Image.DecompressionBombError as exc:
@@ -209,13 +238,24 @@ def decode(data: bytes) -> Pixels:
     return pixels
 
 
-def pixels_of(data: bytes) -> int:
+def pixels_of(file: BinaryIO) -> int:
     """Width times height, by the header, of what `decode` would decode; 0 where that cannot be told."""
-    name = format_of(data[:SNIFF_BYTES])
+    name = format_of(_head(file))
     if name is not None:
-        with suppress(Exception), Image.open(io.BytesIO(data), formats=(name,)) as image:
+        with suppress(Exception), _image(name, file) as image:
             return image.width * image.height
     return 0
+
+
+def _head(file: BinaryIO, length: int = SNIFF_BYTES) -> bytes:
+    file.seek(0)
+    return file.read(length)
+
+
+def _image(name: str, file: BinaryIO) -> Image.Image:
+    """Open an image; its file stays open when it is closed."""
+    file.seek(0)
+    return Image.open(file, formats=(name,))
 
 
 @contextmanager
@@ -248,31 +288,35 @@ def _require_regular(status: os.stat_result) -> None:
         raise UnreadablePhotoError(f"not a file but {kind}")
 
 
-def _decode_as(name: str, data: bytes) -> Pixels:
-    pixels = _ordinary_jpeg(data) if name == "JPEG" else None
+def _decode_as(name: str, file: BinaryIO) -> Pixels:
+    pixels = _ordinary_jpeg(file) if name == "JPEG" else None
     if pixels is None:
-        image, orientation, depth = _loaded(name, data)
-        pixels = _upright_rgb(image, orientation, depth)
+        image, orientation, depth = _loaded(name, file)
+        pixels = upright_rgb(image, orientation, depth)
     pixels.flags.writeable = False
     return pixels
 
 
-def _ordinary_jpeg(data: bytes) -> Pixels | None:
+def _ordinary_jpeg(file: BinaryIO) -> Pixels | None:
     """Decode a JPEG in colour that nothing is wrong with; None for all others."""
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as file:
-        return jpeg.decode(data, _orientation(file)) if file.mode == "RGB" else None
+    with _image("JPEG", file) as image:
+        if image.mode != "RGB":
+            return None
+        orientation = _orientation(image)
+    file.seek(0)
+    return jpeg.decode(file.read(), orientation)
 
 
-def _loaded(name: str, data: bytes) -> tuple[Image.Image, int, int]:
+def _loaded(name: str, file: BinaryIO) -> tuple[Image.Image, int, int]:
     """The image without its decoder, its orientation, and its `_depth`."""
-    with Image.open(io.BytesIO(data), formats=(name,)) as file:
-        if _is_camera_raw(file):
+    with _image(name, file) as image:
+        if _is_camera_raw(image):
             raise UnreadablePhotoError("a camera's raw file, which facewatchd does not read", "export it as JPEG")
-        if _tile_pixels(file) > MAX_PIXELS:
+        if _tile_pixels(image) > MAX_PIXELS:
             raise _too_large()
-        file.load()
+        image.load()
         # WebP's and AVIF's decoders hold copies of all the pixels for as long as the file object lives.
-        return file._new(file.im), _orientation(file), _depth(file)
+        return image._new(image.im), _orientation(image), _depth(image)
 
 
 def _is_camera_raw(image: Image.Image) -> bool:
@@ -299,51 +343,9 @@ def _orientation(image: Image.Image) -> int:
         image.info.pop("xmp", None)  # Pillow falls back on it, but only the container's word counts
     with suppress(Exception):  # broken EXIF is common, and no reason not to read a photo
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-        if value in _TRANSPOSITIONS:
+        if value in TRANSPOSITIONS:
             return int(value)
     return 1
-
-
-def _upright_rgb(image: Image.Image, orientation: int, depth: int) -> Pixels:
-    """Convert and turn an image band by band: whole ones in between would take four times the memory."""
-    width, height = image.size
-    sideways, method = orientation in _SIDEWAYS, _TRANSPOSITIONS.get(orientation)
-    to_rgb = _conversion(image, depth)
-    pixels = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
-    for top, bottom, stored in _bands(image):
-        band = to_rgb(stored)
-        start, end = (height - bottom, height - top) if orientation in _BOTTOM_FIRST else (top, bottom)
-        place = pixels[:, start:end] if sideways else pixels[start:end]
-        place[:] = np.asarray(band if method is None else band.transpose(method))
-    return pixels
-
-
-def _bands(image: Image.Image) -> Iterator[tuple[int, int, Image.Image]]:
-    """Cut an image into bands of about `_BAND_PIXELS`: first row, the row after the last, and the band itself."""
-    width, height = image.size
-    rows = max(1, _BAND_PIXELS // max(1, width))
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        yield top, bottom, image.crop((0, top, width, bottom))
-
-
-def _conversion(image: Image.Image, depth: int) -> Callable[[Image.Image], Image.Image]:
-    """What turns a band of the image into RGB."""
-    if image.mode.startswith("I") or image.mode == "F":
-        full = _full_scale(image, depth)
-        return lambda band: Image.fromarray(_to_8_bits(np.asarray(band), full)).convert("RGB")
-    if image.has_transparency_data:
-        return _over_white
-    return lambda band: band if band.mode == "RGB" else band.convert("RGB")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    if rgba.getchannel("A").getextrema() == (255, 255):
-        return rgba.convert("RGB")
-    canvas = Image.new("RGB", rgba.size, "white")
-    canvas.paste(rgba, mask=rgba)
-    return canvas
 
 
 def _depth(image: Image.Image) -> int:
@@ -353,32 +355,6 @@ def _depth(image: Image.Image) -> int:
         if isinstance(bits, tuple) and bits and bits[0] in range(9, 16):
             return int(bits[0])
     return 16
-
-
-def _full_scale(image: Image.Image, depth: int) -> float:
-    """The value of white in a greyscale image of more than 8 bits.
-
-    Unsigned samples use ``depth`` bits. Of others only the values tell the range: 1.0 (floats, which may overshoot),
-    8 bits, 16 bits, else the largest value.
-    """
-    if image.mode.startswith("I;16"):
-        return float((1 << depth) - 1)
-    top = max(float(_samples(np.asarray(band)).max(initial=0.0)) for _, _, band in _bands(image))
-    if image.mode == "F" and top <= 10:
-        return 1.0
-    return next((full for full in (255.0, 65535.0) if top <= full), top)
-
-
-def _to_8_bits(grey: NDArray[np.generic], full: float) -> NDArray[np.uint8]:
-    """Scale greyscale samples (height, width) from 0..``full`` to 0..255."""
-    if grey.dtype.kind == "u":
-        return np.asarray(grey >> np.uint16(int(full).bit_length() - 8), dtype=np.uint8)  # type: ignore[operator]
-    return np.asarray((_samples(grey) * np.float32(255 / full) + np.float32(0.5)).clip(0, 255), dtype=np.uint8)
-
-
-def _samples(grey: NDArray[np.generic]) -> NDArray[np.float32]:
-    """As floats; negative and non-finite samples are 0."""
-    return np.nan_to_num(np.asarray(grey, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
 
 
 def _too_large() -> TooLargeError:

@@ -59,15 +59,6 @@ class Stamp(NamedTuple):
             _signed(status.st_ctime_ns),
         )
 
-    @classmethod
-    def at(cls, path: bytes) -> Stamp:
-        """Take the stamp of what a path leads to, `seen_at` that path."""
-        return cls.of(os.stat(path)).seen_at(path)
-
-    def seen_at(self, path: bytes) -> Stamp:
-        """The same with the device of the directory, which is neither a link's target's nor that of a layer below."""
-        return self._replace(device=_signed(os.stat(os.path.dirname(path)).st_dev))
-
     def same_bytes(self, other: Stamp | None) -> bool:
         """Whether the bytes are those of ``other``.
 

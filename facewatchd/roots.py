@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from facewatchd.catalog import Catalog
 from facewatchd.exclude import Exclusion
+from facewatchd.mounts import MountPoints, device_of
 from facewatchd.printing import counted, printable
 from facewatchd.reconcile import may_forget
 from facewatchd.records import Identity, RootState, Stamp, is_within
@@ -26,12 +27,17 @@ class Roots:
         self.paths: tuple[bytes, ...] = ()
         self.exclusion = exclusion
         self._catalog = catalog
+        self._points = MountPoints()
         self._lock = threading.Lock()
         self._states: dict[bytes, RootState] = {}
         self._unreadable: dict[bytes, int] = {}
         self._away: dict[bytes, int] = {}
         self._identities: dict[bytes, Identity | None] = {}
         self.become(paths, exclusion)
+
+    def close(self) -> None:
+        """Let go of the mount table."""
+        self._points.close()
 
     def become(self, paths: Sequence[bytes], exclusion: Exclusion) -> None:
         """Watch these directories from now on, and no others."""
@@ -110,12 +116,41 @@ class Roots:
                 del known[directory]
         return known
 
+    def out_of_reach(self) -> list[bytes]:
+        """Directories inside believed roots that could not be read, or whose disk is away, at the last look; sorted."""
+        unreadable = self.unreadable()
+        with self._lock:
+            return sorted({*unreadable, *self._away})
+
     def unreachable(self, root: bytes) -> list[str]:
         """Say what in a root is out of reach, in lines for people; none where everything can be seen."""
         unreadable = {path: number for path, number in self.unreadable().items() if is_within(path, root)}
         with self._lock:
             away = {path: number for path, number in self._away.items() if is_within(path, root)}
         return ([_of_unreadable(root, unreadable)] if unreadable else []) + ([_of_away(away)] if away else [])
+
+    def device_of(self, directory: bytes) -> int:
+        """The device number that stands for the disk of a directory: `mounts.device_of`. Raises OSError."""
+        return device_of(directory, self.of(directory) or directory, self._points)
+
+    def stamp(self, path: bytes, status: os.stat_result) -> Stamp:
+        """The stamp of a file, with the `device_of` its directory: not that of a link's target, or of a layer below."""
+        return Stamp.of(status)._replace(device=self.device_of(os.path.dirname(path)))
+
+    def nearest(self, path: bytes) -> bytes:
+        """The nearest directory above the path that exists."""
+        while path not in (b"/", b""):
+            path = os.path.dirname(path)
+            if os.path.isdir(path):
+                break
+        return path
+
+    def device_around(self, path: bytes) -> int:
+        """The `device_of` the `nearest` directory above a path; 0 where it vanished just now."""
+        try:
+            return self.device_of(self.nearest(path))
+        except OSError:
+            return 0
 
     def may_forget(self, path: bytes, recorded: Stamp) -> bool:
         """Whether a path that is not there is gone, rather than out of reach."""
@@ -127,7 +162,7 @@ class Roots:
         now = identity_of(root)
         if now is None or now != then or state in (RootState.OFFLINE, RootState.UNREADABLE):
             return False
-        return may_forget(recorded.device, nearest_device(path))
+        return may_forget(recorded.device, self.device_around(path))
 
 
 def _of_unreadable(root: bytes, unreadable: Mapping[bytes, int]) -> str:
@@ -161,15 +196,6 @@ def identity_of(directory: bytes) -> Identity | None:
     except OSError:
         return None
     return Identity.of(status) if stat.S_ISDIR(status.st_mode) else None
-
-
-def nearest_device(path: bytes) -> int:
-    """The device of the nearest directory above the path that exists."""
-    while path not in (b"/", b""):
-        path = os.path.dirname(path)
-        if identity := identity_of(path):
-            return identity.device
-    return 0
 
 
 def _is_gone(path: bytes) -> bool:

@@ -17,7 +17,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from facewatchd.belief import Belief, Moment, missing
+from facewatchd.belief import Belief, Moment
 from facewatchd.catalog import Catalog
 from facewatchd.errors import FacewatchError
 from facewatchd.inbox import Depth, Inbox
@@ -242,7 +242,7 @@ class Scanner(threading.Thread):
 
     def _judge(self, root: bytes, now: Identity, walked: _Walked, request: Request, *, whole: bool) -> Verdict:
         if request.force:
-            return accept(missing(walked.gone))
+            return accept(self._belief.missing(walked.gone))
         return self._belief.verdict(root, now, walked.census, walked.gone, whole=whole)
 
     def _keep_apart(self, kept: Mapping[bytes, int], walked: _Walked) -> None:
@@ -293,7 +293,8 @@ class Scanner(threading.Thread):
     def _walk(self, request: Request, root: bytes) -> _Walked:
         """Queue what is new or changed on the way; return what is gone, and what else was seen."""
         walked = _Walked()
-        for listing in walk(request.path, self._roots.exclusion, root, None if request.force else self._rows):
+        recorded_in = None if request.force else self._rows
+        for listing in walk(request.path, self._roots.exclusion, root, recorded_in, self._roots.device_of):
             if self._ended:
                 return walked
             rows = self._rows(listing.directory) if request.force else listing.recorded

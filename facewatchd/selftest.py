@@ -109,7 +109,8 @@ def _model(spec: str, model_root: Path) -> dict[str, object]:
     started = time.monotonic()
     model = pack.load(1, Faces())
     loaded = time.monotonic()
-    faces = model.faces(photos.decode(photo().read_bytes()))
+    with photo().open("rb") as file:
+        faces = model.faces(photos.decode(file))
     similarities = [float(one.embedding @ other.embedding) for one in faces for other in faces if one is not other]
     return {
         "faces": len(faces),

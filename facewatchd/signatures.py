@@ -22,7 +22,7 @@ _ANY_CODEC_BRANDS: Final = frozenset({b"mif1", b"msf1"})
 # Lengths of the information header, BITMAPCOREHEADER to BITMAPV5HEADER: two letters alone would take in texts.
 _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-_HEADER_BYTES: Final = 1 << 16
+HEADER_BYTES: Final = 1 << 16
 """Where the boxes of a HEIF or AVIF header are looked for."""
 
 
@@ -49,8 +49,8 @@ def _format_of_brands(head: bytes) -> str | None:
     return "HEIF" if major in _HEVC_BRANDS | _ANY_CODEC_BRANDS else None
 
 
-def claimed_pixels(data: bytes) -> int:
+def claimed_pixels(head: bytes) -> int:
     """The largest size in a HEIF or AVIF header: what is decoded, where the image as shown is only a part of it."""
     # ISO/IEC 23008-12, 6.5.3: a box of 20 bytes; version and flags, then width and height
-    boxes = re.finditer(rb"\0\0\0\x14ispe.{4}(.{4})(.{4})", data[:_HEADER_BYTES], re.DOTALL)
+    boxes = re.finditer(rb"\0\0\0\x14ispe.{4}(.{4})(.{4})", head[:HEADER_BYTES], re.DOTALL)
     return max((int.from_bytes(box[1], "big") * int.from_bytes(box[2], "big") for box in boxes), default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from facewatchd.catalog import Catalog
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
@@ -29,8 +31,9 @@ class Verifier:
     def verify(self, *, repair: bool) -> dict[str, object]:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
 
-        Paths that wait in the inbox are not findings, nor is anything below a root that is out of reach: those roots
-        are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot be repaired.
+        Paths that wait in the inbox are not findings, nor is anything below a directory that is out of reach: those
+        directories are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot
+        be repaired.
         """
         with self._catalog.reading() as reader:
             damage = [f"the catalog: {finding}" for finding in reader.check()]
@@ -49,9 +52,15 @@ class Verifier:
             "faces": counts.faces,
             "problems": problems,
             "count": len(damage) + len(paths) + len(index),
-            "skipped": [printable(root) for root in self._roots.paths if not self._believed(root)],
+            "skipped": self._skipped(),
             "repaired": repair and bool(paths or index) and not damage,
         }
+
+    def _skipped(self) -> list[str]:
+        roots = [printable(root) for root in self._roots.paths if not self._believed(root)]
+        inside = [printable(directory) for directory in self._roots.out_of_reach()]
+        more = [f"and {len(inside) - SHOWN} more directories"] if len(inside) > SHOWN else []
+        return roots + inside[:SHOWN] + more
 
     def _disk(self) -> dict[bytes, str]:
         """Paths whose record is not what the disk says, each with the reason."""
@@ -69,7 +78,7 @@ class Verifier:
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
         try:
-            stamp = Stamp.at(path)
+            stamp = Stamp.of(os.stat(path))
         except OSError:
             return recorded is not None and self._roots.may_forget(path, recorded)
         return not stamp.same_bytes(recorded)

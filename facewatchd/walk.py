@@ -36,13 +36,23 @@ Recorded = Callable[[bytes], dict[bytes, Row]]
 """What is known of the files right in a directory, by path; the walk takes from it what it finds as it is there."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory on the way down."""
+
+    identity: _Identity
+    """Of `os.stat`."""
+    device: int
+    """What stands for its disk."""
+
+
 @dataclass(slots=True)
 class Listing:
     """One directory as it was when it was listed."""
 
     directory: bytes
     device: int = 0
-    """0, as ``inode``, where the directory could not even be looked at."""
+    """What stands for its disk; 0, as ``inode``, where the directory could not even be looked at."""
     inode: int = 0
     files: dict[bytes, Stamp] = field(default_factory=dict)
     """Paths of files of any content, and of pipes, sockets and devices with a photo's name; not those in ``same``."""
@@ -59,25 +69,31 @@ class Listing:
 
 
 def walk(
-    start: bytes, exclusion: Exclusion, root: bytes | None = None, recorded: Recorded | None = None
+    start: bytes,
+    exclusion: Exclusion,
+    root: bytes | None = None,
+    recorded: Recorded | None = None,
+    device_of: Callable[[bytes], int] | None = None,
 ) -> Iterator[Listing]:
     """List a directory and all below it, each directory once and before those in it.
 
     ``root`` is the watched directory that ``start`` lies in, by default ``start`` itself; whether the directories
     between the two are excluded is not looked at (`why_excluded` tells). Files that are as ``recorded`` are only
-    counted: nearly all are, and nothing is kept of them.
+    counted: nearly all are, and nothing is kept of them. ``device_of`` gives the device number that stands for the disk
+    of a directory, by default its ``st_dev``; it is asked at the start, and where ``st_dev`` changes on the way down.
     Nothing is raised for what is found on the disk. A path too long for the system and a directory that contains
     itself (by a bind mount) end in a listing with an error.
     """
     root = start if root is None else root
-    pending: list[tuple[bytes, tuple[_Identity, ...]]] = [(start, ())]
+    pending: list[tuple[bytes, tuple[_Place, ...]]] = [(start, ())]
     while pending:
         directory, above = pending.pop()
         listing = Listing(directory, recorded=recorded(directory) if recorded else {})
-        _list(listing, root, exclusion, above)
+        place = _list(listing, root, exclusion, above, device_of)
         yield listing
-        inside = (*above, (listing.device, listing.inode))
-        pending.extend((subdirectory, inside) for subdirectory in reversed(listing.subdirectories))
+        if place is not None:
+            inside = (*above, place)
+            pending.extend((subdirectory, inside) for subdirectory in reversed(listing.subdirectories))
 
 
 def why_excluded(path: bytes, root: bytes, exclusion: Exclusion) -> str:
@@ -119,23 +135,35 @@ def _prefix(root: bytes) -> bytes:
     return root if root.endswith(b"/") else root + b"/"
 
 
-def _list(listing: Listing, root: bytes, exclusion: Exclusion, above: tuple[_Identity, ...]) -> None:
+def _list(
+    listing: Listing,
+    root: bytes,
+    exclusion: Exclusion,
+    above: tuple[_Place, ...],
+    device_of: Callable[[bytes], int] | None,
+) -> _Place | None:
+    """Fill the listing; return where the walk is now, or None where nothing below is to be listed."""
     directory = listing.directory
     try:
-        status = os.stat(directory)
-        listing.device, listing.inode = Stamp.of(status)[:2]
-        if (listing.device, listing.inode) in above:
+        identity = Stamp.of(os.stat(directory))[:2]
+        if any(identity == place.identity for place in above):
             raise OSError(errno.ELOOP, "the directory contains itself", directory)
+        if above and identity[0] == above[-1].identity[0]:
+            listing.device = above[-1].device
+        else:
+            listing.device = device_of(directory) if device_of else identity[0]
+        listing.inode = identity[1]
         with os.scandir(directory) as entries:
             found = list(entries)
     except OSError as exc:
         listing.error = exc
-        return
+        return None
     if any(entry.name == _NOMEDIA for entry in found):
         listing.skipped = _IN_NOMEDIA
-        return
+        return None
     _take_in(found, len(_prefix(root)), listing, exclusion)
     listing.subdirectories.sort()
+    return _Place(identity, listing.device)
 
 
 def _take_in(found: list[os.DirEntry[bytes]], start: int, listing: Listing, exclusion: Exclusion) -> None:

@@ -101,6 +101,30 @@ def disks(directory: Path, place: Path, count: int, *, devices: int = 1) -> Iter
         yield made
 
 
+@contextmanager
+def btrfs(directory: Path, place: Path, *options: str) -> Iterator[None]:
+    """Mount a new btrfs at a place; the test is skipped where that cannot be had."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("there is no mkfs.btrfs")
+    image = directory / "btrfs"
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    assert run("mkfs.btrfs", "-q", image).returncode == 0
+    place.mkdir(parents=True, exist_ok=True)
+    if (result := run("mount", "-o", ",".join(["loop", *options]), image, place)).returncode != 0:
+        pytest.skip(f"no btrfs can be mounted by this user: {result.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        _unmount_all(place)
+
+
+def subvolume(*command: str | Path) -> None:
+    """Run ``btrfs subvolume COMMAND``."""
+    result = run("btrfs", "subvolume", *command)
+    assert result.returncode == 0, result.stderr
+
+
 def _loops(idle: Path, count: int, stack: ExitStack) -> list[Loop]:
     """Loop devices with an idle file behind them; none where they cannot be had."""
     idle.write_bytes(bytes(1 << 20))

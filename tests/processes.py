@@ -223,9 +223,10 @@ import sys
 if {{"run", "indexing"}} & set(sys.argv):
     import hashlib, os
     from facewatchd import photos
-    def counted(data, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
-        os.write(log, hashlib.blake2b(data, digest_size=32).hexdigest().encode() + b"\\n")
-        return decode(data)
+    def counted(file, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
+        file.seek(0)
+        os.write(log, hashlib.blake2b(file.read(), digest_size=32).hexdigest().encode() + b"\\n")
+        return decode(file)
     photos.decode = counted
 """
 

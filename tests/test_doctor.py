@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -197,7 +198,7 @@ def test_a_test_that_hangs_is_ended() -> None:
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_every_specimen_is_what_it_says(name: str) -> None:
-    pixels = photos.decode(SPECIMENS[name])
+    pixels = photos.decode(io.BytesIO(SPECIMENS[name]))
     assert pixels.shape == (16, 16, 3)
     assert np.abs(pixels[:, 2:6].astype(int) - (200, 40, 40)).max() <= 12
     assert np.abs(pixels[:, 10:14].astype(int) - (40, 40, 200)).max() <= 12
@@ -206,10 +207,10 @@ def test_every_specimen_is_what_it_says(name: str) -> None:
 def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     real = photos.decode
 
-    def decode(data: bytes) -> Any:
-        if data == SPECIMENS["HEIC"]:
+    def decode(file: io.BytesIO) -> Any:
+        if file.getvalue() == SPECIMENS["HEIC"]:
             raise FacewatchError("no decoder")
-        return real(data)[:, :, ::-1] if data == SPECIMENS["AVIF"] else real(data)
+        return real(file)[:, :, ::-1] if file.getvalue() == SPECIMENS["AVIF"] else real(file)
 
     monkeypatch.setattr(photos, "decode", decode)
     avif, heic, rest = findings("codecs")

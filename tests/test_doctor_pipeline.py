@@ -123,7 +123,7 @@ def test_a_decoder_that_is_broken(tmp_path: Path, temporary: Path, hook: Hook, t
     hook(
         "if {'indexing', 'queries'} & set(sys.argv):\n"
         "    from facewatchd import errors, photos\n"
-        "    def broken(data):\n"
+        "    def broken(file):\n"
         "        raise errors.UnreadablePhotoError('the decoder is broken')\n"
         "    photos.decode = broken\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -57,6 +59,11 @@ def child() -> int:
     return pid
 
 
+def received(line: Line) -> bytes:
+    with photos.opened(line.receive_photo()) as file:
+        return file.read()
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -64,7 +71,7 @@ def descriptors() -> int:
 def test_it_sees_what_the_model_sees(inference: Inference, pack: packs.Pack, photo: bytes) -> None:
     model = pack.load(1, Faces())
     assert inference.start() == model.info
-    seen, faces = inference.see(photo), model.faces(photos.decode(photo))
+    seen, faces = inference.see(photo), model.faces(photos.decode(io.BytesIO(photo)))
     assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
     for one, other in zip(seen.faces, faces, strict=True):
         assert (one.box, one.score) == (other.box, other.score)
@@ -237,7 +244,7 @@ def test_a_photo_arrives_as_it_was_sent_and_leaves_nothing_behind(data: bytes) -
     ours, theirs = (Line(end) for end in socket.socketpair())
     for _ in range(3):
         ours.send_photo(data)
-    assert [theirs.receive_photo() for _ in range(3)] == [data] * 3
+    assert [received(theirs) for _ in range(3)] == [data] * 3
     ours.close()
     with pytest.raises(EOFError):
         theirs.receive_photo()
@@ -249,10 +256,10 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
     """The bytes wait for their turn before anything is decoded."""
     decoding, free = threading.Semaphore(0), threading.Event()
 
-    def see(data: bytes, model: object) -> Seen:
+    def see(file: BinaryIO, model: object) -> Seen:
         decoding.release()
         assert free.wait(30)
-        return Seen(len(data), 1, [])
+        return Seen(len(file.read()), 1, [])
 
     monkeypatch.setattr(worker, "_see", see)
     turns = threading.Semaphore(LINES)

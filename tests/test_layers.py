@@ -22,10 +22,12 @@ LAYERS: dict[int, set[str]] = {
         "exclude",
         "protocol",
         "params",
+        "outputs",
         "printing",
         "room",
         "turns",
         "copies",
+        "sheetmark",
         "signatures",
         "reconcile",
         "commandline",
@@ -37,6 +39,7 @@ LAYERS: dict[int, set[str]] = {
         "datadir",
         "jpeg",
         "photos",
+        "upright",
         "walk",
         "inbox",
         "schema",
@@ -76,7 +79,7 @@ LAYERS: dict[int, set[str]] = {
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
 
 OWNERS = {
-    "PIL": {"photos", "sheet"},
+    "PIL": {"photos", "sheet", "upright"},
     "cv2": {"models.insightface", "jpeg"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from facewatchd import photos
+from facewatchd import photos, upright
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
 from facewatchd.records import Stamp
 
@@ -94,6 +94,14 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
+def decode(data: bytes) -> Pixels:
+    return photos.decode(io.BytesIO(data))
+
+
+def pixels_of(data: bytes) -> int:
+    return photos.pixels_of(io.BytesIO(data))
+
+
 def assert_corners(
     pixels: Pixels, colours: tuple[tuple[int, ...], ...] = (RED, GREEN, BLUE, WHITE), tolerance: int = 12
 ) -> None:
@@ -146,7 +154,7 @@ def tiff(width: int, height: int, bits: tuple[int, ...], strip: bytes, **tags: i
 def test_every_format_is_found_by_content_and_decoded(how: str) -> None:
     data = encoded(corners(), how)
     assert photos.looks_like_photo(data[:32])
-    assert_corners(photos.decode(data))
+    assert_corners(decode(data))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -154,7 +162,7 @@ def test_every_format_is_found_by_content_and_decoded(how: str) -> None:
 def test_orientation_is_applied_exactly_once(how: str, orientation: int) -> None:
     method = STORED[orientation]
     stored = corners() if method is None else corners().transpose(method)
-    assert_corners(photos.decode(encoded(stored, how, exif=exif(orientation).tobytes())))
+    assert_corners(decode(encoded(stored, how, exif=exif(orientation).tobytes())))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -164,8 +172,8 @@ def test_bands_join_without_a_seam(orientation: int, monkeypatch: pytest.MonkeyP
     stored = image if method is None else image.transpose(method)
     data = saved(stored, "PNG", exif=exif(orientation).tobytes())
     for band in (1, 7 * 43, 20 * 61):
-        monkeypatch.setattr(photos, "_BAND_PIXELS", band)
-        pixels = photos.decode(data)
+        monkeypatch.setattr(upright, "_BAND_PIXELS", band)
+        pixels = decode(data)
         assert np.array_equal(pixels, np.asarray(image))
         assert pixels.flags.c_contiguous
         assert not pixels.flags.writeable
@@ -180,9 +188,9 @@ def test_bands_are_converted_as_the_whole(mode: str, monkeypatch: pytest.MonkeyP
         image = image.convert(mode)
         image.putalpha(Image.linear_gradient("L").resize(image.size))
     data = saved(image.convert(mode), "TIFF" if mode in ("CMYK", "I", "F") else "PNG")
-    whole = photos.decode(data)
-    monkeypatch.setattr(photos, "_BAND_PIXELS", 100)
-    assert np.array_equal(photos.decode(data), whole)
+    whole = decode(data)
+    monkeypatch.setattr(upright, "_BAND_PIXELS", 100)
+    assert np.array_equal(decode(data), whole)
 
 
 @pytest.mark.parametrize("how", ["heic", "avif"])
@@ -192,12 +200,12 @@ def test_exif_does_not_orient_heif_and_avif(how: str) -> None:
     before, after = tag.pack(ORIENTATION + 1, 3, 1, 6), tag.pack(ORIENTATION, 3, 1, 6)
     data = encoded(corners(), how, exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0" + before + bytes(4))
     assert data.count(before) == 1
-    assert_corners(photos.decode(data.replace(before, after)))
+    assert_corners(decode(data.replace(before, after)))
 
 
 def test_xmp_does_not_orient_avif() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
-    assert_corners(photos.decode(encoded(corners(), "avif", xmp=xmp)))
+    assert_corners(decode(encoded(corners(), "avif", xmp=xmp)))
 
 
 @pytest.mark.parametrize("how", ["jpeg", "png", "webp"])
@@ -205,16 +213,16 @@ def test_xmp_does_not_orient_avif() -> None:
     "broken", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
 def test_broken_exif_is_no_reason_not_to_read_a_photo(how: str, broken: bytes) -> None:
-    assert_corners(photos.decode(encoded(corners(), how, exif=broken)))
+    assert_corners(decode(encoded(corners(), how, exif=broken)))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_is_ignored(orientation: int) -> None:
-    assert_corners(photos.decode(encoded(corners(), "jpeg", exif=exif(orientation))))
+    assert_corners(decode(encoded(corners(), "jpeg", exif=exif(orientation))))
 
 
 def test_a_jpeg_is_decoded_in_full_size_whatever_its_thumbnail() -> None:
-    assert photos.decode(encoded(corners(1600, 1200), "jpeg")).shape == (1200, 1600, 3)
+    assert decode(encoded(corners(1600, 1200), "jpeg")).shape == (1200, 1600, 3)
 
 
 def test_first_frame_of_animations_and_pages() -> None:
@@ -227,13 +235,13 @@ def test_first_frame_of_animations_and_pages() -> None:
         "PNG": {},
     }.items():
         data = saved(corners(), name, save_all=True, append_images=[second], **options)
-        assert_corners(photos.decode(data))
+        assert_corners(decode(data))
 
 
 def test_extreme_aspect_ratios() -> None:
     for size in ((1, 100_000), (100_000, 1)):
         data = saved(Image.new("RGB", size, RED), "PNG", exif=exif(6))
-        assert photos.decode(data).shape == (*size, 3)
+        assert decode(data).shape == (*size, 3)
 
 
 # ----------------------------------------------------------------------------------------------------------- modes
@@ -261,7 +269,7 @@ def grey(*values: int) -> tuple[tuple[int, int, int], ...]:
 
 @pytest.mark.parametrize(("name", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("AVIF", {})])
 def test_transparent_is_white(name: str, options: dict[str, Any]) -> None:
-    pixels = photos.decode(saved(alpha_corners(), name, **options))
+    pixels = decode(saved(alpha_corners(), name, **options))
     assert_corners(pixels, (RED, GREEN, WHITE, WHITE))
 
 
@@ -271,68 +279,68 @@ def test_grey_with_alpha(name: str, options: dict[str, Any]) -> None:
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (WIDTH // 2, HEIGHT // 2, WIDTH, HEIGHT))
     image.putalpha(alpha)
-    assert_corners(photos.decode(saved(image, name, **options)), grey(10, 100, 200, 255))
+    assert_corners(decode(saved(image, name, **options)), grey(10, 100, 200, 255))
 
 
 def test_opaque_alpha_leaves_the_colours_alone() -> None:
-    assert_corners(photos.decode(saved(corners().convert("RGBA"), "PNG")), tolerance=0)
+    assert_corners(decode(saved(corners().convert("RGBA"), "PNG")), tolerance=0)
 
 
 def test_half_transparent_is_mixed_with_white() -> None:
     image = Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 128))
-    assert_corners(photos.decode(saved(image, "PNG")), grey(127, 127, 127, 127), tolerance=1)
+    assert_corners(decode(saved(image, "PNG")), grey(127, 127, 127, 127), tolerance=1)
 
 
 def test_palette_with_transparency() -> None:
     palette = corners().quantize(8)
     blue = int(np.asarray(palette)[-1, 0])
-    assert_corners(photos.decode(saved(palette, "PNG")))
-    assert_corners(photos.decode(saved(palette, "PNG", transparency=blue)), (RED, GREEN, WHITE, WHITE))
-    assert_corners(photos.decode(saved(palette, "GIF", transparency=blue)), (RED, GREEN, WHITE, WHITE))
+    assert_corners(decode(saved(palette, "PNG")))
+    assert_corners(decode(saved(palette, "PNG", transparency=blue)), (RED, GREEN, WHITE, WHITE))
+    assert_corners(decode(saved(palette, "GIF", transparency=blue)), (RED, GREEN, WHITE, WHITE))
     some = bytes(0 if index == blue else 255 for index in range(8))
-    assert_corners(photos.decode(saved(palette, "PNG", transparency=some)), (RED, GREEN, WHITE, WHITE))
+    assert_corners(decode(saved(palette, "PNG", transparency=some)), (RED, GREEN, WHITE, WHITE))
 
 
 def test_one_colour_that_stands_for_transparent() -> None:
-    assert_corners(photos.decode(saved(corners(), "PNG", transparency=BLUE)), (RED, GREEN, WHITE, WHITE))
+    assert_corners(decode(saved(corners(), "PNG", transparency=BLUE)), (RED, GREEN, WHITE, WHITE))
     image = Image.fromarray(levels("u1", 10, 100, 200, 30))
-    assert_corners(photos.decode(saved(image, "PNG", transparency=100)), grey(10, 255, 200, 30))
+    assert_corners(decode(saved(image, "PNG", transparency=100)), grey(10, 255, 200, 30))
 
 
 @pytest.mark.parametrize(("name", "options"), [("JPEG", {"quality": 95}), ("TIFF", {})])
 def test_cmyk_is_not_inverted(name: str, options: dict[str, Any]) -> None:
-    assert_corners(photos.decode(saved(corners().convert("CMYK"), name, **options)))
+    assert_corners(decode(saved(corners().convert("CMYK"), name, **options)))
 
 
 def test_ycbcr_and_lab_tiffs() -> None:
-    assert_corners(photos.decode(saved(corners().convert("YCbCr"), "TIFF")))
+    assert_corners(decode(saved(corners().convert("YCbCr"), "TIFF")))
     lab = Image.new("LAB", (WIDTH, HEIGHT), (0, 128, 128))  # a and b are signed: 128 is no colour
     lab.paste((255, 128, 128), (0, 0, WIDTH, HEIGHT // 2))
-    assert_corners(photos.decode(saved(lab, "TIFF")), (WHITE, WHITE, BLACK, BLACK))
+    assert_corners(decode(saved(lab, "TIFF")), (WHITE, WHITE, BLACK, BLACK))
 
 
 def test_one_bit() -> None:
     image = Image.fromarray(levels("u1", 0, 255, 255, 0)).convert("1")
     for data in (saved(image, "PNG"), saved(image, "BMP"), saved(image, "TIFF", compression="group4")):
-        assert_corners(photos.decode(data), grey(0, 255, 255, 0), tolerance=0)
+        assert_corners(decode(data), grey(0, 255, 255, 0), tolerance=0)
 
 
 @pytest.mark.parametrize("kind", ["<u2", ">u2"])
 def test_sixteen_bit_grey(kind: str) -> None:
     image = Image.fromarray(levels(kind, 0, 1000, 32768, 65535))
     for data in (saved(image, "PNG"), saved(image, "TIFF")):
-        assert_corners(photos.decode(data), grey(0, 3, 128, 255), tolerance=1)
+        assert_corners(decode(data), grey(0, 3, 128, 255), tolerance=1)
 
 
 def test_sixteen_bit_grey_heif() -> None:
     image = Image.fromarray(levels("<u2", 0, 16384, 32768, 65535))
-    assert_corners(photos.decode(saved(image, "HEIF", quality=-1)), grey(0, 64, 128, 255), tolerance=2)
+    assert_corners(decode(saved(image, "HEIF", quality=-1)), grey(0, 64, 128, 255), tolerance=2)
 
 
 def test_sixteen_bit_colour() -> None:
     rows = np.full((HEIGHT, WIDTH, 3), (51400, 25700, 257), ">u2")
     data = png(WIDTH, HEIGHT, 16, 2, b"".join(b"\0" + row.tobytes() for row in rows))
-    assert_corners(photos.decode(data), ((200, 100, 1),) * 4, tolerance=1)
+    assert_corners(decode(data), ((200, 100, 1),) * 4, tolerance=1)
 
 
 def test_twelve_bit_tiff_uses_its_whole_range() -> None:
@@ -340,7 +348,7 @@ def test_twelve_bit_tiff_uses_its_whole_range() -> None:
     even, odd = samples[:, ::2].astype(int), samples[:, 1::2].astype(int)
     packed = np.stack([even >> 4, (even & 15) << 4 | odd >> 8, odd & 255], axis=2).astype(np.uint8)
     data = tiff(WIDTH, HEIGHT, (12,), packed.tobytes())
-    assert_corners(photos.decode(data), grey(0, 64, 128, 255), tolerance=1)
+    assert_corners(decode(data), grey(0, 64, 128, 255), tolerance=1)
 
 
 @pytest.mark.parametrize(
@@ -359,20 +367,20 @@ def test_twelve_bit_tiff_uses_its_whole_range() -> None:
 )
 def test_wide_samples_are_scaled_not_clipped(values: np.ndarray[Any, Any], expected: tuple[int, ...]) -> None:
     data = saved(Image.fromarray(values), "TIFF")
-    assert_corners(photos.decode(data), grey(*expected), tolerance=1)
+    assert_corners(decode(data), grey(*expected), tolerance=1)
 
 
 def test_premultiplied_alpha_tiff() -> None:
     strip = np.full((HEIGHT, WIDTH, 4), (100, 0, 0, 128), np.uint8).tobytes()
-    pixels = photos.decode(tiff(WIDTH, HEIGHT, (8, 8, 8, 8), strip, extra_samples=1))
+    pixels = decode(tiff(WIDTH, HEIGHT, (8, 8, 8, 8), strip, extra_samples=1))
     assert_corners(pixels, ((227, 127, 127),) * 4, tolerance=2)
 
 
 def test_a_raw_file_is_not_taken_for_its_thumbnail() -> None:
     strip = bytes(WIDTH * HEIGHT)
-    assert photos.decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=0)).shape == (HEIGHT, WIDTH, 3)
+    assert decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=0)).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(UnreadablePhotoError, match="raw"):
-        photos.decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=1))
+        decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=1))
 
 
 # ------------------------------------------------------------------------------------------------------- bad bytes
@@ -387,11 +395,11 @@ def textured() -> Image.Image:
 @pytest.mark.parametrize("how", SAVING)
 def test_truncated_anywhere_is_unreadable_never_half_a_picture(how: str) -> None:
     data = encoded(textured(), how)
-    whole = photos.decode(data)
+    whole = decode(data)
     refused = 0
     for length in range(0, len(data), max(1, len(data) // 60)):
         try:
-            pixels = photos.decode(data[:length])
+            pixels = decode(data[:length])
         except UnreadablePhotoError as exc:
             refused += not isinstance(exc, TooLargeError)
         else:
@@ -416,7 +424,7 @@ def test_truncated_anywhere_is_unreadable_never_half_a_picture(how: str) -> None
 )
 def test_the_reason_is_for_people(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadablePhotoError, match=reason) as info:
-        photos.decode(data)
+        decode(data)
     assert "0x" not in str(info.value)
     assert "\n" not in str(info.value)
 
@@ -426,7 +434,7 @@ def test_formats_of_pillow_that_are_not_ours_are_refused() -> None:
         data = saved(corners(), name)
         assert not photos.looks_like_photo(data)
         with pytest.raises(UnreadablePhotoError, match="not an image that facewatchd reads"):
-            photos.decode(data)
+            decode(data)
 
 
 @pytest.mark.parametrize(
@@ -456,7 +464,7 @@ def test_whatever_a_decoder_raises_is_translated(error: type[Exception], monkeyp
 
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", fail)
     with pytest.raises(UnreadablePhotoError) as info:
-        photos.decode(saved(corners().convert("L"), "JPEG"))
+        decode(saved(corners().convert("L"), "JPEG"))
     assert isinstance(info.value.__cause__, error)
 
 
@@ -489,14 +497,14 @@ def claiming(how: str, side: int) -> bytes:
 @pytest.mark.parametrize("how", ["jpeg", "png", "gif", "bmp", "tiff", "webp-lossless", "avif", "heic"])
 def test_a_huge_header_is_refused_before_decoding(how: str, side: int) -> None:
     with pytest.raises(TooLargeError, match="250 megapixels"):
-        photos.decode(claiming(how, side))
+        decode(claiming(how, side))
 
 
 def test_a_tile_counts_as_well_as_the_image() -> None:
     """It is decoded whole: 8 x 8 pixels could ask for gigabytes."""
     image = tiff(8, 8, (8,), zlib.compress(bytes(1 << 20)), tile_width=60_000, tile_height=60_000)
     with pytest.raises(TooLargeError, match="250 megapixels"):
-        photos.decode(image)
+        decode(image)
 
 
 @pytest.mark.parametrize("name", ["WEBP", "AVIF", "PNG", "GIF"])
@@ -517,22 +525,22 @@ def test_no_decoder_outlives_its_picture(name: str, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Image, "open", watched_open)
     monkeypatch.setattr(Image.Image, "crop", watched_crop)
-    photos.decode(saved(corners(), name))
+    decode(saved(corners(), name))
     assert alive == [False]
 
 
 @pytest.mark.parametrize("how", SAVING)
 def test_the_pixels_are_known_before_they_are_decoded(how: str) -> None:
     data = encoded(corners(), how)
-    assert photos.pixels_of(data) == WIDTH * HEIGHT
-    assert photos.pixels_of(data[:20]) == photos.pixels_of(b"") == photos.pixels_of(b"no image") == 0
+    assert pixels_of(data) == WIDTH * HEIGHT
+    assert pixels_of(data[:20]) == pixels_of(b"") == pixels_of(b"no image") == 0
 
 
 def test_the_limit_is_250_megapixels() -> None:
     with pytest.raises(TooLargeError):
-        photos.decode(png(25_001, 10_000, 8, 0, b""))
+        decode(png(25_001, 10_000, 8, 0, b""))
     with pytest.raises(UnreadablePhotoError) as info:
-        photos.decode(png(25_000, 10_000, 1, 0, b""))
+        decode(png(25_000, 10_000, 1, 0, b""))
     assert not isinstance(info.value, TooLargeError)
 
 
@@ -552,12 +560,12 @@ def test_nothing_is_written_to_standard_error(tmp_path: Path) -> None:
         tiff(8, 8, (8,), bytes(64)).replace(b"\x15\x01\x03\0\1\0\0\0\1", b"\x15\x01\x03\0\1\0\0\0\xff")
     )
     code = """
-        import pathlib, sys
-        from facewatchd import photos
+        import io, pathlib, sys
+        from facewatchd import photos, upright
         from facewatchd.errors import FacewatchError
         for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
             try:
-                photos.decode(path.read_bytes())
+                photos.decode(io.BytesIO(path.read_bytes()))
                 print(path.name, "read")
             except FacewatchError as exc:
                 print(path.name, "failed")
@@ -601,7 +609,7 @@ def test_mutated_bytes_never_raise_anything_else(how: str, monkeypatch: pytest.M
         for at, value in replacements:
             mutated[at] = value
         try:
-            pixels = photos.decode(bytes(mutated[:length]))
+            pixels = decode(bytes(mutated[:length]))
         except FacewatchError:
             outcomes.add("refused")
         else:
@@ -617,13 +625,13 @@ def test_mutated_bytes_never_raise_anything_else(how: str, monkeypatch: pytest.M
 
 def test_decoding_in_several_threads_gives_the_same() -> None:
     files = [encoded(textured(), how) for how in SAVING]
-    expected = [photos.decode(data) for data in files]
+    expected = [decode(data) for data in files]
     wrong: list[int] = []
 
     def work() -> None:
         for _ in range(5):
             for number, data in enumerate(files):
-                if not np.array_equal(photos.decode(data), expected[number]):
+                if not np.array_equal(decode(data), expected[number]):
                     wrong.append(number)
 
     threads = [threading.Thread(target=work, name=f"decoder-{number}") for number in range(4)]
@@ -667,7 +675,19 @@ def test_signatures(head: bytes, expected: bool) -> None:
 def test_heif_and_avif_under_the_common_brand_go_to_their_own_decoder() -> None:
     for how in ("heic", "avif"):
         data = patched(encoded(corners(), how), 8, b"mif1")
-        assert_corners(photos.decode(data))
+        assert_corners(decode(data))
+
+
+def test_a_passed_descriptor_is_read_whatever_its_position(tmp_path: Path) -> None:
+    """The daemon digests a file while a decoding process reads it, through one open file with one position."""
+    for how in SAVING:
+        path = tmp_path / how
+        path.write_bytes(encoded(corners(), how))
+        with path.open("rb") as shared, photos.opened(os.dup(shared.fileno())) as file:
+            shared.seek(0, os.SEEK_END)
+            assert photos.pixels_of(file) == WIDTH * HEIGHT
+            assert_corners(photos.decode(file))
+            assert shared.tell() == path.stat().st_size
 
 
 def test_digest_is_of_the_content() -> None:
@@ -822,7 +842,7 @@ def test_no_descriptor_is_leaked(tmp_path: Path) -> None:
             data, _ = photos.read(path)
         except UnreadablePhotoError:
             continue
-        photos.decode(data)
+        decode(data)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -838,4 +858,4 @@ def test_sniff_goes_by_content(tmp_path: Path) -> None:
     with open(odd, "wb") as file:
         file.write(encoded(corners(), "png"))
     assert photos.sniff(odd)
-    assert_corners(photos.decode(photos.read(odd)[0]))
+    assert_corners(decode(photos.read(odd)[0]))

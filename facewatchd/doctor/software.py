@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import platform
 import sqlite3
 import sys
@@ -76,7 +77,7 @@ def codecs(_: Config) -> Iterator[Finding]:
     good = []
     for name, data in SPECIMENS.items():
         try:
-            pixels = photos.decode(data)
+            pixels = photos.decode(io.BytesIO(data))
         except FacewatchError as exc:
             yield Finding("codecs", "fail", f"{name} cannot be read: {exc.message}", _codec_hint(name))
             continue

@@ -97,14 +97,12 @@ class Line:
             file.flush()
             socket.send_fds(self.socket, [b"p"], [photo])
 
-    def receive_photo(self) -> bytes:
-        """Wait for a photo's bytes. Raises EOFError when the other side is gone."""
+    def receive_photo(self) -> int:
+        """Wait for a photo; return its descriptor, whose position is shared. Raises EOFError as `receive` does."""
         _, photos, *_ = socket.recv_fds(self.socket, 1, 1)
         if not photos:
             raise EOFError("the other side is gone")
-        with open(photos[0], "rb") as file:
-            file.seek(0)  # both sides have one position
-            return file.read()
+        return photos[0]
 
     def send_json(self, document: object) -> None:
         self.send(json.dumps(document).encode())

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from facewatchd import logs, memory, photos, priority
 from facewatchd.errors import FacewatchError, OutOfMemoryError
@@ -99,10 +100,10 @@ def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:
 
 
 def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
-    data = line.receive_photo()
+    photo = line.receive_photo()
     try:
-        with turns:
-            seen = _see(data, model)
+        with turns, photos.opened(photo) as file:
+            seen = _see(file, model)
     except FacewatchError as exc:
         send_error(line, exc)
     except MemoryError:
@@ -113,9 +114,9 @@ def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
         send_seen(line, seen)
 
 
-def _see(data: bytes, model: Model) -> Seen:
-    with _room.taken(photos.pixels_of(data)):
-        pixels = photos.decode(data)
+def _see(file: BinaryIO, model: Model) -> Seen:
+    with _room.taken(photos.pixels_of(file)):
+        pixels = photos.decode(file)
         height, width = pixels.shape[:2]
         return Seen(width, height, model.faces(pixels))
 

@@ -65,11 +65,11 @@ import ctypes, os, re, signal, sys, threading
 if {"indexing", "queries"} & set(sys.argv):
     from facewatchd import photos
     cases = {}
-    def bad(data, decode=photos.decode):
-        if len(data) in cases:
+    def bad(file, decode=photos.decode):
+        if (size := file.seek(0, os.SEEK_END)) in cases:
             os.write(2, b"in hand\\n")
-            exec(cases[len(data)])
-        return decode(data)
+            exec(cases[size])
+        return decode(file)
     photos.decode = bad
 if "run" in sys.argv:
     from facewatchd import inference
@@ -251,11 +251,11 @@ SLOW = """
 import os, sys, threading
 if "indexing" in sys.argv:
     from facewatchd import photos
-    def slow(data, decode=photos.decode):
+    def slow(file, decode=photos.decode):
         if os.path.exists("{gate}"):
             os.write(2, b"in hand\\n")
             while os.path.exists("{gate}"):
                 threading.Event().wait(0.01)
-        return decode(data)
+        return decode(file)
     photos.decode = slow
 """

@@ -328,10 +328,10 @@ import sys
 if {{"run", "indexing"}} & set(sys.argv):
     import os, threading
     from facewatchd import photos
-    def held_decode(data, decode=photos.decode):
+    def held_decode(file, decode=photos.decode):
         while os.path.exists({hold!r}):
             open({held!r}, "w").close()
             threading.Event().wait(0.01)
-        return decode(data)
+        return decode(file)
     photos.decode = held_decode
 """
