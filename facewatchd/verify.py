@@ -32,7 +32,8 @@ class Verifier:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
 
         Paths that wait in the inbox are not findings, nor is anything below a directory that is out of reach: those
-        directories are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot be repaired.
+        directories are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot
+        be repaired.
         """
         with self._catalog.reading() as reader:
             damage = [f"the catalog: {finding}" for finding in reader.check()]
