@@ -95,17 +95,24 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
         socket=Path(os.path.abspath(config.socket)),
     )
     _refuse_data_among_photos(config)
+    _refuse_threshold_without_model(config, source)
     return config
 
 
 def take_over(running: Config, wanted: Config) -> tuple[Config, list[str]]:
-    """What of a configuration that was read again counts for a running daemon, and the keys that wait for a restart."""
+    """What of a configuration that was read again counts for a running daemon, and the keys that wait for a restart.
+
+    The threshold of queries belongs to a model: with another model, it waits for the restart like that.
+    """
     kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority")}
+    query = wanted.query
+    if wanted.model != running.model:
+        query = replace(query, threshold=running.query.threshold)
     taken = replace(
         running,
         directories=wanted.directories,
         exclude=wanted.exclude,
-        query=wanted.query,
+        query=query,
         resources=replace(wanted.resources, **kept),
         watch=wanted.watch,
     )
@@ -199,6 +206,16 @@ def _refuse_data_among_photos(config: Config) -> None:
         real = Path(os.path.realpath(directory))
         if data.is_relative_to(real) and not any(part.startswith(".") for part in data.relative_to(real).parts):
             raise UsageError(f"the data directory {data} lies inside {directory}", "name another with --data-dir")
+
+
+def _refuse_threshold_without_model(config: Config, source: Path) -> None:
+    """Every model has its own scale: with whatever model "auto" takes, the threshold could make every face a match."""
+    if config.query.threshold is not None and config.model == AUTO_MODEL:
+        raise UsageError(
+            f'`query.threshold` in {source} is {config.query.threshold:g}, but the model is "auto", and every model '
+            "has its own scale",
+            "set `model` to the one that the threshold is for, or leave the threshold out",
+        )
 
 
 class _Table:

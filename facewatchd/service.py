@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from facewatchd import __version__
+from facewatchd import __version__, sheetmark
 from facewatchd.catalog_reader import Counts, PhotoRecord
 from facewatchd.config import Config
 from facewatchd.errors import StorageError, UnreadablePhotoError
@@ -100,7 +100,7 @@ class Service:
                 "name": info.name,
                 "id": info.id,
                 "dim": info.dim,
-                "threshold": info.threshold,
+                "threshold": self._threshold,
             },
             "roots": [{**encode_path(root), "state": states[root], "photos": photos[root]} for root in paths],
             "photos": counts.photos,
@@ -111,6 +111,12 @@ class Service:
             "rates": parts.indexer.rates(),
             "problems": self._problems(),
         }
+
+    @property
+    def _threshold(self) -> float:
+        """From which similarity a match counts, for queries that say nothing themselves."""
+        configured = self.defaults.threshold
+        return self._parts.info.threshold if configured is None else configured
 
     def headline(self) -> str:
         """What the daemon is doing, in one line."""
@@ -190,7 +196,7 @@ class Service:
 
     def _query(self, params: Params) -> dict[str, object]:
         parts = self._parts
-        asked = Asked.of(params, self.defaults, parts.info.threshold)
+        asked = Asked.of(params, self.defaults, self._threshold)
         wait = params.optional_number("wait", 0, MAX_WAIT)
         params.finish()
         # Before the search: what comes in meanwhile was not asked for, nor what others write during a wait.
@@ -254,7 +260,7 @@ class Service:
             PhotoState.INDEXED: "its faces are searchable",
             PhotoState.NO_FACE: "no face was found that is large and clear enough",
             PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
-            PhotoState.EXCLUDED: "it is no image that facewatchd reads",
+            PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
 
@@ -329,3 +335,9 @@ def _of_links(outside: Sequence[bytes]) -> str:
         f"{counted(len(outside), 'link')} to files outside of the watched directories, {printable(outside[0])} among"
         f" them: nothing tells when those change, so they are looked at every {LINKS_EVERY:.0f} s"
     )
+
+
+def _why_excluded(path: bytes) -> str:
+    if sheetmark.is_sheet(path):
+        return "it is a contact sheet that facewatch-query drew, not a photo"
+    return "it is no image that facewatchd reads"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +267,8 @@ NUMBERS: list[tuple[str, str, float, float, bool]] = [
 
 
 def load_number(tmp_path: Path, table: str, key: str, value: object) -> Any:
-    loaded = config.load(write(tmp_path, f"[{table}]\n{key} = {value}"), needs_directories=False)
+    text = f'model = "fixed"\n[{table}]\n{key} = {value}'
+    loaded = config.load(write(tmp_path, text), needs_directories=False)
     return getattr(getattr(loaded, table), key)
 
 
@@ -300,6 +301,33 @@ def test_the_detector_takes_multiples_of_32(tmp_path: Path) -> None:
     for value in (32, 650, 640.5, 4128):
         words = refusal(tmp_path, f"[faces]\ndetector_size = {value}")
         assert words.endswith("it must be a whole number from 64 to 4096, a multiple of 32")
+
+
+@pytest.mark.parametrize("model", ["", 'model = "auto"'])
+def test_a_threshold_needs_a_model_that_it_is_for(tmp_path: Path, photos: Path, model: str) -> None:
+    file = write(tmp_path, f'directories = ["{photos}"]\n{model}\n[query]\nthreshold = 0.41\n')
+    with pytest.raises(UsageError) as caught:
+        config.load(file)
+    assert f"`query.threshold` in {file} is 0.41" in str(caught.value)
+    assert '"auto"' in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert config.load(file, model="buffalo_l").query.threshold == 0.41, "a flag fixes the model as well"
+
+
+def test_a_flag_may_take_the_thresholds_model_away(tmp_path: Path, photos: Path) -> None:
+    file = write(tmp_path, f'directories = ["{photos}"]\nmodel = "dlib"\n[query]\nthreshold = 0.93\n')
+    assert config.load(file).query.threshold == 0.93
+    with pytest.raises(UsageError, match=r"`query\.threshold`"):
+        config.load(file, model="auto")
+
+
+def test_with_another_model_the_threshold_waits_for_it() -> None:
+    running = Config(model="dlib", query=Query(top=5, threshold=0.92))
+    taken, waiting = config.take_over(running, replace(running, model="buffalo_l", query=Query(top=6, threshold=0.41)))
+    assert taken.query == Query(top=6, threshold=0.92)
+    assert waiting == ["model", "query.threshold"]
+    taken, waiting = config.take_over(running, replace(running, query=Query(top=5, threshold=0.95)))
+    assert (taken.query.threshold, waiting) == (0.95, [])
 
 
 @pytest.mark.parametrize("text", ["directories = [", "a = 1\na = 2", "= 3", "x = " + "[" * 5000])

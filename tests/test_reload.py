@@ -145,6 +145,26 @@ def test_a_wrong_configuration_changes_nothing(
     assert "read again" in _hang_up(daemon)
 
 
+def test_the_threshold_that_counts_is_told(start: Start, places: tuple[Path, Path, Path], tiny_root: Path) -> None:
+    """By `status`, also after a reload; one that is for no model changes nothing."""
+    daemon = start(places[0], model="tiny", model_root=tiny_root, query="threshold = 0.75")
+    assert daemon.status()["model"]["threshold"] == 0.75
+    assert "a match from 0.75" in daemon.control("status").stdout
+    right = daemon.config.read_text()
+    daemon.config.write_text(right.replace("0.75", "-1").replace('model = "tiny"', 'model = "auto"'))
+    said = _hang_up(daemon)
+    assert "`query.threshold`" in said
+    assert daemon.status()["model"]["threshold"] == 0.75
+    daemon.config.write_text(right.replace("0.75", "0.8"))
+    assert "read again" in _hang_up(daemon)
+    assert daemon.status()["model"]["threshold"] == 0.8
+    photo = str(next(places[0].iterdir()))
+    assert daemon.call("query", photos=[{"path": photo}])["threshold"] == 0.8
+    daemon.config.write_text(right.replace("threshold = 0.75", ""))
+    assert "read again" in _hang_up(daemon)
+    assert daemon.status()["model"]["threshold"] == daemon.call("query", photos=[{"path": photo}])["threshold"] != 0.8
+
+
 def test_directories_of_the_command_line_stay(tmp_path: Path, tiny_root: Path, places: tuple[Path, Path, Path]) -> None:
     """Relative ones too, although the daemon leaves the directory it was started in."""
     daemon = Daemon(tmp_path / "home", places[0], model="tiny", model_root=tiny_root)
