@@ -152,23 +152,38 @@ class Catalog:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[CatalogReader]:
-        """Lend a connection that reads one consistent state, that of its first statement."""
+        """Lend a connection that reads one consistent state, that of its first statement.
+
+        SQLite's errors leave the reader's methods as `StorageError`; what the caller raises meanwhile passes as it is.
+        """
+        db = self._begun()
+        try:
+            yield CatalogReader(db, self._reads)
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("COMMIT")
+            with self._readers_lock:
+                keep = not self._closed and len(self._idle_readers) < IDLE_READERS
+                if keep:
+                    self._idle_readers.append(db)
+            if not keep:
+                db.close()
+
+    def _begun(self) -> sqlite3.Connection:
+        """A connection in a transaction that reads."""
         with self._readers_lock:
             db = self._idle_readers.pop() if self._idle_readers else None
-        with self._translated("read the catalog"):
+        with self._reads():
             db = db or schema.connect_reader(str(self.path))
             try:
                 db.execute("BEGIN")
-                yield CatalogReader(db)
-            finally:
-                with contextlib.suppress(sqlite3.Error):
-                    db.execute("COMMIT")
-                with self._readers_lock:
-                    keep = not self._closed and len(self._idle_readers) < IDLE_READERS
-                    if keep:
-                        self._idle_readers.append(db)
-                if not keep:
-                    db.close()
+            except BaseException:
+                db.close()
+                raise
+        return db
+
+    def _reads(self) -> contextlib.AbstractContextManager[None]:
+        return self._translated("read the catalog")
 
     def counts(self, directories: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
         """Count everything, and the photos below each directory: anew only if something was written since."""

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from facewatchd import photos
+from facewatchd import photos, sheetmark
 from facewatchd.catalog import Outcome
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
@@ -273,6 +273,8 @@ class Indexer:
         if stamp.same_bytes(recorded) and item.depth is Depth.STAMP:
             return None
         if not photos.is_photo_name(path) and not photos.sniff(path):
+            return Outcome(path, stamp)
+        if sheetmark.is_sheet(path):
             return Outcome(path, stamp)
         return self._photo(item, stamp)
 
