@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facewatchd import overview
@@ -13,7 +14,6 @@ from facewatchd.rpc import ASIDE_TIMEOUT, Connection
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from facewatchd.models.packs import Listed
 
@@ -56,11 +56,12 @@ def _model_in_use(socket: Path) -> str:
 
 def fetch_model(options: argparse.Namespace) -> int:
     """Bring a model to this machine; print its name and place."""
-    from facewatchd import config
+    from facewatchd import config, places
     from facewatchd.models import packs
     from facewatchd.progress import downloading
 
-    root = config.load(options.config, needs_directories=False).model_root
+    nowhere = Path(places.NOWHERE)
+    root = config.load(options.config, needs_directories=False, data_dir=nowhere, socket=nowhere).model_root
     with downloading(options.source) as progress:
         pack = packs.fetch(
             options.source, root, notify=lambda line: say(f"facewatchd: {printable(line)}"), progress=progress
