@@ -21,7 +21,7 @@ import numpy as np
 
 from facewatchd import recovery, schema
 from facewatchd.catalog_reader import CatalogReader, Counts, below
-from facewatchd.errors import DamagedError, StorageError
+from facewatchd.errors import DamagedError, RefusedError, StorageError
 from facewatchd.records import Face, Identity, Stamp
 
 if TYPE_CHECKING:
@@ -75,12 +75,22 @@ def translated(doing: str) -> Iterator[None]:
     """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
     try:
         yield
-    except (sqlite3.Error, OverflowError, UnicodeError) as exc:
-        name = getattr(exc, "sqlite_errorname", "") or ""
-        if name.startswith(schema.DAMAGE):
-            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT) from exc
-        hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
-        raise StorageError(f"cannot {doing}: {exc}", hint) from exc
+    except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as exc:
+        raise _translation(doing, exc) from exc
+
+
+def _translation(doing: str, exc: Exception) -> StorageError:
+    name = getattr(exc, "sqlite_errorname", "") or ""
+    if name.startswith(schema.DAMAGE):
+        return DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT)
+    if isinstance(exc, MemoryError):
+        return StorageError(f"cannot {doing}: there is not enough memory", "free some memory")
+    # Python's sqlite3 raises its own errors, which have no code, for values of a type or size that SQLite lacks.
+    code = getattr(exc, "sqlite_errorcode", None)
+    if code is None or code & 0xFF in schema.REFUSED:
+        return RefusedError(f"cannot {doing}: {exc}", "please report it")
+    hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
+    return StorageError(f"cannot {doing}: {exc}", hint)
 
 
 class Catalog:
