@@ -276,6 +276,10 @@ class Daemon:
         """Whether anything is pending, being walked, or being brought level."""
         return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
 
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
+        return self._service.waits()
+
     def headline(self) -> str:
         """State, photos, faces, and what is pending."""
         return self._service.headline()

@@ -48,6 +48,11 @@ STORAGE_RETRY = 5.0
 MODEL_RETRY = 30.0
 """Seconds between two tries to load a model that does not load."""
 
+WAITS = (
+    "other programs use the processors, and indexing takes what they leave; `idle_priority = false` under "
+    "`[resources]` of the configuration gives it a share like theirs"
+)
+
 
 class Tally:
     """What was done since the start."""
@@ -150,6 +155,10 @@ class Indexer:
     def rates(self) -> dict[str, float]:
         """The contract's ``rates``: `Tally.rates`."""
         return self._tally.rates()
+
+    def waits(self) -> str:
+        """What keeps photos waiting though nothing is wrong, and what changes that; empty where nothing does."""
+        return WAITS if self._inference.waits() else ""
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
