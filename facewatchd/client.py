@@ -158,7 +158,7 @@ def make_parser() -> Parser:
     add(
         "--sheet",
         metavar="FILE",
-        help="also a picture: the query face, then the matches (.png .jpg .webp .pdf)",
+        help="also a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
     _add_output_options(parser)
     return parser
@@ -245,7 +245,7 @@ def _search(options: argparse.Namespace) -> int:
         from facewatchd import sheet
 
         options.sheet = Path(options.sheet)
-        sheet.check_target(options.sheet)
+        sheet.check_target(options.sheet, [0 if photo == STDIN else photo for photo in options.photos])
     photos = [QueryPhoto(argument) for argument in options.photos]
     started = time.monotonic()
     answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")

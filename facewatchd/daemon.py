@@ -29,7 +29,7 @@ from facewatchd.indexer import Indexer
 from facewatchd.inference import LOAD_LIMIT, Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
-from facewatchd.oversight import Oversight, signals_kept
+from facewatchd.oversight import Oversight, Signals
 from facewatchd.printing import counted, printable
 from facewatchd.progress import downloading
 from facewatchd.roots import Roots
@@ -77,12 +77,12 @@ def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show
     pack = _choose_pack(config, last)
     os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
     daemon = Daemon(config, pack, reread, manager.listener)
-    with signals_kept():
+    with Signals.kept() as signals:
         try:
             daemon.start()
             daemon.remember()
             manager.ready()
-            return Oversight(daemon, manager, show_progress=show_progress).run()
+            return Oversight(daemon, manager, signals, show_progress=show_progress).run()
         finally:
             daemon.stop()
 

@@ -59,7 +59,7 @@ def size_and_place(box: Box) -> str:
 
 
 def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) -> str:
-    """Lay matches out for a terminal, under a heading; no matches are no table. ``which``: also whose faces they are."""
+    """Lay matches out for a terminal, under a heading; no matches are no table. ``which``: also whose they are."""
     rows = [
         (
             f"{match.similarity:.3f}",

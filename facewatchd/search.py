@@ -34,6 +34,11 @@ from facewatchd.results import Search
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
+MOST = 1000
+"""Photos, or faces by id, that one query may name."""
+MOST_NUMBERS = 65536
+"""Numbers of an embedding that are read at all: how many the model's has is looked at afterwards."""
+
 Which = int | str
 """Index of a face from the left, "largest" or "all"."""
 
@@ -78,9 +83,9 @@ class Asked:
         given = params.optional_number("threshold", -1, 1)
         which = params.int_or_word("face", ("largest", "all"))
         return cls(
-            tuple(Source.of(photo) for photo in params.objects("photos")),
-            tuple(params.ints("faces")),
-            tuple(params.numbers("embedding")),
+            tuple(Source.of(photo) for photo in params.objects("photos", MOST)),
+            tuple(params.ints("faces", MOST)),
+            tuple(params.numbers("embedding", MOST_NUMBERS)),
             "largest" if which is None else which,
             Search(
                 threshold=threshold if given is None else given,
@@ -201,10 +206,9 @@ class Searcher:
                 people.add(_used(source, seen.faces, None), None)
             if seen.content is not None:
                 people.contents.add(seen.content)
+        known = self._known(asked.face_ids, people)
         for face_id in asked.face_ids:
-            face, content = self._known(face_id)
-            people.add({"photo": None, "face_id": face_id, **_place(face)}, face)
-            people.contents.add(content)
+            people.add({"photo": None, "face_id": face_id, **_place(known[face_id])}, known[face_id])
         return people
 
     def _given(self, values: Sequence[float]) -> Embedding:
@@ -217,14 +221,15 @@ class Searcher:
             )
         return unit
 
-    def _known(self, face_id: int) -> tuple[Face, int]:
-        """A face of the catalog, and its content."""
+    def _known(self, face_ids: Sequence[int], people: _People) -> dict[int, Face]:
+        """The faces with these ids; ``people`` learn of their contents. Raises `UnknownFaceError`."""
         with self._catalog.reading() as reader:
-            face = reader.face(face_id)
-            contents = reader.contents_of([face_id])[1].tolist()
-        if face is None:
-            raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
-        return face, contents[0]
+            known = reader.faces_of(face_ids)
+            people.contents.update(reader.contents_of(face_ids)[1].tolist())
+        for face_id in face_ids:
+            if face_id not in known:
+                raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
+        return known
 
     def _mean(self, faces: Sequence[Face]) -> Embedding:
         mean = unit_length(np.mean([face.embedding for face in faces], axis=0))

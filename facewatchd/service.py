@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from facewatchd import __version__
+from facewatchd import __version__, sheetmark
 from facewatchd.catalog_reader import Counts, PhotoRecord
 from facewatchd.config import Config
 from facewatchd.errors import StorageError, UnreadablePhotoError
@@ -253,7 +253,7 @@ class Service:
             PhotoState.INDEXED: "its faces are searchable",
             PhotoState.NO_FACE: "no face was found that is large and clear enough",
             PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
-            PhotoState.EXCLUDED: "it is no image that facewatchd reads",
+            PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
 
@@ -318,3 +318,9 @@ class Service:
         repair = params.flag("repair")
         params.finish()
         return self._verifier.verify(repair=repair)
+
+
+def _why_excluded(path: bytes) -> str:
+    if sheetmark.is_sheet(path):
+        return "it is a contact sheet that facewatch-query drew, not a photo"
+    return "it is no image that facewatchd reads"

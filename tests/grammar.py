@@ -140,7 +140,12 @@ class Grammar:
             "timeout": soon,
             "wait": soon,
         }
-        flags = {"exact": st.booleans(), "collapse": st.booleans(), "repair": st.booleans(), "force": st.sampled_from([False] * 9 + [True])}
+        flags = {
+            "exact": st.booleans(),
+            "collapse": st.booleans(),
+            "repair": st.booleans(),
+            "force": st.sampled_from([False] * 9 + [True]),
+        }
         return {name: _mostly(value, NUMBERS, SCALARS, WILD, times=18) for name, value in (values | flags).items()}
 
     def _data(self) -> SearchStrategy[str]:

@@ -30,8 +30,7 @@ class Place:
         self.root = directory / "photos"
         self.root.mkdir(exist_ok=True)
         self.query = shoot(directory / "query.png", [1], 9999)
-        options = {"model": "tiny", "resources": "idle_priority = false"}
-        self.daemon = Daemon(directory / "home", self.root, model_root=tiny_root, **options)
+        self.daemon = Daemon(directory / "home", self.root, model="tiny", model_root=tiny_root)
         self.daemon.prefix = obedient()
         self.daemon.count_embeddings()
         for hook in (TICK, *hooks):
