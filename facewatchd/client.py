@@ -328,7 +328,7 @@ def _shown(answer: Answer) -> str:
 def _what_is_missing(answer: Answer) -> str:
     if answer.pending:
         return f"not complete: {answer.pending} photos are not searchable yet; --wait waits for them"
-    return "not complete: a directory is out of reach; see: facewatchd status"
+    return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
 
 
 def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:

@@ -181,7 +181,13 @@ class Daemon:
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
-        self._inbox.touch(path, settle=settle, depth=Depth.BYTES if written else Depth.STAMP)
+        depth = Depth.BYTES if written else Depth.STAMP
+        self._inbox.touch(path, settle=settle, depth=depth)
+        passing, below = self._roots.links.through(path)
+        for link in passing:
+            self._inbox.touch(link, settle=settle, depth=depth)
+        for link in below:  # what comes into a new directory before that is watched is no event: it is looked at late
+            self._inbox.touch(link)
 
     def _rescan(self, root: bytes) -> None:
         self._scanner.request(root)

@@ -256,6 +256,7 @@ class Indexer:
             self._scan(os.path.dirname(path))
         if self._roots.excluded(path) and not os.path.isdir(path):
             return Outcome(path, None) if recorded else None
+        self._roots.links.note(path)
         try:
             status = os.stat(path)
             stamp = self._roots.stamp(path, status)

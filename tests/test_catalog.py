@@ -259,7 +259,7 @@ def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Cat
     "ask",
     [
         lambda reader: reader.counts(),
-        lambda reader: reader.copies([1]),
+        lambda reader: reader.contents_of([1]),
         lambda reader: reader.face_ids(),
         lambda reader: reader.embeddings_of([1], DIM),
         lambda reader: list(reader.embeddings(DIM)),

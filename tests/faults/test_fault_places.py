@@ -507,7 +507,8 @@ def _change_and_see(place: Place, behind: Path) -> None:
     shoot(behind / "a" / "0002.jpg", [2], 101)
     expected = {place.root / name for name in ("new/new.jpg", "a/renamed.jpg", "a/0003.jpg")}
     until(lambda: place.found() == expected)
-    until(place.complete)
+    assert not place.complete(), "something may have changed since it was looked at"
+    assert place.daemon.call("wait", timeout=30)["complete"]
 
 
 REFUSED = """
