@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ BATCH = 512
 """Faces in one statement."""
 REBUILD_AT = 0.2
 """Share of tombstones from which the index is built anew: above it hnswlib loses recall (and at 0.99 it crashed)."""
+PURGE_AFTER = 24 * 3600.0
+"""Seconds after which an index with any tombstone is built anew: in it, and in its file, lie embeddings of faces that
+were deleted."""
 REBUILD_FROM = 500
 """Tombstones below this number never ask for a rebuild: a small index is searched exactly anyway."""
 TOLERANCE = 1e-3
@@ -106,6 +110,8 @@ class Gallery:
         if self._vectors is None or not (added or removed):
             return
         try:
+            if not self._vectors.tombstones:
+                self._vectors.clean_at = time.time()
             self._delete(self._vectors, np.array(removed, np.int64))
             if added:
                 self._vectors.add(np.array(added, np.int64), np.stack(embeddings))
@@ -283,4 +289,6 @@ def _expect_equal(
 
 def _worn(vectors: Vectors) -> bool:
     dead = vectors.tombstones
+    if dead and time.time() - vectors.clean_at > PURGE_AFTER:
+        return True
     return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + vectors.nodes)

@@ -181,14 +181,18 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
     return found
 
 
+def path_of(entry: Any) -> bytes:
+    """The path in a document of the daemon's: UTF-8 on the socket, whatever this process's locale says of names."""
+    encoded = entry.get("path_bytes")
+    return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
+
+
 def _match(item: Any) -> Match:
-    encoded = item.get("path_bytes")
-    path = os.fsencode(item["path"]) if encoded is None else binascii.a2b_base64(encoded)
     encoded = item.get("copies_bytes")
-    copies = map(os.fsencode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
+    copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
     of = None if item["of"] is None else int(item["of"])
     also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
-    return Match(path, *_face(item), of, bool(item["itself"]), tuple(copies), also)
+    return Match(path_of(item), *_face(item), of, bool(item["itself"]), tuple(copies), also)
 
 
 def _face(item: Any) -> tuple[float, Box, float, int]:

@@ -74,6 +74,7 @@ def connect_writer(path: str) -> sqlite3.Connection:
         "foreign_keys = ON",
         "wal_autocheckpoint = 256",  # pages: 4 MB, as SQLite's own default is with pages of 4096
         "journal_size_limit = 16777216",
+        "secure_delete = ON",  # what is deleted is overwritten: embeddings are biometric data
     )
 
 
