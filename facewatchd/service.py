@@ -213,7 +213,7 @@ class Service:
         return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete}
 
     def _faces(self, params: Params) -> dict[str, object]:
-        faces = self._searcher.faces(Source.of(params))
+        faces = self._searcher.see(Source.of(params)).faces
         return {
             "faces": [
                 {

@@ -27,6 +27,8 @@ CHECKPOINT_REST = 50
 WORTH = 1000
 WORTH_BUSY = 50
 """An index is written whole, so one of so many faces must have changed; of more of them while changes go on."""
+WAKE_EVERY = 3600.0
+"""Seconds between two looks while nothing changes: tombstones grow too old by themselves."""
 RETRY = 60.0
 """Seconds between two tries at what failed."""
 
@@ -67,7 +69,7 @@ class Upkeep(threading.Thread):
             if time.monotonic() < self._retry_at:
                 continue
             if self._gallery.worn:
-                log.info("many faces were deleted: the index is built anew")
+                log.info("the faces that were deleted are taken out of the index: it is built anew")
             if self._gallery.worn or not self._gallery.ready:
                 self._level()
             elif self._is_due():
@@ -79,7 +81,7 @@ class Upkeep(threading.Thread):
         if self._ending.is_set():
             return False
         if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
-            self._gallery.changed.wait()
+            self._gallery.changed.wait(WAKE_EVERY)
         return not self._ending.wait(LOOK_EVERY)
 
     def _keep_on(self) -> bool:

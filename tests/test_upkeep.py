@@ -13,7 +13,8 @@ from processes import until
 from facewatchd import upkeep as upkeep_module
 from facewatchd.catalog import Outcome
 from facewatchd.errors import StorageError
-from facewatchd.gallery import REBUILD_FROM, Gallery, Search
+from facewatchd.gallery import REBUILD_FROM, Gallery
+from facewatchd.results import Search
 from facewatchd.upkeep import Upkeep
 from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
