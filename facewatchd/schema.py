@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 2
+VERSION = 3
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """How the names of SQLite's errors begin that tell of a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
@@ -52,11 +52,14 @@ CREATE TABLE face(
     embedding BLOB NOT NULL     -- dim float32, unit length
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
+CREATE INDEX face_shown ON face(id, content_id, w, h);
 """
 
 MIGRATIONS = {
     # Photos in hand were marked in `work` while they were decoded in the daemon's own process.
     1: "DROP TABLE work; CREATE INDEX photo_inode ON photo(inode);",
+    # Counting all that match read the pages of their embeddings.
+    2: "CREATE INDEX face_shown ON face(id, content_id, w, h);",
 }
 """What makes a catalog of a version one of the next."""
 

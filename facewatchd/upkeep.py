@@ -7,7 +7,6 @@ is, or scan, and what is recorded meanwhile is caught up with before a new index
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.gallery import Gallery
+from facewatchd.priority import Pace
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ WAKE_EVERY = 3600.0
 """Seconds between two looks while nothing changes: tombstones grow too old by themselves."""
 RETRY = 60.0
 """Seconds between two tries at what failed."""
-_NICE = 19
 
 
 class _Rebuild:
@@ -46,13 +45,13 @@ class _Rebuild:
 class Upkeep(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
-    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, nice: bool) -> None:
-        """``threads`` build an index anew; with ``nice`` they run when hardly anybody else wants to."""
+    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, polite: bool) -> None:
+        """``threads`` build an index anew; ``polite``: with rests, while other programs compute."""
         super().__init__(name="upkeep")
         self._gallery = gallery
         self._writer = writer
         self._threads = threads
-        self._nice = nice
+        self._polite = polite
         self._ending = threading.Event()
         self._seen = 0
         self._saved_at = time.monotonic()
@@ -89,8 +88,6 @@ class Upkeep(threading.Thread):
             raise StorageError(f"the index cannot be built anew: {wish.trouble}", "try again")
 
     def run(self) -> None:
-        if self._nice:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)  # hnswlib's threads inherit it
         self._level()
         while self._next_look():
             if not self._wanted.empty():
@@ -130,11 +127,24 @@ class Upkeep(threading.Thread):
             wish.trouble = self.trouble
             wish.done.set()
 
+    def _paced(self) -> Callable[[], bool]:
+        """What is asked after each part of a long work: `_keep_on`, after a rest where that is due."""
+        if not self._polite:
+            return self._keep_on
+        pace = Pace(self._threads)
+
+        def keep_on() -> bool:
+            self._ending.wait(pace.rest())
+            pace.begin()
+            return self._keep_on()
+
+        return keep_on
+
     def _level(self) -> None:
         self._attempt(self._prepare_and_adopt)
 
     def _prepare_and_adopt(self, *, anew: bool = False) -> None:
-        vectors = self._gallery.prepared(self._keep_on, anew=anew, threads=self._threads)
+        vectors = self._gallery.prepared(self._paced(), anew=anew, threads=self._threads)
         if vectors is not None:
             self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 

@@ -56,8 +56,8 @@ def test_a_copy_points_at_the_same_content(catalog: Catalog) -> None:
     changes = catalog.record([Outcome(b"/b", stamp(2), b"d1")])
     assert changes.added == []
     with catalog.reading() as reader:
-        sightings = reader.sightings([1])
-    assert [seen.path for seen in sightings[1]] == [b"/a", b"/b"]
+        assert reader.copies([1]) == {1: [b"/a", b"/b"]}
+        assert reader.count_copies([1]) == {1: 2}
 
 
 def test_content_without_a_photo_is_kept_for_a_while(catalog: Catalog) -> None:
@@ -161,7 +161,8 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(
-            "CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;"
+            "CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; DROP INDEX face_shown;"
+            " PRAGMA user_version = 1;"
         )
     Catalog(path, MODEL).close()
     catalog = Catalog(path, MODEL)
@@ -170,6 +171,7 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'work'").fetchone()
+        assert db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'face_shown'").fetchone()
 
 
 def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:
@@ -257,7 +259,7 @@ def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Cat
     "ask",
     [
         lambda reader: reader.counts(),
-        lambda reader: reader.sightings([1]),
+        lambda reader: reader.contents_of([1]),
         lambda reader: reader.face_ids(),
         lambda reader: reader.embeddings_of([1], DIM),
         lambda reader: list(reader.embeddings(DIM)),
