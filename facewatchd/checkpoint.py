@@ -1,7 +1,8 @@
 """A checkpoint of the index: two files, and the question whether they may be believed.
 
 ``index.hnsw`` is hnswlib's, ``index.json`` the manifest that says what it is: from which catalog, up to which face id,
-of how many dimensions, with which digest, and which of its faces are deleted. The manifest bears a digest of itself.
+of how many dimensions, with which digest, which of its nodes are deleted, and which stand for several faces. The
+manifest bears a digest of itself.
 
 Saving renames the manifest first. So that a crash before the index is renamed too leaves a pair that fits, the manifest
 also describes the index that it finds in place, but only one that was loaded and found right, or saved, by this very
@@ -30,9 +31,9 @@ from numpy.typing import NDArray
 from facewatchd import vectors
 from facewatchd.copies import Copy
 from facewatchd.errors import DamagedError, StorageError
-from facewatchd.vectors import Vectors
+from facewatchd.vectors import Labels, Vectors
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,11 @@ class Checkpoint:
         """
         temporary = self._index.with_name(self._index.name + ".new")
         try:
-            with index.at_rest() as tombstones:
+            with index.at_rest() as labels:
                 # What was recorded since `origin` was asked for is in the catalog, and may be in the index.
                 last_face_id = max(origin.last_face_id, index.last_id)
                 unsaved, copy = index.unsaved, Copy(lambda: _written(index, temporary))
-            entry = {**copy.result(keep_on), "tombstones": tombstones.tolist()}
+            entry = {**copy.result(keep_on), "tombstones": labels.tombstones, "groups": labels.groups}
             manifest = {
                 "format": FORMAT,
                 "dim": index.dim,
@@ -96,7 +97,7 @@ class Checkpoint:
             raise DamagedError("the index was made from another catalog, or from a later state of this one")
         with _translated():
             entry = self._entry_of_index(manifest["entries"])
-            index = Vectors.read(self._index, dim, np.array(entry["tombstones"], np.int64))
+            index = Vectors.read(self._index, dim, Labels(entry["tombstones"], entry["groups"]))
         self._in_place = entry
         return index
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from facewatchd import __version__, printing
-from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, write, write_json
+from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, open_standard_streams, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
 from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, path_param, photo_faces
@@ -50,6 +50,7 @@ are then written \\t, \\n and \\\\. -l and -0 print paths as they are.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    open_standard_streams()
     try:
         options = _parse(list(sys.argv[1:] if argv is None else argv))
         return _list_faces(options) if options.list_faces else _search(options)

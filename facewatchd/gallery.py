@@ -128,13 +128,25 @@ class Gallery:
         if self._vectors is None or not (added or removed):
             return
         try:
-            self._vectors.delete(np.array(removed, np.int64))
+            self._delete(self._vectors, np.array(removed, np.int64))
             if added:
                 self._vectors.add(np.array(added, np.int64), np.stack(embeddings))
         except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the index can be made again
             log.error("the index failed (%s): it is built again from the catalog", exc)
             self._vectors = None
         self.changed.set()
+
+    def _delete(self, vectors: Vectors, ids: NDArray[np.int64]) -> None:
+        """Delete faces from an index. Nodes that stand for other faces too are replaced by one of those."""
+        heirs = vectors.heirs(ids)
+        while len(heirs):
+            with self.catalog.reading() as reader:
+                there, embeddings = reader.embeddings_of(heirs.tolist(), self.dim)
+            if len(there) == len(heirs):
+                return vectors.delete(ids, there, embeddings)
+            ids = np.union1d(ids, np.setdiff1d(heirs, there))  # they were removed from the catalog meanwhile
+            heirs = vectors.heirs(ids)
+        return vectors.delete(ids)
 
     def adopt(self, vectors: Vectors, keep_on: KeepOn = _always) -> None:
         """Take over what was `prepared`, once it has what was recorded meanwhile."""
@@ -156,7 +168,7 @@ class Gallery:
         ``keep_on`` says so.
         """
         vectors = None if anew or self.ready else self._load(keep_on)
-        if vectors is None or vectors.tombstones > len(vectors):  # else it will do until a new one is built
+        if vectors is None or vectors.tombstones > vectors.nodes:  # else it will do until a new one is built
             vectors = Vectors(self.dim)
         return vectors if keep_on() and self._catch_up(vectors, keep_on, threads) else None
 
@@ -165,7 +177,7 @@ class Gallery:
             origin = Origin(self.catalog.uuid, reader.last_face_id())
             try:
                 vectors = self._checkpoint.load(self.dim, origin)
-                self._compare(reader, vectors.live_ids(), keep_on)
+                self._compare(reader, vectors, keep_on)
             except DamagedError as exc:
                 self._checkpoint.discard()
                 if origin.last_face_id:
@@ -173,19 +185,22 @@ class Gallery:
                 return None
         return vectors
 
-    def _compare(self, reader: CatalogReader, live: NDArray[np.int64], keep_on: KeepOn) -> None:
+    def _compare(self, reader: CatalogReader, vectors: Vectors, keep_on: KeepOn) -> None:
         """Hold every vector that was stored against the catalog. Raises `DamagedError` for one that differs.
 
         All of them: two faces that a restored catalog numbered the other way round are found by no sample.
         """
+        live = vectors.live_ids()
         for ids, stored in self._checkpoint.stored(self.dim):
             known, embeddings = reader.embeddings_of(ids.tolist(), self.dim)
             if not np.isin(known, live, assume_unique=True).all():
                 raise DamagedError("faces that were deleted are back in the catalog")
-            order = np.argsort(ids)
-            rows = order[np.searchsorted(ids, known, sorter=order)]
-            if not np.allclose(stored[rows], embeddings, atol=TOLERANCE):
-                raise DamagedError("the index holds other faces than the catalog")
+            _expect_equal(ids, stored, known, embeddings)
+            followers, at = vectors.followers(ids)
+            for start in range(0, len(followers), BATCH):
+                part = slice(start, start + BATCH)
+                known, embeddings = reader.embeddings_of(followers[part].tolist(), self.dim)
+                _expect_equal(followers[part], stored[at[part]], known, embeddings)
             if not keep_on():
                 return
 
@@ -196,7 +211,7 @@ class Gallery:
         """
         with self.catalog.reading() as reader:
             recorded = reader.face_ids()
-        vectors.delete(np.setdiff1d(vectors.live_ids(), recorded, assume_unique=True))
+        self._delete(vectors, np.setdiff1d(vectors.live_ids(), recorded, assume_unique=True))
         missing = np.setdiff1d(recorded, vectors.labels(), assume_unique=True)
         for start in range(0, len(missing), BATCH):
             with self.catalog.reading() as reader:
@@ -249,16 +264,16 @@ class Gallery:
     def nearest(self, embedding: Embedding, search: Search) -> Found:
         """The faces most alike to an embedding of unit length, on every photo that shows them."""
         vectors = self._vectors
-        k = 0 if vectors is None else min(FIRST_K, max(SMALL_K, len(vectors) // 4))
+        k = 0 if vectors is None else min(FIRST_K, max(SMALL_K, vectors.nodes // 4))
         with self.catalog.reading() as reader:
-            while not search.exact and vectors is not None and k <= len(vectors) // 2:
+            while not search.exact and vectors is not None and k <= vectors.nodes // 2:
                 try:
                     ids, similarities = vectors.nearest(embedding, k)
                 except UnreachableError:
                     break
                 above = int(np.count_nonzero(similarities >= search.threshold))
                 more = int(k * GROWTH)
-                is_all = above < len(ids) and (above >= FEW or k > FIRST_K or more > len(vectors) // 2)
+                is_all = above < len(ids) and (above >= FEW or k > FIRST_K or more > vectors.nodes // 2)
                 matches = self._matches(reader, ids, similarities, search) if is_all or search.top else []
                 if is_all or (search.top and len(matches) >= search.top):
                     return Found(matches, exact=False)
@@ -297,9 +312,19 @@ class Gallery:
         return matches
 
 
+def _expect_equal(
+    ids: NDArray[np.int64], stored: NDArray[np.float32], known: NDArray[np.int64], embeddings: NDArray[np.float32]
+) -> None:
+    """Raise `DamagedError` where what the index has stored for the known ids is not what the catalog has."""
+    order = np.argsort(ids)
+    rows = order[np.searchsorted(ids, known, sorter=order)]
+    if not np.allclose(stored[rows], embeddings, atol=TOLERANCE):
+        raise DamagedError("the index holds other faces than the catalog")
+
+
 def _worn(vectors: Vectors) -> bool:
     dead = vectors.tombstones
-    return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + len(vectors))
+    return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + vectors.nodes)
 
 
 def _wanted(path: bytes, size: int, search: Search) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from facewatchd.commandline import write, write_json
 from facewatchd.errors import FacewatchError
 from facewatchd.printing import counted, printable
 from facewatchd.progress import Progress, aside
+from facewatchd.question import path_of
 
 INTERVAL = 0.5
 """Seconds between two looks."""
@@ -79,7 +78,7 @@ class Status:
                 model=str(model["name"]),
                 dim=int(model["dim"]),
                 threshold=float(model["threshold"]),
-                roots=tuple(Root(_path(root), str(root["state"]), int(root["photos"])) for root in document["roots"]),
+                roots=tuple(Root(path_of(root), str(root["state"]), int(root["photos"])) for root in document["roots"]),
                 photos=int(document["photos"]),
                 faces=int(document["faces"]),
                 pending=int(document["pending"]),
@@ -99,11 +98,6 @@ def understanding() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
-
-
-def _path(entry: Any) -> bytes:
-    encoded = entry.get("path_bytes")
-    return os.fsencode(entry["path"]) if encoded is None else binascii.a2b_base64(encoded)
 
 
 def text(status: Status, *, colour: bool) -> str:

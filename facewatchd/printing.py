@@ -29,7 +29,9 @@ _BOLD_GREEN = "1;32"
 
 def printable(text: str | bytes) -> str:
     """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
-    return re.sub(_UNSHOWABLE, _escape, os.fsdecode(text))
+    if isinstance(text, bytes):  # whatever the locale: in most directories names are UTF-8
+        text = text.decode("utf-8", "surrogateescape")
+    return re.sub(_UNSHOWABLE, _escape, text)
 
 
 def takes_colour(stream: TextIO | None) -> bool:
@@ -41,10 +43,12 @@ def takes_colour(stream: TextIO | None) -> bool:
 
 def say(text: str) -> None:
     """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: closed since
         pass
 
 

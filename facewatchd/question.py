@@ -180,11 +180,19 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
     return found
 
 
+def path_of(entry: Any) -> bytes:
+    """The path in a document of the daemon's: UTF-8 on the socket, whatever this process's locale says of names."""
+    encoded = entry.get("path_bytes")
+    return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
+
+
 def _match(item: Any) -> Match:
-    encoded = item.get("path_bytes")
-    path = os.fsencode(item["path"]) if encoded is None else binascii.a2b_base64(encoded)
     return Match(
-        path, float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
+        path_of(item),
+        float(item["similarity"]),
+        Box(*map(int, item["box"])),
+        float(item["score"]),
+        int(item["face_id"]),
     )
 
 

@@ -303,9 +303,9 @@ class Histories(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
     def rows(self, content: int) -> NDArray[np.float32]:
-        """The faces of a content: content 3n + k has k of them, some of them near-duplicates of another's."""
-        rng = np.random.default_rng(content // 2)
-        return unit(rng.normal(size=(content % 3, DIM)) + (content % 2) * 1e-3)
+        """The faces of a content: content 3n + k has k of them, some of them equal, or nearly, to another's."""
+        rng = np.random.default_rng(content // 4)
+        return unit(rng.normal(size=(content % 3, DIM)) + (0, 0, 1e-6, 1e-3)[content % 4])
 
     def put(self, path: bytes, content: int) -> None:
         self.inode += 1
