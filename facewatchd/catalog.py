@@ -122,9 +122,17 @@ class Catalog:
         if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             schema.create(self._db, model_id)
         schema.migrate(self._db)
+        self._scrub()
         recovery.begin_session(self._db, self.path)
         (self.uuid,) = self._db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
         self._note_clean(False)
+
+    def _scrub(self) -> None:
+        """Once: overwrite what was deleted before `secure_delete` was on. Without room, the next start does it."""
+        if not self._db.execute("SELECT 1 FROM meta WHERE key = 'scrubbed'").fetchone():
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("VACUUM")
+                self._db.execute("INSERT INTO meta VALUES ('scrubbed', 1)")
 
     def _note_clean(self, clean: bool) -> None:
         self._db.execute(
@@ -283,13 +291,18 @@ class Catalog:
         return cursor.lastrowid
 
     def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
-        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces."""
+        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces.
+
+        Its embeddings are overwritten in the file, and the log, which may hold pages of before, is emptied.
+        """
         before = time.time() - older_than
         with self._transaction("collect old content"):
             rows = self._db.execute(
                 "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
             ).fetchall()
             self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+        with self._translated("empty the log"):
+            recovery.empty_log(self._db)
         return [face_id for (face_id,) in rows]
 
     def set_root(self, path: bytes, identity: Identity) -> None:

@@ -53,13 +53,16 @@ CREATE TABLE face(
     embedding BLOB NOT NULL     -- dim float32, unit length
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
+CREATE INDEX face_shown ON face(id, content_id, w, h);
 """
 
 MIGRATIONS = {
     # Photos in hand were marked in `work` while they were decoded in the daemon's own process.
     1: "DROP TABLE work; CREATE INDEX photo_inode ON photo(inode);",
     # What failed is forgotten, and so looked at again: more is read than before, and the reasons are worded otherwise.
+    # Counting all that match read the pages of their embeddings.
     2: """
+    CREATE INDEX face_shown ON face(id, content_id, w, h);
     ALTER TABLE content ADD COLUMN unsupported INTEGER NOT NULL DEFAULT 0;
     DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
     DELETE FROM content WHERE error IS NOT NULL;
@@ -78,6 +81,7 @@ def connect_writer(path: str) -> sqlite3.Connection:
         "foreign_keys = ON",
         "wal_autocheckpoint = 256",  # pages: 4 MB, as SQLite's own default is with pages of 4096
         "journal_size_limit = 16777216",
+        "secure_delete = ON",  # what is deleted is overwritten: embeddings are biometric data
     )
 
 

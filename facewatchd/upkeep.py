@@ -7,13 +7,13 @@ is, or scan, and what is recorded meanwhile is caught up with before a new index
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError
 from facewatchd.gallery import Gallery
+from facewatchd.priority import Pace
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -27,21 +27,22 @@ CHECKPOINT_REST = 50
 WORTH = 1000
 WORTH_BUSY = 50
 """An index is written whole, so one of so many faces must have changed; of more of them while changes go on."""
+WAKE_EVERY = 3600.0
+"""Seconds between two looks while nothing changes: tombstones grow too old by themselves."""
 RETRY = 60.0
 """Seconds between two tries at what failed."""
-_NICE = 19
 
 
 class Upkeep(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
-    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, nice: bool) -> None:
-        """``threads`` build an index anew; with ``nice`` they run when hardly anybody else wants to."""
+    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, polite: bool) -> None:
+        """``threads`` build an index anew; ``polite``: with rests, while other programs compute."""
         super().__init__(name="upkeep")
         self._gallery = gallery
         self._writer = writer
         self._threads = threads
-        self._nice = nice
+        self._polite = polite
         self._ending = threading.Event()
         self._seen = 0
         self._saved_at = time.monotonic()
@@ -63,14 +64,12 @@ class Upkeep(threading.Thread):
             self._attempt(self._gallery.checkpoint)
 
     def run(self) -> None:
-        if self._nice:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)  # hnswlib's threads inherit it
         self._level()
         while self._next_look():
             if time.monotonic() < self._retry_at:
                 continue
             if self._gallery.worn:
-                log.info("many faces were deleted: the index is built anew")
+                log.info("the faces that were deleted are taken out of the index: it is built anew")
             if self._gallery.worn or not self._gallery.ready:
                 self._level()
             elif self._is_due():
@@ -82,17 +81,30 @@ class Upkeep(threading.Thread):
         if self._ending.is_set():
             return False
         if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
-            self._gallery.changed.wait()
+            self._gallery.changed.wait(WAKE_EVERY)
         return not self._ending.wait(LOOK_EVERY)
 
     def _keep_on(self) -> bool:
         return not self._ending.is_set()
 
+    def _paced(self) -> Callable[[], bool]:
+        """What is asked after each part of a long work: `_keep_on`, after a rest where that is due."""
+        if not self._polite:
+            return self._keep_on
+        pace = Pace(self._threads)
+
+        def keep_on() -> bool:
+            self._ending.wait(pace.rest())
+            pace.begin()
+            return self._keep_on()
+
+        return keep_on
+
     def _level(self) -> None:
         self._attempt(self._prepare_and_adopt)
 
     def _prepare_and_adopt(self) -> None:
-        vectors = self._gallery.prepared(self._keep_on, threads=self._threads)
+        vectors = self._gallery.prepared(self._paced(), threads=self._threads)
         if vectors is not None:
             self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 

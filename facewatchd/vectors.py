@@ -20,6 +20,7 @@ hnswlib asks for care (version 0.8):
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class Labels:
     tombstones: list[int] = field(default_factory=list)
     groups: list[list[int]] = field(default_factory=list)
     """Of each node that has followers: its label first, then theirs."""
+    clean_at: float = 0.0
+    """See `Vectors.clean_at`."""
 
 
 class UnreachableError(FacewatchError):
@@ -96,6 +99,8 @@ class Vectors:
         self._states = np.zeros(FIRST_CAPACITY, np.uint8)
         """By id: ids only grow, and a byte for each that ever was is less than a set of those that are."""
         self._nodes = self._deleted = 0
+        self.clean_at = time.time()
+        """Unix time at which it was last known to hold no tombstone: theirs are embeddings of deleted faces."""
         self._followed: dict[int, int] = {}
         """The node that a follower's embedding is that of."""
         self._followers: dict[int, dict[int, None]] = {}
@@ -307,8 +312,10 @@ class Vectors:
     def at_rest(self) -> Iterator[Labels]:
         """Have nothing change meanwhile, while searches go on. Gives what hnswlib's file does not hold."""
         with self._turns.reading():
+            if not self._deleted:
+                self.clean_at = time.time()
             groups = [[node, *group] for node, group in self._followers.items()]
-            yield Labels(np.flatnonzero(self._states == _DELETED).tolist(), groups)
+            yield Labels(np.flatnonzero(self._states == _DELETED).tolist(), groups, self.clean_at)
 
     def write(self, path: Path) -> int:
         """Write hnswlib's file while the index is `at_rest`; return its bytes. Raises `StorageError`, OSError."""
@@ -350,6 +357,7 @@ class Vectors:
         self._states[followers] = _LIVE
         self._deleted = len(dead)
         self._nodes = len(labels) - len(dead)
+        self.clean_at = min(known.clean_at, self.clean_at)
         for node, *group in known.groups:
             self._follow(node, group)
 

@@ -56,8 +56,8 @@ def test_a_copy_points_at_the_same_content(catalog: Catalog) -> None:
     changes = catalog.record([Outcome(b"/b", stamp(2), b"d1")])
     assert changes.added == []
     with catalog.reading() as reader:
-        sightings = reader.sightings([1])
-    assert [seen.path for seen in sightings[1]] == [b"/a", b"/b"]
+        assert reader.copies([1]) == {1: [b"/a", b"/b"]}
+        assert reader.count_copies([1]) == {1: 2}
 
 
 def test_content_without_a_photo_is_kept_for_a_while(catalog: Catalog) -> None:
@@ -163,10 +163,10 @@ def test_content_that_was_collected_since_it_was_known_is_told(catalog: Catalog)
     assert record_of(catalog, b"/p/a") is None
 
 
+TO_2 = "ALTER TABLE content DROP COLUMN unsupported; DROP INDEX face_shown;"
 BACKWARDS = {
-    2: "ALTER TABLE content DROP COLUMN unsupported; PRAGMA user_version = 2;",
-    1: "ALTER TABLE content DROP COLUMN unsupported;"
-    "CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;",
+    2: f"{TO_2} PRAGMA user_version = 2;",
+    1: f"{TO_2} CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;",
 }
 """What makes a catalog one of an earlier version."""
 
@@ -196,6 +196,7 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'work'").fetchone()
+        assert db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'face_shown'").fetchone()
 
 
 def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:
@@ -283,7 +284,7 @@ def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Cat
     "ask",
     [
         lambda reader: reader.counts(),
-        lambda reader: reader.sightings([1]),
+        lambda reader: reader.contents_of([1]),
         lambda reader: reader.face_ids(),
         lambda reader: reader.embeddings_of([1], DIM),
         lambda reader: list(reader.embeddings(DIM)),
