@@ -267,6 +267,7 @@ class Service:
             PhotoState.INDEXED: "its faces are searchable",
             PhotoState.NO_FACE: "no face was found that is large and clear enough",
             PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
+            PhotoState.UNSUPPORTED: f"{record.error}",
             PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
