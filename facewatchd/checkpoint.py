@@ -33,7 +33,7 @@ from facewatchd.copies import Copy
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.vectors import Labels, Vectors
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class Checkpoint:
                 last_face_id = max(origin.last_face_id, index.last_id)
                 unsaved, copy = index.unsaved, Copy(lambda: _written(index, temporary))
             entry = {**copy.result(keep_on), "tombstones": labels.tombstones, "groups": labels.groups}
+            entry["clean_at"] = labels.clean_at
             manifest = {
                 "format": FORMAT,
                 "dim": index.dim,
@@ -90,6 +91,7 @@ class Checkpoint:
         knows ids which the catalog has yet to give (the catalog was restored from a backup). Whether the vectors are
         the catalog's is for the caller to see, by `stored`, and to `discard` it where they are not.
         """
+        self._remove_unfinished()
         manifest = self._read_manifest()
         if (manifest["format"], manifest["dim"]) != (FORMAT, dim):
             raise DamagedError("the index is of another format or dimension")
@@ -97,7 +99,7 @@ class Checkpoint:
             raise DamagedError("the index was made from another catalog, or from a later state of this one")
         with _translated():
             entry = self._entry_of_index(manifest["entries"])
-            index = Vectors.read(self._index, dim, Labels(entry["tombstones"], entry["groups"]))
+            index = Vectors.read(self._index, dim, Labels(entry["tombstones"], entry["groups"], entry["clean_at"]))
         self._in_place = entry
         return index
 
@@ -113,6 +115,12 @@ class Checkpoint:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
                 _sync(path.parent)
+
+    def _remove_unfinished(self) -> None:
+        """Delete what a process that was killed left half written: it may hold faces that were deleted since."""
+        for path in (self._manifest, self._index):
+            with contextlib.suppress(OSError):
+                path.with_name(path.name + ".new").unlink(missing_ok=True)
 
     def _read_manifest(self) -> dict[str, Any]:
         try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from facewatchd.catalog_reader import CatalogReader
 from facewatchd.checkpoint import Checkpoint, Origin
 from facewatchd.errors import DamagedError, RefusedError
 from facewatchd.models import is_unit
-from facewatchd.records import Match, is_within
+from facewatchd.results import Above, Found, Search, found
 from facewatchd.vectors import UnreachableError, Vectors
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ the threshold. Up to `vectors.EF` more of them cost nothing; where it would be h
 FEW = 8
 """Where the first answer has fewer faces above the threshold, more are asked for: the search becomes broader by that.
 Of a million, one in a thousand of those who are on few photos is not found at first, and one in six thousand then."""
-PART = 256
-"""Faces whose photos are looked up at once."""
 BATCH = 512
 """Faces in one statement."""
 REBUILD_AT = 0.2
 """Share of tombstones from which the index is built anew: above it hnswlib loses recall (and at 0.99 it crashed)."""
+PURGE_AFTER = 24 * 3600.0
+"""Seconds after which an index with any tombstone is built anew: in it, and in its file, lie embeddings of faces that
+were deleted."""
 REBUILD_FROM = 500
 """Tombstones below this number never ask for a rebuild: a small index is searched exactly anyway."""
 TOLERANCE = 1e-3
@@ -56,25 +57,6 @@ KeepOn = Callable[[], bool]
 
 def _always() -> bool:
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What is looked for. ``top`` 0: all; ``directories`` empty: everywhere."""
-
-    threshold: float
-    top: int = 0
-    directories: tuple[bytes, ...] = ()
-    min_size: int = 0
-    exact: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The matches, most alike first, and whether every face was compared."""
-
-    matches: list[Match]
-    exact: bool
 
 
 class Gallery:
@@ -128,6 +110,8 @@ class Gallery:
         if self._vectors is None or not (added or removed):
             return
         try:
+            if not self._vectors.tombstones:
+                self._vectors.clean_at = time.time()
             self._delete(self._vectors, np.array(removed, np.int64))
             if added:
                 self._vectors.add(np.array(added, np.int64), np.stack(embeddings))
@@ -238,9 +222,11 @@ class Gallery:
     # Asking
 
     def differences(self, keep_on: KeepOn = _always) -> list[str]:
-        """Hold every vector of the index against the catalog; a line for each finding (the writer thread only).
+        """Hold every vector of the index against the catalog; a line for each finding.
 
-        As soon as ``keep_on`` says so, those that were not looked at yet count as right.
+        On another thread than the writer's, what is recorded meanwhile is found too, and `UnreachableError` is raised
+        for a face that is deleted meanwhile. As soon as ``keep_on`` says so, those that were not looked at yet count as
+        right.
         """
         vectors = self._vectors
         if vectors is None:
@@ -261,55 +247,36 @@ class Gallery:
         lines = [f"{len(ids)} faces are {what} the index" for what, ids in findings.items() if len(ids)]
         return lines + ([f"{wrong} vectors of the index are not the catalog's"] if wrong else [])
 
-    def nearest(self, embedding: Embedding, search: Search) -> Found:
-        """The faces most alike to an embedding of unit length, on every photo that shows them."""
+    def nearest(self, embeddings: NDArray[np.float32], search: Search) -> Found:
+        """The photos of whom the embeddings are: one of unit length, shape (dim,), or several people, (n, dim)."""
+        with self.catalog.reading() as reader:
+            people = [self._above(reader, embedding, search) for embedding in np.atleast_2d(embeddings)]
+            return found(reader, people, search)
+
+    def _above(self, reader: CatalogReader, embedding: Embedding, search: Search) -> Above:
+        """Every face from the threshold on."""
         vectors = self._vectors
         k = 0 if vectors is None else min(FIRST_K, max(SMALL_K, vectors.nodes // 4))
-        with self.catalog.reading() as reader:
-            while not search.exact and vectors is not None and k <= vectors.nodes // 2:
-                try:
-                    ids, similarities = vectors.nearest(embedding, k)
-                except UnreachableError:
-                    break
-                above = int(np.count_nonzero(similarities >= search.threshold))
-                more = int(k * GROWTH)
-                is_all = above < len(ids) and (above >= FEW or k > FIRST_K or more > vectors.nodes // 2)
-                matches = self._matches(reader, ids, similarities, search) if is_all or search.top else []
-                if is_all or (search.top and len(matches) >= search.top):
-                    return Found(matches, exact=False)
-                k = more
-            ids, similarities = self._scan(reader, embedding, search.threshold)
-            return Found(self._matches(reader, ids, similarities, search), exact=True)
+        while not search.exact and vectors is not None and k <= vectors.nodes // 2:
+            try:
+                ids, similarities = vectors.nearest(embedding, k)
+            except UnreachableError:
+                break
+            above = int(np.count_nonzero(similarities >= search.threshold))
+            more = int(k * GROWTH)
+            if above < len(ids) and (above >= FEW or k > FIRST_K or more > vectors.nodes // 2):
+                return Above(ids[:above], similarities[:above], exact=False)
+            k = more
+        return self._scan(reader, embedding, search.threshold)
 
-    def _scan(
-        self, reader: CatalogReader, embedding: Embedding, threshold: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _scan(self, reader: CatalogReader, embedding: Embedding, threshold: float) -> Above:
         found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
         for ids, embeddings in reader.embeddings(self.dim):
             similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
             above = similarities >= threshold
             found_ids.append(ids[above])
             found.append(similarities[above])
-        similarities = np.concatenate(found)
-        order = np.argsort(-similarities, kind="stable")
-        return np.concatenate(found_ids)[order], similarities[order]
-
-    def _matches(
-        self, reader: CatalogReader, ids: NDArray[np.int64], similarities: NDArray[np.float32], search: Search
-    ) -> list[Match]:
-        above = int(np.count_nonzero(similarities >= search.threshold))
-        matches: list[Match] = []
-        step = min(search.top, PART) or PART
-        for start in range(0, above, step):
-            part = slice(start, min(start + step, above))
-            sightings = reader.sightings(ids[part].tolist())
-            for face_id, similarity in zip(ids[part].tolist(), similarities[part].tolist(), strict=True):
-                for seen in sightings.get(face_id, ()):
-                    if _wanted(seen.path, min(seen.box.w, seen.box.h), search):
-                        matches.append(Match(seen.path, similarity, seen.box, seen.score, face_id))
-            if search.top and len(matches) >= search.top:
-                return matches[: search.top]
-        return matches
+        return Above(np.concatenate(found_ids), np.concatenate(found), exact=True)
 
 
 def _expect_equal(
@@ -324,10 +291,6 @@ def _expect_equal(
 
 def _worn(vectors: Vectors) -> bool:
     dead = vectors.tombstones
+    if dead and time.time() - vectors.clean_at > PURGE_AFTER:
+        return True
     return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + vectors.nodes)
-
-
-def _wanted(path: bytes, size: int, search: Search) -> bool:
-    if size < search.min_size:
-        return False
-    return not search.directories or any(is_within(path, directory) for directory in search.directories)

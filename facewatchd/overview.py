@@ -64,6 +64,8 @@ class Status:
     rate: float
     """Photos a second that go through the model."""
     problems: tuple[str, ...]
+    waits: str
+    """What pending photos wait for, where nothing is wrong."""
 
     @classmethod
     def of(cls, document: Any) -> Status:
@@ -88,6 +90,7 @@ class Status:
                 examined=int(rates.get("examined", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
+                waits=str(document.get("waits", "")),
             )
 
 
@@ -117,6 +120,8 @@ def text(status: Status, *, colour: bool) -> str:
     ]
     if status.pending and status.state == "indexing":
         lines.append(f"rate    {_rate(status)}")
+    if status.waits:
+        lines.append(f"waits   {printable(status.waits)}")
     width = max((len(str(root.photos)) for root in status.roots), default=0)
     for root in status.roots:
         words = painted(f"{root.state:10}", _STYLES.get(root.state))
@@ -133,6 +138,8 @@ def line(status: Status) -> str:
     )
     if status.pending and status.rate:
         words += f", {_rate(status)}"
+    if status.waits:
+        words += f"; {printable(status.waits)}"
     return words + "".join(f"; {printable(problem)}" for problem in status.problems)
 
 
@@ -180,7 +187,7 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
 
 
 def _states(status: Status) -> tuple[object, ...]:
-    return (status.state, *(root.state for root in status.roots), *status.problems)
+    return (status.state, *(root.state for root in status.roots), *status.problems, status.waits)
 
 
 def _numbers(status: Status) -> tuple[object, ...]:

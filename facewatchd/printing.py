@@ -62,10 +62,29 @@ def size_and_place(box: Box) -> str:
     return f"{box.x},{box.y} {box.w}x{box.h}"
 
 
-def match_table(matches: Sequence[Match], *, colour: bool) -> str:
-    """Lay matches out for a terminal, under a heading; no matches are no table."""
-    rows = [(f"{match.similarity:.3f}", size_and_place(match.box), printable(match.path)) for match in matches]
-    return table(("SIMILARITY", "BOX", "PATH"), rows, colour=colour)
+def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) -> str:
+    """Lay matches out for a terminal, under a heading; no matches are no table. ``which``: also whose they are."""
+    rows = [
+        (
+            f"{match.similarity:.3f}",
+            size_and_place(match.box),
+            *([_entries(match)] if which else []),
+            printable(match.path) + _notes(match),
+        )
+        for match in matches
+    ]
+    return table(("SIMILARITY", "BOX", *(["QUERY"] if which else []), "PATH"), rows, colour=colour)
+
+
+def _entries(match: Match) -> str:
+    """The numbers of the query faces that are on a match, the most alike first."""
+    return ",".join(str(number) for number in (match.of, *(also.of for also in match.also)) if number is not None)
+
+
+def _notes(match: Match) -> str:
+    notes = ["the query photo"] if match.itself else []
+    notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
+    return f"  ({', '.join(notes)})" if notes else ""
 
 
 def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:

@@ -20,6 +20,7 @@ hnswlib asks for care (version 0.8):
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class Labels:
     tombstones: list[int] = field(default_factory=list)
     groups: list[list[int]] = field(default_factory=list)
     """Of each node that has followers: its label first, then theirs."""
+    clean_at: float = 0.0
+    """See `Vectors.clean_at`."""
 
 
 class UnreachableError(FacewatchError):
@@ -96,6 +99,8 @@ class Vectors:
         self._states = np.zeros(FIRST_CAPACITY, np.uint8)
         """By id: ids only grow, and a byte for each that ever was is less than a set of those that are."""
         self._nodes = self._deleted = 0
+        self.clean_at = time.time()
+        """Unix time at which it was last known to hold no tombstone: theirs are embeddings of deleted faces."""
         self._followed: dict[int, int] = {}
         """The node that a follower's embedding is that of."""
         self._followers: dict[int, dict[int, None]] = {}
@@ -292,9 +297,15 @@ class Vectors:
         return np.array(faces, np.int64), np.repeat(similarities, [1 + len(group) for group in groups])
 
     def get(self, ids: Ids) -> NDArray[np.float32]:
-        """The stored embeddings of live ids: a follower's is its node's. Shape (n, dim)."""
+        """The stored embeddings of live ids: a follower's is its node's. Shape (n, dim).
+
+        Raises `UnreachableError` where one has been deleted.
+        """
         with self._turns.reading():
-            return self._stored(ids)
+            try:
+                return self._stored(ids)
+            except RuntimeError as exc:
+                raise UnreachableError("a face is not in the index any more") from exc
 
     def _stored(self, ids: Ids) -> NDArray[np.float32]:
         nodes = np.array([self._followed.get(face_id, face_id) for face_id in ids.tolist()], np.int64)
@@ -307,8 +318,10 @@ class Vectors:
     def at_rest(self) -> Iterator[Labels]:
         """Have nothing change meanwhile, while searches go on. Gives what hnswlib's file does not hold."""
         with self._turns.reading():
+            if not self._deleted:
+                self.clean_at = time.time()
             groups = [[node, *group] for node, group in self._followers.items()]
-            yield Labels(np.flatnonzero(self._states == _DELETED).tolist(), groups)
+            yield Labels(np.flatnonzero(self._states == _DELETED).tolist(), groups, self.clean_at)
 
     def write(self, path: Path) -> int:
         """Write hnswlib's file while the index is `at_rest`; return its bytes. Raises `StorageError`, OSError."""
@@ -350,6 +363,7 @@ class Vectors:
         self._states[followers] = _LIVE
         self._deleted = len(dead)
         self._nodes = len(labels) - len(dead)
+        self.clean_at = min(known.clean_at, self.clean_at)
         for node, *group in known.groups:
             self._follow(node, group)
 

@@ -22,8 +22,9 @@ from processes import until
 from facewatchd import checkpoint as checkpoint_module
 from facewatchd import gallery as gallery_module
 from facewatchd.catalog import Outcome
-from facewatchd.gallery import REBUILD_FROM, Gallery, Search
+from facewatchd.gallery import REBUILD_FROM, Gallery
 from facewatchd.records import Box
+from facewatchd.results import Search
 
 
 @pytest.fixture(autouse=True)
@@ -403,9 +404,13 @@ class Histories(RuleBasedStateMachine):
     def each_face_is_found_on_every_photo_that_shows_it(self) -> None:
         for content in set(self.truth.values()):
             for row in self.rows(content):
-                found = {match.path for match in self.gallery.nearest(row, Search(0.9999)).matches}
+                answer = self.gallery.nearest(row, Search(0.9999))
+                found = {path for match in answer.matches for path in (match.path, *match.copies)}
                 assert {path for path, other in self.truth.items() if other == content} <= found
                 assert found <= self.truth.keys()
+                assert answer.total == len(answer.matches)
+                each = self.gallery.nearest(row, Search(0.9999, collapse=False))
+                assert sorted(match.path for match in each.matches) == sorted(found)
 
 
 Histories.TestCase.settings = settings(
