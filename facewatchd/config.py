@@ -82,17 +82,15 @@ class _Defaults:
 
 
 def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> Config:
-    """Read the file and lay the flags over it.
+    """Read the file and lay the flags over it. No default is computed for a path that a flag or the file names.
 
     ``path`` None means the default place, which need not exist. Flags are fields of `Config` and keep the
     file's value where they are None. Raises `UsageError` for anything that cannot be right, which it is also to have
     no directory, unless the caller needs none.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    source = path or places.config_path()
-    paths: dict[str, Path] = {
-        name: given[name] for name in ("data_dir", "socket") if name in given
-    }  # else their defaults are computed
+    source = path or default_source(needed="data_dir" not in given)
+    paths: dict[str, Path] = {name: given[name] for name in ("data_dir", "socket") if name in given}
     config = replace(_from_table(_read(source, required=path is not None), source, paths), **given)
     if needs_directories and not config.directories:
         raise UsageError(
@@ -107,6 +105,26 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
     _refuse_data_among_photos(config)
     _refuse_threshold_without_model(config, source)
     return config
+
+
+def default_source(*, needed: bool) -> Path:
+    """The configuration's default place. Without a home there is none, and no file there, unless it is needed."""
+    try:
+        return places.config_path()
+    except UsageError:
+        if needed:
+            raise
+        return Path(places.NOWHERE, "config.toml")
+
+
+def _model_root(data_dir: Path | None) -> Path:
+    """The default of `model_root`: in the home, or without a home in the data directory that was named."""
+    try:
+        return places.model_root()
+    except UsageError:
+        if data_dir is None or data_dir == Path(places.NOWHERE):
+            raise
+        return Path(os.path.abspath(data_dir), places.MODELS)
 
 
 def take_over(running: Config, wanted: Config) -> tuple[Config, list[str]]:
@@ -167,7 +185,7 @@ def _from_table(table: dict[str, Any], source: Path, paths: dict[str, Path]) -> 
         directories=reader.directories("directories"),
         exclude=reader.patterns("exclude"),
         model=reader.text("model", AUTO_MODEL),
-        model_root=reader.directory("model_root") or places.model_root(),
+        model_root=reader.directory("model_root") or _model_root(paths.get("data_dir")),
         faces=Faces(
             min_size=int(faces.number("min_size", defaults.faces.min_size, 1, 10_000, whole=True)),
             min_score=faces.number("min_score", defaults.faces.min_score, 0.01, 1),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 APP = "facewatchd"
 RUNTIME = "/run/user"
 """Where systemd makes users' runtime directories, which nobody else can replace."""
+MODELS = ".insightface"
+"""InsightFace's own name for its root in a home."""
 NOWHERE = "/nonexistent"
 """In place of a path that a command has no use for, so that no default is computed."""
 
@@ -41,11 +43,8 @@ def socket_name() -> str:
 
     import platformdirs
 
-    with (
-        _translated("--socket"),
-        warnings.catch_warnings(),
-    ):  # XDG_RUNTIME_DIR is not set: there is a place all the same
-        warnings.simplefilter("ignore")
+    with _translated("--socket"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set: there is a place all the same
         return str(platformdirs.user_runtime_path(APP) / "socket")
 
 
@@ -82,7 +81,7 @@ def model_root() -> Path:
         home = os.path.expanduser("~")  # by the list of users
     if not home.startswith("/"):
         raise UsageError("there is no home directory for models", "set HOME, or `model_root` in the configuration")
-    return Path(home, ".insightface")
+    return Path(home, MODELS)
 
 
 @contextlib.contextmanager
@@ -91,7 +90,8 @@ def _translated(option: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError) as exc:
-        raise UsageError(" ".join(str(exc).split()), f"or name another place with {option}") from exc
+        message = " ".join(str(exc).split()).replace("; ", ", ")
+        raise UsageError(message, f"or name another place with {option}") from exc
 
 
 def _is_private(directory: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +32,12 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
 
 
 def _run(command: list[str], environment: dict[str, str], temporary: Path) -> subprocess.CompletedProcess[str]:
-    """As a user that nobody knows, whose directory below the temporary one was made by another user."""
+    """As a user without an entry in the list of users where this can be had, whose temporary directory is this one."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return subprocess.run(
-        [sys.executable, *command],
+        [*_as_stranger(), sys.executable, *command],
         env={**kept, "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1", **environment},
         cwd="/",
-        user=STRANGER,
-        group=STRANGER,
-        extra_groups=[],
         capture_output=True,
         text=True,
         timeout=60,
@@ -46,19 +45,30 @@ def _run(command: list[str], environment: dict[str, str], temporary: Path) -> su
     )
 
 
+def _as_stranger() -> list[str]:
+    """The command that gives up root for another user, who may still read the files of this installation."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return []
+    capability = "+dac_read_search"
+    return [
+        *("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"),
+        *(f"--inh-caps={capability}", f"--ambient-caps={capability}"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if os.geteuid() != 0:
-        pytest.skip("only root can be another user")
+    """A temporary directory where the user's runtime directory is not usable: another user made it."""
     directory = tmp_path_factory.mktemp("tmp")
     for above in (directory, directory.parent, directory.parent.parent):
         above.chmod(0o755)
     directory.chmod(0o1777)
-    theirs = directory / f"runtime-{STRANGER}"
-    theirs.mkdir(mode=0o700)
-    os.chown(theirs, 12_345, 12_345)
-    if _run(["-c", "import facewatchd"], {}, directory).returncode:
-        pytest.skip("another user cannot read this installation")
+    if _as_stranger():
+        theirs = directory / f"runtime-{STRANGER}"
+        theirs.mkdir(mode=0o700)
+        os.chown(theirs, 12_345, 12_345)
+    else:
+        (directory / f"runtime-{os.geteuid()}").symlink_to("/nonexistent")
     return directory
 
 
@@ -76,11 +86,22 @@ def test_no_default_is_computed_for_what_is_named(temporary: Path) -> None:
     for command in ("status", "query"):
         done = _run([*COMMANDS[command], *socket], {"HOME": ""}, temporary)
         assert done.returncode == 4, done.stderr
-    (temporary / "config.toml").write_text(f'model_root = "{temporary}"\nmodel = "tiny"\n')
-    places = ["--config", str(temporary / "config.toml"), "--data-dir", str(temporary / "data")]
-    done = _run([*COMMANDS["run"], *places, *socket], {"HOME": ""}, temporary)
-    assert done.returncode == 2
-    assert "/nowhere/at/all" in done.stderr
+    data = temporary / "data"
+    run = ["-m", "facewatchd", "run", "--model", "absent", "--data-dir", str(data), *socket, str(temporary / "photos")]
+    (temporary / "photos").mkdir()
+    done = _run(run, {"HOME": ""}, temporary)
+    assert done.returncode == 2, done.stderr
+    assert "absent" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [[], ["--socket", "/nowhere/s", "--data-dir", "/nowhere/d"]])
+def test_the_doctor_reports_a_missing_home_as_a_finding(temporary: Path, flags: list[str]) -> None:
+    with_one_check = "from facewatchd import doctor; doctor._CHECKS.clear(); from facewatchd.cli import main; main()"
+    done = _run(["-c", with_one_check, "doctor", "--json", *flags], {"HOME": ""}, temporary)
+    assert done.stderr == ""
+    findings = json.loads(done.stdout)
+    assert [finding["name"] for finding in findings] == ["configuration"]
+    assert findings[0]["status"] == ("ok" if flags else "fail")
 
 
 @pytest.mark.parametrize("command", [["facewatchd.client", "a.jpg"], ["facewatchd", "run", "photos"]])
