@@ -22,6 +22,7 @@ class Vitals:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._beats: dict[threading.Thread, float] = {}
+        self._looked_at = clock()
 
     def beat(self) -> None:
         """The calling thread has something in hand, and gets on with it."""
@@ -34,9 +35,13 @@ class Vitals:
     def silent(self, limit: float) -> list[str]:
         """Names of the threads that have shown no sign of life for ``limit`` seconds.
 
-        Not of those that wait for a disk, or a server, that does not answer: to start anew does not help them.
+        None where the last look is longer ago than that: then all of the process was stopped (SIGSTOP). Nor those that
+        wait for a disk, or a server, that does not answer: to start anew does not help them.
         """
         now = self._clock()
+        stopped, self._looked_at = now - self._looked_at > limit, now
+        if stopped:  # all of the process was, or nothing was asked for as long: the threads get their time again
+            self._beats.update(dict.fromkeys(self._beats.keys() & set(threading.enumerate()), now))
         late = [thread for thread, beat in tuple(self._beats.items()) if now - beat > limit and thread.is_alive()]
         return [thread.name for thread in late if not _waits_for_disk(thread)]
 
