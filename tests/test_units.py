@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from facewatchd import cli, places, units
 from facewatchd.config import Config
+from facewatchd.doctor import unit
 
 SOURCES = Path(__file__).resolve().parents[1] / "systemd"
 needs_verify = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
@@ -165,7 +166,17 @@ def test_what_lies_below_a_temporary_directory_is_bound_into_the_services_own(
     text = (places.units_path() / "facewatchd.service").read_text()
     assert f'BindReadOnlyPaths="-{photos}"'.replace("a:", "a\\\\:") in text
     assert f"BindPaths={data}\n" in text
+    loaded = Config(directories=(photos,), data_dir=data)
+    assert not hidden_by_the_unit(loaded)
+    service = places.units_path() / "facewatchd.service"
+    service.write_text(text.replace("BindReadOnlyPaths=", "#"))
+    assert hidden_by_the_unit(loaded) == str(photos)
     assert f"may not last: many systems delete what lies below {home / 'tmp'}" in capsys.readouterr().err
+
+
+def hidden_by_the_unit(config: Config) -> str:
+    """What doctor says that the unit hides."""
+    return unit._hidden(places.units_path() / "facewatchd.service", config)
 
 
 def test_uninstall_removes_what_install_and_enable_made(
