@@ -49,6 +49,8 @@ class Outcome:
     height: int = 0
     faces: Sequence[Face] | None = None
     error: str | None = None
+    unsupported: bool = False
+    """Whether ``error`` tells of a content of a kind that is not read, not of a broken one."""
 
 
 @dataclass(slots=True)
@@ -264,9 +266,10 @@ class Catalog:
             removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", row).fetchall()
             changes.removed += [face_id for (face_id,) in removed]
         (content_id,) = self._db.execute(
-            "INSERT INTO content(digest, width, height, error) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " width = excluded.width, height = excluded.height, error = excluded.error, orphaned = NULL RETURNING id",
-            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error)),
+            "INSERT INTO content(digest, width, height, error, unsupported) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
+            " unsupported = excluded.unsupported, orphaned = NULL RETURNING id",
+            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error), outcome.unsupported),
         ).fetchone()
         for face in outcome.faces or ():
             changes.added.append(self._insert_face(content_id, face))

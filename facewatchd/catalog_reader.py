@@ -40,10 +40,12 @@ class Counts:
     faces: int
     """Faces that the index holds, those of content that no photo shows any more included."""
     failed: int
+    """Photos that are broken or cannot be read; not those that are unsupported."""
 
 
 _PHOTO = """
 SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
+    photo.error IS NULL AND unsupported,
     (SELECT count(*) FROM face WHERE face.content_id = photo.content_id)
 FROM photo LEFT JOIN content ON content.id = content_id
 """
@@ -122,7 +124,7 @@ class CatalogReader:
             " (SELECT count(*) FROM face), (SELECT count(*) FROM photo WHERE error IS NOT NULL),"
             # failed contents first, of which there are few
             " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
-            " WHERE content.error IS NOT NULL AND photo.error IS NULL)"
+            " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL)"
         )
         photos, faces, unread, undecoded = rows[0]
         return Counts(photos, faces, unread + undecoded)
@@ -246,9 +248,9 @@ def _face(row: Sequence[Any]) -> Face:
 
 
 def _photo_record(row: Sequence[Any]) -> PhotoRecord:
-    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, faces = row
+    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces = row
     if error is not None:
-        state = PhotoState.FAILED
+        state = PhotoState.UNSUPPORTED if unsupported else PhotoState.FAILED
     elif content_id is None:
         state = PhotoState.EXCLUDED
     else:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from facewatchd import photos, sheetmark
 from facewatchd.catalog import Outcome
-from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
 from facewatchd.inference import ClosedError, NoModelError
@@ -355,7 +355,8 @@ class Indexer:
             if isinstance(exc, ModelError):
                 self._try_again(item.path, exc)
             log.warning("%s: %s", printable(item.path), exc.message)
-            return Outcome(item.path, stamp, digest, error=exc.message)
+            unsupported = isinstance(exc, UnsupportedPhotoError)
+            return Outcome(item.path, stamp, digest, error=exc.message, unsupported=unsupported)
         self._say("")
         self._tally.count("embedded")
         if _is_as_before(item.path, stamp):

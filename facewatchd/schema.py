@@ -24,6 +24,7 @@ CREATE TABLE content(
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     error TEXT,                 -- why no face can be had from these bytes
+    unsupported INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is wrong with them, but they are of a kind that is not read
     orphaned REAL               -- Unix time since which no photo points here
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
@@ -58,8 +59,14 @@ CREATE INDEX face_shown ON face(id, content_id, w, h);
 MIGRATIONS = {
     # Photos in hand were marked in `work` while they were decoded in the daemon's own process.
     1: "DROP TABLE work; CREATE INDEX photo_inode ON photo(inode);",
+    # What failed is forgotten, and so looked at again: more is read than before, and the reasons are worded otherwise.
     # Counting all that match read the pages of their embeddings.
-    2: "CREATE INDEX face_shown ON face(id, content_id, w, h);",
+    2: """
+    CREATE INDEX face_shown ON face(id, content_id, w, h);
+    ALTER TABLE content ADD COLUMN unsupported INTEGER NOT NULL DEFAULT 0;
+    DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
+    DELETE FROM content WHERE error IS NOT NULL;
+    """,
 }
 """What makes a catalog of a version one of the next."""
 

@@ -62,7 +62,7 @@ class Service:
         """Of queries that say nothing themselves."""
         self._place = place
         self._searcher = searcher
-        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
+        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer, parts.upkeep)
         self._started = time.monotonic()
         self._methods: dict[str, Callable[[Params], object]] = {
             "status": self._status,
@@ -267,6 +267,7 @@ class Service:
             PhotoState.INDEXED: "its faces are searchable",
             PhotoState.NO_FACE: "no face was found that is large and clear enough",
             PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
+            PhotoState.UNSUPPORTED: f"{record.error}",
             PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]

@@ -27,7 +27,8 @@ SUFFIXES = (
     *(".heif", ".heifs", ".hif", ".tif", ".tiff", ".bmp", ".dib", ".gif"),
 )
 FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF"}
-UNFINISHED = (".part", ".tmp", "~")
+UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".opdownload", ".tmp", "~")
+LEFT_ALONE = {b"@eadir", b"#recycle", b"@recycle", b"$recycle.bin", b"recycler", b"lost+found", b"#snapshot"}
 
 
 def photos_on_disk(*roots: Path) -> dict[bytes, bytes | None]:
@@ -40,7 +41,7 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         if os.path.lexists(os.path.join(directory, b".nomedia")):
             names.clear()
             continue
-        names[:] = [name for name in names if _is_wanted(name)]
+        names[:] = [name for name in names if not name.startswith(b".") and name.lower() not in LEFT_ALONE]
         for name in filter(_is_wanted, files):
             path = os.path.join(directory, name)
             if os.path.exists(path) and _is_photo(path):
