@@ -222,9 +222,11 @@ class Gallery:
     # Asking
 
     def differences(self, keep_on: KeepOn = _always) -> list[str]:
-        """Hold every vector of the index against the catalog; a line for each finding (the writer thread only).
+        """Hold every vector of the index against the catalog; a line for each finding.
 
-        As soon as ``keep_on`` says so, those that were not looked at yet count as right.
+        On another thread than the writer's, what is recorded meanwhile is found too, and `UnreachableError` is raised
+        for a face that is deleted meanwhile. As soon as ``keep_on`` says so, those that were not looked at yet count as
+        right.
         """
         vectors = self._vectors
         if vectors is None:

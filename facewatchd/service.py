@@ -62,7 +62,7 @@ class Service:
         """Of queries that say nothing themselves."""
         self._place = place
         self._searcher = searcher
-        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
+        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer, parts.upkeep)
         self._started = time.monotonic()
         self._methods: dict[str, Callable[[Params], object]] = {
             "status": self._status,

@@ -7,11 +7,12 @@ is, or scan, and what is recorded meanwhile is caught up with before a new index
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
 
-from facewatchd.errors import FacewatchError
+from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.gallery import Gallery
 from facewatchd.priority import Pace
 from facewatchd.writer import Writer
@@ -33,6 +34,14 @@ RETRY = 60.0
 """Seconds between two tries at what failed."""
 
 
+class _Rebuild:
+    """A wish for an index that is built anew from the catalog, and what became of it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.trouble = ""
+
+
 class Upkeep(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
@@ -48,6 +57,7 @@ class Upkeep(threading.Thread):
         self._saved_at = time.monotonic()
         self._rest = 0.0
         self._retry_at = 0.0
+        self._wanted: queue.SimpleQueue[_Rebuild] = queue.SimpleQueue()
         self.trouble = ""
         """What is wrong with the index; empty when all is well."""
 
@@ -63,9 +73,26 @@ class Upkeep(threading.Thread):
             self._ending.clear()
             self._attempt(self._gallery.checkpoint)
 
+    def rebuild(self) -> None:
+        """From any other thread: have the index built anew, and wait for it. Searches and recording go on meanwhile.
+
+        Raises `StorageError` where it cannot be built, or the daemon ends first.
+        """
+        wish = _Rebuild()
+        self._wanted.put(wish)
+        self._gallery.changed.set()
+        while not wish.done.wait(0.2):
+            if self._ending.is_set() or not self.is_alive():
+                raise StorageError("the daemon is stopping", "try again")
+        if wish.trouble:
+            raise StorageError(f"the index cannot be built anew: {wish.trouble}", "try again")
+
     def run(self) -> None:
         self._level()
         while self._next_look():
+            if not self._wanted.empty():
+                self._fulfil()
+                continue
             if time.monotonic() < self._retry_at:
                 continue
             if self._gallery.worn:
@@ -80,12 +107,25 @@ class Upkeep(threading.Thread):
         self._gallery.changed.clear()  # before it is asked what there is to do, and whether this is the end
         if self._ending.is_set():
             return False
+        if not self._wanted.empty():
+            return True
         if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
             self._gallery.changed.wait(WAKE_EVERY)
         return not self._ending.wait(LOOK_EVERY)
 
     def _keep_on(self) -> bool:
         return not self._ending.is_set()
+
+    def _fulfil(self) -> None:
+        """Build the index anew for everybody who has asked for it by now."""
+        wishes = [self._wanted.get() for _ in range(self._wanted.qsize())]
+        log.info("the index is built anew")
+        self._attempt(lambda: self._prepare_and_adopt(anew=True))
+        if not self._keep_on():
+            return  # they see that it ends
+        for wish in wishes:
+            wish.trouble = self.trouble
+            wish.done.set()
 
     def _paced(self) -> Callable[[], bool]:
         """What is asked after each part of a long work: `_keep_on`, after a rest where that is due."""
@@ -103,8 +143,8 @@ class Upkeep(threading.Thread):
     def _level(self) -> None:
         self._attempt(self._prepare_and_adopt)
 
-    def _prepare_and_adopt(self) -> None:
-        vectors = self._gallery.prepared(self._paced(), threads=self._threads)
+    def _prepare_and_adopt(self, *, anew: bool = False) -> None:
+        vectors = self._gallery.prepared(self._paced(), anew=anew, threads=self._threads)
         if vectors is not None:
             self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 

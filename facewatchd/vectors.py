@@ -297,9 +297,15 @@ class Vectors:
         return np.array(faces, np.int64), np.repeat(similarities, [1 + len(group) for group in groups])
 
     def get(self, ids: Ids) -> NDArray[np.float32]:
-        """The stored embeddings of live ids: a follower's is its node's. Shape (n, dim)."""
+        """The stored embeddings of live ids: a follower's is its node's. Shape (n, dim).
+
+        Raises `UnreachableError` where one has been deleted.
+        """
         with self._turns.reading():
-            return self._stored(ids)
+            try:
+                return self._stored(ids)
+            except RuntimeError as exc:
+                raise UnreachableError("a face is not in the index any more") from exc
 
     def _stored(self, ids: Ids) -> NDArray[np.float32]:
         nodes = np.array([self._followed.get(face_id, face_id) for face_id in ids.tolist()], np.int64)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from facewatchd.catalog import Outcome
 from facewatchd.errors import DamagedError
-from facewatchd.gallery import Gallery, Search
+from facewatchd.gallery import Gallery
+from facewatchd.results import Search
 from facewatchd.vectors import SAME, Labels, Vectors
 
 EQUAL, LONE = 3000, 200

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,10 +18,16 @@ from facewatchd import upkeep as upkeep_module
 from facewatchd.catalog import Outcome
 from facewatchd.errors import StorageError
 from facewatchd.gallery import REBUILD_FROM, Gallery
+from facewatchd.inbox import Inbox
 from facewatchd.results import Search
+from facewatchd.roots import Roots
 from facewatchd.upkeep import Upkeep
+from facewatchd.verify import Verifier
 from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
+
+NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
+"""Roots without any."""
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +157,55 @@ def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
         monkeypatch.setattr(Gallery, "index_size", (size, 0))
         upkeep.save_last()
     assert saved == [1, 101]
+
+
+def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
+    gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(gallery, 40)
+    upkeep.start()
+    until(lambda: gallery.ready)
+    vectors = gallery._vectors
+    assert vectors is not None
+    vectors.delete(np.array([3, 4]))
+    building, go_on, names = threading.Event(), threading.Event(), []
+    prepared = gallery.prepared
+
+    def slow(*args: object, **options: object) -> object:
+        names.append(threading.current_thread().name)
+        building.set()
+        assert go_on.wait(60)
+        return prepared(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gallery, "prepared", slow)
+    verifier = Verifier(gallery, cast(Roots, NOWHERE), Inbox(0.0), upkeep._writer, upkeep)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(verifier.verify, repair=True)
+        assert building.wait(60)
+        recorded = threading.Event()
+        row = unit(np.random.default_rng(6).normal(size=DIM))
+        upkeep._writer.record(photo(b"/late", b"late", [row]), lambda _: recorded.set())
+        assert recorded.wait(60), "the writer does not wait for the index"
+        assert not answer.done()
+        go_on.set()
+        result = answer.result(60)
+    assert result["problems"] == ["2 faces are missing from the index"]
+    assert result["repaired"]
+    assert names == ["upkeep"]
+    assert gallery.differences() == []
+    assert gallery.index_size == (41, 0)
+
+
+def test_a_repair_that_fails_or_comes_too_late_says_so(
+    gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep.start()
+    until(lambda: gallery.ready)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "prepared", lambda *_, **__: 1 / 0)
+        with pytest.raises(StorageError, match="cannot be built anew"):
+            upkeep.rebuild()
+    upkeep.rebuild()
+    upkeep.stop()
+    with pytest.raises(StorageError, match="stopping"):
+        upkeep.rebuild()
