@@ -93,6 +93,8 @@ def load() -> None:
     """Import what is otherwise imported with the first photo that needs it: later the files may be out of reach."""
     jpeg.load()
     tiff.load()
+    Image.preinit()
+    contrast(Image.new("RGB", (8, 8)))  # numpy imports a part of itself
 
 
 def decode(file: BinaryIO) -> Pixels:
