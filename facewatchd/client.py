@@ -339,7 +339,8 @@ def _shown(answer: Answer) -> str:
 
 def _what_is_missing(answer: Answer) -> str:
     if answer.pending:
-        return f"not complete: {_are(answer.pending)} not searchable yet; --wait waits for {'it' if answer.pending == 1 else 'them'}"
+        them = "it" if answer.pending == 1 else "them"
+        return f"not complete: {_are(answer.pending)} not searchable yet; --wait waits for {them}"
     return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
 
 
