@@ -177,7 +177,8 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        self._service = Service(parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble)
+        searcher = Searcher(gallery, self._queries, info)
+        self._service = Service(parts, searcher, lambda: self._server.trouble, lambda: self._server.waiting())
         self._server = Server(
             config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
