@@ -21,6 +21,8 @@ LAYERS: dict[int, set[str]] = {
         "places",
         "installation",
         "exclude",
+        "files",
+        "ownership",
         "protocol",
         "params",
         "outputs",
