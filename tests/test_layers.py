@@ -20,6 +20,8 @@ LAYERS: dict[int, set[str]] = {
         "peers",
         "places",
         "exclude",
+        "files",
+        "ownership",
         "protocol",
         "params",
         "outputs",
