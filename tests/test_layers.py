@@ -19,6 +19,7 @@ LAYERS: dict[int, set[str]] = {
         "errors",
         "peers",
         "places",
+        "installation",
         "exclude",
         "files",
         "ownership",
