@@ -352,6 +352,12 @@ class Inbox:
         with self._condition:
             return path in self._entries or path in self._taken
 
+    def is_to_be_read(self, path: bytes) -> bool:
+        """Whether a path waits to be read, or embedded again, whatever its stamp is."""
+        with self._condition:
+            entry = self._entries.get(path)
+            return entry is not None and bool(entry.flags & _DEPTH)
+
     def __len__(self) -> int:
         """How many paths are waiting or taken."""
         with self._condition:

@@ -126,7 +126,7 @@ def read(path: bytes) -> tuple[bytes, Stamp]:
     Raises FileNotFoundError where it is gone, `ChangedWhileReadError` where it must be read again later,
     `TooLargeError` above `MAX_BYTES`, and `UnreadablePhotoError` for all else.
     """
-    with _regular_file(path) as descriptor:
+    with regular_file(path) as descriptor:
         stamp = Stamp.of(os.fstat(descriptor))
         if stamp.size > MAX_BYTES:
             raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {MAX_BYTES >> 30} GiB is the limit")
@@ -140,7 +140,7 @@ def read(path: bytes) -> tuple[bytes, Stamp]:
 def sniff(path: bytes) -> bool:
     """Whether a regular file begins as a photo does; False as well for what cannot be read."""
     try:
-        with _regular_file(path) as descriptor:
+        with regular_file(path) as descriptor:
             return looks_like_photo(os.pread(descriptor, SNIFF_BYTES, 0))
     except (FileNotFoundError, FacewatchError):
         return False
@@ -259,7 +259,7 @@ def _image(name: str, file: BinaryIO) -> Image.Image:
 
 
 @contextmanager
-def _regular_file(path: bytes) -> Iterator[int]:
+def regular_file(path: bytes) -> Iterator[int]:
     """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
     try:
         _require_regular(os.stat(path))  # opening a device or a pipe is already felt at its other end

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facewatchd import photos
+from facewatchd import contents, photos
 from facewatchd.catalog import Catalog
 from facewatchd.config import Query
+from facewatchd.contents import Content
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.gallery import Found, Gallery, Search
 from facewatchd.inference import Inference
@@ -107,13 +109,21 @@ class Searcher:
         """The faces of one photo, left to right. Raises `UnreadablePhotoError`."""
         if source.path is not None and (known := self._recorded(source.path)) is not None:
             return known
-        data = source.data if source.path is None else _read(source.path)
-        assert data is not None
+        if source.path is not None:
+            with _opened(source.path) as content:
+                faces = self._known_content(content.digest)
+                if faces is None:
+                    faces = self._inference.see(content.descriptor).faces
+                    content.confirm()
+                return faces
+        assert source.data is not None
+        faces = self._known_content(photos.digest(source.data))
+        return self._inference.see(source.data).faces if faces is None else faces
+
+    def _known_content(self, digest: bytes) -> list[Face] | None:
         with self._catalog.reading() as reader:
-            content = reader.content(photos.digest(data))
-            if content is not None:
-                return [face for _, face in reader.faces(content)]
-        return self._inference.see(data).faces
+            content = reader.content(digest)
+            return None if content is None else [face for _, face in reader.faces(content)]
 
     def _recorded(self, path: bytes) -> list[Face] | None:
         """The faces that the catalog has of an unchanged photo."""
@@ -206,11 +216,14 @@ class Searcher:
         return Found(matches[:top] if top else matches, all(part.exact for part in found))
 
 
-def _read(path: bytes) -> bytes:
-    try:
-        return photos.read(path)[0]
-    except OSError as exc:
-        raise UnreadablePhotoError(f"cannot read {printable(path)}: {exc.strerror}", "check the path") from exc
+@contextmanager
+def _opened(path: bytes) -> Iterator[Content]:
+    with ExitStack() as stack:
+        try:
+            content = stack.enter_context(contents.opened(path))
+        except OSError as exc:
+            raise UnreadablePhotoError(f"cannot read {printable(path)}: {exc.strerror}", "check the path") from exc
+        yield content
 
 
 def _pick(faces: Sequence[Face], which: Which) -> list[int]:

@@ -33,12 +33,14 @@ LAYERS: dict[int, set[str]] = {
         "commandline",
         "systemd",
         "vitals",
+        "tally",
     },
     1: {
         "config",
         "datadir",
         "jpeg",
         "photos",
+        "contents",
         "upright",
         "walk",
         "inbox",
@@ -56,7 +58,7 @@ LAYERS: dict[int, set[str]] = {
         "logs",
         "models",
     },
-    2: {"gallery", "feed", "watched", "watcher", "roots", "belief", "inference"},
+    2: {"claims", "twins", "gallery", "feed", "watched", "watcher", "roots", "belief", "inference"},
     3: {"writer", "upkeep", "scanner", "indexer", "search", "verify", "service"},
     4: {"sockets", "conversation", "server"},
     5: {

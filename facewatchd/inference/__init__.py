@@ -99,8 +99,8 @@ class Inference:
         with self._turn(alone=False) as process:
             return process.info
 
-    def see(self, data: bytes) -> Seen:
-        """Decode a photo, find and embed its faces.
+    def see(self, data: bytes | int) -> Seen:
+        """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
 
         Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `ModelError` where
         inference failed, `NoModelError`, and `ClosedError` at the end.
@@ -263,7 +263,7 @@ class _Process:
                 f"the model {setup.pack.name} cannot be loaded: its process {self.fate()}", "see `facewatchd doctor`"
             ) from exc
 
-    def see(self, data: bytes, beat: Callable[[], None]) -> Seen:
+    def see(self, data: bytes | int, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()
         try:
             line.send_photo(data)
