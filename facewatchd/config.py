@@ -263,7 +263,8 @@ class _Table:
         return tuple(self._directory(key, text) for text in self.strings(key))
 
     def _directory(self, key: str, text: str) -> Path:
-        path = os.path.expanduser(text)
+        # TOML is UTF-8, and so are the names it means, whatever the locale says of names.
+        path = os.path.expanduser(os.fsdecode(text.encode()))
         if path.startswith("~"):
             raise self._wrong(key, "the path of a directory; `~` is your own home, `~name` that of a user who exists")
         if not Path(path).is_absolute():

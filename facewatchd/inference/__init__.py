@@ -61,6 +61,10 @@ def _closed() -> ClosedError:
     return ClosedError("the daemon is stopping", "try again when it runs")
 
 
+class WaitEndedError(Exception):
+    """What a callable that is called while a photo waits raises to have it wait no more."""
+
+
 class _DiedError(Exception):
     """The process ended, or was ended for another photo's sake, with this one in hand."""
 
@@ -99,15 +103,22 @@ class Inference:
         with self._turn(alone=False) as process:
             return process.info
 
-    def see(self, data: bytes | int) -> Seen:
+    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Seen:
         """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
+
+        ``waiting`` is called each second until the answer comes. What it raises is raised, and the answer passed over.
 
         Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `ModelError` where
         inference failed, `NoModelError`, and `ClosedError` at the end.
         """
+
+        def beat() -> None:
+            self._beat()
+            waiting()
+
         try:
             with self._turn(alone=False) as process:
-                return process.see(data, self._beat)
+                return process.see(data, beat)
         except (_DiedError, OutOfMemoryError) as exc:
             log.debug("%s with this photo in hand: it is tried again, alone", exc)
         try:
@@ -117,6 +128,23 @@ class Inference:
             if self._closed:
                 raise _closed() from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", _HINT) from exc
+
+    def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Seen | None:
+        """Decode a photo like `see`, but once: None where the process died, lacks memory, or has no model.
+
+        Raises what `see` raises otherwise.
+        """
+        try:
+            with self._turn(alone=False) as process:
+                return process.see(data, beat)
+        except (_DiedError, OutOfMemoryError, NoModelError) as exc:
+            log.debug("%s with a photo for the index in hand", exc)
+            return None
+
+    def effort(self) -> tuple[float, bool] | None:
+        """Seconds of processor time that the process took so far, and whether it runs or could; None without one."""
+        process = self._process
+        return None if process is None or self._loading else process.effort()
 
     @contextlib.contextmanager
     def _turn(self, *, alone: bool) -> Iterator[_Process]:
@@ -234,6 +262,8 @@ class _Process:
                 f"no process can be started for the model: {exc.strerror}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
+        self._owed: set[Line] = set()
+        """Lines of photos that were given up: on each an answer comes that nobody waits for."""
 
     def _start(self, purpose: str, lines: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
@@ -266,17 +296,27 @@ class _Process:
     def see(self, data: bytes | int, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()
         try:
+            if line in self._owed:
+                self._await(line, beat)
+                with contextlib.suppress(FacewatchError):
+                    receive_seen(line)
             line.send_photo(data)
-            self._wait(line, beat)
+            self._await(line, beat)
             seen = receive_seen(line)
-        except (FacewatchError, _DiedError):
+        except (FacewatchError, _DiedError, WaitEndedError):
             raise
         except Exception as exc:  # no answer, or none that makes sense: the line would be out of step
             raise _DiedError(self.fate()) from exc
         else:
             return seen
         finally:
-            self._free.append(line)
+            self._free.insert(0 if line in self._owed else len(self._free), line)
+
+    def _await(self, line: Line, beat: Callable[[], None]) -> None:
+        """`_wait`; while that is not over, and after it was broken off, the line is one of those that owe an answer."""
+        self._owed.add(line)
+        self._wait(line, beat)
+        self._owed.discard(line)
 
     def _wait(self, line: Line, beat: Callable[[], None]) -> None:
         """Wait for the answer to begin, with a ``beat`` each second; kill the process when it takes too long."""
@@ -298,6 +338,11 @@ class _Process:
             if rests * LOOK_EVERY > REST_LIMIT:
                 self.kill()
                 raise _DiedError("hung")
+
+    def effort(self) -> tuple[float, bool]:
+        """Processor time of all threads so far, in seconds, and whether any of them runs or could."""
+        works = [_work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:
         return not self._killed and self._popen.poll() is None
