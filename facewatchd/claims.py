@@ -6,6 +6,7 @@ import threading
 from collections.abc import Hashable
 from typing import NamedTuple
 
+from facewatchd.catalog import Outcome
 from facewatchd.inbox import Depth, Item
 from facewatchd.records import Stamp
 
@@ -15,6 +16,8 @@ class Digested(NamedTuple):
 
     stamp: Stamp
     digest: bytes
+    failure: Outcome | None = None
+    """What was recorded of another file with the same bytes, where these cannot be embedded."""
 
 
 class Claims:
@@ -52,23 +55,29 @@ class Claims:
         with self._lock:
             return self._digested.pop(path, None)
 
-    def release(self, path: bytes, *, embedded: bool) -> list[Item]:
+    def release(self, path: bytes, outcome: Outcome | None = None) -> list[Item]:
         """Give up what a path holds; return those that waited for it, as they are to be looked at now.
 
-        What was ``embedded`` need not be embedded again for those that waited, whatever they were to be looked at for.
+        ``outcome``: what was recorded of the path. What it says of the bytes counts for those that waited with the
+        same ones, whatever they were to be looked at for.
         """
         with self._lock:
             waited = [item for key in self._held.pop(path, ()) for item in self._let_go(key)]
-            return [self._after(item, embedded=embedded) for item in waited]
+            return [self._after(item, outcome) for item in waited]
 
     def _let_go(self, key: Hashable) -> list[Item]:
         del self._holders[key]
         return self._waiting.pop(key, [])
 
-    def _after(self, item: Item, *, embedded: bool) -> Item:
+    def _after(self, item: Item, outcome: Outcome | None) -> Item:
         """What is left to be done of an item that waited."""
-        has_been_read = item.path in self._digested
-        if item.depth is Depth.FACES and not embedded:
-            self._digested.pop(item.path, None)
+        digested = self._digested.get(item.path)
+        if digested is None:
             return item
-        return Item(item.path, Depth.STAMP) if has_been_read else item
+        same = outcome is not None and outcome.digest == digested.digest
+        if same and outcome is not None and outcome.error is not None:
+            self._digested[item.path] = digested._replace(failure=outcome)
+        elif item.depth is Depth.FACES and not (same and outcome is not None and outcome.faces is not None):
+            del self._digested[item.path]
+            return item
+        return Item(item.path, Depth.STAMP)

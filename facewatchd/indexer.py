@@ -19,6 +19,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from facewatchd import contents, photos, sheetmark
 from facewatchd.catalog import Outcome
@@ -167,15 +168,23 @@ class Indexer:
     def _conclude(self, item: Item, outcome: Outcome | None) -> None:
         self._tally.count("examined")
         if outcome is None:
-            self._release(item.path)
-            self._inbox.done(item.path)
+            self._done(item)
         else:
             self._vitals.rest()  # the writer may have to wait for room on the disk, and lives
             self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
 
-    def _put_back(self, item: Item, delay: float = 0.0) -> None:
-        self._release(item.path)
+    def _put_back(self, item: Item, delay: float = 0.0, outcome: Outcome | None = None) -> None:
+        woken = self._claims.release(item.path, outcome)  # first: another worker may take the path at once, and claim
         self._inbox.put_back(item, delay)
+        self._wake(woken)
+
+    def _done(self, item: Item, outcome: Outcome | None = None) -> None:
+        self._inbox.done(item.path)  # first: for those that wait for it, a path that is to be read does not count
+        self._wake(self._claims.release(item.path, outcome))
+
+    def _wake(self, items: list[Item]) -> None:
+        for item in items:
+            self._inbox.put_back(item)
 
     def _fail(self, item: Item, error: Exception) -> None:
         """Try a path again after an error that was not foreseen; after some tries, record that as its failure."""
@@ -197,18 +206,13 @@ class Indexer:
         self.trouble = trouble
 
     def _recorded(self, item: Item, outcome: Outcome, *, known: bool) -> None:
-        self._release(item.path, embedded=known and (outcome.faces is not None or outcome.error is not None))
         self._tries.pop(item.path, None)
         if not outcome.path:  # what was embedded is not there any more
-            self._inbox.put_back(item, CHANGED_RETRY)
+            self._put_back(item, CHANGED_RETRY, outcome if known else None)
         elif not known:
-            self._inbox.put_back(item)
+            self._put_back(item)
         else:
-            self._inbox.done(item.path)
-
-    def _release(self, path: bytes, *, embedded: bool = False) -> None:
-        for waiting in self._claims.release(path, embedded=embedded):
-            self._inbox.put_back(waiting)
+            self._done(item, outcome)
 
     # One path
 
@@ -239,6 +243,8 @@ class Indexer:
         if status.st_nlink > 1 and not stamp.same_bytes(recorded) and not stamp.same_bytes(told):
             self._look_at_links(path, stamp.inode, stamp)
         if item.depth is Depth.STAMP and digested and stamp.same_bytes(digested.stamp):
+            if failure := digested.failure:
+                return replace(failure, path=path, stamp=stamp)
             return self._content(item, stamp, digested.digest)
         if item.depth is Depth.STAMP and stamp.same_bytes(recorded):
             return None
@@ -247,15 +253,21 @@ class Indexer:
     def _file(self, item: Item, stamp: Stamp, *, is_linked: bool) -> Outcome:
         """Find out what is in a file, as its stamp is new or it was written to."""
         path = item.path
-        if item.depth is Depth.STAMP and (digest := self._twins.digest(path, stamp)):
+        if digest := self._digest_of_twin(item, stamp):
             return Outcome(path, stamp, digest)
         if not photos.is_photo_name(path) and not photos.sniff(path):
             return Outcome(path, stamp)
         if sheetmark.is_sheet(path):
             return Outcome(path, stamp)
-        if is_linked and not self._claims.claim(stamp[1:], item):
-            raise _LinedUp
+        if is_linked:
+            if not self._claims.claim(stamp[1:], item):
+                raise _LinedUp
+            if digest := self._digest_of_twin(item, stamp):  # recorded between the first look and the claim
+                return Outcome(path, stamp, digest)
         return self._read(item, stamp)
+
+    def _digest_of_twin(self, item: Item, stamp: Stamp) -> bytes | None:
+        return self._twins.digest(item.path, stamp) if item.depth is Depth.STAMP else None
 
     def _missing(self, item: Item, recorded: Stamp | None, error: OSError) -> Outcome | None:
         path, depth = item.path, item.depth
@@ -334,7 +346,7 @@ class Indexer:
     def _embed(self, item: Item, stamp: Stamp, content: contents.Content) -> Outcome:
         try:
             seen = self._inference.see(content.descriptor)
-        except (NoModelError, ClosedError):
+        except (NoModelError, ClosedError, photos.DiskError):
             raise
         except FacewatchError as exc:
             self._say("")

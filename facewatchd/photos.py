@@ -171,7 +171,7 @@ def opened(descriptor: int) -> BinaryIO:
 
 
 class _Positioned(io.RawIOBase):
-    """Reads from a descriptor by position."""
+    """Reads from a descriptor by position. Raises `DiskError`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -184,7 +184,10 @@ class _Positioned(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        count = os.preadv(self._descriptor, [buffer], self._position)
+        try:
+            count = os.preadv(self._descriptor, [buffer], self._position)
+        except OSError as exc:  # the disk's or the server's, as the file is open: no decoder may take it for damage
+            raise DiskError(f"{CANNOT_READ}: {exc.strerror}", "check its permissions and its disk") from exc
         self._position += count
         return count
 

@@ -1,8 +1,9 @@
 """Files whose bytes are known by their stamp: another name of theirs is recorded, or was until it was found to be gone.
 
 A rename of a directory leaves the stamps of the files in it as they are, and all hard links of a file have one stamp.
-Inode, size, mtime and ctime must be equal, and so must the device. What was written to since, by an event that has yet
-to be dealt with, counts for nothing, nor does a stamp under which two contents are recorded.
+Inode, size, mtime and ctime must be equal, and so must the device. A path does not count while an event that it was
+written to has yet to be dealt with, nor does a stamp under which two contents are recorded, nor one of a file system
+with a coarse clock: on a FAT, inodes are numbers that another file has after the next mount.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from facewatchd.catalog import Catalog
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.records import Stamp
 
+CLOCK = 1_000_000
+"""Nanoseconds: where a time of change is a multiple of it, the clock of the file system is taken to be coarse."""
 FORGOTTEN = 50_000
 """Stamps of files that are gone which are kept in mind: some ten megabytes. The new names come a moment later."""
 LOOKED_AT = 20
@@ -30,7 +33,9 @@ class Twins:
         self._forgotten: OrderedDict[Stamp, bytes | None] = OrderedDict()
 
     def digest(self, path: bytes, stamp: Stamp) -> bytes | None:
-        """The digest of the file at a path, where that is known without reading it."""
+        """The digest of the file at a path, where that is known without reading it. Raises `StorageError`."""
+        if stamp.ctime_ns % CLOCK == 0:
+            return None
         with self._lock:
             forgotten = self._forgotten.get(stamp)
         with self._catalog.reading() as reader:

@@ -165,7 +165,7 @@ def test_all_is_well_is_said_as_long_as_it_is(daemon: Daemon, ear: Ear) -> None:
 
 
 HANGING = {
-    "worker-": "from facewatchd import photos as place; name = 'read'",
+    "worker-": "from facewatchd import contents as place; name = 'opened'",
     "writer": "from facewatchd.catalog import Catalog as place; name = 'record'",
     "watcher-health": "from facewatchd.watcher import Watcher as place; name = '_look'",
     "the server": "from facewatchd.service import Service as place; name = 'call'",

@@ -28,12 +28,21 @@ from facewatchd.errors import (
     UnsupportedPhotoError,
 )
 from facewatchd.models.packs import Pack
+from facewatchd.photos import DiskError
 from facewatchd.records import Box, Face, ModelInfo
 
 AHEAD = 1
 """Lines more than photos are in hand at once: over the last one the next photo comes while those are looked at."""
 _LENGTH = struct.Struct("!Q")
-_KINDS = (UnreadablePhotoError, UnsupportedPhotoError, OutOfMemoryError, TooLargeError, ModelError, FacewatchError)
+_KINDS = (
+    UnreadablePhotoError,
+    UnsupportedPhotoError,
+    DiskError,
+    OutOfMemoryError,
+    TooLargeError,
+    ModelError,
+    FacewatchError,
+)
 _ERRORS = {kind.__name__: kind for kind in _KINDS}
 
 

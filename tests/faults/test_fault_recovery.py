@@ -109,14 +109,14 @@ def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: 
 FAILING_DISK = """
 import errno, os, sys
 if "run" in sys.argv:
-    from facewatchd import photos
-    read = photos.read
+    from facewatchd import contents, photos
+    opened = contents.opened
     def failing(path):
         if os.path.exists("{broken}"):
             print("read fails", file=sys.stderr, flush=True)
             raise photos.DiskError("the file cannot be read: Input/output error")
-        return read(path)
-    photos.read = failing
+        return opened(path)
+    contents.opened = failing
 """
 
 
