@@ -56,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         say(f"{PROG}: {printable(str(error))}; install it again: pip install --force-reinstall facewatchd")
         return FacewatchError.exit_status
+    except FileNotFoundError as error:  # os.getcwd()
+        if error.filename is not None:
+            raise
+        say(f"{PROG}: the current directory is gone; change to another one")
+        return UsageError.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -25,7 +25,11 @@ def install(options: argparse.Namespace) -> int:
     directories = tuple(Path(os.path.abspath(directory)) for directory in options.directories)
     file = Path(os.path.abspath(options.config or places.config_path()))
     loaded = config.load(
-        options.config, model=options.model, data_dir=options.data_dir, directories=directories or None
+        options.config,
+        model=options.model,
+        data_dir=options.data_dir,
+        directories=directories or None,
+        socket=Path(places.NOWHERE),
     )
     model = _bring_model(loaded)
     arguments = ["--data-dir", str(loaded.data_dir)]
@@ -34,6 +38,8 @@ def install(options: argparse.Namespace) -> int:
     there = (places.units_path() / units.SERVICE).exists()
     written = units.install(loaded, [*arguments, *map(str, directories)])
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
+    if warning := units.fleeting(loaded, [*arguments, *map(str, directories)]):
+        say(f"facewatchd: {warning}")
     if not there and (running := _running_by_hand()):  # else to ask would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
     write(f"next: {units.RENEW if there else units.START}\n")

@@ -57,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FacewatchError as error:
         say(f"{PROG}: {printable(str(error))}")
         return _status_of(error)
+    except FileNotFoundError as error:  # os.getcwd()
+        if error.filename is not None:
+            raise
+        say(f"{PROG}: the current directory is gone; change to another one")
+        return WRONG
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -297,12 +297,10 @@ def test_every_path_that_waits_gets_its_turn(order: list[int], contents_of: list
         item = Item(b"%d" % number, Depth.STAMP)
         if not left[number] or number in waiting:
             return
-        if left[number][0] == "release":
+        key = {"file": number % 3, "content": b"%d" % contents_of[number % 3]}.get(left[number][0])
+        if key is None:
             waiting.difference_update(int(woken.path) for woken in claims.release(item.path))
-        elif left[number][0] == "file" and not claims.claim(number % 3, item):
-            waiting.add(number)
-            return
-        elif left[number][0] == "content" and not claims.claim(b"%d" % contents_of[number % 3], item, NOW):
+        elif not claims.claim(key, item, NOW):
             waiting.add(number)
             return
         left[number].pop(0)
