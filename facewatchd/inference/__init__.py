@@ -219,6 +219,8 @@ class _Process:
     """One child and its lines. `load` comes first, `end` last."""
 
     info: ModelInfo
+    confinement: str
+    """`Confinement.state`, as the process says it."""
 
     def __init__(self, setup: Setup, lines: int) -> None:
         """Start it. Raises `NoModelError`."""
@@ -253,7 +255,7 @@ class _Process:
         try:
             line.socket.settimeout(LOAD_LIMIT)
             line.send_json(setup.to_json())
-            self.info = receive_info(line)
+            self.info, self.confinement = receive_info(line)
             self._threads = {each: each.receive_json()["thread"] for each in self._all}
             line.socket.settimeout(None)
         except ModelError as exc:

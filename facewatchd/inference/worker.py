@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from facewatchd import logs, memory, photos, priority
 from facewatchd.errors import FacewatchError, OutOfMemoryError
+from facewatchd.inference.confinement import Confinement
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
 from facewatchd.models import Model
 from facewatchd.room import Room
@@ -47,12 +48,15 @@ def main(arguments: Sequence[str]) -> int:
         setup = Setup.from_json(lines[0].receive_json())
         if setup.idle:
             priority.become_idle()
+        confinement = Confinement()
         try:
+            confinement.before_loading(setup.pack.files, setup.pack.backend())
             model = setup.pack.load(setup.threads, setup.faces)
         except FacewatchError as exc:
             send_error(lines[0], exc)
             return 1
-        send_info(lines[0], model.info)
+        confinement.before_photos()
+        send_info(lines[0], model.info, confinement.state)
     except (OSError, EOFError):
         return 0
     turns = threading.Semaphore(len(lines) - AHEAD)
