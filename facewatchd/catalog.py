@@ -21,7 +21,7 @@ import numpy as np
 
 from facewatchd import recovery, schema
 from facewatchd.catalog_reader import CatalogReader, Counts, below
-from facewatchd.errors import DamagedError, StorageError
+from facewatchd.errors import DamagedError, RefusedError, StorageError
 from facewatchd.records import Face, Identity, Stamp
 
 if TYPE_CHECKING:
@@ -75,12 +75,22 @@ def translated(doing: str) -> Iterator[None]:
     """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
     try:
         yield
-    except (sqlite3.Error, OverflowError, UnicodeError) as exc:
-        name = getattr(exc, "sqlite_errorname", "") or ""
-        if name.startswith(schema.DAMAGE):
-            raise DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT) from exc
-        hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
-        raise StorageError(f"cannot {doing}: {exc}", hint) from exc
+    except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as exc:
+        raise _translation(doing, exc) from exc
+
+
+def _translation(doing: str, exc: Exception) -> StorageError:
+    name = getattr(exc, "sqlite_errorname", "") or ""
+    if name.startswith(schema.DAMAGE):
+        return DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT)
+    if isinstance(exc, MemoryError):
+        return StorageError(f"cannot {doing}: there is not enough memory", "free some memory")
+    # Python's sqlite3 raises its own errors, which have no code, for values of a type or size that SQLite lacks.
+    code = getattr(exc, "sqlite_errorcode", None)
+    if code is None or code & 0xFF in schema.REFUSED:
+        return RefusedError(f"cannot {doing}: {exc}", "please report it")
+    hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
+    return StorageError(f"cannot {doing}: {exc}", hint)
 
 
 class Catalog:
@@ -142,23 +152,38 @@ class Catalog:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[CatalogReader]:
-        """Lend a connection that reads one consistent state, that of its first statement."""
+        """Lend a connection that reads one consistent state, that of its first statement.
+
+        SQLite's errors leave the reader's methods as `StorageError`; what the caller raises meanwhile passes as it is.
+        """
+        db = self._begun()
+        try:
+            yield CatalogReader(db, self._reads)
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("COMMIT")
+            with self._readers_lock:
+                keep = not self._closed and len(self._idle_readers) < IDLE_READERS
+                if keep:
+                    self._idle_readers.append(db)
+            if not keep:
+                db.close()
+
+    def _begun(self) -> sqlite3.Connection:
+        """A connection in a transaction that reads."""
         with self._readers_lock:
             db = self._idle_readers.pop() if self._idle_readers else None
-        with self._translated("read the catalog"):
+        with self._reads():
             db = db or schema.connect_reader(str(self.path))
             try:
                 db.execute("BEGIN")
-                yield CatalogReader(db)
-            finally:
-                with contextlib.suppress(sqlite3.Error):
-                    db.execute("COMMIT")
-                with self._readers_lock:
-                    keep = not self._closed and len(self._idle_readers) < IDLE_READERS
-                    if keep:
-                        self._idle_readers.append(db)
-                if not keep:
-                    db.close()
+            except BaseException:
+                db.close()
+                raise
+        return db
+
+    def _reads(self) -> contextlib.AbstractContextManager[None]:
+        return self._translated("read the catalog")
 
     def counts(self, directories: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
         """Count everything, and the photos below each directory: anew only if something was written since."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,14 @@ FROM photo LEFT JOIN content ON content.id = content_id
 class CatalogReader:
     """Statements on a connection that `Catalog.reading` lent."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        """``translated`` turns SQLite's exceptions into ours: those of statements, not the caller's."""
         self._db = db
+        self._translated = translated
 
     def _all(self, sql: str, *values: object) -> list[Any]:
-        return self._db.execute(sql, values).fetchall()
+        with self._translated():
+            return self._db.execute(sql, values).fetchall()
 
     # Photos
 
@@ -153,9 +157,13 @@ class CatalogReader:
         rows = self._all("SELECT id FROM content WHERE digest = ? AND error IS NULL", digest)
         return int(rows[0][0]) if rows else None
 
-    def face(self, face_id: int) -> Face | None:
-        rows = self._all(f"{_FACE} WHERE id = ?", face_id)
-        return _face(rows[0]) if rows else None
+    def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
+        """The faces with these ids; unknown ids are left out."""
+        found: dict[int, Face] = {}
+        for part in _batches(face_ids):
+            marks = ",".join("?" * len(part))
+            found |= {row[0]: _face(row) for row in self._all(f"{_FACE} WHERE id IN ({marks})", *part)}
+        return found
 
     def sightings(self, face_ids: Sequence[int]) -> dict[int, list[Sighting]]:
         """For each face the photos that show it; a face that no photo shows is left out."""
@@ -166,15 +174,16 @@ class CatalogReader:
                 "SELECT face.id, path, x, y, w, h, score FROM face JOIN photo USING (content_id)"
                 f" WHERE face.id IN ({marks}) ORDER BY path"
             )
-            for face_id, path, x, y, w, h, score in self._db.execute(sql, part):
+            for face_id, path, x, y, w, h, score in self._all(sql, *part):
                 found.setdefault(face_id, []).append(Sighting(face_id, path, Box(x, y, w, h), score))
         return found
 
     def face_ids(self) -> NDArray[np.int64]:
         """Every face id, ascending. Shape (n,)."""
         # Unordered, SQLite takes them from an index: the table's pages hold all the embeddings.
-        rows = self._db.execute("SELECT id FROM face")
-        return np.sort(np.fromiter((face_id for (face_id,) in rows), np.int64))
+        with self._translated():
+            rows = self._db.execute("SELECT id FROM face")
+            return np.sort(np.fromiter((face_id for (face_id,) in rows), np.int64))
 
     def last_face_id(self) -> int:
         """The highest id ever given, of faces that are gone too."""
@@ -193,7 +202,7 @@ class CatalogReader:
         rows: list[Any] = []
         for part in _batches(sorted(face_ids)):
             marks = ",".join("?" * len(part))
-            rows += self._db.execute(f"SELECT id, embedding FROM face WHERE id IN ({marks}) ORDER BY id", part)
+            rows += self._all(f"SELECT id, embedding FROM face WHERE id IN ({marks}) ORDER BY id", *part)
         return _matrix(rows, dim)
 
     def check(self) -> list[str]:

@@ -259,7 +259,7 @@ def _verify(options: argparse.Namespace) -> int:
         photos, faces = counted(int(result["photos"]), "photo"), counted(int(result["faces"]), "face")
         held = f"{photos} and {faces} held against the disk and the index"
         lines += [
-            f"{printable(root)} is out of reach: nothing of it was held against the disk" for root in result["skipped"]
+            f"out of reach, and not held against the disk: {printable(directory)}" for directory in result["skipped"]
         ]
     if not count:
         lines.append(f"{held}: all is well")

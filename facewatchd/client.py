@@ -157,7 +157,7 @@ def make_parser() -> Parser:
     add(
         "--sheet",
         metavar="FILE",
-        help="also a picture: the query face, then the matches (.png .jpg .webp .pdf)",
+        help="also a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
     _add_output_options(parser)
     return parser
@@ -244,7 +244,7 @@ def _search(options: argparse.Namespace) -> int:
         from facewatchd import sheet
 
         options.sheet = Path(options.sheet)
-        sheet.check_target(options.sheet)
+        sheet.check_target(options.sheet, [0 if photo == STDIN else photo for photo in options.photos])
     photos = [QueryPhoto(argument) for argument in options.photos]
     started = time.monotonic()
     answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")
@@ -320,7 +320,7 @@ def _summary(answer: Answer, *, verbose: bool) -> str:
 def _what_is_missing(answer: Answer) -> str:
     if answer.pending:
         return f"not complete: {answer.pending} photos are not searchable yet; --wait waits for them"
-    return "not complete: a directory is out of reach; see: facewatchd status"
+    return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
 
 
 def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:

@@ -29,7 +29,7 @@ from facewatchd.indexer import Indexer
 from facewatchd.inference import LOAD_LIMIT, Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
-from facewatchd.oversight import Oversight, signals_kept
+from facewatchd.oversight import Oversight, Signals
 from facewatchd.printing import counted, printable
 from facewatchd.progress import downloading
 from facewatchd.roots import Roots
@@ -77,12 +77,12 @@ def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show
     pack = _choose_pack(config, last)
     os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
     daemon = Daemon(config, pack, reread, manager.listener)
-    with signals_kept():
+    with Signals.kept() as signals:
         try:
             daemon.start()
             daemon.remember()
             manager.ready()
-            return Oversight(daemon, manager, show_progress=show_progress).run()
+            return Oversight(daemon, manager, signals, show_progress=show_progress).run()
         finally:
             daemon.stop()
 
@@ -181,7 +181,13 @@ class Daemon:
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
-        self._inbox.touch(path, settle=settle, depth=Depth.BYTES if written else Depth.STAMP)
+        depth = Depth.BYTES if written else Depth.STAMP
+        self._inbox.touch(path, settle=settle, depth=depth)
+        passing, below = self._roots.links.through(path)
+        for link in passing:
+            self._inbox.touch(link, settle=settle, depth=depth)
+        for link in below:  # what comes into a new directory before that is watched is no event: it is looked at late
+            self._inbox.touch(link)
 
     def _rescan(self, root: bytes) -> None:
         self._scanner.request(root)

@@ -54,6 +54,10 @@ class StorageError(FacewatchError):
     """The catalog or the index cannot be read or written (disk full, damage)."""
 
 
+class RefusedError(StorageError):
+    """A value or a row that SQLite does not take, whatever the disk is like: no later try would change that."""
+
+
 class DamagedError(StorageError):
     """A file of ours that is there but does not hold what it should."""
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from facewatchd.catalog import Catalog, Outcome
 from facewatchd.catalog_reader import CatalogReader
 from facewatchd.checkpoint import Checkpoint, Origin
-from facewatchd.errors import DamagedError
+from facewatchd.errors import DamagedError, RefusedError
+from facewatchd.models import is_unit
 from facewatchd.records import Match, is_within
 from facewatchd.vectors import UnreachableError, Vectors
 
@@ -107,7 +108,13 @@ class Gallery:
     # Writing (the writer thread only)
 
     def record(self, outcomes: Sequence[Outcome]) -> set[bytes]:
-        """Make both tell the truth about some paths; return those that are to be looked at again: `Changes.unknown`."""
+        """Make both tell the truth about some paths; return those that are to be looked at again: `Changes.unknown`.
+
+        Raises `RefusedError` for an embedding that is not one of this model, and what `Catalog.record` raises.
+        """
+        for face in (face for outcome in outcomes for face in outcome.faces or ()):
+            if not is_unit(face.embedding, self.dim):
+                raise RefusedError(f"an embedding is not {self.dim} finite numbers of unit length", "please report it")
         changes = self.catalog.record(outcomes)
         self._change(changes.added, changes.embeddings, changes.removed)
         return changes.unknown

@@ -19,13 +19,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from facewatchd import photos
+from facewatchd import photos, sheetmark
 from facewatchd.catalog import Outcome
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
 from facewatchd.inference import ClosedError, Inference, NoModelError
 from facewatchd.inference.wire import AHEAD
+from facewatchd.models import one_line
 from facewatchd.printing import printable
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
@@ -39,7 +40,7 @@ FINISH = 2.5
 LEAVE = 1.0
 """Seconds that they get to end after that; one that reads from a disk that does not answer is left behind."""
 TRIES = 5
-"""Times that a photo is tried on which the disk or the model fails, before that is recorded."""
+"""Times that a photo is tried on which the disk, the model or the program fails, before that is recorded."""
 CHANGED_RETRY = 1.0
 """Seconds before a file is looked at again that changed while it was read."""
 STORAGE_RETRY = 5.0
@@ -195,14 +196,33 @@ class Indexer:
             log.debug("%s: %s", printable(item.path), exc)
             outcome = None
         except Exception as exc:
-            log.exception("%s: unexpected error (%s)", printable(item.path), exc)
-            outcome = None
+            if item.path not in self._tries:
+                log.exception("%s: unexpected error (%s)", printable(item.path), exc)
+            self._fail(item, exc)
+            return
+        self._conclude(item, outcome)
+
+    def _conclude(self, item: Item, outcome: Outcome | None) -> None:
         self._tally.count("examined")
         if outcome is None:
             self._inbox.done(item.path)
         else:
             self._vitals.rest()  # the writer may have to wait for room on the disk, and lives
             self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
+
+    def _fail(self, item: Item, error: Exception) -> None:
+        """Try a path again after an error that was not foreseen; after some tries, record that as its failure."""
+        failure = FacewatchError(f"internal error: {one_line(error)}", "please report it")
+        try:
+            self._try_again(item.path, failure)
+            status = os.stat(item.path)
+        except _PassingError as exc:
+            self._inbox.put_back(item, exc.delay)
+        except OSError:
+            self._conclude(item, None)
+        else:
+            outcome = Outcome(item.path, self._roots.stamp(item.path, status), error=failure.message)
+            self._conclude(item, outcome if stat.S_ISREG(status.st_mode) else None)
 
     def _say(self, trouble: str) -> None:
         if trouble and not self.trouble:
@@ -236,6 +256,7 @@ class Indexer:
             self._scan(os.path.dirname(path))
         if self._roots.excluded(path) and not os.path.isdir(path):
             return Outcome(path, None) if recorded else None
+        self._roots.links.note(path)
         try:
             status = os.stat(path)
             stamp = self._roots.stamp(path, status)
@@ -253,6 +274,8 @@ class Indexer:
         if stamp.same_bytes(recorded) and item.depth is Depth.STAMP:
             return None
         if not photos.is_photo_name(path) and not photos.sniff(path):
+            return Outcome(path, stamp)
+        if sheetmark.is_sheet(path):
             return Outcome(path, stamp)
         return self._photo(item, stamp)
 

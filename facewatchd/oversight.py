@@ -1,6 +1,6 @@
 """What the main thread does while the daemon runs: takes signals, looks after the others, and tells systemd.
 
-Signals are blocked in every thread and taken here one by one, so none comes between two lines of anything.
+Signals are blocked in every thread and taken here one by one (`Signals`), so none comes between two lines of anything.
 
 - SIGTERM and SIGINT end it. SIGHUP has the configuration read again; on a terminal it means that this is gone, and ends
   it, too.
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -59,23 +61,60 @@ class Overseen(Protocol):
         """Whether something is pending, or may be soon."""
 
 
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    """Block the signals in this thread and in those that are started meanwhile."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        while signal.sigtimedwait(SIGNALS, 0):  # impatience during the stop is no reason to end otherwise
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class Signals:
+    """`SIGNALS`, kept until they are asked for: blocked in this thread and in those that are started meanwhile.
+
+    `wait` unblocks them for as long as it waits, and CPython's own handler writes the number of one that comes into a
+    socket. (CPython's `signal.sigtimedwait` returns what happens to lie in its memory after the process was stopped -
+    SIGSTOP, Ctrl-Z, a container's pause - beyond the deadline.)
+    """
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+
+    @classmethod
+    @contextmanager
+    def kept(cls) -> Iterator[Signals]:
+        """Keep them until the end of the block; what came until then and was not asked for is forgotten there."""
+        signals = cls()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        handlers = {number: signal.signal(number, _note) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(signals._sender.fileno(), warn_on_full_buffer=False)
+        try:
+            yield signals
+        finally:
+            while pending := signal.sigpending() & set(SIGNALS):  # impatience is no reason to end otherwise
+                signal.sigwait(pending)
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signals._receiver.close()
+            signals._sender.close()
+
+    def wait(self, seconds: float) -> signal.Signals | None:
+        """Wait for one at most so long; those that come at the same time are returned one by one."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        try:
+            ready, _, _ = select.select([self._receiver], [], [], max(0.0, seconds))
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        number = self._receiver.recv(1) if ready else b""
+        return signal.Signals(number[0]) if number and number[0] in SIGNALS else None
+
+
+def _note(_number: int, _frame: object) -> None:
+    """A handler, or there would be nothing that writes the number."""
 
 
 class Oversight:
-    """`run` it inside `signals_kept`, once everything is started."""
+    """`run` it once everything is started."""
 
-    def __init__(self, daemon: Overseen, manager: Manager, *, show_progress: bool) -> None:
+    def __init__(self, daemon: Overseen, manager: Manager, signals: Signals, *, show_progress: bool) -> None:
         self._daemon = daemon
+        self._signals = signals
         self._manager = manager
         self._shows = show_progress
         self._on_terminal = os.isatty(sys.stderr.fileno())
@@ -92,8 +131,8 @@ class Oversight:
                 self._tell()
                 self._daemon.release_models()
                 progress.show(*self._daemon.progress())
-                taken = signal.sigtimedwait(SIGNALS, self._pause())
-                if taken is not None and not self._goes_on(signal.Signals(taken.si_signo)):
+                taken = self._signals.wait(self._pause())
+                if taken is not None and not self._goes_on(taken):
                     return 0
         finally:
             progress.close()

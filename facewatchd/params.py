@@ -85,18 +85,18 @@ class Params:
         text = self.optional_text(name)
         return None if text is None else self._base64(name, text)
 
-    def numbers(self, name: str) -> list[float]:
-        """Return a list of finite floats; empty if absent. Whether they fit a float32 is not looked at."""
-        most = sys.float_info.max  # compared exactly, so float() cannot overflow on an int of a thousand digits
-        return [self._number(f"{name}[{i}]", value, -most, most) for i, value in enumerate(self._list(name))]
+    def numbers(self, name: str, most: int = MAX_INT) -> list[float]:
+        """Return a list of at most ``most`` finite floats; empty if absent. They need not fit a float32."""
+        limit = sys.float_info.max  # compared exactly, so float() cannot overflow on an int of a thousand digits
+        return [self._number(f"{name}[{i}]", value, -limit, limit) for i, value in enumerate(self._list(name, most))]
 
-    def ints(self, name: str, low: int = 0, high: int = MAX_INT) -> list[int]:
-        """Return a list of whole numbers from ``low`` to ``high``; empty if absent."""
-        return [self._int(f"{name}[{i}]", value, low, high) for i, value in enumerate(self._list(name))]
+    def ints(self, name: str, most: int = MAX_INT, low: int = 0, high: int = MAX_INT) -> list[int]:
+        """Return a list of at most ``most`` whole numbers from ``low`` to ``high``; empty if absent."""
+        return [self._int(f"{name}[{i}]", value, low, high) for i, value in enumerate(self._list(name, most))]
 
-    def objects(self, name: str) -> list[Params]:
-        """Return the objects of a list, each to be read and finished by itself; empty if absent."""
-        return [self._object(f"{name}[{i}]", value) for i, value in enumerate(self._list(name))]
+    def objects(self, name: str, most: int = MAX_INT) -> list[Params]:
+        """Return the at most ``most`` objects of a list, each to be read and finished by itself; empty if absent."""
+        return [self._object(f"{name}[{i}]", value) for i, value in enumerate(self._list(name, most))]
 
     def paths(self, name: str) -> list[bytes]:
         """Return the paths of a list whose items are strings, or objects as `encode_path` makes; empty if absent."""
@@ -146,12 +146,14 @@ class Params:
             raise self._error(name, what)
         return value
 
-    def _list(self, name: str) -> list[object]:
+    def _list(self, name: str, most: int = MAX_INT) -> list[object]:
         value = self.raw(name)
         if value is None:
             return []
         if not isinstance(value, list):
             raise self._error(name, "a list")
+        if len(value) > most:
+            raise self._error(name, f"a list of at most {most}, not of {len(value)}")
         return value
 
     def _object(self, name: str, value: object) -> Params:

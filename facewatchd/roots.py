@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from facewatchd.catalog import Catalog
 from facewatchd.exclude import Exclusion
+from facewatchd.links import Links
 from facewatchd.mounts import MountPoints, device_of
 from facewatchd.printing import counted, printable
 from facewatchd.reconcile import may_forget
@@ -27,6 +28,7 @@ class Roots:
         self.paths: tuple[bytes, ...] = ()
         self.exclusion = exclusion
         self._catalog = catalog
+        self.links = Links()
         self._points = MountPoints()
         self._lock = threading.Lock()
         self._states: dict[bytes, RootState] = {}
@@ -50,6 +52,7 @@ class Roots:
                 for directory in [each for each in known if not any(is_within(each, path) for path in paths)]:
                     del known[directory]
             self.paths, self.exclusion = tuple(paths), exclusion
+        self.links.follow(paths)
 
     def of(self, path: bytes) -> bytes | None:
         """The watched directory that the path is, or lies in."""

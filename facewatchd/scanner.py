@@ -8,8 +8,10 @@ is queued of a root that is not to be believed (`reconcile.root_state`), nor of 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import math
 import os
 import threading
 import time
@@ -34,6 +36,10 @@ RETRY = 5.0
 LOOK_AGAIN = 10.0
 LONGEST = 900.0
 """Seconds after which what could not be read is looked at again: at first, and at most, twice as many each time."""
+LINKS_EVERY = 15.0
+"""Seconds between two looks at links that lead out of the watched directories; at least `LINKS_REST` times as many as
+the last look took."""
+LINKS_REST = 50
 TRIES = 3
 """Walks of a root in which something is mounted or unmounted all the time, before one is taken as it is."""
 
@@ -97,6 +103,7 @@ class Scanner(threading.Thread):
         self._belief = Belief(roots)
         self._unread: dict[bytes, int] = {}
         self._look_again = LOOK_AGAIN
+        self._again_at = self._links_at = 0.0
 
     def request(self, path: bytes, *, force: bool = False, live: bool = False) -> Request:
         """Ask for a scan that begins after this call."""
@@ -126,20 +133,36 @@ class Scanner(threading.Thread):
         self._belief.close()
 
     def run(self) -> None:
-        while request := self._next():
-            try:
-                self._scan(request)
-            except FacewatchError as exc:
-                if not self._ended:
-                    log.error("cannot scan %s: %s", printable(request.path), exc)
-                request.failed = True
+        while not self._ended:
+            if request := self._next():
+                self._carry_out(request)
+            elif not self._ended:
+                self._look_at_links()
             if not self._requests:
                 self._unread = self._roots.unreadable()
             with self._condition:
                 self._busy = False
-            request.done.set()
-            if request.failed:
+            if request:
+                request.done.set()
+            if request and request.failed:
                 self._try_again(request)
+
+    def _carry_out(self, request: Request) -> None:
+        try:
+            self._scan(request)
+        except FacewatchError as exc:
+            if not self._ended:
+                log.error("cannot scan %s: %s", printable(request.path), exc)
+            request.failed = True
+        self._again_at = time.monotonic() + self._look_again
+
+    def _look_at_links(self) -> None:
+        """Queue the links that lead out of the watched directories, to something else than before."""
+        started = time.monotonic()
+        for link in self._roots.links.changed_outside():
+            self._inbox.touch(link)
+        now = time.monotonic()
+        self._links_at = now + max(LINKS_EVERY, LINKS_REST * (now - started))
 
     def _try_again(self, request: Request) -> None:
         self.request(request.path, force=request.force, live=request.live)
@@ -147,11 +170,21 @@ class Scanner(threading.Thread):
             self._condition.wait_for(lambda: self._ended, RETRY)
 
     def _next(self) -> Request | None:
+        """Wait for a request. None at the end, and when links are due to be looked at."""
         with self._condition:
-            pause = self._look_again if self._unread else None
-            if not self._condition.wait_for(lambda: self._requests or self._ended, pause):
-                self._look_again = min(2 * self._look_again, LONGEST)
-                self._requests.update((path, Request(path)) for path in self._unread)
+            while not self._requests and not self._ended:
+                now = time.monotonic()
+                again_at = self._again_at if self._unread else math.inf
+                links_at = self._links_at if self._roots.links.any_outside else math.inf
+                if links_at <= now:
+                    self._busy = True
+                    return None
+                if again_at <= now:
+                    self._look_again = min(2 * self._look_again, LONGEST)
+                    self._requests.update((path, Request(path)) for path in self._unread)
+                    break
+                pause = min(again_at, links_at) - now
+                self._condition.wait(None if math.isinf(pause) else pause)
             if self._ended:
                 for request in self._requests.values():
                     request.failed = True
@@ -194,6 +227,7 @@ class Scanner(threading.Thread):
 
     def _scan_root(self, root: bytes, request: Request) -> None:
         started = time.monotonic()
+        self._roots.links.follow(self._roots.paths)
         with self._catalog.reading() as reader:
             recorded = reader.count_photos(root)
         moment, walked = self._walk_root(root, request)
@@ -300,6 +334,9 @@ class Scanner(threading.Thread):
             rows = self._rows(listing.directory) if request.force else listing.recorded
             recorded = {path: Stamp(*numbers) for path, (_, *numbers) in rows.items()}
             self._take_in(listing, recorded, request, walked)
+            self._note_links(listing, walked)
+        if not walked.unreadable:
+            self._roots.links.keep(request.path, walked.directories)
         with self._catalog.reading() as reader:
             for directory in reader.directories(request.path):
                 if directory not in walked.directories and not _below_any(directory, walked.unreadable):
@@ -332,6 +369,13 @@ class Scanner(threading.Thread):
         found = [(path, *_ages(listing.files[path], now)) for path in difference.examine]
         if found:
             self._inbox.add_found(found, depth=request.depth, live=request.live)
+
+    def _note_links(self, listing: Listing, walked: _Walked) -> None:
+        """Register the links; what they pass must be watched as well, though it may be hidden."""
+        for step in self._roots.links.note_directory(listing.directory, listing.links):
+            directory = os.path.dirname(step)
+            with contextlib.suppress(OSError):
+                walked.inodes[os.stat(directory).st_ino % (1 << 64)] = directory
 
     def _recorded_below(self, path: bytes) -> list[bytes]:
         with self._catalog.reading() as reader:

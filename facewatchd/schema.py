@@ -12,6 +12,8 @@ APPLICATION_ID = 0x66776361  # "fwca"
 VERSION = 2
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """How the names of SQLite's errors begin that tell of a damaged file."""
+REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
+"""Primary codes of SQLite's errors that tell of a value or a row that can never be written."""
 
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;

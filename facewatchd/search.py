@@ -31,6 +31,11 @@ from facewatchd.records import Face, Match, ModelInfo, Stamp
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
+MOST = 1000
+"""Photos, or faces by id, that one query may name."""
+MOST_NUMBERS = 65536
+"""Numbers of an embedding that are read at all: how many the model's has is looked at afterwards."""
+
 Which = int | str
 """Index of a face from the left, "largest" or "all"."""
 
@@ -75,9 +80,9 @@ class Asked:
         given = params.optional_number("threshold", -1, 1)
         which = params.int_or_word("face", ("largest", "all"))
         return cls(
-            tuple(Source.of(photo) for photo in params.objects("photos")),
-            tuple(params.ints("faces")),
-            tuple(params.numbers("embedding")),
+            tuple(Source.of(photo) for photo in params.objects("photos", MOST)),
+            tuple(params.ints("faces", MOST)),
+            tuple(params.numbers("embedding", MOST_NUMBERS)),
             "largest" if which is None else which,
             Search(
                 threshold=threshold if given is None else given,
@@ -155,8 +160,9 @@ class Searcher:
                 raise type(exc)(f"{which}: {exc.message}", exc.hint) from exc
             chosen += [faces[index] for index in picks]
             used += [_used(source, faces, index) for index in picks] or [_used(source, faces, None)]
+        known = self._known(asked.face_ids)
         for face_id in asked.face_ids:
-            face = self._known(face_id)
+            face = known[face_id]
             chosen.append(face)
             used.append({"photo": None, "face_id": face_id, "box": list(face.box), "score": round(face.score, 4)})
         if not chosen:
@@ -175,12 +181,14 @@ class Searcher:
             )
         return unit
 
-    def _known(self, face_id: int) -> Face:
+    def _known(self, face_ids: Sequence[int]) -> dict[int, Face]:
+        """The faces with these ids. Raises `UnknownFaceError` for the first that the catalog does not have."""
         with self._catalog.reading() as reader:
-            face = reader.face(face_id)
-        if face is None:
-            raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
-        return face
+            known = reader.faces_of(face_ids)
+        for face_id in face_ids:
+            if face_id not in known:
+                raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
+        return known
 
     def _mean(self, faces: Sequence[Face]) -> Embedding:
         mean = unit_length(np.mean([face.embedding for face in faces], axis=0))

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from facewatchd import __version__
+from facewatchd import __version__, sheetmark
 from facewatchd.catalog_reader import Counts, PhotoRecord
 from facewatchd.config import Config
 from facewatchd.errors import StorageError, UnreadablePhotoError
@@ -25,7 +25,7 @@ from facewatchd.printing import counted, printable
 from facewatchd.protocol import MethodNotFoundError
 from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp
 from facewatchd.roots import Roots, identity_of
-from facewatchd.scanner import Scanner, out_of_reach
+from facewatchd.scanner import LINKS_EVERY, Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
 from facewatchd.upkeep import Upkeep
 from facewatchd.verify import Verifier
@@ -151,6 +151,7 @@ class Service:
             troubles.append(parts.gallery.catalog.damage)
         for root in parts.roots.paths:
             troubles += [self._doubt(root), *parts.roots.unreachable(root)]
+        troubles.append(_of_links(parts.roots.links.outside()))
         return [trouble for trouble in troubles if trouble] + (parts.watcher.problems() if self._walked() else [])
 
     def _doubt(self, root: bytes) -> str:
@@ -177,7 +178,13 @@ class Service:
         """Whether everything that lies in the directories is searchable."""
         parts = self._parts
         # The scanner is asked again: it may have filled the inbox just after that was seen empty.
-        return parts.scanner.idle and not len(parts.inbox) and parts.scanner.idle and self._within_reach()
+        done = parts.scanner.idle and not len(parts.inbox) and parts.scanner.idle
+        return done and self._within_reach() and self._is_told()
+
+    def _is_told(self) -> bool:
+        """Whether every change in the directories, and where links in them lead, is an event."""
+        watched = all(state is RootState.WATCHING for state in self._root_states().values())
+        return watched and not self._parts.roots.links.any_outside
 
     def _within_reach(self) -> bool:
         """Whether every root has been walked and can be now, and all that is in it."""
@@ -253,7 +260,7 @@ class Service:
             PhotoState.INDEXED: "its faces are searchable",
             PhotoState.NO_FACE: "no face was found that is large and clear enough",
             PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
-            PhotoState.EXCLUDED: "it is no image that facewatchd reads",
+            PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
 
@@ -318,3 +325,19 @@ class Service:
         repair = params.flag("repair")
         params.finish()
         return self._verifier.verify(repair=repair)
+
+
+def _of_links(outside: Sequence[bytes]) -> str:
+    """Say that links lead to where changes are no events; empty where none does."""
+    if not outside:
+        return ""
+    return (
+        f"{counted(len(outside), 'link')} to files outside of the watched directories, {printable(outside[0])} among"
+        f" them: nothing tells when those change, so they are looked at every {LINKS_EVERY:.0f} s"
+    )
+
+
+def _why_excluded(path: bytes) -> str:
+    if sheetmark.is_sheet(path):
+        return "it is a contact sheet that facewatch-query drew, not a photo"
+    return "it is no image that facewatchd reads"

@@ -4,22 +4,27 @@ A tile shows about twice the face's box, upright, with the box drawn into it, an
 the similarity, then the photo's name, then its directory. A photo that is gone, cannot be read, or no longer has its
 face's box within it has a tile that says so. Tiles are drawn photo by photo, not in their order, so that each photo
 is decoded once and one is held at a time. Decoding is `photos`' work; Pillow only draws here.
+
+A sheet takes the place of nothing but an earlier sheet, which is known by its mark (`sheetmark`): not of a photo, by
+whatever name or link it is reached, nor of any other file.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from facewatchd import photos
+from facewatchd import outputs, photos, sheetmark
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.printing import printable
 from facewatchd.records import Box, Match
@@ -103,18 +108,52 @@ def match_tile(match: Match) -> Tile:
     return Tile(Source(match.path), match.box, f"{match.similarity:.3f}", name, directory, is_query=False)
 
 
-def check_target(target: Path) -> None:
-    """Raise `UsageError` where a sheet could not be written: better before the search than after it."""
+def check_target(target: Path, query_photos: Iterable[str | int] = ()) -> None:
+    """Raise `UsageError` where a sheet could not be written: better before the search than after it.
+
+    ``query_photos`` are paths, or descriptors, of files that no sheet replaces even where they are sheets.
+    """
     if target.suffix.lower() not in _FORMATS:
         known = " ".join(_FORMATS)
         raise UsageError(f"{target} does not say what kind of picture it is", f"end it with one of {known}")
-    if os.path.isdir(target):
-        raise UsageError(f"{target} is a directory", "name a file in it")
+    _refuse_others(target, query_photos)
     directory = Path(os.path.realpath(target)).parent
     if not os.path.isdir(directory):
         raise UsageError(f"there is no directory {directory}", "create it, or write the sheet elsewhere")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"{directory} cannot be written to", "write the sheet elsewhere")
+
+
+def _refuse_others(target: Path, query_photos: Iterable[str | int]) -> None:
+    """Raise `UsageError` for a path that leads to anything but nothing or an earlier sheet."""
+    try:
+        status = os.stat(target)
+    except OSError as exc:
+        if os.path.islink(target):
+            to = os.path.realpath(target)
+            raise UsageError(f"{target} is a link to {to}, which is not there", "name that file instead") from exc
+        if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise UsageError(f"cannot write {target}: {exc.strerror}", "write the sheet elsewhere") from exc
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"{target} is a directory", "name a file in it")
+    if any(os.path.samestat(status, other) for other in _statuses(query_photos)):
+        raise UsageError(f"{target} is a query photo", "write the sheet elsewhere")
+    if not sheetmark.is_sheet(target):
+        raise _not_ours(target)
+
+
+def _statuses(files: Iterable[str | int]) -> Iterator[os.stat_result]:
+    for file in files:
+        with suppress(OSError, ValueError):
+            yield os.stat(file)
+
+
+def _not_ours(target: Path) -> UsageError:
+    return UsageError(
+        f"{target} is there, and is no contact sheet: only an earlier sheet is replaced",
+        "write the sheet elsewhere, or move that file away",
+    )
 
 
 def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
@@ -259,16 +298,25 @@ def _has_all(font: Font, text: str) -> bool:
 
 def _save(sheet: Image.Image, target: Path) -> None:
     """Write beside the target, then rename: a reader sees the old picture or the new one. Links are followed."""
-    final = Path(os.path.realpath(target))
-    temporary = final.with_name(f".facewatch-sheet-{os.getpid()}.tmp")
+    name = _FORMATS[target.suffix.lower()]
     try:
-        # Made by hand and not by tempfile, for the permissions that the user's umask gives to a new file.
-        with open(temporary, "xb") as file:
-            sheet.save(file, format=_FORMATS[target.suffix.lower()], quality=92, resolution=150)
-        temporary.replace(final)
+        with outputs.written(Path(os.path.realpath(target)), sheetmark.is_sheet) as file:
+            sheet.save(file, format=name, quality=92, resolution=150, **_mark(name))
+    except FileExistsError as exc:
+        raise _not_ours(target) from exc
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise UsageError(f"cannot write {target}: {reason}", "write the sheet elsewhere, or make room") from exc
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def _mark(name: str) -> dict[str, object]:
+    """What makes Pillow write `sheetmark.SOFTWARE` where that looks for it."""
+    if name == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", sheetmark.SOFTWARE)
+        return {"pnginfo": text}
+    if name == "PDF":
+        return {"creator": sheetmark.SOFTWARE}
+    exif = Image.Exif()
+    exif[sheetmark.EXIF_SOFTWARE] = sheetmark.SOFTWARE
+    return {"exif": exif}

@@ -60,6 +60,8 @@ class Listing:
     """How many files are as they were recorded, their device included."""
     recorded: dict[bytes, Row] = field(default_factory=dict)
     """What was recorded of all others, those that are not there any more among them."""
+    links: list[bytes] = field(default_factory=list)
+    """Paths of symbolic links, broken ones and those to directories among them."""
     subdirectories: list[bytes] = field(default_factory=list)
     """Paths, sorted: each has a listing of its own later in the walk."""
     skipped: str = ""
@@ -181,6 +183,8 @@ def _take_in(found: list[os.DirEntry[bytes]], start: int, listing: Listing, excl
             if is_directory:
                 listing.subdirectories.append(path)
                 continue
+            if entry.is_symlink():
+                listing.links.append(path)
             status = entry.stat()
         except FileNotFoundError:
             continue

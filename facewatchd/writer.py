@@ -1,9 +1,12 @@
 """The one thread that writes: outcomes, into the catalog and the index.
 
-Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls. When the disk
-is full or the catalog cannot be written it keeps what it has, says so in `trouble`, and tries again until it can or is
-stopped: its queue is bounded, so that the workers stand still meanwhile, while queries go on. A damaged catalog is not
-written any more.
+Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls.
+
+- What can pass (a full disk, a locked file, an I/O error, too little memory) is tried again until it does or the end
+  comes. `trouble` says so meanwhile. The queue is bounded, so that the workers stand still, while queries go on.
+- Any other error is the fault of one outcome: all of the transaction are written one by one, and the culprit is
+  recorded as failed. Where even that cannot be written, it is logged and dropped.
+- A damaged catalog is not written any more.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from facewatchd.catalog import Outcome
-from facewatchd.errors import DamagedError, FacewatchError, StorageError
+from facewatchd.errors import DamagedError, FacewatchError, RefusedError, StorageError
 from facewatchd.gallery import Gallery
+from facewatchd.printing import printable
 from facewatchd.vitals import Vitals
 
 log = logging.getLogger(__name__)
@@ -109,7 +114,7 @@ class Writer(threading.Thread):
             self._work_off(jobs)
             if not ended and time.monotonic() - self._collected_at > COLLECT_EVERY:
                 self._collected_at = time.monotonic()
-                self._insist(self._gallery.collect)
+                self._collect()
 
     def _next(self) -> tuple[list[_Record | _Call], bool]:
         """Wait for jobs, or for the time to collect; the second value says that this is the end."""
@@ -126,15 +131,50 @@ class Writer(threading.Thread):
         return jobs, True
 
     def _work_off(self, jobs: list[_Record | _Call]) -> None:
-        records = [job for job in jobs if isinstance(job, _Record)]
-        unknown: set[bytes] = set()
-        if records and self._insist(lambda: unknown.update(self._gallery.record([job.outcome for job in records]))):
-            for record in records:
-                record.recorded(record.outcome.path not in unknown)
+        if records := [job for job in jobs if isinstance(job, _Record)]:
+            self._record(records)
         for job in jobs:
             if isinstance(job, _Call):
                 self._vitals.beat()
                 self._call(job)
+
+    def _record(self, records: Sequence[_Record]) -> None:
+        """Write outcomes in one transaction; where that can never work, one by one."""
+        unknown: set[bytes] = set()
+        try:
+            written = self._insist(lambda: unknown.update(self._gallery.record([record.outcome for record in records])))
+        except Exception as exc:  # noqa: BLE001 - whatever it is: one outcome is to blame, and the others are not
+            if len(records) == 1:
+                self._set_aside(records[0], exc)
+            else:
+                for record in records:
+                    self._record([record])
+            return
+        for record in records if written else ():
+            record.recorded(record.outcome.path not in unknown)
+
+    def _set_aside(self, record: _Record, error: Exception) -> None:
+        """Record as failed what cannot be recorded as it is."""
+        outcome = record.outcome
+        _log(f"{printable(outcome.path) or 'a photo that was moved'}: what was found cannot be recorded", error)
+        reason = f"internal error: what was found cannot be recorded ({_reason(error)})"
+        for digest in dict.fromkeys([outcome.digest, None]):
+            failure = Outcome(outcome.path, outcome.stamp, digest, error=reason)
+            try:
+                written = self._insist(partial(self._gallery.record, [failure]))
+            except Exception as exc:  # noqa: BLE001 - not even that: it is dropped in the end
+                _log(f"{printable(outcome.path)}: its failure cannot be recorded either", exc)
+            else:
+                if written:
+                    record.recorded(True)
+                return
+        record.recorded(True)
+
+    def _collect(self) -> None:
+        try:
+            self._insist(self._gallery.collect)
+        except Exception as exc:  # noqa: BLE001 - old content that stays is not the end of the writer
+            _log("old content cannot be collected", exc)
 
     def _call(self, job: _Call) -> None:
         try:
@@ -142,15 +182,18 @@ class Writer(threading.Thread):
         except FacewatchError as exc:
             job.error = exc
         except Exception as exc:  # noqa: BLE001 - one job that fails is not the end of the writer
+            _log("a call of the writer failed", exc)
             job.error = FacewatchError(f"internal error ({exc})", "please report it")
         job.done.set()
 
     def _insist(self, write: Callable[[], object]) -> bool:
-        """Write until it works; False when the end comes first."""
+        """Write until it works; False when the end comes first. Raises what no later try would change."""
         while True:
             self._vitals.beat()
             try:
                 write()
+            except RefusedError:
+                raise
             except StorageError as exc:
                 if not self.trouble:
                     log.error("%s; indexing waits", exc)
@@ -162,3 +205,12 @@ class Writer(threading.Thread):
                     log.info("the catalog can be written again")
                 self.trouble = ""
                 return True
+
+
+def _log(what: str, error: Exception) -> None:
+    """Log an error, with its traceback where it is none that was foreseen."""
+    log.error("%s: %s", what, _reason(error), exc_info=None if isinstance(error, FacewatchError) else error)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hooks
 import pytest
 
 from facewatchd.errors import FacewatchError
@@ -46,22 +48,35 @@ def until(ask: Callable[[], T], *, deadline: float = DEADLINE, every: float = 0.
     raise AssertionError(f"not within {deadline:g} s; last: {last!r}")
 
 
+USUAL: dict[str, dict[str, str]] = {"watch": {"settle": "0.2"}, "resources": {"idle_priority": "false"}}
+"""What the daemons of the tests are configured with, by table: not to stand behind whatever else the machine does."""
+
+
+def _merged(usual: Mapping[str, str], lines: str) -> str:
+    """Some lines of a table in TOML, and what is usual for the keys that they leave out."""
+    kept = [f"{key} = {value}" for key, value in usual.items() if key not in tomllib.loads(lines)]
+    return "\n".join([*kept, lines])
+
+
 class Daemon:
     """A facewatchd process. Start it with `run`; it is killed at the end of the test if it still lives."""
 
     def __init__(
         self, home: Path, *roots: Path, model: str = "dlib", model_root: Path | None = None, **config: str
     ) -> None:
-        """``config``: further lines of the configuration, TOML text by table name ("" for the top level)."""
+        """``config``: further lines of the configuration, TOML text by table name ("" for the top level).
+
+        They are added to `USUAL`, whose keys they may give another value.
+        """
         self.home = home
         self.roots = roots
         self.socket = home / "run" / "socket"
         self.data = home / "data"
         self.config = home / "config.toml"
+        self.hooked = home / "hook"
         home.mkdir(exist_ok=True)
         self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
-        # Not to stand behind whatever else the machine does.
-        tables = {"": "", "watch": "settle = 0.2", "resources": "idle_priority = false", **config}
+        tables = {name: _merged(USUAL.get(name, {}), config.get(name, "")) for name in {"": "", **USUAL, **config}}
         lines = [f"directories = {json.dumps([str(root) for root in roots])}", f"model = {json.dumps(model)}"]
         lines += [f"model_root = {json.dumps(str(model_root))}"] if model_root else []
         lines += [tables.pop("")] + [f"[{name}]\n{text}" for name, text in tables.items()]
@@ -79,13 +94,11 @@ class Daemon:
     def hook(self, code: str) -> None:
         """Have some code run first in the daemon's process ("run") and in its children ("indexing", "queries").
 
-        Which one it is in, the words of `sys.argv` tell. A call adds to what was hooked before.
+        Which one it is in, the words of `sys.argv` tell. A call adds to what was hooked before. What it replaces must
+        be there: see `hooks`.
         """
-        place = self.home / "hook"
-        place.mkdir(exist_ok=True)
-        with (place / "sitecustomize.py").open("a") as file:
-            file.write(code)
-        self.environment = {**self.environment, "PYTHONPATH": str(place)}
+        hooks.add(self.hooked, code)
+        self.environment = {**self.environment, "PYTHONPATH": str(self.hooked)}
 
     def unhook(self) -> None:
         """Run as it is from the next start on."""
@@ -173,9 +186,10 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it whatever happened."""
+        """End it whatever happened, and fail where a hook did."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        hooks.check(self.hooked)
 
     def stop(self) -> int:
         """Ask it to end, and return its exit status."""

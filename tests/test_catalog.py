@@ -234,3 +234,50 @@ def test_readers_cannot_write_and_see_one_state(catalog: Catalog) -> None:
     with catalog.reading() as reader:
         assert reader.counts().photos == 1
         assert reader.check() == []
+
+
+@pytest.mark.parametrize("error", [OverflowError, UnicodeError, ValueError, sqlite3.OperationalError, DamagedError])
+def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Catalog, error: type[Exception]) -> None:
+    raised = error("the caller's own")
+
+    def read() -> None:
+        with catalog.reading() as reader:
+            assert reader.counts().photos == 0
+            raise raised
+
+    with pytest.raises(error) as caught:
+        read()
+    assert caught.value is raised
+    assert catalog.damage == ""
+    with catalog.reading() as reader:
+        assert reader.counts().photos == 0, "the connection was given back"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda reader: reader.counts(),
+        lambda reader: reader.sightings([1]),
+        lambda reader: reader.face_ids(),
+        lambda reader: reader.embeddings_of([1], DIM),
+        lambda reader: list(reader.embeddings(DIM)),
+    ],
+)
+def test_what_a_statement_raises_is_said_of_the_catalog(
+    catalog: Catalog, ask: Callable[[CatalogReader], object]
+) -> None:
+    catalog._db.execute("ALTER TABLE face RENAME TO gone")
+    with catalog.reading() as reader, pytest.raises(StorageError, match="cannot read the catalog: no such table"):
+        ask(reader)
+
+
+def test_damage_that_a_statement_meets_is_remembered(catalog: Catalog) -> None:
+    catalog.record([photo(b"/%d" % n, b"%d" % n, [ROWS[0]]) for n in range(600)])
+    catalog._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = catalog.path.stat().st_size
+    with catalog.path.open("r+b") as file:
+        file.seek(16384)
+        file.write(b"\xff" * (size - 16384))
+    with catalog.reading() as reader, pytest.raises(DamagedError, match="damaged"):
+        reader.counts()
+    assert "damaged" in catalog.damage

@@ -478,7 +478,7 @@ def test_verify_that_repairs_is_0(daemon: FakeDaemon, run: Run, capfd: Any) -> N
     answering(daemon, {"photos": 12, "faces": 30, "problems": ["x"], "count": 1, "skipped": ["/nas"], "repaired": True})
     assert run("verify", "--repair") == 0
     assert daemon.params() == {"repair": True}
-    away = "/nas is out of reach: nothing of it was held against the disk"
+    away = "out of reach, and not held against the disk: /nas"
     assert capfd.readouterr() == (f"x\n{away}\n{HELD}: 1 finding, mended or queued to be\n", "")
 
 

@@ -333,7 +333,10 @@ def test_paths_on_a_terminal_cannot_steer_it(daemon: FakeDaemon) -> None:
     ("changes", "words"),
     [
         ({"pending": 7}, "not complete: 7 photos are not searchable yet; --wait waits for them\n"),
-        ({"pending": 0}, "not complete: a directory is out of reach; see: facewatchd status\n"),
+        (
+            {"pending": 0},
+            "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status\n",
+        ),
     ],
 )
 def test_an_incomplete_answer_says_so_also_in_a_pipe(

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hooks
 import pytest
 import tiny_pack
 from findings import findings
@@ -48,16 +49,17 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hook:
+def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
     """Have code run first in every process, and the daemon's process id noted in the file ``pid``."""
     place = tmp_path / "hook"
     place.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(place))
 
     def hook(code: str) -> None:
-        (place / "sitecustomize.py").write_text(NOTE.format(path=str(tmp_path / "pid")) + code)
+        hooks.add(place, NOTE.format(path=str(tmp_path / "pid")) + code)
 
-    return hook
+    yield hook
+    hooks.check(place)
 
 
 def found(model: str) -> Finding:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hooks
 import pytest
 from albums import album
 from processes import until
@@ -173,12 +174,12 @@ def test_reload(running: Service) -> None:
 
 def test_one_that_hangs_is_started_again(service: Service) -> None:
     hangs, place = service.manager.home / "hangs", service.manager.home / "hook"
-    place.mkdir()
-    (place / "sitecustomize.py").write_text(
+    hooks.add(
+        place,
         "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd import daemon, photos\n"
         "    daemon.SILENCE = 3.0\n    read = photos.read\n"
         f"    def hang(path):\n        while os.path.exists({str(hangs)!r}):\n            threading.Event().wait(0.1)\n"
-        "        return read(path)\n    photos.read = hang\n"
+        "        return read(path)\n    photos.read = hang\n",
     )
     lines = (f"Environment=PYTHONPATH={place}", "WatchdogSec=6s", "TimeoutAbortSec=5s")
     service.drop_in("[Service]", *lines, name="hang")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from facewatchd import photos, sheet
+from facewatchd import outputs, photos, sheet, sheetmark
 from facewatchd.errors import UsageError
 from facewatchd.records import Box, Match
 
@@ -156,15 +161,173 @@ def test_the_suffix_says_the_format(tmp_path: Path, suffix: str, format_: str | 
 
 
 def test_a_sheet_is_replaced_whole_and_through_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real.png").write_bytes(b"old")
     (tmp_path / "link.png").symlink_to("real.png")
-    sheet.write(tmp_path / "link.png", [])
+    sheet.write(tmp_path / "real.png", [])
+    before = (tmp_path / "real.png").read_bytes()
+    sheet.write(tmp_path / "link.png", [sheet.match_tile(photo(tmp_path / "a.png", box=Box(0, 0, 50, 50)))] * 7)
     assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").read_bytes() != before
     with Image.open(tmp_path / "real.png") as image:
         assert image.format == "PNG"
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE((tmp_path / "real.png").stat().st_mode) == 0o666 & ~mask
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "link.png", "real.png"]
+
+
+SUFFIXES = (".png", ".jpg", ".webp", ".pdf")
+
+
+def _snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Inode and content of every file below."""
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_ino, path.read_bytes() if path.is_file() else b"")
+        for path in directory.rglob("*")
+    }
+
+
+def _embed_a_sheet(target: Path) -> None:
+    """The words are there, and not where the mark is."""
+    sheet.write(target, [])
+    whole = target.read_bytes()
+    target.write_bytes((target.parent / "photo.png").read_bytes() + whole)
+
+
+def _edit_a_sheet(target: Path) -> None:
+    sheet.write(target, [])
+    if target.suffix == ".pdf":
+        target.write_bytes(target.read_bytes() + b"% an editor appends what was changed\n" * 100)
+        return
+    with Image.open(target) as image:
+        image.convert("L").save(target)
+
+
+IN_THE_WAY: dict[str, Callable[[Path], object]] = {
+    "photo": lambda target: (
+        photo(target.with_name("x.png"), box=Box(0, 0, 9, 9)) and target.with_name("x.png").rename(target)
+    ),
+    "text": lambda target: target.write_text(f"notes on {sheetmark.SOFTWARE}\n"),
+    "empty": Path.touch,
+    "symbolic link": lambda target: target.symlink_to("photo.png"),
+    "hard link": lambda target: target.hardlink_to(target.parent / "photo.png"),
+    "dangling link": lambda target: target.symlink_to("nothing.png"),
+    "link to a device": lambda target: target.symlink_to("/dev/null"),
+    "loop": lambda target: target.symlink_to(target.name),
+    "directory": Path.mkdir,
+    "pipe": os.mkfifo,
+    "embedded sheet": _embed_a_sheet,
+    "edited sheet": _edit_a_sheet,
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", IN_THE_WAY)
+def test_nothing_but_an_earlier_sheet_is_replaced(tmp_path: Path, kind: str, suffix: str) -> None:
+    target = tmp_path / f"sheet{suffix}"
+    photo(tmp_path / "photo.png", box=Box(0, 0, 50, 50))
+    IN_THE_WAY[kind](target)
+    before = _snapshot(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        sheet.check_target(target)
+    assert str(target) in caught.value.message
+    with pytest.raises(UsageError):
+        sheet.write(target, [])
+    assert _snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_earlier_sheet_is_known_and_replaced(tmp_path: Path, suffix: str) -> None:
+    first, renamed = tmp_path / f"sheet{suffix}", tmp_path / f"renamed{suffix}"
+    sheet.write(first, [])
+    first.rename(renamed)
+    assert sheetmark.is_sheet(renamed)
+    sheet.check_target(renamed)
+    before = renamed.read_bytes()
+    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
+    sheet.write(renamed, [sheet.match_tile(match)] * 9)
+    assert renamed.read_bytes() != before
+    assert sheetmark.is_sheet(renamed)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_query_photo_is_not_replaced_although_it_is_a_sheet(tmp_path: Path, suffix: str) -> None:
+    target, alias = tmp_path / f"sheet{suffix}", tmp_path / f"alias{suffix}"
+    sheet.write(target, [])
+    alias.hardlink_to(target)
+    (tmp_path / "inner").mkdir()
+    for name in (target, alias, tmp_path / "inner" / ".." / target.name):
+        with pytest.raises(UsageError, match="is a query photo"):
+            sheet.check_target(target, [str(name)])
+    with target.open("rb") as file, pytest.raises(UsageError, match="is a query photo"):
+        sheet.check_target(target, [file.fileno()])
+
+
+@pytest.mark.parametrize("way", ["renameat2", "none of it"])
+@pytest.mark.parametrize("was", ["nothing", "a sheet"])
+def test_what_comes_while_a_sheet_is_drawn_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was: str, way: str
+) -> None:
+    """A photo is put there after the check, also on file systems that cannot exchange files or have no hard links."""
+    target = tmp_path / "sheet.png"
+    if was == "a sheet":
+        sheet.write(target, [])
+    if way != "renameat2":
+        monkeypatch.setattr(outputs, "_rename", _refused)
+        monkeypatch.setattr(os, "link", _refused)
+    sheet.write(target, [])
+    if was == "nothing":
+        target.unlink()
+    photo(tmp_path / "photo.png", box=Box(0, 0, 50, 50))
+    save = Image.Image.save
+
+    def saved(image: Image.Image, *arguments: Any, **options: Any) -> None:
+        save(image, *arguments, **options)
+        (tmp_path / "photo.png").replace(target)
+
+    monkeypatch.setattr(Image.Image, "save", saved)
+    data = (tmp_path / "photo.png").read_bytes()
+    with pytest.raises(UsageError, match="only an earlier sheet is replaced"):
+        sheet.write(target, [])
+    assert target.read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_a_photo_that_comes_at_the_very_last_moment_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "sheet.png"
+    sheet.write(target, [])
+    photo(tmp_path / "photo.png", box=Box(0, 0, 50, 50))
+    data = (tmp_path / "photo.png").read_bytes()
+    rename = outputs._rename
+
+    def raced(source: Path, place: Path, flags: int) -> None:
+        if flags == outputs._EXCHANGE and (tmp_path / "photo.png").exists():
+            (tmp_path / "photo.png").replace(target)
+        rename(source, place, flags)
+
+    monkeypatch.setattr(outputs, "_rename", raced)
+    with pytest.raises(UsageError, match="only an earlier sheet is replaced"):
+        sheet.write(target, [])
+    assert target.read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@given(st.binary(max_size=200), st.sampled_from(SUFFIXES), st.integers(0, 60), st.integers(0, 255))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_can_be_looked_at(tmp_path: Path, tail: bytes, suffix: str, at: int, value: int) -> None:
+    """Headers that lie about their lengths neither raise nor take long."""
+    whole = tmp_path / f"whole{suffix}"
+    if not whole.exists():
+        sheet.write(whole, [])
+    data = bytearray(whole.read_bytes()[:120])
+    data[at] = value
+    (tmp_path / "x").write_bytes(bytes(data) + tail)
+    assert sheetmark.is_sheet(tmp_path / "x") in (True, False)
 
 
 def test_what_cannot_be_written_is_an_error_that_leaves_nothing(

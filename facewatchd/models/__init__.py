@@ -69,6 +69,17 @@ def unit_length(vector: ArrayLike) -> Embedding | None:
     return (flat / length).astype(np.float32)
 
 
+UNIT_TOLERANCE = 1e-3
+"""How far the length of an embedding may be from 1: float32 of some hundred dimensions is better than 1e-6."""
+
+
+def is_unit(embedding: Embedding, dim: int) -> bool:
+    """Whether an embedding has ``dim`` numbers, finite, and unit length."""
+    if embedding.shape != (dim,):
+        return False
+    return bool(abs(float(embedding @ embedding) - 1.0) <= 2 * UNIT_TOLERANCE)  # false for a NaN
+
+
 def left_to_right(faces: Iterable[Face]) -> list[Face]:
     """Order faces as the contract counts them: by the left edge, then by the upper one."""
     return sorted(faces, key=lambda face: (face.box.x, face.box.y))

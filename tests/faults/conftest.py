@@ -28,7 +28,7 @@ def resumed(library: Library, tmp_path: Path) -> Iterator[Callable[..., Daemon]]
 
         def resumed(state: Path, *more_roots: Path) -> Daemon:
             roots = (library.root, *more_roots)
-            daemon = Daemon(tmp_path / "home", *roots, model="tiny", model_root=library.model_root, **libraries.QUICK)
+            daemon = Daemon(tmp_path / "home", *roots, model="tiny", model_root=library.model_root)
             shutil.copytree(state, daemon.data)
             daemon.count_embeddings()
             return daemons.enter_context(daemon)

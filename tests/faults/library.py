@@ -17,8 +17,6 @@ from processes import Daemon
 
 FACES = 3
 """Faces on each photo: with so many of them the index is asked, not only the catalog."""
-QUICK = {"resources": "idle_priority = false"}
-"""How the daemons are configured: not to stand behind whatever else the machine does."""
 NO_CHECKPOINT = """
 import sys
 if "run" in sys.argv:
@@ -52,7 +50,7 @@ class Library:
 def build(place: Path, model_root: Path) -> Library:
     """Make the photos, and have daemons record them."""
     library = Library(place / "photos", *(place / name for name in ("early", "killed", "late", "other")), model_root)
-    daemon = Daemon(place / "home", library.root, model="tiny", model_root=model_root, **QUICK)
+    daemon = Daemon(place / "home", library.root, model="tiny", model_root=model_root)
     portray(library.root / "a", 50, 0)
     with daemon:
         _import(daemon, library.early)
@@ -63,7 +61,7 @@ def build(place: Path, model_root: Path) -> Library:
         _import(daemon, library.killed, kill=True)
         _import(daemon, library.late)
     portray(place / "other photos", 50, 500)
-    with Daemon(place / "other home", place / "other photos", model="tiny", model_root=model_root, **QUICK) as daemon:
+    with Daemon(place / "other home", place / "other photos", model="tiny", model_root=model_root) as daemon:
         _import(daemon, library.other)
     return library
 

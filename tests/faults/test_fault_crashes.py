@@ -12,7 +12,7 @@ from pathlib import Path
 
 import invariant
 from albums import album, shoot
-from library import QUICK, committed, embeddings
+from library import committed, embeddings
 from prober import Prober
 from processes import Daemon, fill, small_disk, until
 
@@ -36,7 +36,7 @@ def test_killed_a_hundred_times_in_an_import(
 ) -> None:
     kills, count = amount(8, 100), amount(300, 1000)
     who = scattered_album(tmp_path / "photos", count)
-    daemon = Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root, **QUICK)
+    daemon = Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root)
     daemon.count_embeddings()
     daemon.hook(FREQUENT_CHECKPOINTS)
     moments = [MOMENTS[number % len(MOMENTS)] for number in range(kills)]
@@ -135,7 +135,7 @@ MOMENTS: list[Moment] = [in_start_up, in_walk, in_import, in_checkpoint]
 def test_sigterm_in_an_import_ends_cleanly_and_soon(start: Start, tmp_path: Path, tiny_root: Path) -> None:
     root = tmp_path / "photos"
     who = album(root, 300)
-    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root, **QUICK)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
     daemon.count_embeddings()
     with daemon, Prober(daemon, next(iter(who))) as prober:
         daemon.start()

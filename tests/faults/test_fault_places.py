@@ -30,8 +30,7 @@ class Place:
         self.root = directory / "photos"
         self.root.mkdir(exist_ok=True)
         self.query = shoot(directory / "query.png", [1], 9999)
-        options = {"model": "tiny", "resources": "idle_priority = false"}
-        self.daemon = Daemon(directory / "home", self.root, model_root=tiny_root, **options)
+        self.daemon = Daemon(directory / "home", self.root, model="tiny", model_root=tiny_root)
         self.daemon.prefix = obedient()
         self.daemon.count_embeddings()
         for hook in (TICK, *hooks):
@@ -508,7 +507,8 @@ def _change_and_see(place: Place, behind: Path) -> None:
     shoot(behind / "a" / "0002.jpg", [2], 101)
     expected = {place.root / name for name in ("new/new.jpg", "a/renamed.jpg", "a/0003.jpg")}
     until(lambda: place.found() == expected)
-    until(place.complete)
+    assert not place.complete(), "something may have changed since it was looked at"
+    assert place.daemon.call("wait", timeout=30)["complete"]
 
 
 REFUSED = """

@@ -54,7 +54,7 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l face -xka "larges
 complete -c facewatch-query -n _shtab_facewatch_query_using -l list-faces -d 'print the photo'"'"'s faces, search nothing'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s d -l dir -xka "(__fish_complete_directories)" -d 'only photos under PATH (repeatable)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l min-size -x -d 'only faces at least PX on their shorter side'
-complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also a picture: the query face, then the matches (.png .jpg .webp .pdf)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s l -l paths -d 'print paths only, each photo once'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s 0 -l print0 -d 'the same, NUL between them'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l json -d 'print one JSON document'

@@ -1,0 +1,128 @@
+"""The mark by which a contact sheet of `facewatch-query` is known again: the name of its software, in its metadata.
+
+- PNG: a ``tEXt`` chunk ``Software`` before the pixels. JPEG and WebP: the EXIF tag ``Software``. PDF: ``Creator`` in
+  the information dictionary, which Pillow writes at the end.
+- Only the place where the format keeps it counts: a photo that holds the same words elsewhere (a thumbnail, a trailer,
+  a comment) is no sheet. An editor that writes its own name there, or none, makes a file of the user's out of a sheet.
+- A file is read by chunk headers, a few hundred bytes in all, so that the daemon can look at every new photo.
+
+Standard library only: the daemon, and a client that has no Pillow, read it as well.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+SOFTWARE: Final = "facewatch-query contact sheet"
+EXIF_SOFTWARE: Final = 0x0131
+"""The tag's number, see the Exif standard (CIPA DC-008), 4.6.5."""
+
+_WORDS: Final = SOFTWARE.encode("ascii")
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PDF_CREATOR: Final = b"/Creator (\xfe\xff" + SOFTWARE.encode("utf-16-be") + b")"
+_PDF_TAIL: Final = 2048
+"""Bytes at the end of a PDF of Pillow's that hold its information dictionary, cross-references and trailer."""
+_MOST_CHUNKS: Final = 32
+"""Chunks or segments looked at: a sheet has a handful."""
+_MOST_EXIF: Final = 4096
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+def is_sheet(path: str | bytes | os.PathLike[str]) -> bool:
+    """Whether a path leads to a regular file that has the mark. False for what cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe or a device is already felt at its other end
+            return False
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except (OSError, ValueError):
+        return False
+    try:
+        return has_mark(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def has_mark(descriptor: int) -> bool:
+    """Whether an open regular file has the mark. Its offset stays as it is. Raises OSError."""
+    head = os.pread(descriptor, 12, 0)
+    if head.startswith(_PNG):
+        return _in_png(descriptor)
+    if head.startswith(b"\xff\xd8\xff"):
+        return _in_jpeg(descriptor)
+    if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
+        return _in_webp(descriptor)
+    if head.startswith(b"%PDF-"):
+        size = os.fstat(descriptor).st_size
+        return _PDF_CREATOR in os.pread(descriptor, _PDF_TAIL, max(0, size - _PDF_TAIL))
+    return False
+
+
+def _in_png(descriptor: int) -> bool:
+    wanted = b"Software\0" + _WORDS
+    for kind, at, size in _chunks(descriptor, len(_PNG), "big"):
+        if kind == b"IDAT":
+            break
+        if kind == b"tEXt" and size == len(wanted) and os.pread(descriptor, size, at) == wanted:
+            return True
+    return False
+
+
+def _in_webp(descriptor: int) -> bool:
+    for kind, at, size in _chunks(descriptor, 12, "little"):
+        if kind == b"EXIF":
+            return _software(os.pread(descriptor, min(size, _MOST_EXIF), at).removeprefix(b"Exif\0\0")) == _WORDS
+    return False
+
+
+def _chunks(descriptor: int, at: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, place and size of each chunk of a PNG ("big": length, kind, data, CRC) or of a RIFF file ("little")."""
+    for _ in range(_MOST_CHUNKS):
+        header = os.pread(descriptor, 8, at)
+        if len(header) < 8:
+            return
+        if order == "big":
+            size, kind = int.from_bytes(header[:4], "big"), header[4:]
+            after = at + 8 + size + 4
+        else:
+            kind, size = header[:4], int.from_bytes(header[4:], "little")
+            after = at + 8 + size + size % 2
+        yield kind, at + 8, size
+        at = after
+
+
+def _in_jpeg(descriptor: int) -> bool:
+    at = 2
+    for _ in range(_MOST_CHUNKS):
+        header = os.pread(descriptor, 4, at)
+        if len(header) < 4 or header[0] != 0xFF or header[1] in (0xDA, 0xD9):  # start of scan, end of image
+            return False
+        size = int.from_bytes(header[2:], "big")
+        if header[1] == 0xE1:
+            data = os.pread(descriptor, min(size - 2, _MOST_EXIF) if size > 2 else 0, at + 4)
+            if data.startswith(b"Exif\0\0"):
+                return _software(data[6:]) == _WORDS
+        at += 2 + size
+    return False
+
+
+def _software(exif: bytes) -> bytes:
+    """The text of the tag ``Software`` in the first directory of EXIF data, which is a TIFF (TIFF 6.0, section 2)."""
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(exif[:4])
+    if order is None:
+        return b""
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(exif[at : at + size], order)  # type: ignore[arg-type]  # one of the two
+
+    directory = number(4, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * min(number(directory, 2), 256), 12):
+        if number(entry, 2) == EXIF_SOFTWARE and number(entry + 2, 2) == 2:  # ASCII
+            length = number(entry + 4, 4)
+            start = number(entry + 8, 4) if length > 4 else entry + 8
+            return exif[start : start + length].rstrip(b"\0")
+    return b""

@@ -1,0 +1,76 @@
+"""Queries by face id: how many one query may name, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from galleries import DIM, close_all, opened, photo, unit
+
+from facewatchd.catalog_reader import CatalogReader
+from facewatchd.config import Query
+from facewatchd.errors import UnknownFaceError
+from facewatchd.inference import Inference
+from facewatchd.params import Params
+from facewatchd.protocol import ParamsError
+from facewatchd.records import ModelInfo
+from facewatchd.search import MOST, MOST_NUMBERS, Asked, Searcher
+
+INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
+
+
+@pytest.fixture
+def searcher(tmp_path: Path) -> Iterator[Searcher]:
+    gallery = opened(tmp_path)
+    rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+    yield Searcher(gallery, cast(Inference, None), INFO)
+    close_all()
+
+
+def asked(**params: object) -> Asked:
+    return Asked.of(Params(params), Query(), INFO.threshold)
+
+
+@pytest.mark.parametrize(
+    ("params", "most"),
+    [
+        ({"faces": [1] * 100_000}, MOST),
+        ({"faces": ["no id"] * (MOST + 1)}, MOST),
+        ({"photos": [{"path": "/a"}] * (MOST + 1)}, MOST),
+        ({"embedding": [0.5] * (MOST_NUMBERS + 1)}, MOST_NUMBERS),
+    ],
+)
+def test_more_than_a_query_may_name_is_refused_before_any_of_it_is_read(
+    params: dict[str, list[object]], most: int
+) -> None:
+    ((name, values),) = params.items()
+    with pytest.raises(ParamsError, match=rf"^{name} must be a list of at most {most}, not of {len(values)}$"):
+        asked(**params)
+
+
+def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements = []
+
+    def counted(reader: CatalogReader, sql: str, *values: object, run: object = CatalogReader._all) -> object:
+        statements.append(sql)
+        return run(reader, sql, *values)  # type: ignore[operator]
+
+    monkeypatch.setattr(CatalogReader, "_all", counted)
+    ids = list(range(MOST, 0, -1))
+    used = searcher._people(asked(faces=ids))[1]
+    assert [entry["face_id"] for entry in used] == ids
+    assert len(statements) <= 2
+
+
+def test_an_id_that_is_named_twice_counts_twice_and_an_unknown_one_is_named(searcher: Searcher) -> None:
+    (twice,), used = searcher._people(asked(faces=[1, 1, 2]))
+    assert len(used) == 3
+    (once,), _ = searcher._people(asked(faces=[1, 2]))
+    (first,), _ = searcher._people(asked(faces=[1]))
+    assert twice @ first > once @ first
+    with pytest.raises(UnknownFaceError, match="no face 5000"):
+        searcher._people(asked(faces=[1, 5000, 6000]))

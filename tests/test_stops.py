@@ -1,0 +1,113 @@
+"""A daemon that is stopped and goes on: SIGSTOP, Ctrl-Z and ``fg``, a container's pause."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from albums import album
+from processes import Daemon, until
+from terminals import Terminal
+
+QUICK_TICK = """
+import sys
+if "run" in sys.argv:
+    from facewatchd import oversight
+    oversight.TICK = 0.1
+"""
+"""The main thread looks after the others every tenth of a second, so that a stop of less than one is beyond it."""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, tiny_root: Path) -> Iterator[Daemon]:
+    """One that is not started yet, with three photos."""
+    album(tmp_path / "photos", 3)
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook(QUICK_TICK)
+        yield daemon
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Stop a process; on return it has stopped, and at the end of the block it goes on."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: _is_stopped(pid))
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_stops_beyond_the_next_look_harm_nothing(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.settle()
+    assert daemon.process is not None
+    for _ in range(30):
+        with stopped(daemon.process.pid):
+            time.sleep(0.15)
+        assert daemon.status()["state"] == "idle"
+    assert daemon.process.poll() is None
+    assert "Traceback" not in daemon.log.read_text()
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_came_during_a_stop_counts_after_it(daemon: Daemon, number: signal.Signals) -> None:
+    daemon.start()
+    assert daemon.process is not None
+    with stopped(daemon.process.pid):
+        daemon.process.send_signal(number)
+        time.sleep(0.2)
+        assert daemon.process.poll() is None
+    assert daemon.process.wait(30) == 0
+    assert "Traceback" not in daemon.log.read_text()
+
+
+def test_of_many_signals_at_once_none_is_lost(daemon: Daemon) -> None:
+    daemon.start()
+    assert daemon.process is not None
+    for count in range(1, 4):
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda count=count: daemon.log.read_text().count("the configuration was read again") == count)
+    with stopped(daemon.process.pid):
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(30) == 0
+
+
+def test_ctrl_z_and_fg_on_a_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", daemon.environment["PYTHONPATH"])
+    with contextlib.ExitStack() as stack:
+        terminal = stack.enter_context(Terminal(["setsid", "--ctty", "--wait", "bash", "--norc", "-i"]))
+        terminal.press(b"PS1=; " + shlex.join(daemon.command).encode() + b"\n")
+        terminal.until(rb"listening on [^\r\n]*\r\n")
+        pid = int(daemon.settle()["pid"])
+        stack.callback(_kill, pid)
+        for _ in range(5):
+            terminal.press(b"\x1a")
+            terminal.until(rb"Stopped")
+            until(lambda: _is_stopped(pid))
+            time.sleep(0.2)
+            terminal.press(b"fg\n")
+            assert daemon.status()["pid"] == pid
+        terminal.press(b"\x03")
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        terminal.press(b"echo ended with $?\n")
+        terminal.until(rb"ended with 0")
+        terminal.press(b"exit\n")
+        terminal.close()
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
