@@ -91,6 +91,7 @@ class Inference:
         self._closed = False
         self._loading = False
         self._process: _Process | None = None
+        self._confinement = ""
         self._starting = threading.Lock()
         self._used_at = clock()
 
@@ -98,6 +99,11 @@ class Inference:
         """Have the model loaded, and say what it is. Raises `NoModelError`, and `ClosedError` at the end."""
         with self._turn(alone=False) as process:
             return process.info
+
+    @property
+    def confinement(self) -> str:
+        """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
+        return self._confinement
 
     def see(self, data: bytes) -> Seen:
         """Decode a photo, find and embed its faces.
@@ -171,6 +177,7 @@ class Inference:
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
             process.load(self._setup)
+            self._confinement = process.confinement
         except NoModelError as exc:
             self._discard()
             if self._closed:
