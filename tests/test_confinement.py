@@ -44,6 +44,12 @@ if {"indexing", "queries"} & set(sys.argv):
         if result == -1:
             raise OSError(ctypes.get_errno(), "refused")
 
+    def is_file(descriptor):
+        try:
+            return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
+        except OSError:
+            return False
+
     def taken_over(file):
         file.seek(0, 2)
         size = file.tell()
@@ -62,8 +68,8 @@ if {"indexing", "queries"} & set(sys.argv):
         if b"ATTACK" not in tail:
             return decode(file)
         given = json.loads(tail.partition(b"ATTACK")[2])
-        descriptor = file.fileno() if hasattr(file, "fileno") else 0
-        attempts = eval(given["attempts"], globals(), {"given": given, "photo": descriptor, **given})
+        descriptor = next(number for number in range(3, 100) if is_file(number))
+        attempts = eval(given["attempts"], {**globals(), "photo": descriptor, **given})
         found = {}
         for name, attempt in attempts.items():
             try:
