@@ -106,6 +106,7 @@ X86 = {
     "newer than the filter": "lambda: call(500)",
     "tkill": "lambda: call(200, daemon, 0)",
     "queued signal": "lambda: call(129, daemon, 10, bytes(128))",
+    "take more memory": "lambda: call(302, 0, 2, bytes(16), 0)",
     "setxattr of a descriptor": "lambda: call(190, photo, b'user.x', b'y', 1, 0)",
 }
 ATTEMPTS = {
@@ -141,7 +142,6 @@ ATTEMPTS = {
     "be nicer to itself": "lambda: os.setpriority(os.PRIO_PROCESS, 0, 0)",
     "run code that it wrote": "lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)",
     "run the photo": "lambda: mmap.mmap(photo, 100, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)",
-    "take more memory": "lambda: __import__('resource').setrlimit(7, (64, 64))",
 }
 
 
