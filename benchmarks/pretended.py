@@ -36,8 +36,10 @@ class Pretended(Inference):
 
 
 class AskedMoreService(Service):
-    def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
-        super().__init__(parts, searcher, place)
+    def __init__(
+        self, parts: Parts, searcher: Searcher, place: Callable[[], str], confinement: Callable[[], str]
+    ) -> None:
+        super().__init__(parts, searcher, place, confinement)
         self._root = parts.roots.paths[0]
 
     def call(self, method: str, params: Mapping[str, object]) -> object:

@@ -27,6 +27,8 @@ from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.inference import LOAD_LIMIT, Inference
+from facewatchd.inference.confinement import FULL
+from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
 from facewatchd.oversight import Oversight, Signals
@@ -115,6 +117,7 @@ class Daemon:
         self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
         one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
         self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
+        self._hedge = Hedge(self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._vitals.beat)
         self._build(pack)
 
     def _build(self, pack: packs.Pack) -> None:
@@ -134,7 +137,7 @@ class Daemon:
         self._inbox = Inbox(config.watch.settle)
         self._writer = Writer(gallery, self._vitals)
         resources = config.resources
-        self._upkeep = Upkeep(gallery, self._writer, resources.threads, nice=resources.idle_priority)
+        self._upkeep = Upkeep(gallery, self._writer, resources.threads, polite=resources.idle_priority)
         self._watcher = Watcher(
             self._roots.paths,
             self._touch,
@@ -155,11 +158,10 @@ class Daemon:
             self._inbox,
             self._roots,
             self._writer,
-            inference=self._indexing,
+            inference=self._hedge,
             vitals=self._vitals,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=config.resources.threads,
-            idle_priority=config.resources.idle_priority,
         )
         parts = Parts(
             config,
@@ -173,12 +175,18 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        self._service = Service(parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble)
+        self._service = Service(
+            parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble, self._confinement
+        )
         self._server = Server(
             config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
         threshold = info.threshold if config.query.threshold is None else config.query.threshold
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
+
+    def _confinement(self) -> str:
+        """How far the processes that decode are confined: what the one says that is confined less."""
+        return max(self._queries.confinement, self._indexing.confinement, key=lambda state: state not in ("", FULL))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         depth = Depth.BYTES if written else Depth.STAMP
@@ -274,6 +282,10 @@ class Daemon:
     def is_busy(self) -> bool:
         """Whether anything is pending, being walked, or being brought level."""
         return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
+
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
+        return self._service.waits()
 
     def headline(self) -> str:
         """State, photos, faces, and what is pending."""

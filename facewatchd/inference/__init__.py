@@ -61,6 +61,10 @@ def _closed() -> ClosedError:
     return ClosedError("the daemon is stopping", "try again when it runs")
 
 
+class WaitEndedError(Exception):
+    """What a callable that is called while a photo waits raises to have it wait no more."""
+
+
 class _DiedError(Exception):
     """The process ended, or was ended for another photo's sake, with this one in hand."""
 
@@ -105,15 +109,22 @@ class Inference:
         """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
         return self._confinement
 
-    def see(self, data: bytes) -> Seen:
+    def see(self, data: bytes, waiting: Callable[[], None] = lambda: None) -> Seen:
         """Decode a photo, find and embed its faces.
+
+        ``waiting`` is called each second until the answer comes. What it raises is raised, and the answer passed over.
 
         Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `ModelError` where
         inference failed, `NoModelError`, and `ClosedError` at the end.
         """
+
+        def beat() -> None:
+            self._beat()
+            waiting()
+
         try:
             with self._turn(alone=False) as process:
-                return process.see(data, self._beat)
+                return process.see(data, beat)
         except (_DiedError, OutOfMemoryError) as exc:
             log.debug("%s with this photo in hand: it is tried again, alone", exc)
         try:
@@ -123,6 +134,23 @@ class Inference:
             if self._closed:
                 raise _closed() from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", _HINT) from exc
+
+    def attempt(self, data: bytes, beat: Callable[[], None]) -> Seen | None:
+        """Decode a photo like `see`, but once: None where the process died, lacks memory, or has no model.
+
+        Raises what `see` raises otherwise.
+        """
+        try:
+            with self._turn(alone=False) as process:
+                return process.see(data, beat)
+        except (_DiedError, OutOfMemoryError, NoModelError) as exc:
+            log.debug("%s with a photo for the index in hand", exc)
+            return None
+
+    def effort(self) -> tuple[float, bool] | None:
+        """Seconds of processor time that the process took so far, and whether it runs or could; None without one."""
+        process = self._process
+        return None if process is None or self._loading else process.effort()
 
     @contextlib.contextmanager
     def _turn(self, *, alone: bool) -> Iterator[_Process]:
@@ -177,6 +205,10 @@ class Inference:
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
             process.load(self._setup)
+            if (
+                self._setup.idle
+            ):  # not before: a load of a second would take minutes beside programs that always compute
+                process.make_idle()
             self._confinement = process.confinement
         except NoModelError as exc:
             self._discard()
@@ -236,15 +268,17 @@ class _Process:
         self._killed = False
         self._life = -1
         try:
-            self._popen = self._start(setup.purpose, lines)
+            self._popen = self._start(setup, lines)
         except OSError as exc:
             self._close()
             raise NoModelError(
                 f"no process can be started for the model: {exc.strerror}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
+        self._owed: set[Line] = set()
+        """Lines of photos that were given up: on each an answer comes that nobody waits for."""
 
-    def _start(self, purpose: str, lines: int) -> subprocess.Popen[bytes]:
+    def _start(self, setup: Setup, lines: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
             life, self._life = os.pipe()  # its end of file is how the child learns that the daemon is no more
             theirs.callback(os.close, life)
@@ -253,8 +287,14 @@ class _Process:
                 ours, end = socket.socketpair()
                 self._all.append(Line(ours))
                 passed.append(theirs.enter_context(end).fileno())
-            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", purpose, *map(str, passed)]
-            return subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", setup.purpose, *map(str, passed)]
+            return subprocess.Popen(
+                command,
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=setup.idle,
+            )
 
     def load(self, setup: Setup) -> None:
         """Wait until the model is loaded. Raises `NoModelError`."""
@@ -272,20 +312,34 @@ class _Process:
                 f"the model {setup.pack.name} cannot be loaded: its process {self.fate()}", "see `facewatchd doctor`"
             ) from exc
 
+    def make_idle(self) -> None:
+        """Have it leave the processors to others. It cannot do so itself once it is confined."""
+        priority.make_idle(self._popen.pid)
+
     def see(self, data: bytes, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()
         try:
+            if line in self._owed:
+                self._await(line, beat)
+                with contextlib.suppress(FacewatchError):
+                    receive_seen(line)
             line.send_photo(data)
-            self._wait(line, beat)
+            self._await(line, beat)
             seen = receive_seen(line)
-        except (FacewatchError, _DiedError):
+        except (FacewatchError, _DiedError, WaitEndedError):
             raise
         except Exception as exc:  # no answer, or none that makes sense: the line would be out of step
             raise _DiedError(self.fate()) from exc
         else:
             return seen
         finally:
-            self._free.append(line)
+            self._free.insert(0 if line in self._owed else len(self._free), line)
+
+    def _await(self, line: Line, beat: Callable[[], None]) -> None:
+        """`_wait`; while that is not over, and after it was broken off, the line is one of those that owe an answer."""
+        self._owed.add(line)
+        self._wait(line, beat)
+        self._owed.discard(line)
 
     def _wait(self, line: Line, beat: Callable[[], None]) -> None:
         """Wait for the answer to begin, with a ``beat`` each second; kill the process when it takes too long."""
@@ -307,6 +361,11 @@ class _Process:
             if rests * LOOK_EVERY > REST_LIMIT:
                 self.kill()
                 raise _DiedError("hung")
+
+    def effort(self) -> tuple[float, bool]:
+        """Processor time of all threads so far, in seconds, and whether any of them runs or could."""
+        works = [_work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:
         return not self._killed and self._popen.poll() is None

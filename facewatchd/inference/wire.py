@@ -19,14 +19,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facewatchd.config import Faces
-from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, TooLargeError, UnreadablePhotoError
+from facewatchd.errors import (
+    FacewatchError,
+    ModelError,
+    OutOfMemoryError,
+    TooLargeError,
+    UnreadablePhotoError,
+    UnsupportedPhotoError,
+)
 from facewatchd.models.packs import Pack
 from facewatchd.records import Box, Face, ModelInfo
 
 AHEAD = 1
 """Lines more than photos are in hand at once: over the last one the next photo comes while those are looked at."""
 _LENGTH = struct.Struct("!Q")
-_KINDS = (UnreadablePhotoError, OutOfMemoryError, TooLargeError, ModelError, FacewatchError)
+_KINDS = (UnreadablePhotoError, UnsupportedPhotoError, OutOfMemoryError, TooLargeError, ModelError, FacewatchError)
 _ERRORS = {kind.__name__: kind for kind in _KINDS}
 
 

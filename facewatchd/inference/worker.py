@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from facewatchd import logs, memory, photos, priority
+from facewatchd import logs, memory, photos
 from facewatchd.errors import FacewatchError, OutOfMemoryError
 from facewatchd.inference.confinement import Confinement
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
@@ -46,8 +46,6 @@ def main(arguments: Sequence[str]) -> int:
     lines = [Line(socket.socket(fileno=int(end))) for end in ends]
     try:
         setup = Setup.from_json(lines[0].receive_json())
-        if setup.idle:
-            priority.become_idle()
         confinement = Confinement()
         try:
             confinement.before_loading(setup.pack.files, setup.pack.backend())
