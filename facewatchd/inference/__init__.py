@@ -204,10 +204,8 @@ class Inference:
             process = self._process = _Process(self._setup, self._lines)
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
-            process.load(self._setup)
-            if (
-                self._setup.idle
-            ):  # not before: a load of a second would take minutes beside programs that always compute
+            process.load(self._setup, self._beat)
+            if self._setup.idle:  # not before: a load of 1 s would take minutes beside programs that always compute
                 process.make_idle()
             self._confinement = process.confinement
         except NoModelError as exc:
@@ -296,12 +294,13 @@ class _Process:
                 start_new_session=setup.idle,
             )
 
-    def load(self, setup: Setup) -> None:
-        """Wait until the model is loaded. Raises `NoModelError`."""
+    def load(self, setup: Setup, beat: Callable[[], None]) -> None:
+        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`."""
         line = self._all[0]
         try:
             line.socket.settimeout(LOAD_LIMIT)
             line.send_json(setup.to_json())
+            _wait_for(line, LOAD_LIMIT, beat)
             self.info, self.confinement = receive_info(line)
             self._threads = {each: each.receive_json()["thread"] for each in self._all}
             line.socket.settimeout(None)
@@ -398,6 +397,17 @@ class _Process:
         self.kill()
         code = self._popen.wait()
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def _wait_for(line: Line, seconds: float, beat: Callable[[], None]) -> None:
+    """Wait until there is something to receive, with a ``beat`` each `LOOK_EVERY`; not longer than so many seconds."""
+    poll = select.poll()
+    poll.register(line.socket, select.POLLIN)
+    for _ in range(int(seconds / LOOK_EVERY)):  # counted, so that a stop of the process is no time that has passed
+        beat()
+        if poll.poll(LOOK_EVERY * 1000):
+            return
+    raise TimeoutError(f"nothing came in {seconds:g} s")
 
 
 def _work(stat: Path) -> tuple[float, bool]:

@@ -147,6 +147,7 @@ class Confinement:
 
 
 def _import_the_rest() -> None:
+    photos.load()
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
