@@ -109,8 +109,8 @@ class Inference:
         """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
         return self._confinement
 
-    def see(self, data: bytes, waiting: Callable[[], None] = lambda: None) -> Seen:
-        """Decode a photo, find and embed its faces.
+    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Seen:
+        """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
 
         ``waiting`` is called each second until the answer comes. What it raises is raised, and the answer passed over.
 
@@ -135,7 +135,7 @@ class Inference:
                 raise _closed() from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", _HINT) from exc
 
-    def attempt(self, data: bytes, beat: Callable[[], None]) -> Seen | None:
+    def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Seen | None:
         """Decode a photo like `see`, but once: None where the process died, lacks memory, or has no model.
 
         Raises what `see` raises otherwise.
@@ -315,7 +315,7 @@ class _Process:
         """Have it leave the processors to others. It cannot do so itself once it is confined."""
         priority.make_idle(self._popen.pid)
 
-    def see(self, data: bytes, beat: Callable[[], None]) -> Seen:
+    def see(self, data: bytes | int, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()
         try:
             if line in self._owed:
