@@ -198,7 +198,7 @@ class Inference:
             process = self._process = _Process(self._setup, self._lines)
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
-            process.load(self._setup)
+            process.load(self._setup, self._beat)
         except NoModelError as exc:
             self._discard()
             if self._closed:
@@ -277,12 +277,13 @@ class _Process:
             command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", purpose, *map(str, passed)]
             return subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
-    def load(self, setup: Setup) -> None:
-        """Wait until the model is loaded. Raises `NoModelError`."""
+    def load(self, setup: Setup, beat: Callable[[], None]) -> None:
+        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`."""
         line = self._all[0]
         try:
             line.socket.settimeout(LOAD_LIMIT)
             line.send_json(setup.to_json())
+            _wait_for(line, LOAD_LIMIT, beat)
             self.info = receive_info(line)
             self._threads = {each: each.receive_json()["thread"] for each in self._all}
             line.socket.settimeout(None)
@@ -375,6 +376,17 @@ class _Process:
         self.kill()
         code = self._popen.wait()
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def _wait_for(line: Line, seconds: float, beat: Callable[[], None]) -> None:
+    """Wait until there is something to receive, with a ``beat`` each `LOOK_EVERY`; not longer than so many seconds."""
+    poll = select.poll()
+    poll.register(line.socket, select.POLLIN)
+    for _ in range(int(seconds / LOOK_EVERY)):  # counted, so that a stop of the process is no time that has passed
+        beat()
+        if poll.poll(LOOK_EVERY * 1000):
+            return
+    raise TimeoutError(f"nothing came in {seconds:g} s")
 
 
 def _work(stat: Path) -> tuple[float, bool]:
