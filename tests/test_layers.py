@@ -36,12 +36,14 @@ LAYERS: dict[int, set[str]] = {
         "commandline",
         "systemd",
         "vitals",
+        "tally",
     },
     1: {
         "config",
         "datadir",
         "jpeg",
         "photos",
+        "contents",
         "decoding",
         "exif",
         "png",
@@ -63,7 +65,7 @@ LAYERS: dict[int, set[str]] = {
         "logs",
         "models",
     },
-    2: {"gallery", "results", "feed", "watched", "watcher", "roots", "belief", "inference"},
+    2: {"claims", "twins", "gallery", "results", "feed", "watched", "watcher", "roots", "belief", "inference"},
     3: {"writer", "upkeep", "scanner", "indexer", "search", "verify", "service"},
     4: {"sockets", "conversation", "server"},
     5: {

@@ -103,8 +103,8 @@ class Inference:
         with self._turn(alone=False) as process:
             return process.info
 
-    def see(self, data: bytes, waiting: Callable[[], None] = lambda: None) -> Seen:
-        """Decode a photo, find and embed its faces.
+    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Seen:
+        """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
 
         ``waiting`` is called each second until the answer comes. What it raises is raised, and the answer passed over.
 
@@ -129,7 +129,7 @@ class Inference:
                 raise _closed() from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", _HINT) from exc
 
-    def attempt(self, data: bytes, beat: Callable[[], None]) -> Seen | None:
+    def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Seen | None:
         """Decode a photo like `see`, but once: None where the process died, lacks memory, or has no model.
 
         Raises what `see` raises otherwise.
@@ -294,7 +294,7 @@ class _Process:
                 f"the model {setup.pack.name} cannot be loaded: its process {self.fate()}", "see `facewatchd doctor`"
             ) from exc
 
-    def see(self, data: bytes, beat: Callable[[], None]) -> Seen:
+    def see(self, data: bytes | int, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()
         try:
             if line in self._owed:
