@@ -95,6 +95,7 @@ class Inference:
         self._closed = False
         self._loading = False
         self._process: _Process | None = None
+        self._confinement = ""
         self._starting = threading.Lock()
         self._used_at = clock()
 
@@ -102,6 +103,11 @@ class Inference:
         """Have the model loaded, and say what it is. Raises `NoModelError`, and `ClosedError` at the end."""
         with self._turn(alone=False) as process:
             return process.info
+
+    @property
+    def confinement(self) -> str:
+        """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
+        return self._confinement
 
     def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Seen:
         """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
@@ -199,6 +205,9 @@ class Inference:
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
             process.load(self._setup, self._beat)
+            if self._setup.idle:  # not before: a load of 1 s would take minutes beside programs that always compute
+                process.make_idle()
+            self._confinement = process.confinement
         except NoModelError as exc:
             self._discard()
             if self._closed:
@@ -247,6 +256,8 @@ class _Process:
     """One child and its lines. `load` comes first, `end` last."""
 
     info: ModelInfo
+    confinement: str
+    """`Confinement.state`, as the process says it."""
 
     def __init__(self, setup: Setup, lines: int) -> None:
         """Start it. Raises `NoModelError`."""
@@ -255,7 +266,7 @@ class _Process:
         self._killed = False
         self._life = -1
         try:
-            self._popen = self._start(setup.purpose, lines)
+            self._popen = self._start(setup, lines)
         except OSError as exc:
             self._close()
             raise NoModelError(
@@ -265,7 +276,7 @@ class _Process:
         self._owed: set[Line] = set()
         """Lines of photos that were given up: on each an answer comes that nobody waits for."""
 
-    def _start(self, purpose: str, lines: int) -> subprocess.Popen[bytes]:
+    def _start(self, setup: Setup, lines: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
             life, self._life = os.pipe()  # its end of file is how the child learns that the daemon is no more
             theirs.callback(os.close, life)
@@ -274,8 +285,14 @@ class _Process:
                 ours, end = socket.socketpair()
                 self._all.append(Line(ours))
                 passed.append(theirs.enter_context(end).fileno())
-            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", purpose, *map(str, passed)]
-            return subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", setup.purpose, *map(str, passed)]
+            return subprocess.Popen(
+                command,
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=setup.idle,
+            )
 
     def load(self, setup: Setup, beat: Callable[[], None]) -> None:
         """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`."""
@@ -284,7 +301,7 @@ class _Process:
             line.socket.settimeout(LOAD_LIMIT)
             line.send_json(setup.to_json())
             _wait_for(line, LOAD_LIMIT, beat)
-            self.info = receive_info(line)
+            self.info, self.confinement = receive_info(line)
             self._threads = {each: each.receive_json()["thread"] for each in self._all}
             line.socket.settimeout(None)
         except ModelError as exc:
@@ -293,6 +310,10 @@ class _Process:
             raise NoModelError(
                 f"the model {setup.pack.name} cannot be loaded: its process {self.fate()}", "see `facewatchd doctor`"
             ) from exc
+
+    def make_idle(self) -> None:
+        """Have it leave the processors to others. It cannot do so itself once it is confined."""
+        priority.make_idle(self._popen.pid)
 
     def see(self, data: bytes | int, beat: Callable[[], None]) -> Seen:
         line = self._free.pop()

@@ -150,15 +150,15 @@ def raise_error(answer: dict[str, Any]) -> None:
         raise _ERRORS[answer["error"]](answer["message"], answer["hint"])
 
 
-def send_info(line: Line, info: ModelInfo) -> None:
-    line.send_json(asdict(info))
+def send_info(line: Line, info: ModelInfo, confinement: str) -> None:
+    line.send_json({"model": asdict(info), "confinement": confinement})
 
 
-def receive_info(line: Line) -> ModelInfo:
-    """Raises `ModelError` where the model could not be loaded."""
+def receive_info(line: Line) -> tuple[ModelInfo, str]:
+    """Return what the model is, and how far the process is confined. Raises `ModelError` where it was not loaded."""
     answer = line.receive_json()
     raise_error(answer)
-    return ModelInfo(**answer)
+    return ModelInfo(**answer["model"]), str(answer["confinement"])
 
 
 def send_seen(line: Line, seen: Seen) -> None:

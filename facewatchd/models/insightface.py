@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 import onnxruntime
 from insightface.app import FaceAnalysis
+from insightface.model_zoo.onnxruntime_utils import get_default_providers
 from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 SMALL_SIDE = 128
 """The second detector size, `insightface.app.face_analysis.DEFAULT_DET_SIZES`."""
+_PROCESSOR = "CPUExecutionProvider"
 _BATCH = 32
 """Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
 _MARGIN = 64
@@ -57,6 +59,11 @@ _DOUBT = 0.6
 """Share of the least score from which a face near the black is looked at again with all of it."""
 _LONGEST_RATIO = 64
 """Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
+
+
+def accelerator() -> str:
+    """Return the name of what InsightFace would compute on beside the processor; empty where there is none."""
+    return next((name for name in map(str, get_default_providers()) if name != _PROCESSOR), "")
 
 
 class InsightFaceModel:
