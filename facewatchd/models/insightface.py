@@ -33,7 +33,7 @@ from insightface.model_zoo.onnxruntime_utils import get_default_providers
 from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
-from facewatchd.models import clipped, left_to_right, one_line, unit_length
+from facewatchd.models import HINT, clipped, left_to_right, one_line, unit_length
 from facewatchd.records import Box, Face, ModelInfo
 
 if TYPE_CHECKING:
@@ -88,10 +88,12 @@ class InsightFaceModel:
             fixed_batch = isinstance(self._recogniser.input_shape[0], int)
             self._batch = self._recogniser.input_shape[0] if fixed_batch else _BATCH
             self._detect(np.zeros((64, 64, 3), np.uint8))
-            (probe,) = self._embed([np.zeros((self._side, self._side, 3), np.uint8)])
+            (probe,) = self._embed([_picture(self._side)])
+            if unit_length(probe) is None:
+                raise ValueError("its embeddings are zero, or not finite")
         # Not only ONNX Runtime's: a broken pack also comes as AssertionError, KeyError, IndexError and protobuf's.
         except Exception as exc:
-            raise ModelError(f"the model {name} in {directory} cannot be loaded: {_reason(exc)}", _HINT) from exc
+            raise ModelError(f"the model {name} in {directory} cannot be loaded: {_reason(exc)}", HINT) from exc
         self._info = ModelInfo(id=model_id, name=name, dim=len(probe), threshold=threshold)
 
     @property
@@ -174,12 +176,6 @@ class InsightFaceModel:
         return rows
 
 
-_HINT = (
-    "fetch it again with `facewatchd models fetch NAME`, from a file with `facewatchd models fetch FILE.zip`, "
-    "or choose another with `--model`"
-)
-
-
 def _load(directory: Path, threads: int, faces: Faces) -> Any:
     if not directory.is_dir():  # FaceAnalysis would take it for a name, and download that
         raise FileNotFoundError(f"there is no directory {directory}")
@@ -210,6 +206,12 @@ def _taking_rgb(detector: Any) -> Any:
 
     detector.forward = swapped
     return detector
+
+
+def _picture(side: int) -> Pixels:
+    """Something to embed that is not of one colour."""
+    ramp = np.linspace(0, 255, side, dtype=np.uint8)
+    return np.ascontiguousarray(np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), axis=-1))
 
 
 def _reason(exc: Exception) -> str:

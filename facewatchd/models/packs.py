@@ -7,7 +7,8 @@ models' embeddings can never be mixed.
 `AUTO_MODEL` means, in this order: the model that the data was last built with; `DEFAULT` where it is installed;
 `DEFAULT` fetched; the dlib pack.
 
-Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` and the verification of a fetch do.
+Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` does, and the process in which a pack that
+was fetched is tried.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from facewatchd.config import AUTO_MODEL, Faces
 from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import dlib as dlib_files
 from facewatchd.models import fetch as files
-from facewatchd.models import one_line
+from facewatchd.models import one_line, trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -342,12 +343,9 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
 
 
 def _fault(pack: Pack) -> ModelError | None:
-    """Load a pack and return what is wrong with it."""
-    try:
-        pack.load(1, Faces())
-    except ModelError as exc:
-        return exc
-    return None
+    """Try a pack in a process of its own, and return what is wrong with it."""
+    assert pack.directory is not None
+    return trial.fault(pack.name, files.pack_directory(pack.directory) or pack.directory)
 
 
 def _pack(place: Path, name: str = "") -> Pack:
