@@ -109,7 +109,7 @@ def _glue_numbers(argv: list[str]) -> list[str]:
     rest = iter(range(len(argv)))
     for at in rest:
         value = argv[at + 1] if at + 1 < len(argv) else ""
-        if argv[at] == "--wait" and not _is_number(value):
+        if argv[at] == "--wait" and (value == "-0" or not _is_number(value)):  # that is --print0
             glued.append(f"--wait={DEFAULT_WAIT:g}")
         elif argv[at] in _NUMBERS and _is_number(value):
             glued.append(f"{_NUMBERS[argv[at]]}={value}")

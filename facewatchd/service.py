@@ -23,8 +23,8 @@ from facewatchd.inbox import Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import counted, printable
-from facewatchd.protocol import MethodNotFoundError
-from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp
+from facewatchd.protocol import MethodNotFoundError, ParamsError
+from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
 from facewatchd.roots import Roots, identity_of
 from facewatchd.scanner import LINKS_EVERY, Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
@@ -219,12 +219,28 @@ class Service:
         asked = Asked.of(params, self.defaults, self._threshold)
         wait = params.optional_number("wait", 0, MAX_WAIT)
         params.finish()
+        self._require_watched(asked.search.directories)
         # Before the search: what comes in meanwhile was not asked for, nor what others write during a wait.
         complete = self._complete() if wait is None else self._wait_until_done(wait)
         answer = self._searcher.query(asked)
         with parts.gallery.catalog.reading() as reader:
             faces = parts.gallery.index_size[0] if parts.gallery.ready else reader.counts().faces
         return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete}
+
+    def _require_watched(self, directories: Sequence[bytes]) -> None:
+        """Raise `ParamsError` for a directory that can show nothing: outside the watched ones, or not there.
+
+        One that is not there counts while its photos are known: its disk may be away.
+        """
+        roots = self._parts.roots
+        for directory in directories:
+            if roots.of(directory) is None and not any(is_within(root, directory) for root in roots.paths):
+                watched = ", ".join(printable(root) for root in roots.paths[:3]) + (" ..." if roots.paths[3:] else "")
+                raise ParamsError(f"{printable(directory)} is not watched: name a directory in {watched}")
+            with self._parts.gallery.catalog.reading() as reader:
+                known = reader.count_photos(directory)
+            if not known and not os.path.isdir(directory):
+                raise ParamsError(f"there is no directory {printable(directory)}: check its name")
 
     def _faces(self, params: Params) -> dict[str, object]:
         faces = self._searcher.see(Source.of(params)).faces

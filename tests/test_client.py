@@ -133,6 +133,8 @@ def test_every_option_is_sent(ask: Any, daemon: FakeDaemon) -> None:
         (["--wait=0.5", "a.jpg"], ["a.jpg"], 0.5),
         (["--wait", "--exact", "a.jpg"], ["a.jpg"], 60),
         (["--wait", "--", "5"], ["5"], 60),
+        (["--wait", "-0", "-n", "0", "a.jpg"], ["a.jpg"], 60),
+        (["-0", "--wait", "0", "a.jpg"], ["a.jpg"], 0),
     ],
 )
 def test_wait_takes_a_number_and_never_a_photo(
