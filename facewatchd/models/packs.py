@@ -13,6 +13,7 @@ was fetched is tried.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -28,7 +29,7 @@ from facewatchd.models import fetch as files
 from facewatchd.models import one_line, trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from facewatchd.models import Model
     from facewatchd.models.fetch import Download, Progress
@@ -130,9 +131,27 @@ class Pack:
             )
         from facewatchd.models.insightface import InsightFaceModel
 
-        return InsightFaceModel(
-            self.files, model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
-        )
+        assert self.directory is not None
+        with self._unchanged(self.directory):
+            return InsightFaceModel(
+                self.files, model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
+            )
+
+    @contextlib.contextmanager
+    def _unchanged(self, directory: Path) -> Iterator[None]:
+        """Raise `ModelError` unless the weights are those that the id stands for, before and after what is done.
+
+        They may be replaced while the model is not loaded, and two models' embeddings must never be mixed.
+        """
+        before = _stamps(directory)
+        same = _pack(directory, self.name).id == self.id
+        if same:
+            yield
+        if not same or _stamps(directory) != before:
+            raise ModelError(
+                f"the files of the model {self.name} in {directory} are others than when it was chosen",
+                "put them back, or start the daemon again",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +382,17 @@ def _pack(place: Path, name: str = "") -> Pack:
 def _weights(directory: Path) -> list[Path]:
     every = sorted(path for path in directory.rglob("*.onnx*") if path.is_file())
     return [path for path in every if path.name not in _NOT_USED]
+
+
+def _stamps(directory: Path) -> dict[Path, tuple[int, int, int, int]]:
+    """What the file system says of the weights: inode, size, and times of change in nanoseconds."""
+    try:
+        found = {path: path.stat() for path in _weights(directory)}
+    except OSError as exc:
+        raise ModelError(
+            f"the model in {directory} cannot be read: {one_line(exc)}", "make its files readable"
+        ) from exc
+    return {path: (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in found.items()}
 
 
 def _dlib() -> Pack:
