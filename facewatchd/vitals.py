@@ -42,9 +42,8 @@ class Vitals:
         """
         now = self._clock()
         before, self._looked_at = self._looked_at, now
-        if before is not None and now - before > max(
-            limit, LOOK_WITHIN
-        ):  # all of the process was, or nothing was asked for as long: the threads get their time again
+        # All of the process was stopped, or nothing was asked for as long: the threads get their time again.
+        if before is not None and now - before > max(limit, LOOK_WITHIN):
             self._beats.update(dict.fromkeys(self._beats.keys() & set(threading.enumerate()), now))
         late = [thread for thread, beat in tuple(self._beats.items()) if now - beat > limit and thread.is_alive()]
         return [thread.name for thread in late if not _waits_for_disk(thread)]

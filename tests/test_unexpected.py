@@ -15,10 +15,10 @@ if "run" in sys.argv:
     from facewatchd import indexer
     indexer.TRIES
     indexer.TRIES = {tries}
-    def odd(self, digest, item, claim=indexer.Claims.claim):
+    def odd(self, key, item, stamp=None, claim=indexer.Claims.claim):
         if item.path.endswith(b"bad.jpg") and os.path.exists({gate!r}):
             raise KeyError("odd")
-        return claim(self, digest, item)
+        return claim(self, key, item, stamp)
     indexer.Claims.claim = odd
 """
 """Claiming the digest of one photo fails for as long as a file is there."""

@@ -55,7 +55,9 @@ def test_a_long_call_goes_on_as_long_as_it_shows_that_it_does(tmp_path: Path) ->
             now += 8
             assert writer.goes_on()
             silent.append(vitals.silent(10))
-        now += 11
+        now += 6
+        assert not vitals.silent(10)
+        now += 6
         silent.append(vitals.silent(10))
 
     writer.start()
