@@ -26,7 +26,8 @@ from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
-from facewatchd.inference import LOAD_LIMIT, Inference
+from facewatchd.inference import Inference
+from facewatchd.inference.patience import LOAD_LIMIT
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
 from facewatchd.oversight import Oversight, Signals

@@ -16,7 +16,6 @@ import os
 import stat
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from facewatchd import photos, sheetmark
@@ -24,12 +23,14 @@ from facewatchd.catalog import Outcome
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
-from facewatchd.inference import ClosedError, Inference, NoModelError
+from facewatchd.inference import ClosedError, Inference, NoModelError, SetbackError
 from facewatchd.inference.wire import AHEAD
 from facewatchd.models import one_line
 from facewatchd.printing import printable
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
+from facewatchd.setbacks import Setbacks
+from facewatchd.tally import Tally
 from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
 
@@ -47,33 +48,6 @@ STORAGE_RETRY = 5.0
 """Seconds before a path is looked at again for which the catalog could not be read."""
 MODEL_RETRY = 30.0
 """Seconds between two tries to load a model that does not load."""
-
-
-class Tally:
-    """What was done since the start."""
-
-    WINDOW = 30.0
-    """Seconds that the current rate looks back."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts = {"examined": 0, "read": 0, "embedded": 0}
-        self._recent: deque[float] = deque(maxlen=1000)
-
-    def count(self, what: str) -> None:
-        """Count one path examined, file read, or content that went through the model ("embedded")."""
-        with self._lock:
-            self._counts[what] += 1
-            if what == "embedded":
-                self._recent.append(time.monotonic())
-
-    def rates(self) -> dict[str, float]:
-        """The counts, and how many photos a second went through the model lately."""
-        with self._lock:
-            now = time.monotonic()
-            recent = [moment for moment in self._recent if now - moment < self.WINDOW]
-            rate = len(recent) / max(now - recent[0], 1.0) if recent else 0.0
-            return {"photos_per_s": round(rate, 2), **self._counts}
 
 
 class Claims:
@@ -125,6 +99,7 @@ class Indexer:
         self._idle_priority = idle_priority
         self._claims = Claims()
         self._tries: dict[bytes, int] = {}
+        self.setbacks = Setbacks()
         self._rest_until = 0.0
         self._stopping = threading.Event()
         self._tally = Tally()
@@ -204,6 +179,7 @@ class Indexer:
 
     def _conclude(self, item: Item, outcome: Outcome | None) -> None:
         self._tally.count("examined")
+        self.setbacks.forget(item.path)
         if outcome is None:
             self._inbox.done(item.path)
         else:
@@ -344,11 +320,13 @@ class Indexer:
         if known and item.depth < Depth.FACES:
             return Outcome(item.path, stamp, digest)
         try:
-            seen = self._inference.see(data)
+            seen = self._inference.see(data, alone=item.path in self.setbacks)
         except (NoModelError, ClosedError):
             raise
         except FacewatchError as exc:
             self._say("")
+            if isinstance(exc, SetbackError) and (delay := self.setbacks.note(item.path, exc.message, exc.counts)):
+                raise _PassingError(delay) from exc
             if isinstance(exc, ModelError):
                 self._try_again(item.path, exc)
             log.warning("%s: %s", printable(item.path), exc.message)

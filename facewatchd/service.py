@@ -239,8 +239,7 @@ class Service:
         if reason := roots.excluded(path):
             return PhotoState.EXCLUDED, reason
         if path in self._parts.inbox:
-            paused = ": indexing is paused, `facewatchd resume` goes on" if self._parts.inbox.paused else ""
-            return PhotoState.PENDING, f"it waits for its turn{paused}"
+            return PhotoState.PENDING, self._why_pending(path)
         try:
             now = Stamp.of(os.stat(path))
         except OSError as exc:
@@ -263,6 +262,12 @@ class Service:
             PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
+
+    def _why_pending(self, path: bytes) -> str:
+        if self._parts.inbox.paused:
+            return "it waits for its turn: indexing is paused, `facewatchd resume` goes on"
+        setback = self._parts.indexer.setbacks.reason(path)
+        return f"{setback}: it is tried again soon, alone" if setback else "it waits for its turn"
 
     def _why_kept(self, root: bytes) -> str:
         state = self._root_states()[root]

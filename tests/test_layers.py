@@ -33,6 +33,8 @@ LAYERS: dict[int, set[str]] = {
         "commandline",
         "systemd",
         "vitals",
+        "setbacks",
+        "tally",
     },
     1: {
         "config",
