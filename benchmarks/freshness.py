@@ -87,9 +87,13 @@ def _until_found(daemon: Daemon, face: int, root: Path, photo: Path, way: Callab
     target = root / photo.name
     way(photo, target)
     closed = time.perf_counter()
-    while str(target) not in {match["path"] for match in daemon.call("query", faces=[face], top=0)["matches"]}:
+    while str(target) not in _found(daemon, face):
         time.sleep(EVERY)
     return time.perf_counter() - closed
+
+
+def _found(daemon: Daemon, face: int) -> set[str]:
+    return {match["path"] for match in daemon.call("query", faces=[face], top=0, collapse=False)["matches"]}
 
 
 def _rename(photo: Path, target: Path) -> None:

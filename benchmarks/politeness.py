@@ -67,7 +67,12 @@ def _classes(daemon: Daemon) -> Report:
             report.check("threads of the indexing process that are not in the idle class", len(threads) - idle, 0)
         if purpose == "queries":
             report.check("threads of the query process that are in the idle class", idle, 0)
-    report.notes = ["Of the daemon's own threads, those that read photos for the index are in the idle class."]
+    report.check(
+        "threads of the daemon that are in the idle class",
+        kernel.idle_class([t for t in found if t.process == daemon.pid]),
+        0,
+    )
+    report.notes = ["Only the indexing process is in the idle class, once its model is loaded."]
     return report
 
 

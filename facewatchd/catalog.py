@@ -49,6 +49,8 @@ class Outcome:
     height: int = 0
     faces: Sequence[Face] | None = None
     error: str | None = None
+    unsupported: bool = False
+    """Whether ``error`` tells of a content of a kind that is not read, not of a broken one."""
 
 
 @dataclass(slots=True)
@@ -120,9 +122,17 @@ class Catalog:
         if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
             schema.create(self._db, model_id)
         schema.migrate(self._db)
+        self._scrub()
         recovery.begin_session(self._db, self.path)
         (self.uuid,) = self._db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
         self._note_clean(False)
+
+    def _scrub(self) -> None:
+        """Once: overwrite what was deleted before `secure_delete` was on. Without room, the next start does it."""
+        if not self._db.execute("SELECT 1 FROM meta WHERE key = 'scrubbed'").fetchone():
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("VACUUM")
+                self._db.execute("INSERT INTO meta VALUES ('scrubbed', 1)")
 
     def _note_clean(self, clean: bool) -> None:
         self._db.execute(
@@ -256,9 +266,10 @@ class Catalog:
             removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", row).fetchall()
             changes.removed += [face_id for (face_id,) in removed]
         (content_id,) = self._db.execute(
-            "INSERT INTO content(digest, width, height, error) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " width = excluded.width, height = excluded.height, error = excluded.error, orphaned = NULL RETURNING id",
-            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error)),
+            "INSERT INTO content(digest, width, height, error, unsupported) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
+            " unsupported = excluded.unsupported, orphaned = NULL RETURNING id",
+            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error), outcome.unsupported),
         ).fetchone()
         for face in outcome.faces or ():
             changes.added.append(self._insert_face(content_id, face))
@@ -280,13 +291,18 @@ class Catalog:
         return cursor.lastrowid
 
     def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
-        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces."""
+        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces.
+
+        Its embeddings are overwritten in the file, and the log, which may hold pages of before, is emptied.
+        """
         before = time.time() - older_than
         with self._transaction("collect old content"):
             rows = self._db.execute(
                 "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
             ).fetchall()
             self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+        with self._translated("empty the log"):
+            recovery.empty_log(self._db)
         return [face_id for (face_id,) in rows]
 
     def set_root(self, path: bytes, identity: Identity) -> None:

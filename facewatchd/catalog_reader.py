@@ -34,26 +34,18 @@ class PhotoRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """One face on one photo that shows it."""
-
-    face_id: int
-    path: bytes
-    box: Box
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Counts:
     photos: int
     """Files that are photos, whatever their state."""
     faces: int
     """Faces that the index holds, those of content that no photo shows any more included."""
     failed: int
+    """Photos that are broken or cannot be read; not those that are unsupported."""
 
 
 _PHOTO = """
 SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
+    photo.error IS NULL AND unsupported,
     (SELECT count(*) FROM face WHERE face.content_id = photo.content_id)
 FROM photo LEFT JOIN content ON content.id = content_id
 """
@@ -132,7 +124,7 @@ class CatalogReader:
             " (SELECT count(*) FROM face), (SELECT count(*) FROM photo WHERE error IS NOT NULL),"
             # failed contents first, of which there are few
             " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
-            " WHERE content.error IS NOT NULL AND photo.error IS NULL)"
+            " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL)"
         )
         photos, faces, unread, undecoded = rows[0]
         return Counts(photos, faces, unread + undecoded)
@@ -165,17 +157,49 @@ class CatalogReader:
             found |= {row[0]: _face(row) for row in self._all(f"{_FACE} WHERE id IN ({marks})", *part)}
         return found
 
-    def sightings(self, face_ids: Sequence[int]) -> dict[int, list[Sighting]]:
-        """For each face the photos that show it; a face that no photo shows is left out."""
-        found: dict[int, list[Sighting]] = {}
-        for part in _batches(face_ids):
-            marks = ",".join("?" * len(part))
-            sql = (
-                "SELECT face.id, path, x, y, w, h, score FROM face JOIN photo USING (content_id)"
-                f" WHERE face.id IN ({marks}) ORDER BY path"
+    def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Faces, ascending, and the contents that they are on: two of shape (n,). Those smaller than ``min_size``
+        pixels on the shorter side, and unknown ones, are left out."""
+        rows: list[Any] = []
+        for part in _batches(sorted(face_ids)):
+            # The table's own pages hold the embeddings: this index has hundreds of times as many faces a page.
+            rows += self._all(
+                f"SELECT id, content_id FROM face INDEXED BY face_shown WHERE id IN ({_marks(part)})"
+                " AND w >= ? AND h >= ? ORDER BY id",
+                *part,
+                min_size,
+                min_size,
             )
-            for face_id, path, x, y, w, h, score in self._all(sql, *part):
-                found.setdefault(face_id, []).append(Sighting(face_id, path, Box(x, y, w, h), score))
+        pairs = np.array(rows, np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
+        """How many photos in some directories (none: anywhere) show each content; without those that none shows."""
+        inside, bounds = _inside(directories)
+        counts: dict[int, int] = {}
+        for part in _batches(content_ids):
+            sql = f"SELECT content_id, count(*) FROM photo WHERE content_id IN ({_marks(part)}){inside}"
+            counts.update(self._all(f"{sql} GROUP BY content_id", *part, *bounds))
+        return counts
+
+    def copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, list[bytes]]:
+        """The photos in some directories (none: anywhere) that show each content."""
+        inside, bounds = _inside(directories)
+        found: dict[int, list[bytes]] = {}
+        for part in _batches(content_ids):
+            sql = f"SELECT content_id, path FROM photo WHERE content_id IN ({_marks(part)}){inside} ORDER BY path"
+            for content_id, path in self._all(sql, *part, *bounds):
+                found.setdefault(content_id, []).append(path)
+        return found
+
+    def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float]]:
+        """Box and score of each face."""
+        found: dict[int, tuple[Box, float]] = {}
+        for part in _batches(face_ids):
+            for face_id, *box, score in self._all(
+                f"SELECT id, x, y, w, h, score FROM face WHERE id IN ({_marks(part)})", *part
+            ):
+                found[face_id] = Box(*box), score
         return found
 
     def face_ids(self) -> NDArray[np.int64]:
@@ -224,9 +248,9 @@ def _face(row: Sequence[Any]) -> Face:
 
 
 def _photo_record(row: Sequence[Any]) -> PhotoRecord:
-    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, faces = row
+    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces = row
     if error is not None:
-        state = PhotoState.FAILED
+        state = PhotoState.UNSUPPORTED if unsupported else PhotoState.FAILED
     elif content_id is None:
         state = PhotoState.EXCLUDED
     else:
@@ -243,6 +267,18 @@ def below(directory: bytes) -> tuple[bytes, bytes]:
     """Bounds of the paths below a directory: '0' is the byte after '/'."""
     prefix = directory.rstrip(b"/")
     return prefix + b"/", prefix + b"0"
+
+
+def _inside(directories: Sequence[bytes]) -> tuple[str, list[bytes]]:
+    """A condition on a photo's path, to be put behind others, and its values; empty where there is no directory."""
+    if not directories:
+        return "", []
+    bounds = [bound for directory in directories for bound in (directory, *below(directory))]
+    return " AND (" + " OR ".join("path = ? OR path > ? AND path < ?" for _ in directories) + ")", bounds
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -1,7 +1,8 @@
 """A checkpoint of the index: two files, and the question whether they may be believed.
 
 ``index.hnsw`` is hnswlib's, ``index.json`` the manifest that says what it is: from which catalog, up to which face id,
-of how many dimensions, with which digest, and which of its faces are deleted. The manifest bears a digest of itself.
+of how many dimensions, with which digest, which of its nodes are deleted, and which stand for several faces. The
+manifest bears a digest of itself.
 
 Saving renames the manifest first. So that a crash before the index is renamed too leaves a pair that fits, the manifest
 also describes the index that it finds in place, but only one that was loaded and found right, or saved, by this very
@@ -30,9 +31,9 @@ from numpy.typing import NDArray
 from facewatchd import vectors
 from facewatchd.copies import Copy
 from facewatchd.errors import DamagedError, StorageError
-from facewatchd.vectors import Vectors
+from facewatchd.vectors import Labels, Vectors
 
-FORMAT = 2
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,12 @@ class Checkpoint:
         """
         temporary = self._index.with_name(self._index.name + ".new")
         try:
-            with index.at_rest() as tombstones:
+            with index.at_rest() as labels:
                 # What was recorded since `origin` was asked for is in the catalog, and may be in the index.
                 last_face_id = max(origin.last_face_id, index.last_id)
                 unsaved, copy = index.unsaved, Copy(lambda: _written(index, temporary))
-            entry = {**copy.result(keep_on), "tombstones": tombstones.tolist()}
+            entry = {**copy.result(keep_on), "tombstones": labels.tombstones, "groups": labels.groups}
+            entry["clean_at"] = labels.clean_at
             manifest = {
                 "format": FORMAT,
                 "dim": index.dim,
@@ -89,6 +91,7 @@ class Checkpoint:
         knows ids which the catalog has yet to give (the catalog was restored from a backup). Whether the vectors are
         the catalog's is for the caller to see, by `stored`, and to `discard` it where they are not.
         """
+        self._remove_unfinished()
         manifest = self._read_manifest()
         if (manifest["format"], manifest["dim"]) != (FORMAT, dim):
             raise DamagedError("the index is of another format or dimension")
@@ -96,7 +99,7 @@ class Checkpoint:
             raise DamagedError("the index was made from another catalog, or from a later state of this one")
         with _translated():
             entry = self._entry_of_index(manifest["entries"])
-            index = Vectors.read(self._index, dim, np.array(entry["tombstones"], np.int64))
+            index = Vectors.read(self._index, dim, Labels(entry["tombstones"], entry["groups"], entry["clean_at"]))
         self._in_place = entry
         return index
 
@@ -112,6 +115,12 @@ class Checkpoint:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
                 _sync(path.parent)
+
+    def _remove_unfinished(self) -> None:
+        """Delete what a process that was killed left half written: it may hold faces that were deleted since."""
+        for path in (self._manifest, self._index):
+            with contextlib.suppress(OSError):
+                path.with_name(path.name + ".new").unlink(missing_ok=True)
 
     def _read_manifest(self) -> dict[str, Any]:
         try:

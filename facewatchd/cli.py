@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd import __version__, cli_models, cli_service, overview
-from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, parse, write, write_json
+from facewatchd.commandline import (
+    INTERRUPTED,
+    Formatter,
+    Parser,
+    on_terminal,
+    open_standard_streams,
+    parse,
+    write,
+    write_json,
+)
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.overview import understanding
 from facewatchd.printing import counted, printable, say, size_and_place, takes_colour
@@ -36,6 +45,7 @@ holds this data directory, 4 no daemon
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    open_standard_streams()
     try:
         options = parse(make_parser(), sys.argv[1:] if argv is None else argv)
         status: int = options.command(options)
@@ -46,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         say(f"{PROG}: {printable(str(error))}; install it again: pip install --force-reinstall facewatchd")
         return FacewatchError.exit_status
+    except FileNotFoundError as error:  # os.getcwd()
+        if error.filename is not None:
+            raise
+        say(f"{PROG}: the current directory is gone; change to another one")
+        return UsageError.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED
 

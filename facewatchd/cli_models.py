@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facewatchd import overview
@@ -13,19 +14,16 @@ from facewatchd.rpc import ASIDE_TIMEOUT, Connection
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from facewatchd.models.packs import Listed
 
 
 def list_models(options: argparse.Namespace) -> int:
     """Print what can be chosen, and which of it the running daemon uses."""
-    from facewatchd import config
     from facewatchd.models import packs
 
-    loaded = config.load(options.config, needs_directories=False, socket=options.socket)
-    used = _model_in_use(loaded.socket)
-    rows = [_model_row(pack, used) for pack in packs.list_packs(loaded.model_root)]
+    used = _model_in_use(options.socket)
+    rows = [_model_row(pack, used) for pack in packs.list_packs(_model_root(options.config))]
     heading = ("MODEL", "", "DIM", "THRESHOLD", "SIZE", "LICENCE", "WHERE")
     write(table(heading, rows, colour=takes_colour(sys.stdout)))
     return 0
@@ -45,8 +43,15 @@ def _model_row(pack: Listed, used: str) -> tuple[str, ...]:
     )
 
 
-def _model_in_use(socket: Path) -> str:
-    """The name of the running daemon's model, or an empty string."""
+def _model_root(file: Path | None) -> Path:
+    from facewatchd import config, places
+
+    unused = Path(places.NOWHERE)
+    return config.load(file, needs_directories=False, data_dir=unused, socket=unused).model_root
+
+
+def _model_in_use(socket: Path | None) -> str:
+    """The name of the running daemon's model, or an empty string. ``socket`` None: the default."""
     try:
         with Connection(socket, ASIDE_TIMEOUT) as daemon:
             return overview.Status.of(daemon.call("status")).model
@@ -56,11 +61,10 @@ def _model_in_use(socket: Path) -> str:
 
 def fetch_model(options: argparse.Namespace) -> int:
     """Bring a model to this machine; print its name and place."""
-    from facewatchd import config
     from facewatchd.models import packs
     from facewatchd.progress import downloading
 
-    root = config.load(options.config, needs_directories=False).model_root
+    root = _model_root(options.config)
     with downloading(options.source) as progress:
         pack = packs.fetch(
             options.source, root, notify=lambda line: say(f"facewatchd: {printable(line)}"), progress=progress

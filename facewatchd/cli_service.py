@@ -25,7 +25,11 @@ def install(options: argparse.Namespace) -> int:
     directories = tuple(Path(os.path.abspath(directory)) for directory in options.directories)
     file = Path(os.path.abspath(options.config or places.config_path()))
     loaded = config.load(
-        options.config, model=options.model, data_dir=options.data_dir, directories=directories or None
+        options.config,
+        model=options.model,
+        data_dir=options.data_dir,
+        directories=directories or None,
+        socket=Path(places.NOWHERE),
     )
     model = _bring_model(loaded)
     arguments = ["--data-dir", str(loaded.data_dir)]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from facewatchd import __version__, printing
-from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, write, write_json
+from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, open_standard_streams, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
 from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, path_param, photo_faces
@@ -50,12 +50,18 @@ are then written \\t, \\n and \\\\. -l and -0 print paths as they are.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    open_standard_streams()
     try:
         options = _parse(list(sys.argv[1:] if argv is None else argv))
         return _list_faces(options) if options.list_faces else _search(options)
     except FacewatchError as error:
         say(f"{PROG}: {printable(str(error))}")
         return _status_of(error)
+    except FileNotFoundError as error:  # os.getcwd()
+        if error.filename is not None:
+            raise
+        say(f"{PROG}: the current directory is gone; change to another one")
+        return WRONG
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -129,7 +135,7 @@ def make_parser() -> Parser:
         "--top",
         metavar="N",
         type=_count,
-        help="at most N matches (0 = all; default: as configured, else 20)",
+        help="at most N photos (0 = all; default: as configured, else 20)",
     )
     add(
         "--threshold",
@@ -154,6 +160,7 @@ def make_parser() -> Parser:
         help="only photos under PATH (repeatable)",
     )
     add("--min-size", metavar="PX", type=_count, help="only faces at least PX on their shorter side")
+    add("--no-collapse", action="store_true", help="show every copy of a photo; else the same bytes are shown once")
     add(
         "--sheet",
         metavar="FILE",
@@ -266,6 +273,8 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
     params = {name: value for name, value in given.items() if value is not None}
     if options.exact:
         params["exact"] = True
+    if options.no_collapse:
+        params["collapse"] = False
 
     def call() -> Any:
         if options.wait is not None:
@@ -279,8 +288,8 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
 def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     if chatty:
-        for face in answer.query:
-            say(_which_face(face))
+        for number, face in enumerate(answer.query):
+            say(_which_face(f"query {number}" if options.face == "all" else "query", face))
     if options.json:
         write_json(answer.document)
     elif options.print0:
@@ -288,33 +297,38 @@ def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
     elif options.paths:
         write(printing.path_list(answer.matches) if on_terminal() else printing.path_lines(answer.matches, b"\n"))
     elif on_terminal():
-        write(printing.match_table(answer.matches, colour=printing.takes_colour(sys.stdout)))
+        colour = printing.takes_colour(sys.stdout)
+        write(printing.match_table(answer.matches, which=options.face == "all", colour=colour))
     else:
         write(printing.match_lines(answer.matches))
     if chatty:
         say(_summary(answer, verbose=options.verbose))
+    elif answer.total > len(answer.matches) and not options.quiet and not options.json:
+        say(_shown(answer))
     if not answer.complete and not options.quiet and (chatty or not options.json):
         say(_what_is_missing(answer))
 
 
-def _which_face(face: QueryFace | Faceless) -> str:
+def _which_face(query: str, face: QueryFace | Faceless) -> str:
     if isinstance(face, Faceless):
-        return f"query: no face on {printable(face.photo.name)}, which is left out"
+        return f"{query}: no face on {printable(face.photo.name)}, which is left out"
     which = "the one face" if face.faces == 1 else f"face {face.number} (of 0 to {face.faces - 1}, left to right)"
     place = printing.size_and_place(face.box)
-    return f"query: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}"
+    return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}"
 
 
 def _summary(answer: Answer, *, verbose: bool) -> str:
-    count = len(answer.matches)
-    text = (
-        f"{count} match{'' if count == 1 else 'es'} among {answer.faces} face{'' if answer.faces == 1 else 's'}, "
-        f"{answer.pending} pending, {answer.elapsed_ms:.0f} ms"
-    )
+    searched = printing.counted(answer.faces, "face")
+    text = f"{_shown(answer)}; {searched} searched, {answer.pending} pending, {answer.elapsed_ms:.0f} ms"
     if verbose:
         way = "every face compared" if answer.exact else "by the index"
         text += f"; model {printable(answer.model)}, threshold {answer.threshold:.3g}, {way}"
     return text
+
+
+def _shown(answer: Answer) -> str:
+    text = f"{len(answer.matches)} of {printing.counted(answer.total, 'photo')}"
+    return f"{text}; -n 0 shows all" if answer.total > len(answer.matches) else text
 
 
 def _what_is_missing(answer: Answer) -> str:

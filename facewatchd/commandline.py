@@ -19,6 +19,9 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
+_STDERR = 2
+
+
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal. argparse makes one of these for every option, and asks shutil for the width."""
 
@@ -41,6 +44,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False} | options)
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Write help or a version like any result; argparse says nothing where that fails."""
+        write(message)
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`."""
@@ -70,6 +77,13 @@ def _subparsers(parser: Parser) -> dict[str, Parser]:
     return {}
 
 
+def open_standard_streams() -> None:
+    """Lead a closed standard stream to the null device: else the next file or socket would become one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+
+
 def on_terminal() -> bool:
     """Whether a person reads the results."""
     return sys.stdout is not None and sys.stdout.isatty()
@@ -89,6 +103,8 @@ def write(results: str | bytes) -> bool:
 
     Raises `UsageError` where the results cannot be written.
     """
+    if not results:
+        return True
     if sys.stdout is None:
         raise UsageError("standard output is closed", "send the results somewhere")
     if isinstance(results, str):

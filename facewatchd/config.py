@@ -16,7 +16,6 @@ from facewatchd.errors import UsageError
 from facewatchd.exclude import Exclusion
 
 AUTO_MODEL = "auto"
-MODEL_ROOT = "~/.insightface"
 MAX_THREADS = 1024
 
 
@@ -65,7 +64,7 @@ class Config:
     directories: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     model: str = AUTO_MODEL
-    model_root: Path = field(default_factory=lambda: Path(os.path.expanduser(MODEL_ROOT)))
+    model_root: Path = field(default_factory=places.model_root)
     data_dir: Path = field(default_factory=places.data_path)
     socket: Path = field(default_factory=places.socket_path)
     faces: Faces = Faces()
@@ -74,16 +73,25 @@ class Config:
     watch: Watch = Watch()
 
 
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    faces: Faces = Faces()
+    query: Query = Query()
+    resources: Resources = field(default_factory=Resources)
+    watch: Watch = Watch()
+
+
 def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> Config:
-    """Read the file and lay the flags over it.
+    """Read the file and lay the flags over it. No default is computed for a path that a flag or the file names.
 
     ``path`` None means the default place, which need not exist. Flags are fields of `Config` and keep the
     file's value where they are None. Raises `UsageError` for anything that cannot be right, which it is also to have
     no directory, unless the caller needs none.
     """
-    source = path or places.config_path()
-    config = _from_table(_read(source, required=path is not None), source)
-    config = replace(config, **{name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    source = path or default_source(needed="data_dir" not in given)
+    paths: dict[str, Path] = {name: given[name] for name in ("data_dir", "socket") if name in given}
+    config = replace(_from_table(_read(source, required=path is not None), source, paths), **given)
     if needs_directories and not config.directories:
         raise UsageError(
             "no directory to watch", f"name one (facewatchd run ~/Pictures) or set `directories` in {source}"
@@ -97,6 +105,26 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
     _refuse_data_among_photos(config)
     _refuse_threshold_without_model(config, source)
     return config
+
+
+def default_source(*, needed: bool) -> Path:
+    """The configuration's default place. Without a home there is none, and no file there, unless it is needed."""
+    try:
+        return places.config_path()
+    except UsageError:
+        if needed:
+            raise
+        return Path(places.NOWHERE, "config.toml")
+
+
+def _model_root(data_dir: Path | None) -> Path:
+    """The default of `model_root`: in the home, or without a home in the data directory that was named."""
+    try:
+        return places.model_root()
+    except UsageError:
+        if data_dir is None or data_dir == Path(places.NOWHERE):
+            raise
+        return Path(os.path.abspath(data_dir), places.MODELS)
 
 
 def take_over(running: Config, wanted: Config) -> tuple[Config, list[str]]:
@@ -145,18 +173,19 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
 
 
-def _from_table(table: dict[str, Any], source: Path) -> Config:
+def _from_table(table: dict[str, Any], source: Path, paths: dict[str, Path]) -> Config:
     reader = _Table(table, source)
     faces = reader.table("faces")
     query = reader.table("query")
     resources = reader.table("resources")
     watch = reader.table("watch")
-    defaults = Config()
+    defaults = _Defaults()
     config = Config(
+        **paths,
         directories=reader.directories("directories"),
         exclude=reader.patterns("exclude"),
         model=reader.text("model", AUTO_MODEL),
-        model_root=reader.directory("model_root", MODEL_ROOT),
+        model_root=reader.directory("model_root") or _model_root(paths.get("data_dir")),
         faces=Faces(
             min_size=int(faces.number("min_size", defaults.faces.min_size, 1, 10_000, whole=True)),
             min_score=faces.number("min_score", defaults.faces.min_score, 0.01, 1),
@@ -256,14 +285,15 @@ class _Table:
             raise self._wrong(key, "a string that is not empty")
         return str(value)
 
-    def directory(self, key: str, default: str) -> Path:
-        return self._directory(key, self.text(key, default))
+    def directory(self, key: str) -> Path | None:
+        return self._directory(key, self.text(key, "")) if self._take(key, None) is not None else None
 
     def directories(self, key: str) -> tuple[Path, ...]:
         return tuple(self._directory(key, text) for text in self.strings(key))
 
     def _directory(self, key: str, text: str) -> Path:
-        path = os.path.expanduser(text)
+        # TOML is UTF-8, and so are the names it means, whatever the locale says of names.
+        path = os.path.expanduser(os.fsdecode(text.encode()))
         if path.startswith("~"):
             raise self._wrong(key, "the path of a directory; `~` is your own home, `~name` that of a user who exists")
         if not Path(path).is_absolute():

@@ -27,6 +27,7 @@ from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.inference import Inference
+from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.patience import LOAD_LIMIT
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
@@ -116,6 +117,7 @@ class Daemon:
         self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
         one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
         self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
+        self._hedge = Hedge(self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._vitals.beat)
         self._build(pack)
 
     def _build(self, pack: packs.Pack) -> None:
@@ -135,7 +137,7 @@ class Daemon:
         self._inbox = Inbox(config.watch.settle)
         self._writer = Writer(gallery, self._vitals)
         resources = config.resources
-        self._upkeep = Upkeep(gallery, self._writer, resources.threads, nice=resources.idle_priority)
+        self._upkeep = Upkeep(gallery, self._writer, resources.threads, polite=resources.idle_priority)
         self._watcher = Watcher(
             self._roots.paths,
             self._touch,
@@ -156,11 +158,10 @@ class Daemon:
             self._inbox,
             self._roots,
             self._writer,
-            inference=self._indexing,
+            inference=self._hedge,
             vitals=self._vitals,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=config.resources.threads,
-            idle_priority=config.resources.idle_priority,
         )
         parts = Parts(
             config,
@@ -275,6 +276,10 @@ class Daemon:
     def is_busy(self) -> bool:
         """Whether anything is pending, being walked, or being brought level."""
         return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
+
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
+        return self._service.waits()
 
     def headline(self) -> str:
         """State, photos, faces, and what is pending."""

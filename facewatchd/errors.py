@@ -68,6 +68,10 @@ class UnreadablePhotoError(FacewatchError):
     kind = "unreadable-photo"
 
 
+class UnsupportedPhotoError(UnreadablePhotoError):
+    """A file that nothing is wrong with, but of a kind that is not read: a raw mosaic, a film, a drawing."""
+
+
 class OutOfMemoryError(UnreadablePhotoError):
     """There was not the memory for a photo, perhaps because of what others took."""
 

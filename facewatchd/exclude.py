@@ -1,4 +1,7 @@
-"""Which files are left alone: hidden ones, unfinished ones, and what the user's gitignore patterns name."""
+"""Which files are left alone: hidden ones, unfinished ones, bins and thumbnails, and what the user's patterns name.
+
+A watched directory itself may have any name: who wants the photos of a bin names the bin.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,28 @@ from collections.abc import Iterable
 import pathspec
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-_UNFINISHED = (b".part", b".tmp", b"~")
+# Of browsers, download managers and copying programs. Lower case, as all names below: they are compared so.
+_UNFINISHED = (
+    *(b".part", b".partial", b".filepart", b".crdownload", b".download", b".opdownload", b".!ut", b".!qb", b".!bt"),
+    *(b".aria2", b".tmp", b".temp", b"~"),
+)
+_UNFINISHED_DIRECTORIES = (b".download", b".crdownload")
+"""A browser's directory for one file that it still fetches."""
+_BINS = frozenset(
+    {
+        *(b"#recycle", b"@recycle", b"@recycle.bin", b"network trash folder", b"trashbox"),  # NAS systems
+        *(b"$recycle.bin", b"recycler", b"recycled", b"system volume information"),  # Windows
+        *(b"lost+found", b"found.000"),
+    }
+)
+"""Most bins of Unix desktops, and of Samba, have hidden names."""
+_SNAPSHOTS = frozenset({b"#snapshot", b"@snapshot", b"~snapshot", b"@recently-snapshot"})
+_THUMBNAILS = frozenset({b"@eadir", b"@__thumb", b"__macosx"})
+_DIRECTORIES = {
+    **dict.fromkeys(_BINS, "a bin for deleted files"),
+    **dict.fromkeys(_SNAPSHOTS, "earlier states of the files beside it"),
+    **dict.fromkeys(_THUMBNAILS, "thumbnails and other files that a system made"),
+}
 _NEWLINE = str.maketrans("\n", "\0")
 """What pathspec's regular expressions take for the end of a path is made a character that is in none."""
 
@@ -35,7 +59,13 @@ class Exclusion:
         name = relative[relative.rfind(b"/") + 1 :]
         if name.startswith(b"."):
             return "hidden"
-        if not is_directory and name.lower().endswith(_UNFINISHED):
+        name = name.lower()
+        if is_directory:
+            if name in _DIRECTORIES:
+                return _DIRECTORIES[name]
+            if name.endswith(_UNFINISHED_DIRECTORIES):
+                return "an unfinished download"
+        elif name.endswith(_UNFINISHED) or name.startswith(b"~syncthing~"):
             return "an unfinished or backup file"
         if self._searches:
             text = relative.decode(_ENCODING, _ERRORS) + ("/" if is_directory else "")

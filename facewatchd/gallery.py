@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from facewatchd.catalog_reader import CatalogReader
 from facewatchd.checkpoint import Checkpoint, Origin
 from facewatchd.errors import DamagedError, RefusedError
 from facewatchd.models import is_unit
-from facewatchd.records import Match, is_within
+from facewatchd.results import Above, Found, Search, found
 from facewatchd.vectors import UnreachableError, Vectors
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ the threshold. Up to `vectors.EF` more of them cost nothing; where it would be h
 FEW = 8
 """Where the first answer has fewer faces above the threshold, more are asked for: the search becomes broader by that.
 Of a million, one in a thousand of those who are on few photos is not found at first, and one in six thousand then."""
-PART = 256
-"""Faces whose photos are looked up at once."""
 BATCH = 512
 """Faces in one statement."""
 REBUILD_AT = 0.2
 """Share of tombstones from which the index is built anew: above it hnswlib loses recall (and at 0.99 it crashed)."""
+PURGE_AFTER = 24 * 3600.0
+"""Seconds after which an index with any tombstone is built anew: in it, and in its file, lie embeddings of faces that
+were deleted."""
 REBUILD_FROM = 500
 """Tombstones below this number never ask for a rebuild: a small index is searched exactly anyway."""
 TOLERANCE = 1e-3
@@ -56,25 +57,6 @@ KeepOn = Callable[[], bool]
 
 def _always() -> bool:
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What is looked for. ``top`` 0: all; ``directories`` empty: everywhere."""
-
-    threshold: float
-    top: int = 0
-    directories: tuple[bytes, ...] = ()
-    min_size: int = 0
-    exact: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The matches, most alike first, and whether every face was compared."""
-
-    matches: list[Match]
-    exact: bool
 
 
 class Gallery:
@@ -128,13 +110,27 @@ class Gallery:
         if self._vectors is None or not (added or removed):
             return
         try:
-            self._vectors.delete(np.array(removed, np.int64))
+            if not self._vectors.tombstones:
+                self._vectors.clean_at = time.time()
+            self._delete(self._vectors, np.array(removed, np.int64))
             if added:
                 self._vectors.add(np.array(added, np.int64), np.stack(embeddings))
         except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the index can be made again
             log.error("the index failed (%s): it is built again from the catalog", exc)
             self._vectors = None
         self.changed.set()
+
+    def _delete(self, vectors: Vectors, ids: NDArray[np.int64]) -> None:
+        """Delete faces from an index. Nodes that stand for other faces too are replaced by one of those."""
+        heirs = vectors.heirs(ids)
+        while len(heirs):
+            with self.catalog.reading() as reader:
+                there, embeddings = reader.embeddings_of(heirs.tolist(), self.dim)
+            if len(there) == len(heirs):
+                return vectors.delete(ids, there, embeddings)
+            ids = np.union1d(ids, np.setdiff1d(heirs, there))  # they were removed from the catalog meanwhile
+            heirs = vectors.heirs(ids)
+        return vectors.delete(ids)
 
     def adopt(self, vectors: Vectors, keep_on: KeepOn = _always) -> None:
         """Take over what was `prepared`, once it has what was recorded meanwhile."""
@@ -156,7 +152,7 @@ class Gallery:
         ``keep_on`` says so.
         """
         vectors = None if anew or self.ready else self._load(keep_on)
-        if vectors is None or vectors.tombstones > len(vectors):  # else it will do until a new one is built
+        if vectors is None or vectors.tombstones > vectors.nodes:  # else it will do until a new one is built
             vectors = Vectors(self.dim)
         return vectors if keep_on() and self._catch_up(vectors, keep_on, threads) else None
 
@@ -165,7 +161,7 @@ class Gallery:
             origin = Origin(self.catalog.uuid, reader.last_face_id())
             try:
                 vectors = self._checkpoint.load(self.dim, origin)
-                self._compare(reader, vectors.live_ids(), keep_on)
+                self._compare(reader, vectors, keep_on)
             except DamagedError as exc:
                 self._checkpoint.discard()
                 if origin.last_face_id:
@@ -173,19 +169,22 @@ class Gallery:
                 return None
         return vectors
 
-    def _compare(self, reader: CatalogReader, live: NDArray[np.int64], keep_on: KeepOn) -> None:
+    def _compare(self, reader: CatalogReader, vectors: Vectors, keep_on: KeepOn) -> None:
         """Hold every vector that was stored against the catalog. Raises `DamagedError` for one that differs.
 
         All of them: two faces that a restored catalog numbered the other way round are found by no sample.
         """
+        live = vectors.live_ids()
         for ids, stored in self._checkpoint.stored(self.dim):
             known, embeddings = reader.embeddings_of(ids.tolist(), self.dim)
             if not np.isin(known, live, assume_unique=True).all():
                 raise DamagedError("faces that were deleted are back in the catalog")
-            order = np.argsort(ids)
-            rows = order[np.searchsorted(ids, known, sorter=order)]
-            if not np.allclose(stored[rows], embeddings, atol=TOLERANCE):
-                raise DamagedError("the index holds other faces than the catalog")
+            _expect_equal(ids, stored, known, embeddings)
+            followers, at = vectors.followers(ids)
+            for start in range(0, len(followers), BATCH):
+                part = slice(start, start + BATCH)
+                known, embeddings = reader.embeddings_of(followers[part].tolist(), self.dim)
+                _expect_equal(followers[part], stored[at[part]], known, embeddings)
             if not keep_on():
                 return
 
@@ -196,7 +195,7 @@ class Gallery:
         """
         with self.catalog.reading() as reader:
             recorded = reader.face_ids()
-        vectors.delete(np.setdiff1d(vectors.live_ids(), recorded, assume_unique=True))
+        self._delete(vectors, np.setdiff1d(vectors.live_ids(), recorded, assume_unique=True))
         missing = np.setdiff1d(recorded, vectors.labels(), assume_unique=True)
         for start in range(0, len(missing), BATCH):
             with self.catalog.reading() as reader:
@@ -223,9 +222,11 @@ class Gallery:
     # Asking
 
     def differences(self, keep_on: KeepOn = _always) -> list[str]:
-        """Hold every vector of the index against the catalog; a line for each finding (the writer thread only).
+        """Hold every vector of the index against the catalog; a line for each finding.
 
-        As soon as ``keep_on`` says so, those that were not looked at yet count as right.
+        On another thread than the writer's, what is recorded meanwhile is found too, and `UnreachableError` is raised
+        for a face that is deleted meanwhile. As soon as ``keep_on`` says so, those that were not looked at yet count as
+        right.
         """
         vectors = self._vectors
         if vectors is None:
@@ -246,63 +247,50 @@ class Gallery:
         lines = [f"{len(ids)} faces are {what} the index" for what, ids in findings.items() if len(ids)]
         return lines + ([f"{wrong} vectors of the index are not the catalog's"] if wrong else [])
 
-    def nearest(self, embedding: Embedding, search: Search) -> Found:
-        """The faces most alike to an embedding of unit length, on every photo that shows them."""
-        vectors = self._vectors
-        k = 0 if vectors is None else min(FIRST_K, max(SMALL_K, len(vectors) // 4))
+    def nearest(self, embeddings: NDArray[np.float32], search: Search) -> Found:
+        """The photos of whom the embeddings are: one of unit length, shape (dim,), or several people, (n, dim)."""
         with self.catalog.reading() as reader:
-            while not search.exact and vectors is not None and k <= len(vectors) // 2:
-                try:
-                    ids, similarities = vectors.nearest(embedding, k)
-                except UnreachableError:
-                    break
-                above = int(np.count_nonzero(similarities >= search.threshold))
-                more = int(k * GROWTH)
-                is_all = above < len(ids) and (above >= FEW or k > FIRST_K or more > len(vectors) // 2)
-                matches = self._matches(reader, ids, similarities, search) if is_all or search.top else []
-                if is_all or (search.top and len(matches) >= search.top):
-                    return Found(matches, exact=False)
-                k = more
-            ids, similarities = self._scan(reader, embedding, search.threshold)
-            return Found(self._matches(reader, ids, similarities, search), exact=True)
+            people = [self._above(reader, embedding, search) for embedding in np.atleast_2d(embeddings)]
+            return found(reader, people, search)
 
-    def _scan(
-        self, reader: CatalogReader, embedding: Embedding, threshold: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _above(self, reader: CatalogReader, embedding: Embedding, search: Search) -> Above:
+        """Every face from the threshold on."""
+        vectors = self._vectors
+        k = 0 if vectors is None else min(FIRST_K, max(SMALL_K, vectors.nodes // 4))
+        while not search.exact and vectors is not None and k <= vectors.nodes // 2:
+            try:
+                ids, similarities = vectors.nearest(embedding, k)
+            except UnreachableError:
+                break
+            above = int(np.count_nonzero(similarities >= search.threshold))
+            more = int(k * GROWTH)
+            if above < len(ids) and (above >= FEW or k > FIRST_K or more > vectors.nodes // 2):
+                return Above(ids[:above], similarities[:above], exact=False)
+            k = more
+        return self._scan(reader, embedding, search.threshold)
+
+    def _scan(self, reader: CatalogReader, embedding: Embedding, threshold: float) -> Above:
         found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
         for ids, embeddings in reader.embeddings(self.dim):
             similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
             above = similarities >= threshold
             found_ids.append(ids[above])
             found.append(similarities[above])
-        similarities = np.concatenate(found)
-        order = np.argsort(-similarities, kind="stable")
-        return np.concatenate(found_ids)[order], similarities[order]
+        return Above(np.concatenate(found_ids), np.concatenate(found), exact=True)
 
-    def _matches(
-        self, reader: CatalogReader, ids: NDArray[np.int64], similarities: NDArray[np.float32], search: Search
-    ) -> list[Match]:
-        above = int(np.count_nonzero(similarities >= search.threshold))
-        matches: list[Match] = []
-        step = min(search.top, PART) or PART
-        for start in range(0, above, step):
-            part = slice(start, min(start + step, above))
-            sightings = reader.sightings(ids[part].tolist())
-            for face_id, similarity in zip(ids[part].tolist(), similarities[part].tolist(), strict=True):
-                for seen in sightings.get(face_id, ()):
-                    if _wanted(seen.path, min(seen.box.w, seen.box.h), search):
-                        matches.append(Match(seen.path, similarity, seen.box, seen.score, face_id))
-            if search.top and len(matches) >= search.top:
-                return matches[: search.top]
-        return matches
+
+def _expect_equal(
+    ids: NDArray[np.int64], stored: NDArray[np.float32], known: NDArray[np.int64], embeddings: NDArray[np.float32]
+) -> None:
+    """Raise `DamagedError` where what the index has stored for the known ids is not what the catalog has."""
+    order = np.argsort(ids)
+    rows = order[np.searchsorted(ids, known, sorter=order)]
+    if not np.allclose(stored[rows], embeddings, atol=TOLERANCE):
+        raise DamagedError("the index holds other faces than the catalog")
 
 
 def _worn(vectors: Vectors) -> bool:
     dead = vectors.tombstones
-    return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + len(vectors))
-
-
-def _wanted(path: bytes, size: int, search: Search) -> bool:
-    if size < search.min_size:
-        return False
-    return not search.directories or any(is_within(path, directory) for directory in search.directories)
+    if dead and time.time() - vectors.clean_at > PURGE_AFTER:
+        return True
+    return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + vectors.nodes)

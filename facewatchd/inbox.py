@@ -5,21 +5,38 @@ once nobody touched it for ``settle`` seconds, or after ``cap`` seconds for a fi
 *taken* by the indexer, live ones ahead of the backlog and the newest first within each, and are *done* when the
 gallery tells the truth about them. A path that is touched while it is taken is handed out again after that.
 
-Time is the monotonic clock that is passed in. The condition is held for bookkeeping only.
+Theory of operation. A path *pends* from its first touch until it is done and was not touched meanwhile. Its entry in
+`_entries` is what counts. A path whose entry is not ready has an item in the heap `_settling`, by the time when it will
+be; one whose entry is ready has an item in the heap of live paths or in that of the backlog, by its place in line. An
+item is never removed before its turn: when it is popped, the entry says whether it still counts. No path has two live
+or two settling items that count, so that touches leave nothing behind, also while nothing is taken.
+
+A million paths may pend, so no call looks at all of them while it holds the lock: `take` and `add_found` let go of it
+after each `SLICE`, and a `Barrier` counts instead of remembering paths: pending paths are of the generation that was
+current when they began to, and each barrier ends one.
+
+Time is the monotonic clock that is passed in. The lock is held for bookkeeping only.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 SETTLE_CAP = 60.0
 """Seconds after which a file that never rests is read as it is; a change while it is read brings it back."""
+
+
+SLICE = 1000
+"""Paths that are looked at in one go, which takes some milliseconds."""
+BREATH = 1e-4
+"""Seconds for which the lock is free between two slices: a thread that lets go and takes it again at once is first."""
 
 
 class Depth(IntEnum):
@@ -41,29 +58,66 @@ class Item(NamedTuple):
     depth: Depth
 
 
-@dataclass(slots=True)
-class _Entry:
+_DEPTH = 3
+"""Bits of `_Entry.flags`: the `Depth`,"""
+_LIVE = 4
+"""whether it goes ahead of the backlog,"""
+_READY = 8
+"""whether it can be taken,"""
+_IN_LINE = 16
+"""and whether an item for the path lies in the heap of live paths."""
+_NEVER = math.inf
+
+
+class _Entry(NamedTuple):
+    """A path that waits, in `Inbox._entries`; the same value is the item of a heap."""
+
+    key: float
+    """When it will be ready; of a ready one its place in line, the lowest first."""
+    path: bytes
+    touched: float
+    """When it was touched last; of the backlog, the mtime. The newest come first."""
     first: float
-    due: float
-    rank: tuple[int, float]
-    depth: Depth
-    turn: int
+    """When it was touched first."""
+    queued: float
+    """The key of its item in `_settling`, or `_NEVER`: others that lie there for the path do not count."""
+    generation: int
+    flags: int
+
+
+class _Hand(NamedTuple):
+    """A path that was taken, in `Inbox._taken`."""
+
+    generation: int
+    number: int
+    """How many were taken before."""
 
 
 class Barrier:
-    """The paths that were waiting at one moment; `wait` ends when every one of them has been dealt with."""
+    """The paths that were pending at one moment; `wait` ends when every one of them has been dealt with."""
 
-    def __init__(self, inbox: Inbox, condition: threading.Condition, paths: set[bytes]) -> None:
+    def __init__(self, inbox: Inbox, generation: int, remaining: int) -> None:
         self._inbox = inbox
-        self._condition = condition
-        self.remaining = paths
+        self._passed = threading.Event()
+        self._generation = generation
+        self.remaining = remaining
 
     def wait(self, timeout: float) -> int:
         """Wait, once, at most ``timeout`` seconds; return how many paths are still to be done."""
-        with self._condition:
-            self._condition.wait_for(lambda: not self.remaining or self._inbox.closed, timeout)
-            self._inbox.forget_barrier(self)
-            return len(self.remaining)
+        self._passed.wait(timeout)
+        self._inbox.forget_barrier(self)
+        return self.remaining
+
+    def note_end(self, generation: int) -> None:
+        """A path of a generation is dealt with. Called by the inbox, which holds its lock."""
+        if generation <= self._generation:
+            self.remaining -= 1
+        if not self.remaining:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """End the wait."""
+        self._passed.set()
 
 
 class Inbox:
@@ -74,23 +128,32 @@ class Inbox:
         self._least_cap = cap
         self._clock = clock
         self._entries: dict[bytes, _Entry] = {}
-        self._taken: set[bytes] = set()
-        self._settling: list[tuple[float, int, bytes]] = []
-        self._ready: list[tuple[tuple[int, float], int, bytes]] = []
-        self._turn = 0
+        self._taken: dict[bytes, _Hand] = {}
+        self._touched_in_hand = 0
+        """How many paths are in both."""
+        self._settling: list[_Entry] = []
+        self._live: list[_Entry] = []
+        self._backlog: list[_Entry] = []
+        self._generation = 0
+        self._takes = 0
+        self._looked_at_again = 0
+        """Of what is in hand, those with a lower number are handed out again."""
         self._open = True
         self._paused = False
         self._barriers: list[Barrier] = []
-        self._condition = threading.Condition(threading.RLock())
+        self._condition = threading.Condition(threading.Lock())
 
     def touch(self, path: bytes, *, settle: bool = True, depth: Depth = Depth.STAMP) -> None:
-        """Something happened to the path just now. ``settle`` False: it is at rest already (a move, a delete)."""
+        """Something happened to the path just now. ``settle`` False: it is at rest already (a move, a delete).
+
+        A live path that is ready already keeps its place in line.
+        """
         now = self._clock()
         with self._condition:
-            entry = self._entries.get(path)
-            first = entry.first if entry else now
+            before = self._entries.get(path)
+            first = before.first if before else now
             due = min(now + self._settle, first + max(self._least_cap, self._settle)) if settle else now
-            self._put(path, _Entry(first, due, (0, -now), max(depth, entry.depth if entry else depth), 0))
+            self._put(path, now, due=due, touched=now, flags=depth | _LIVE)
 
     def add_found(
         self, files: Iterable[tuple[bytes, float, float]], *, depth: Depth = Depth.STAMP, live: bool = False
@@ -102,99 +165,172 @@ class Inbox:
         """
         now = self._clock()
         added = 0
-        with self._condition:
-            for path, age, mtime in files:
-                entry = self._entries.get(path)
-                if entry and entry.depth >= depth:
-                    continue
-                added += entry is None
-                due = now + min(self._settle, max(0.0, self._settle - age))
-                rank = (0, -now) if live else (1, -mtime)
-                self._put(path, entry or _Entry(now, due, rank, depth, 0), depth=depth)
+        remaining = iter(files)
+        while part := list(itertools.islice(remaining, SLICE)):
+            with self._condition:
+                for path, age, mtime in part:
+                    if before := self._entries.get(path):
+                        self._entries[path] = _deepened(before, depth)
+                        continue
+                    added += 1
+                    due = now + min(self._settle, max(0.0, self._settle - age))
+                    touched, flags = (now, depth | _LIVE) if live else (mtime, int(depth))
+                    self._put(path, now, due=due, touched=touched, flags=flags)
+            if len(part) == SLICE:
+                time.sleep(BREATH)
         return added
 
-    def _put(self, path: bytes, entry: _Entry, *, depth: Depth = Depth.STAMP) -> None:
-        self._turn += 1
-        entry.turn = self._turn
-        entry.depth = max(entry.depth, depth)
-        self._entries[path] = entry
-        if path not in self._taken:
-            self._line_up(path, entry)
-        self._condition.notify_all()
+    def _put(self, path: bytes, now: float, *, due: float, touched: float, flags: int) -> None:
+        """Have a path wait from now on, or wait otherwise than before."""
+        before, hand = self._entries.get(path), self._taken.get(path)
+        if before is not None:
+            flags = _deepest(flags, before.flags) | before.flags & _IN_LINE
+            entry = _Entry(due, path, touched, before.first, before.queued, before.generation, flags)
+        else:
+            generation = hand.generation if hand else self._generation
+            entry = _Entry(due, path, touched, now, _NEVER, generation, flags)
+            self._touched_in_hand += hand is not None
+        if hand:
+            self._entries[path] = entry
+        else:
+            self._line_up(entry, now)
 
-    def _line_up(self, path: bytes, entry: _Entry) -> None:
-        heapq.heappush(self._settling, (entry.due, entry.turn, path))
+    def _line_up(self, entry: _Entry, now: float) -> None:
+        """Note an entry whose key is when it will be ready, and see that an item for it lies where it is awaited."""
+        if entry.key <= now:
+            self._make_ready(entry)
+            return
+        if entry.key < entry.queued:
+            entry = entry._replace(queued=entry.key)
+            heapq.heappush(self._settling, entry)
+            self._condition.notify()
+        self._entries[entry.path] = entry
+
+    def _make_ready(self, entry: _Entry) -> None:
+        flags = entry.flags | _READY | (_IN_LINE if entry.flags & _LIVE else 0)
+        ready = entry._replace(key=-entry.touched, flags=flags)
+        self._entries[entry.path] = ready
+        if not entry.flags & _IN_LINE:
+            heapq.heappush(self._live if flags & _LIVE else self._backlog, ready)
+            self._condition.notify()
 
     def take(self, limit: int, timeout: float | None = None) -> list[Item]:
         """Wait for ready paths and take up to ``limit`` of them; an empty list after ``timeout`` or at the end."""
         deadline = None if timeout is None else self._clock() + timeout
-        with self._condition:
-            while self._open:
-                now = self._clock()
-                if not self._paused and (items := self._take_ready(limit, now)):
-                    return items
-                wakeups = [deadline] if deadline is not None else []
-                if self._settling and not self._paused:
-                    wakeups.append(self._settling[0][0])
-                if deadline is not None and now >= deadline:
+        while True:
+            with self._condition:
+                if not self._open:
                     return []
-                self._condition.wait(max(0.0, min(wakeups) - now) if wakeups else None)
-        return []
+                now = self._clock()
+                items, is_sifted = ([], True) if self._paused else self._take_ready(limit, now)
+                if items:
+                    return items
+                if is_sifted and deadline is not None and now >= deadline:
+                    return []
+                if is_sifted:
+                    self._condition.wait(self._until_next(now, deadline))
+            if not is_sifted:
+                time.sleep(BREATH)
 
-    def _take_ready(self, limit: int, now: float) -> list[Item]:
-        while self._settling and self._settling[0][0] <= now:
-            _, turn, path = heapq.heappop(self._settling)
-            entry = self._entries.get(path)
-            if entry and entry.turn == turn and path not in self._taken:
-                heapq.heappush(self._ready, (entry.rank, turn, path))
+    def _until_next(self, now: float, deadline: float | None) -> float | None:
+        """Seconds until something is ready, or the deadline; None where there is neither."""
+        moments = [] if deadline is None else [deadline]
+        if self._settling and not self._paused:
+            moments.append(self._settling[0].key)
+        return max(0.0, min(moments) - now) if moments else None
+
+    def _take_ready(self, limit: int, now: float) -> tuple[list[Item], bool]:
+        """Take ready paths; the second value is False where `_sift` has not come to its end."""
         items: list[Item] = []
-        while self._ready and len(items) < limit:
-            _, turn, path = heapq.heappop(self._ready)
-            entry = self._entries.get(path)
-            if entry and entry.turn == turn and path not in self._taken:
-                del self._entries[path]
-                self._taken.add(path)
-                items.append(Item(path, entry.depth))
-        return items
+        while (is_sifted := self._sift(now)) and len(items) < limit and (heap := self._live or self._backlog):
+            path = heapq.heappop(heap).path
+            entry = self._entries.pop(path)
+            self._taken[path] = _Hand(entry.generation, self._takes)
+            self._takes += 1
+            items.append(Item(path, Depth(entry.flags & _DEPTH)))
+        if items and (self._live or self._backlog or self._settling):
+            self._condition.notify()  # another thread may wait for less than there is now
+        return items, is_sifted
+
+    def _sift(self, now: float) -> bool:
+        """Line up what has settled, and drop items that do not count from the heads of the lines.
+
+        False where there was more of that than a `SLICE`.
+        """
+        for _ in range(SLICE):
+            if self._settling and self._settling[0].key <= now:
+                self._settled(heapq.heappop(self._settling), now)
+            elif self._live and not self._entries[self._live[0].path].flags & _READY:
+                entry = self._entries[heapq.heappop(self._live).path]
+                self._entries[entry.path] = entry._replace(flags=entry.flags & ~_IN_LINE)
+            elif self._backlog and not self._is_in_backlog(self._backlog[0].path):
+                heapq.heappop(self._backlog)
+            else:
+                return True
+        return False
+
+    def _settled(self, item: _Entry, now: float) -> None:
+        """The time has come of an item of `_settling`."""
+        entry = self._entries.get(item.path)
+        if entry is None or entry.queued != item.key:
+            return
+        entry = entry._replace(queued=_NEVER)
+        if entry.flags & _READY:
+            self._entries[entry.path] = entry
+        else:
+            self._line_up(entry, now)
+
+    def _is_in_backlog(self, path: bytes) -> bool:
+        entry = self._entries.get(path)
+        return entry is not None and entry.flags & (_READY | _LIVE) == _READY
 
     def done(self, path: bytes) -> None:
         """The gallery tells the truth about a path that was taken."""
+        now = self._clock()
         with self._condition:
-            self._taken.discard(path)
-            if entry := self._entries.get(path):
-                self._line_up(path, entry)
-            else:
+            hand = self._taken.get(path)
+            if hand is None:
+                return
+            if hand.number < self._looked_at_again and path not in self._entries:
+                self._put(path, now, due=now, touched=now, flags=Depth.STAMP | _LIVE)
+            if not self._let_go(path, now):
                 for barrier in self._barriers:
-                    barrier.remaining.discard(path)
+                    barrier.note_end(hand.generation)
                 self._barriers = [barrier for barrier in self._barriers if barrier.remaining]
-            self._condition.notify_all()
 
     def put_back(self, item: Item, delay: float = 0.0) -> None:
         """Hand a taken path out again after ``delay`` seconds: it could not be dealt with yet."""
         now = self._clock()
         with self._condition:
-            if item.path in self._entries:
-                entry = self._entries[item.path]
-                entry.depth = max(entry.depth, item.depth)
+            if before := self._entries.get(item.path):
+                self._entries[item.path] = _deepened(before, item.depth)
             else:
-                self._put(item.path, _Entry(now, now + delay, (0, -now), item.depth, 0))
-            self._taken.discard(item.path)
-            self._line_up(item.path, self._entries[item.path])
-            self._condition.notify_all()
+                self._put(item.path, now, due=now + delay, touched=now, flags=item.depth | _LIVE)
+            self._let_go(item.path, now)
+
+    def _let_go(self, path: bytes, now: float) -> bool:
+        """A path is in hand no more; whether it waits."""
+        was_taken = self._taken.pop(path, None) is not None
+        entry = self._entries.get(path)
+        if entry is not None and was_taken:
+            self._touched_in_hand -= 1
+            self._line_up(entry, now)
+        return entry is not None
 
     def look_again(self) -> None:
         """Hand out again, afterwards, what is taken now: it may have been looked at before it became what it is."""
-        now = self._clock()
         with self._condition:
-            for path in self._taken - self._entries.keys():
-                self._put(path, _Entry(now, now, (0, -now), Depth.STAMP, 0))
+            self._looked_at_again = self._takes
 
     def barrier(self) -> Barrier:
         """Everything that is waiting or taken now."""
         with self._condition:
-            barrier = Barrier(self, self._condition, self._taken | self._entries.keys())
-            if barrier.remaining:
+            barrier = Barrier(self, self._generation, self._count())
+            self._generation += 1
+            if barrier.remaining and self._open:
                 self._barriers.append(barrier)
+            else:
+                barrier.let_go()
             return barrier
 
     def forget_barrier(self, barrier: Barrier) -> None:
@@ -219,7 +355,10 @@ class Inbox:
     def __len__(self) -> int:
         """How many paths are waiting or taken."""
         with self._condition:
-            return len(self._entries) + sum(path not in self._entries for path in self._taken)
+            return self._count()
+
+    def _count(self) -> int:
+        return len(self._entries) + len(self._taken) - self._touched_in_hand
 
     @property
     def paused(self) -> bool:
@@ -237,7 +376,18 @@ class Inbox:
             self._condition.notify_all()
 
     def close(self) -> None:
-        """End every `take`, now and later, with an empty list."""
+        """End every `take`, now and later, with an empty list, and every wait."""
         with self._condition:
             self._open = False
             self._condition.notify_all()
+            for barrier in self._barriers:
+                barrier.let_go()
+
+
+def _deepest(flags: int, others: int) -> int:
+    """``flags`` with the greater depth of the two."""
+    return flags & ~_DEPTH | max(flags & _DEPTH, others & _DEPTH)
+
+
+def _deepened(entry: _Entry, depth: Depth) -> _Entry:
+    return entry._replace(flags=_deepest(entry.flags, depth)) if depth > entry.flags & _DEPTH else entry

@@ -9,7 +9,6 @@ nothing to do, the ones after it are left out: an equal stamp needs no read, a k
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -20,10 +19,11 @@ from collections.abc import Callable
 
 from facewatchd import photos, sheetmark
 from facewatchd.catalog import Outcome
-from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
-from facewatchd.inference import ClosedError, Inference, NoModelError, SetbackError
+from facewatchd.inference import ClosedError, NoModelError, SetbackError
+from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.wire import AHEAD
 from facewatchd.models import one_line
 from facewatchd.printing import printable
@@ -48,6 +48,11 @@ STORAGE_RETRY = 5.0
 """Seconds before a path is looked at again for which the catalog could not be read."""
 MODEL_RETRY = 30.0
 """Seconds between two tries to load a model that does not load."""
+
+WAITS = (
+    "other programs use the processors, and indexing takes what they leave; `idle_priority = false` under "
+    "`[resources]` of the configuration gives it a share like theirs"
+)
 
 
 class Claims:
@@ -82,11 +87,10 @@ class Indexer:
         roots: Roots,
         writer: Writer,
         *,
-        inference: Inference,
+        inference: Hedge,
         vitals: Vitals,
         scan: Callable[[bytes], object],
         workers: int,
-        idle_priority: bool,
     ) -> None:
         """``scan`` is asked to walk a directory. ``workers``: photos that are looked at at the same time."""
         self._catalog = gallery.catalog
@@ -96,7 +100,6 @@ class Indexer:
         self._inference = inference
         self._vitals = vitals
         self._scan = scan
-        self._idle_priority = idle_priority
         self._claims = Claims()
         self._tries: dict[bytes, int] = {}
         self.setbacks = Setbacks()
@@ -118,8 +121,6 @@ class Indexer:
         """Let each worker finish the photo in its hand, and end; in the end without it."""
         self._inbox.close()
         self._stopping.set()
-        for thread in self._threads:
-            _hurry(thread)
         self._inference.close(FINISH)
         deadline = time.monotonic() + LEAVE
         for thread in self._threads:
@@ -130,14 +131,16 @@ class Indexer:
         """The contract's ``rates``: `Tally.rates`."""
         return self._tally.rates()
 
+    def waits(self) -> str:
+        """What keeps photos waiting though nothing is wrong, and what changes that; empty where nothing does."""
+        return WAITS if self._inference.waits() else ""
+
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
 
     # Workers
 
     def _run(self) -> None:
-        if self._idle_priority:
-            _become_idle()
         while items := self._inbox.take(1):
             self._vitals.beat()
             self._deal_with(items[0])
@@ -330,7 +333,8 @@ class Indexer:
             if isinstance(exc, ModelError):
                 self._try_again(item.path, exc)
             log.warning("%s: %s", printable(item.path), exc.message)
-            return Outcome(item.path, stamp, digest, error=exc.message)
+            unsupported = isinstance(exc, UnsupportedPhotoError)
+            return Outcome(item.path, stamp, digest, error=exc.message, unsupported=unsupported)
         self._say("")
         self._tally.count("embedded")
         if _is_as_before(item.path, stamp):
@@ -362,18 +366,3 @@ class _PassingError(Exception):
 
 class _LinedUp(Exception):  # noqa: N818 - no error: somebody else is embedding the same bytes
     """The item waits for another's outcome."""
-
-
-def _hurry(thread: threading.Thread) -> None:
-    """Take a thread out of the idle scheduling class, so that it can end on a busy machine."""
-    if thread.native_id is not None:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(thread.native_id, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _become_idle() -> None:
-    """Put the calling thread in the idle scheduling class: it runs when nobody else wants to."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except OSError as exc:
-        log.warning("cannot lower the priority of indexing (%s)", exc)

@@ -31,6 +31,8 @@ TICK = 15.0
 """Seconds between two looks."""
 BUSY_TICK = 3.0
 """The same while somebody wants to see progress."""
+WAITING_TOLD_EVERY = 600.0
+"""Seconds between two lines that say what photos wait for."""
 DRAWING_TICK = 0.5
 """Seconds between two drawings of the bar."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -59,6 +61,9 @@ class Overseen(Protocol):
 
     def is_busy(self) -> bool:
         """Whether something is pending, or may be soon."""
+
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
 
 
 class Signals:
@@ -119,6 +124,7 @@ class Oversight:
         self._shows = show_progress
         self._on_terminal = os.isatty(sys.stderr.fileno())
         self._well_at = 0.0
+        self._waiting_told_at = -WAITING_TOLD_EVERY
 
     def run(self) -> int:
         """Look after everything until a signal ends it; return the exit status."""
@@ -130,6 +136,7 @@ class Oversight:
                     return 1
                 self._tell()
                 self._daemon.release_models()
+                self._tell_of_waiting()
                 progress.show(*self._daemon.progress())
                 taken = self._signals.wait(self._pause())
                 if taken is not None and not self._goes_on(taken):
@@ -137,6 +144,12 @@ class Oversight:
         finally:
             progress.close()
             self._manager.stopping()
+
+    def _tell_of_waiting(self) -> None:
+        waits, now = self._daemon.waits(), time.monotonic()
+        if waits and now >= self._waiting_told_at + WAITING_TOLD_EVERY:
+            self._waiting_told_at = now
+            log.info("photos wait: %s", waits)
 
     def _goes_on(self, taken: signal.Signals) -> bool:
         if taken is not signal.SIGHUP or self._on_terminal:

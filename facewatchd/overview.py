@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from facewatchd.commandline import write, write_json
 from facewatchd.errors import FacewatchError
 from facewatchd.printing import counted, printable
 from facewatchd.progress import Progress, aside
+from facewatchd.question import path_of
 
 INTERVAL = 0.5
 """Seconds between two looks."""
@@ -65,6 +64,8 @@ class Status:
     rate: float
     """Photos a second that go through the model."""
     problems: tuple[str, ...]
+    waits: str
+    """What pending photos wait for, where nothing is wrong."""
 
     @classmethod
     def of(cls, document: Any) -> Status:
@@ -79,7 +80,7 @@ class Status:
                 model=str(model["name"]),
                 dim=int(model["dim"]),
                 threshold=float(model["threshold"]),
-                roots=tuple(Root(_path(root), str(root["state"]), int(root["photos"])) for root in document["roots"]),
+                roots=tuple(Root(path_of(root), str(root["state"]), int(root["photos"])) for root in document["roots"]),
                 photos=int(document["photos"]),
                 faces=int(document["faces"]),
                 pending=int(document["pending"]),
@@ -89,6 +90,7 @@ class Status:
                 examined=int(rates.get("examined", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
+                waits=str(document.get("waits", "")),
             )
 
 
@@ -99,11 +101,6 @@ def understanding() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
-
-
-def _path(entry: Any) -> bytes:
-    encoded = entry.get("path_bytes")
-    return os.fsencode(entry["path"]) if encoded is None else binascii.a2b_base64(encoded)
 
 
 def text(status: Status, *, colour: bool) -> str:
@@ -123,6 +120,8 @@ def text(status: Status, *, colour: bool) -> str:
     ]
     if status.pending and status.state == "indexing":
         lines.append(f"rate    {_rate(status)}")
+    if status.waits:
+        lines.append(f"waits   {printable(status.waits)}")
     width = max((len(str(root.photos)) for root in status.roots), default=0)
     for root in status.roots:
         words = painted(f"{root.state:10}", _STYLES.get(root.state))
@@ -139,6 +138,8 @@ def line(status: Status) -> str:
     )
     if status.pending and status.rate:
         words += f", {_rate(status)}"
+    if status.waits:
+        words += f"; {printable(status.waits)}"
     return words + "".join(f"; {printable(problem)}" for problem in status.problems)
 
 
@@ -186,7 +187,7 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
 
 
 def _states(status: Status) -> tuple[object, ...]:
-    return (status.state, *(root.state for root in status.roots), *status.problems)
+    return (status.state, *(root.state for root in status.roots), *status.problems, status.waits)
 
 
 def _numbers(status: Status) -> tuple[object, ...]:

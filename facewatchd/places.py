@@ -6,9 +6,13 @@ the rest of a `facewatch-query`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from facewatchd.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
 APP = "facewatchd"
 RUNTIME = "/run/user"
 """Where systemd makes users' runtime directories, which nobody else can replace."""
+MODELS = ".insightface"
+"""InsightFace's own name for its root in a home."""
+NOWHERE = "/nonexistent"
+"""In place of a path that a command has no use for, so that no default is computed."""
 
 
 def socket_path() -> Path:
@@ -35,8 +43,8 @@ def socket_name() -> str:
 
     import platformdirs
 
-    with warnings.catch_warnings():  # that XDG_RUNTIME_DIR is not set: there is a place all the same
-        warnings.simplefilter("ignore")
+    with _translated("--socket"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set: there is a place all the same
         return str(platformdirs.user_runtime_path(APP) / "socket")
 
 
@@ -44,21 +52,46 @@ def config_path() -> Path:
     """The configuration file."""
     import platformdirs
 
-    return platformdirs.user_config_path(APP) / "config.toml"
+    with _translated("--config"):
+        return platformdirs.user_config_path(APP) / "config.toml"
 
 
 def units_path() -> Path:
     """Where systemd looks for the units that a user wrote."""
     import platformdirs
 
-    return platformdirs.user_config_path("systemd") / "user"
+    with _translated("XDG_CONFIG_HOME"):
+        return platformdirs.user_config_path("systemd") / "user"
 
 
 def data_path() -> Path:
     """The directory that holds one directory for each model."""
     import platformdirs
 
-    return platformdirs.user_data_path(APP)
+    with _translated("--data-dir"):
+        return platformdirs.user_data_path(APP)
+
+
+def model_root() -> Path:
+    """InsightFace's root in the user's home."""
+    from pathlib import Path
+
+    home = os.environ.get("HOME", "")
+    if "HOME" not in os.environ:
+        home = os.path.expanduser("~")  # by the list of users
+    if not home.startswith("/"):
+        raise UsageError("there is no home directory for models", "set HOME, or `model_root` in the configuration")
+    return Path(home, MODELS)
+
+
+@contextlib.contextmanager
+def _translated(option: str) -> Iterator[None]:
+    """Raise `UsageError` where platformdirs finds no place, or one that another user made."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError) as exc:
+        message = " ".join(str(exc).split()).replace("; ", ", ")
+        raise UsageError(message, f"or name another place with {option}") from exc
 
 
 def _is_private(directory: str) -> bool:

@@ -29,7 +29,9 @@ _BOLD_GREEN = "1;32"
 
 def printable(text: str | bytes) -> str:
     """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
-    return re.sub(_UNSHOWABLE, _escape, os.fsdecode(text))
+    if isinstance(text, bytes):  # whatever the locale: in most directories names are UTF-8
+        text = text.decode("utf-8", "surrogateescape")
+    return re.sub(_UNSHOWABLE, _escape, text)
 
 
 def takes_colour(stream: TextIO | None) -> bool:
@@ -41,10 +43,12 @@ def takes_colour(stream: TextIO | None) -> bool:
 
 def say(text: str) -> None:
     """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: closed since
         pass
 
 
@@ -58,10 +62,29 @@ def size_and_place(box: Box) -> str:
     return f"{box.x},{box.y} {box.w}x{box.h}"
 
 
-def match_table(matches: Sequence[Match], *, colour: bool) -> str:
-    """Lay matches out for a terminal, under a heading; no matches are no table."""
-    rows = [(f"{match.similarity:.3f}", size_and_place(match.box), printable(match.path)) for match in matches]
-    return table(("SIMILARITY", "BOX", "PATH"), rows, colour=colour)
+def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) -> str:
+    """Lay matches out for a terminal, under a heading; no matches are no table. ``which``: also whose they are."""
+    rows = [
+        (
+            f"{match.similarity:.3f}",
+            size_and_place(match.box),
+            *([_entries(match)] if which else []),
+            printable(match.path) + _notes(match),
+        )
+        for match in matches
+    ]
+    return table(("SIMILARITY", "BOX", *(["QUERY"] if which else []), "PATH"), rows, colour=colour)
+
+
+def _entries(match: Match) -> str:
+    """The numbers of the query faces that are on a match, the most alike first."""
+    return ",".join(str(number) for number in (match.of, *(also.of for also in match.also)) if number is not None)
+
+
+def _notes(match: Match) -> str:
+    notes = ["the query photo"] if match.itself else []
+    notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
+    return f"  ({', '.join(notes)})" if notes else ""
 
 
 def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UsageError
-from facewatchd.matches import Box, Match
+from facewatchd.matches import Also, Box, Match
 from facewatchd.rpc import MAX_LINE, RemoteError
 
 STDIN = "-"
@@ -106,6 +106,7 @@ class Answer:
         try:
             self.query = _query_entries(document["query"], photos, every_face=every_face)
             self.matches = [_match(item) for item in document["matches"]]
+            self.total = int(document["total"])
             self.threshold = float(document["threshold"])
             self.model = str(document["model"])
             self.faces = int(document["faces"])
@@ -180,12 +181,22 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
     return found
 
 
+def path_of(entry: Any) -> bytes:
+    """The path in a document of the daemon's: UTF-8 on the socket, whatever this process's locale says of names."""
+    encoded = entry.get("path_bytes")
+    return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
+
+
 def _match(item: Any) -> Match:
-    encoded = item.get("path_bytes")
-    path = os.fsencode(item["path"]) if encoded is None else binascii.a2b_base64(encoded)
-    return Match(
-        path, float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
-    )
+    encoded = item.get("copies_bytes")
+    copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
+    of = None if item["of"] is None else int(item["of"])
+    also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
+    return Match(path_of(item), *_face(item), of, bool(item["itself"]), tuple(copies), also)
+
+
+def _face(item: Any) -> tuple[float, Box, float, int]:
+    return float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
 
 
 def _read_stdin() -> bytes:

@@ -109,6 +109,7 @@ class PhotoState(StrEnum):
     PENDING = "pending"
     NO_FACE = "no-face"
     FAILED = "failed"
+    UNSUPPORTED = "unsupported"
     EXCLUDED = "excluded"
     UNKNOWN = "unknown"
 

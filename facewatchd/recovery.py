@@ -52,14 +52,15 @@ def examine(path: Path, model_id: str) -> None:
 
 def begin_session(db: sqlite3.Connection, path: Path) -> None:
     """Empty the log into the file, and give the file a new session, if there is room and nobody else reads it."""
-    _empty_log(db)
+    empty_log(db)
     _set_session(db, secrets.token_hex(16))
-    _empty_log(db)
+    empty_log(db)
     if (own := _own_session(path)) != _session(db):
         _set_session(db, own)
 
 
-def _empty_log(db: sqlite3.Connection) -> None:
+def empty_log(db: sqlite3.Connection) -> None:
+    """Write the log's pages to the file and cut it to nothing, unless somebody reads it or the disk is full."""
     (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
     db.execute("PRAGMA busy_timeout = 100")
     with contextlib.suppress(sqlite3.OperationalError):  # the disk is full: what follows will say so, or need no room

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 2
+VERSION = 3
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """How the names of SQLite's errors begin that tell of a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
@@ -24,6 +24,7 @@ CREATE TABLE content(
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     error TEXT,                 -- why no face can be had from these bytes
+    unsupported INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is wrong with them, but they are of a kind that is not read
     orphaned REAL               -- Unix time since which no photo points here
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
@@ -52,11 +53,20 @@ CREATE TABLE face(
     embedding BLOB NOT NULL     -- dim float32, unit length
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
+CREATE INDEX face_shown ON face(id, content_id, w, h);
 """
 
 MIGRATIONS = {
     # Photos in hand were marked in `work` while they were decoded in the daemon's own process.
     1: "DROP TABLE work; CREATE INDEX photo_inode ON photo(inode);",
+    # What failed is forgotten, and so looked at again: more is read than before, and the reasons are worded otherwise.
+    # Counting all that match read the pages of their embeddings.
+    2: """
+    CREATE INDEX face_shown ON face(id, content_id, w, h);
+    ALTER TABLE content ADD COLUMN unsupported INTEGER NOT NULL DEFAULT 0;
+    DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
+    DELETE FROM content WHERE error IS NOT NULL;
+    """,
 }
 """What makes a catalog of a version one of the next."""
 
@@ -71,6 +81,7 @@ def connect_writer(path: str) -> sqlite3.Connection:
         "foreign_keys = ON",
         "wal_autocheckpoint = 256",  # pages: 4 MB, as SQLite's own default is with pages of 4096
         "journal_size_limit = 16777216",
+        "secure_delete = ON",  # what is deleted is overwritten: embeddings are biometric data
     )
 
 

@@ -3,15 +3,16 @@
 A photo that is indexed and unchanged, or whose bytes are known under another name, is answered from the catalog;
 any other is read, decoded and put through the query model. Several photos, or several faces by id, are the same
 person: their embeddings are averaged. With ``face`` "all" every face is a person of its own, and a match is as
-alike as it is to the nearest of them.
+alike as it is to the nearest of them. Which one that is, its ``of`` says: an index into the answer's ``query``.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +21,15 @@ from facewatchd import photos
 from facewatchd.catalog import Catalog
 from facewatchd.config import Query
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
-from facewatchd.gallery import Found, Gallery, Search
+from facewatchd.gallery import Gallery
 from facewatchd.inference import Inference
+from facewatchd.matches import Also, Match
 from facewatchd.models import unit_length
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import printable
 from facewatchd.protocol import ParamsError
-from facewatchd.records import Face, Match, ModelInfo, Stamp
+from facewatchd.records import Face, ModelInfo, Stamp
+from facewatchd.results import Search
 
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
@@ -90,8 +93,36 @@ class Asked:
                 directories=tuple(params.paths("dirs")),
                 min_size=params.optional_int("min_size") or 0,
                 exact=params.flag("exact"),
+                collapse=params.flag("collapse", True),
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The faces of a photo, left to right, and the content in the catalog that they are of."""
+
+    faces: list[Face]
+    content: int | None = None
+
+
+@dataclass(slots=True)
+class _People:
+    """Whom a query asks about."""
+
+    used: list[dict[str, object]] = field(default_factory=list)
+    """The answer's ``query``."""
+    faces: list[Face] = field(default_factory=list)
+    entries: list[int] = field(default_factory=list)
+    """Index into ``used`` of each of the faces."""
+    contents: set[int] = field(default_factory=set)
+    """The contents that they are on, as far as they are in the catalog."""
+
+    def add(self, entry: dict[str, object], face: Face | None) -> None:
+        if face is not None:
+            self.faces.append(face)
+            self.entries.append(len(self.used))
+        self.used.append(entry)
 
 
 class Searcher:
@@ -103,8 +134,8 @@ class Searcher:
         self._inference = inference
         self._info = info
 
-    def faces(self, source: Source) -> list[Face]:
-        """The faces of one photo, left to right. Raises `UnreadablePhotoError`."""
+    def see(self, source: Source) -> Seen:
+        """Tell what faces are on one photo. Raises `UnreadablePhotoError`."""
         if source.path is not None and (known := self._recorded(source.path)) is not None:
             return known
         data = source.data if source.path is None else _read(source.path)
@@ -112,10 +143,10 @@ class Searcher:
         with self._catalog.reading() as reader:
             content = reader.content(photos.digest(data))
             if content is not None:
-                return [face for _, face in reader.faces(content)]
-        return self._inference.see(data).faces
+                return Seen([face for _, face in reader.faces(content)], content)
+        return Seen(self._inference.see(data).faces)
 
-    def _recorded(self, path: bytes) -> list[Face] | None:
+    def _recorded(self, path: bytes) -> Seen | None:
         """The faces that the catalog has of an unchanged photo."""
         with self._catalog.reading() as reader:
             for name in dict.fromkeys((path, os.path.realpath(path))):
@@ -127,49 +158,58 @@ class Searcher:
                 except OSError:
                     return None
                 if unchanged:
-                    return [face for _, face in reader.faces(record.content_id)]
+                    return Seen([face for _, face in reader.faces(record.content_id)], record.content_id)
         return None
 
     def query(self, asked: Asked) -> dict[str, object]:
-        """Return the contract's ``query``, ``matches``, ``threshold``, ``model``, ``exact`` and ``elapsed_ms``."""
+        """Return the contract's ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and time."""
         started = time.perf_counter()
-        people, used = self._people(asked)
-        found = self._merged([self._gallery.nearest(person, asked.search) for person in people], asked.search.top)
+        people = self._people(asked)
+        embeddings, entries = self._embeddings(asked, people)
+        own_paths = frozenset(source.path for source in asked.sources if source.path is not None)
+        search = replace(asked.search, own=frozenset(people.contents), own_paths=own_paths)
+        found = self._gallery.nearest(np.stack(embeddings), search)
         return {
-            "query": used,
-            "matches": [_match(match) for match in found.matches],
+            "query": people.used,
+            "matches": [_match(match, entries, several=asked.which == "all") for match in found.matches],
+            "total": found.total,
             "threshold": asked.search.threshold,
             "model": self._info.name,
             "exact": found.exact,
             "elapsed_ms": round((time.perf_counter() - started) * 1000, 2),
         }
 
-    def _people(self, asked: Asked) -> tuple[list[Embedding], list[dict[str, object]]]:
+    def _embeddings(self, asked: Asked, people: _People) -> tuple[list[Embedding], list[int | None]]:
+        """An embedding for each person who is asked about, and which entry of ``query`` stands for that person."""
         if not (asked.sources or asked.face_ids):
-            return [self._given(asked.embedding)], []
-        chosen: list[Face] = []
-        used: list[dict[str, object]] = []
+            return [self._given(asked.embedding)], [None]
+        if not people.faces:
+            raise NoFaceError("no face was found on the photo", "try one where the face is larger and in focus")
+        if asked.which == "all":
+            return [face.embedding for face in people.faces], list(people.entries)
+        return [self._mean(people.faces)], [people.entries[0]]
+
+    def _people(self, asked: Asked) -> _People:
+        people = _People()
         for number, source in enumerate(asked.sources, 1):
             try:
-                faces = self.faces(source)
-                picks = _pick(faces, asked.which)
+                seen = self.see(source)
+                picks = _pick(seen.faces, asked.which)
             except (UnreadablePhotoError, NoFaceError) as exc:
                 if len(asked.sources) == 1:
                     raise
                 which = f"photo {number}" if source.path is None else printable(source.path)
                 raise type(exc)(f"{which}: {exc.message}", exc.hint) from exc
-            chosen += [faces[index] for index in picks]
-            used += [_used(source, faces, index) for index in picks] or [_used(source, faces, None)]
-        known = self._known(asked.face_ids)
+            for index in picks:
+                people.add(_used(source, seen.faces, index), seen.faces[index])
+            if not picks:
+                people.add(_used(source, seen.faces, None), None)
+            if seen.content is not None:
+                people.contents.add(seen.content)
+        known = self._known(asked.face_ids, people)
         for face_id in asked.face_ids:
-            face = known[face_id]
-            chosen.append(face)
-            used.append({"photo": None, "face_id": face_id, "box": list(face.box), "score": round(face.score, 4)})
-        if not chosen:
-            raise NoFaceError("no face was found on the photo", "try one where the face is larger and in focus")
-        if asked.which == "all":
-            return [face.embedding for face in chosen], used
-        return [self._mean(chosen)], used
+            people.add({"photo": None, "face_id": face_id, **_place(known[face_id])}, known[face_id])
+        return people
 
     def _given(self, values: Sequence[float]) -> Embedding:
         with np.errstate(over="ignore"):  # too large for a float32 is infinite, which `unit_length` refuses
@@ -181,10 +221,11 @@ class Searcher:
             )
         return unit
 
-    def _known(self, face_ids: Sequence[int]) -> dict[int, Face]:
-        """The faces with these ids. Raises `UnknownFaceError` for the first that the catalog does not have."""
+    def _known(self, face_ids: Sequence[int], people: _People) -> dict[int, Face]:
+        """The faces with these ids; ``people`` learn of their contents. Raises `UnknownFaceError`."""
         with self._catalog.reading() as reader:
             known = reader.faces_of(face_ids)
+            people.contents.update(reader.contents_of(face_ids)[1].tolist())
         for face_id in face_ids:
             if face_id not in known:
                 raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
@@ -195,15 +236,6 @@ class Searcher:
         if mean is None:
             raise BadEmbeddingError("the faces have nothing in common", "query them one at a time")
         return mean
-
-    def _merged(self, found: Sequence[Found], top: int) -> Found:
-        best: dict[tuple[bytes, int], Match] = {}
-        for match in (match for part in found for match in part.matches):
-            key = (match.path, match.face_id)
-            if key not in best or match.similarity > best[key].similarity:
-                best[key] = match
-        matches = sorted(best.values(), key=lambda match: (-match.similarity, match.path, match.face_id))
-        return Found(matches[:top] if top else matches, all(part.exact for part in found))
 
 
 def _read(path: bytes) -> bytes:
@@ -230,13 +262,36 @@ def _used(source: Source, faces: Sequence[Face], index: int | None) -> dict[str,
     name = source.name()
     entry: dict[str, object] = {"photo": name.pop("path"), **name, "face": index, "faces": len(faces)}
     if index is not None:
-        entry |= {"box": list(faces[index].box), "score": round(faces[index].score, 4)}
+        entry |= _place(faces[index])
     return entry
 
 
-def _match(match: Match) -> dict[str, object]:
-    return {
+def _place(face: Face) -> dict[str, object]:
+    return {"box": list(face.box), "score": round(face.score, 4)}
+
+
+def _match(match: Match, entries: Sequence[int | None], *, several: bool) -> dict[str, object]:
+    """A result as the protocol has it. ``entries``: which entry of ``query`` stands for each person."""
+    document: dict[str, object] = {
         **encode_path(match.path),
+        **_face(match),
+        "of": None if match.of is None else entries[match.of],
+        "itself": match.itself,
+        "copies": [path.decode("utf-8", "replace") for path in match.copies],
+    }
+    if not all(map(_is_utf8, match.copies)):
+        document["copies_bytes"] = [base64.b64encode(path).decode("ascii") for path in match.copies]
+    if several:
+        document["also"] = [{"of": entries[other.of], **_face(other)} for other in match.also]
+    return document
+
+
+def _is_utf8(path: bytes) -> bool:
+    return "path_bytes" not in encode_path(path)
+
+
+def _face(match: Match | Also) -> dict[str, object]:
+    return {
         "similarity": round(match.similarity, 4),
         "box": list(match.box),
         "score": round(match.score, 4),

@@ -62,7 +62,7 @@ class Service:
         """Of queries that say nothing themselves."""
         self._place = place
         self._searcher = searcher
-        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer)
+        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer, parts.upkeep)
         self._started = time.monotonic()
         self._methods: dict[str, Callable[[Params], object]] = {
             "status": self._status,
@@ -110,7 +110,12 @@ class Service:
             "index": {"faces": live, "tombstones": tombstones, "ready": parts.gallery.ready},
             "rates": parts.indexer.rates(),
             "problems": self._problems(),
+            "waits": self.waits(),
         }
+
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
+        return self._parts.indexer.waits() if len(self._parts.inbox) and not self._parts.inbox.paused else ""
 
     @property
     def _threshold(self) -> float:
@@ -123,7 +128,8 @@ class Service:
         paths = self._parts.roots.paths
         counts, pending = self._counts(paths)[0], len(self._parts.inbox)
         waiting = f", {counted(pending, 'photo')} pending" if pending else ""
-        return f"{self._state()}: {counted(counts.photos, 'photo')}, {counted(counts.faces, 'face')}{waiting}"
+        reason = f"; {waits}" if (waits := self.waits()) else ""
+        return f"{self._state()}: {counted(counts.photos, 'photo')}, {counted(counts.faces, 'face')}{waiting}{reason}"
 
     def _counts(self, paths: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
         """Photos and faces, and the photos of each root; zeros where the catalog cannot be read."""
@@ -207,7 +213,7 @@ class Service:
         return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete}
 
     def _faces(self, params: Params) -> dict[str, object]:
-        faces = self._searcher.faces(Source.of(params))
+        faces = self._searcher.see(Source.of(params)).faces
         return {
             "faces": [
                 {
@@ -259,6 +265,7 @@ class Service:
             PhotoState.INDEXED: "its faces are searchable",
             PhotoState.NO_FACE: "no face was found that is large and clear enough",
             PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
+            PhotoState.UNSUPPORTED: f"{record.error}",
             PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
@@ -267,7 +274,10 @@ class Service:
         if self._parts.inbox.paused:
             return "it waits for its turn: indexing is paused, `facewatchd resume` goes on"
         setback = self._parts.indexer.setbacks.reason(path)
-        return f"{setback}: it is tried again soon, alone" if setback else "it waits for its turn"
+        if setback:
+            return f"{setback}: it is tried again soon, alone"
+        cause = self.waits()
+        return "it waits for its turn" + (f": {cause}" if cause else "")
 
     def _why_kept(self, root: bytes) -> str:
         state = self._root_states()[root]

@@ -104,7 +104,7 @@ def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
 
 def match_tile(match: Match) -> Tile:
     """Make the tile of a match."""
-    directory, name = (os.fsdecode(part) for part in os.path.split(match.path))
+    directory, name = (part.decode("utf-8", "surrogateescape") for part in os.path.split(match.path))
     return Tile(Source(match.path), match.box, f"{match.similarity:.3f}", name, directory, is_query=False)
 
 

@@ -7,13 +7,14 @@ is, or scan, and what is recorded meanwhile is caught up with before a new index
 from __future__ import annotations
 
 import logging
-import os
+import queue
 import threading
 import time
 from collections.abc import Callable
 
-from facewatchd.errors import FacewatchError
+from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.gallery import Gallery
+from facewatchd.priority import Pace
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -27,26 +28,36 @@ CHECKPOINT_REST = 50
 WORTH = 1000
 WORTH_BUSY = 50
 """An index is written whole, so one of so many faces must have changed; of more of them while changes go on."""
+WAKE_EVERY = 3600.0
+"""Seconds between two looks while nothing changes: tombstones grow too old by themselves."""
 RETRY = 60.0
 """Seconds between two tries at what failed."""
-_NICE = 19
+
+
+class _Rebuild:
+    """A wish for an index that is built anew from the catalog, and what became of it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.trouble = ""
 
 
 class Upkeep(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
-    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, nice: bool) -> None:
-        """``threads`` build an index anew; with ``nice`` they run when hardly anybody else wants to."""
+    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, polite: bool) -> None:
+        """``threads`` build an index anew; ``polite``: with rests, while other programs compute."""
         super().__init__(name="upkeep")
         self._gallery = gallery
         self._writer = writer
         self._threads = threads
-        self._nice = nice
+        self._polite = polite
         self._ending = threading.Event()
         self._seen = 0
         self._saved_at = time.monotonic()
         self._rest = 0.0
         self._retry_at = 0.0
+        self._wanted: queue.SimpleQueue[_Rebuild] = queue.SimpleQueue()
         self.trouble = ""
         """What is wrong with the index; empty when all is well."""
 
@@ -62,15 +73,30 @@ class Upkeep(threading.Thread):
             self._ending.clear()
             self._attempt(self._gallery.checkpoint)
 
+    def rebuild(self) -> None:
+        """From any other thread: have the index built anew, and wait for it. Searches and recording go on meanwhile.
+
+        Raises `StorageError` where it cannot be built, or the daemon ends first.
+        """
+        wish = _Rebuild()
+        self._wanted.put(wish)
+        self._gallery.changed.set()
+        while not wish.done.wait(0.2):
+            if self._ending.is_set() or not self.is_alive():
+                raise StorageError("the daemon is stopping", "try again")
+        if wish.trouble:
+            raise StorageError(f"the index cannot be built anew: {wish.trouble}", "try again")
+
     def run(self) -> None:
-        if self._nice:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)  # hnswlib's threads inherit it
         self._level()
         while self._next_look():
+            if not self._wanted.empty():
+                self._fulfil()
+                continue
             if time.monotonic() < self._retry_at:
                 continue
             if self._gallery.worn:
-                log.info("many faces were deleted: the index is built anew")
+                log.info("the faces that were deleted are taken out of the index: it is built anew")
             if self._gallery.worn or not self._gallery.ready:
                 self._level()
             elif self._is_due():
@@ -81,18 +107,44 @@ class Upkeep(threading.Thread):
         self._gallery.changed.clear()  # before it is asked what there is to do, and whether this is the end
         if self._ending.is_set():
             return False
+        if not self._wanted.empty():
+            return True
         if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
-            self._gallery.changed.wait()
+            self._gallery.changed.wait(WAKE_EVERY)
         return not self._ending.wait(LOOK_EVERY)
 
     def _keep_on(self) -> bool:
         return not self._ending.is_set()
 
+    def _fulfil(self) -> None:
+        """Build the index anew for everybody who has asked for it by now."""
+        wishes = [self._wanted.get() for _ in range(self._wanted.qsize())]
+        log.info("the index is built anew")
+        self._attempt(lambda: self._prepare_and_adopt(anew=True))
+        if not self._keep_on():
+            return  # they see that it ends
+        for wish in wishes:
+            wish.trouble = self.trouble
+            wish.done.set()
+
+    def _paced(self) -> Callable[[], bool]:
+        """What is asked after each part of a long work: `_keep_on`, after a rest where that is due."""
+        if not self._polite:
+            return self._keep_on
+        pace = Pace(self._threads)
+
+        def keep_on() -> bool:
+            self._ending.wait(pace.rest())
+            pace.begin()
+            return self._keep_on()
+
+        return keep_on
+
     def _level(self) -> None:
         self._attempt(self._prepare_and_adopt)
 
-    def _prepare_and_adopt(self) -> None:
-        vectors = self._gallery.prepared(self._keep_on, threads=self._threads)
+    def _prepare_and_adopt(self, *, anew: bool = False) -> None:
+        vectors = self._gallery.prepared(self._paced(), anew=anew, threads=self._threads)
         if vectors is not None:
             self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 

@@ -11,6 +11,8 @@ from facewatchd.printing import printable
 from facewatchd.reconcile import compare
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots
+from facewatchd.upkeep import Upkeep
+from facewatchd.vectors import UnreachableError
 from facewatchd.walk import walk
 from facewatchd.writer import Writer
 
@@ -21,12 +23,13 @@ SHOWN = 20
 class Verifier:
     """Finds what is not as it should be, and repairs it where asked to."""
 
-    def __init__(self, gallery: Gallery, roots: Roots, inbox: Inbox, writer: Writer) -> None:
+    def __init__(self, gallery: Gallery, roots: Roots, inbox: Inbox, writer: Writer, upkeep: Upkeep) -> None:
         self._gallery = gallery
         self._catalog: Catalog = gallery.catalog
         self._roots = roots
         self._inbox = inbox
         self._writer = writer
+        self._upkeep = upkeep
 
     def verify(self, *, repair: bool) -> dict[str, object]:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
@@ -39,13 +42,12 @@ class Verifier:
             damage = [f"the catalog: {finding}" for finding in reader.check()]
             counts = reader.counts()
         paths = self._disk()
-        index: list[str] = []
-        self._writer.call(lambda gallery: index.extend(gallery.differences(self._writer.goes_on)))
+        index = self._index()
         if repair:
             for path in paths:
                 self._inbox.touch(path, settle=False)
             if index:
-                self._writer.call(lambda gallery: gallery.level(self._writer.goes_on, anew=True))
+                self._upkeep.rebuild()
         problems = damage + _lines(paths) + index
         return {
             "photos": counts.photos,
@@ -61,6 +63,20 @@ class Verifier:
         inside = [printable(directory) for directory in self._roots.out_of_reach()]
         more = [f"and {len(inside) - SHOWN} more directories"] if len(inside) > SHOWN else []
         return roots + inside[:SHOWN] + more
+
+    def _index(self) -> list[str]:
+        """Where index and catalog differ. Recording goes on meanwhile.
+
+        So a difference may be what was recorded while it was looked for: only then the writer looks once more.
+        """
+        try:
+            if not self._gallery.differences():
+                return []
+        except UnreachableError:
+            pass  # a face was deleted between two looks
+        found: list[str] = []
+        self._writer.call(lambda gallery: found.extend(gallery.differences(self._writer.goes_on)))
+        return found
 
     def _disk(self) -> dict[bytes, str]:
         """Paths whose record is not what the disk says, each with the reason."""

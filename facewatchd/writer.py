@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 RETRY = 5.0
 """Seconds between two tries while the disk is full."""
 COLLECT_EVERY = 3600.0
+COLLECT_FIRST = 600.0
+"""Seconds after the start: what came back while the daemon was away has been walked by then, as a rule."""
 BATCH = 64
 
 
@@ -55,7 +57,7 @@ class Writer(threading.Thread):
         self._vitals = vitals
         self._jobs: queue.Queue[_Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
         self._ending = threading.Event()
-        self._collected_at = time.monotonic()
+        self._collected_at = time.monotonic() + min(COLLECT_FIRST, COLLECT_EVERY) - COLLECT_EVERY
         self.trouble = ""
         """What keeps it from writing; empty when all is well."""
 
@@ -120,7 +122,7 @@ class Writer(threading.Thread):
         """Wait for jobs, or for the time to collect; the second value says that this is the end."""
         jobs: list[_Record | _Call] = []
         try:
-            job = self._jobs.get(timeout=COLLECT_EVERY)
+            job = self._jobs.get(timeout=max(0.0, self._collected_at + COLLECT_EVERY - time.monotonic()))
             while job is not None:
                 jobs.append(job)
                 if len(jobs) == BATCH:

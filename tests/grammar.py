@@ -140,7 +140,12 @@ class Grammar:
             "timeout": soon,
             "wait": soon,
         }
-        flags = {"exact": st.booleans(), "repair": st.booleans(), "force": st.sampled_from([False] * 9 + [True])}
+        flags = {
+            "exact": st.booleans(),
+            "collapse": st.booleans(),
+            "repair": st.booleans(),
+            "force": st.sampled_from([False] * 9 + [True]),
+        }
         return {name: _mostly(value, NUMBERS, SCALARS, WILD, times=18) for name, value in (values | flags).items()}
 
     def _data(self) -> SearchStrategy[str]:
@@ -171,7 +176,7 @@ def _fitting(parameters: dict[str, Values]) -> dict[str, Values]:
     def only(name: str, **options: Values) -> Values:
         return st.fixed_dictionaries({name: parameters[name]}, optional=options)
 
-    options = some("face", "top", "threshold", "dirs", "min_size", "wait", "exact")
+    options = some("face", "top", "threshold", "dirs", "min_size", "wait", "exact", "collapse")
     return {
         "status": st.just({}),
         "query": st.one_of([only(name, **options) for name in ("photos", "faces", "embedding")]),

@@ -27,7 +27,8 @@ SUFFIXES = (
     *(".heif", ".heifs", ".hif", ".tif", ".tiff", ".bmp", ".dib", ".gif"),
 )
 FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF"}
-UNFINISHED = (".part", ".tmp", "~")
+UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".opdownload", ".tmp", "~")
+LEFT_ALONE = {b"@eadir", b"#recycle", b"@recycle", b"$recycle.bin", b"recycler", b"lost+found", b"#snapshot"}
 
 
 def photos_on_disk(*roots: Path) -> dict[bytes, bytes | None]:
@@ -40,7 +41,7 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         if os.path.lexists(os.path.join(directory, b".nomedia")):
             names.clear()
             continue
-        names[:] = [name for name in names if _is_wanted(name)]
+        names[:] = [name for name in names if not name.startswith(b".") and name.lower() not in LEFT_ALONE]
         for name in filter(_is_wanted, files):
             path = os.path.join(directory, name)
             if os.path.exists(path) and _is_photo(path):
@@ -124,13 +125,26 @@ def check_index(daemon: Daemon) -> None:
         return
     index = hnswlib.Index(space="cosine", dim=len(next(iter(faces.values()), b"\0" * 256)) // 4)
     index.load_index(str(path))
-    alive = {label for label in index.get_ids_list() if _is_alive(index, label)}
-    _expect_equal("faces", set(faces), alive)
-    ids = sorted(alive)
-    if ids:
-        stored = np.array(index.get_items(ids), np.float32)
-        truth = np.array([np.frombuffer(faces[face_id], np.float32) for face_id in ids])
-        assert np.allclose(stored, truth, atol=1e-3), "the index holds other embeddings than the catalog"
+    alive = sorted(label for label in index.get_ids_list() if _is_alive(index, label))
+    _expect_equal("nodes", set(faces) & set(alive), alive)
+    if alive:
+        nodes = np.array(index.get_items(alive), np.float32)
+        truth = _embeddings(faces, alive)
+        assert np.allclose(nodes, truth, atol=1e-3), "the index holds other embeddings than the catalog"
+        _check_covered(nodes, _embeddings(faces, sorted(set(faces) - set(alive))))
+    else:
+        assert not faces, f"{len(faces)} faces are lost"
+
+
+def _embeddings(faces: dict[int, bytes], ids: list[int]) -> np.ndarray:
+    return np.array([np.frombuffer(faces[face_id], np.float32) for face_id in ids])
+
+
+def _check_covered(nodes: np.ndarray, faces: np.ndarray) -> None:
+    """Each face that has no node of its own has the embedding of one that there is."""
+    for start in range(0, len(faces), 512):
+        lost = np.count_nonzero((faces[start : start + 512] @ nodes.T).max(axis=1) < 1 - 2e-6)
+        assert not lost, f"{lost} faces are lost"
 
 
 def _is_alive(index: hnswlib.Index, label: int) -> bool:

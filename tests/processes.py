@@ -154,7 +154,7 @@ class Daemon:
 
     def paths(self, photo: Path, **params: Any) -> set[Path]:
         """The photos that answer a query."""
-        answer = self.call("query", photos=[{"path": str(photo)}], top=0, **params)
+        answer = self.call("query", photos=[{"path": str(photo)}], top=0, **{"collapse": False} | params)
         return {Path(match["path"]) for match in answer["matches"]}
 
     def query(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

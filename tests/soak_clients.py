@@ -117,7 +117,7 @@ class Writer(Client):
     def _hold(self, done: str) -> None:
         person = self.random.choice(self.churner.persons)
         started = time.monotonic()
-        question = {"embedding": tiny_pack.embedding(person).tolist(), "top": 0, "threshold": ALIKE}
+        question = {"embedding": tiny_pack.embedding(person).tolist(), "top": 0, "threshold": ALIKE, "collapse": False}
         answer = self.ask("waits", "query", wait=WAIT, **question)
         if answer is None:
             return
@@ -155,7 +155,7 @@ class Visitor(Client):
 
     def _find_anchors(self) -> None:
         embedding = tiny_pack.embedding(ANCHOR).tolist()
-        answer = self.ask("queries", "query", embedding=embedding, top=0, threshold=ALIKE, exact=True)
+        answer = self.ask("queries", "query", embedding=embedding, top=0, threshold=ALIKE, exact=True, collapse=False)
         if answer is not None and not _paths(answer) >= self._anchors:
             self.record.miss(f"{self.name}: {sorted(self._anchors - _paths(answer))} not found, which nobody touched")
 

@@ -56,8 +56,8 @@ def test_a_copy_points_at_the_same_content(catalog: Catalog) -> None:
     changes = catalog.record([Outcome(b"/b", stamp(2), b"d1")])
     assert changes.added == []
     with catalog.reading() as reader:
-        sightings = reader.sightings([1])
-    assert [seen.path for seen in sightings[1]] == [b"/a", b"/b"]
+        assert reader.copies([1]) == {1: [b"/a", b"/b"]}
+        assert reader.count_copies([1]) == {1: 2}
 
 
 def test_content_without_a_photo_is_kept_for_a_while(catalog: Catalog) -> None:
@@ -91,20 +91,29 @@ def test_failures_belong_to_content_or_to_the_file(catalog: Catalog) -> None:
         [
             Outcome(b"/torn.jpg", stamp(1), b"d1", error="truncated"),
             Outcome(b"/pipe.jpg", stamp(2), error="a pipe"),
+            Outcome(b"/raw.dng", stamp(4), b"d3", error="a camera's raw file", unsupported=True),
             Outcome(b"/notes.txt", stamp(3)),
             photo(b"/wall.jpg", b"d2", []),
         ]
     )
-    states = {path: record_of(catalog, path) for path in (b"/torn.jpg", b"/pipe.jpg", b"/notes.txt", b"/wall.jpg")}
+    states = {
+        path: record_of(catalog, path)
+        for path in (b"/torn.jpg", b"/pipe.jpg", b"/notes.txt", b"/wall.jpg", b"/raw.dng")
+    }
     assert {path: record and (record.state, record.error) for path, record in states.items()} == {
         b"/torn.jpg": (PhotoState.FAILED, "truncated"),
         b"/pipe.jpg": (PhotoState.FAILED, "a pipe"),
         b"/notes.txt": (PhotoState.EXCLUDED, None),
         b"/wall.jpg": (PhotoState.NO_FACE, None),
+        b"/raw.dng": (PhotoState.UNSUPPORTED, "a camera's raw file"),
     }
     with catalog.reading() as reader:
         counts = reader.counts()
-    assert (counts.photos, counts.faces, counts.failed) == (3, 0, 2)
+    assert (counts.photos, counts.faces, counts.failed) == (4, 0, 2)
+    catalog.record([Outcome(b"/raw.dng", stamp(4), b"d3", error="damaged")])
+    after = record_of(catalog, b"/raw.dng")
+    assert after is not None
+    assert after.state is PhotoState.FAILED
 
 
 def test_what_was_counted_is_counted_again_when_something_was_written(
@@ -154,22 +163,40 @@ def test_content_that_was_collected_since_it_was_known_is_told(catalog: Catalog)
     assert record_of(catalog, b"/p/a") is None
 
 
-def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
+TO_2 = "ALTER TABLE content DROP COLUMN unsupported; DROP INDEX face_shown;"
+BACKWARDS = {
+    2: f"{TO_2} PRAGMA user_version = 2;",
+    1: f"{TO_2} CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;",
+}
+"""What makes a catalog one of an earlier version."""
+
+
+@pytest.mark.parametrize("version", BACKWARDS)
+def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "catalog.sqlite3"
     catalog = Catalog(path, MODEL)
-    catalog.record([photo(b"/p/a", b"d", [])])
+    catalog.record(
+        [
+            photo(b"/p/a", b"d", ROWS[:1]),
+            Outcome(b"/p/pipe", stamp(2), error="a pipe"),
+            Outcome(b"/p/torn", stamp(3), b"e", error="torn"),
+        ]
+    )
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript(
-            "CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;"
-        )
+        db.executescript(BACKWARDS[version])
     Catalog(path, MODEL).close()
     catalog = Catalog(path, MODEL)
     with catalog.reading() as reader:
-        assert reader.paths(b"/p") == [b"/p/a"]
+        assert reader.paths(b"/p") == [b"/p/a", b"/p/pipe"], "what failed is looked at again"
+        assert reader.face_ids().tolist() == [1]
+        assert reader.counts() == Counts(2, 1, 1)
+        assert reader.check() == []
+    assert catalog.record([Outcome(b"/p/b", stamp(4), b"f", error="raw", unsupported=True)]).unknown == set()
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'work'").fetchone()
+        assert db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'face_shown'").fetchone()
 
 
 def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:
@@ -257,7 +284,7 @@ def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Cat
     "ask",
     [
         lambda reader: reader.counts(),
-        lambda reader: reader.sightings([1]),
+        lambda reader: reader.contents_of([1]),
         lambda reader: reader.face_ids(),
         lambda reader: reader.embeddings_of([1], DIM),
         lambda reader: list(reader.embeddings(DIM)),

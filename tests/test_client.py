@@ -28,14 +28,17 @@ from facewatchd.question import MAX_BYTES
 from facewatchd.rpc import MAX_LINE, Connection, RemoteError
 
 
-def match(path: bytes, similarity: float = 0.742) -> dict[str, Any]:
+def match(path: bytes, similarity: float = 0.742, **changes: Any) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "path": path.decode("utf-8", "replace"),
         "similarity": similarity,
         "box": [1, 2, 30, 40],
         "score": 0.87,
         "face_id": 9,
-    }
+        "of": 0,
+        "itself": False,
+        "copies": [],
+    } | changes
     try:
         path.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,7 +57,7 @@ def answer(*paths: bytes, **changes: Any) -> dict[str, Any]:
         "threshold": 0.4, "model": "buffalo_l", "faces": 18431, "pending": 0, "complete": True, "exact": False,
         "elapsed_ms": 14.2,
     }  # fmt: skip
-    return document | changes
+    return {"total": len((document | changes)["matches"])} | document | changes
 
 
 @pytest.fixture
@@ -282,6 +285,9 @@ def test_a_photo_without_a_face_among_others_is_named(ask: Any, daemon: FakeDaem
     daemon.script = lambda request: reply(request, answer(b"/m.jpg", query=entries))
     assert ask("a.jpg", "b.jpg", "c.jpg", "d.jpg", "-v", "--face", which) == client.FOUND
     lines = capfd.readouterr().err.splitlines()
+    if which == "all":
+        assert [line[:8] for line in lines[:4]] == [f"query {number}:" for number in range(4)]
+        lines = [line[:5] + line[7:] for line in lines]
     assert lines[0] == "query: no face on a.jpg, which is left out"
     assert lines[1].startswith("query: the one face on b.jpg at ")
     assert lines[2] == "query: no face on c.jpg, which is left out"
@@ -301,8 +307,54 @@ def test_a_terminal_gets_the_face_a_table_and_a_summary(daemon: FakeDaemon) -> N
     )
     assert err.decode() == (
         "query: face 1 (of 0 to 2, left to right) on anna.jpg at 10,20 80x90, score 0.89\n"
-        "2 matches among 18431 faces, 0 pending, 14 ms\n"
+        "2 of 2 photos; 18431 faces searched, 0 pending, 14 ms\n"
     )
+
+
+def test_a_terminal_says_how_many_there_are_which_is_the_query_and_what_has_copies(daemon: FakeDaemon) -> None:
+    matches = [match(b"/p/a.jpg", 1.0, itself=True, copies=["/q/a.jpg"]), match(b"/p/b.jpg", copies=["/1", "/2"])]
+    daemon.script = lambda request: reply(request, answer(matches=matches, total=106, faces=363))
+    _, out, err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    assert out.decode() == (
+        "SIMILARITY  BOX        PATH\n"
+        "1.000       1,2 30x40  /p/a.jpg  (the query photo, +1 copy)\n"
+        "0.742       1,2 30x40  /p/b.jpg  (+2 copies)\n"
+    )
+    assert err.decode().splitlines()[1] == "2 of 106 photos; -n 0 shows all; 363 faces searched, 0 pending, 14 ms"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [([], True), (["-l"], True), (["-0"], True), (["-q"], False), (["-l", "-q"], False), (["--json"], False)],
+)
+def test_an_answer_that_was_cut_says_so_in_a_pipe(
+    ask: Any, daemon: FakeDaemon, capfd: Any, arguments: list[str], said: bool
+) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", b"/b.jpg", total=106))
+    assert ask("anna.jpg", *arguments) == client.FOUND
+    assert capfd.readouterr().err == ("2 of 106 photos; -n 0 shows all\n" if said else "")
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", b"/b.jpg"))
+    assert ask("anna.jpg", *arguments) == client.FOUND
+    assert capfd.readouterr().err == "", "nothing is left out"
+
+
+def test_with_all_faces_each_match_says_whose_it_is(daemon: FakeDaemon, ask: Any, capfd: Any) -> None:
+    also = [{"of": 0, "similarity": 0.6, "box": [9, 9, 9, 9], "score": 0.5, "face_id": 3}]
+    matches = [match(b"/both", 0.9, of=1, also=also), match(b"/one", 0.8, of=0, also=[])]
+    query = [query_face("x", 0, 2), query_face("x", 1, 2)]
+    daemon.script = lambda request: reply(request, answer(query=query, matches=matches))
+    _, out, err = run_on_terminal(daemon, "--face", "all", "anna.jpg", NO_COLOR="1")
+    assert out.decode() == (
+        "SIMILARITY  BOX        QUERY  PATH\n0.900       1,2 30x40  1,0    /both\n0.800       1,2 30x40  0      /one\n"
+    )
+    assert [line[:8] for line in err.decode().splitlines()[:2]] == ["query 0:", "query 1:"]
+    assert ask("--face", "all", "anna.jpg") == client.FOUND
+    assert capfd.readouterr().out == "0.900\t1,2,30,40\t/both\n0.800\t1,2,30,40\t/one\n"
+
+
+def test_copies_are_shown_each_by_itself_if_asked_for(ask: Any, daemon: FakeDaemon) -> None:
+    ask("anna.jpg", "--no-collapse")
+    assert daemon.params()["collapse"] is False
 
 
 def test_colour_is_for_terminals_that_know_it(daemon: FakeDaemon) -> None:

@@ -175,7 +175,7 @@ def test_answers_that_are_not_true(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], complete: bool, reason: str
 ) -> None:
     def answer(*_: Any, **__: Any) -> dict[str, Any]:
-        matches = [{"path": f"/x/{name}", "similarity": 1.0} for name in names]
+        matches = [{"path": f"/x/{name}", "similarity": 1.0, "also": []} for name in names]
         return {"matches": matches, "complete": complete}
 
     trial = pipeline.Trial(tmp_path, "dlib")

@@ -22,8 +22,9 @@ from processes import until
 from facewatchd import checkpoint as checkpoint_module
 from facewatchd import gallery as gallery_module
 from facewatchd.catalog import Outcome
-from facewatchd.gallery import REBUILD_FROM, Gallery, Search
+from facewatchd.gallery import REBUILD_FROM, Gallery
 from facewatchd.records import Box
+from facewatchd.results import Search
 
 
 @pytest.fixture(autouse=True)
@@ -303,9 +304,9 @@ class Histories(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
     def rows(self, content: int) -> NDArray[np.float32]:
-        """The faces of a content: content 3n + k has k of them, some of them near-duplicates of another's."""
-        rng = np.random.default_rng(content // 2)
-        return unit(rng.normal(size=(content % 3, DIM)) + (content % 2) * 1e-3)
+        """The faces of a content: content 3n + k has k of them, some of them equal, or nearly, to another's."""
+        rng = np.random.default_rng(content // 4)
+        return unit(rng.normal(size=(content % 3, DIM)) + (0, 0, 1e-6, 1e-3)[content % 4])
 
     def put(self, path: bytes, content: int) -> None:
         self.inode += 1
@@ -403,9 +404,13 @@ class Histories(RuleBasedStateMachine):
     def each_face_is_found_on_every_photo_that_shows_it(self) -> None:
         for content in set(self.truth.values()):
             for row in self.rows(content):
-                found = {match.path for match in self.gallery.nearest(row, Search(0.9999)).matches}
+                answer = self.gallery.nearest(row, Search(0.9999))
+                found = {path for match in answer.matches for path in (match.path, *match.copies)}
                 assert {path for path, other in self.truth.items() if other == content} <= found
                 assert found <= self.truth.keys()
+                assert answer.total == len(answer.matches)
+                each = self.gallery.nearest(row, Search(0.9999, collapse=False))
+                assert sorted(match.path for match in each.matches) == sorted(found)
 
 
 Histories.TestCase.settings = settings(

@@ -6,8 +6,12 @@ import queue
 import threading
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from facewatchd.inbox import Depth, Inbox, Item
+from facewatchd import inbox as inboxes
+from facewatchd.inbox import SLICE, Barrier, Depth, Inbox, Item
 
 
 class Clock:
@@ -140,10 +144,10 @@ def test_a_barrier_waits_for_what_was_there(inbox: Inbox) -> None:
     (first,) = inbox.take(1, timeout=0)
     barrier = inbox.barrier()
     inbox.touch(b"/later", settle=False)
-    assert barrier.remaining == {b"/a", b"/b"}
+    assert barrier.remaining == 2
     inbox.touch(first.path, settle=False)
     inbox.done(first.path)
-    assert barrier.remaining == {b"/a", b"/b"}, "it was touched again: it is not dealt with"
+    assert barrier.remaining == 2, "it was touched again: it is not dealt with"
     for _ in range(3):
         for item in inbox.take(1, timeout=0):
             if item.path != b"/later":
@@ -181,10 +185,10 @@ def test_what_is_in_hand_is_looked_at_again_and_a_barrier_waits_for_that(inbox: 
     barrier = inbox.barrier()
     assert taken(inbox) == []
     inbox.done(b"/in hand")
-    assert barrier.remaining == {b"/in hand", b"/waiting"}
+    assert barrier.remaining == 2
     assert taken(inbox) == [b"/in hand"]
     inbox.done(b"/in hand")
-    assert barrier.remaining == {b"/waiting"}
+    assert barrier.remaining == 1
     clock.now += 1
     assert taken(inbox) == [b"/waiting"]
 
@@ -207,3 +211,194 @@ def test_take_wakes_up_for_a_touch_and_for_the_end() -> None:
     assert got.get(timeout=10) == []
     thread.join(10)
     assert not thread.is_alive()
+
+
+# At length
+
+
+def test_touches_while_paused_leave_nothing_behind(inbox: Inbox, clock: Clock) -> None:
+    inbox.pause()
+    for number in range(10_000):
+        inbox.touch(b"/a", settle=number % 3 != 0)
+        clock.now += 0.01
+    assert sum(map(len, (inbox._settling, inbox._live, inbox._backlog))) <= 2
+    inbox.resume()
+    clock.now += 1
+    assert taken(inbox) == [b"/a"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_nobody_waits_long_for_the_lock(inbox: Inbox, clock: Clock, live: bool) -> None:
+    """The first take after a pause, and a walk that finds all in one directory, let others in between."""
+    count = 50_000
+    holds: list[int] = []
+    inbox._condition = counted(inbox, holds)
+    inbox.pause()
+    inbox.add_found(((b"/%d" % number, 0.0, float(number)) for number in range(count)), live=live)
+    clock.now += 10
+    inbox.resume()
+    (first,) = taken(inbox, limit=1)
+    assert live or first == b"/%d" % (count - 1)
+    assert len(inbox) == count
+    assert max(holds) <= 3 * SLICE
+
+
+def counted(inbox: Inbox, holds: list[int]) -> threading.Condition:
+    """A condition that notes how far the queue's three heaps and its entries moved on while its lock was held."""
+
+    class Noting(threading.Condition):
+        def __enter__(self) -> bool:
+            entered = super().__enter__()
+            self.before = self.sizes()
+            return entered
+
+        def __exit__(self, *error: object) -> None:
+            holds.append(sum(abs(now - then) for now, then in zip(self.sizes(), self.before, strict=True)))
+            super().__exit__(*error)  # type: ignore[arg-type]
+
+        def sizes(self) -> list[int]:
+            return [len(each) for each in (inbox._entries, inbox._settling, inbox._live, inbox._backlog)]
+
+    return Noting(threading.Lock())
+
+
+class Pending:
+    """What the model knows of a path that waits."""
+
+    def __init__(self, now: float, depth: Depth) -> None:
+        self.first = self.touched = self.due = now
+        self.depth = depth
+        self.live = True
+        self.touches = 0
+
+
+class InboxMachine(RuleBasedStateMachine):
+    """The inbox against dicts and sets that are looked through each time."""
+
+    SETTLE, CAP = 1.0, 3.0
+    paths = st.sampled_from([b"/%d" % number for number in range(6)])
+    depths = st.sampled_from(Depth)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(inboxes, "SLICE", 2)  # so that nearly everything takes several
+        self.patch.setattr(inboxes, "BREATH", 0.0)
+        self.clock = Clock()
+        self.inbox = Inbox(self.SETTLE, self.CAP, self.clock)
+        self.waiting: dict[bytes, Pending] = {}
+        self.in_hand: dict[bytes, Item] = {}
+        self.again: set[bytes] = set()
+        self.barriers: list[tuple[Barrier, set[bytes]]] = []
+        self.paused = False
+        self.taken = 0
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+    def pending(self) -> set[bytes]:
+        return self.waiting.keys() | self.in_hand.keys()
+
+    @rule(path=paths, settle=st.booleans(), depth=depths)
+    def touch(self, path: bytes, settle: bool, depth: Depth) -> None:
+        self.inbox.touch(path, settle=settle, depth=depth)
+        now = self.clock.now
+        entry = self.waiting.setdefault(path, Pending(now, depth))
+        entry.due = min(now + self.SETTLE, entry.first + self.CAP) if settle else now
+        entry.touched, entry.live, entry.depth = now, True, max(entry.depth, depth)
+        entry.touches += 1
+
+    @rule(path=paths, age=st.sampled_from([0.0, 0.5, 9.0]), mtime=st.integers(0, 5), live=st.booleans(), depth=depths)
+    def find(self, path: bytes, age: float, mtime: int, live: bool, depth: Depth) -> None:
+        added = self.inbox.add_found([(path, age, float(mtime))], depth=depth, live=live)
+        assert added == (path not in self.waiting)
+        now = self.clock.now
+        if path in self.waiting:
+            self.waiting[path].depth = max(self.waiting[path].depth, depth)
+            return
+        entry = self.waiting[path] = Pending(now, depth)
+        entry.due = now + max(0.0, self.SETTLE - age)
+        entry.live, entry.touched, entry.touches = live, now if live else float(mtime), 1
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 5.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(limit=st.integers(1, 4))
+    def take(self, limit: int) -> None:
+        items = self.inbox.take(limit, timeout=0)
+        ready = {path: entry for path, entry in self.waiting.items() if path not in self.in_hand}
+        ready = {path: entry for path, entry in ready.items() if entry.due <= self.clock.now and not self.paused}
+        assert {item.path for item in items} <= ready.keys()
+        assert len(items) == min(limit, len(ready))
+        live = [ready[item.path].live for item in items]
+        assert live == sorted(live, reverse=True)
+        assert sum(live) == min(limit, sum(entry.live for entry in ready.values()))
+        for kind in (True, False):  # one that is touched again while it is ready keeps its place, wherever that is
+            once = {path: -entry.touched for path, entry in ready.items() if (entry.live, entry.touches) == (kind, 1)}
+            got = [once[item.path] for item in items if item.path in once]
+            assert got == sorted(once.values())[: len(got)]
+        for item in items:
+            assert item.depth is self.waiting.pop(item.path).depth
+            self.in_hand[item.path] = item
+        self.taken += len(items)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def done(self, data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(self.in_hand)))
+        self.inbox.done(path)
+        del self.in_hand[path]
+        if path in self.again and path not in self.waiting:
+            self.waiting[path] = Pending(self.clock.now, Depth.STAMP)
+            self.waiting[path].touches = 1
+        self.again.discard(path)
+        for _, paths in self.barriers:
+            paths &= self.pending() | (paths - {path})
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data(), delay=st.sampled_from([0.0, 2.0]))
+    def put_back(self, data: st.DataObject, delay: float) -> None:
+        path = data.draw(st.sampled_from(sorted(self.in_hand)))
+        item = self.in_hand.pop(path)
+        self.again.discard(path)
+        self.inbox.put_back(item, delay)
+        if path in self.waiting:
+            self.waiting[path].depth = max(self.waiting[path].depth, item.depth)
+            return
+        self.waiting[path] = Pending(self.clock.now, item.depth)
+        self.waiting[path].due += delay
+        self.waiting[path].touches = 1
+
+    @rule()
+    def look_again(self) -> None:
+        self.inbox.look_again()
+        self.again = set(self.in_hand)
+
+    @precondition(lambda self: len(self.barriers) < 3)
+    @rule()
+    def barrier(self) -> None:
+        self.barriers.append((self.inbox.barrier(), set(self.pending())))
+
+    @precondition(lambda self: self.barriers)
+    @rule()
+    def wait(self) -> None:
+        barrier, paths = self.barriers.pop(0)
+        assert barrier.wait(0) == len(paths)
+
+    @rule()
+    def pause_or_resume(self) -> None:
+        self.paused = not self.paused
+        (self.inbox.pause if self.paused else self.inbox.resume)()
+
+    @invariant()
+    def they_agree(self) -> None:
+        assert len(self.inbox) == len(self.pending())
+        assert [barrier.remaining for barrier, _ in self.barriers] == [len(paths) for _, paths in self.barriers]
+        assert {path for path in (b"/%d" % number for number in range(6)) if path in self.inbox} == self.pending()
+        items = sum(map(len, (self.inbox._settling, self.inbox._live, self.inbox._backlog)))
+        assert items <= 3 * len(self.waiting) + 2 * self.taken
+
+
+InboxMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestInbox = InboxMachine.TestCase

@@ -292,7 +292,7 @@ def changed(**changes: object) -> dict[str, object]:
     return {**HONEST, "faces": [{**HONEST["faces"][0], **changes}]}  # type: ignore[index]
 
 
-def received(answer: object, embeddings: bytes = UNIT) -> Seen:
+def answered(answer: object, embeddings: bytes = UNIT) -> Seen:
     """What the daemon makes of an answer of a model with two dimensions."""
     ours, theirs = (Line(end) for end in socket.socketpair())
     data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -306,7 +306,7 @@ def received(answer: object, embeddings: bytes = UNIT) -> Seen:
 
 
 def test_an_honest_answer_is_believed() -> None:
-    assert received(HONEST).faces[0].box == (1, 2, 30, 40)
+    assert answered(HONEST).faces[0].box == (1, 2, 30, 40)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_an_honest_answer_is_believed() -> None:
 )
 def test_what_cannot_be_is_not_believed(answer: object, embeddings: bytes) -> None:
     with pytest.raises(NonsenseError):
-        received(answer, embeddings)
+        answered(answer, embeddings)
 
 
 def test_a_frame_of_three_gigabytes_is_not_waited_for() -> None:

@@ -58,7 +58,7 @@ LAYERS: dict[int, set[str]] = {
         "logs",
         "models",
     },
-    2: {"gallery", "feed", "watched", "watcher", "roots", "belief", "inference"},
+    2: {"gallery", "results", "feed", "watched", "watcher", "roots", "belief", "inference"},
     3: {"writer", "upkeep", "scanner", "indexer", "search", "verify", "service"},
     4: {"sockets", "conversation", "server"},
     5: {

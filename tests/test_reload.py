@@ -108,6 +108,30 @@ def test_exclusions_and_defaults_of_queries(start: Start, places: tuple[Path, Pa
     until(lambda: daemon.settle()["photos"] == 5)
 
 
+def test_photos_in_a_bin_that_an_earlier_version_indexed_are_let_go_of(
+    tmp_path: Path, places: tuple[Path, Path, Path], tiny_root: Path
+) -> None:
+    one, _, _ = places
+    album(one / "@eaDir" / "a.jpg", 2, first_seed=40)
+    (one / "new.jpg.crdownload").write_bytes(next(one.glob("*.jpg")).read_bytes())
+    with Daemon(tmp_path / "home", one, model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook("from facewatchd import exclude\nexclude._DIRECTORIES = {}\n")
+        daemon.start()
+        assert daemon.settle()["photos"] == 5
+        daemon.stop()
+        daemon.unhook()
+        daemon.start()
+        assert daemon.settle()["photos"] == 3
+        assert daemon.call("verify")["problems"] == []
+        thumbnail = next((one / "@eaDir" / "a.jpg").iterdir())
+        thumbnail.rename(thumbnail.with_name("renamed.jpg"))
+        assert daemon.settle()["photos"] == 3
+        told = daemon.call("why", path=str(thumbnail.with_name("renamed.jpg")))
+        assert told["state"] == "excluded"
+        assert "in @eaDir/: thumbnails" in told["reason"]
+        assert daemon.call("why", path=str(one / "new.jpg.crdownload"))["state"] == "excluded"
+
+
 def test_what_waits_for_a_restart_is_said(start: Start, places: tuple[Path, Path, Path], tiny_root: Path) -> None:
     daemon = start(places[0], model="tiny", model_root=tiny_root, faces="min_size = 50")
     text = daemon.config.read_text()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,10 +17,17 @@ from processes import until
 from facewatchd import upkeep as upkeep_module
 from facewatchd.catalog import Outcome
 from facewatchd.errors import StorageError
-from facewatchd.gallery import REBUILD_FROM, Gallery, Search
+from facewatchd.gallery import REBUILD_FROM, Gallery
+from facewatchd.inbox import Inbox
+from facewatchd.results import Search
+from facewatchd.roots import Roots
 from facewatchd.upkeep import Upkeep
+from facewatchd.verify import Verifier
 from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
+
+NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
+"""Roots without any."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +48,7 @@ def upkeep(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep
     monkeypatch.setattr(upkeep_module, "RETRY", 0.1)
     writer = Writer(gallery, Vitals())
     writer.start()
-    upkeep = Upkeep(gallery, writer, threads=2, nice=False)
+    upkeep = Upkeep(gallery, writer, threads=2, polite=False)
     yield upkeep
     writer.give_up()
     upkeep.stop()
@@ -61,7 +72,7 @@ def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upk
 def test_ends_when_it_is_told_to_at_whatever_moment(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between two looks, and before it knows that there is nothing to do."""
     gallery.level()
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, nice=False)
+    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False)
     monkeypatch.setattr(upkeep, "_level", lambda: told(upkeep))
     upkeep.start()
     upkeep.join(20)
@@ -128,7 +139,7 @@ def test_a_checkpoint_is_worth_its_while(
 ) -> None:
     monkeypatch.setattr(Gallery, "unsaved", unsaved)
     monkeypatch.setattr(Gallery, "index_size", (size, 0))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, nice=False)
+    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False)
     upkeep._seen = unsaved if rests else unsaved - 1
     assert upkeep._is_due() is due
     upkeep._rest = 1000.0
@@ -140,9 +151,61 @@ def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(gallery, "checkpoint", lambda *_: saved.append(gallery.unsaved))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, nice=False)
+    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False)
     for unsaved, size in ((0, 0), (1, 9_999), (1, 10_000), (99, 1_000_000), (101, 1_000_000)):
         monkeypatch.setattr(Gallery, "unsaved", unsaved)
         monkeypatch.setattr(Gallery, "index_size", (size, 0))
         upkeep.save_last()
     assert saved == [1, 101]
+
+
+def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
+    gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(gallery, 40)
+    upkeep.start()
+    until(lambda: gallery.ready)
+    vectors = gallery._vectors
+    assert vectors is not None
+    vectors.delete(np.array([3, 4]))
+    building, go_on, names = threading.Event(), threading.Event(), []
+    prepared = gallery.prepared
+
+    def slow(*args: object, **options: object) -> object:
+        names.append(threading.current_thread().name)
+        building.set()
+        assert go_on.wait(60)
+        return prepared(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gallery, "prepared", slow)
+    verifier = Verifier(gallery, cast(Roots, NOWHERE), Inbox(0.0), upkeep._writer, upkeep)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(verifier.verify, repair=True)
+        assert building.wait(60)
+        recorded = threading.Event()
+        row = unit(np.random.default_rng(6).normal(size=DIM))
+        upkeep._writer.record(photo(b"/late", b"late", [row]), lambda _: recorded.set())
+        assert recorded.wait(60), "the writer does not wait for the index"
+        assert not answer.done()
+        go_on.set()
+        result = answer.result(60)
+    assert result["problems"] == ["2 faces are missing from the index"]
+    assert result["repaired"]
+    assert names == ["upkeep"]
+    assert gallery.differences() == []
+    assert gallery.index_size == (41, 0)
+
+
+def test_a_repair_that_fails_or_comes_too_late_says_so(
+    gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep.start()
+    until(lambda: gallery.ready)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "prepared", lambda *_, **__: 1 / 0)
+        with pytest.raises(StorageError, match="cannot be built anew"):
+            upkeep.rebuild()
+    upkeep.rebuild()
+    upkeep.stop()
+    with pytest.raises(StorageError, match="stopping"):
+        upkeep.rebuild()

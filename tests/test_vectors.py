@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewatchd.errors import BadEmbeddingError, DamagedError
-from facewatchd.vectors import UnreachableError, Vectors, stored
+from facewatchd.vectors import Labels, UnreachableError, Vectors, stored
 
 DIM = 32
 
@@ -64,9 +64,9 @@ def test_what_was_written_is_read_with_its_tombstones(tmp_path: Path) -> None:
     vectors, rows = filled()
     vectors.delete(np.array([7, 8]))
     assert vectors.write(tmp_path / "index") == (tmp_path / "index").stat().st_size
-    with vectors.at_rest() as tombstones:
-        assert tombstones.tolist() == [7, 8]
-    read = Vectors.read(tmp_path / "index", DIM, tombstones)
+    with vectors.at_rest() as labels:
+        assert labels.tombstones == [7, 8]
+    read = Vectors.read(tmp_path / "index", DIM, labels)
     assert read.live_ids().tolist() == vectors.live_ids().tolist()
     assert read.tombstones == 2
     assert read.nearest(rows[99], 3)[0].tolist() == vectors.nearest(rows[99], 3)[0].tolist()
@@ -93,7 +93,7 @@ def test_another_dimension_is_seen_before_hnswlib_believes_it(tmp_path: Path, di
     vectors, _ = filled()
     vectors.write(tmp_path / "index")
     for read in (
-        lambda: Vectors.read(tmp_path / "index", dim, np.empty(0, np.int64)),
+        lambda: Vectors.read(tmp_path / "index", dim, Labels()),
         lambda: list(stored(tmp_path / "index", dim)),
     ):
         with pytest.raises(DamagedError, match="dimension"):

@@ -375,10 +375,43 @@ def test_why_excluded_for_paths_elsewhere(tmp_path: Path) -> None:
     assert why_excluded(b"/surely-not-there/a.jpg", b"/", Exclusion()) == ""
 
 
+@pytest.mark.parametrize(
+    ("directory", "reason"),
+    [
+        ("@eaDir", "thumbnails"), ("@EADIR", "thumbnails"), ("a/@eaDir/b.jpg", "thumbnails"), ("#recycle", "bin"),
+        ("@Recycle", "bin"), ("$RECYCLE.BIN/S-1-5-21", "bin"), ("$Recycle.Bin", "bin"), ("RECYCLER", "bin"),
+        (".Trash-1000/files", "hidden"), (".Trash", "hidden"), ("lost+found", "bin"), ("#snapshot/GMT-1", "earlier"),
+        ("a.jpg.download", "unfinished"), ("__MACOSX", "thumbnails"), (".thumbnails", "hidden"),
+    ],
+)  # fmt: skip
+def test_bins_and_thumbnails_are_left_alone(directory: str, reason: str, tmp_path: Path) -> None:
+    make(tmp_path, f"{directory}/SYNOPHOTO_THUMB_XL.jpg", "trash/a.jpg", "recycle/b.jpg", "snapshot/c.jpg")
+    assert found(tmp_path) == {"trash/a.jpg", "recycle/b.jpg", "snapshot/c.jpg"}
+    assert reason in why(tmp_path, f"{directory}/SYNOPHOTO_THUMB_XL.jpg")
+    inside = next(path for path in tmp_path.rglob("SYNOPHOTO*")).parent
+    assert found(inside) == {"SYNOPHOTO_THUMB_XL.jpg"}, "a watched directory may be a bin"
+    assert why(inside, "SYNOPHOTO_THUMB_XL.jpg") == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.jpg.crdownload", "a.JPG.CRDOWNLOAD", "Unconfirmed 1.crdownload", "a.jpg.partial", "a.jpg.part",
+        "a.jpg.filepart", "a.jpg.!ut", "a.jpg.!qB", "a.jpg.aria2", "a.jpg.opdownload", "a.jpg.download", "a.tmp",
+        "a.jpg~",
+        ".a.jpg.Xy12Zq", ".syncthing.a.jpg.tmp", "~syncthing~a.jpg.tmp", "~syncthing~a.jpg",
+    ],
+)  # fmt: skip
+def test_unfinished_files_are_left_alone(name: str, tmp_path: Path) -> None:
+    make(tmp_path, name, "downloads/a.jpg", "partial.jpg", "@eaDir.jpg", "lost+found.jpg")
+    assert found(tmp_path) == {"downloads/a.jpg", "partial.jpg", "@eaDir.jpg", "lost+found.jpg"}
+    assert why(tmp_path, name) in ("an unfinished or backup file", "hidden")
+
+
 def test_walk_and_why_excluded_agree(tmp_path: Path) -> None:
     make(
         tmp_path, "a.jpg", "b.JPG~", "c.tmp/d.jpg", "e/.f/g.jpg", "e/h.jpg", "i/.nomedia", "i/j/k.jpg", "l/m.png",
-        "l/keep.png", "o/p/q.jpg", ".r", "s/t.part",
+        "l/keep.png", "o/p/q.jpg", ".r", "s/t.part", "u/@eaDir/v.jpg", "w/#recycle/x/y.jpg", "z/a.jpg.crdownload",
     )  # fmt: skip
     (tmp_path / "link").symlink_to("e")
     (tmp_path / "link.jpg").symlink_to("a.jpg")

@@ -31,13 +31,18 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
 
     Where the configuration is wrong, the other checks go by the defaults and the flags.
     """
-    units = list(_guarded("service", unit.check, Config())) if "service" in _CHECKS else []  # before it is connected to
+    nowhere = Path(places.NOWHERE)
+    unused = Config(model_root=nowhere, data_dir=nowhere, socket=nowhere)
+    units = list(_guarded("service", unit.check, unused)) if "service" in _CHECKS else []  # before it is connected to
     try:
         loaded = config.load(path, needs_directories=False, **flags)
         yield Finding("configuration", "ok", _config_detail(path, loaded))
     except FacewatchError as exc:
         yield Finding("configuration", "fail", exc.message, exc.hint)
-        loaded = replace(Config(), **{name: value for name, value in flags.items() if value is not None})
+        try:
+            loaded = Config(**{name: value for name, value in flags.items() if value is not None})
+        except FacewatchError:  # no default place for data, models or the socket: there is nothing to check
+            return
     if not loaded.directories:
         loaded = replace(loaded, directories=_watched_now(loaded.socket))
     for name, check in _CHECKS.items():
@@ -64,7 +69,7 @@ def _watched_now(socket: Path) -> tuple[Path, ...]:
 
 
 def _config_detail(path: Path | None, loaded: Config) -> str:
-    source = path or places.config_path()
+    source = path or config.default_source(needed=False)
     where = str(source) if source.exists() else f"there is no {source}"
     return f"{where}, {counted(len(loaded.directories), 'directory', 'directories')}"
 

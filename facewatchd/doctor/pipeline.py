@@ -152,8 +152,9 @@ class Trial:
         """Ask for every face of a picture, and return how many of them were found on the photo."""
         answer = self._call("query", photos=[source], face="all", top=0, wait=self._left())
         with understanding():
-            same = [match for match in answer["matches"] if match["similarity"] >= SAME]
-            names = {os.path.basename(match["path"]) for match in same}
+            photos = [match for match in answer["matches"] if match["similarity"] >= SAME]
+            names = {os.path.basename(match["path"]) for match in photos}
+            same = [face for match in photos for face in (match, *match["also"]) if face["similarity"] >= SAME]
             complete = bool(answer["complete"])
         if not complete:
             raise FacewatchError("the daemon is not sure to have everything that lies in its directory")

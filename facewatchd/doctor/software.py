@@ -17,7 +17,7 @@ from facewatchd.errors import FacewatchError
 
 REQUIRED = (
     "hnswlib", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif", "platformdirs", "requests",
-    "simplejpeg", "tqdm", "watchdog",
+    "simplejpeg", "sortedcontainers", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 BUILD_HERE = "build it here: pip install --no-binary hnswlib --force-reinstall --no-cache-dir --no-deps 'hnswlib<0.9'"

@@ -29,6 +29,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from facewatchd import memory, priority
 from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, UnreadablePhotoError
@@ -76,6 +77,10 @@ class SetbackError(FacewatchError):
         self.counts = counts
 
 
+class WaitEndedError(Exception):
+    """What a callable that is called while a photo waits raises to have it wait no more."""
+
+
 class Inference:
     """A process that is started when it is needed, and as often. Any thread may ask.
 
@@ -110,8 +115,11 @@ class Inference:
         with self._turn(alone=False) as process:
             return process.info
 
-    def see(self, data: bytes, *, alone: bool = False) -> Seen:
+    def see(self, data: bytes, waiting: Callable[[], None] = lambda: None, *, alone: bool = False) -> Seen:
         """Decode a photo, find and embed its faces; ``alone``: with no other photo in hand, from the start.
+
+        ``waiting`` is called each second until the answer comes, but for a photo that is alone. What it raises is
+        raised, and the answer passed over.
 
         Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `SetbackError`,
         `ModelError` where inference failed, `NoModelError`, and `ClosedError` at the end.
@@ -122,7 +130,7 @@ class Inference:
         else:
             try:
                 with self._turn(alone=False) as process:
-                    return process.see(data, self._beat)
+                    return process.see(data, self._beat, waiting)
             except (DiedError, OutOfMemoryError) as exc:
                 log.debug("%s with this photo in hand: it is tried again, alone", exc)
         plenty = memory.is_plenty()
@@ -136,6 +144,23 @@ class Inference:
                 counts = plenty and memory.is_plenty()
                 raise SetbackError(f"its process {exc}, from outside", "it is tried again", counts=counts) from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", HINT) from exc
+
+    def attempt(self, data: bytes, beat: Callable[[], None]) -> Seen | None:
+        """Decode a photo like `see`, but once. Raises what `see` raises otherwise.
+
+        None where the process died, lacks memory, has no model, or cannot be given the photo.
+        """
+        try:
+            with self._turn(alone=False) as process:
+                return process.see(data, beat)
+        except (DiedError, OutOfMemoryError, NoModelError, SetbackError) as exc:
+            log.debug("%s with a photo for the index in hand", exc)
+            return None
+
+    def effort(self) -> tuple[float, bool] | None:
+        """Seconds of processor time that the process took so far, and whether it runs or could; None without one."""
+        process = self._process
+        return None if process is None or self._loading else process.effort()
 
     @contextlib.contextmanager
     def _turn(self, *, alone: bool) -> Iterator[_Process]:
@@ -271,6 +296,8 @@ class _Process:
                 f"no process can be started for the model: {_reason(exc)}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
+        self._owed: set[Line] = set()
+        """Lines of photos that were given up: on each an answer comes that nobody waits for."""
 
     def _start(self, purpose: str, lines: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
@@ -305,22 +332,41 @@ class _Process:
         except (OSError, EOFError) as exc:
             raise self.death() from exc
 
-    def see(self, data: bytes, beat: Callable[[], None]) -> Seen:
+    def see(self, data: bytes, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None) -> Seen:
+        """``waiting`` may raise to give the photo up: the line then owes an answer, which is passed over later."""
         line = self._free.pop()
         try:
+            if line in self._owed:
+                self._drain(line, beat, waiting)
             line.expect_silence()
             self._hand_on(line, data)
-            line.patience = Watch(self, line, self._threads[line], beat)
+            self._owed.add(line)
+            line.patience = watch = Watch(self, line, self._threads[line], beat)
+            watch.wait_for_beginning(waiting)
+            self._owed.discard(line)
             return receive_seen(line, self.info.dim)
         except NonsenseError as exc:
             self.kill()
             raise DiedError(f"answered nonsense: {exc}") from exc
-        except (FacewatchError, DiedError):
+        except (FacewatchError, DiedError, WaitEndedError):
             raise
         except Exception as exc:  # no answer: the line would be out of step
             raise self.death() from exc
         finally:
-            self._free.append(line)
+            self._free.insert(0 if line in self._owed else len(self._free), line)
+
+    def _drain(self, line: Line, beat: Callable[[], None], waiting: Callable[[], None]) -> None:
+        """Receive and pass over the answer about a photo that was given up."""
+        line.patience = watch = Watch(self, line, self._threads[line], beat)
+        try:
+            watch.wait_for_beginning(waiting)
+            receive_seen(line, self.info.dim)
+        except UnreadablePhotoError as exc:
+            if self._killed:  # the photo that was given up hangs, not the one that waits behind it
+                raise DiedError("hung") from exc
+        except FacewatchError:
+            pass
+        self._owed.discard(line)
 
     def _hand_on(self, line: Line, data: bytes) -> None:
         try:
@@ -336,6 +382,11 @@ class _Process:
     @property
     def pid(self) -> int:
         return self._popen.pid
+
+    def effort(self) -> tuple[float, bool]:
+        """Processor time of all threads so far, in seconds, and whether any of them runs or could."""
+        works = [patience.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:
         return not self._killed and self._popen.poll() is None

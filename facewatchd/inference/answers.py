@@ -28,6 +28,7 @@ ERRORS: dict[str, type[errors.FacewatchError]] = {
     kind.__name__: kind
     for kind in (
         errors.UnreadablePhotoError,
+        errors.UnsupportedPhotoError,
         errors.OutOfMemoryError,
         errors.TooLargeError,
         errors.ModelError,

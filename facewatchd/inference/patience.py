@@ -70,6 +70,12 @@ class Watch:
         self._rests = 0
         self._looked_at = time.monotonic()
 
+    def wait_for_beginning(self, waiting: Callable[[], None]) -> None:
+        """Wait for the first piece, and call ``waiting`` each second: what that raises is raised."""
+        while not self._poll.poll(LOOK_EVERY * 1000):
+            self._look()
+            waiting()
+
     def __call__(self) -> None:
         while not self._poll.poll(LOOK_EVERY * 1000):
             self._look()
@@ -79,7 +85,7 @@ class Watch:
     def _look(self) -> None:
         self._beat()
         self._looked_at = time.monotonic()
-        now, is_runnable = _work(self._stat)
+        now, is_runnable = work(self._stat)
         if self._begun is None:  # most photos are done before it comes to that
             self._begun = self._before = now
         self._rests = 0 if is_runnable or now > self._before else self._rests + 1
@@ -98,7 +104,7 @@ def _polling(line: Line) -> select.poll:
     return poll
 
 
-def _work(stat: Path) -> tuple[float, bool]:
+def work(stat: Path) -> tuple[float, bool]:
     """User and system time of a thread in seconds, and whether it runs or could, of proc_pid_stat(5)."""
     try:
         fields = stat.read_text().rpartition(")")[2].split()

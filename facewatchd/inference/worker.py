@@ -45,13 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     lines = [Line(socket.socket(fileno=int(end))) for end in ends]
     try:
         setup = Setup.from_json(lines[0].receive_json())
-        if setup.idle:
-            priority.become_idle()
         try:
             model = setup.pack.load(setup.threads, setup.faces)
         except FacewatchError as exc:
             send_error(lines[0], exc)
             return 1
+        if setup.idle:  # not before: a load of one second would take minutes beside programs that always compute
+            priority.become_idle()
         send_info(lines[0], model.info)
     except (OSError, EOFError):
         return 0

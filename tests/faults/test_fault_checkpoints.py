@@ -18,7 +18,7 @@ from library import NO_CHECKPOINT, Library, asked, committed, embeddings, expect
 from processes import Daemon
 
 from facewatchd.checkpoint import Checkpoint, Origin
-from facewatchd.vectors import Vectors
+from facewatchd.vectors import Labels, Vectors
 
 Resumed = Callable[..., Daemon]
 
@@ -46,7 +46,7 @@ def with_faces_of(other: Path) -> Callable[[Path], None]:
     """Another catalog's index, with a manifest that says that it is this one's."""
 
     def forged(directory: Path) -> None:
-        foreign = Vectors.read(other / "index.hnsw", 64, ())
+        foreign = Vectors.read(other / "index.hnsw", 64, Labels())
         Checkpoint(directory).save(foreign, origin(directory))
 
     return forged

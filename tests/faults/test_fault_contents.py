@@ -80,7 +80,7 @@ def state(daemon: Daemon, path: Path) -> str:
 
 
 def found(daemon: Daemon, person: int = 1) -> set[Path]:
-    answer = daemon.call("query", embedding=embedding(person).tolist(), top=0)
+    answer = daemon.call("query", embedding=embedding(person).tolist(), top=0, collapse=False)
     return {Path(match["path"]) for match in answer["matches"]}
 
 

@@ -50,7 +50,7 @@ def blind(*read_only: Path) -> list[str]:
 def ask(daemon: Daemon, person: int, **params: Any) -> Any:
     """Query for every photo of a person."""
     embedding = tiny_pack.embedding(person).tolist()
-    return daemon.call("query", 2 * LONG, embedding=embedding, top=0, threshold=ALIKE, **params)
+    return daemon.call("query", 2 * LONG, embedding=embedding, top=0, threshold=ALIKE, collapse=False, **params)
 
 
 def shown(answer: Any) -> set[Path]:

@@ -55,7 +55,7 @@ def state(daemon: Daemon) -> str:
 
 def ask(daemon: Daemon, photo: Path, deadline: float = 5.0) -> dict[str, Any]:
     """A query by an indexed photo, answered soon."""
-    answer: dict[str, Any] = daemon.call("query", deadline, photos=[{"path": str(photo)}], top=0)
+    answer: dict[str, Any] = daemon.call("query", deadline, photos=[{"path": str(photo)}], top=0, collapse=False)
     return answer
 
 

@@ -98,7 +98,7 @@ def path_of(item: dict[str, str]) -> Path:
 
 def found(daemon: Daemon, **params: Any) -> set[Path]:
     """The photos that show the person of all these photos."""
-    answer = daemon.call("query", embedding=embedding(1).tolist(), top=0, **params)
+    answer = daemon.call("query", embedding=embedding(1).tolist(), top=0, collapse=False, **params)
     return {path_of(match) for match in answer["matches"]}
 
 
@@ -119,7 +119,7 @@ def unescaped(field: bytes) -> bytes:
 
 def expect_printed(daemon: Daemon, photo: Path, expected: set[Path]) -> None:
     """Every form of output of the client names just these photos, byte for byte, in one order."""
-    options = ("-q", "-n", "0")
+    options = ("-q", "-n", "0", "--no-collapse")
     status, printed = ask(daemon, *options, "-0", "--", photo)
     *paths, rest = printed.split(b"\0")
     assert (status, rest, set(paths), len(paths)) == (0, b"", set(map(os.fsencode, expected)), len(expected))

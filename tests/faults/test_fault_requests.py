@@ -28,7 +28,7 @@ from processes import Daemon
 PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
 RESULTS: dict[str, set[str]] = {
     "status": {"version", "pid", "uptime_s", "state", "model", "roots", "photos", "faces", "pending", "failed"},
-    "query": {"query", "matches", "threshold", "model", "faces", "pending", "complete", "exact", "elapsed_ms"},
+    "query": {"query", "matches", "total", "threshold", "model", "faces", "pending", "complete", "exact", "elapsed_ms"},
     "faces": {"faces"},
     "why": {"path", "state", "reason", "faces"},
     "scan": {"queued"},

@@ -1,0 +1,135 @@
+"""Hedged requests: an indexing process that gets no processor is helped by the one for queries, of normal priority.
+
+The kernel gives a process of the idle class what others leave: beside programs that compute all the time, less than a
+hundredth of a processor. An ordinary user's process cannot leave that class again (RLIMIT_NICE of getrlimit(2)). So a
+photo that waits while no photo has come out of the indexing process for `PATIENCE` seconds, and that process is
+runnable without running, is given to the other one too. The first answer counts.
+
+The share that others lose by that is bounded: one photo at a time, and after one that took d seconds none for
+`REST_FACTOR` * d, nor for `REST` seconds. While it is decoded, it competes like any program; so it costs others less
+than 1 / (1 + `REST_FACTOR`) of what they would have.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from facewatchd.errors import FacewatchError
+from facewatchd.inference import Inference, WaitEndedError
+from facewatchd.inference.wire import Seen
+
+PATIENCE = 2.0
+"""Seconds without a photo from the indexing process after which the other one helps."""
+REST = 2.0
+REST_FACTOR = 10.0
+WINDOW = 1.5
+"""Seconds over which the indexing process's share of a processor is measured, at least."""
+STARVED = 0.3
+"""The share of one processor below which a process that could run counts as kept from it."""
+REMEMBERED = 15.0
+"""Seconds after a look that saw that, for which `waits` is true: longer than the rest after most photos."""
+
+
+class Hedge:
+    """What the indexer asks. Any thread may."""
+
+    def __init__(
+        self,
+        indexing: Inference,
+        queries: Inference,
+        *,
+        idle: bool = True,
+        beat: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``idle``: the indexing process is of the idle class; else nothing is done beside it.
+
+        ``beat`` is called now and then by a thread that waits for the process for queries.
+        """
+        self._indexing = indexing
+        self._queries = queries
+        self._idle = idle
+        self._beat = beat
+        self._clock = clock
+        self._helping = threading.Lock()
+        """Held while the process for queries has a photo for the index in hand."""
+        self._lock = threading.Lock()
+        self._answered_at = self._rested_at = self._looked_at = clock()
+        self._worked = 0.0
+        self._starves = False
+        self._starved_at: float | None = None
+
+    def see(self, data: bytes, *, alone: bool = False) -> Seen:
+        """What `Inference.see` returns and raises; a photo that is ``alone`` is not given to the other process."""
+        began = self._clock()
+        tried = False
+
+        def wait() -> None:
+            nonlocal tried
+            if not tried and self._may_help(began):
+                tried = True
+                self._help(data)
+
+        try:
+            seen = self._indexing.see(data, wait, alone=alone)
+        except _HelpedError as exc:
+            return exc.seen
+        except FacewatchError:
+            self._answered_at = self._clock()
+            raise
+        self._answered_at = self._clock()
+        return seen
+
+    def close(self, grace: float = 0.0) -> None:
+        """`Inference.close` of the indexing process."""
+        self._indexing.close(grace)
+
+    def waits(self) -> bool:
+        """Whether the indexing process was kept from the processors lately."""
+        starved_at = self._starved_at
+        return starved_at is not None and self._clock() - starved_at < REMEMBERED
+
+    def _may_help(self, began: float) -> bool:
+        now = self._clock()
+        starves = self._idle and self._is_starving(now)
+        return starves and now >= self._rested_at and now - max(began, self._answered_at) >= PATIENCE
+
+    def _is_starving(self, now: float) -> bool:
+        """Whether the indexing process could run and hardly does; looked at once in a `WINDOW`."""
+        with self._lock:
+            span = now - self._looked_at
+            if span < WINDOW:
+                return self._starves
+            effort = self._indexing.effort()
+            worked, is_runnable = effort or (0.0, False)
+            share = (worked - self._worked) / span
+            # After a long pause, or with another process, there is nothing to compare with.
+            self._starves = is_runnable and 0.0 <= share < STARVED and span < 4 * WINDOW
+            self._looked_at, self._worked = now, worked
+            if self._starves:
+                self._starved_at = now
+            return self._starves
+
+    def _help(self, data: bytes) -> None:
+        """Have the other process look at the photo, if it is free for that. Raises `_HelpedError` with the answer."""
+        if not self._helping.acquire(blocking=False):
+            return
+        try:
+            started = self._clock()
+            seen = self._queries.attempt(data, self._beat)
+        finally:
+            now = self._clock()
+            self._rested_at = now + max(REST, REST_FACTOR * (now - started))
+            self._helping.release()
+        if seen is not None:
+            raise _HelpedError(seen)
+
+
+class _HelpedError(WaitEndedError):
+    """The other process was faster."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__("seen by the other process")
+        self.seen = seen

@@ -1,0 +1,134 @@
+"""Beside programs that always compute: indexing goes on, says why it is slow, and keeps no answer waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from albums import album
+from processes import Daemon, until
+
+from facewatchd.priority import LONGEST_REST, REST_FACTOR, Pace
+
+
+@contextlib.contextmanager
+def busy_loops() -> Iterator[None]:
+    """Two loops for each processor, each in a session of its own."""
+    loop = [sys.executable, "-c", "while True: pass"]
+    count = 2 * len(os.sched_getaffinity(0))
+    loops = [subprocess.Popen(loop, start_new_session=True) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for each in loops:
+            each.kill()
+            each.wait()
+
+
+@pytest.mark.parametrize("demoted", [False, True])
+def test_photos_are_done_beside_programs_that_always_compute(tmp_path: Path, tiny_root: Path, demoted: bool) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    priority = "idle_priority = true"
+    with Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root, resources=priority) as daemon:
+        daemon.hook(STARVED)
+        if demoted:
+            daemon.prefix = _demoted()
+        daemon.start()
+        with busy_loops():
+            album(root, 12)
+            until(lambda: daemon.status()["waits"], every=0.2)
+            assert "`idle_priority = false`" in daemon.status()["waits"]
+            assert "other programs" in daemon.control("status").stdout
+            answers = [daemon.call("why", path=str(path)) for path in root.iterdir()]
+            assert any(each["state"] == "pending" and "other programs" in each["reason"] for each in answers)
+            until(lambda: "photos wait: other programs" in daemon.log.read_text())
+            until(lambda: daemon.embedded() >= 3, deadline=120)
+        daemon.settle()
+        until(lambda: not daemon.status()["waits"])
+
+
+STARVED = """
+import sys
+if "run" in sys.argv:
+    from facewatchd import oversight
+    oversight.TICK = 0.5
+if "indexing" in sys.argv:
+    from facewatchd import photos
+    def slow(file, decode=photos.decode):
+        import time
+        end = time.thread_time() + 1.0
+        while time.thread_time() < end:
+            pass
+        return decode(file)
+    photos.decode = slow
+"""
+"""Each photo takes a second of the indexing process, which that gets in minutes."""
+
+
+def _demoted() -> tuple[str, ...]:
+    """What runs a program without the right to take a process out of the idle class again, as ordinary users are."""
+    if os.getuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root needs setpriv to run a daemon with the rights of an ordinary user")
+    return ("setpriv", "--bounding-set", "-sys_nice")
+
+
+def test_no_thread_of_the_daemon_is_of_a_lower_class(tmp_path: Path, tiny_root: Path) -> None:
+    """A thread that holds the interpreter's lock while it waits for a processor keeps every answer waiting."""
+    album(tmp_path / "photos", 6)
+    with Daemon(
+        tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root, resources="idle_priority = true"
+    ) as daemon:
+        daemon.start()
+        daemon.settle()
+        assert daemon.process is not None
+        tasks = [int(task) for task in os.listdir(f"/proc/{daemon.process.pid}/task")]
+        assert len(tasks) >= 8
+        assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_OTHER}
+        assert {os.getpriority(os.PRIO_PROCESS, task) for task in tasks} == {os.getpriority(os.PRIO_PROCESS, 0)}
+        (indexing,) = daemon.children("indexing")
+        assert os.sched_getscheduler(indexing) == os.SCHED_IDLE
+
+
+class Machine:
+    """Processor time that is used by others and by this process."""
+
+    def __init__(self) -> None:
+        self.now = self.others = self.own = 0.0
+
+    def used(self) -> tuple[float, float]:
+        return self.others + self.own, self.own
+
+    def work(self, seconds: float, others: float) -> None:
+        self.now += seconds
+        self.own += seconds
+        self.others += others * seconds
+
+
+@pytest.mark.parametrize(("others", "rests"), [(0.0, False), (0.3, False), (64.0, True)])
+def test_work_of_normal_priority_rests_where_others_compute(others: float, rests: bool) -> None:
+    machine = Machine()
+    pace = Pace(len(os.sched_getaffinity(0)), machine.used, lambda: machine.now)
+    machine.work(0.5, others)
+    assert pace.rest() == (REST_FACTOR * 0.5 if rests else 0.0)
+    machine.now += 5.0
+    pace.begin()
+    machine.work(20.0, others)
+    assert pace.rest() == (LONGEST_REST if rests else 0.0), "work that takes long is not put off for ever"
+
+
+def test_the_kernels_own_count(tmp_path: Path) -> None:
+    with busy_loops():
+        time.sleep(0.3)
+        pace = Pace(1)
+        time.sleep(0.5)
+        assert pace.rest() > 0
