@@ -38,6 +38,8 @@ def install(options: argparse.Namespace) -> int:
     there = (places.units_path() / units.SERVICE).exists()
     written = units.install(loaded, [*arguments, *map(str, directories)])
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
+    if warning := units.fleeting(loaded, [*arguments, *map(str, directories)]):
+        say(f"facewatchd: {warning}")
     if not there and (running := _running_by_hand()):  # else to ask would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
     write(f"next: {units.RENEW if there else units.START}\n")

@@ -88,6 +88,8 @@ class Conversation:
         self.unfinished_since: float | None = None
         """When the line began that the client has not ended yet; None while there is none, or one is answered."""
         self.leaving = False
+        self.waits = False
+        """Whether the request in hand only waits for something that others do."""
         # A daemon thread: an answer that outlasts Server.stop must not keep the process from ending.
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 

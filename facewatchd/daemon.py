@@ -28,7 +28,6 @@ from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.inference import Inference
 from facewatchd.inference.hedge import Hedge
-from facewatchd.inference.patience import LOAD_LIMIT
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
 from facewatchd.oversight import Oversight, Signals
@@ -48,8 +47,8 @@ from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
 
-SILENCE = LOAD_LIMIT + 60.0
-"""Seconds without a sign of life after which a thread hangs: nothing takes longer than to load a model may."""
+SILENCE = 120.0
+"""Seconds without a sign of life after which a thread hangs. What takes longer gives signs on its way."""
 REPLY_SECONDS = 20.0
 """In which the daemon's own server must answer it."""
 
@@ -137,7 +136,9 @@ class Daemon:
         self._inbox = Inbox(config.watch.settle)
         self._writer = Writer(gallery, self._vitals)
         resources = config.resources
-        self._upkeep = Upkeep(gallery, self._writer, resources.threads, polite=resources.idle_priority)
+        self._upkeep = Upkeep(
+            gallery, self._writer, resources.threads, polite=resources.idle_priority, vitals=self._vitals
+        )
         self._watcher = Watcher(
             self._roots.paths,
             self._touch,
@@ -152,6 +153,7 @@ class Daemon:
             self._roots,
             walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
             write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
+            vitals=self._vitals,
         )
         self._indexer = Indexer(
             gallery,
@@ -175,7 +177,8 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        self._service = Service(parts, Searcher(gallery, self._queries, info), lambda: self._server.trouble)
+        searcher = Searcher(gallery, self._queries, info)
+        self._service = Service(parts, searcher, lambda: self._server.trouble, lambda: self._server.waiting())
         self._server = Server(
             config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
@@ -248,7 +251,8 @@ class Daemon:
             return ", ".join(silent)
         if not self._watcher.looks():
             return "the watcher"
-        return "" if self._answers() else "the server"
+        # Once more: the process may have been stopped while it waited for its own answer.
+        return "" if self._answers() or self._answers() else "the server"
 
     def _answers(self) -> bool:
         """Whether the server answers as it answers others, where there is a way in; any reply will do."""
@@ -353,8 +357,6 @@ def _stand_alone() -> None:
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:
-    """One line instead of a traceback; `Daemon.ended` tells that the thread is gone."""
+    """Log the traceback, once; what follows of it is one line, by `Daemon.ended`."""
     name = args.thread.name if args.thread else "a thread"
-    log.error("%s died: %s", name, args.exc_value)
-    if not isinstance(args.exc_value, FacewatchError):
-        log.debug("this is a bug", exc_info=args.exc_value)
+    log.error("%s died; this is a bug:", name, exc_info=args.exc_value)

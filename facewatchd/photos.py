@@ -1,78 +1,53 @@
-"""From a file to upright RGB pixels: read, recognise, digest, decode. The one module that opens images with Pillow.
+"""Photos as files: named, recognised, opened, read and digested. `decoding` makes pixels of them.
 
 Rules:
 
-- What a file is, its content says; its name only says what it claims to be. Only the decoder that the content
-  asks for is run.
+- What a file is, its content says; its name only says what it claims to be.
 - A path is looked at before it is opened, and the open file again: pipes, sockets and devices neither block us
   nor notice us.
 - The stamp that `read` returns belongs to exactly the bytes that it returns.
-- The size in the header is held against `MAX_PIXELS` before anything is decoded, and only an image's first frame
-  is. A picture is decoded whole or not at all.
-- Orientation is applied once. HEIF and AVIF carry it in their container: pillow-heif turns the picture itself,
-  Pillow hands AVIF's on as EXIF, and TIFFs come out of Pillow upright.
-- Whatever a decoder raises becomes an `UnreadablePhotoError` with a reason for people.
-
-Importing this module sets Pillow's process-wide switches: the bomb limit, one decoding thread a call (the callers
-are the daemon's threads, and it promised how many there are), and silence for its warnings, its log and libtiff,
-which writes a line to standard error for every damaged row: what matters is in the exception. `catch_warnings`
-around each call would be the usual way, but is not safe with several threads.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import io
-import logging
-import math
 import os
 import stat
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from contextlib import contextmanager
+from typing import BinaryIO, Final, cast
 
-import pillow_heif
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,  # noqa: F401  (these register their formats; Pillow else imports every plugin it has)
-    GifImagePlugin,  # noqa: F401
-    Image,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-    _imaging,
-)
-
-from facewatchd import jpeg
-from facewatchd.errors import FacewatchError, OutOfMemoryError, TooLargeError, UnreadablePhotoError
+from facewatchd.decoding import MAX_PIXELS, SNIFF_BYTES, decode, load, pixels_of
+from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
 from facewatchd.records import CANNOT_READ, Stamp
-from facewatchd.signatures import HEADER_BYTES, claimed_pixels, format_of
-from facewatchd.upright import TRANSPOSITIONS, upright_rgb
+from facewatchd.signatures import format_of
 
-if TYPE_CHECKING:
-    from facewatchd.records import Pixels
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SNIFF_BYTES",
+    "ChangedWhileReadError",
+    "DiskError",
+    "decode",
+    "digest",
+    "is_photo_name",
+    "load",
+    "looks_like_photo",
+    "opened",
+    "pixels_of",
+    "read",
+    "sniff",
+]
 
-MAX_PIXELS: Final = 250_000_000
-"""Width times height that is still decoded."""
 MAX_BYTES: Final = 1 << 30
 """File size that is still read."""
-SNIFF_BYTES: Final = 512
-"""How much of a file `sniff` reads: every signature, and an `ftyp` box with all its brands."""
-
 _SUFFIXES: Final = tuple(
     b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
     b".gif".split()
 )
 
-_ORIENTATION_TAG: Final = 0x0112
-_NEW_SUBFILE_TYPE_TAG: Final = 254
-_BITS_PER_SAMPLE_TAG: Final = 258
-_TILE_SIZE_TAGS: Final = (322, 323)
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
@@ -89,25 +64,6 @@ _KINDS: Final = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_DAMAGED_HINT: Final = "try to open it in an image viewer, or copy it again from where it came"
-
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns from here, and refuses from twice as many
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
-
-
-def _silence_libtiff() -> None:
-    """Unset libtiff's error handler, for which Pillow has no call; found through the extension that links it."""
-    with suppress(OSError, AttributeError):  # built otherwise: then damaged TIFFs are noisy
-        set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
-        set_handler.argtypes = [ctypes.c_void_p]
-        set_handler.restype = ctypes.c_void_p
-        set_handler(None)
-
-
-_silence_libtiff()
 
 
 class ChangedWhileReadError(FacewatchError):
@@ -206,58 +162,6 @@ class _Positioned(io.RawIOBase):
         super().close()
 
 
-def decode(file: BinaryIO) -> Pixels:
-    """Decode the first frame to RGB, upright, in full size: uint8 (height, width, 3), contiguous and read-only.
-
-    ``file`` is read from its beginning, whatever its position: `opened`, or bytes in an `io.BytesIO`.
-
-    What is transparent is white, as viewers show it: the colour stored there is arbitrary. 16-bit images are
-    scaled down, and so are whole numbers and floats of more bits, by the smallest usual range that holds them.
-
-    Raises `TooLargeError` above `MAX_PIXELS`, judged by the header, and `UnreadablePhotoError`.
-    """
-    head = _head(file)
-    if not head:
-        raise UnreadablePhotoError("the file is empty", _DAMAGED_HINT)
-    name = format_of(head)
-    if name is None:
-        raise UnreadablePhotoError("not an image that facewatchd reads", "see the README for the formats")
-    try:
-        if name in ("AVIF", "HEIF") and claimed_pixels(_head(file, HEADER_BYTES)) > MAX_PIXELS:
-            raise _too_large()
-        pixels = _decode_as(name, file)
-    except UnreadablePhotoError:
-        raise
-    except Image.DecompressionBombError as exc:
-        raise _too_large() from exc
-    except Exception as exc:
-        # Decoders meet arbitrary bytes here, and there is hardly a type that none of them has raised.
-        raise _unreadable(name, exc) from exc
-    if not pixels.size:
-        raise UnreadablePhotoError(f"the {name} image has no pixels", _DAMAGED_HINT)
-    return pixels
-
-
-def pixels_of(file: BinaryIO) -> int:
-    """Width times height, by the header, of what `decode` would decode; 0 where that cannot be told."""
-    name = format_of(_head(file))
-    if name is not None:
-        with suppress(Exception), _image(name, file) as image:
-            return image.width * image.height
-    return 0
-
-
-def _head(file: BinaryIO, length: int = SNIFF_BYTES) -> bytes:
-    file.seek(0)
-    return file.read(length)
-
-
-def _image(name: str, file: BinaryIO) -> Image.Image:
-    """Open an image; its file stays open when it is closed."""
-    file.seek(0)
-    return Image.open(file, formats=(name,))
-
-
 @contextmanager
 def _regular_file(path: bytes) -> Iterator[int]:
     """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
@@ -286,88 +190,3 @@ def _require_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((words for test, words in _KINDS if test(status.st_mode)), "something else")
         raise UnreadablePhotoError(f"not a file but {kind}")
-
-
-def _decode_as(name: str, file: BinaryIO) -> Pixels:
-    pixels = _ordinary_jpeg(file) if name == "JPEG" else None
-    if pixels is None:
-        image, orientation, depth = _loaded(name, file)
-        pixels = upright_rgb(image, orientation, depth)
-    pixels.flags.writeable = False
-    return pixels
-
-
-def _ordinary_jpeg(file: BinaryIO) -> Pixels | None:
-    """Decode a JPEG in colour that nothing is wrong with; None for all others."""
-    with _image("JPEG", file) as image:
-        if image.mode != "RGB":
-            return None
-        orientation = _orientation(image)
-    file.seek(0)
-    return jpeg.decode(file.read(), orientation)
-
-
-def _loaded(name: str, file: BinaryIO) -> tuple[Image.Image, int, int]:
-    """The image without its decoder, its orientation, and its `_depth`."""
-    with _image(name, file) as image:
-        if _is_camera_raw(image):
-            raise UnreadablePhotoError("a camera's raw file, which facewatchd does not read", "export it as JPEG")
-        if _tile_pixels(image) > MAX_PIXELS:
-            raise _too_large()
-        image.load()
-        # WebP's and AVIF's decoders hold copies of all the pixels for as long as the file object lives.
-        return image._new(image.im), _orientation(image), _depth(image)
-
-
-def _is_camera_raw(image: Image.Image) -> bool:
-    """Whether a TIFF's first image is a reduced one: raw formats (NEF, ARW, DNG) put a thumbnail there."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    subfile_type = image.tag_v2.get(_NEW_SUBFILE_TYPE_TAG, 0)
-    return isinstance(subfile_type, int) and bool(subfile_type & 1)
-
-
-def _tile_pixels(image: Image.Image) -> int:
-    """How many pixels one tile of a TIFF has: it is decoded whole, however small the image."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 0
-    sides = [image.tag_v2.get(tag, 0) for tag in _TILE_SIZE_TAGS]
-    return math.prod(side for side in sides if isinstance(side, int))
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation that is still to be applied to a loaded image, 1 to 8."""
-    if image.format == "HEIF":
-        return 1
-    if image.format == "AVIF":
-        image.info.pop("xmp", None)  # Pillow falls back on it, but only the container's word counts
-    with suppress(Exception):  # broken EXIF is common, and no reason not to read a photo
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-        if value in TRANSPOSITIONS:
-            return int(value)
-    return 1
-
-
-def _depth(image: Image.Image) -> int:
-    """Bits that a sample of a 16-bit image uses: 12-bit TIFFs come in the same mode."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE_TAG)
-        if isinstance(bits, tuple) and bits and bits[0] in range(9, 16):
-            return int(bits[0])
-    return 16
-
-
-def _too_large() -> TooLargeError:
-    return TooLargeError(f"the image has more than {MAX_PIXELS // 1_000_000} megapixels", "make a smaller copy of it")
-
-
-def _unreadable(name: str, exc: Exception) -> UnreadablePhotoError:
-    """Word what a decoder raised."""
-    if isinstance(exc, MemoryError):
-        return OutOfMemoryError(f"there is not enough memory for the {name} image", "make a smaller copy of it")
-    if isinstance(exc, EOFError) or "truncat" in str(exc).lower():
-        return UnreadablePhotoError(f"the {name} image is truncated", _DAMAGED_HINT)
-    detail = "" if isinstance(exc, UnidentifiedImageError) else " ".join(str(exc).split())[:160]
-    return UnreadablePhotoError(
-        f"the {name} image is damaged or truncated" + (f" ({detail})" if detail else ""), _DAMAGED_HINT
-    )

@@ -27,6 +27,7 @@ from facewatchd.printing import printable
 from facewatchd.reconcile import Census, Verdict, accept, compare
 from facewatchd.records import Identity, RootState, Stamp, is_within
 from facewatchd.roots import Roots, identity_of
+from facewatchd.vitals import Vitals
 from facewatchd.walk import Listing, Row, walk
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Scanner(threading.Thread):
         *,
         walked: Callable[[bytes, dict[int, bytes], bool], None],
         write: Callable[[Callable[[Catalog], object]], None],
+        vitals: Vitals | None = None,
     ) -> None:
         """``write`` runs a job on the writer's thread, and waits for it.
 
@@ -95,7 +97,8 @@ class Scanner(threading.Thread):
         self._inbox = inbox
         self._roots = roots
         self._walked = walked
-        self._write = write
+        self._write_now = write
+        self._vitals = vitals or Vitals()
         self._requests: OrderedDict[bytes, Request] = OrderedDict()
         self._condition = threading.Condition()
         self._ended = False
@@ -140,6 +143,7 @@ class Scanner(threading.Thread):
                 self._look_at_links()
             if not self._requests:
                 self._unread = self._roots.unreadable()
+            self._vitals.rest()
             with self._condition:
                 self._busy = False
             if request:
@@ -147,7 +151,13 @@ class Scanner(threading.Thread):
             if request and request.failed:
                 self._try_again(request)
 
+    def _write(self, job: Callable[[Catalog], object]) -> None:
+        self._vitals.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
+        self._write_now(job)
+        self._vitals.beat()
+
     def _carry_out(self, request: Request) -> None:
+        self._vitals.beat()
         try:
             self._scan(request)
         except FacewatchError as exc:
@@ -160,6 +170,7 @@ class Scanner(threading.Thread):
         """Queue the links that lead out of the watched directories, to something else than before."""
         started = time.monotonic()
         for link in self._roots.links.changed_outside():
+            self._vitals.beat()
             self._inbox.touch(link)
         now = time.monotonic()
         self._links_at = now + max(LINKS_EVERY, LINKS_REST * (now - started))
@@ -329,6 +340,7 @@ class Scanner(threading.Thread):
         walked = _Walked()
         recorded_in = None if request.force else self._rows
         for listing in walk(request.path, self._roots.exclusion, root, recorded_in, self._roots.device_of):
+            self._vitals.beat()
             if self._ended:
                 return walked
             rows = self._rows(listing.directory) if request.force else listing.recorded

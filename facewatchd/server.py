@@ -7,7 +7,7 @@ that one that first sends all its requests and then reads is served too. What cl
 
 - connections: above the limit, a newcomer takes the place of the one that has waited longest between requests, or
   that has not ended its line for `UNFINISHED` seconds; if all are at work, it is told so and closed. What is still
-  being worked on for a client that hung up holds no place.
+  being worked on for a client that hung up holds no place, nor does a request that only waits (`Server.waiting`).
 - time: a line must end within ``line_deadline`` of its first byte, the next one must begin within
   ``idle_deadline``, and a reply must be read within ``send_deadline``.
 - memory: `protocol.MAX_LINE` for one line, `MEMORY` for what all connections hold of lines not yet answered.
@@ -27,11 +27,12 @@ import contextlib
 import itertools
 import logging
 import os
+import resource
 import select
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from facewatchd import peers, sockets
@@ -45,6 +46,8 @@ MEMORY = 256 << 20
 """Bytes of unanswered lines in all connections together: four of the longest lines."""
 ABANDONED = 256
 """Requests that may still be worked on for clients that hung up (a ``wait`` may take a day); each has a thread."""
+WAITING = 1000
+"""Connections whose requests only wait, as ``wait`` does; fewer where the process may open few files."""
 UNFINISHED = 5.0
 """Seconds for which a line that began keeps its place, whoever waits for one."""
 LOOK = 5.0
@@ -80,6 +83,7 @@ class Server:
         self._budget = Budget(MEMORY)
         self._connections: list[Conversation] = []
         self._names = (f"client-{number}" for number in itertools.count(1))
+        self._waiting_lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = -1
         self._listener: sockets.Listener | None = None
@@ -95,6 +99,25 @@ class Server:
     def alive(self) -> bool:
         """Whether new connections are accepted."""
         return self._thread is not None and self._thread.is_alive()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What the calling thread, a connection's, does in the block is only to wait: it holds no place meanwhile.
+
+        Raises `NotReadyError` where too many wait already.
+        """
+        here = threading.current_thread()
+        found = [each for each in self._connections if each.thread is here]
+        with self._waiting_lock:
+            if found and sum(each.waits for each in self._connections) >= _most_waiting():
+                raise NotReadyError("too many clients wait at once", "try again in a moment")
+            for each in found:
+                each.waits = True
+        try:
+            yield
+        finally:
+            for each in found:
+                each.waits = False
 
     @property
     def path(self) -> Path:
@@ -184,10 +207,11 @@ class Server:
     def _make_room(self) -> bool:
         """Have the longest-waiting connection leave if there is no place; False if none waits."""
         self._connections = [each for each in self._connections if each.thread.is_alive()]
-        if len(self._connections) < self._limit:
+        working = [each for each in self._connections if not each.waits]
+        if len(working) < self._limit:
             return True
-        here = [each for each in self._connections if not each.abandoned()]
-        if len(self._connections) - len(here) >= ABANDONED or len(here) >= 2 * self._limit:
+        here = [each for each in working if not each.abandoned()]
+        if len(working) - len(here) >= ABANDONED or len(here) >= 2 * self._limit:
             return False  # those who leave need a moment, and a thread
         staying = [each for each in here if not each.leaving]
         if len(staying) < self._limit:
@@ -201,6 +225,12 @@ class Server:
     def _pause(self, exc: Exception) -> None:
         log.warning("cannot take a connection: %s", exc)
         self._stopping.wait(PAUSE)
+
+
+def _most_waiting() -> int:
+    """How many connections may wait: with the others they leave half of the descriptors free."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(WAITING, files // 2) if files != resource.RLIM_INFINITY else WAITING
 
 
 def _longest_waiting(connections: Iterable[Conversation]) -> Conversation | None:

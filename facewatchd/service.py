@@ -11,6 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from facewatchd import __version__, sheetmark
@@ -55,8 +56,15 @@ class Parts:
 class Service:
     """`call` is what a server needs."""
 
-    def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
-        """``place`` says what is wrong with the socket's place, in one line."""
+    def __init__(
+        self,
+        parts: Parts,
+        searcher: Searcher,
+        place: Callable[[], str],
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """``place`` says what is wrong with the socket's place, in one line. In ``waiting`` requests wait."""
+        self._waiting = waiting
         self._parts = parts
         self.defaults = parts.config.query
         """Of queries that say nothing themselves."""
@@ -316,8 +324,12 @@ class Service:
         The directories are walked: events may be on their way, and a polled directory has none. Files that are moved
         past the walk while it runs are what is written after the call.
         """
-        parts = self._parts
         deadline = time.monotonic() + timeout
+        with self._waiting():
+            return self._all_done(deadline)
+
+    def _all_done(self, deadline: float) -> bool:
+        parts = self._parts
         parts.inbox.look_again()  # the walks cannot tell what will be recorded of what is in hand
         requests = [parts.scanner.request(root) for root in parts.roots.paths]
         walked = [request.done.wait(max(0.0, deadline - time.monotonic())) for request in requests]

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.gallery import Gallery
 from facewatchd.priority import Pace
+from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -45,13 +46,14 @@ class _Rebuild:
 class Upkeep(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
-    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, polite: bool) -> None:
+    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, polite: bool, vitals: Vitals) -> None:
         """``threads`` build an index anew; ``polite``: with rests, while other programs compute."""
         super().__init__(name="upkeep")
         self._gallery = gallery
         self._writer = writer
         self._threads = threads
         self._polite = polite
+        self._vitals = vitals
         self._ending = threading.Event()
         self._seen = 0
         self._saved_at = time.monotonic()
@@ -88,6 +90,7 @@ class Upkeep(threading.Thread):
             raise StorageError(f"the index cannot be built anew: {wish.trouble}", "try again")
 
     def run(self) -> None:
+        self._vitals.beat()
         self._level()
         while self._next_look():
             if not self._wanted.empty():
@@ -109,11 +112,15 @@ class Upkeep(threading.Thread):
             return False
         if not self._wanted.empty():
             return True
+        self._vitals.rest()
         if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
             self._gallery.changed.wait(WAKE_EVERY)
-        return not self._ending.wait(LOOK_EVERY)
+        ends = self._ending.wait(LOOK_EVERY)
+        self._vitals.beat()
+        return not ends
 
     def _keep_on(self) -> bool:
+        self._vitals.beat()
         return not self._ending.is_set()
 
     def _fulfil(self) -> None:
@@ -146,6 +153,7 @@ class Upkeep(threading.Thread):
     def _prepare_and_adopt(self, *, anew: bool = False) -> None:
         vectors = self._gallery.prepared(self._paced(), anew=anew, threads=self._threads)
         if vectors is not None:
+            self._vitals.rest()  # the writer shows signs of life itself
             self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 
     def _is_due(self) -> bool:

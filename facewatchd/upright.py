@@ -63,17 +63,31 @@ def _conversion(image: Image.Image, depth: int) -> Callable[[Image.Image], Image
         full = _full_scale(image, depth)
         return lambda band: Image.fromarray(_to_8_bits(np.asarray(band), full)).convert("RGB")
     if image.has_transparency_data:
-        return _over_white
+        return over_white
     return lambda band: band if band.mode == "RGB" else band.convert("RGB")
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def over_white(image: Image.Image) -> Image.Image:
+    """As RGB, with white where the image is transparent."""
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema() == (255, 255):
         return rgba.convert("RGB")
     canvas = Image.new("RGB", rgba.size, "white")
     canvas.paste(rgba, mask=rgba)
     return canvas
+
+
+def contrast(image: Image.Image) -> int:
+    """How far apart the darkest and the lightest parts of an image are, 0 to 255, by 64 x 64 samples of it.
+
+    Of images of more than 8 bits only whether they differ: 0 or 255.
+    """
+    small = image.resize((64, 64), Image.Resampling.NEAREST)
+    if small.mode.startswith("I") or small.mode == "F":
+        samples = np.asarray(small)
+        return 255 * int(bool((samples != samples[0, 0]).any()))
+    low, high = np.percentile(np.asarray(over_white(small)), (1, 99))
+    return int(high - low)
 
 
 def _full_scale(image: Image.Image, depth: int) -> float:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+LOOK_WITHIN = 10.0
+"""Seconds in which the next look comes, whatever the looking thread does in between."""
 TASKS = Path("/proc/self/task")
 _FILE_SYSTEMS = ("request_wait_answer", "fuse_", "autofs_", "rpc_", "nfs", "cifs_", "wait_for_response", "ceph_")
 """Where the kernel lets a thread sleep that asked FUSE, NFS, SMB or Ceph, and can be interrupted."""
@@ -22,6 +24,7 @@ class Vitals:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._beats: dict[threading.Thread, float] = {}
+        self._looked_at: float | None = None
 
     def beat(self) -> None:
         """The calling thread has something in hand, and gets on with it."""
@@ -34,9 +37,15 @@ class Vitals:
     def silent(self, limit: float) -> list[str]:
         """Names of the threads that have shown no sign of life for ``limit`` seconds.
 
-        Not of those that wait for a disk, or a server, that does not answer: to start anew does not help them.
+        None where the last look is longer ago than that: then all of the process was stopped (SIGSTOP). Nor those that
+        wait for a disk, or a server, that does not answer: to start anew does not help them.
         """
         now = self._clock()
+        before, self._looked_at = self._looked_at, now
+        if before is not None and now - before > max(
+            limit, LOOK_WITHIN
+        ):  # all of the process was, or nothing was asked for as long: the threads get their time again
+            self._beats.update(dict.fromkeys(self._beats.keys() & set(threading.enumerate()), now))
         late = [thread for thread, beat in tuple(self._beats.items()) if now - beat > limit and thread.is_alive()]
         return [thread.name for thread in late if not _waits_for_disk(thread)]
 

@@ -49,8 +49,11 @@ class Terminal:
 
     def close(self) -> int:
         """Wait for the end and return the exit status."""
+        deadline = time.monotonic() + DEADLINE
         try:
-            while data := os.read(self._ours, 65536):
+            while select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                if not (data := os.read(self._ours, 65536)):
+                    break
                 self.written += data
         except OSError:  # EIO: the other end is closed
             pass

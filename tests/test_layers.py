@@ -41,6 +41,10 @@ LAYERS: dict[int, set[str]] = {
         "datadir",
         "jpeg",
         "photos",
+        "decoding",
+        "exif",
+        "png",
+        "tiff",
         "upright",
         "walk",
         "inbox",
@@ -82,7 +86,7 @@ LAYERS: dict[int, set[str]] = {
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
 
 OWNERS = {
-    "PIL": {"photos", "sheet", "upright"},
+    "PIL": {"decoding", "sheet", "upright"},
     "cv2": {"models.insightface", "jpeg"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},
@@ -90,10 +94,12 @@ OWNERS = {
     "insightface": {"models.insightface"},
     "onnxruntime": {"models.insightface"},
     "pathspec": {"exclude"},
-    "pillow_heif": {"photos"},
+    "pillow_heif": {"decoding"},
     "platformdirs": {"places"},
     "requests": {"models.fetch"},
     "simplejpeg": {"jpeg"},
+    "imagecodecs": {"jpeg"},
+    "tifffile": {"tiff"},
     "sortedcontainers": {"links"},
     "tqdm": {"progress"},
     "watchdog": {"feed"},

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from facewatchd import photos, upright
-from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.records import Stamp
 
 if TYPE_CHECKING:
@@ -194,13 +194,17 @@ def test_bands_are_converted_as_the_whole(mode: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("how", ["heic", "avif"])
-def test_exif_does_not_orient_heif_and_avif(how: str) -> None:
-    """The encoders move an orientation from EXIF to the container; converters leave it in EXIF as well."""
+def test_exif_orients_heif_where_the_container_says_nothing_and_avif_never(how: str) -> None:
+    """The encoders move an orientation from EXIF to the container; some cameras write it nowhere but in EXIF."""
     tag = struct.Struct("<HHII")
     before, after = tag.pack(ORIENTATION + 1, 3, 1, 6), tag.pack(ORIENTATION, 3, 1, 6)
     data = encoded(corners(), how, exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0" + before + bytes(4))
     assert data.count(before) == 1
-    assert_corners(decode(data.replace(before, after)))
+    sideways = decode(data.replace(before, after))
+    if how == "heic":
+        assert np.array_equal(sideways, np.rot90(decode(data), -1))
+    else:
+        assert_corners(sideways)
 
 
 def test_xmp_does_not_orient_avif() -> None:
@@ -378,9 +382,10 @@ def test_premultiplied_alpha_tiff() -> None:
 
 def test_a_raw_file_is_not_taken_for_its_thumbnail() -> None:
     strip = bytes(WIDTH * HEIGHT)
-    assert decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=0)).shape == (HEIGHT, WIDTH, 3)
-    with pytest.raises(UnreadablePhotoError, match="raw"):
-        decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=1))
+    for subfile in (0, 1):  # a reduced image without another is a picture
+        assert decode(tiff(WIDTH, HEIGHT, (8,), strip, subfile=subfile)).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(UnsupportedPhotoError, match="raw"):
+        decode(tiff(WIDTH, HEIGHT, (8,), strip, photometric=32803))
 
 
 # ------------------------------------------------------------------------------------------------------- bad bytes

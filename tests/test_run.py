@@ -93,3 +93,27 @@ def _blocked(status: Path) -> set[int]:
     """The signals that a thread does not take, of proc_pid_status(5)."""
     mask = next(int(line.split()[1], 16) for line in status.read_text().splitlines() if line.startswith("SigBlk:"))
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
+DYING = """
+import sys
+if "run" in sys.argv:
+    from facewatchd import scanner
+    def die(self, request):
+        raise ValueError("the moon is not right")
+    scanner.Scanner._scan = die
+"""
+
+
+def test_a_thread_that_dies_logs_its_traceback_once(tmp_path: Path, tiny_root: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook(DYING)
+        assert daemon.launch().wait(60) == 1
+        lines = daemon.log.read_text().splitlines()
+    assert lines.count("Traceback (most recent call last):") == 1
+    assert lines.count("ValueError: the moon is not right") == 1
+    assert any(line.endswith("in die") for line in lines)
+    assert sum("scanner" in line and line.startswith("facewatchd: ") for line in lines) == 2, (
+        "it died; the daemon stops"
+    )

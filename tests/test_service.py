@@ -295,6 +295,8 @@ def test_the_sandbox_holds(service: Service) -> None:
     service.manager.systemctl("start", SERVICE)
     told = json.loads(out.read_text())
     read_only = "Read-only file system"
+    here = Path(sys.prefix).resolve()
+    shown = [here.relative_to("/tmp").parts[0]] if here.is_relative_to("/tmp") else []  # the installation itself
     assert told.pop("interfaces") == ["lo"]
     assert set(told.pop("devices")) <= {
         *("char", "core", "fd", "full", "hugepages", "log", "mqueue", "null", "ptmx", "pts", "random", "shm"),
@@ -309,7 +311,7 @@ def test_the_sandbox_holds(service: Service) -> None:
         "write data": "done",
         "internet": "Address family not supported by protocol",
         "netlink": "Address family not supported by protocol",
-        "tmp": [],
+        "tmp": shown,
         "namespace": "Operation not permitted",
         "mount": "Operation not permitted",
         "machine code": "Operation not permitted",

@@ -168,6 +168,8 @@ HANGING = {
     "worker-": "from facewatchd import photos as place; name = 'read'",
     "writer": "from facewatchd.catalog import Catalog as place; name = 'record'",
     "watcher-health": "from facewatchd.watcher import Watcher as place; name = '_look'",
+    "scanner": "from facewatchd.scanner import Scanner as place; name = '_walk'",
+    "upkeep": "from facewatchd.gallery import Gallery as place; name = 'prepared'",
     "the server": "from facewatchd.service import Service as place; name = 'call'",
 }
 

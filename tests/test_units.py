@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from facewatchd import cli, places, units
 from facewatchd.config import Config
+from facewatchd.doctor import unit
 
 SOURCES = Path(__file__).resolve().parents[1] / "systemd"
 needs_verify = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
@@ -47,7 +48,8 @@ def test_install_writes_both_units_and_tells_what_comes_next(
         f"wrote {service}",
         "next: systemctl --user daemon-reload && systemctl --user enable --now facewatchd.socket facewatchd.service",
     ]
-    assert socket.read_text() == (SOURCES / "facewatchd.socket").read_text()
+    mark, _, text = socket.read_text().partition("\n")
+    assert (mark.startswith(units.MARK), text) == (True, (SOURCES / "facewatchd.socket").read_text())
     data = home / ".local" / "share" / "facewatchd"
     assert shlex.split(_lines(service)["ExecStart"]) == [
         *(sys.executable, "-P", "-m", "facewatchd", "run", "--data-dir", str(data)),
@@ -55,7 +57,8 @@ def test_install_writes_both_units_and_tells_what_comes_next(
     ]
     assert _lines(service)["ReadWritePaths"] == str(data)
     assert data.stat().st_mode & 0o777 == 0o700
-    written, source = service.read_text().splitlines(), (SOURCES / "facewatchd.service").read_text().splitlines()
+    written, source = service.read_text().splitlines()[1:], (SOURCES / "facewatchd.service").read_text().splitlines()
+    written = [line for line in written if not line.startswith(("BindReadOnlyPaths=", "BindPaths="))]
     assert len([1 for ours, theirs in zip(written, source, strict=True) if ours != theirs]) == 2
 
 
@@ -117,6 +120,63 @@ def test_what_would_not_run_is_not_installed(
     assert _service("install", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not places.units_path().exists()
+
+
+def test_units_of_the_users_own_are_neither_replaced_nor_removed(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["install", home / "My Pictures", "--model", tiny_root / "models" / "tiny"]
+    own, other = places.units_path() / "facewatchd.socket", places.units_path() / "facewatchd.service"
+    own.parent.mkdir(parents=True)
+    own.write_text("[Socket]\nListenStream=/mine\n")
+    for call in (arguments, ["uninstall"]):
+        assert _service(*call) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert f"{own}: it was not written by `facewatchd service install`" in err
+        assert own.read_text() == "[Socket]\nListenStream=/mine\n"
+        assert not other.exists()
+    own.unlink()
+    other.symlink_to("/dev/null")
+    for call in (arguments, ["uninstall"]):
+        assert _service(*call) == 1
+        assert f"{other}: it is a link to /dev/null" in capsys.readouterr().err
+        assert other.is_symlink()
+
+
+def test_a_unit_that_an_earlier_version_wrote_is_replaced(home: Path, tiny_root: Path) -> None:
+    for name in units.NAMES:
+        (places.units_path()).mkdir(parents=True, exist_ok=True)
+        (places.units_path() / name).write_text((SOURCES / name).read_text())
+    assert _service("install", home / "My Pictures", "--model", tiny_root / "models" / "tiny") == 0
+    assert all((places.units_path() / name).read_text().startswith(units.MARK) for name in units.NAMES)
+
+
+def test_what_lies_below_a_temporary_directory_is_bound_into_the_services_own(
+    home: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(units, "TEMPORARY", (home / "tmp",))
+    photos = home / "tmp" / "a: photos"
+    photos.mkdir(parents=True)
+    (home / "link").symlink_to(photos)
+    data = home / "tmp" / "data"
+    model = tiny_root / "models" / "tiny"
+    assert _service("install", home / "link", photos.parent, "--model", model, "--data-dir", data) == 2, "nested"
+    assert _service("install", photos, "--model", model, "--data-dir", data) == 0
+    text = (places.units_path() / "facewatchd.service").read_text()
+    assert f'BindReadOnlyPaths="-{photos}"'.replace("a:", "a\\\\:") in text
+    assert f"BindPaths={data}\n" in text
+    loaded = Config(directories=(photos,), data_dir=data)
+    assert not hidden_by_the_unit(loaded)
+    service = places.units_path() / "facewatchd.service"
+    service.write_text(text.replace("BindReadOnlyPaths=", "#"))
+    assert hidden_by_the_unit(loaded) == str(photos)
+    assert f"may not last: many systems delete what lies below {home / 'tmp'}" in capsys.readouterr().err
+
+
+def hidden_by_the_unit(config: Config) -> str:
+    """What doctor says that the unit hides."""
+    return unit._hidden(places.units_path() / "facewatchd.service", config)
 
 
 def test_uninstall_removes_what_install_and_enable_made(

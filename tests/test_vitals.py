@@ -69,8 +69,10 @@ def test_who_waits_for_a_disk_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> 
     clock = Clock()
     signs = Vitals(clock)
     signs.beat()
-    clock.now += 60
-    assert signs.silent(10)
+    for _ in range(6):
+        clock.now += 10
+        found = signs.silent(10)
+    assert found
     monkeypatch.setattr(vitals, "_waits_for_disk", lambda thread: True)
     assert signs.silent(10) == []
 
@@ -95,3 +97,17 @@ def test_which_waits_are_a_disks(
     (task / "wchan").write_text(place)
     monkeypatch.setattr(vitals, "TASKS", tmp_path)
     assert vitals._waits_for_disk(threading.current_thread()) is expected
+
+
+def test_a_stop_of_the_whole_process_is_no_silence() -> None:
+    clock = Clock()
+    signs = Vitals(clock)
+    signs.beat()
+    clock.now += 5
+    assert signs.silent(10) == []
+    clock.now += 3600
+    assert signs.silent(10) == []
+    for _ in range(3):
+        clock.now += 5
+        found = signs.silent(10)
+    assert found == [threading.current_thread().name], "one that hangs after it is still found"

@@ -16,7 +16,7 @@ from facewatchd import places
 from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.printing import counted
-from facewatchd.units import SERVICE, SOCKET
+from facewatchd.units import SERVICE, SOCKET, hidden, is_hidden
 
 UNITS = (SERVICE, SOCKET)
 PROPERTIES = (
@@ -31,7 +31,7 @@ JOURNAL = "see `journalctl --user -u facewatchd`, then `systemctl --user reset-f
 Properties = dict[str, str]
 
 
-def check(_: Config) -> Iterator[Finding]:
+def check(config: Config) -> Iterator[Finding]:
     """Say what is wrong with the units, the worst first; one line if nothing is."""
     files = {name: path for name in UNITS if os.path.lexists(path := places.units_path() / name)}
     units = _shown()
@@ -41,6 +41,9 @@ def check(_: Config) -> Iterator[Finding]:
     gone = _missing_program(files[SERVICE]) if SERVICE in files else ""
     if gone:
         yield Finding("service", "fail", f"{files[SERVICE]} starts {gone}, which is not there", f"{INSTALL} again")
+    elif SERVICE in files and (lost := _hidden(files[SERVICE], config)):
+        detail = f"{lost} lies below a temporary directory, which {files[SERVICE]} hides from the service"
+        yield Finding("service", "fail", detail, f"{INSTALL} again")
     elif not units:
         there = f"{', '.join(files)} installed, but " if files else ""
         hint = "have `facewatchd run` started in some other way"
@@ -136,6 +139,21 @@ def _missing_program(path: Path) -> str:
         return ""
     words = os.fsdecode(first).removeprefix("#!").split()
     return words[0] if first.startswith(b"#!") and words and not os.access(words[0], os.X_OK) else ""
+
+
+def _hidden(path: Path, config: Config) -> str:
+    """The first path that the service needs and that the unit's `PrivateTmp=` hides from it; else nothing."""
+    try:
+        text = path.read_text(encoding="utf-8").replace("\\\\:", ":").replace("%%", "%")
+    except (OSError, ValueError):
+        return ""
+    if "\nPrivateTmp=yes" not in text:
+        return ""
+    shown = [
+        line.partition("=")[2].strip('"').removeprefix("-") for line in text.splitlines() if line.startswith("Bind")
+    ]
+    needed = [*hidden(config, []), *([config.data_dir] if is_hidden(config.data_dir) else [])]
+    return next((str(each) for each in needed if str(each) not in shown), "")
 
 
 def _program(text: str) -> str:

@@ -312,7 +312,7 @@ class _Process:
             return subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def load(self, setup: Setup, beat: Callable[[], None]) -> None:
-        """Wait until the model is loaded. Raises `NoModelError`, and `DiedError`."""
+        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`, and `DiedError`."""
         try:
             for line in self._all:
                 line.patience = Deadline(line, beat)

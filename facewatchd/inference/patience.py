@@ -43,18 +43,29 @@ class Watched(Protocol):
 
 
 class Deadline:
-    """Waits for each piece of what a process says while it loads."""
+    """Waits for each piece of what a process says while it loads, with a ``beat`` each second.
+
+    Raises TimeoutError after `LOAD_LIMIT`; a stop of the daemon itself counts as one second.
+    """
 
     def __init__(self, line: Line, beat: Callable[[], None]) -> None:
         self._poll = _polling(line)
         self._beat = beat
-        self._end = time.monotonic() + LOAD_LIMIT
+        self._left = LOAD_LIMIT
 
     def __call__(self) -> None:
+        began = time.monotonic()
         while not self._poll.poll(LOOK_EVERY * 1000):
             self._beat()
-            if time.monotonic() > self._end:
-                raise TimeoutError
+            began = self._count(began)
+        self._count(began)
+
+    def _count(self, began: float) -> float:
+        now = time.monotonic()
+        self._left -= min(now - began, LOOK_EVERY)
+        if self._left < 0:
+            raise TimeoutError
+        return now
 
 
 class Watch:

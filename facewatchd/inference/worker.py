@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         except FacewatchError as exc:
             send_error(lines[0], exc)
             return 1
+        photos.load()
         if setup.idle:  # not before: a load of one second would take minutes beside programs that always compute
             priority.become_idle()
         send_info(lines[0], model.info)
