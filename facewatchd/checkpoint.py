@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd import vectors
+from facewatchd import files, vectors
 from facewatchd.copies import Copy
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.vectors import Labels, Vectors
@@ -58,14 +58,14 @@ class Checkpoint:
 
         So it does when ``keep_on`` says that it is not wanted any more.
         """
-        temporary = self._index.with_name(self._index.name + ".new")
+        temporary = files.aside(self._index)
         try:
             with index.at_rest() as labels:
                 # What was recorded since `origin` was asked for is in the catalog, and may be in the index.
                 last_face_id = max(origin.last_face_id, index.last_id)
                 unsaved, copy = index.unsaved, Copy(lambda: _written(index, temporary))
             entry = {**copy.result(keep_on), "tombstones": labels.tombstones, "groups": labels.groups}
-            entry["clean_at"] = labels.clean_at
+            entry["clean_at"] = int(labels.clean_at)  # the seal is of what is read: each digit counts
             manifest = {
                 "format": FORMAT,
                 "dim": index.dim,
@@ -73,9 +73,8 @@ class Checkpoint:
                 "last_face_id": last_face_id,
                 "entries": [entry, self._in_place] if self._in_place else [entry],
             }
-            _write_atomically(self._manifest, _sealed(manifest))
-            temporary.replace(self._index)
-            _sync(self._index.parent)
+            files.write(self._manifest, _sealed(manifest))
+            files.put(temporary, self._index)
             self._in_place = entry
             index.unsaved -= unsaved
         except OSError as exc:
@@ -114,17 +113,17 @@ class Checkpoint:
         for path in (self._manifest, self._index):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-                _sync(path.parent)
+                files.sync_directory(path.parent)
 
     def _remove_unfinished(self) -> None:
         """Delete what a process that was killed left half written: it may hold faces that were deleted since."""
         for path in (self._manifest, self._index):
             with contextlib.suppress(OSError):
-                path.with_name(path.name + ".new").unlink(missing_ok=True)
+                files.aside(path).unlink(missing_ok=True)
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
-            document = json.loads(self._manifest.read_bytes())
+            document = json.loads(files.read(self._manifest))
             manifest = document["manifest"]
             whole = isinstance(manifest, dict) and document["digest"] == _seal(manifest)
         except FileNotFoundError as exc:
@@ -137,7 +136,10 @@ class Checkpoint:
 
     def _entry_of_index(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
         """The entry that describes the file in place. Raises OSError, and `DamagedError` where there is none."""
-        size = self._index.stat().st_size
+        status = self._index.lstat()
+        if odd := files.kind(status.st_mode):
+            raise DamagedError(f"the index is {odd}")
+        size = status.st_size
         candidates = [entry for entry in entries if entry["size"] == size]
         digest = _digest(self._index) if candidates else ""
         for entry in candidates:
@@ -147,9 +149,15 @@ class Checkpoint:
 
 
 def _written(index: Vectors, path: Path) -> dict[str, Any]:
-    size = index.write(path)
-    digest = _digest(path)
-    _sync(path)
+    """Write the index to a new file. hnswlib opens it by name: by the descriptor's, which leads nowhere else."""
+    descriptor = files.create(path)
+    try:
+        name = Path(f"/proc/self/fd/{descriptor}")
+        size = index.write(name)
+        digest = _digest(name)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return {"digest": digest, "size": size}
 
 
@@ -172,19 +180,3 @@ def _seal(manifest: dict[str, Any]) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(data)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

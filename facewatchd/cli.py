@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{PROG}: {printable(str(error))}")
         return _status_of(error)
     except ImportError as error:
-        say(f"{PROG}: {printable(str(error))}; install it again: pip install --force-reinstall facewatchd")
+        from facewatchd import installation
+
+        say(f"{PROG}: {printable(str(error))}; install it again: {installation.again()}")
         return FacewatchError.exit_status
     except FileNotFoundError as error:  # os.getcwd()
         if error.filename is not None:

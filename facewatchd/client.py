@@ -103,7 +103,7 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
 def _glue_numbers(argv: list[str]) -> list[str]:
     """Tie what argparse would part or join wrongly.
 
-    A bare ``--wait`` must not eat the photo after it, and ``-0`` makes argparse take ``-0.2`` for an option.
+    A bare ``--wait`` must not eat the photo after it, and ``-0`` makes argparse take ``-1`` and ``-0.2`` for options.
     """
     glued: list[str] = []
     rest = iter(range(len(argv)))
@@ -111,12 +111,16 @@ def _glue_numbers(argv: list[str]) -> list[str]:
         value = argv[at + 1] if at + 1 < len(argv) else ""
         if argv[at] == "--wait" and not _is_number(value):
             glued.append(f"--wait={DEFAULT_WAIT:g}")
-        elif argv[at] in ("--wait", "--threshold") and _is_number(value):
-            glued.append(f"{argv[at]}={value}")
+        elif argv[at] in _NUMBERS and _is_number(value):
+            glued.append(f"{_NUMBERS[argv[at]]}={value}")
             next(rest)
         else:
             glued.append(argv[at])
     return glued
+
+
+_NUMBERS = {name: name for name in ("--wait", "--threshold", "--top", "--face", "--min-size")} | {"-n": "--top"}
+"""The options that take a number, by each of their names."""
 
 
 def make_parser() -> Parser:
@@ -178,6 +182,8 @@ def _add_output_options(parser: Parser) -> None:
     add(
         "--wait",
         metavar="SECONDS",
+        nargs="?",
+        const=DEFAULT_WAIT,
         type=_seconds,
         help=f"first wait until everything written before the call is searchable (default {DEFAULT_WAIT:g})",
     )
@@ -262,7 +268,7 @@ def _search(options: argparse.Namespace) -> int:
         _draw_sheet(options, answer)
     if late:
         raise FacewatchError(
-            f"not everything is searchable after {options.wait:g} s, {answer.pending} photos are pending",
+            f"not everything is searchable after {options.wait:g} s, {_are(answer.pending)} pending",
             "wait longer, or see: facewatchd status",
         )
     return FOUND if answer.matches else NOTHING_FOUND
@@ -333,8 +339,17 @@ def _shown(answer: Answer) -> str:
 
 def _what_is_missing(answer: Answer) -> str:
     if answer.pending:
-        return f"not complete: {answer.pending} photos are not searchable yet; --wait waits for them"
+        them = "it" if answer.pending == 1 else "them"
+        return f"not complete: {_are(answer.pending)} not searchable yet; --wait waits for {them}"
     return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
+
+
+def _are(photos: int) -> str:
+    return f"{printing.counted(photos, 'photo')} {'is' if photos == 1 else 'are'}"
+
+
+def _last(matches: int) -> str:
+    return "the last match" if matches == 1 else f"the last {matches} matches"
 
 
 def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
@@ -346,7 +361,7 @@ def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     shows_progress = not options.quiet and sys.stderr is not None and sys.stderr.isatty()
     left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
     if left_out and not options.quiet:
-        say(f"{printable(str(options.sheet))} leaves out the last {left_out} matches; ask for fewer with --top")
+        say(f"{printable(str(options.sheet))} leaves out {_last(left_out)}; ask for fewer with --top")
 
 
 def _progress(done: int, total: int) -> None:

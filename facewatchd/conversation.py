@@ -32,6 +32,10 @@ FREE = 1 << 18
 end them, must not shut out those who ask for a status."""
 AHEAD = 1 << 20
 """Bytes that are taken in while a reply waits to be read."""
+SLICE = 1.0
+"""Seconds of one wait for the rest of a line, or for a reply to be read."""
+LATE = 0.5
+"""Seconds by which a wait may end late. What is more was a stop of the process (SIGSTOP): no deadline counts it."""
 LINGER = 2.0
 """Seconds for which a client that is turned away may go on sending before it reads why."""
 
@@ -79,6 +83,8 @@ class Conversation:
         self._held = 0
         self._ahead = bytearray()
         self._ended = False
+        self._stopped = 0.0
+        """Seconds for which the process was stopped while this waited."""
         self._stopping = stopping
         self._lock = threading.Lock()
         self._closed = False
@@ -133,17 +139,36 @@ class Conversation:
                 return  # idle for too long
             self._turn_away(DeadlineError("the request line did not end in time", "send it at once"), lines)
 
+    def _now(self) -> float:
+        """The monotonic clock, without the time for which the process was stopped."""
+        return time.monotonic() - self._stopped
+
+    def _poll(self, events: int, deadline: float, *, sliced: bool = True) -> int:
+        """Wait for events on the socket until a moment of `_now`; return those that came, 0 if there were none."""
+        poll = select.poll()
+        poll.register(self._socket, events)
+        while True:
+            left = max(0.0, deadline - self._now())
+            planned = min(left, SLICE) if sliced else left
+            began = time.monotonic()
+            came = poll.poll(planned * 1000)
+            self._stopped += max(0.0, time.monotonic() - began - planned - LATE)
+            if came:
+                return came[0][1]
+            if self._now() >= deadline:
+                return 0
+
     def _serve_lines(self, lines: LineBuffer) -> None:
         line_began = 0.0
-        deadline = time.monotonic() + self._deadlines.idle
-        while data := self._receive(deadline):
+        deadline = self._now() + self._deadlines.idle
+        while data := self._receive(deadline, sliced=lines.pending > 0):
             self.idle_since = self.unfinished_since = None
             begun = lines.pending > 0
             ended = self._serve(lines, data)
-            now = time.monotonic()
+            now = self._now()
             if lines.pending:
                 line_began = line_began if begun and not ended else now
-                self.unfinished_since = line_began
+                self.unfinished_since = line_began + self._stopped
             deadline = line_began + self._deadlines.line if lines.pending else now + self._deadlines.idle
         if lines.pending and not self._stopping.is_set():
             if self.leaving:
@@ -175,8 +200,7 @@ class Conversation:
 
     def _send(self, reply: bytes) -> None:
         """Send all of it, and take in meanwhile what the client sends."""
-        deadline = time.monotonic() + self._deadlines.send
-        poll = select.poll()
+        deadline = self._now() + self._deadlines.send
         left = memoryview(reply)
         self._socket.settimeout(0)
         while True:
@@ -185,24 +209,22 @@ class Conversation:
             if not left:
                 return
             room = not self._ended and len(self._ahead) < AHEAD
-            poll.register(self._socket, select.POLLOUT | (select.POLLIN if room else 0))
-            events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            if not events or time.monotonic() >= deadline:
+            events = self._poll(select.POLLOUT | (select.POLLIN if room else 0), deadline)
+            if not events or self._now() >= deadline:
                 raise ConnectionAbortedError("a reply was not read in time")
-            if events[0][1] & select.POLLIN:
+            if events & select.POLLIN:
                 data = self._socket.recv(RECEIVE)
                 self._ahead += data
                 self._ended = not data
 
-    def _receive(self, deadline: float) -> bytes:
+    def _receive(self, deadline: float, *, sliced: bool = True) -> bytes:
         """Return what has come, b"" at the end. Raises TimeoutError, also if there is something but too late."""
         if self._ahead or self._ended:
             data, self._ahead = bytes(self._ahead), bytearray()
             return data
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if self._now() >= deadline or not self._poll(select.POLLIN, deadline, sliced=sliced):
             raise TimeoutError("deadline")
-        self._socket.settimeout(left)
+        self._socket.settimeout(SLICE)
         return self._socket.recv(RECEIVE)
 
     def _turn_away(self, error: FacewatchError, lines: LineBuffer) -> None:
@@ -213,6 +235,6 @@ class Conversation:
         self._socket.settimeout(LINGER)
         self._socket.sendall(error_line(error))
         self._socket.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + LINGER
+        deadline = self._now() + LINGER
         while self._receive(deadline):
             pass

@@ -20,7 +20,7 @@ from pathlib import Path
 from facewatchd import logs, memory, protocol, recovery
 from facewatchd.catalog import Catalog
 from facewatchd.config import Config, take_over
-from facewatchd.datadir import LastRun, Reserve, locked
+from facewatchd.datadir import LastRun, Reserve, check_model_directory, locked
 from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError, StorageError
 from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
@@ -335,6 +335,7 @@ def open_catalog(path: Path, model_id: str) -> Catalog:
     """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
+        check_model_directory(path.parent)
         return Catalog(path, model_id)
     except OSError as exc:
         raise StorageError(f"cannot use {path.parent}: {exc.strerror}", "check its permissions and its disk") from exc

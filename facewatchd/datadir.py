@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from facewatchd import files, ownership
 from facewatchd.errors import LockedError, StorageError, UsageError
 
 
@@ -26,17 +27,15 @@ class LastRun:
     def of(cls, data_dir: Path) -> LastRun:
         """Read what `remember` wrote; an empty one where there is none that can be read."""
         try:
-            document = json.loads((data_dir / "last-run.json").read_bytes())
+            document = json.loads(files.read(data_dir / "last-run.json"))
             return cls(str(document["pack"]), tuple(map(str, document["directories"])))
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
     def remember(self, data_dir: Path) -> None:
         """Note it for the next run. Raises OSError."""
-        path = data_dir / "last-run.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps({"pack": self.pack, "directories": self.directories}) + "\n", encoding="ascii")
-        temporary.replace(path)
+        document = json.dumps({"pack": self.pack, "directories": self.directories}) + "\n"
+        files.write(data_dir / "last-run.json", document.encode("ascii"))
 
     def expect(self, directories: Sequence[Path]) -> None:
         """Raise `UsageError` for a directory that is not there and never was: it is not offline but misspelt."""
@@ -56,9 +55,9 @@ class Reserve:
     def fill(self) -> None:
         """Take the room, where it is not taken yet and there is plenty."""
         with contextlib.suppress(OSError):
-            if self._path.exists() or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
+            if os.path.lexists(self._path) or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
                 return
-            with self._path.open("wb") as file:
+            with open(files.create(self._path), "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, self.SIZE)
 
     def release_if_full(self) -> None:
@@ -70,10 +69,16 @@ class Reserve:
 
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Make the directory where needed, and hold it. Raises `LockedError` where another daemon does."""
+    """Make the directory where needed, and hold it.
+
+    Raises `LockedError` where another daemon does, and `StorageError` where others may change what is in it.
+    """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        ownership.check_directory(data_dir)
+        ownership.check_files(data_dir, ("lock", "last-run.json", "reserve"))
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(data_dir / "lock", flags, 0o600)
     except OSError as exc:
         raise StorageError(f"cannot use {data_dir} for data: {exc.strerror}", "check its permissions") from exc
     try:
@@ -81,6 +86,13 @@ def locked(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def check_model_directory(directory: Path) -> None:
+    """Raise `StorageError` where the data of a model is not ours alone to change, or no files."""
+    ownership.check_directory(directory)
+    names = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "index.hnsw", "index.json", "heartbeat")
+    ownership.check_files(directory, names)
 
 
 def _lock(descriptor: int, data_dir: Path) -> None:

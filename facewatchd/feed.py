@@ -156,7 +156,9 @@ class Pulse:
             return
         self._sent_at = now  # before it is sent: it may be heard at once
         try:
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(
+                os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            )
         except OSError as exc:
             logger.debug("no heartbeat: %s", exc)
             self.reset(now)

@@ -23,6 +23,7 @@ from facewatchd.catalog_reader import CatalogReader
 from facewatchd.checkpoint import Checkpoint, Origin
 from facewatchd.errors import DamagedError, RefusedError
 from facewatchd.models import is_unit
+from facewatchd.printing import counted
 from facewatchd.results import Above, Found, Search, found
 from facewatchd.vectors import UnreachableError, Vectors
 
@@ -244,8 +245,16 @@ class Gallery:
         missing = np.setdiff1d(recorded, live, assume_unique=True)
         left_over = np.setdiff1d(live, recorded, assume_unique=True)
         findings = {"missing from": missing, "left over in": left_over}
-        lines = [f"{len(ids)} faces are {what} the index" for what, ids in findings.items() if len(ids)]
-        return lines + ([f"{wrong} vectors of the index are not the catalog's"] if wrong else [])
+        lines = [
+            f"{counted(len(ids), 'face')} {'is' if len(ids) == 1 else 'are'} {what} the index"
+            for what, ids in findings.items()
+            if len(ids)
+        ]
+        return lines + (
+            [f"{counted(wrong, 'vector')} of the index {'is' if wrong == 1 else 'are'} not the catalog's"]
+            if wrong
+            else []
+        )
 
     def nearest(self, embeddings: NDArray[np.float32], search: Search) -> Found:
         """The photos of whom the embeddings are: one of unit length, shape (dim,), or several people, (n, dim)."""

@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from facewatchd.printing import printable
+from facewatchd.printing import counted, printable
 from facewatchd.records import Identity, RootState, is_within
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
@@ -255,11 +255,13 @@ class Root:
             return f"{self.name} is not there; its photos are kept until it comes back"
         if self.reach.state is RootState.UNREADABLE:
             return f"{self.name} cannot be read by this user; check its permissions"
+        unwatched = counted(self.unwatched, "directory", "directories")
         if self.unwatched and not self.is_limited:
-            return f"{self.unwatched} directories under {self.name} could not be watched; it is polled"
+            return f"{unwatched} under {self.name} could not be watched; it is polled"
         if self.unwatched:
             advice = inotify_advice("max_user_watches", self.unwatched)
-            return f"inotify watch limit reached: {self.unwatched} directories under {self.name} are polled; {advice}"
+            are = "is" if self.unwatched == 1 else "are"
+            return f"inotify watch limit reached: {unwatched} under {self.name} {are} polled; {advice}"
         if self.error is not None and self.error.errno == errno.ENOSPC:
             return f"inotify watch limit reached: {self.name} is polled; {inotify_advice('max_user_watches')}"
         if self.error is not None:

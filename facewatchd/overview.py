@@ -125,7 +125,8 @@ def text(status: Status, *, colour: bool) -> str:
     width = max((len(str(root.photos)) for root in status.roots), default=0)
     for root in status.roots:
         words = painted(f"{root.state:10}", _STYLES.get(root.state))
-        lines.append(f"  {words}  {root.photos:{width}} photos  {printable(root.path)}")
+        unit = "photo " if root.photos == 1 else "photos"
+        lines.append(f"  {words}  {root.photos:{width}} {unit}  {printable(root.path)}")
     lines += [painted(f"problem: {printable(problem)}", _RED) for problem in status.problems]
     return "".join(f"{line}\n" for line in lines)
 

@@ -140,11 +140,20 @@ def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
         except RemoteError as error:
             if error.kind == UnreadablePhotoError.kind and _send_bytes(photos):
                 continue
-            # The daemon knows no name for bytes that it was sent.
-            if error.kind and len(photos) == 1 and photos[0].data is not None:
-                message = f"{photos[0].name}: {error.message}"
-                raise RemoteError(message, error.hint, code=error.code, kind=error.kind) from error
-            raise
+            message = _named(error, photos)
+            raise RemoteError(message, error.hint, code=error.code, kind=error.kind) from error
+
+
+def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
+    """Name the photo that an error is about. The daemon knows no name for bytes, and counts several from 1."""
+    if not error.kind:
+        return error.message
+    if len(photos) == 1:
+        return error.message if photos[0].data is None else f"{photos[0].name}: {error.message}"
+    number, colon, message = error.message.removeprefix("photo ").partition(": ")
+    if not (error.message.startswith("photo ") and colon and number.isdecimal() and 0 < int(number) <= len(photos)):
+        return error.message
+    return f"{photos[int(number) - 1].name}: {message}"
 
 
 def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:

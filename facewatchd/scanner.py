@@ -404,10 +404,11 @@ class Scanner(threading.Thread):
 
 def out_of_reach(root: bytes, identity: Identity | None, photos: int) -> str:
     """Say why a root is offline, and what to do."""
+    kept = "its photo is kept" if photos == 1 else f"its {photos} photos are kept"
     if identity is None:
-        return f"{printable(root)} is not there: its {photos} photos are kept until it comes back"
+        return f"{printable(root)} is not there: {kept} until it comes back"
     return (
-        f"{printable(root)} is empty, or another directory than before: its {photos} photos are kept; "
+        f"{printable(root)} is empty, or another directory than before: {kept}; "
         "mount its disk, or, if it is as it should be, `facewatchd scan --force` it"
     )
 

@@ -9,9 +9,10 @@ alike as it is to the nearest of them. Which one that is, its ``of`` says: an in
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from facewatchd.inference import Inference
 from facewatchd.matches import Also, Match
 from facewatchd.models import unit_length
 from facewatchd.params import Params, encode_path
-from facewatchd.printing import printable
+from facewatchd.printing import counted, printable
 from facewatchd.protocol import ParamsError
 from facewatchd.records import Face, ModelInfo, Stamp
 from facewatchd.results import Search
@@ -135,9 +136,13 @@ class Searcher:
         self._info = info
 
     def see(self, source: Source) -> Seen:
-        """Tell what faces are on one photo. Raises `UnreadablePhotoError`."""
+        """Tell what faces are on one photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
         if source.path is not None and (known := self._recorded(source.path)) is not None:
             return known
+        with _naming(source):
+            return self._looked_at(source)
+
+    def _looked_at(self, source: Source) -> Seen:
         data = source.data if source.path is None else _read(source.path)
         assert data is not None
         with self._catalog.reading() as reader:
@@ -184,7 +189,7 @@ class Searcher:
         if not (asked.sources or asked.face_ids):
             return [self._given(asked.embedding)], [None]
         if not people.faces:
-            raise NoFaceError("no face was found on the photo", "try one where the face is larger and in focus")
+            raise _no_face(asked.sources)
         if asked.which == "all":
             return [face.embedding for face in people.faces], list(people.entries)
         return [self._mean(people.faces)], [people.entries[0]]
@@ -194,12 +199,12 @@ class Searcher:
         for number, source in enumerate(asked.sources, 1):
             try:
                 seen = self.see(source)
-                picks = _pick(seen.faces, asked.which)
+                with _naming(source):
+                    picks = _pick(seen.faces, asked.which)
             except (UnreadablePhotoError, NoFaceError) as exc:
-                if len(asked.sources) == 1:
+                if source.path is not None or len(asked.sources) == 1:
                     raise
-                which = f"photo {number}" if source.path is None else printable(source.path)
-                raise type(exc)(f"{which}: {exc.message}", exc.hint) from exc
+                raise type(exc)(f"photo {number}: {exc.message}", exc.hint) from exc
             for index in picks:
                 people.add(_used(source, seen.faces, index), seen.faces[index])
             if not picks:
@@ -242,7 +247,26 @@ def _read(path: bytes) -> bytes:
     try:
         return photos.read(path)[0]
     except OSError as exc:
-        raise UnreadablePhotoError(f"cannot read {printable(path)}: {exc.strerror}", "check the path") from exc
+        raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
+
+
+@contextlib.contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Put the photo's path in front of what is wrong with it. What was sent as bytes has no name here."""
+    try:
+        yield
+    except (UnreadablePhotoError, NoFaceError) as exc:
+        if source.path is None:
+            raise
+        raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
+
+
+def _no_face(sources: Sequence[Source]) -> NoFaceError:
+    hint = "try one where the face is larger and in focus"
+    if len(sources) > 1:
+        return NoFaceError(f"no face was found on any of the {len(sources)} photos", hint)
+    path = sources[0].path
+    return NoFaceError("no face was found" if path is None else f"{printable(path)}: no face was found", hint)
 
 
 def _pick(faces: Sequence[Face], which: Which) -> list[int]:
@@ -253,7 +277,7 @@ def _pick(faces: Sequence[Face], which: Which) -> list[int]:
     index = int(which)
     if faces and index >= len(faces):
         raise NoFaceError(
-            f"there is no face {index} on the photo: it has {len(faces)}", "they count from 0, left to right"
+            f"there is no face {index}: the photo has {counted(len(faces), 'face')}", "they count from 0, left to right"
         )
     return [index] if faces else []
 

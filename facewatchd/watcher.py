@@ -33,6 +33,8 @@ from facewatchd.watched import Pace, Touch, Translator, Watched, not_told
 logger = logging.getLogger(__name__)
 
 _JOIN = 10.0
+_LATE = 3.0
+"""Seconds by which a look may come late, before that is taken for a stop of the process (SIGSTOP)."""
 _SILENT = 2
 """Heartbeats missed in a row after which the roots are polled as well."""
 _PACE = Pace()
@@ -168,7 +170,10 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            began = time.monotonic()
             self._wake.wait(self._tick)
+            if time.monotonic() - began > self._tick + _LATE:
+                self._pulse.reset(self._clock())  # the process was stopped: that no event came meanwhile says nothing
             self._wake.clear()
             if self._stopping.is_set():
                 break

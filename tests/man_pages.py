@@ -119,7 +119,8 @@ def _items(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in sorted(_actions(parser), key=lambda action: bool(action.option_strings)):
         tag = ", ".join(rf"\fB{_plain(name)}\fR" for name in action.option_strings)
         if action.nargs != 0:
-            tag = f"{tag} {_metavar(_value(action))}".strip()
+            value = _metavar(_value(action))
+            tag = f"{tag} {f'[{value}]' if action.option_strings and action.nargs == '?' else value}".strip()
         if action.help:
             yield from _item(tag, formatter._expand_help(action))
 

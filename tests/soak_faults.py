@@ -20,6 +20,8 @@ SILENT, PARTIAL, SLOW = "silent", "partial", "slow"
 """What may be excused: no answer, an answer that is not complete, an answer that takes long."""
 AFTERMATH = {SILENT: 0.0, PARTIAL: 10.0, SLOW: 5.0}
 """Seconds after its reason for which it still is: what failed is tried again every five seconds."""
+LONGEST_STOP = 30.0
+"""Seconds for which the process is stopped now and then: longer than the deadline of a line, or a heartbeat's."""
 STOP_DEADLINE = 10.0
 """Seconds in which SIGTERM must have ended the daemon: the contract's five, on a busy machine."""
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -114,7 +116,7 @@ class Faults:
     def _freeze(self) -> None:
         self.counts["SIGSTOP"] += 1
         with self._stopped():
-            self._rest(1, 6)
+            self._rest(1, 6 if self._random.random() < 0.8 else LONGEST_STOP)
 
     @contextmanager
     def _stopped(self) -> Iterator[None]:

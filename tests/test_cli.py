@@ -296,7 +296,7 @@ def test_status_shows_paths_that_are_not_utf8(daemon: FakeDaemon, run: Run, capf
     root = {"path": "/\ufffd", "path_bytes": base64.b64encode(b"/\xff").decode(), "state": "watching", "photos": 1}
     answering(daemon, status(roots=[root]))
     assert run("status") == 0
-    assert "1 photos  /\\xff\n" in capfd.readouterr().out
+    assert "1 photo   /\\xff\n" in capfd.readouterr().out
 
 
 def test_status_json_is_the_daemons_answer(daemon: FakeDaemon, run: Run, capfd: Any) -> None:

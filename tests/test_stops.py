@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from albums import album
+from clients import Client, request
 from processes import Daemon, until
 from terminals import Terminal
 
@@ -111,3 +112,32 @@ def _is_stopped(pid: int) -> bool:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+IMPATIENT = """
+import sys
+if "run" in sys.argv:
+    from facewatchd import server
+    server.Server.__init__.__kwdefaults__["line_deadline"] = 2.0
+    server.Server.__init__.__kwdefaults__["send_deadline"] = 2.0
+"""
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_a_line_that_a_stop_fell_into_is_answered(daemon: Daemon, meanwhile: bool) -> None:
+    daemon.hook(IMPATIENT)
+    daemon.start()
+    assert daemon.process is not None
+    line = request("status", 1)
+    with Client(daemon.socket) as client:
+        client.send(line[:20])
+        until(lambda: client.unread() == 0)
+        with stopped(daemon.process.pid):
+            time.sleep(3.0)
+            if meanwhile:
+                client.send(line[20:30])
+        client.send(line[30:] + b"\n" if meanwhile else line[20:] + b"\n")
+        assert client.receive()["result"]["pid"] == daemon.process.pid
+    with Client(daemon.socket) as client:
+        client.send(line[:20])
+        assert client.kind() == "timeout", "one that never ends is still turned away"

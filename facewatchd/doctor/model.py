@@ -57,5 +57,5 @@ def _no_model(loaded: Config) -> Finding:
 
     if loaded.model == AUTO_MODEL or loaded.model in RELEASED:
         name = packs.DEFAULT if loaded.model == AUTO_MODEL else loaded.model
-        return Finding("model", "warn", f"{name} is not here: the next start fetches it", packs.WAYS_OUT)
+        return Finding("model", "warn", f"{name} is not here: the next start fetches it", packs.ways_out())
     return Finding("model", "fail", f"there is no model {loaded.model}", "see `facewatchd models list`")

@@ -39,7 +39,7 @@ def packages(_: Config) -> Iterator[Finding]:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("packages", "fail", f"{name} is not installed", f"pip install {name}")
+            yield Finding("packages", "fail", f"{name} is not installed", f"{sys.executable} -m pip install {name}")
     yield Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from facewatchd import installation
 from facewatchd.errors import ModelError
 from facewatchd.models import clipped, left_to_right, one_line, unit_length
 from facewatchd.records import Box, Face, ModelInfo
@@ -52,7 +53,6 @@ WEIGHTS = {
 """The files used, and their SHA-256: those of face-recognition-models 0.3.0, which are http://dlib.net/files/'s."""
 PIXEL_LIMIT = 4_000_000
 """Pixels that one pass sees at most."""
-INSTALL = "pip install 'facewatchd[offline]'"
 
 _WINDOW = 80
 _ENLARGED = 2.0
@@ -63,6 +63,11 @@ _LOWEST_HOG = -0.5
 """Below, nearly all detections are false, and there are thousands."""
 _OVERLAP = 0.5
 """Of the smaller box's area."""
+
+
+def install(*, again: bool = False) -> str:
+    """The command that installs the packages with dlib and its weights. ``again``: also where they are there."""
+    return installation.extra("offline", again=again)
 
 
 class _Pass(NamedTuple):
@@ -106,10 +111,10 @@ class DlibModel:
             self._idle = [self._new_tools()]
         except ImportError as exc:
             raise ModelError(
-                f"the model {name} needs dlib, which cannot be imported: {one_line(exc)}", INSTALL
+                f"the model {name} needs dlib, which cannot be imported: {one_line(exc)}", install()
             ) from exc
         except RuntimeError as exc:
-            raise ModelError(f"the model {name} cannot be loaded: {one_line(exc)}", INSTALL) from exc
+            raise ModelError(f"the model {name} cannot be loaded: {one_line(exc)}", install()) from exc
         self._faces = faces
         self._lock = Lock()
         self._info = ModelInfo(id=model_id, name=name, dim=DIM, threshold=threshold)
@@ -247,18 +252,18 @@ def checked_weights() -> tuple[Path, Path]:
     """Return the landmark and the recognition weights, their digests checked. Raises `ModelError`."""
     files = weight_files()
     if not files:
-        raise ModelError("the model dlib is not installed: the package face-recognition-models is missing", INSTALL)
+        raise ModelError("the model dlib is not installed: the package face-recognition-models is missing", install())
     for file, expected in zip(files, WEIGHTS.values(), strict=True):
         try:
             with file.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as exc:
             raise ModelError(
-                f"the model dlib cannot be loaded: {one_line(exc)}", f"install it again: {INSTALL}"
+                f"the model dlib cannot be loaded: {one_line(exc)}", f"install it again: {install(again=True)}"
             ) from exc
         if digest != expected:
             raise ModelError(
                 f"the model dlib cannot be loaded: {file} is not the file that face-recognition-models ships",
-                f"install it again: {INSTALL}",
+                f"install it again: {install(again=True)}",
             )
     return files[0], files[1]

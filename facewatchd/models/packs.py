@@ -41,10 +41,6 @@ DLIB = "dlib"
 LICENCE_NOTE = (
     "InsightFace's own packs are for non-commercial research use only; see github.com/deepinsight/insightface"
 )
-WAYS_OUT = (
-    "connect to the network and try again, fetch a pack from a file or directory with `facewatchd models fetch`, "
-    f"or {dlib_files.INSTALL}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +170,7 @@ def choose(
     if pack is not None:
         return pack
     if spec == DLIB:
-        raise ModelError("the model dlib is not installed", dlib_files.INSTALL)
+        raise ModelError("the model dlib is not installed", dlib_files.install())
     if spec in files.RELEASED:
         return fetch(spec, model_root, notify=notify, progress=progress, download=download)
     if _is_path(spec):
@@ -196,7 +192,7 @@ def _automatic(
     except ModelError as exc:
         fallback = find(DLIB, model_root)
         if fallback is None:
-            raise ModelError(f"there is no model: {exc.message}", WAYS_OUT) from exc
+            raise ModelError(f"there is no model: {exc.message}", ways_out()) from exc
         notify(
             f"using the dlib pack, which finds fewer faces: {exc.message}; "
             f"to switch: `facewatchd models fetch {DEFAULT}`, then run with `--model {DEFAULT}`"
@@ -237,7 +233,7 @@ def fetch(
     if name == DLIB:
         pack = find(DLIB, model_root)
         if pack is None:
-            raise ModelError("the model dlib is not fetched but installed", dlib_files.INSTALL)
+            raise ModelError("the model dlib is not fetched but installed", dlib_files.install())
         notify("the model dlib is already installed")
         return pack
     if files.pack_directory(models / name) is not None:
@@ -260,13 +256,19 @@ def fetch(
     return _pack(Path(os.path.abspath(models / name)))
 
 
+def ways_out() -> str:
+    """What to do where there is no model and none can be fetched."""
+    fetch = "fetch a pack from a file or directory with `facewatchd models fetch`"
+    return f"connect to the network and try again, {fetch}, or {dlib_files.install()}"
+
+
 def list_packs(model_root: Path) -> list[Listed]:
     """Return what can be chosen: what is installed, and what can be fetched or installed."""
     listed = []
     for name in _names(model_root):
         directory = files.pack_directory(model_root / "models" / name)
         if name == DLIB:
-            installed, weights, where = dlib_files.installed(), dlib_files.weight_files(), dlib_files.INSTALL
+            installed, weights, where = dlib_files.installed(), dlib_files.weight_files(), dlib_files.install()
             where = str(weights[0].parent) if installed else where
         else:
             installed, weights = directory is not None, _weights(directory) if directory else []
@@ -315,7 +317,7 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
         try:
             download.save(archive.name, archive, progress)
         except ModelError as exc:
-            raise ModelError(f"the model {name} is not here, and {exc.message}", WAYS_OUT) from exc
+            raise ModelError(f"the model {name} is not here, and {exc.message}", ways_out()) from exc
         files.unpack(archive, target)
     elif path.is_dir():
         files.copy(path, target)

@@ -57,7 +57,7 @@ IMPATIENT = """
 import sys
 if "run" in sys.argv:
     from facewatchd import server
-    server.Server.__init__.__kwdefaults__["line_deadline"] = 5.0
+    server.Server.__init__.__kwdefaults__["line_deadline"] = 10.0
     server.UNFINISHED = 0.3
 """
 """They are 30 and 5 seconds, and so they stay with --full."""
@@ -137,7 +137,7 @@ def test_large_lines_of_many_sizes_leave_nothing_behind(daemon: Daemon, amount: 
 
 def test_a_line_that_never_ends_is_cut_off_in_time(daemon: Daemon, amount: Amount) -> None:
     """One client goes on sending, another one has fallen silent."""
-    deadline = amount(5, 30)
+    deadline = amount(10, 30)
     pause = threading.Event()
     with Client(daemon.socket) as slow, Client(daemon.socket) as silent:
         began = time.monotonic()
@@ -165,8 +165,8 @@ def test_half_a_request_then_silence_holds_up_nobody(daemon: Daemon) -> None:
             client.send(b'{"jsonrpc":"2.0","id":1,')
         until(lambda: not any(client.unread() for client in silent))
         until(lambda: answers(daemon), deadline=20)
-        first = [client for client in silent if client.has_heard()]
-        assert first, "somebody must have made room"
+        # The one that came was let in before the one that makes room for it has heard of that.
+        first = until(lambda: [client for client in silent if client.has_heard()])
         for client in first:
             assert "unfinished request" in client.receive()["error"]["message"], "and not because its time was over"
 

@@ -1,0 +1,145 @@
+"""What the commands say to people: each message names what it is about, once, and what to do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from albums import shoot
+from fake_daemon import FakeDaemon, error, reply
+from PIL import Image
+from processes import Daemon
+from test_client import answer
+
+from facewatchd import client, installation
+from facewatchd.overview import Status, text
+from facewatchd.scanner import out_of_reach
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Any:
+    with FakeDaemon(tmp_path / "socket") as fake:
+
+        def ask(script: Any, *arguments: str) -> int:
+            fake.script = script
+            fake.requests.clear()
+            return client.main(["--socket", str(fake.path), *arguments])
+
+        yield ask
+
+
+# Which photo it is
+
+
+def test_a_query_names_the_photo_that_is_wrong(start: Start, tmp_path: Path, tiny_root: Path, capfd: Any) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    shoot(root / "anna.jpg", [1], 1)
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (400, 300), "white").save(other / "blank.jpg")
+    (other / "empty.jpg").touch()
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+
+    def says(*arguments: object) -> str:
+        client.main(["--socket", str(daemon.socket), *map(str, arguments)])
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert len(err.splitlines()) == 1, err
+        return str(err)
+
+    absent, blank, empty = other / "absent.jpg", other / "blank.jpg", other / "empty.jpg"
+    for arguments in ([blank], [blank, "--list-faces"]):
+        line = says(*arguments)
+        assert "no face" in line
+        assert line.count("blank.jpg") == 1
+    assert "no face was found on any of the 2 photos" in says(blank, blank)
+    for path, reason in ((absent, "No such file"), (empty, "empty;")):
+        for arguments in ([path], [path, "--list-faces"], [root / "anna.jpg", path], [path, root / "anna.jpg"]):
+            line = says(*arguments)
+            assert reason in line
+            assert line.count(path.name) == 1, line
+    line = says(root / "anna.jpg", "--face", 7)
+    assert line.count("anna.jpg") == 1
+    assert "the photo has 1 face;" in line
+
+
+def test_bytes_among_several_photos_are_named(ask: Any, tmp_path: Path, capfd: Any) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    photos = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+
+    def script(request: dict[str, Any]) -> bytes:
+        by_path = "path" in request["params"]["photos"][0]
+        return error(request, "unreadable-photo", "anything" if by_path else "photo 2: the file is empty")
+
+    assert ask(script, *photos) == client.WRONG
+    assert capfd.readouterr().err == f"facewatch-query: {photos[1]}: the file is empty; what to do\n"
+
+
+# What is wanted
+
+
+@pytest.mark.parametrize("option", ["-n", "--top", "--min-size", "--face", "--threshold"])
+@pytest.mark.parametrize("value", ["-1", "-7", "-1.5", "-1e3"])
+def test_a_number_that_cannot_be_is_named_with_what_is_wanted(ask: Any, capfd: Any, option: str, value: str) -> None:
+    if option == "--threshold" and value == "-1":
+        return
+    assert ask(None, option, value, "a.jpg") == client.WRONG
+    err = capfd.readouterr().err
+    assert f"'{value}' is " in err
+    assert "expected one argument" not in err
+
+
+def test_wait_says_that_its_seconds_may_be_left_out() -> None:
+    assert "--wait [SECONDS]" in client.make_parser().format_help()
+    page = Path(client.__file__).parent / "share" / "man" / "man1" / "facewatch-query.1"
+    assert re.search(r"\\-\\-wait\\fR \[\\fISECONDS\\fR\]", page.read_text())
+
+
+# One of a thing
+
+
+def test_one_photo_is_not_photos(ask: Any, capfd: Any) -> None:
+    ask(lambda request: reply(request, answer(b"/a.jpg", pending=1, complete=False)), "a.jpg")
+    assert "1 photo is not searchable yet" in capfd.readouterr().err
+    ask(lambda request: reply(request, answer(b"/a.jpg", pending=1, complete=False)), "a.jpg", "--wait", "0")
+    assert "1 photo is pending" in capfd.readouterr().err
+    assert "its photo is kept" in out_of_reach(b"/p", None, 1)
+    assert "its 2 photos are kept" in out_of_reach(b"/p", None, 2)
+    document = {
+        "version": "1", "pid": 1, "uptime_s": 1, "state": "idle", "model": {"name": "m", "dim": 2, "threshold": 0.4},
+        "roots": [{"path": "/p", "state": "watching", "photos": 1}], "photos": 1, "faces": 1, "pending": 0,
+        "failed": 0, "index": {"faces": 1, "tombstones": 1}, "rates": {},
+    }  # fmt: skip
+    assert not re.search(r"\b1 \w+s\b", text(Status.of(document), colour=False))
+
+
+# Commands that work
+
+
+def test_what_an_extra_stands_for_is_installed_into_this_environment() -> None:
+    command = installation.extra("offline")
+    assert command.startswith(f"{sys.executable} -m pip install ")
+    assert "facewatchd" not in command.removeprefix(sys.executable)
+    wanted = [text.partition(";")[0] for text in metadata.requires("facewatchd") or [] if "offline" in text]
+    assert len(wanted) >= 2
+    assert all(requirement.strip() in command for requirement in wanted)
+
+
+def test_a_package_that_is_missing_is_installed_again_from_where_it_came(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['sqlite3'] = None; from facewatchd import cli; sys.exit(cli.main())"
+    command = [sys.executable, "-c", code, "run", "--model", "tiny", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"install it again: {sys.executable} -m pip install --force-reinstall " in done.stderr
