@@ -88,6 +88,16 @@ class CatalogReader:
         rows = self._all("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE inode = ?", inode)
         return {path: Stamp(*stamp) for path, *stamp in rows}
 
+    def twins(self, stamp: Stamp, limit: int) -> dict[bytes, bytes | None]:
+        """Paths that were recorded with this stamp, at most ``limit``, with the digests of their contents if any."""
+        rows = self._all(
+            "SELECT path, digest FROM photo LEFT JOIN content ON content.id = content_id WHERE device = ? AND inode = ?"
+            " AND size = ? AND mtime_ns = ? AND ctime_ns = ? LIMIT ?",
+            *stamp,
+            limit,
+        )
+        return dict(rows)
+
     def directories(self, start: bytes) -> list[bytes]:
         """The directory itself and those below it in which files are known."""
         sql = "SELECT DISTINCT directory FROM photo WHERE directory = ? OR directory > ? AND directory < ?"

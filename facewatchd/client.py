@@ -21,7 +21,7 @@ from facewatchd import __version__, printing
 from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, open_standard_streams, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
-from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, path_param, photo_faces
+from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, local_path, path_param, photo_faces
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
 PROG = "facewatch-query"
@@ -79,7 +79,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     end = argv.index("--") if "--" in argv else len(argv)
     parser = make_parser()
     options = parser.parse_intermixed_args(_glue_numbers(argv[:end]))
-    options.photos += argv[end + 1 :]
+    options.photos = [local_path(photo) for photo in (*options.photos, *argv[end + 1 :])]
     if not options.photos:
         parser.error("name a photo")
     if options.photos.count(STDIN) > 1:
@@ -358,7 +358,7 @@ def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     faces = [face for face in answer.query if isinstance(face, QueryFace)]
     tiles = [sheet.query_tile(face.photo.path, face.photo.data, face.photo.name, face.box) for face in faces]
     tiles += [sheet.match_tile(match) for match in answer.matches]
-    shows_progress = not options.quiet and sys.stderr is not None and sys.stderr.isatty()
+    shows_progress = not options.quiet and printing.takes_drawing(sys.stderr)
     left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
     if left_out and not options.quiet:
         say(f"{printable(str(options.sheet))} leaves out {_last(left_out)}; ask for fewer with --top")

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from facewatchd.errors import UsageError
@@ -50,8 +50,18 @@ class Parser(argparse.ArgumentParser):
         write(message)
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`."""
+        """Raise `UsageError`; for an option that is not known, with the name of one like it."""
+        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
+        if wrong != message and wrong.startswith("-"):
+            message = f"unknown option {wrong}{_did_you_mean(wrong, self._option_string_actions)}"
         raise UsageError(message, f"see {self.prog} --help")
+
+
+def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    import difflib  # not before it is needed: queries start in the time that it takes
+
+    like = difflib.get_close_matches(wrong, list(known), 1)
+    return f": did you mean {like[0]}?" if like else ""
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
@@ -63,6 +73,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
         parser = inner[arguments.pop(0)]
     if inner:
+        if arguments and not arguments[0].startswith("-"):
+            parser.error(f"there is no command {arguments[0]!r}{_did_you_mean(arguments[0], inner)}")
         return parser.parse_args(arguments)
     if "--" in arguments:  # which parse_intermixed_args gets wrong
         end = arguments.index("--")

@@ -91,6 +91,7 @@ class _Hand(NamedTuple):
     generation: int
     number: int
     """How many were taken before."""
+    depth: int
 
 
 class Barrier:
@@ -245,7 +246,7 @@ class Inbox:
         while (is_sifted := self._sift(now)) and len(items) < limit and (heap := self._live or self._backlog):
             path = heapq.heappop(heap).path
             entry = self._entries.pop(path)
-            self._taken[path] = _Hand(entry.generation, self._takes)
+            self._taken[path] = _Hand(entry.generation, self._takes, entry.flags & _DEPTH)
             self._takes += 1
             items.append(Item(path, Depth(entry.flags & _DEPTH)))
         if items and (self._live or self._backlog or self._settling):
@@ -351,6 +352,12 @@ class Inbox:
     def __contains__(self, path: bytes) -> bool:
         with self._condition:
             return path in self._entries or path in self._taken
+
+    def is_to_be_read(self, path: bytes) -> bool:
+        """Whether a path waits or is taken to be read, or embedded again, whatever its stamp is."""
+        with self._condition:
+            entry, hand = self._entries.get(path), self._taken.get(path)
+            return bool((entry and entry.flags & _DEPTH) or (hand and hand.depth))
 
     def __len__(self) -> int:
         """How many paths are waiting or taken."""

@@ -3,7 +3,10 @@
 Several workers look and read, `Inference` decodes and embeds, the writer records. Where a step shows that there is
 nothing to do, the ones after it are left out: an equal stamp needs no read, a known digest no inference.
 
-- Two files with the same new bytes in two workers' hands: one *claims* the digest, the other waits for its outcome.
+- A photo is never held whole: `contents` digests it in parts, and the inference process gets its descriptor.
+- Two files with the same new bytes in two workers' hands: one *claims* the digest, the other waits for its outcome, and
+  its digest is kept meanwhile. So it is with the links of one file, which claim its stamp before it is read.
+- A file of which another name is recorded with the same stamp is not read (`Twins`): it was moved, or is linked.
 - A file that changes while it is read goes back to the inbox.
 """
 
@@ -16,9 +19,11 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from facewatchd import photos, sheetmark
+from facewatchd import contents, photos, sheetmark
 from facewatchd.catalog import Outcome
+from facewatchd.claims import Claims
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
@@ -31,6 +36,7 @@ from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
 from facewatchd.setbacks import Setbacks
 from facewatchd.tally import Tally
+from facewatchd.twins import Twins
 from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
 
@@ -53,28 +59,6 @@ WAITS = (
     "other programs use the processors, and indexing takes what they leave; `idle_priority = false` under "
     "`[resources]` of the configuration gives it a share like theirs"
 )
-
-
-class Claims:
-    """Which new contents are being embedded, and who waits for them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[bytes, list[Item]] = {}
-
-    def claim(self, digest: bytes, item: Item) -> bool:
-        """Claim the digest, or line up behind who did (False)."""
-        with self._lock:
-            if digest in self._waiting:
-                self._waiting[digest].append(item)
-                return False
-            self._waiting[digest] = []
-            return True
-
-    def release(self, digest: bytes) -> list[Item]:
-        """Give the claim up; return those who waited."""
-        with self._lock:
-            return self._waiting.pop(digest, [])
 
 
 class Indexer:
@@ -101,6 +85,9 @@ class Indexer:
         self._vitals = vitals
         self._scan = scan
         self._claims = Claims()
+        self._twins = Twins(gallery.catalog, inbox)
+        self._told: dict[bytes, Stamp | None] = {}
+        """Paths that are to be looked at because another name of the same file has this stamp now."""
         self._tries: dict[bytes, int] = {}
         self.setbacks = Setbacks()
         self._rest_until = 0.0
@@ -155,20 +142,20 @@ class Indexer:
             return
         except photos.ChangedWhileReadError as exc:
             log.debug("%s: %s", printable(item.path), exc.message)
-            self._inbox.put_back(item, CHANGED_RETRY)
+            self._put_back(item, CHANGED_RETRY)
             return
         except _PassingError as exc:
-            self._inbox.put_back(item, exc.delay)
+            self._put_back(item, exc.delay)
             return
         except NoModelError as exc:
             self._say(str(exc))
             self._rest_until = time.monotonic() + MODEL_RETRY
-            self._inbox.put_back(item)
+            self._put_back(item)
             return
         except StorageError as exc:
             log.debug("%s", exc)  # the catalog says what is wrong with it
             self._rest_until = time.monotonic() + STORAGE_RETRY
-            self._inbox.put_back(item)
+            self._put_back(item)
             return
         except OSError as exc:  # it vanished, or its directory is out of reach: a later look tells
             log.debug("%s: %s", printable(item.path), exc)
@@ -184,10 +171,23 @@ class Indexer:
         self._tally.count("examined")
         self.setbacks.forget(item.path)
         if outcome is None:
-            self._inbox.done(item.path)
+            self._done(item)
         else:
             self._vitals.rest()  # the writer may have to wait for room on the disk, and lives
             self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
+
+    def _put_back(self, item: Item, delay: float = 0.0, outcome: Outcome | None = None) -> None:
+        woken = self._claims.release(item.path, outcome)  # first: another worker may take the path at once, and claim
+        self._inbox.put_back(item, delay)
+        self._wake(woken)
+
+    def _done(self, item: Item, outcome: Outcome | None = None) -> None:
+        self._inbox.done(item.path)  # first: for those that wait for it, a path that is to be read does not count
+        self._wake(self._claims.release(item.path, outcome))
+
+    def _wake(self, items: list[Item]) -> None:
+        for item in items:
+            self._inbox.put_back(item)
 
     def _fail(self, item: Item, error: Exception) -> None:
         """Try a path again after an error that was not foreseen; after some tries, record that as its failure."""
@@ -196,7 +196,7 @@ class Indexer:
             self._try_again(item.path, failure)
             status = os.stat(item.path)
         except _PassingError as exc:
-            self._inbox.put_back(item, exc.delay)
+            self._put_back(item, exc.delay)
         except OSError:
             self._conclude(item, None)
         else:
@@ -209,25 +209,20 @@ class Indexer:
         self.trouble = trouble
 
     def _recorded(self, item: Item, outcome: Outcome, *, known: bool) -> None:
-        if outcome.digest is not None:
-            self._release(outcome.digest)
         self._tries.pop(item.path, None)
         if not outcome.path:  # what was embedded is not there any more
-            self._inbox.put_back(item, CHANGED_RETRY)
+            self._put_back(item, CHANGED_RETRY, outcome if known else None)
         elif not known:
-            self._inbox.put_back(item)
+            self._put_back(item)
         else:
-            self._inbox.done(item.path)
-
-    def _release(self, digest: bytes) -> None:
-        for waiting in self._claims.release(digest):
-            self._inbox.put_back(waiting)
+            self._done(item, outcome)
 
     # One path
 
     def _examine(self, item: Item) -> Outcome | None:
         """Find out what is true of a path; None where the catalog says so already."""
         path = item.path
+        digested, told = self._claims.digested(path), self._told.pop(path, None)
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
             below = [] if recorded else reader.paths(path)
@@ -241,29 +236,50 @@ class Indexer:
             stamp = self._roots.stamp(path, status)
         except OSError as exc:
             self._look_at(below)
-            outcome = self._missing(path, recorded, exc)
+            outcome = self._missing(item, recorded, exc)
             if outcome or not recorded:
                 self._look_at_links(path, recorded.inode if recorded else _nameless_inode(path), None)
             return outcome
         if stat.S_ISDIR(status.st_mode):
             return self._directory(path, recorded)
         self._look_at(below)  # it was a directory
-        if status.st_nlink > 1 and not stamp.same_bytes(recorded):
+        if status.st_nlink > 1 and not stamp.same_bytes(recorded) and not stamp.same_bytes(told):
             self._look_at_links(path, stamp.inode, stamp)
-        if stamp.same_bytes(recorded) and item.depth is Depth.STAMP:
+        if item.depth is Depth.STAMP and digested and stamp.same_bytes(digested.stamp):
+            if failure := digested.failure:
+                return replace(failure, path=path, stamp=stamp)
+            return self._content(item, stamp, digested.digest)
+        if item.depth is Depth.STAMP and stamp.same_bytes(recorded):
             return None
+        return self._file(item, stamp, is_linked=status.st_nlink > 1)
+
+    def _file(self, item: Item, stamp: Stamp, *, is_linked: bool) -> Outcome:
+        """Find out what is in a file, as its stamp is new or it was written to."""
+        path = item.path
+        if digest := self._digest_of_twin(item, stamp):
+            return Outcome(path, stamp, digest)
         if not photos.is_photo_name(path) and not photos.sniff(path):
             return Outcome(path, stamp)
         if sheetmark.is_sheet(path):
             return Outcome(path, stamp)
-        return self._photo(item, stamp)
+        if is_linked:
+            if not self._claims.claim(stamp[1:], item):
+                raise _LinedUp
+            if digest := self._digest_of_twin(item, stamp):  # recorded between the first look and the claim
+                return Outcome(path, stamp, digest)
+        return self._read(item, stamp)
 
-    def _missing(self, path: bytes, recorded: Stamp | None, error: OSError) -> Outcome | None:
+    def _digest_of_twin(self, item: Item, stamp: Stamp) -> bytes | None:
+        return self._twins.digest(item.path, stamp) if item.depth is Depth.STAMP else None
+
+    def _missing(self, item: Item, recorded: Stamp | None, error: OSError) -> Outcome | None:
+        path, depth = item.path, item.depth
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None  # out of reach, not gone: a rescan of the root says which
         if not recorded:
             return None
         if self._roots.may_forget(path, recorded):
+            self._twins.forgotten(path, recorded, depth)
             return Outcome(path, None)
         root = self._roots.of(path)
         if root and self._roots.state(root) is RootState.WATCHING:  # a walk must judge, and note what is out of reach
@@ -281,33 +297,29 @@ class Indexer:
             return
         with self._catalog.reading() as reader:
             links = reader.linked(inode)
-        self._look_at([other for other, stamp in links.items() if other != path and not stamp.same_bytes(now)])
+        others = [other for other, stamp in links.items() if other != path and not stamp.same_bytes(now)]
+        self._told.update(dict.fromkeys(others, now))  # or each of them would ask for all the others
+        self._look_at(others)
 
     def _directory(self, path: bytes, recorded: Stamp | None) -> Outcome | None:
         if not os.path.islink(path):
             self._scan(path)
         return Outcome(path, None) if recorded else None
 
-    def _photo(self, item: Item, stamp: Stamp) -> Outcome:
+    def _read(self, item: Item, stamp: Stamp, expected: bytes | None = None) -> Outcome:
+        """Read a photo; its digest must be as ``expected``, where that is given."""
         path = item.path
         try:
-            data, read_stamp = photos.read(path)
+            with contents.opened(path) as content:
+                self._tally.count("read")
+                if not content.stamp.same_bytes(stamp) or content.digest != (expected or content.digest):
+                    raise photos.ChangedWhileReadError("the file changed before it was read")
+                return self._content(item, stamp, content.digest, content)
         except photos.DiskError as exc:
             self._try_again(path, exc)
             return Outcome(path, stamp, error=exc.message)
         except UnreadablePhotoError as exc:
             return Outcome(path, stamp, error=exc.message)
-        if not read_stamp.same_bytes(stamp):
-            raise photos.ChangedWhileReadError("the file changed before it was read")
-        self._tally.count("read")
-        digest = photos.digest(data)
-        if not self._claims.claim(digest, item):
-            raise _LinedUp
-        try:
-            return self._content(item, stamp, data, digest)
-        except BaseException:
-            self._release(digest)
-            raise
 
     def _try_again(self, path: bytes, cause: FacewatchError) -> None:
         """Raise `_PassingError` until the path was tried often enough."""
@@ -317,30 +329,45 @@ class Indexer:
             raise _PassingError(2.0**tries) from cause
         del self._tries[path]
 
-    def _content(self, item: Item, stamp: Stamp, data: bytes, digest: bytes) -> Outcome:
-        with self._catalog.reading() as reader:
-            known = reader.has_content(digest)
-        if known and item.depth < Depth.FACES:
+    def _content(self, item: Item, stamp: Stamp, digest: bytes, content: contents.Content | None = None) -> Outcome:
+        """Record a known content at once; else claim it, and have it embedded from the open file."""
+        if item.depth < Depth.FACES and self._is_known(digest):
             return Outcome(item.path, stamp, digest)
+        if not self._claims.claim(digest, item, stamp):
+            raise _LinedUp
+        # Between the look and the claim another worker's outcome may have been recorded.
+        if item.depth < Depth.FACES and self._is_known(digest):
+            return Outcome(item.path, stamp, digest)
+        if content is None:  # the embedding that it waited for has failed, or was of a file that is gone
+            return self._read(item, stamp, digest)
+        return self._embed(item, stamp, content)
+
+    def _is_known(self, digest: bytes) -> bool:
+        with self._catalog.reading() as reader:
+            return reader.has_content(digest)
+
+    def _embed(self, item: Item, stamp: Stamp, content: contents.Content) -> Outcome:
         try:
-            seen = self._inference.see(data, alone=item.path in self.setbacks)
-        except (NoModelError, ClosedError):
+            seen = self._inference.see(content.descriptor, alone=item.path in self.setbacks)
+        except (NoModelError, ClosedError, photos.DiskError):
             raise
         except FacewatchError as exc:
             self._say("")
             if isinstance(exc, SetbackError) and (delay := self.setbacks.note(item.path, exc.message, exc.counts)):
                 raise _PassingError(delay) from exc
+            content.confirm()
             if isinstance(exc, ModelError):
                 self._try_again(item.path, exc)
             log.warning("%s: %s", printable(item.path), exc.message)
             unsupported = isinstance(exc, UnsupportedPhotoError)
-            return Outcome(item.path, stamp, digest, error=exc.message, unsupported=unsupported)
+            return Outcome(item.path, stamp, content.digest, error=exc.message, unsupported=unsupported)
         self._say("")
+        content.confirm()
         self._tally.count("embedded")
         if _is_as_before(item.path, stamp):
-            return Outcome(item.path, stamp, digest, seen.width, seen.height, seen.faces)
+            return Outcome(item.path, stamp, content.digest, seen.width, seen.height, seen.faces)
         # It was renamed, touched or replaced: the bytes may be found again, and need not be embedded again then.
-        return Outcome(b"", None, digest, seen.width, seen.height, seen.faces)
+        return Outcome(b"", None, content.digest, seen.width, seen.height, seen.faces)
 
 
 def _nameless_inode(path: bytes) -> int | None:

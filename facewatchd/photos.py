@@ -82,7 +82,7 @@ def read(path: bytes) -> tuple[bytes, Stamp]:
     Raises FileNotFoundError where it is gone, `ChangedWhileReadError` where it must be read again later,
     `TooLargeError` above `MAX_BYTES`, and `UnreadablePhotoError` for all else.
     """
-    with _regular_file(path) as descriptor:
+    with regular_file(path) as descriptor:
         stamp = Stamp.of(os.fstat(descriptor))
         if stamp.size > MAX_BYTES:
             raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {MAX_BYTES >> 30} GiB is the limit")
@@ -96,7 +96,7 @@ def read(path: bytes) -> tuple[bytes, Stamp]:
 def sniff(path: bytes) -> bool:
     """Whether a regular file begins as a photo does; False as well for what cannot be read."""
     try:
-        with _regular_file(path) as descriptor:
+        with regular_file(path) as descriptor:
             return looks_like_photo(os.pread(descriptor, SNIFF_BYTES, 0))
     except (FileNotFoundError, FacewatchError):
         return False
@@ -127,7 +127,7 @@ def opened(descriptor: int) -> BinaryIO:
 
 
 class _Positioned(io.RawIOBase):
-    """Reads from a descriptor by position."""
+    """Reads from a descriptor by position. Raises `DiskError`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -140,7 +140,10 @@ class _Positioned(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        count = os.preadv(self._descriptor, [buffer], self._position)
+        try:
+            count = os.preadv(self._descriptor, [buffer], self._position)
+        except OSError as exc:  # the disk's or the server's, as the file is open: no decoder may take it for damage
+            raise DiskError(f"{CANNOT_READ}: {exc.strerror}", "check its permissions and its disk") from exc
         self._position += count
         return count
 
@@ -163,7 +166,7 @@ class _Positioned(io.RawIOBase):
 
 
 @contextmanager
-def _regular_file(path: bytes) -> Iterator[int]:
+def regular_file(path: bytes) -> Iterator[int]:
     """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
     try:
         _require_regular(os.stat(path))  # opening a device or a pipe is already felt at its other end

@@ -41,6 +41,21 @@ def takes_colour(stream: TextIO | None) -> bool:
     )
 
 
+NARROW = 40
+"""Columns below which a bar has no room."""
+
+
+def takes_drawing(stream: TextIO | None) -> bool:
+    """Whether a line may be drawn over again: a terminal that can, and has the room."""
+    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return True
+    return columns == 0 or columns >= NARROW  # 0: it does not know
+
+
 def say(text: str) -> None:
     """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
     if sys.stderr is None:

@@ -11,10 +11,14 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from facewatchd.printing import say
+from facewatchd.printing import counted, say, takes_drawing
+
+LINES_EVERY = 10.0
+"""Seconds between two lines of a progress that cannot be drawn."""
 
 _lock = threading.RLock()
 _bar_class: Any = None
@@ -28,6 +32,7 @@ class Progress:
         self._enabled = enabled
         self._bar: Any = None
         self._start = 0
+        self._lines: _Lines | None = None if takes_drawing(sys.stderr) else _Lines()
 
     def show(self, done: int, pending: int) -> None:
         """Draw the bar. ``done`` counts photos from any moment on; what counts is by how much it grew since the bar
@@ -38,6 +43,11 @@ class Progress:
         if not pending or done < self._start:
             self.close()
         if not pending:
+            return
+        if self._lines is not None:
+            self._start = self._start or done
+            advanced = done - self._start
+            self._lines.say(f"indexing: {advanced} of {counted(advanced + pending, 'photo')}")
             return
         if self._bar is None:
             self._start = done
@@ -54,6 +64,18 @@ class Progress:
             with contextlib.suppress(OSError):
                 self._bar.close()
             self._bar = None
+
+
+class _Lines:
+    """Progress as lines, now and then, for a terminal on which no bar can be drawn."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def say(self, text: str) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + LINES_EVERY
+            say(text)
 
 
 @contextlib.contextmanager
@@ -73,8 +95,13 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
             bar = _bar(total=total or None, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
         bar.update(done - bar.n)
 
+    lines = _Lines()
+
+    def tell(done: int, total: int) -> None:
+        lines.say(f"{name}: {done >> 20} of {total >> 20} MiB" if total else f"{name}: {done >> 20} MiB")
+
     try:
-        yield draw
+        yield draw if takes_drawing(sys.stderr) else tell
     finally:
         if bar is not None:
             bar.close()

@@ -33,13 +33,15 @@ class QueryPhoto:
     def __init__(self, argument: str) -> None:
         """Read the photo now if its path means nothing to the daemon.
 
-        Raises `UnreadablePhotoError` or `TooLargeError` where that fails, `UsageError` for a terminal as a photo.
+        Raises `UnreadablePhotoError` or `TooLargeError` where that fails, `UsageError` for a terminal or a directory.
         """
         self.argument = argument
         self.path = os.path.abspath(argument)
         self.data: bytes | None = None
         if argument == STDIN:
             self.data = _read_stdin()
+        elif os.path.isdir(self.path):
+            raise UsageError(f"{argument} is a directory", "name a photo; to search below a directory only: -d DIR")
         elif self.path.startswith(_OF_THIS_PROCESS) or _is_fifo(self.path):
             self.data = self._read()
 
@@ -118,6 +120,22 @@ class Answer:
             raise _not_understood() from exc
         named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
+
+
+def local_path(argument: str) -> str:
+    """The path that a ``file:`` URL stands for, as file managers copy it; any other argument as it is.
+
+    Raises `UsageError` for a URL of another machine. A file by that very name wins.
+    """
+    scheme, colon, rest = argument.partition("://")
+    if not colon or scheme.lower() not in ("file", "http", "https") or os.path.lexists(argument):
+        return argument
+    host, _, path = rest.partition("/")
+    if scheme.lower() != "file" or host not in ("", "localhost"):
+        raise UsageError(f"{argument} is not on this machine", "save the photo, and name the file")
+    from urllib.parse import unquote_to_bytes
+
+    return os.fsdecode(unquote_to_bytes(f"/{path}".encode("utf-8", "surrogateescape")))
 
 
 def path_param(path: str) -> dict[str, str]:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facewatchd import photos
+from facewatchd import contents, photos
 from facewatchd.catalog import Catalog
 from facewatchd.config import Query
+from facewatchd.contents import Content
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inference import Inference
@@ -143,13 +144,20 @@ class Searcher:
             return self._looked_at(source)
 
     def _looked_at(self, source: Source) -> Seen:
-        data = source.data if source.path is None else _read(source.path)
-        assert data is not None
+        if source.path is None:
+            assert source.data is not None
+            return self._known_content(photos.digest(source.data)) or Seen(self._inference.see(source.data).faces)
+        with _opened(source.path) as content:
+            known = self._known_content(content.digest)
+            if known is None:
+                known = Seen(self._inference.see(content.descriptor).faces)
+                content.confirm()
+            return known
+
+    def _known_content(self, digest: bytes) -> Seen | None:
         with self._catalog.reading() as reader:
-            content = reader.content(photos.digest(data))
-            if content is not None:
-                return Seen([face for _, face in reader.faces(content)], content)
-        return Seen(self._inference.see(data).faces)
+            content = reader.content(digest)
+            return None if content is None else Seen([face for _, face in reader.faces(content)], content)
 
     def _recorded(self, path: bytes) -> Seen | None:
         """The faces that the catalog has of an unchanged photo."""
@@ -243,11 +251,14 @@ class Searcher:
         return mean
 
 
-def _read(path: bytes) -> bytes:
-    try:
-        return photos.read(path)[0]
-    except OSError as exc:
-        raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
+@contextlib.contextmanager
+def _opened(path: bytes) -> Iterator[Content]:
+    with contextlib.ExitStack() as stack:
+        try:
+            content = stack.enter_context(contents.opened(path))
+        except OSError as exc:
+            raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
+        yield content
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the workers did since the start, and how fast they are."""
+"""What indexing has done since the start, and how fast."""
 
 from __future__ import annotations
 

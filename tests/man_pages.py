@@ -48,7 +48,10 @@ EXAMPLES = {
     "facewatch-query": (
         ("facewatch-query anna.jpg", "Where else is the person with the largest face?"),
         ("facewatch-query --face 1 --sheet anna.png group.jpg", "Ask for the second face from the left, and draw it."),
-        ("facewatch-query -0 -n 0 anna.jpg | xargs -0 cp -t anna/", "Copy all photos of one person."),
+        (
+            "facewatch-query -0 -n 0 anna.jpg | xargs -0 cp --parents -t anna/",
+            "Copy all photos of one person, each below its own directories.",
+        ),
     ),
 }
 HELP = "show what a command takes, and exit"

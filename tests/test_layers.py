@@ -44,6 +44,7 @@ LAYERS: dict[int, set[str]] = {
         "datadir",
         "jpeg",
         "photos",
+        "contents",
         "decoding",
         "exif",
         "png",
@@ -65,7 +66,7 @@ LAYERS: dict[int, set[str]] = {
         "logs",
         "models",
     },
-    2: {"gallery", "results", "feed", "watched", "watcher", "roots", "belief", "inference"},
+    2: {"claims", "twins", "gallery", "results", "feed", "watched", "watcher", "roots", "belief", "inference"},
     3: {"writer", "upkeep", "scanner", "indexer", "search", "verify", "service"},
     4: {"sockets", "conversation", "server"},
     5: {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +20,7 @@ from PIL import Image
 from processes import Daemon
 from test_client import answer
 
-from facewatchd import client, installation
+from facewatchd import cli, client, installation
 from facewatchd.overview import Status, text
 from facewatchd.scanner import out_of_reach
 
@@ -143,3 +146,80 @@ def test_a_package_that_is_missing_is_installed_again_from_where_it_came(tmp_pat
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert f"install it again: {sys.executable} -m pip install --force-reinstall " in done.stderr
+
+
+# Words that are not quite right
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["stauts"], "did you mean status?"),
+        (["serivce", "install"], "did you mean service?"),
+        (["models", "fecth"], "did you mean fetch?"),
+        (["run", "--modle", "x"], "did you mean --model?"),
+        (["run", "--data_dir=x"], "did you mean --data-dir?"),
+        (["xyzzy"], "there is no command 'xyzzy'; see facewatchd --help"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_one_like_it(capfd: Any, arguments: list[str], meant: str) -> None:
+    assert cli.main(arguments) == 2
+    err = capfd.readouterr().err
+    assert meant in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_misspelt_option_of_a_query(ask: Any, capfd: Any) -> None:
+    assert ask(None, "--sheeet=x.png", "a.jpg") == client.WRONG
+    assert "unknown option --sheeet: did you mean --sheet?" in capfd.readouterr().err
+
+
+def test_a_directory_is_no_photo(ask: Any, tmp_path: Path, capfd: Any) -> None:
+    assert ask(None, str(tmp_path)) == client.WRONG
+    assert capfd.readouterr().err.startswith(f"facewatch-query: {tmp_path} is a directory; name a photo")
+
+
+def test_a_url_of_a_file_is_the_file(ask: Any, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def script(request: dict[str, Any]) -> bytes:
+        asked.append(request["params"]["photos"])
+        return reply(request, answer())
+
+    for url in ("file:///x/a%20b%C3%BC.jpg", "file://localhost/x/a%20b%C3%BC.jpg", "FILE:///x/a b\u00fc.jpg"):
+        ask(script, url)
+    assert asked == [[{"path": "/x/a b\u00fc.jpg"}]] * 3
+    assert ask(script, "https://example.org/a.jpg") == ask(script, "file://host/a.jpg") == client.WRONG
+
+
+# Where nothing can be drawn
+
+
+@pytest.mark.parametrize(("term", "columns"), [("dumb", 100), ("xterm", 20)])
+def test_progress_is_plain_lines_where_no_bar_can_be_drawn(
+    monkeypatch: pytest.MonkeyPatch, term: str, columns: int
+) -> None:
+    code = "from facewatchd.progress import *; p = Progress(enabled=True); p.show(3, 5); p.show(4, 4); p.close()\n"
+    code += "with downloading('m') as tell: tell(1 << 20, 2 << 20)"
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, env={**os.environ, "TERM": term}, check=True)
+    os.close(theirs)
+    written = os.read(ours, 65536)
+    os.close(ours)
+    assert written == b"indexing: 0 of 5 photos\r\nm: 1 of 2 MiB\r\n"
+
+
+def test_the_recipe_keeps_files_of_one_name_apart(tmp_path: Path) -> None:
+    page = (Path(client.__file__).parent / "share" / "man" / "man1" / "facewatch-query.1").read_text()
+    found = re.search(r"xargs [^\n]*anna/", page.replace("\\-", "-"))
+    assert found is not None
+    paths = [tmp_path / "a b" / "1.jpg", tmp_path / "c\nd" / "1.jpg"]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_bytes(b"%d" % number)
+    (tmp_path / "anna").mkdir()
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    subprocess.run(found.group(), shell=True, input=names, cwd=tmp_path, check=True)
+    copied = sorted(path.read_bytes() for path in (tmp_path / "anna").rglob("*.jpg"))
+    assert copied == [b"0", b"1"]

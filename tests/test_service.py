@@ -176,10 +176,10 @@ def test_one_that_hangs_is_started_again(service: Service) -> None:
     hangs, place = service.manager.home / "hangs", service.manager.home / "hook"
     hooks.add(
         place,
-        "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd import daemon, photos\n"
-        "    daemon.SILENCE = 3.0\n    read = photos.read\n"
+        "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd import contents, daemon\n"
+        "    daemon.SILENCE = 3.0\n    opened = contents.opened\n"
         f"    def hang(path):\n        while os.path.exists({str(hangs)!r}):\n            threading.Event().wait(0.1)\n"
-        "        return read(path)\n    photos.read = hang\n",
+        "        return opened(path)\n    contents.opened = hang\n",
     )
     lines = (f"Environment=PYTHONPATH={place}", "WatchdogSec=6s", "TimeoutAbortSec=5s")
     service.drop_in("[Service]", *lines, name="hang")

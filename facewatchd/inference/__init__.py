@@ -115,8 +115,10 @@ class Inference:
         with self._turn(alone=False) as process:
             return process.info
 
-    def see(self, data: bytes, waiting: Callable[[], None] = lambda: None, *, alone: bool = False) -> Seen:
-        """Decode a photo, find and embed its faces; ``alone``: with no other photo in hand, from the start.
+    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, alone: bool = False) -> Seen:
+        """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
+
+        ``alone``: with no other photo in hand, from the start.
 
         ``waiting`` is called each second until the answer comes, but for a photo that is alone. What it raises is
         raised, and the answer passed over.
@@ -145,7 +147,7 @@ class Inference:
                 raise SetbackError(f"its process {exc}, from outside", "it is tried again", counts=counts) from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", HINT) from exc
 
-    def attempt(self, data: bytes, beat: Callable[[], None]) -> Seen | None:
+    def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Seen | None:
         """Decode a photo like `see`, but once. Raises what `see` raises otherwise.
 
         None where the process died, lacks memory, has no model, or cannot be given the photo.
@@ -332,7 +334,7 @@ class _Process:
         except (OSError, EOFError) as exc:
             raise self.death() from exc
 
-    def see(self, data: bytes, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None) -> Seen:
+    def see(self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None) -> Seen:
         """``waiting`` may raise to give the photo up: the line then owes an answer, which is passed over later."""
         line = self._free.pop()
         try:
@@ -368,7 +370,7 @@ class _Process:
             pass
         self._owed.discard(line)
 
-    def _hand_on(self, line: Line, data: bytes) -> None:
+    def _hand_on(self, line: Line, data: bytes | int) -> None:
         try:
             line.send_photo(data)
         except (BrokenPipeError, ConnectionResetError):

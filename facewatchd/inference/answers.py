@@ -14,7 +14,7 @@ import numpy as np
 
 from facewatchd import errors
 from facewatchd.models import is_unit
-from facewatchd.photos import MAX_PIXELS
+from facewatchd.photos import MAX_PIXELS, DiskError
 from facewatchd.records import Box, Face
 
 MOST_JSON = 4 << 20
@@ -29,6 +29,7 @@ ERRORS: dict[str, type[errors.FacewatchError]] = {
     for kind in (
         errors.UnreadablePhotoError,
         errors.UnsupportedPhotoError,
+        DiskError,
         errors.OutOfMemoryError,
         errors.TooLargeError,
         errors.ModelError,

@@ -61,7 +61,7 @@ class Hedge:
         self._starves = False
         self._starved_at: float | None = None
 
-    def see(self, data: bytes, *, alone: bool = False) -> Seen:
+    def see(self, data: bytes | int, *, alone: bool = False) -> Seen:
         """What `Inference.see` returns and raises; a photo that is ``alone`` is not given to the other process."""
         began = self._clock()
         tried = False
@@ -112,7 +112,7 @@ class Hedge:
                 self._starved_at = now
             return self._starves
 
-    def _help(self, data: bytes) -> None:
+    def _help(self, data: bytes | int) -> None:
         """Have the other process look at the photo, if it is free for that. Raises `_HelpedError` with the answer."""
         if not self._helping.acquire(blocking=False):
             return

@@ -1,7 +1,7 @@
 """How the daemon and its inference processes talk: frames over a socket pair, one pair a line.
 
 A frame is its length in eight bytes and then its bytes. The first frame of the first line is a `Setup`; the answer is
-a model's info, or an error. After that the daemon sends photos, each as a file in memory, and gets what was seen: a
+a model's info, or an error. After that the daemon sends photos, each as an open file, and gets what was seen: a
 JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code, and the daemon believes
 nothing that `answers` has not checked: a decoder that was taken over by a photo cannot use this against the daemon.
 """
@@ -125,8 +125,14 @@ class Line:
             raise NonsenseError("an answer that nobody asked for")
         raise EOFError("the other side is gone")
 
-    def send_photo(self, data: bytes) -> None:
-        """Send a photo's bytes as a file in memory: neither side waits for the other to make room. Raises OSError."""
+    def send_photo(self, data: bytes | int) -> None:
+        """Send a photo: a descriptor of its file, or its bytes as a file in memory. Raises OSError.
+
+        Neither side waits for the other to make room. The file's position is shared, and may not be used.
+        """
+        if isinstance(data, int):
+            socket.send_fds(self.socket, [b"p"], [data])
+            return
         photo = os.memfd_create("photo")
         with open(photo, "wb") as file:
             file.write(data)

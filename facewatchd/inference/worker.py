@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 MEMORY = 6 << 30
 """Bytes of data that the process may have: a photo of 250 megapixels takes four of them in the worst of its modes."""
+FILE_BYTES = 4
+"""Bytes of a file that count as a pixel: some decoders know nothing but a file that is in memory as a whole."""
 _room = Room(photos.MAX_PIXELS)
 """Pixels of all photos in hand: the largest one takes most of the memory, and a second one beside it waits."""
 FIRST_TO_GO = "900"
@@ -116,7 +118,8 @@ def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
 
 
 def _see(file: BinaryIO, model: Model) -> Seen:
-    with _room.taken(photos.pixels_of(file)):
+    size = file.seek(0, os.SEEK_END)
+    with _room.taken(photos.pixels_of(file) + size // FILE_BYTES):
         pixels = photos.decode(file)
         height, width = pixels.shape[:2]
         return Seen(width, height, model.faces(pixels))

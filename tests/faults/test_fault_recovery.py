@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from albums import album, shoot
 from processes import Daemon, until
 
@@ -90,13 +91,14 @@ def test_a_model_that_is_away_stops_indexing_and_nothing_is_blamed_on_the_photos
         assert daemon.status()["failed"] == 0
 
 
-def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: Path) -> None:
+@pytest.mark.parametrize("where", ["digested", "decoded"])
+def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: Path, where: str) -> None:
     root = tmp_path / "photos"
     who = album(root, 6)
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
     broken = tmp_path / "broken"
     broken.touch()
-    daemon.hook(FAILING_DISK.format(broken=broken))
+    daemon.hook(FAILING_DISK[where].format(broken=broken))
     with daemon:
         daemon.start()
         until(lambda: "read fails" in daemon.log.read_text())
@@ -106,18 +108,31 @@ def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path: Path, tiny_root: 
         assert daemon.status()["failed"] == 0
 
 
-FAILING_DISK = """
+FAILING_DISK = {
+    "digested": """
 import errno, os, sys
 if "run" in sys.argv:
-    from facewatchd import photos
-    read = photos.read
+    from facewatchd import contents, photos
+    opened = contents.opened
     def failing(path):
         if os.path.exists("{broken}"):
             print("read fails", file=sys.stderr, flush=True)
             raise photos.DiskError("the file cannot be read: Input/output error")
-        return read(path)
-    photos.read = failing
-"""
+        return opened(path)
+    contents.opened = failing
+""",
+    "decoded": """
+import errno, os, sys
+if "indexing" in sys.argv:
+    preadv = os.preadv
+    def failing(*arguments):
+        if os.path.exists("{broken}"):
+            print("read fails", file=sys.stderr, flush=True)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return preadv(*arguments)
+    os.preadv = failing
+""",
+}
 
 
 def test_a_known_directory_that_is_not_there_at_the_start_is_offline(
