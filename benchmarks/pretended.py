@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -36,8 +37,8 @@ class Pretended(Inference):
 
 
 class AskedMoreService(Service):
-    def __init__(self, parts: Parts, searcher: Searcher, place: Callable[[], str]) -> None:
-        super().__init__(parts, searcher, place)
+    def __init__(self, parts: Parts, searcher: Searcher, *others: Callable[[], Any]) -> None:
+        super().__init__(parts, searcher, *others)
         self._root = parts.roots.paths[0]
 
     def call(self, method: str, params: Mapping[str, object]) -> object:

@@ -22,7 +22,7 @@ from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, 
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.printing import printable, say
 from facewatchd.question import STDIN, Answer, Faceless, QueryFace, QueryPhoto, ask, local_path, path_param, photo_faces
-from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
+from facewatchd.rpc import ASIDE_TIMEOUT, DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
 PROG = "facewatch-query"
 DEFAULT_WAIT = 60.0
@@ -287,8 +287,24 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
             params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
         return daemon.call("query", photos=[photo.param() for photo in photos], **params)
 
+    if options.wait and not options.quiet:
+        _say_what_is_waited_for(options)
     with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
         return ask(call, photos)
+
+
+def _say_what_is_waited_for(options: argparse.Namespace) -> None:
+    """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
+    try:
+        with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
+            status = daemon.call("status")
+        paused, pending = status["state"] == "paused", int(status["pending"])
+    except (FacewatchError, KeyError, TypeError, ValueError):
+        return
+    if paused:
+        say(f"{PROG}: the daemon is paused, so new photos do not become searchable; go on with: facewatchd resume")
+    if sys.stderr is not None and sys.stderr.isatty():
+        say(f"waiting up to {options.wait:g} s until everything is searchable; {_are(pending)} pending")
 
 
 def _print_answer(options: argparse.Namespace, answer: Answer) -> None:

@@ -27,6 +27,7 @@ from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.indexer import Indexer
 from facewatchd.inference import Inference
+from facewatchd.inference.confinement import FULL
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.wire import Setup
 from facewatchd.models import packs
@@ -178,12 +179,18 @@ class Daemon:
             self._watcher,
         )
         searcher = Searcher(gallery, self._queries, info)
-        self._service = Service(parts, searcher, lambda: self._server.trouble, lambda: self._server.waiting())
+        self._service = Service(
+            parts, searcher, lambda: self._server.trouble, self._confinement, lambda: self._server.waiting()
+        )
         self._server = Server(
             config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
         threshold = info.threshold if config.query.threshold is None else config.query.threshold
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
+
+    def _confinement(self) -> str:
+        """How far the processes that decode are confined: what the one says that is confined less."""
+        return max(self._queries.confinement, self._indexing.confinement, key=lambda state: state not in ("", FULL))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         depth = Depth.BYTES if written else Depth.STAMP

@@ -125,6 +125,8 @@ class Oversight:
         self._on_terminal = os.isatty(sys.stderr.fileno())
         self._well_at = 0.0
         self._waiting_told_at = -WAITING_TOLD_EVERY
+        self._first_import = True
+        """Whether what was found at the start is not all searchable yet."""
 
     def run(self) -> int:
         """Look after everything until a signal ends it; return the exit status."""
@@ -138,6 +140,7 @@ class Oversight:
                 self._daemon.release_models()
                 self._tell_of_waiting()
                 progress.show(*self._daemon.progress())
+                self._tell_of_first_import()
                 taken = self._signals.wait(self._pause())
                 if taken is not None and not self._goes_on(taken):
                     return 0
@@ -150,6 +153,12 @@ class Oversight:
         if waits and now >= self._waiting_told_at + WAITING_TOLD_EVERY:
             self._waiting_told_at = now
             log.info("photos wait: %s", waits)
+
+    def _tell_of_first_import(self) -> None:
+        """Say once, when everything that the start found is searchable, what there is and what to do with it."""
+        if self._first_import and not self._daemon.is_busy():
+            self._first_import = False
+            log.info("%s; to find a person: facewatch-query PHOTO", self._daemon.headline())
 
     def _goes_on(self, taken: signal.Signals) -> bool:
         if taken is not signal.SIGHUP or self._on_terminal:
@@ -166,7 +175,7 @@ class Oversight:
         busy = self._daemon.is_busy()
         if self._shows:
             return DRAWING_TICK if busy else BUSY_TICK
-        pause = BUSY_TICK if busy and self._manager.listens else TICK
+        pause = BUSY_TICK if (busy and self._manager.listens) or self._first_import else TICK
         return min(pause, self._manager.watchdog / 4) if self._manager.watchdog else pause
 
     def _tell(self) -> None:

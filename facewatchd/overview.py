@@ -66,6 +66,8 @@ class Status:
     problems: tuple[str, ...]
     waits: str
     """What pending photos wait for, where nothing is wrong."""
+    confinement: str
+    """How far decoding is confined: "full", or "partial" or "none" and why."""
 
     @classmethod
     def of(cls, document: Any) -> Status:
@@ -91,6 +93,7 @@ class Status:
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
                 waits=str(document.get("waits", "")),
+                confinement=str(document.get("confinement", "")),
             )
 
 
@@ -122,6 +125,8 @@ def text(status: Status, *, colour: bool) -> str:
         lines.append(f"rate    {_rate(status)}")
     if status.waits:
         lines.append(f"waits   {printable(status.waits)}")
+    if status.confinement:
+        lines.append(f"sandbox {printable(status.confinement)}")
     width = max((len(str(root.photos)) for root in status.roots), default=0)
     for root in status.roots:
         words = painted(f"{root.state:10}", _STYLES.get(root.state))

@@ -72,27 +72,24 @@ def _used() -> tuple[float, float]:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), time.process_time()
 
 
-def become_idle() -> None:
-    """Put this process in the idle class: the threads that libraries began when they were imported, and all to come.
+def make_idle(pid: int) -> None:
+    """Put a process in the idle class: the threads that it has, and all that they start.
 
     Where the kernel groups processes by session (sched(7), "the autogroup feature"; most desktops), a class counts only
     among those of one session, and each busy session gets an equal share: in its terminal's, an idle process would take
-    a third of the time of two busy ones elsewhere. So it gets a session of its own, with the lowest weight there is.
+    a third of the time of two busy ones elsewhere. So it should lead a session, which then gets the lowest weight.
     """
     try:
-        _set_class(os.getpid(), os.SCHED_IDLE)
+        _set_class(pid, os.SCHED_IDLE)
     except OSError as exc:
         log.warning("cannot lower the priority of indexing (%s)", exc)
-    with contextlib.suppress(OSError):  # it leads a process group, of its own session or of a shell's job
-        os.setsid()
-        _weigh_session(autogroup(os.getpid()), LOWEST)
+    _weigh_own_session(pid, LOWEST)
 
 
 def hurry(pid: int) -> None:
-    """Undo what `become_idle` did to a process, so that it can end on a busy machine. One that is gone is no error."""
+    """Undo what `make_idle` did to a process, so that it can end on a busy machine. One that is gone is no error."""
     with contextlib.suppress(OSError):
-        if os.getsid(pid) == pid:
-            _weigh_session(autogroup(pid), USUAL)
+        _weigh_own_session(pid, USUAL)
         _set_class(pid, os.SCHED_OTHER)
 
 
@@ -105,6 +102,12 @@ def _set_class(pid: int, policy: int) -> None:
     for thread in os.listdir(f"/proc/{pid}/task"):
         with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.sched_setscheduler(int(thread), policy, os.sched_param(0))
+
+
+def _weigh_own_session(pid: int, nice: bytes) -> None:
+    with contextlib.suppress(OSError):
+        if os.getsid(pid) == pid:
+            _weigh_session(autogroup(pid), nice)
 
 
 def _weigh_session(place: Path, nice: bytes) -> None:

@@ -101,11 +101,12 @@ def _model(spec: str, model_root: Path) -> dict[str, object]:
     """Load an installed model and show it InsightFace's group photo of six people, whole way from the file."""
     from facewatchd import photos
     from facewatchd.config import Faces
-    from facewatchd.models import packs
+    from facewatchd.models import packs, trial
 
     pack = packs.find(spec, model_root)
     if pack is None:
         raise ModelError(f"there is no model {spec}")
+    trial.bound()
     started = time.monotonic()
     model = pack.load(1, Faces())
     loaded = time.monotonic()

@@ -61,14 +61,19 @@ class Service:
         parts: Parts,
         searcher: Searcher,
         place: Callable[[], str],
+        confinement: Callable[[], str],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """``place`` says what is wrong with the socket's place, in one line. In ``waiting`` requests wait."""
+        """``place`` says what is wrong with the socket's place, and ``confinement`` how far decoding is confined.
+
+        In ``waiting`` requests wait.
+        """
         self._waiting = waiting
         self._parts = parts
         self.defaults = parts.config.query
         """Of queries that say nothing themselves."""
         self._place = place
+        self._confinement = confinement
         self._searcher = searcher
         self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer, parts.upkeep)
         self._started = time.monotonic()
@@ -119,6 +124,7 @@ class Service:
             "rates": parts.indexer.rates(),
             "problems": self._problems(),
             "waits": self.waits(),
+            "confinement": self._confinement(),
         }
 
     def waits(self) -> str:

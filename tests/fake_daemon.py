@@ -44,7 +44,7 @@ class FakeDaemon:
             sock.close()
 
     def params(self) -> dict[str, Any]:
-        (request,) = self.requests
+        (request,) = (request for request in self.requests if request["method"] != "status")
         params: dict[str, Any] = request["params"]
         return params
 

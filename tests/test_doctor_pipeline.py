@@ -63,8 +63,13 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 
 def found(model: str) -> Finding:
-    (finding,) = findings("pipeline", model=model)
-    return finding
+    return findings("pipeline", model=model)[0]
+
+
+def test_how_far_decoding_is_confined_is_said() -> None:
+    assert [each.status for each in pipeline._confined("full")] == ["ok"]
+    (partial,) = pipeline._confined("partial: no Landlock (Function not implemented)")
+    assert (partial.status, partial.detail) == ("warn", "partial: no Landlock (Function not implemented)")
 
 
 def assert_nothing_is_left(tmp_path: Path, temporary: Path) -> None:
@@ -76,8 +81,9 @@ def assert_nothing_is_left(tmp_path: Path, temporary: Path) -> None:
 @needs_dlib
 def test_the_whole_way_in_a_temporary_directory(tmp_path: Path, temporary: Path, hook: Hook) -> None:
     hook("")
-    finding = found("dlib")
+    finding, confined = findings("pipeline", model="dlib")
     assert finding.status == "ok", finding.detail
+    assert confined.name == "confinement"
     assert finding.detail.startswith("6 faces indexed, found again, and followed through a rename in ")
     assert_nothing_is_left(tmp_path, temporary)
     assert not (tmp_path / "home").exists()

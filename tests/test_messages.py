@@ -17,7 +17,7 @@ import pytest
 from albums import shoot
 from fake_daemon import FakeDaemon, error, reply
 from PIL import Image
-from processes import Daemon
+from processes import Daemon, until
 from test_client import answer
 
 from facewatchd import cli, client, installation
@@ -223,3 +223,51 @@ def test_the_recipe_keeps_files_of_one_name_apart(tmp_path: Path) -> None:
     subprocess.run(found.group(), shell=True, input=names, cwd=tmp_path, check=True)
     copied = sorted(path.read_bytes() for path in (tmp_path / "anna").rglob("*.jpg"))
     assert copied == [b"0", b"1"]
+
+
+# What goes on
+
+
+def test_waiting_for_a_paused_daemon_says_so_at_once(ask: Any, capfd: Any) -> None:
+    said: list[str] = []
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "status":
+            return reply(request, {"state": "paused", "pending": 3})
+        said.append(capfd.readouterr().err)
+        return reply(request, answer(b"/a.jpg"))
+
+    ask(script, "a.jpg", "--wait", "5")
+    assert len(said) == 1
+    assert "the daemon is paused" in said[0]
+    assert "facewatchd resume" in said[0]
+    ask(script, "a.jpg", "--wait", "5", "-q")
+    assert said[1] == ""
+
+
+def test_waiting_on_a_terminal_is_shown_before_the_answer(tmp_path: Path) -> None:
+    shown: list[bytes] = []
+    ours, theirs = pty.openpty()
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "status":
+            return reply(request, {"state": "indexing", "pending": 1})
+        shown.append(os.read(ours, 65536))
+        return reply(request, answer(b"/a.jpg"))
+
+    with FakeDaemon(tmp_path / "socket") as fake:
+        fake.script = script
+        command = [sys.executable, "-m", "facewatchd.client", "--socket", str(fake.path), "a.jpg", "--wait"]
+        subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, check=True)
+    os.close(theirs)
+    os.close(ours)
+    assert shown == [b"waiting up to 60 s until everything is searchable; 1 photo is pending\r\n"]
+
+
+def test_after_the_first_import_the_daemon_says_what_there_is(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    shoot(root / "anna.jpg", [1], 1)
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    until(lambda: "facewatch-query PHOTO" in daemon.log.read_text())
+    assert "idle: 1 photo, 1 face; to find a person: facewatch-query PHOTO" in daemon.log.read_text()

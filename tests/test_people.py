@@ -160,7 +160,7 @@ def test_a_path_is_answered_by_its_bytes(start: Start, tmp_path: Path, tiny_root
             Image.fromarray(np.asarray(image)).save(file, "PNG")
     daemon = start(root, model="tiny", model_root=tiny_root)
     daemon.settle()
-    result = daemon.query("-0", root / "plain.png", errors="surrogateescape")
+    result = daemon.query("-0", "--no-collapse", root / "plain.png", errors="surrogateescape")
     assert result.returncode == 0, result.stderr
     found = {os.path.basename(os.fsencode(path)) for path in result.stdout.split("\0") if path}
     assert found == set(names)

@@ -52,7 +52,8 @@ def check(loaded: Config) -> Iterator[Finding]:
     started = time.monotonic()
     try:
         with _ended_in_order(), tempfile.TemporaryDirectory(prefix="facewatchd-doctor-") as directory:
-            faces = Trial(Path(os.path.realpath(directory)), pack.spec).run()
+            trial = Trial(Path(os.path.realpath(directory)), pack.spec)
+            faces = trial.run()
     except FacewatchError as exc:
         yield Finding("pipeline", "fail", exc.message, exc.hint if isinstance(exc, ModelError) else _HINT)
     except OSError as exc:
@@ -60,6 +61,16 @@ def check(loaded: Config) -> Iterator[Finding]:
     else:
         done = f"{counted(faces, 'face')} indexed, found again, and followed through a rename"
         yield Finding("pipeline", "ok", f"{done} in {time.monotonic() - started:.1f} s")
+        yield from _confined(trial.confinement)
+
+
+def _confined(state: str) -> Iterator[Finding]:
+    """Say whether the processes that decoded in the trial gave up files and network, as each tries for itself."""
+    if state == "full":
+        yield Finding("confinement", "ok", "decoding processes reach no file, no network and no other process")
+    elif state:
+        hint = "photos are decoded all the same; Linux 5.13 with Landlock switched on confines that fully"
+        yield Finding("confinement", "warn", state, hint)
 
 
 @contextlib.contextmanager
@@ -79,6 +90,9 @@ def _ended_in_order() -> Iterator[None]:
 
 class Trial:
     """One daemon's life in an empty directory."""
+
+    confinement = ""
+    """What the daemon said of its decoding processes; empty before `run`."""
 
     def __init__(self, directory: Path, spec: str) -> None:
         self._directory = directory
@@ -100,6 +114,7 @@ class Trial:
             self._until_it_answers(process)
             try:
                 faces = self._ask_about(photo)
+                self.confinement = str(self._call("status").get("confinement", ""))
             except NoDaemonError as exc:
                 raise FacewatchError(f"the daemon went away: {self._last_words()}") from exc
             self._stop(process)

@@ -16,8 +16,8 @@ from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError
 
 REQUIRED = (
-    "hnswlib", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif", "platformdirs", "requests",
-    "simplejpeg", "sortedcontainers", "tqdm", "watchdog",
+    "hnswlib", "imagecodecs", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif",
+    "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 BUILD_HERE = "build it here: pip install --no-binary hnswlib --force-reinstall --no-cache-dir --no-deps 'hnswlib<0.9'"

@@ -107,6 +107,7 @@ class Inference:
         self._closed = False
         self._loading = False
         self._process: _Process | None = None
+        self._confinement = ""
         self._starting = threading.Lock()
         self._used_at = clock()
 
@@ -114,6 +115,11 @@ class Inference:
         """Have the model loaded, and say what it is. Raises `NoModelError`, and `ClosedError` at the end."""
         with self._turn(alone=False) as process:
             return process.info
+
+    @property
+    def confinement(self) -> str:
+        """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
+        return self._confinement
 
     def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, alone: bool = False) -> Seen:
         """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
@@ -238,6 +244,9 @@ class Inference:
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
             process.load(self._setup, self._beat)
+            if self._setup.idle:  # not before: a load of 1 s would take minutes beside programs that always compute
+                process.make_idle()
+            self._confinement = process.confinement
         except (NoModelError, DiedError) as exc:
             self._discard()
             if self._closed:
@@ -282,6 +291,8 @@ class _Process:
     """One child and its lines. `load` comes first, `end` last."""
 
     info: ModelInfo
+    confinement: str
+    """`Confinement.state`, as the process says it."""
 
     def __init__(self, setup: Setup, lines: int) -> None:
         """Start it. Raises `NoModelError`."""
@@ -291,7 +302,7 @@ class _Process:
         self._ended_by_us = False
         self._life = -1
         try:
-            self._popen = self._start(setup.purpose, lines)
+            self._popen = self._start(setup, lines)
         except (OSError, MemoryError) as exc:
             self._close()
             raise NoModelError(
@@ -301,7 +312,7 @@ class _Process:
         self._owed: set[Line] = set()
         """Lines of photos that were given up: on each an answer comes that nobody waits for."""
 
-    def _start(self, purpose: str, lines: int) -> subprocess.Popen[bytes]:
+    def _start(self, setup: Setup, lines: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
             life, self._life = os.pipe()  # its end of file is how the child learns that the daemon is no more
             theirs.callback(os.close, life)
@@ -310,8 +321,14 @@ class _Process:
                 ours, end = socket.socketpair()
                 self._all.append(Line(ours))
                 passed.append(theirs.enter_context(end).fileno())
-            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", purpose, *map(str, passed)]
-            return subprocess.Popen(command, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", setup.purpose, *map(str, passed)]
+            return subprocess.Popen(
+                command,
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=setup.idle,
+            )
 
     def load(self, setup: Setup, beat: Callable[[], None]) -> None:
         """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`, and `DiedError`."""
@@ -319,7 +336,7 @@ class _Process:
             for line in self._all:
                 line.patience = Deadline(line, beat)
             self._all[0].send_json(setup.to_json())
-            self.info = receive_info(self._all[0], setup.pack)
+            self.info, self.confinement = receive_info(self._all[0], setup.pack)
             self._threads = receive_threads(self._all, self._popen.pid)
         except ModelError as exc:
             raise NoModelError(exc.message, exc.hint) from exc
@@ -333,6 +350,10 @@ class _Process:
             ) from exc
         except (OSError, EOFError) as exc:
             raise self.death() from exc
+
+    def make_idle(self) -> None:
+        """Have it leave the processors to others. It cannot do so itself once it is confined."""
+        priority.make_idle(self._popen.pid)
 
     def see(self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None) -> Seen:
         """``waiting`` may raise to give the photo up: the line then owes an answer, which is passed over later."""

@@ -32,6 +32,7 @@ from facewatchd.inference.answers import (
     face,
     listed,
     size,
+    text,
     whole,
 )
 from facewatchd.models import one_line
@@ -164,18 +165,24 @@ def send_error(line: Line, error: FacewatchError) -> None:
     line.send_json({"error": name, "message": message, "hint": hint})
 
 
-def send_info(line: Line, info: ModelInfo) -> None:
-    line.send_json(asdict(info))
+def send_info(line: Line, info: ModelInfo, confinement: str) -> None:
+    line.send_json({"model": asdict(info), "confinement": confinement})
 
 
-def receive_info(line: Line, pack: Pack) -> ModelInfo:
-    """Raises `ModelError` where the model could not be loaded, `NonsenseError` where it is not that of the pack."""
-    answer = line.receive_json()
-    expect_no_error(answer)
+def receive_info(line: Line, pack: Pack) -> tuple[ModelInfo, str]:
+    """Return what the model is, and how far the process is confined.
+
+    Raises `ModelError` where the model could not be loaded, `NonsenseError` where it is not that of the pack.
+    """
+    document = line.receive_json()
+    expect_no_error(document)
+    answer = document.get("model")
+    if not isinstance(answer, dict):
+        raise NonsenseError("no model")
     info = ModelInfo(pack.id, pack.name, whole(answer.get("dim"), "the dimension", 1, MOST_DIMENSIONS), pack.threshold)
     if answer != asdict(info):
         raise NonsenseError("another model")
-    return info
+    return info, text(document, "confinement")
 
 
 def receive_threads(lines: Sequence[Line], pid: int) -> dict[Line, int]:

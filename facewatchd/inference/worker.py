@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from facewatchd import logs, memory, photos, priority
+from facewatchd import logs, memory, photos
 from facewatchd.errors import FacewatchError, OutOfMemoryError
+from facewatchd.inference.confinement import Confinement
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
 from facewatchd.models import Model
 from facewatchd.room import Room
@@ -47,15 +48,15 @@ def main(arguments: Sequence[str]) -> int:
     lines = [Line(socket.socket(fileno=int(end))) for end in ends]
     try:
         setup = Setup.from_json(lines[0].receive_json())
+        confinement = Confinement()
         try:
+            confinement.before_loading(setup.pack.files, setup.pack.backend())
             model = setup.pack.load(setup.threads, setup.faces)
         except FacewatchError as exc:
             send_error(lines[0], exc)
             return 1
-        photos.load()
-        if setup.idle:  # not before: a load of one second would take minutes beside programs that always compute
-            priority.become_idle()
-        send_info(lines[0], model.info)
+        confinement.before_photos()
+        send_info(lines[0], model.info, confinement.state)
     except (OSError, EOFError):
         return 0
     turns = threading.Semaphore(len(lines) - AHEAD)

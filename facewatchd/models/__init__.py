@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+HINT = (
+    "fetch it again with `facewatchd models fetch NAME`, from a file with `facewatchd models fetch FILE.zip`, "
+    "or choose another with `--model`"
+)
+"""What to do about a pack that cannot be loaded."""
+
+
 class Model(Protocol):
     """A detector and a recogniser, loaded."""
 

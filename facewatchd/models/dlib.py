@@ -17,9 +17,10 @@ a ``min_score`` of 0.5 is HOG's default. ``detector_size`` and ``threads`` mean 
 Landmarks are dlib's, not ArcFace's: the outer and the inner corner of the eye at the image's right, the same of the
 eye at its left, and the base of the nose.
 
-Threads: dlib's detector and recogniser keep their working memory inside, so each call borrows a set of its own, and
-there are as many sets as there were calls at once. The detector releases the interpreter lock, the recogniser does
-not: 60 ms a face, so faces are embedded one a call, which lets other threads in between.
+Threads: dlib's detector keeps its working memory inside, so each call borrows one of its own, and there are as many as
+there were calls at once. So does the recogniser, which also holds the interpreter lock all the time: 60 ms a face. One
+is enough, and faces are embedded one a call, which lets other threads in between. All files are read when the model is
+loaded: afterwards the process may have no right to read any.
 """
 
 from __future__ import annotations
@@ -85,13 +86,6 @@ class _Found(NamedTuple):
     hog: float
 
 
-class _Tools(NamedTuple):
-    """What one call at a time may use."""
-
-    detector: Any
-    recogniser: Any
-
-
 class DlibModel:
     """dlib's detector and recogniser, with working memory of their own."""
 
@@ -102,21 +96,19 @@ class DlibModel:
         """
         del threads
         landmarks, recogniser = checked_weights()
-        try:
-            import _dlib_pybind11 as dlib
+        prepare(name)
+        import _dlib_pybind11 as dlib
 
+        try:
             self._dlib: Any = dlib
-            self._recogniser_file = str(recogniser)
             self._landmarks = dlib.shape_predictor(str(landmarks))
-            self._idle = [self._new_tools()]
-        except ImportError as exc:
-            raise ModelError(
-                f"the model {name} needs dlib, which cannot be imported: {one_line(exc)}", install()
-            ) from exc
+            self._recogniser = dlib.face_recognition_model_v1(str(recogniser))
+            self._detectors = [dlib.get_frontal_face_detector()]
         except RuntimeError as exc:
             raise ModelError(f"the model {name} cannot be loaded: {one_line(exc)}", install()) from exc
         self._faces = faces
         self._lock = Lock()
+        self._recognising = Lock()
         self._info = ModelInfo(id=model_id, name=name, dim=DIM, threshold=threshold)
 
     @property
@@ -128,35 +120,30 @@ class DlibModel:
         """Find and embed the faces of one upright image, left to right. Raises `ModelError` when dlib fails."""
         image = np.ascontiguousarray(image)
         try:
-            with self._borrowed() as tools:
-                found = self._detect(tools, image)
-                faces = [self._face(tools, image, box, detection) for box, detection in found]
+            with self._borrowed() as detector:
+                found = self._detect(detector, image)
+            faces = [self._face(image, box, detection) for box, detection in found]
         except RuntimeError as exc:
             raise ModelError(f"the model {self._info.name} failed: {one_line(exc)}", "see `facewatchd doctor`") from exc
         return left_to_right(face for face in faces if face is not None)
 
-    def _new_tools(self) -> _Tools:
-        return _Tools(
-            self._dlib.get_frontal_face_detector(), self._dlib.face_recognition_model_v1(self._recogniser_file)
-        )
-
     @contextmanager
-    def _borrowed(self) -> Iterator[_Tools]:
+    def _borrowed(self) -> Iterator[Any]:
         with self._lock:
-            tools = self._idle.pop() if self._idle else None
-        tools = tools or self._new_tools()
+            detector = self._detectors.pop() if self._detectors else None
+        detector = detector or self._dlib.get_frontal_face_detector()
         try:
-            yield tools
+            yield detector
         finally:
             with self._lock:
-                self._idle.append(tools)
+                self._detectors.append(detector)
 
-    def _detect(self, tools: _Tools, image: Pixels) -> list[tuple[Box, _Found]]:
+    def _detect(self, detector: Any, image: Pixels) -> list[tuple[Box, _Found]]:
         probability = min(self._faces.min_score, 1 - 1e-9)
         lowest = max(math.log(probability / (1 - probability)), _LOWEST_HOG)
         found: list[_Found] = []
         for run in _passes(image.shape[0], image.shape[1], self._faces.min_size):
-            found += [each for each in self._run(tools, image, run, lowest) if each.right - each.left < run.largest]
+            found += [each for each in self._run(detector, image, run, lowest) if each.right - each.left < run.largest]
         boxes = []
         for each in _without_overlaps(found):
             box = clipped(each[:4], image)
@@ -164,13 +151,13 @@ class DlibModel:
                 boxes.append((box, each))
         return boxes
 
-    def _run(self, tools: _Tools, image: Pixels, run: _Pass, lowest: float) -> Iterator[_Found]:
+    def _run(self, detector: Any, image: Pixels, run: _Pass, lowest: float) -> Iterator[_Found]:
         seen = self._resized(image, run.scale)
         across, down = image.shape[1] / seen.shape[1], image.shape[0] / seen.shape[0]
         frame = round(run.frame * max(seen.shape[:2]))
         if frame:
             seen = np.pad(seen, ((frame, frame), (frame, frame), (0, 0)))
-        boxes, scores, _ = tools.detector.run(seen, 0, lowest)
+        boxes, scores, _ = detector.run(seen, 0, lowest)
         for box, score in zip(boxes, scores, strict=True):
             yield _Found(
                 (box.left() - frame) * across,
@@ -195,10 +182,12 @@ class DlibModel:
             return image
         return np.asarray(self._dlib.resize_image(image, rows, columns), dtype=np.uint8)
 
-    def _face(self, tools: _Tools, image: Pixels, box: Box, found: _Found) -> Face | None:
+    def _face(self, image: Pixels, box: Box, found: _Found) -> Face | None:
         rectangle = self._dlib.rectangle(*(round(edge) for edge in found[:4]))
         shape = self._landmarks(image, rectangle)
-        embedding = unit_length(tools.recogniser.compute_face_descriptor(image, shape))
+        with self._recognising:
+            vector = self._recogniser.compute_face_descriptor(image, shape)
+        embedding = unit_length(vector)
         if embedding is None:
             return None
         points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float32)
@@ -229,6 +218,14 @@ def _overlap(one: _Found, other: _Found) -> float:
     down = min(one.bottom, other.bottom) - max(one.top, other.top)
     areas = [(box.right - box.left) * (box.bottom - box.top) for box in (one, other)]
     return max(0.0, across) * max(0.0, down) / min(areas)
+
+
+def prepare(name: str) -> None:
+    """Import dlib. Raises `ModelError` for the model of that name."""
+    try:
+        import _dlib_pybind11  # noqa: F401
+    except ImportError as exc:
+        raise ModelError(f"the model {name} needs dlib, which cannot be imported: {one_line(exc)}", install()) from exc
 
 
 def installed() -> bool:

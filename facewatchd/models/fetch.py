@@ -9,17 +9,19 @@ What is in a zip file is not trusted: no path may lead out of the directory, and
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
+import stat
 import zipfile
-import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from facewatchd.errors import ModelError
 from facewatchd.models import one_line
+from facewatchd.printing import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +40,8 @@ TIMEOUT = (5.0, 30.0)
 SIZE_LIMIT = 2 << 30
 """Bytes of a download, and of a pack's files. The largest released pack, antelopev2, has 0.4 GB."""
 _FILE_LIMIT = 1000
+_DEPTH, _NAME = 8, 200
+"""Directories in one another, and bytes of a name, that an archive may hold."""
 _PIECE = 1 << 20
 _PARTS = ("*.onnx*", "manifest.json", "*LICENSE*")
 """What is copied from a directory: weights, also those beside the ONNX file, InsightFace's manifest, the licence."""
@@ -62,7 +66,7 @@ def pack_directory(directory: Path) -> Path | None:
     return inner[0] if len(inner) == 1 else None
 
 
-@contextmanager
+@contextlib.contextmanager
 def aside(models: Path, name: str) -> Iterator[Path]:
     """Give an empty directory beside the packs, and remove it at the end; OSError inside becomes `ModelError`."""
     partial = models / f".{name}.partial-{os.getpid()}"
@@ -167,30 +171,81 @@ def _network_reason(exc: requests.RequestException) -> str:
 
 def unpack(archive: Path, target: Path) -> None:
     """Extract a zip file into an empty directory. Raises `ModelError` for one that is damaged or not to be trusted."""
+    with _translated(archive):
+        opened = zipfile.ZipFile(archive)
+    with opened:
+        members = [member for member in opened.infolist() if not member.is_dir()]
+        _refuse(archive, members)
+        written = 0
+        for member in members:
+            path = target / member.filename
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                for piece in _pieces(archive, opened, member):
+                    written += len(piece)
+                    if written > SIZE_LIMIT:  # a directory of the archive may lie about sizes
+                        raise _no_pack(archive, len(members), written)
+                    file.write(piece)
+
+
+def _pieces(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    with _translated(archive):
+        source = opened.open(member)
+    with source:
+        while True:
+            with _translated(archive):
+                piece = source.read(_PIECE)
+            if not piece:
+                return
+            yield piece
+
+
+@contextlib.contextmanager
+def _translated(archive: Path) -> Iterator[None]:
+    """Turn whatever zipfile and the decompressors raise of an archive's bytes into one line."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
-            _refuse(archive, members)
-            for member in members:
-                path = target / member.filename
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(member) as source, path.open("wb") as file:
-                    shutil.copyfileobj(source, file, _PIECE)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
-        raise ModelError(f"{archive.name} is not a usable zip file: {one_line(exc)}", "download it again") from exc
+        yield
+    except OSError as exc:
+        if exc.errno not in (None, errno.EINVAL):  # the disk's; a wrong offset or a decompressor has no such number
+            raise
+        raise _unusable(archive, exc) from exc
+    except Exception as exc:
+        raise _unusable(archive, exc) from exc
+
+
+def _unusable(archive: Path, exc: Exception) -> ModelError:
+    return ModelError(f"{archive.name} is not a usable zip file: {one_line(exc)}", "download it again")
+
+
+def _no_pack(archive: Path, count: int, size: int) -> ModelError:
+    return ModelError(
+        f"{archive.name} would unpack to {counted(count, 'file')} of {size >> 20} MiB, which is no face pack",
+        "give the zip file of one InsightFace pack",
+    )
 
 
 def _refuse(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > _FILE_LIMIT:
+        raise _no_pack(archive, len(members), sum(member.file_size for member in members))
+    seen: set[str] = set()
     for member in members:
-        path = PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
-            raise ModelError(f"{archive.name} holds a path that leads out of it: {member.filename!r}", "do not use it")
+        name = member.filename
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or "\\" in name:
+            raise ModelError(f"{archive.name} holds a path that leads out of it: {name!r}", "do not use it")
+        if len(parts) > _DEPTH or any(len(os.fsencode(part)) > _NAME for part in parts) or not name.isprintable():
+            raise ModelError(
+                f"{archive.name} holds a name that no pack has: {one_line(repr(name), 80)}", "do not use it"
+            )
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise ModelError(f"{archive.name} holds a link: {name!r}", "do not use it")
+        key = "/".join(parts)
+        if key in seen or any(key.startswith(f"{other}/") or other.startswith(f"{key}/") for other in seen):
+            raise ModelError(f"{archive.name} holds {name!r} twice", "do not use it")
+        seen.add(key)
     size = sum(member.file_size for member in members)
-    if size > SIZE_LIMIT or len(members) > _FILE_LIMIT:
-        raise ModelError(
-            f"{archive.name} would unpack to {len(members)} files of {size >> 20} MiB, which is no face pack",
-            "give the zip file of one InsightFace pack",
-        )
+    if size > SIZE_LIMIT:
+        raise _no_pack(archive, len(members), size)
 
 
 def copy(directory: Path, target: Path) -> None:

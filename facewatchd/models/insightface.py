@@ -29,10 +29,11 @@ import cv2
 import numpy as np
 import onnxruntime
 from insightface.app import FaceAnalysis
+from insightface.model_zoo.onnxruntime_utils import get_default_providers
 from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
-from facewatchd.models import clipped, left_to_right, one_line, unit_length
+from facewatchd.models import HINT, clipped, left_to_right, one_line, unit_length
 from facewatchd.records import Box, Face, ModelInfo
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 SMALL_SIDE = 128
 """The second detector size, `insightface.app.face_analysis.DEFAULT_DET_SIZES`."""
+_PROCESSOR = "CPUExecutionProvider"
 _BATCH = 32
 """Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
 _MARGIN = 64
@@ -57,6 +59,11 @@ _DOUBT = 0.6
 """Share of the least score from which a face near the black is looked at again with all of it."""
 _LONGEST_RATIO = 64
 """Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
+
+
+def accelerator() -> str:
+    """Return the name of what InsightFace would compute on beside the processor; empty where there is none."""
+    return next((name for name in map(str, get_default_providers()) if name != _PROCESSOR), "")
 
 
 class InsightFaceModel:
@@ -81,10 +88,12 @@ class InsightFaceModel:
             fixed_batch = isinstance(self._recogniser.input_shape[0], int)
             self._batch = self._recogniser.input_shape[0] if fixed_batch else _BATCH
             self._detect(np.zeros((64, 64, 3), np.uint8))
-            (probe,) = self._embed([np.zeros((self._side, self._side, 3), np.uint8)])
+            (probe,) = self._embed([_picture(self._side)])
+            if unit_length(probe) is None:
+                raise ValueError("its embeddings are zero, or not finite")
         # Not only ONNX Runtime's: a broken pack also comes as AssertionError, KeyError, IndexError and protobuf's.
         except Exception as exc:
-            raise ModelError(f"the model {name} in {directory} cannot be loaded: {_reason(exc)}", _HINT) from exc
+            raise ModelError(f"the model {name} in {directory} cannot be loaded: {_reason(exc)}", HINT) from exc
         self._info = ModelInfo(id=model_id, name=name, dim=len(probe), threshold=threshold)
 
     @property
@@ -167,12 +176,6 @@ class InsightFaceModel:
         return rows
 
 
-_HINT = (
-    "fetch it again with `facewatchd models fetch NAME`, from a file with `facewatchd models fetch FILE.zip`, "
-    "or choose another with `--model`"
-)
-
-
 def _load(directory: Path, threads: int, faces: Faces) -> Any:
     if not directory.is_dir():  # FaceAnalysis would take it for a name, and download that
         raise FileNotFoundError(f"there is no directory {directory}")
@@ -203,6 +206,12 @@ def _taking_rgb(detector: Any) -> Any:
 
     detector.forward = swapped
     return detector
+
+
+def _picture(side: int) -> Pixels:
+    """Something to embed that is not of one colour."""
+    ramp = np.linspace(0, 255, side, dtype=np.uint8)
+    return np.ascontiguousarray(np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), axis=-1))
 
 
 def _reason(exc: Exception) -> str:

@@ -7,7 +7,8 @@ models' embeddings can never be mixed.
 `AUTO_MODEL` means, in this order: the model that the data was last built with; `DEFAULT` where it is installed;
 `DEFAULT` fetched; the dlib pack.
 
-Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` and the verification of a fetch do.
+Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` does, and the process in which a pack that
+was fetched is tried.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from facewatchd.config import AUTO_MODEL, Faces
 from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import dlib as dlib_files
 from facewatchd.models import fetch as files
-from facewatchd.models import one_line
+from facewatchd.models import one_line, trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,28 +98,40 @@ class Pack:
         """What to remember of this pack, to find it again as ``last``: MODEL-IDs do not say where a directory is."""
         return str(self.directory) if self.directory is not None else self.name
 
-    def load(self, threads: int, faces: Faces) -> Model:
-        """Load the model, with sessions of its own. Raises `ModelError` with the pack, the reason and the ways out."""
+    @property
+    def files(self) -> Path | None:
+        """The directory that the ONNX files lie in; None for the dlib pack."""
+        return self.directory and (files.pack_directory(self.directory) or self.directory)
+
+    def backend(self) -> str:
+        """Import what loads the model, and return the name of an accelerator that it computes on; empty for none.
+
+        Raises `ModelError` where something is missing.
+        """
         try:
             if self.directory is None:
-                from facewatchd.models.dlib import DlibModel
+                dlib_files.prepare(self.name)
+                return ""
+            from facewatchd.models import insightface
 
-                return DlibModel(
-                    model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
-                )
-            from facewatchd.models.insightface import InsightFaceModel
+            return insightface.accelerator()
         except ImportError as exc:
             raise ModelError(
                 f"the model {self.name} cannot be loaded: {one_line(exc)}",
                 "install what is missing, or facewatchd again; `facewatchd doctor` says more",
             ) from exc
+
+    def load(self, threads: int, faces: Faces) -> Model:
+        """Load the model, with sessions of its own. Raises `ModelError` with the pack, the reason and the ways out."""
+        self.backend()
+        if self.files is None:
+            return dlib_files.DlibModel(
+                model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
+            )
+        from facewatchd.models.insightface import InsightFaceModel
+
         return InsightFaceModel(
-            files.pack_directory(self.directory) or self.directory,
-            model_id=self.id,
-            name=self.name,
-            threshold=self.threshold,
-            threads=threads,
-            faces=faces,
+            self.files, model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
         )
 
 
@@ -330,12 +343,9 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
 
 
 def _fault(pack: Pack) -> ModelError | None:
-    """Load a pack and return what is wrong with it."""
-    try:
-        pack.load(1, Faces())
-    except ModelError as exc:
-        return exc
-    return None
+    """Try a pack in a process of its own, and return what is wrong with it."""
+    assert pack.directory is not None
+    return trial.fault(pack.name, files.pack_directory(pack.directory) or pack.directory)
 
 
 def _pack(place: Path, name: str = "") -> Pack:

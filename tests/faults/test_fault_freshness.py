@@ -108,7 +108,7 @@ class Writer(threading.Thread):
     def _ask_first(self, person: int) -> set[Path]:
         """Ask with a wait, which is a barrier for the questions after it too: each time in another way."""
         if self.rounds % 8 == 4:
-            options = ["--wait", "-q", "-l", "-n", "0", "--threshold", str(ALIKE)]
+            options = ["--wait", "-q", "-l", "-n", "0", "--no-collapse", "--threshold", str(ALIKE)]
             result = self._daemon.query(*options, self._photos[person])
             assert result.returncode == (0 if result.stdout else 1), result
             assert not result.stderr

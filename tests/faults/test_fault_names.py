@@ -171,7 +171,7 @@ def test_strange_names_can_be_named_on_the_command_line(start: Start, root: Path
         assert control(daemon, "scan", "--force", path) == (0, b"queued 1\n")
     assert path_of(json.loads(control(daemon, "why", "--json", inside[0])[1])) == inside[0]
     expect_printed(daemon, inside[0], {*inside, root / "elsewhere.jpg"})
-    in_directory = ask(daemon, "-q", "-0", "-d", directory, inside[1])[1].split(b"\0")[:-1]
+    in_directory = ask(daemon, "-q", "-0", "--no-collapse", "-d", directory, inside[1])[1].split(b"\0")[:-1]
     assert set(in_directory) == set(map(os.fsencode, inside))
     assert daemon.settle()["failed"] == 0
     invariant.check(daemon)
