@@ -27,13 +27,14 @@ from facewatchd.claims import Claims
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
-from facewatchd.inference import ClosedError, NoModelError
+from facewatchd.inference import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.wire import AHEAD
 from facewatchd.models import one_line
 from facewatchd.printing import printable
 from facewatchd.records import RootState, Stamp
 from facewatchd.roots import Roots, identity_of
+from facewatchd.setbacks import Setbacks
 from facewatchd.tally import Tally
 from facewatchd.twins import Twins
 from facewatchd.vitals import Vitals
@@ -88,6 +89,7 @@ class Indexer:
         self._told: dict[bytes, Stamp | None] = {}
         """Paths that are to be looked at because another name of the same file has this stamp now."""
         self._tries: dict[bytes, int] = {}
+        self.setbacks = Setbacks()
         self._rest_until = 0.0
         self._stopping = threading.Event()
         self._tally = Tally()
@@ -167,6 +169,7 @@ class Indexer:
 
     def _conclude(self, item: Item, outcome: Outcome | None) -> None:
         self._tally.count("examined")
+        self.setbacks.forget(item.path)
         if outcome is None:
             self._done(item)
         else:
@@ -345,11 +348,13 @@ class Indexer:
 
     def _embed(self, item: Item, stamp: Stamp, content: contents.Content) -> Outcome:
         try:
-            seen = self._inference.see(content.descriptor)
+            seen = self._inference.see(content.descriptor, alone=item.path in self.setbacks)
         except (NoModelError, ClosedError, photos.DiskError):
             raise
         except FacewatchError as exc:
             self._say("")
+            if isinstance(exc, SetbackError) and (delay := self.setbacks.note(item.path, exc.message, exc.counts)):
+                raise _PassingError(delay) from exc
             content.confirm()
             if isinstance(exc, ModelError):
                 self._try_again(item.path, exc)

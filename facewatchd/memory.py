@@ -8,7 +8,9 @@ photos of 12 megapixels, as `python -m benchmarks importing` shows.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from pathlib import Path
 
 LARGE = 4 << 20
 """Bytes from which on a block is the system's again as soon as it is freed. Smaller ones are cheaper to keep."""
@@ -35,3 +37,30 @@ def _set(parameters: dict[int, int]) -> None:
     if mallopt is not None:
         for parameter, value in parameters.items():
             mallopt(parameter, value)
+
+
+PLENTY = 4 << 30
+"""Bytes that the largest photo takes; half of the machine's memory where that is less."""
+
+
+def is_plenty() -> bool:
+    """Whether there is memory to spare: on the machine, and in each control group that this process is in."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    machine = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}
+    rooms = [(machine["MemAvailable"], machine["MemTotal"]), *_groups()]
+    return all(free >= min(PLENTY, most // 2) for free, most in rooms)
+
+
+def _groups() -> list[tuple[int, int]]:
+    """Free and total bytes of the control groups with a limit (version 2) around this process."""
+    found = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        if not line.startswith("0::/"):
+            continue
+        group = Path("/sys/fs/cgroup", line[4:])
+        for place in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                most, used = (int((place / name).read_text()) for name in ("memory.max", "memory.current"))
+                cache = (place / "memory.stat").read_text().split("inactive_file ")[1].split()[0]
+                found.append((most - used + int(cache), most))
+    return found

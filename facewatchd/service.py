@@ -275,9 +275,7 @@ class Service:
         if reason := roots.excluded(path):
             return PhotoState.EXCLUDED, reason
         if path in self._parts.inbox:
-            paused = "indexing is paused, `facewatchd resume` goes on" if self._parts.inbox.paused else ""
-            cause = paused or self.waits()
-            return PhotoState.PENDING, "it waits for its turn" + (f": {cause}" if cause else "")
+            return PhotoState.PENDING, self._why_pending(path)
         try:
             now = Stamp.of(os.stat(path))
         except OSError as exc:
@@ -301,6 +299,15 @@ class Service:
             PhotoState.EXCLUDED: _why_excluded(path),
         }
         return record.state, reasons[record.state]
+
+    def _why_pending(self, path: bytes) -> str:
+        if self._parts.inbox.paused:
+            return "it waits for its turn: indexing is paused, `facewatchd resume` goes on"
+        setback = self._parts.indexer.setbacks.reason(path)
+        if setback:
+            return f"{setback}: it is tried again soon, alone"
+        cause = self.waits()
+        return "it waits for its turn" + (f": {cause}" if cause else "")
 
     def _why_kept(self, root: bytes) -> str:
         state = self._root_states()[root]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import socket
@@ -22,7 +23,8 @@ from processes import until
 from facewatchd import photos
 from facewatchd.config import Faces
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
-from facewatchd.inference import ClosedError, Inference, NoModelError, worker
+from facewatchd.inference import ClosedError, Inference, NoModelError, SetbackError, worker
+from facewatchd.inference.answers import NonsenseError
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_seen
 from facewatchd.models import packs
 
@@ -226,9 +228,9 @@ def test_an_answer_that_makes_no_sense_is_a_death(
     inference.start()
     first = child()
 
-    def nonsense(line: Line) -> Seen:
-        line.receive()
-        raise ValueError("nonsense")
+    def nonsense(line: Line, dim: int) -> Seen:
+        line.receive(1 << 20)
+        raise NonsenseError("odd")
 
     with monkeypatch.context() as patch:
         patch.setattr("facewatchd.inference.receive_seen", nonsense)
@@ -273,8 +275,102 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
     assert all(decoding.acquire(timeout=30) for _ in range(LINES))
     assert not decoding.acquire(blocking=False)
     free.set()
-    assert [receive_seen(line).width for line, _ in pairs] == [1_000_000, 2_000_000, 3_000_000]
+    assert [receive_seen(line, 1).width for line, _ in pairs] == [1_000_000, 2_000_000, 3_000_000]
     for (line, end), thread in zip(pairs, threads, strict=True):
         line.close()
         thread.join(30)
         end.close()
+
+
+# Answers that cannot be
+
+HONEST = {"width": 320, "height": 240, "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5}]}
+UNIT = np.array([0.6, 0.8], "<f4").tobytes()
+
+
+def changed(**changes: object) -> dict[str, object]:
+    return {**HONEST, "faces": [{**HONEST["faces"][0], **changes}]}  # type: ignore[index]
+
+
+def answered(answer: object, embeddings: bytes = UNIT) -> Seen:
+    """What the daemon makes of an answer of a model with two dimensions."""
+    ours, theirs = (Line(end) for end in socket.socketpair())
+    data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    try:
+        theirs.send(data, embeddings)
+        theirs.socket.shutdown(socket.SHUT_WR)
+        return receive_seen(ours, 2)
+    finally:
+        ours.close()
+        theirs.close()
+
+
+def test_an_honest_answer_is_believed() -> None:
+    assert answered(HONEST).faces[0].box == (1, 2, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("answer", "embeddings"),
+    [
+        *(
+            (changed(score=score), UNIT)
+            for score in (float("nan"), float("inf"), -0.1, 1.1, True, "0.5", None, 10**400)
+        ),
+        *(
+            (changed(box=box), UNIT)
+            for box in ([0, 0, 2**70, 1], [-1, 0, 9, 9], [0, 0, 0, 9], [0, 0, 321, 9], [1.5] * 4)
+        ),
+        *((changed(box=box), UNIT) for box in ([0, 0, 9], "abcd", None, [True, True, True, True], [319, 239, 1, 2])),
+        *((changed(landmarks=points), UNIT) for points in ([], [[1, 2]] * 4, [[1]] * 5, [[float("nan"), 1]] * 5, 5)),
+        *(({**HONEST, "width": width}, UNIT) for width in (0, -1, 2**70, 1.5, True, "9", None, 10**9)),
+        *(({**HONEST, "faces": faces}, b"") for faces in (None, 5, {}, [5], "a")),
+        *((HONEST, bad) for bad in (b"", UNIT[:7], UNIT * 2, bytes(8), np.array([np.nan, 1], "<f4").tobytes())),
+        *((data, b"") for data in (b"", b"[]", b"nothing", b"[" * 100_000, b"9" * 5000, b"\xff", b"null")),
+        *(({"error": kind, "message": "a", "hint": ""}, b"") for kind in ("SystemExit", 5, None)),
+        *(({"error": "ModelError", "message": text, "hint": ""}, b"") for text in (None, 5, "a" * 10_000)),
+    ],
+)
+def test_what_cannot_be_is_not_believed(answer: object, embeddings: bytes) -> None:
+    with pytest.raises(NonsenseError):
+        answered(answer, embeddings)
+
+
+def test_a_frame_of_three_gigabytes_is_not_waited_for() -> None:
+    ours, theirs = (Line(end) for end in socket.socketpair())
+    theirs.socket.sendall((3 << 30).to_bytes(8, "big"))
+    with pytest.raises(NonsenseError, match="3221225472 bytes"):
+        receive_seen(ours, 2)
+    ours.close()
+    theirs.close()
+
+
+def test_killed_while_it_loads_it_is_started_again(inference: Inference, photo: bytes) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            seen = pool.submit(inference.see, photo)
+            pid = until(lambda: childs() and child())
+            os.kill(pid, signal.SIGKILL)
+            assert len(seen.result(60).faces) == 2
+            os.kill(child(), signal.SIGKILL)
+            until(lambda: not childs())
+
+
+def childs() -> bool:
+    try:
+        return bool(child())
+    except (ValueError, OSError):
+        return False
+
+
+def test_a_file_too_large_to_hand_on_is_tried_again_and_not_blamed(
+    inference: Inference, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(self: Line, data: bytes) -> None:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Line, "send_photo", too_large)
+        with pytest.raises(SetbackError, match="File too large") as caught:
+            inference.see(photo)
+    assert not caught.value.counts
+    assert len(inference.see(photo).faces) == 2

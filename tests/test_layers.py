@@ -37,6 +37,7 @@ LAYERS: dict[int, set[str]] = {
         "commandline",
         "systemd",
         "vitals",
+        "setbacks",
         "tally",
     },
     1: {

@@ -5,8 +5,11 @@ its memory, never return - happens to a child here:
 
 - A photo with which the process died is tried once more, alone in a fresh process, so that the guilty can be told from
   those that were in hand beside it. When that dies too, it is an `UnreadablePhotoError`.
-- A photo that takes more than `CPU_LIMIT` is one at once, and the process is killed. So it is when nothing moves for
-  `REST_LIMIT`, which may be another photo's fault: that counts as a death.
+- A photo that takes more than `patience.CPU_LIMIT` is one at once, and the process is killed. So it is when nothing
+  moves for `patience.REST_LIMIT`, which may be another photo's fault: that counts as a death.
+- An answer that makes no sense (`answers`) is a death, too: the process is ended, as the line is out of step.
+- A death by a signal from outside (SIGKILL where memory runs out, or an administrator's) says nothing about the photo:
+  that is a `SetbackError`, and the photo is tried again later. So is what the daemon itself lacks to hand it on.
 - The process has a limit on its memory, and is what the kernel kills first where memory runs out.
 
 It also leaves the daemon's interpreter free for answers, can be in the idle scheduling class as a whole, and gives all
@@ -16,9 +19,9 @@ of the model's memory back when it ends after a rest. `wire` is what is spoken; 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -28,23 +31,25 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from facewatchd import priority
+from facewatchd import memory, priority
 from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, UnreadablePhotoError
-from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_info, receive_seen
+from facewatchd.inference import patience
+from facewatchd.inference.answers import NonsenseError
+from facewatchd.inference.patience import HINT, Deadline, DiedError, Watch
+from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_info, receive_seen, receive_threads
 from facewatchd.records import ModelInfo
 
 log = logging.getLogger(__name__)
 
-CPU_LIMIT = 300.0
-"""Seconds of CPU that one photo may take: 250 megapixels of HEIC take a slow machine less than a minute."""
-REST_LIMIT = 300.0
-"""Seconds for which its thread may rest. On a busy machine one in the idle class mostly waits: that is no rest."""
-LOAD_LIMIT = 600.0
-"""Seconds in which the model must be loaded."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks at how long a photo takes."""
-_TICKS = os.sysconf("SC_CLK_TCK")
-_HINT = "try to open it in an image viewer"
+LOADS = 5
+"""Times that a process is started whose loading a signal ends."""
+PARTING = 5.0
+"""Seconds in which a process that let go of a line must have ended, before it is killed."""
+_OWN = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+    | {signal.SIGXFSZ, signal.SIGXCPU}
+)
+"""Signals that a process brings upon itself."""
 
 
 class NoModelError(ModelError):
@@ -61,12 +66,19 @@ def _closed() -> ClosedError:
     return ClosedError("the daemon is stopping", "try again when it runs")
 
 
+class SetbackError(FacewatchError):
+    """A photo could not be looked at for a reason that need not be its own: it is to be tried again later, alone."""
+
+    kind = "not-ready"
+
+    def __init__(self, message: str, hint: str, *, counts: bool = False) -> None:
+        """``counts``: the photo was alone with its process, and there was memory to spare."""
+        super().__init__(message, hint)
+        self.counts = counts
+
+
 class WaitEndedError(Exception):
     """What a callable that is called while a photo waits raises to have it wait no more."""
-
-
-class _DiedError(Exception):
-    """The process ended, or was ended for another photo's sake, with this one in hand."""
 
 
 class Inference:
@@ -109,41 +121,47 @@ class Inference:
         """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
         return self._confinement
 
-    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Seen:
+    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, alone: bool = False) -> Seen:
         """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
 
-        ``waiting`` is called each second until the answer comes. What it raises is raised, and the answer passed over.
+        ``alone``: with no other photo in hand, from the start.
 
-        Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `ModelError` where
-        inference failed, `NoModelError`, and `ClosedError` at the end.
+        ``waiting`` is called each second until the answer comes, but for a photo that is alone. What it raises is
+        raised, and the answer passed over.
+
+        Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `SetbackError`,
+        `ModelError` where inference failed, `NoModelError`, and `ClosedError` at the end.
         """
-
-        def beat() -> None:
-            self._beat()
-            waiting()
-
-        try:
-            with self._turn(alone=False) as process:
-                return process.see(data, beat)
-        except (_DiedError, OutOfMemoryError) as exc:
-            log.debug("%s with this photo in hand: it is tried again, alone", exc)
+        if alone:
+            with self._condition:
+                self._suspects += 1
+        else:
+            try:
+                with self._turn(alone=False) as process:
+                    return process.see(data, self._beat, waiting)
+            except (DiedError, OutOfMemoryError) as exc:
+                log.debug("%s with this photo in hand: it is tried again, alone", exc)
+        plenty = memory.is_plenty()
         try:
             with self._turn(alone=True) as process:
                 return process.see(data, self._beat)
-        except _DiedError as exc:
+        except DiedError as exc:
             if self._closed:
                 raise _closed() from exc
-            raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", _HINT) from exc
+            if exc.from_outside:
+                counts = plenty and memory.is_plenty()
+                raise SetbackError(f"its process {exc}, from outside", "it is tried again", counts=counts) from exc
+            raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", HINT) from exc
 
     def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Seen | None:
-        """Decode a photo like `see`, but once: None where the process died, lacks memory, or has no model.
+        """Decode a photo like `see`, but once. Raises what `see` raises otherwise.
 
-        Raises what `see` raises otherwise.
+        None where the process died, lacks memory, has no model, or cannot be given the photo.
         """
         try:
             with self._turn(alone=False) as process:
                 return process.see(data, beat)
-        except (_DiedError, OutOfMemoryError, NoModelError) as exc:
+        except (DiedError, OutOfMemoryError, NoModelError, SetbackError) as exc:
             log.debug("%s with a photo for the index in hand", exc)
             return None
 
@@ -155,7 +173,7 @@ class Inference:
     @contextlib.contextmanager
     def _turn(self, *, alone: bool) -> Iterator[_Process]:
         with self._condition:
-            while not self._condition.wait_for(lambda: self._closed or self._is_free(alone=alone), LOOK_EVERY):
+            while not self._condition.wait_for(lambda: self._closed or self._is_free(alone=alone), patience.LOOK_EVERY):
                 self._beat()
             self._suspects -= alone
             self._in_hand += 1
@@ -163,7 +181,7 @@ class Inference:
         again = False
         try:
             yield self._running()
-        except (_DiedError, OutOfMemoryError):
+        except (DiedError, OutOfMemoryError):
             again = not alone
             raise
         finally:
@@ -192,14 +210,35 @@ class Inference:
             process = self._process
             if process is not None and not process.is_alive():
                 if self._in_hand > 1:  # it died just now, and the others have yet to see that
-                    raise _DiedError(process.fate())
-                log.warning("the process for %s %s: it is started again", self._setup.purpose, process.fate())
+                    raise process.death()
+                log.warning("the process for %s %s: it is started again", self._setup.purpose, process.death())
                 self._discard()
                 process = None
             return process or self._load()
 
     def _load(self) -> _Process:
+        """Start a process; one that a signal ends meanwhile is started again, some times."""
         self._loading = True
+        try:
+            for left in reversed(range(LOADS)):
+                try:
+                    return self._load_once()
+                except DiedError as exc:
+                    if self._closed:
+                        raise _closed() from exc
+                    if not (left and exc.by_signal):
+                        name = self._setup.pack.name
+                        raise NoModelError(
+                            f"the model {name} cannot be loaded: its process {exc}", "see `facewatchd doctor`"
+                        ) from exc
+                    log.warning("the process for %s %s while it loaded: it is started again", self._setup.purpose, exc)
+            raise AssertionError
+        finally:
+            with self._condition:
+                self._loading = False
+                self._condition.notify_all()
+
+    def _load_once(self) -> _Process:
         try:
             process = self._process = _Process(self._setup, self._lines)
             if self._closed:  # `close` may have come too early to end it
@@ -208,15 +247,11 @@ class Inference:
             if self._setup.idle:  # not before: a load of 1 s would take minutes beside programs that always compute
                 process.make_idle()
             self._confinement = process.confinement
-        except NoModelError as exc:
+        except (NoModelError, DiedError) as exc:
             self._discard()
             if self._closed:
                 raise _closed() from exc
             raise
-        finally:
-            with self._condition:
-                self._loading = False
-                self._condition.notify_all()
         return process
 
     def _discard(self) -> None:
@@ -264,13 +299,14 @@ class _Process:
         self._all: list[Line] = []
         self._threads: dict[Line, int] = {}
         self._killed = False
+        self._ended_by_us = False
         self._life = -1
         try:
             self._popen = self._start(setup, lines)
-        except OSError as exc:
+        except (OSError, MemoryError) as exc:
             self._close()
             raise NoModelError(
-                f"no process can be started for the model: {exc.strerror}", "free some memory, or raise `ulimit -n`"
+                f"no process can be started for the model: {_reason(exc)}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
         self._owed: set[Line] = set()
@@ -295,75 +331,84 @@ class _Process:
             )
 
     def load(self, setup: Setup, beat: Callable[[], None]) -> None:
-        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`."""
-        line = self._all[0]
+        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`, and `DiedError`."""
         try:
-            line.socket.settimeout(LOAD_LIMIT)
-            line.send_json(setup.to_json())
-            _wait_for(line, LOAD_LIMIT, beat)
-            self.info, self.confinement = receive_info(line)
-            self._threads = {each: each.receive_json()["thread"] for each in self._all}
-            line.socket.settimeout(None)
+            for line in self._all:
+                line.patience = Deadline(line, beat)
+            self._all[0].send_json(setup.to_json())
+            self.info, self.confinement = receive_info(self._all[0], setup.pack)
+            self._threads = receive_threads(self._all, self._popen.pid)
         except ModelError as exc:
             raise NoModelError(exc.message, exc.hint) from exc
-        except Exception as exc:  # whatever it says, or does not say: it is no use
+        except (NonsenseError, TimeoutError) as exc:
+            self.kill()
             raise NoModelError(
-                f"the model {setup.pack.name} cannot be loaded: its process {self.fate()}", "see `facewatchd doctor`"
+                f"the model {setup.pack.name} cannot be loaded: its process says nonsense ({exc})"
+                if isinstance(exc, NonsenseError)
+                else f"the model {setup.pack.name} was not loaded in {patience.LOAD_LIMIT:.0f} s",
+                "see `facewatchd doctor`",
             ) from exc
+        except (OSError, EOFError) as exc:
+            raise self.death() from exc
 
     def make_idle(self) -> None:
         """Have it leave the processors to others. It cannot do so itself once it is confined."""
         priority.make_idle(self._popen.pid)
 
-    def see(self, data: bytes | int, beat: Callable[[], None]) -> Seen:
+    def see(self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None) -> Seen:
+        """``waiting`` may raise to give the photo up: the line then owes an answer, which is passed over later."""
         line = self._free.pop()
         try:
             if line in self._owed:
-                self._await(line, beat)
-                with contextlib.suppress(FacewatchError):
-                    receive_seen(line)
-            line.send_photo(data)
-            self._await(line, beat)
-            seen = receive_seen(line)
-        except (FacewatchError, _DiedError, WaitEndedError):
+                self._drain(line, beat, waiting)
+            line.expect_silence()
+            self._hand_on(line, data)
+            self._owed.add(line)
+            line.patience = watch = Watch(self, line, self._threads[line], beat)
+            watch.wait_for_beginning(waiting)
+            self._owed.discard(line)
+            return receive_seen(line, self.info.dim)
+        except NonsenseError as exc:
+            self.kill()
+            raise DiedError(f"answered nonsense: {exc}") from exc
+        except (FacewatchError, DiedError, WaitEndedError):
             raise
-        except Exception as exc:  # no answer, or none that makes sense: the line would be out of step
-            raise _DiedError(self.fate()) from exc
-        else:
-            return seen
+        except Exception as exc:  # no answer: the line would be out of step
+            raise self.death() from exc
         finally:
             self._free.insert(0 if line in self._owed else len(self._free), line)
 
-    def _await(self, line: Line, beat: Callable[[], None]) -> None:
-        """`_wait`; while that is not over, and after it was broken off, the line is one of those that owe an answer."""
-        self._owed.add(line)
-        self._wait(line, beat)
+    def _drain(self, line: Line, beat: Callable[[], None], waiting: Callable[[], None]) -> None:
+        """Receive and pass over the answer about a photo that was given up."""
+        line.patience = watch = Watch(self, line, self._threads[line], beat)
+        try:
+            watch.wait_for_beginning(waiting)
+            receive_seen(line, self.info.dim)
+        except UnreadablePhotoError as exc:
+            if self._killed:  # the photo that was given up hangs, not the one that waits behind it
+                raise DiedError("hung") from exc
+        except FacewatchError:
+            pass
         self._owed.discard(line)
 
-    def _wait(self, line: Line, beat: Callable[[], None]) -> None:
-        """Wait for the answer to begin, with a ``beat`` each second; kill the process when it takes too long."""
-        poll = select.poll()
-        poll.register(line.socket, select.POLLIN)
-        thread = Path(f"/proc/{self._popen.pid}/task/{self._threads[line]}/stat")
-        begun = before = None
-        rests = 0
-        while not poll.poll(LOOK_EVERY * 1000):
-            beat()
-            now, is_runnable = _work(thread)
-            if begun is None or before is None:  # most photos are done before it comes to that
-                begun = before = now
-            rests = 0 if is_runnable or now > before else rests + 1
-            before = now
-            if now - begun > CPU_LIMIT:
-                self.kill()
-                raise UnreadablePhotoError(f"hangs: it was not read after {now - begun:.0f} s of work", _HINT)
-            if rests * LOOK_EVERY > REST_LIMIT:
-                self.kill()
-                raise _DiedError("hung")
+    def _hand_on(self, line: Line, data: bytes | int) -> None:
+        try:
+            line.send_photo(data)
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except (OSError, MemoryError) as exc:
+            hint = (
+                "raise `ulimit -f`" if getattr(exc, "errno", 0) == errno.EFBIG else "free memory, or raise `ulimit -n`"
+            )
+            raise SetbackError(f"it cannot be handed to its process: {_reason(exc)}", hint) from exc
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
 
     def effort(self) -> tuple[float, bool]:
         """Processor time of all threads so far, in seconds, and whether any of them runs or could."""
-        works = [_work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        works = [patience.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
         return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:
@@ -374,6 +419,7 @@ class _Process:
         self._killed = True  # it may take its time to go
         if self._popen.poll() is not None:
             return
+        self._ended_by_us = True
         self._popen.kill()
         priority.hurry(self._popen.pid)  # on a busy machine one of the idle class would hardly get to its end
         for line in self._all:
@@ -392,28 +438,20 @@ class _Process:
         for line in self._all:
             line.close()
 
-    def fate(self) -> str:
-        """Say how it ended; one that let go of a line is ended, as it is no use any more."""
+    def death(self) -> DiedError:
+        """How it ended; one that let go of a line though it lives is ended."""
+        if not self._killed:
+            priority.hurry(self._popen.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(PARTING)
         self.kill()
         code = self._popen.wait()
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        if code >= 0:
+            return DiedError(f"ended with {code}")
+        number = signal.Signals(-code)
+        outside = not self._ended_by_us and number not in _OWN
+        return DiedError(f"was ended by {number.name}", by_signal=not self._ended_by_us, from_outside=outside)
 
 
-def _wait_for(line: Line, seconds: float, beat: Callable[[], None]) -> None:
-    """Wait until there is something to receive, with a ``beat`` each `LOOK_EVERY`; not longer than so many seconds."""
-    poll = select.poll()
-    poll.register(line.socket, select.POLLIN)
-    for _ in range(int(seconds / LOOK_EVERY)):  # counted, so that a stop of the process is no time that has passed
-        beat()
-        if poll.poll(LOOK_EVERY * 1000):
-            return
-    raise TimeoutError(f"nothing came in {seconds:g} s")
-
-
-def _work(stat: Path) -> tuple[float, bool]:
-    """User and system time of a thread in seconds, and whether it runs or could, of proc_pid_stat(5)."""
-    try:
-        fields = stat.read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0, False
-    return (int(fields[11]) + int(fields[12])) / _TICKS, fields[0] == "R"
+def _reason(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or "there is not enough memory"

@@ -61,8 +61,8 @@ class Hedge:
         self._starves = False
         self._starved_at: float | None = None
 
-    def see(self, data: bytes | int) -> Seen:
-        """What `Inference.see` returns and raises."""
+    def see(self, data: bytes | int, *, alone: bool = False) -> Seen:
+        """What `Inference.see` returns and raises; a photo that is ``alone`` is not given to the other process."""
         began = self._clock()
         tried = False
 
@@ -73,7 +73,7 @@ class Hedge:
                 self._help(data)
 
         try:
-            seen = self._indexing.see(data, wait)
+            seen = self._indexing.see(data, wait, alone=alone)
         except _HelpedError as exc:
             return exc.seen
         except FacewatchError:

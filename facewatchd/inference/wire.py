@@ -2,8 +2,8 @@
 
 A frame is its length in eight bytes and then its bytes. The first frame of the first line is a `Setup`; the answer is
 a model's info, or an error. After that the daemon sends photos, each as an open file, and gets what was seen: a
-JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code: a decoder that was taken
-over by a photo cannot use this to take over the daemon.
+JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code, and the daemon believes
+nothing that `answers` has not checked: a decoder that was taken over by a photo cannot use this against the daemon.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,31 +20,30 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facewatchd.config import Faces
-from facewatchd.errors import (
-    FacewatchError,
-    ModelError,
-    OutOfMemoryError,
-    TooLargeError,
-    UnreadablePhotoError,
-    UnsupportedPhotoError,
+from facewatchd.errors import FacewatchError
+from facewatchd.inference.answers import (
+    ERRORS,
+    MOST_DIMENSIONS,
+    MOST_JSON,
+    MOST_TEXT,
+    NonsenseError,
+    document,
+    expect_no_error,
+    face,
+    listed,
+    size,
+    text,
+    whole,
 )
+from facewatchd.models import one_line
 from facewatchd.models.packs import Pack
-from facewatchd.photos import DiskError
-from facewatchd.records import Box, Face, ModelInfo
+from facewatchd.records import Face, ModelInfo
 
 AHEAD = 1
 """Lines more than photos are in hand at once: over the last one the next photo comes while those are looked at."""
 _LENGTH = struct.Struct("!Q")
-_KINDS = (
-    UnreadablePhotoError,
-    UnsupportedPhotoError,
-    DiskError,
-    OutOfMemoryError,
-    TooLargeError,
-    ModelError,
-    FacewatchError,
-)
-_ERRORS = {kind.__name__: kind for kind in _KINDS}
+_SETUP = 1 << 20
+"""Bytes of a frame at most that the process takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,12 @@ class Seen(NamedTuple):
 
 
 class Line:
-    """One end of a socket pair. A blocking conversation: one thread at a time."""
+    """One end of a socket pair. A conversation: one thread at a time."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
-        self._stream = end.makefile("rb")
+        self.patience: Callable[[], None] = lambda: None
+        """Called before each piece that is received; it may wait for it, and may raise."""
 
     def send(self, *frames: bytes) -> None:
         """Send frames whole. Raises OSError when the other side is gone."""
@@ -94,16 +95,36 @@ class Line:
             self.socket.sendall(_LENGTH.pack(len(frame)))
             self.socket.sendall(frame)
 
-    def receive(self) -> bytes:
-        """Wait for one frame. Raises EOFError when the other side is gone, also in its middle."""
+    def receive(self, most: int, least: int = 0) -> bytes:
+        """Wait for one frame of so many bytes.
+
+        Raises EOFError when the other side is gone, also in its middle, and `NonsenseError` for another length.
+        """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        if not least <= length <= most:
+            raise NonsenseError(f"a frame has {length} bytes")
         return self._read(length)
 
     def _read(self, length: int) -> bytes:
-        data = self._stream.read(length)
-        if len(data) < length:
-            raise EOFError("the other side is gone")
-        return data
+        data = bytearray(length)
+        rest = memoryview(data)
+        while rest:
+            self.patience()
+            count = self.socket.recv_into(rest)
+            if not count:
+                raise EOFError("the other side is gone")
+            rest = rest[count:]
+        return bytes(data)
+
+    def expect_silence(self) -> None:
+        """Raise `NonsenseError` where something waits to be received that nobody asked for."""
+        try:
+            waiting = self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if waiting:
+            raise NonsenseError("an answer that nobody asked for")
+        raise EOFError("the other side is gone")
 
     def send_photo(self, data: bytes | int) -> None:
         """Send a photo: a descriptor of its file, or its bytes as a file in memory. Raises OSError.
@@ -129,56 +150,67 @@ class Line:
     def send_json(self, document: object) -> None:
         self.send(json.dumps(document).encode())
 
-    def receive_json(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.receive())
-        return document
+    def receive_json(self, most: int = _SETUP) -> dict[str, Any]:
+        """Wait for a JSON object of at most so many bytes."""
+        return document(self.receive(most))
 
     def close(self) -> None:
-        self._stream.close()
         self.socket.close()
 
 
 def send_error(line: Line, error: FacewatchError) -> None:
     """Tell of an error, as the nearest kind that the other side knows."""
-    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ERRORS)
-    line.send_json({"error": name, "message": error.message, "hint": error.hint})
-
-
-def raise_error(answer: dict[str, Any]) -> None:
-    """Raise the error that an answer tells of, if it does."""
-    if "error" in answer:
-        raise _ERRORS[answer["error"]](answer["message"], answer["hint"])
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS)
+    message, hint = (one_line(text, MOST_TEXT) if text else "" for text in (error.message, error.hint))
+    line.send_json({"error": name, "message": message, "hint": hint})
 
 
 def send_info(line: Line, info: ModelInfo, confinement: str) -> None:
     line.send_json({"model": asdict(info), "confinement": confinement})
 
 
-def receive_info(line: Line) -> tuple[ModelInfo, str]:
-    """Return what the model is, and how far the process is confined. Raises `ModelError` where it was not loaded."""
-    answer = line.receive_json()
-    raise_error(answer)
-    return ModelInfo(**answer["model"]), str(answer["confinement"])
+def receive_info(line: Line, pack: Pack) -> tuple[ModelInfo, str]:
+    """Return what the model is, and how far the process is confined.
+
+    Raises `ModelError` where the model could not be loaded, `NonsenseError` where it is not that of the pack.
+    """
+    document = line.receive_json()
+    expect_no_error(document)
+    answer = document.get("model")
+    if not isinstance(answer, dict):
+        raise NonsenseError("no model")
+    info = ModelInfo(pack.id, pack.name, whole(answer.get("dim"), "the dimension", 1, MOST_DIMENSIONS), pack.threshold)
+    if answer != asdict(info):
+        raise NonsenseError("another model")
+    return info, text(document, "confinement")
+
+
+def receive_threads(lines: Sequence[Line], pid: int) -> dict[Line, int]:
+    """Which thread of the process serves each line."""
+    threads = {line: whole(line.receive_json().get("thread"), "a thread", 1, 1 << 31) for line in lines}
+    if len(set(threads.values())) < len(lines) or not all(
+        Path(f"/proc/{pid}/task/{id_}").exists() for id_ in threads.values()
+    ):
+        raise NonsenseError("threads that are none of its own")
+    return threads
 
 
 def send_seen(line: Line, seen: Seen) -> None:
-    faces = [{"box": face.box, "score": face.score, "landmarks": face.landmarks.tolist()} for face in seen.faces]
-    embeddings = [np.asarray(face.embedding, "<f4").tobytes() for face in seen.faces]
+    faces = [{"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist()} for each in seen.faces]
+    embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in seen.faces]
     header = json.dumps({"width": seen.width, "height": seen.height, "faces": faces}).encode()
     line.send(header, b"".join(embeddings))
 
 
-def receive_seen(line: Line) -> Seen:
-    """Raises what the other side met: `UnreadablePhotoError`, `OutOfMemoryError`, `TooLargeError`, `ModelError`."""
-    answer = line.receive_json()
-    raise_error(answer)
-    faces = answer["faces"]
-    embeddings = np.frombuffer(line.receive(), "<f4").reshape(len(faces), -1 if faces else 0)
-    return Seen(
-        answer["width"],
-        answer["height"],
-        [
-            Face(Box(*face["box"]), face["score"], np.array(face["landmarks"], np.float32), embedding)
-            for face, embedding in zip(faces, embeddings, strict=True)
-        ],
-    )
+def receive_seen(line: Line, dim: int) -> Seen:
+    """Raises what the other side met: `UnreadablePhotoError`, `OutOfMemoryError`, `TooLargeError`, `ModelError`.
+
+    ``dim``: numbers of an embedding. Raises `NonsenseError` for what cannot be.
+    """
+    answer = line.receive_json(MOST_JSON)
+    expect_no_error(answer)
+    width, height = size(answer)
+    faces = listed(answer)
+    length = len(faces) * dim * 4
+    embeddings = np.frombuffer(line.receive(length, length), "<f4").reshape(len(faces), dim)
+    return Seen(width, height, [face(entry, row, width, height) for entry, row in zip(faces, embeddings, strict=True)])

@@ -14,7 +14,7 @@ from albums import album, shoot
 from processes import Daemon, until
 
 DIES = {
-    "is killed": ("os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL, twice"),
+    "is killed": ("os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL, from outside"),
     "crashes": ("ctypes.string_at(0)", "ended by SIGSEGV, twice"),
     "aborts": ("os.abort()", "ended by SIGABRT, twice"),
     "exits": ("os._exit(0)", "ended with 0, twice"),
@@ -72,8 +72,10 @@ if {"indexing", "queries"} & set(sys.argv):
         return decode(file)
     photos.decode = bad
 if "run" in sys.argv:
-    from facewatchd import inference
-    inference.CPU_LIMIT, inference.REST_LIMIT, inference.LOOK_EVERY = 0.5, 1.0, 0.1
+    from facewatchd.inference import patience
+    patience.CPU_LIMIT, patience.REST_LIMIT, patience.LOOK_EVERY = 0.5, 1.0, 0.1
+    from facewatchd import setbacks
+    setbacks.DELAYS = (0.1, 0.2, 0.4)
 """
 CASE = """
 if {{"indexing", "queries"}} & set(sys.argv):
@@ -81,7 +83,7 @@ if {{"indexing", "queries"}} & set(sys.argv):
 """
 PATIENT = """
 if "run" in sys.argv:
-    inference.CPU_LIMIT = inference.REST_LIMIT = 1e9
+    patience.CPU_LIMIT = patience.REST_LIMIT = 1e9
 """
 
 
@@ -130,6 +132,27 @@ def test_innocent_photos_beside_it_are_not_blamed(library: Library) -> None:
         library.who |= album(library.root / f"more {number}", 20, first_seed=1000 * (number + 1))
     library.daemon.start()
     invariant.check(library.daemon, failed=bad)
+
+
+def test_killed_from_outside_with_one_photo_in_hand_again_and_again(tmp_path: Path, tiny_root: Path) -> None:
+    """By an administrator, or where memory runs out: the photo is tried again, and never blamed for it."""
+    gate, root = tmp_path / "gate", tmp_path / "photos"
+    gate.touch()
+    photo = shoot(root / "new.jpg", [1], 600)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+    daemon.hook(SLOW.format(gate=gate))
+    with daemon:
+        daemon.start()
+        for count in (1, 2, 3):
+            until(lambda count=count: daemon.log.read_text().count("in hand") == count)
+            for pid in daemon.children("indexing"):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: "SIGKILL" in daemon.call("why", path=str(photo))["reason"])
+        why = daemon.call("why", path=str(photo))
+        assert (why["state"], daemon.status()["failed"]) == ("pending", 0)
+        gate.unlink()
+        until(lambda: daemon.call("why", path=str(photo))["state"] == "indexed")
+        invariant.check(daemon)
 
 
 def test_killing_the_process_now_and_then_costs_nothing(library: Library) -> None:

@@ -1,0 +1,124 @@
+"""How long the daemon waits for an inference process, piece by piece of its answer."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from facewatchd.errors import UnreadablePhotoError
+from facewatchd.inference.wire import Line
+
+CPU_LIMIT = 300.0
+"""Seconds of CPU that one photo may take: 250 megapixels of HEIC take a slow machine less than a minute."""
+REST_LIMIT = 300.0
+"""Seconds for which its thread may rest. On a busy machine one in the idle class mostly waits: that is no rest."""
+LOAD_LIMIT = 600.0
+"""Seconds in which the model must be loaded."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at how long a photo takes."""
+_TICKS = os.sysconf("SC_CLK_TCK")
+HINT = "try to open it in an image viewer"
+
+
+class DiedError(Exception):
+    """The process ended, or was ended for another photo's sake, with this one in hand."""
+
+    def __init__(self, fate: str, *, by_signal: bool = False, from_outside: bool = False) -> None:
+        super().__init__(fate)
+        self.by_signal = by_signal
+        self.from_outside = from_outside
+
+
+class Watched(Protocol):
+    """A process whose answer is awaited."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+
+class Deadline:
+    """Waits for each piece of what a process says while it loads, with a ``beat`` each second.
+
+    Raises TimeoutError after `LOAD_LIMIT`; a stop of the daemon itself counts as one second.
+    """
+
+    def __init__(self, line: Line, beat: Callable[[], None]) -> None:
+        self._poll = _polling(line)
+        self._beat = beat
+        self._left = LOAD_LIMIT
+
+    def __call__(self) -> None:
+        began = time.monotonic()
+        while not self._poll.poll(LOOK_EVERY * 1000):
+            self._beat()
+            began = self._count(began)
+        self._count(began)
+
+    def _count(self, began: float) -> float:
+        now = time.monotonic()
+        self._left -= min(now - began, LOOK_EVERY)
+        if self._left < 0:
+            raise TimeoutError
+        return now
+
+
+class Watch:
+    """Waits for each piece of an answer, with a ``beat`` each second; kills a process that takes too long for it."""
+
+    def __init__(self, process: Watched, line: Line, thread: int, beat: Callable[[], None]) -> None:
+        self._process = process
+        self._poll = _polling(line)
+        self._beat = beat
+        self._stat = Path(f"/proc/{process.pid}/task/{thread}/stat")
+        self._begun: float | None = None
+        self._before = 0.0
+        self._rests = 0
+        self._looked_at = time.monotonic()
+
+    def wait_for_beginning(self, waiting: Callable[[], None]) -> None:
+        """Wait for the first piece, and call ``waiting`` each second: what that raises is raised."""
+        while not self._poll.poll(LOOK_EVERY * 1000):
+            self._look()
+            waiting()
+
+    def __call__(self) -> None:
+        while not self._poll.poll(LOOK_EVERY * 1000):
+            self._look()
+        if time.monotonic() - self._looked_at >= LOOK_EVERY:  # an answer that comes byte by byte
+            self._look()
+
+    def _look(self) -> None:
+        self._beat()
+        self._looked_at = time.monotonic()
+        now, is_runnable = work(self._stat)
+        if self._begun is None:  # most photos are done before it comes to that
+            self._begun = self._before = now
+        self._rests = 0 if is_runnable or now > self._before else self._rests + 1
+        self._before = now
+        if now - self._begun > CPU_LIMIT:
+            self._process.kill()
+            raise UnreadablePhotoError(f"hangs: it was not read after {now - self._begun:.0f} s of work", HINT)
+        if self._rests * LOOK_EVERY > REST_LIMIT:
+            self._process.kill()
+            raise DiedError("hung")
+
+
+def _polling(line: Line) -> select.poll:
+    poll = select.poll()
+    poll.register(line.socket, select.POLLIN)
+    return poll
+
+
+def work(stat: Path) -> tuple[float, bool]:
+    """User and system time of a thread in seconds, and whether it runs or could, of proc_pid_stat(5)."""
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0, False
+    return (int(fields[11]) + int(fields[12])) / _TICKS, fields[0] == "R"
