@@ -221,11 +221,12 @@ def _command_line(path: Path) -> str:
 _COUNTED = """
 import sys
 if {{"run", "indexing"}} & set(sys.argv):
-    import hashlib, os
+    import hashlib, os, threading
     from facewatchd import photos
     def counted(file, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
-        file.seek(0)
-        os.write(log, hashlib.blake2b(file.read(), digest_size=32).hexdigest().encode() + b"\\n")
+        if threading.current_thread() is not threading.main_thread():  # which tries the decoders before the first photo
+            file.seek(0)
+            os.write(log, hashlib.blake2b(file.read(), digest_size=32).hexdigest().encode() + b"\\n")
         return decode(file)
     photos.decode = counted
 """

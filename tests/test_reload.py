@@ -163,7 +163,10 @@ def test_a_wrong_configuration_changes_nothing(
     said = _hang_up(daemon)
     assert said.startswith("facewatchd: the configuration was not taken over: ")
     assert message in said
-    assert said.count("\n") == 1
+    lines = [
+        line for line in said.splitlines() if not line.startswith("facewatchd: idle: ")
+    ]  # what a first import says
+    assert len(lines) == 1
     assert _photos(daemon) == {"one": 3}
     daemon.config.write_text(right)
     assert "read again" in _hang_up(daemon)

@@ -482,7 +482,7 @@ def test_a_directory_that_is_not_watched_has_its_root_polled_until_it_is(setup: 
     inside = {setup.root.stat().st_ino}
     watcher.directories_seen(root, inside | {setup.elsewhere.stat().st_ino})
     setup.heard.wait(lambda: setup.state() is RootState.POLLING)
-    assert "1 directories under" in watcher.problems()[0]
+    assert "1 directory under" in watcher.problems()[0]
     setup.heard.wait(lambda: len(setup.heard.rescans) >= 2)
     watcher.directories_seen(root, inside)
     setup.heard.wait(lambda: setup.state() is RootState.WATCHING)

@@ -318,7 +318,7 @@ def test_damaged_files_of_every_format(start: Start, tmp_path: Path, tiny_root: 
             until(lambda: daemon.status()["photos"] == len(files) + 1, deadline=600)
             daemon.settle(300)
         states = {path: state(daemon, path) for path in paths}
-        assert set(states.values()) == {"indexed", "no-face", "failed"}
+        assert set(states.values()) - {"unsupported"} == {"indexed", "no-face", "failed"}
         failed = {path for path, verdict in states.items() if verdict == "failed"}
         mended = sorted(failed)[:: max(1, len(failed) // 20)]
         for n, path in enumerate(mended):
