@@ -25,7 +25,7 @@ from facewatchd.twins import Twins
 Start = Callable[..., Daemon]
 
 MB = 1 << 20
-SLACK = 12 * MB
+SLACK = 16 * MB
 """Bytes that a daemon reads beside photos: its own files, events, `/proc`; and of each file the first few."""
 COPIES, LINKS = 6, 20
 
