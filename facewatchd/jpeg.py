@@ -184,10 +184,12 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
 def load() -> None:
     """Import OpenCV, and imagecodecs where it is installed."""
     _opencv()
-    with contextlib.suppress(ImportError, AttributeError):
+    try:
         import imagecodecs
-
-        for name in _CODECS:
+    except ImportError:
+        return
+    for name in _CODECS:
+        with contextlib.suppress(ImportError, AttributeError):  # each by itself: a build may lack some
             getattr(imagecodecs, f"{name}_decode")
 
 
