@@ -12,6 +12,7 @@ from pathlib import Path
 import fuzzing
 import invariant
 import numpy as np
+import pytest
 import samples
 from albums import shoot
 from PIL import Image, ImageCms
