@@ -117,7 +117,7 @@ class RootView(NamedTuple):
     known: bool = False
     """Whether any photo proves that the file system is the same: `Census.knows`."""
     stayed: bool = False
-    """Whether it is the directory of the last good walk, which this process made, on a disk of this machine, and nothing
+    """Whether it is the directory of the last good walk, which this process made, on a disk of this machine, and no disk
     can have been mounted there since."""
 
 
