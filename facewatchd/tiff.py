@@ -6,6 +6,7 @@ there is nothing else.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -90,8 +91,10 @@ class Page:
 
 
 def load() -> None:
-    """Import tifffile."""
+    """Import tifffile, and what it imports only for some files."""
     import tifffile  # noqa: F401
+
+    codecs.lookup("cp1252")  # of texts that are not UTF-8
 
 
 def pages(file: BinaryIO, limit: int) -> Iterator[Page]:
