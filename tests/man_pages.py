@@ -101,7 +101,9 @@ def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
     for command in _commands(parser):
         yield f'.SY "{_plain(command.prog)}"'
         for action in sorted(_actions(command), key=lambda action: not action.option_strings):
-            if action.option_strings:
+            if action.option_strings and action.required:
+                yield rf"\fB{_plain(action.option_strings[0])}\fR\~{_metavar(_value(action))}"
+            elif action.option_strings:
                 value = "" if action.nargs == 0 else f" {_plain(_value(action))}"
                 yield f".OP {_plain(action.option_strings[0])}{value}"
             else:

@@ -123,7 +123,7 @@ def test_help_names_every_command(capfd: Any) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     out = capfd.readouterr().out
-    for name in ("run", "status", "scan", "why", "pause", "resume", "verify", "models", "doctor"):
+    for name in ("run", "status", "photos", "scan", "why", "pause", "resume", "verify", "models", "doctor"):
         assert re.search(rf"^    {name}  ", out, re.MULTILINE)
 
 
