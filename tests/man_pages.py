@@ -43,6 +43,7 @@ EXAMPLES = {
     "facewatchd": (
         ("facewatchd run ~/Pictures", "Index a directory, and follow it until Ctrl-C."),
         ("facewatchd why ~/Pictures/anna.jpg", "Why is this photo not found?"),
+        ("facewatchd photos --state failed", "Which photos could not be read, and why?"),
         ("facewatchd models fetch buffalo_l", "Bring a model to this machine before it is needed."),
     ),
     "facewatch-query": (
