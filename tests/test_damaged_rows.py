@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from albums import shoot
-from galleries import DIM, close_all, opened, photo, stamp, unit
+from galleries import DIM, opened, photo, stamp, unit
 from invariant import catalog_of, check
 from processes import Daemon, until
 from tiny_pack import embedding
@@ -38,12 +38,6 @@ def damage(catalog: Path, change: str, where: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- in one process
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    close_all()
 
 
 @pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
