@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,17 +24,6 @@ from facewatchd.catalog import Outcome
 from facewatchd.gallery import REBUILD_FROM, Gallery
 from facewatchd.records import Box
 from facewatchd.results import Search
-
-
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
-
-
-@pytest.fixture
-def gallery(tmp_path: Path) -> Gallery:
-    return opened(tmp_path)
 
 
 def bursts(rng: np.random.Generator, people: int, shots: int, spread: float) -> NDArray[np.float32]:
@@ -131,7 +119,7 @@ def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
     gallery = opened(tmp_path)
     rows = unit(np.random.default_rng(1).normal(size=(5, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    early = Gallery(gallery.catalog, tmp_path, DIM)
+    early = Gallery(gallery.catalog, tmp_path)
     assert not early.ready
     assert [match.path for match in early.nearest(rows[3], Search(0.9)).matches] == [b"/3"]
 
@@ -230,7 +218,7 @@ def test_a_start_that_is_broken_off_trusts_nothing(tmp_path: Path) -> None:
     gallery = opened(tmp_path)
     gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
     gallery.checkpoint()
-    again = Gallery(gallery.catalog, tmp_path, DIM)
+    again = Gallery(gallery.catalog, tmp_path)
     again.level(lambda: False)
     assert not again.ready
     again.level()

@@ -8,13 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, opened, photo, unit
+from galleries import DIM, opened, photo, unit
 
 from facewatchd import recovery
 from facewatchd.catalog import Catalog
@@ -34,12 +33,6 @@ os.kill(os.getpid(), 9)
 """
 
 
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
-
-
 def record(directory: Path, first: int, count: int) -> None:
     """Record photos, one a transaction, in a process that is killed then."""
     path = os.pathsep.join(sys.path)
@@ -55,7 +48,7 @@ def close(directory: Path) -> Path:
 
 
 def photos(directory: Path) -> int:
-    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000", DIM)
     with catalog.reading() as reader:
         count = reader.counts().photos
         assert reader.check() == []
@@ -137,7 +130,7 @@ def test_a_catalog_that_lost_its_end_is_noticed_though_it_was_closed_in_order(tm
     path = tmp_path / "catalog.sqlite3"
     os.truncate(path, path.stat().st_size - 16384)
     with pytest.raises(DamagedError, match=r"end is missing|malformed"):
-        Catalog(path, "test-00000000")
+        Catalog(path, "test-00000000", DIM)
 
 
 def test_a_spare_name_is_nobodys(tmp_path: Path) -> None:
