@@ -197,7 +197,7 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
         assert reader.check() == []
     assert catalog.record([Outcome(b"/p/b", stamp(4), b"f", error="raw", unsupported=True)]).unknown == set()
     catalog.close()
-    Catalog(tmp_path / "new.sqlite3", MODEL).close()
+    Catalog(tmp_path / "new.sqlite3", MODEL, DIM).close()
     assert _tables(path) == _tables(tmp_path / "new.sqlite3")
 
 

@@ -71,7 +71,7 @@ def test_each_photo_is_listed_once_by_path_in_the_state_that_it_has(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as directory:
         patch.setattr(catalog_reader, "_FEW", few)
-        catalog = Catalog(Path(directory, "catalog.sqlite3"), "test-00000000")
+        catalog = Catalog(Path(directory, "catalog.sqlite3"), "test-00000000", DIM)
         try:
             for row in rows:
                 catalog.record([outcome(*row)])
@@ -85,7 +85,7 @@ def test_each_photo_is_listed_once_by_path_in_the_state_that_it_has(
 
 
 def test_what_stays_is_listed_once_whatever_comes_and_goes_meanwhile(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000", DIM)
     stays = [b"/p/%02d" % number for number in range(0, 40, 2)]
     catalog.record([outcome(path, "failed", number) for number, path in enumerate(stays)])
     numbers = iter(range(100))
@@ -103,7 +103,7 @@ def test_what_stays_is_listed_once_whatever_comes_and_goes_meanwhile(tmp_path: P
 
 
 def test_the_reason_is_what_was_recorded(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000", DIM)
     catalog.record([outcome(b"/b", "failed", 1), outcome(b"/a", "unread", 0), outcome(b"/c", "unsupported", 2)])
     with catalog.reading() as reader:
         assert reader.in_state(PhotoState.FAILED, b"", 9) == [(b"/a", "no right"), (b"/b", "why 1")]
@@ -115,7 +115,7 @@ def test_the_reason_is_what_was_recorded(tmp_path: Path) -> None:
 def test_a_page_of_a_million_photos_takes_no_second(tmp_path: Path) -> None:
     """Contents lie in another order than paths, which is what costs most."""
     count = 1_000_000
-    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000", DIM)
     db = catalog._db
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA cache_size = -400000")
