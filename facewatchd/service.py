@@ -169,6 +169,9 @@ class Service:
         troubles = [parts.writer.trouble, parts.upkeep.trouble, parts.indexer.trouble, self._place()]
         if not parts.writer.trouble:
             troubles.append(parts.gallery.catalog.damage)
+        if damaged := len(parts.gallery.catalog.damaged_faces):
+            rows = counted(damaged, "row of a face is", "rows of faces are")
+            troubles.append(f"{rows} damaged in the catalog: the photos are read again")
         for root in parts.roots.paths:
             troubles += [self._doubt(root), *parts.roots.unreachable(root)]
         troubles.append(_of_links(parts.roots.links.outside()))
@@ -262,7 +265,7 @@ class Service:
         params.finish()
         with self._parts.gallery.catalog.reading() as reader:
             record = reader.photo(path)
-            found = reader.faces(record.content_id) if record and record.content_id else []
+            found = (record and record.content_id and reader.faces(record.content_id)) or []
         state, reason = self._explain(path, record)
         faces = [{"face_id": face_id, "box": list(face.box), "score": round(face.score, 4)} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
