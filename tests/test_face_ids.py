@@ -12,6 +12,7 @@ from galleries import DIM, close_all, opened, photo, unit
 
 from facewatchd.catalog_reader import CatalogReader
 from facewatchd.config import Query
+from facewatchd.disk_calls import DiskCalls
 from facewatchd.errors import UnknownFaceError
 from facewatchd.inference import Inference
 from facewatchd.params import Params
@@ -27,7 +28,7 @@ def searcher(tmp_path: Path) -> Iterator[Searcher]:
     gallery = opened(tmp_path)
     rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    yield Searcher(gallery, cast(Inference, None), INFO)
+    yield Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
     close_all()
 
 
