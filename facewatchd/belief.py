@@ -69,6 +69,7 @@ class Belief:
                 doubted=self._may_be_held_anew(root) or self._roots.state(root) is RootState.OFFLINE,
                 apart=some_are_away and (had_another or moment.identity != then),
                 known=any(census.knows(disk, _on(disk, gone)) for disk in disks),
+                stayed=moment.identity == then and self._stayed(root),
             ),
             recorded,
             then,
@@ -107,6 +108,15 @@ class Belief:
     def _around(self, root: bytes) -> tuple[Mount, ...]:
         self._changes += self._mounts.refresh()
         return self._mounts.around(os.path.realpath(root))
+
+    def _stayed(self, root: bytes) -> bool:
+        """Whether nothing but a program on this machine can have changed what is in the root since its last good walk.
+
+        A network share may look empty while its server does not answer.
+        """
+        is_local = not any(mount.is_remote for mount in self._around(root))
+        was_good = root in self._good_at and self._roots.state(root) is RootState.WATCHING
+        return was_good and is_local and not self._may_be_held_anew(root)
 
     def _may_be_changed(self, root: bytes) -> bool:
         """Whether anything may have been mounted in the root since its last good walk; before that, nobody knows."""

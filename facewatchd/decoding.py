@@ -37,6 +37,7 @@ from PIL import (
     GifImagePlugin,  # noqa: F401
     Image,
     JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401  (the JPEG plugin imports it when the first photo of several pictures comes)
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,
     UnidentifiedImageError,

@@ -2,8 +2,8 @@
 
 These rules keep a disk that is out of reach from being taken for deleted photos:
 
-- A root that vanished, or that is empty where photos were, is *offline*: nothing below it is forgotten. So is one that
-  may be another disk than before and lacks most of them.
+- A root that vanished, or that is found empty where photos were, is *offline*: nothing below it is forgotten. So is one
+  that may be another disk than before and lacks most of them.
 - A photo may only be forgotten while the file system that it was recorded on is there in its place. Another disk may
   be mounted where the root's is, or inside the root, or none.
 
@@ -116,14 +116,18 @@ class RootView(NamedTuple):
     """Whether some of those that are gone are on another disk than what is there, as an earlier walk saw."""
     known: bool = False
     """Whether any photo proves that the file system is the same: `Census.knows`."""
+    stayed: bool = False
+    """Whether it is the directory of the last good walk, which this process made, on a disk of this machine, where
+    nothing can have been mounted since."""
 
 
 def root_state(view: RootView, recorded: int, then: Identity | None) -> RootState:
     """Say whether what was seen of a root may be believed, where ``recorded`` photos are known below it.
 
     ``then`` is its identity at the last good walk. A root that is wholly empty where photos were, or that is another
-    directory than before without most of them, is a mount point without its disk, or with another one. Whether
-    somebody did that on purpose while nobody watched cannot be told, and keeping is the safe side.
+    directory than before without most of them, is a mount point without its disk, or with another one. Whether a user
+    did that on purpose while no daemon ran cannot be told, and keeping is the safe side. A root that stayed where it is
+    while this daemon ran was emptied by a program.
     """
     if view.identity is None:
         return RootState.OFFLINE
@@ -132,7 +136,8 @@ def root_state(view: RootView, recorded: int, then: Identity | None) -> RootStat
     lost = view.apart or 2 * view.gone >= recorded
     untouched = view.identity == then and not view.doubted
     proven = view.known and then is not None and view.identity.inode == then.inode
-    if recorded > 0 and (view.empty or (lost and not untouched and not proven)):
+    emptied = view.empty and not view.stayed
+    if recorded > 0 and (emptied or (lost and not untouched and not proven)):
         return RootState.OFFLINE
     return RootState.WATCHING
 

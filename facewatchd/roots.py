@@ -159,11 +159,14 @@ class Roots:
         return path
 
     def device_around(self, path: bytes) -> int:
-        """The `device_of` the `nearest` directory above a path; 0 where it vanished just now."""
-        try:
-            return self.device_of(self.nearest(path))
-        except OSError:
-            return 0
+        """The `device_of` the `nearest` directory above a path; 0 where that cannot be looked at."""
+        while True:
+            try:
+                return self.device_of(self.nearest(path))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # it vanished between the two calls: now another one is the nearest
+            except OSError:
+                return 0
 
     def may_forget(self, path: bytes, recorded: Stamp) -> bool:
         """Whether a path that is not there is gone, rather than out of reach."""

@@ -6,6 +6,7 @@ there is nothing else.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from facewatchd.records import Pixels
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_COLOURS: Final = {_RGB: 3, _CMYK: 4}
+"""Samples of a pixel that are colours, where they are more than one."""
+_USUAL_RANGES: Final = (2.0**8 - 1, 2.0**16 - 1, 2.0**24 - 1, 2.0**32 - 1)
 _MOSAICS: Final = frozenset({32803, 34892})
 """Photometric interpretations of raw files: colour filter array and linear raw."""
 _UNKNOWN_TO_PILLOW: Final = frozenset({34925, 50000, 50001, 34927})
@@ -46,19 +50,21 @@ class Page:
 
     @property
     def needs_second_decoder(self) -> bool:
-        """Whether Pillow does not read it, or reads it wrongly: floats and depths, negatives, alpha in grey."""
+        """Whether Pillow does not read it, or reads it wrongly: floats and depths, negatives, alpha."""
         page = self.page
+        photometric = int(page.photometric)
+        if self.number < 0 or int(page.compression) in _UNKNOWN_TO_PILLOW:
+            return True
         bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
-        samples, photometric = page.samplesperpixel, int(page.photometric)
-        return (
-            self.number < 0
-            or int(page.compression) in _UNKNOWN_TO_PILLOW
-            or (photometric == _WHITE_IS_ZERO and (bits > 8 or samples > 1))
-            or (photometric == _BLACK_IS_ZERO and (bits in (24, 64) or (bits != 12 and 8 < bits < 16) or samples > 1))
-            or (photometric == _BLACK_IS_ZERO and bits == 16 and page.sampleformat == 3)
-            or (photometric == _RGB and (bits not in (8, 16) or page.sampleformat not in (1, None)))
-            or (photometric == _RGB and bits == 16 and page.planarconfig == 2)
-        )
+        extra = page.samplesperpixel > _COLOURS.get(photometric, 1)
+        if photometric == _WHITE_IS_ZERO:
+            return bits > 8 or extra
+        if photometric == _BLACK_IS_ZERO:
+            return (bits > 8 and bits not in (12, 16)) or extra or (bits == 16 and page.sampleformat == 3)
+        if photometric == _RGB:
+            unsigned = page.sampleformat in (1, None)
+            return bits not in (8, 16) or not unsigned or (bits == 16 and page.planarconfig == 2)
+        return (photometric == _CMYK and (bits not in (8, 16) or extra)) or (photometric == _PALETTE and extra)
 
     @property
     def orientation(self) -> int:
@@ -90,8 +96,10 @@ class Page:
 
 
 def load() -> None:
-    """Import tifffile."""
+    """Import tifffile, and what it imports only for some files."""
     import tifffile  # noqa: F401
+
+    codecs.lookup("cp1252")  # of texts that are not UTF-8
 
 
 def pages(file: BinaryIO, limit: int) -> Iterator[Page]:
@@ -146,39 +154,53 @@ def _is_reduced(page: Any) -> bool:
 def _rgb(samples: NDArray[Any], page: Any) -> Pixels:
     """Samples (height, width, channels) as RGB over white."""
     photometric = int(page.photometric)
-    if photometric == _PALETTE:
-        if page.colormap is None or samples.dtype.kind != "u":
-            raise NotImplementedError("a palette without colours")
-        wide = np.asarray(page.colormap, np.uint16).T
-        colours = (wide >> np.uint16(8 if wide.max(initial=0) > 255 else 0)).astype(np.uint8)
-        return np.ascontiguousarray(colours[samples[:, :, 0]])
-    count = {_RGB: 3, _CMYK: 4}.get(photometric, 1)
+    count = _COLOURS.get(photometric, 1)
     if samples.shape[2] < count:
         raise NotImplementedError("too few samples")
     full = _full_scale(samples[:, :, :count], page)
-    shown = _bytes(samples[:, :, :count], full)
+    shown = _looked_up(samples[:, :, 0], page) if photometric == _PALETTE else _bytes(samples[:, :, :count], full)
     if photometric == _WHITE_IS_ZERO:
         shown = np.uint8(255) - shown
     elif photometric == _CMYK:
-        shown = (255 - np.minimum(255, shown[:, :, :3].astype(np.uint16) + shown[:, :, 3:])).astype(np.uint8)
+        shown = _from_inks(shown)
     if shown.shape[2] == 1:
         shown = np.repeat(shown, 3, axis=2)
     kinds = page.tags.valueof(_EXTRA_SAMPLES, ())
     kind = next(iter(kinds if isinstance(kinds, tuple) else (kinds,)), 0)
     if int(kind) in (1, 2) and samples.shape[2] > count:
-        shown = _over_white(shown, _bytes(samples[:, :, count : count + 1], full), premultiplied=int(kind) == 1)
+        premultiplied = int(kind) == 1 and photometric != _PALETTE
+        shown = _over_white(shown, _bytes(samples[:, :, count : count + 1], full), premultiplied=premultiplied)
     return np.ascontiguousarray(shown)
+
+
+def _looked_up(indices: NDArray[Any], page: Any) -> Pixels:
+    """The colours of a palette image."""
+    if page.colormap is None or indices.dtype.kind != "u":
+        raise NotImplementedError("a palette without colours")
+    wide = np.asarray(page.colormap, np.uint16).T
+    colours: Pixels = (wide >> np.uint16(8 if wide.max(initial=0) > 255 else 0)).astype(np.uint8)
+    shown: Pixels = colours[indices]
+    return shown
+
+
+def _from_inks(inks: Pixels) -> Pixels:
+    """CMYK (height, width, 4) as RGB, as Pillow converts it."""
+    light = np.uint16(255) - inks[:, :, 3]
+    shown = np.empty((*inks.shape[:2], 3), np.uint8)
+    for channel in range(3):  # one at a time, as they are twice as wide in between
+        shown[:, :, channel] = (255 - inks[:, :, channel]) * light // 255
+    return shown
 
 
 def _full_scale(samples: NDArray[Any], page: Any) -> float:
     """The value of white: by the bits of whole numbers up to 16, else the smallest usual range that holds them all."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
-    if samples.dtype.kind == "u" and bits <= 16:
+    if samples.dtype.kind in "bu" and bits <= 16:
         return float((1 << bits) - 1)
     top = float(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).max(initial=0))
     if samples.dtype.kind == "f" and top <= 10:
         return 1.0
-    return next((full for full in (255.0, 65535.0) if top <= full), top)
+    return next((full for full in _USUAL_RANGES if top <= full), top)
 
 
 def _bytes(samples: NDArray[Any], full: float) -> Pixels:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import tiny_pack
+from galleries import close_all, opened
 from processes import Daemon
+
+from facewatchd.gallery import Gallery
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +50,19 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("insightface")
     tiny_pack.build(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _closed_galleries() -> Iterator[None]:
+    """Close what the test opened with `galleries.opened`."""
+    yield
+    close_all()
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    """An empty one with its catalog in the test's directory, brought level."""
+    return opened(tmp_path)
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, opened, photo, unit
+from galleries import DIM, opened, photo, unit
 from numpy.typing import NDArray
 
 from facewatchd.catalog import Outcome
@@ -18,17 +17,6 @@ from facewatchd.results import Search
 from facewatchd.vectors import SAME, Labels, Vectors
 
 EQUAL, LONE = 3000, 200
-
-
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
-
-
-@pytest.fixture
-def gallery(tmp_path: Path) -> Gallery:
-    return opened(tmp_path)
 
 
 def crowd(count: int, noise: float, dim: int = DIM) -> NDArray[np.float32]:

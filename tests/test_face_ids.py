@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, opened, photo, unit
+from galleries import DIM, photo, unit
 
 from facewatchd.catalog_reader import CatalogReader
 from facewatchd.config import Query
 from facewatchd.disk_calls import DiskCalls
 from facewatchd.errors import UnknownFaceError
+from facewatchd.gallery import Gallery
 from facewatchd.inference import Inference
 from facewatchd.params import Params
 from facewatchd.protocol import ParamsError
@@ -24,12 +23,10 @@ INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 
 
 @pytest.fixture
-def searcher(tmp_path: Path) -> Iterator[Searcher]:
-    gallery = opened(tmp_path)
+def searcher(gallery: Gallery) -> Searcher:
     rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    yield Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
-    close_all()
+    return Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
 
 
 def asked(**params: object) -> Asked:

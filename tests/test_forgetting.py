@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, opened, photo, unit
+from galleries import DIM, opened, photo, unit
 from processes import until
 
 from facewatchd import gallery as gallery_module
@@ -22,12 +21,6 @@ from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
 
 ROWS = unit(np.random.default_rng(5).normal(size=(60, DIM)))
-
-
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
 
 
 def files_with(directory: Path, row: int) -> set[str]:

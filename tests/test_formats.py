@@ -309,6 +309,93 @@ def _has_imagecodecs() -> bool:
     return True
 
 
+def _wide(samples: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """8-bit samples in the whole range of an unsigned type."""
+    return samples.astype(kind) * np.array(np.iinfo(kind).max // 255, kind)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4"])
+@pytest.mark.parametrize("colours", ["grey", "negative", "rgb", "cmyk", "cmyk alpha"])
+def test_unsigned_samples_of_full_range(colours: str, kind: str, layout: str) -> None:
+    options = dict(LAYOUTS[layout])
+    if "predictor" in options and not _has_imagecodecs():
+        options.pop("predictor")
+    grey, inks = np.asarray(picture().convert("L")), np.asarray(picture()) ^ 255
+    black = np.full((SIDE, SIDE, 1), 51)  # a fifth of the light is taken
+    expected: np.ndarray[Any, Any] = np.repeat(grey[:, :, None], 3, axis=2)
+    if colours == "grey":
+        data = _tiff(_wide(grey, kind), photometric="minisblack", **options)
+    elif colours == "negative":
+        data = _tiff(_wide(grey ^ 255, kind), photometric="miniswhite", **options)
+    elif colours == "rgb":
+        expected = np.asarray(picture())
+        data = _tiff(_wide(expected, kind), photometric="rgb", **options)
+    else:
+        expected = np.asarray(picture()) * 0.8
+        samples = np.dstack([inks, black])
+        more: dict[str, Any] = {}
+        if colours == "cmyk alpha":
+            samples, more = np.dstack([samples, np.full((SIDE, SIDE, 1), 102)]), {"extrasamples": [2]}
+            expected = expected * 0.4 + 255 * 0.6
+        data = _tiff(_wide(samples, kind), photometric="separated", planarconfig="contig", **more, **options)
+    assert_like(decode(data), expected, 2)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "bits"),
+    [(kind, bits) for kind in ("minisblack", "miniswhite", "rgb", "separated") for bits in range(1, 16)]
+    + [("palette", bits) for bits in range(1, 9)],
+)
+def test_samples_of_few_bits(photometric: str, bits: int) -> None:
+    pytest.importorskip("imagecodecs")
+    top, kind = (1 << bits) - 1, "u1" if bits <= 8 else "u2"
+    ramp = np.tile(np.linspace(0, top, SIDE).round().astype(kind), (SIDE, 1))
+    shown = np.repeat((ramp / top * 255)[:, :, None], 3, axis=2)
+    options: dict[str, Any] = {"photometric": photometric, "bitspersample": bits}
+    samples: np.ndarray[Any, Any] = ramp
+    if photometric == "miniswhite":
+        samples = top - ramp
+    elif photometric == "rgb":
+        samples = np.dstack([ramp] * 3)
+    elif photometric == "separated":
+        samples = np.dstack([top - ramp] * 3 + [np.zeros_like(ramp)])
+    elif photometric == "palette":
+        options["colormap"] = np.tile((np.arange(256) * 65535 // top).clip(0, 65535).astype("u2"), (3, 1))
+    assert_like(decode(_tiff(samples, planarconfig="contig" if samples.ndim == 3 else None, **options)), shown, 2)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_palette_with_alpha(kind: int) -> None:
+    indices = np.tile(np.arange(SIDE, dtype="u1"), (SIDE, 1))
+    colours = np.tile(np.arange(256, dtype="u2") * 257, (3, 1))
+    samples = np.dstack([indices, np.full_like(indices, 51)])
+    tags = [(320, 3, colours.size, colours.ravel(), True)]
+    file = io.BytesIO(
+        _tiff(samples, photometric="minisblack", extrasamples=[kind], planarconfig="contig", extratags=tags)
+    )
+    with tifffile.TiffFile(file, mode="r+b") as document:  # tifffile writes no such file
+        document.pages.first.tags[262].overwrite(3)
+    assert_like(decode(file.getvalue()), np.repeat(indices[:, :, None] * 0.2 + 204, 3, axis=2), 2)
+
+
+@pytest.mark.parametrize("sampling", [(1, 1), (2, 1), (2, 2)])
+def test_chroma_in_tiff(sampling: tuple[int, int]) -> None:
+    pytest.importorskip("imagecodecs")
+    stored = np.asarray(picture().convert("YCbCr"))
+    data = _tiff(stored, photometric="ycbcr", compression="jpeg", subsampling=sampling)
+    assert_like(decode(data), picture(), 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "LAB", "YCbCr"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_every_mode_that_pillow_writes(mode: str, compression: str | None) -> None:
+    file = io.BytesIO()
+    image = picture().convert(mode)
+    image.save(file, "TIFF", compression=compression)
+    assert_like(decode(file.getvalue()), image.convert("RGB"), 3)
+
+
 @pytest.mark.parametrize("compression", ["lzw", "packbits", "zstd", "lzma", "webp", "jpeg"])
 def test_compressions_of_tiff(compression: str) -> None:
     pytest.importorskip("imagecodecs")

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,17 +24,6 @@ from facewatchd.catalog import Outcome
 from facewatchd.gallery import REBUILD_FROM, Gallery
 from facewatchd.records import Box
 from facewatchd.results import Search
-
-
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
-
-
-@pytest.fixture
-def gallery(tmp_path: Path) -> Gallery:
-    return opened(tmp_path)
 
 
 def bursts(rng: np.random.Generator, people: int, shots: int, spread: float) -> NDArray[np.float32]:

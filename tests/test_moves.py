@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from albums import shoot
-from processes import Daemon, until
+from processes import DEADLINE, Daemon, until
 
 Start = Callable[..., Daemon]
 
@@ -110,6 +110,21 @@ def test_delete_them_all_one_after_another(library: Library) -> None:
         photo.unlink()
     library.expect()
     assert library.daemon.status()["roots"][0]["state"] == "watching"
+
+
+def test_a_root_that_was_emptied_is_believed_whenever_it_is_walked(library: Library) -> None:
+    """The walk comes before any photo is looked at: so it may be where many are deleted."""
+    daemon = library.daemon
+    daemon.call("pause")
+    shutil.rmtree(library.root / "a")
+    assert daemon.call("wait", timeout=0.5)["complete"] is False
+    daemon.call("resume")
+    library.expect(deadline=DEADLINE)
+    assert daemon.call("wait", timeout=DEADLINE)["complete"] is True
+    assert daemon.status()["roots"][0]["state"] == "watching"
+    new = shoot(library.root / "new.jpg", [1], 66)
+    library.expect(new, deadline=DEADLINE, embedded=1)
+    assert daemon.status()["problems"] == []
 
 
 def test_replace_by_another_picture(library: Library, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_force_looks_at_everything() -> None:
         (RootView(HERE, False, False, 0), 5, HERE, RootState.UNREADABLE),
         (RootView(HERE, True, True, 0), 0, None, RootState.WATCHING),
         (RootView(HERE, True, True, 5), 5, HERE, RootState.OFFLINE),
+        (RootView(HERE, True, True, 5, stayed=True), 5, HERE, RootState.WATCHING),
         (RootView(ELSEWHERE, True, True, 5), 5, HERE, RootState.OFFLINE),
         (RootView(ELSEWHERE, True, False, 5), 5, HERE, RootState.OFFLINE),
         (RootView(ELSEWHERE, True, False, 3), 5, HERE, RootState.OFFLINE),

@@ -8,13 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, opened, photo, unit
+from galleries import DIM, opened, photo, unit
 
 from facewatchd import recovery
 from facewatchd.catalog import Catalog
@@ -32,12 +31,6 @@ for n, row in enumerate(rows, first):
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row])])
 os.kill(os.getpid(), 9)
 """
-
-
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
 
 
 def record(directory: Path, first: int, count: int) -> None:

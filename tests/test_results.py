@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +26,6 @@ def like(person: int, similarity: float) -> np.ndarray:
     other = RNG.normal(size=DIM)
     other -= (other @ ROWS[person]) * ROWS[person]
     return unit((similarity * ROWS[person] + np.sqrt(1 - similarity**2) * unit(other[None])[0])[None])[0]
-
-
-@pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    yield opened(tmp_path)
-    close_all()
 
 
 def test_a_collage_and_links_hide_nobody(gallery: Gallery) -> None:

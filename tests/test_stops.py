@@ -16,13 +16,14 @@ from clients import Client, request
 from processes import Daemon, until
 from terminals import Terminal
 
-QUICK_TICK = """
+TICK = 0.1
+QUICK_TICK = f"""
 import sys
 if "run" in sys.argv:
     from facewatchd import oversight
-    oversight.TICK = 0.1
+    oversight.TICK = {TICK}
 """
-"""The main thread looks after the others every tenth of a second, so that a stop of less than one is beyond it."""
+"""The main thread looks after the others so often that a short stop is longer than the pause between two looks."""
 
 
 @pytest.fixture
@@ -35,12 +36,14 @@ def daemon(tmp_path: Path, tiny_root: Path) -> Iterator[Daemon]:
 
 
 @contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Stop a process; on return it has stopped, and at the end of the block it goes on."""
+def stopped(pid: int, least: float = 0.0) -> Iterator[None]:
+    """Stop a process; on return it has stopped. It goes on at the end of the block, ``least`` seconds later or more."""
     os.kill(pid, signal.SIGSTOP)
     try:
         until(lambda: _is_stopped(pid))
+        end = time.monotonic() + least
         yield
+        until(lambda: time.monotonic() >= end)
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -50,8 +53,8 @@ def test_stops_beyond_the_next_look_harm_nothing(daemon: Daemon) -> None:
     daemon.settle()
     assert daemon.process is not None
     for _ in range(30):
-        with stopped(daemon.process.pid):
-            time.sleep(0.15)
+        with stopped(daemon.process.pid, 1.5 * TICK):
+            pass
         assert daemon.status()["state"] == "idle"
     assert daemon.process.poll() is None
     assert "Traceback" not in daemon.log.read_text()
@@ -62,10 +65,10 @@ def test_stops_beyond_the_next_look_harm_nothing(daemon: Daemon) -> None:
 def test_a_signal_that_came_during_a_stop_counts_after_it(daemon: Daemon, number: signal.Signals) -> None:
     daemon.start()
     assert daemon.process is not None
-    with stopped(daemon.process.pid):
+    pid = daemon.process.pid
+    with stopped(pid, 2 * TICK):
         daemon.process.send_signal(number)
-        time.sleep(0.2)
-        assert daemon.process.poll() is None
+        until(lambda: _is_pending(pid, number))
     assert daemon.process.wait(30) == 0
     assert "Traceback" not in daemon.log.read_text()
 
@@ -94,7 +97,8 @@ def test_ctrl_z_and_fg_on_a_terminal(daemon: Daemon, monkeypatch: pytest.MonkeyP
             terminal.press(b"\x1a")
             terminal.until(rb"Stopped")
             until(lambda: _is_stopped(pid))
-            time.sleep(0.2)
+            end = time.monotonic() + 2 * TICK
+            until(lambda end=end: time.monotonic() >= end)
             terminal.press(b"fg\n")
             assert daemon.status()["pid"] == pid
         terminal.press(b"\x03")
@@ -109,17 +113,24 @@ def _is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+def _is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal was sent to a process and not taken yet: proc_pid_status(5)."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(fields["ShdPnd"], 16) >> (number - 1) & 1)
+
+
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
-IMPATIENT = """
+PATIENCE = 2.0
+IMPATIENT = f"""
 import sys
 if "run" in sys.argv:
     from facewatchd import server
-    server.Server.__init__.__kwdefaults__["line_deadline"] = 2.0
-    server.Server.__init__.__kwdefaults__["send_deadline"] = 2.0
+    server.Server.__init__.__kwdefaults__["line_deadline"] = {PATIENCE}
+    server.Server.__init__.__kwdefaults__["send_deadline"] = {PATIENCE}
 """
 
 
@@ -132,8 +143,7 @@ def test_a_line_that_a_stop_fell_into_is_answered(daemon: Daemon, meanwhile: boo
     with Client(daemon.socket) as client:
         client.send(line[:20])
         until(lambda: client.unread() == 0)
-        with stopped(daemon.process.pid):
-            time.sleep(3.0)
+        with stopped(daemon.process.pid, 1.5 * PATIENCE):
             if meanwhile:
                 client.send(line[20:30])
         client.send(line[30:] + b"\n" if meanwhile else line[20:] + b"\n")

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, opened, photo, unit
+from galleries import DIM, opened, photo, unit
 from processes import until
 
 from facewatchd import upkeep as upkeep_module
@@ -30,16 +30,10 @@ NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
 """Roots without any."""
 
 
-@pytest.fixture(autouse=True)
-def closed_at_the_end() -> Iterator[None]:
-    yield
-    close_all()
-
-
 @pytest.fixture
-def gallery(tmp_path: Path) -> Gallery:
-    """One that nobody brought level yet."""
-    return Gallery(opened(tmp_path).catalog, tmp_path, DIM)
+def gallery(gallery: Gallery, tmp_path: Path) -> Gallery:
+    """One that is not level with its catalog yet."""
+    return Gallery(gallery.catalog, tmp_path, DIM)
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import DIM, close_all, face, opened, photo, unit
+from galleries import DIM, face, opened, photo, unit
 from processes import until
 
 from facewatchd import writer as module
@@ -93,12 +93,6 @@ CANNOT_BE = {
     "a stamp beyond 64 bits": dataclasses.replace(bad(), stamp=GOOD[0].stamp._replace(size=1 << 64)),
     "a digest that is no bytes": dataclasses.replace(bad(), digest=object()),  # type: ignore[arg-type]
 }
-
-
-@pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    yield opened(tmp_path)
-    close_all()
 
 
 def written(gallery: Gallery, outcomes: Sequence[Outcome]) -> dict[bytes, bool]:

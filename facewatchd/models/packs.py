@@ -143,6 +143,11 @@ class Pack:
 
         They may be replaced while the model is not loaded, and two models' embeddings must never be mixed.
         """
+        if not directory.is_dir():
+            raise ModelError(
+                f"the model {self.name} cannot be loaded: there is no directory {directory}",
+                "put it back, or start the daemon again",
+            )
         before = _stamps(directory)
         same = _pack(directory, self.name).id == self.id
         if same:

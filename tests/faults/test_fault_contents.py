@@ -12,7 +12,6 @@ from pathlib import Path
 import fuzzing
 import invariant
 import numpy as np
-import pytest
 import samples
 from albums import shoot
 from PIL import Image, ImageCms
@@ -100,7 +99,6 @@ def cut(data: bytes) -> Iterator[bytes]:
     yield from (data[:length] for length in (1, 20, len(data) // 3, len(data) * 9 // 10))
 
 
-@pytest.mark.xfail(strict=False, reason="one good TIFF is not found by a confined process: to be mended")
 def test_empty_and_truncated(start: Start, tmp_path: Path, tiny_root: Path) -> None:
     root = tmp_path / "photos"
     files = {f"{n} {name}": part for name, data in fuzzing.valid().items() for n, part in enumerate(cut(data))}
