@@ -48,7 +48,7 @@ def fill_catalog(home: Path, root: Path, pack: Pack, paths: Sequence[bytes], *, 
     with running(home, [root], pack) as daemon:
         model = daemon.call("status")["model"]
         daemon.call("pause")
-    catalog = Catalog(home / "data" / model["id"] / "catalog.sqlite3", model["id"])
+    catalog = Catalog(home / "data" / model["id"] / "catalog.sqlite3", model["id"], model["dim"])
     for start in range(0, len(paths), 5000):
         part = paths[start : start + 5000]
         vectors = embeddings(len(part), model["dim"], seed=start) if faces else [None] * len(part)

@@ -51,8 +51,8 @@ def _pipeline(sizes: Sequence[int], place: Path, inference: float, picture: Path
         ("photos", "digest (ms)", "catalog (ms)", "index (ms)", "checkpoint (s)", "its share (ms)", "all (ms)"),
     )
     digest = _digest()
-    catalog = _TimedCatalog(place / "catalog.sqlite3", "growth-00000000")
-    gallery = Gallery(catalog, place, DIM)
+    catalog = _TimedCatalog(place / "catalog.sqlite3", "growth-00000000", DIM)
+    gallery = Gallery(catalog, place)
     gallery.level()
     costs = _Costs()
     checkpoints = {}

@@ -61,9 +61,9 @@ class Library:
         """Open catalog and index, without a daemon; the index is not there yet."""
         directory = self.data / MODEL.id
         directory.mkdir(parents=True, exist_ok=True)
-        catalog = Catalog(directory / "catalog.sqlite3", MODEL.id)
+        catalog = Catalog(directory / "catalog.sqlite3", MODEL.id, MODEL.dim)
         try:
-            yield Gallery(catalog, directory, MODEL.dim)
+            yield Gallery(catalog, directory)
         finally:
             catalog.close()
 

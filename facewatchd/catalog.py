@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd import recovery, schema
-from facewatchd.catalog_reader import CatalogReader, Counts, below
+from facewatchd.catalog_reader import LACKS_FACES, CatalogReader, Counts, below
 from facewatchd.errors import DamagedError, RefusedError, StorageError
 from facewatchd.records import Face, Identity, Stamp
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 IDLE_READERS = 4
 """Connections that are kept for the next reader; each holds up to 2 MB of pages."""
+_VOID = -1
+"""The ctime of a stamp that equals no file's."""
 KEEP_ORPHANS = 7 * 24 * 3600.0
 """Seconds for which the faces of content that no photo shows are kept: what is deleted often comes back."""
 
@@ -98,15 +100,23 @@ def _translation(doing: str, exc: Exception) -> StorageError:
 class Catalog:
     """An open catalog. Close it when done."""
 
-    def __init__(self, path: Path, model_id: str) -> None:
-        """Open or create it. Raises `DamagedError` for a file that is no catalog of this model."""
+    def __init__(self, path: Path, model_id: str, dim: int) -> None:
+        """Open or create it for a model whose embeddings have ``dim`` numbers.
+
+        Raises `DamagedError` for a file that is no catalog of this model.
+        """
         self.path = path
+        self.dim = dim
         self._idle_readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
         self._closed = False
         self._counted: _Counted | None = None
         self.damage = ""
         """What SQLite said of damage since the catalog was opened."""
+        self.damaged_faces: set[int] = set()
+        """Faces that readers left out because their rows are damaged, and that were not `set_aside` yet."""
+        self.on_damaged_face: Callable[[], object] = lambda: None
+        """Called by the reading thread when one is added to `damaged_faces`."""
         with translated(f"open {path}"):
             if path.exists() and path.stat().st_size:
                 recovery.examine(path, model_id)
@@ -168,7 +178,7 @@ class Catalog:
         """
         db = self._begun()
         try:
-            yield CatalogReader(db, self._reads)
+            yield CatalogReader(db, self._reads, self.dim, self._note_damaged)
         finally:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("COMMIT")
@@ -178,6 +188,11 @@ class Catalog:
                     self._idle_readers.append(db)
             if not keep:
                 db.close()
+
+    def _note_damaged(self, face_id: int) -> None:
+        if face_id not in self.damaged_faces:
+            self.damaged_faces.add(face_id)
+            self.on_damaged_face()
 
     def _begun(self) -> sqlite3.Connection:
         """A connection in a transaction that reads."""
@@ -256,14 +271,16 @@ class Catalog:
             )
 
     def _content(self, outcome: Outcome, changes: Changes) -> int | None:
-        """Return the id of the outcome's content; None where it was collected since it was found to be known."""
-        row = self._db.execute("SELECT id FROM content WHERE digest = ?", (outcome.digest,)).fetchone()
+        """Return the id of the outcome's content; None where it was collected, or lost a face, since it was known."""
+        sql = "SELECT id, width = ? FROM content WHERE digest = ?"
+        known, lacks_faces = self._db.execute(sql, (LACKS_FACES, outcome.digest)).fetchone() or (None, False)
         if outcome.faces is None and outcome.error is None:
-            if row is not None:
-                self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", row)
-            return int(row[0]) if row else None
-        if row is not None:
-            removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", row).fetchall()
+            if known is None or lacks_faces:
+                return None
+            self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", (known,))
+            return int(known)
+        if known is not None:
+            removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", (known,)).fetchall()
             changes.removed += [face_id for (face_id,) in removed]
         (content_id,) = self._db.execute(
             "INSERT INTO content(digest, width, height, error, unsupported) VALUES (?, ?, ?, ?, ?)"
@@ -289,6 +306,25 @@ class Catalog:
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def set_aside(self, face_ids: Sequence[int]) -> tuple[list[int], list[bytes]]:
+        """Remove faces whose rows are damaged, and have the bytes that they are on embedded again.
+
+        Returns the faces that were removed, and the photos that show those bytes: their stamps are void, so that each
+        walk finds them to be looked at. What else is known of the photos stays until then.
+        """
+        removed: list[int] = []
+        photos: set[bytes] = set()
+        with self._transaction("set damaged faces aside"):
+            for face_id in face_ids:
+                sql = "DELETE FROM face WHERE id = ? RETURNING content_id"
+                for content in self._db.execute(sql, (face_id,)).fetchall():
+                    removed.append(face_id)
+                    self._db.execute("UPDATE content SET width = ? WHERE id = ?", (LACKS_FACES, *content))
+                    sql = "UPDATE photo SET ctime_ns = ? WHERE content_id = ? RETURNING path"
+                    photos.update(path for (path,) in self._db.execute(sql, (_VOID, *content)))
+        self.damaged_faces.difference_update(face_ids)
+        return removed, sorted(photos)
 
     def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
         """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces.

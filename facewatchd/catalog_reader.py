@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.models import are_unit, is_unit
 from facewatchd.records import CANNOT_READ, Box, Face, Identity, PhotoState, Stamp
 
 if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
+LACKS_FACES = -1
+"""The width of a content of which a damaged face was removed: its bytes are to be embedded again."""
 _BATCH = 500
 """Variables in one statement; SQLite allows 32,766, and longer statements are not faster."""
 
@@ -54,10 +57,22 @@ FROM photo LEFT JOIN content ON content.id = content_id
 class CatalogReader:
     """Statements on a connection that `Catalog.reading` lent."""
 
-    def __init__(self, db: sqlite3.Connection, translated: Callable[[], AbstractContextManager[None]]) -> None:
-        """``translated`` turns SQLite's exceptions into ours: those of statements, not the caller's."""
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        translated: Callable[[], AbstractContextManager[None]],
+        dim: int,
+        note_damaged: Callable[[int], None],
+    ) -> None:
+        """``translated`` turns SQLite's exceptions into ours: those of statements, not the caller's.
+
+        ``dim``: numbers of an embedding. ``note_damaged`` is called with the id of each face that is left out because
+        its row is damaged: its embedding is not ``dim`` finite numbers of unit length, or its landmarks are no points.
+        """
         self._db = db
         self._translated = translated
+        self._dim = dim
+        self._note_damaged = note_damaged
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with self._translated():
@@ -146,25 +161,41 @@ class CatalogReader:
     # Contents and faces
 
     def has_content(self, digest: bytes) -> bool:
-        return bool(self._all("SELECT 1 FROM content WHERE digest = ?", digest))
+        """Whether these bytes need not be embedded."""
+        return bool(self._all("SELECT 1 FROM content WHERE digest = ? AND width != ?", digest, LACKS_FACES))
 
-    def faces(self, content_id: int) -> list[tuple[int, Face]]:
-        """The faces of a content with their ids, left to right."""
-        return [
-            (row[0], _face(row)) for row in self._all(f"{_FACE} WHERE content_id = ? ORDER BY x, y, id", content_id)
-        ]
+    def faces(self, content_id: int) -> list[tuple[int, Face]] | None:
+        """The faces of a content with their ids, left to right; None where the row of one is damaged."""
+        rows = self._all(f"{_FACE} WHERE content_id = ? ORDER BY x, y, id", content_id)
+        found = list(self._sound(rows))
+        return found if len(found) == len(rows) else None
+
+    def _sound(self, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Face]]:
+        """The faces of rows with their ids, without those whose row is damaged."""
+        for row in rows:
+            try:
+                face = _face(row)
+                is_sound = is_unit(face.embedding, self._dim)
+            except ValueError:  # bytes that are no whole number of floats, or of points
+                is_sound = False
+            if is_sound:
+                yield row[0], face
+            else:
+                self._note_damaged(row[0])
 
     def content(self, digest: bytes) -> int | None:
-        """The id of a content that did not fail."""
-        rows = self._all("SELECT id FROM content WHERE digest = ? AND error IS NULL", digest)
+        """The id of a content that did not fail, and lacks no faces."""
+        rows = self._all(
+            "SELECT id FROM content WHERE digest = ? AND error IS NULL AND width != ?", digest, LACKS_FACES
+        )
         return int(rows[0][0]) if rows else None
 
     def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
-        """The faces with these ids; unknown ids are left out."""
+        """The faces with these ids; those that are unknown or damaged are left out."""
         found: dict[int, Face] = {}
         for part in _batches(face_ids):
             marks = ",".join("?" * len(part))
-            found |= {row[0]: _face(row) for row in self._all(f"{_FACE} WHERE id IN ({marks})", *part)}
+            found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({marks})", *part)))
         return found
 
     def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -224,20 +255,35 @@ class CatalogReader:
         rows = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'face'")
         return int(rows[0][0]) if rows else 0
 
-    def embeddings(self, dim: int, batch: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Every face in the order of ids: ids of shape (n,) and embeddings of shape (n, dim), n at most ``batch``."""
+    def embeddings(self, batch: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every face in the order of ids: ids of shape (n,) and embeddings of shape (n, dim), n at most ``batch``.
+
+        Those whose row is damaged are left out.
+        """
         last = -1
         while rows := self._all("SELECT id, embedding FROM face WHERE id > ? ORDER BY id LIMIT ?", last, batch):
-            yield _matrix(rows, dim)
+            yield self._matrix(rows)
             last = rows[-1][0]
 
-    def embeddings_of(self, face_ids: Iterable[int], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The embeddings of some faces, as `embeddings` gives them; unknown ids are left out."""
+    def embeddings_of(self, face_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The embeddings of some faces, as `embeddings` gives them; unknown ids are left out too."""
         rows: list[Any] = []
         for part in _batches(sorted(face_ids)):
             marks = ",".join("?" * len(part))
             rows += self._all(f"SELECT id, embedding FROM face WHERE id IN ({marks}) ORDER BY id", *part)
-        return _matrix(rows, dim)
+        return self._matrix(rows)
+
+    def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and embeddings of rows, without those that are damaged."""
+        sized = [(face_id, blob) for face_id, blob in rows if len(blob) == 4 * self._dim]
+        ids = np.array([face_id for face_id, _ in sized], np.int64)
+        matrix = np.frombuffer(b"".join(blob for _, blob in sized), np.float32).reshape(len(sized), self._dim)
+        sound = are_unit(matrix)
+        if len(sized) == len(rows) and sound.all():
+            return ids, matrix
+        for face_id in {face_id for face_id, _ in rows} - set(ids[sound].tolist()):
+            self._note_damaged(face_id)
+        return ids[sound], matrix[sound]
 
     def check(self) -> list[str]:
         """SQLite's own findings about the file; empty where it is sound."""
@@ -266,11 +312,6 @@ def _photo_record(row: Sequence[Any]) -> PhotoRecord:
     else:
         state = PhotoState.INDEXED if faces else PhotoState.NO_FACE
     return PhotoRecord(path, Stamp(device, inode, size, mtime_ns, ctime_ns), content_id, state, error, faces)
-
-
-def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    ids = np.array([face_id for face_id, _ in rows], np.int64)
-    return ids, np.frombuffer(b"".join(blob for _, blob in rows), np.float32).reshape(len(rows), dim)
 
 
 def below(directory: bytes) -> tuple[bytes, bytes]:

@@ -34,6 +34,7 @@ from facewatchd.models import packs
 from facewatchd.oversight import Oversight, Signals
 from facewatchd.printing import counted, printable
 from facewatchd.progress import downloading
+from facewatchd.records import ModelInfo
 from facewatchd.roots import Roots
 from facewatchd.rpc import Connection, RemoteError
 from facewatchd.scanner import Scanner
@@ -127,9 +128,9 @@ class Daemon:
         directory = config.data_dir / info.id
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
-        self._catalog = open_catalog(directory / "catalog.sqlite3", info.id)
+        self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops += [self._reserve.fill, self._catalog.close]
-        gallery = self._gallery = Gallery(self._catalog, directory, info.dim)
+        gallery = self._gallery = Gallery(self._catalog, directory)
         self._roots = Roots(
             [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
         )
@@ -138,7 +139,12 @@ class Daemon:
         self._writer = Writer(gallery, self._vitals)
         resources = config.resources
         self._upkeep = Upkeep(
-            gallery, self._writer, resources.threads, polite=resources.idle_priority, vitals=self._vitals
+            gallery,
+            self._writer,
+            resources.threads,
+            polite=resources.idle_priority,
+            vitals=self._vitals,
+            look_at=lambda path: self._inbox.touch(path, settle=False),
         )
         self._watcher = Watcher(
             self._roots.paths,
@@ -339,12 +345,12 @@ class Daemon:
         log.debug("stopped in %.1f s", time.monotonic() - started)
 
 
-def open_catalog(path: Path, model_id: str) -> Catalog:
+def open_catalog(path: Path, model: ModelInfo) -> Catalog:
     """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         check_model_directory(path.parent)
-        return Catalog(path, model_id)
+        return Catalog(path, model.id, model.dim)
     except OSError as exc:
         raise StorageError(f"cannot use {path.parent}: {exc.strerror}", "check its permissions and its disk") from exc
     except DamagedError as exc:
@@ -353,7 +359,7 @@ def open_catalog(path: Path, model_id: str) -> Catalog:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        return Catalog(path, model_id)
+        return Catalog(path, model.id, model.dim)
 
 
 def _stand_alone() -> None:

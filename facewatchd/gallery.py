@@ -1,9 +1,9 @@
 """The one object that knows both the catalog and the vectors, and keeps them saying the same.
 
 The catalog is written first; the index follows, and whatever a crash left between them is made up for at the next
-start. The writer thread alone calls what changes both (`record`, `collect`, `adopt`); what takes long is apart from
-that (`prepared`, `checkpoint`), for another thread; any may search. While there is no index (before the first `adopt`)
-searches scan the catalog.
+start. The writer thread alone calls what changes both (`record`, `set_aside`, `collect`, `adopt`); what takes long is
+apart from that (`prepared`, `checkpoint`), for another thread; any may search. While there is no index (before the
+first `adopt`) searches scan the catalog.
 """
 
 from __future__ import annotations
@@ -63,13 +63,14 @@ def _always() -> bool:
 class Gallery:
     """Photos, faces, and the search among them."""
 
-    def __init__(self, catalog: Catalog, directory: Path, dim: int) -> None:
+    def __init__(self, catalog: Catalog, directory: Path) -> None:
         self.catalog = catalog
-        self.dim = dim
+        self.dim = catalog.dim
         self._checkpoint = Checkpoint(directory)
         self._vectors: Vectors | None = None
         self.changed = threading.Event()
-        """Set when the index changes, for whom looks after it."""
+        """Set when the index changes, or a damaged face is read, for the thread that looks after both."""
+        catalog.on_damaged_face = self.changed.set
 
     @property
     def ready(self) -> bool:
@@ -102,6 +103,12 @@ class Gallery:
         self._change(changes.added, changes.embeddings, changes.removed)
         return changes.unknown
 
+    def set_aside(self, face_ids: Sequence[int]) -> list[bytes]:
+        """Let go of faces whose rows are damaged; return the photos that are to be looked at: `Catalog.set_aside`."""
+        removed, photos = self.catalog.set_aside(face_ids)
+        self._change([], [], removed)
+        return photos
+
     def collect(self) -> None:
         """Let go of faces that no photo has shown for long."""
         self._change([], [], self.catalog.collect_orphans())
@@ -126,7 +133,7 @@ class Gallery:
         heirs = vectors.heirs(ids)
         while len(heirs):
             with self.catalog.reading() as reader:
-                there, embeddings = reader.embeddings_of(heirs.tolist(), self.dim)
+                there, embeddings = reader.embeddings_of(heirs.tolist())
             if len(there) == len(heirs):
                 return vectors.delete(ids, there, embeddings)
             ids = np.union1d(ids, np.setdiff1d(heirs, there))  # they were removed from the catalog meanwhile
@@ -177,14 +184,14 @@ class Gallery:
         """
         live = vectors.live_ids()
         for ids, stored in self._checkpoint.stored(self.dim):
-            known, embeddings = reader.embeddings_of(ids.tolist(), self.dim)
+            known, embeddings = reader.embeddings_of(ids.tolist())
             if not np.isin(known, live, assume_unique=True).all():
                 raise DamagedError("faces that were deleted are back in the catalog")
             _expect_equal(ids, stored, known, embeddings)
             followers, at = vectors.followers(ids)
             for start in range(0, len(followers), BATCH):
                 part = slice(start, start + BATCH)
-                known, embeddings = reader.embeddings_of(followers[part].tolist(), self.dim)
+                known, embeddings = reader.embeddings_of(followers[part].tolist())
                 _expect_equal(followers[part], stored[at[part]], known, embeddings)
             if not keep_on():
                 return
@@ -200,7 +207,7 @@ class Gallery:
         missing = np.setdiff1d(recorded, vectors.labels(), assume_unique=True)
         for start in range(0, len(missing), BATCH):
             with self.catalog.reading() as reader:
-                ids, embeddings = reader.embeddings_of(missing[start : start + BATCH].tolist(), self.dim)
+                ids, embeddings = reader.embeddings_of(missing[start : start + BATCH].tolist())
             vectors.add(ids, embeddings, threads)
             if not keep_on():
                 return False
@@ -235,7 +242,7 @@ class Gallery:
         with self.catalog.reading() as reader:
             recorded, live = reader.face_ids(), vectors.live_ids()
             wrong = 0
-            for ids, embeddings in reader.embeddings(self.dim, BATCH):
+            for ids, embeddings in reader.embeddings(BATCH):
                 if not keep_on():
                     break
                 there = np.isin(ids, live, assume_unique=True)
@@ -280,7 +287,7 @@ class Gallery:
 
     def _scan(self, reader: CatalogReader, embedding: Embedding, threshold: float) -> Above:
         found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        for ids, embeddings in reader.embeddings(self.dim):
+        for ids, embeddings in reader.embeddings():
             similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
             above = similarities >= threshold
             found_ids.append(ids[above])

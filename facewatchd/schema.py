@@ -21,7 +21,7 @@ CREATE TABLE root(path BLOB PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER 
 CREATE TABLE content(
     id INTEGER PRIMARY KEY,
     digest BLOB NOT NULL UNIQUE,
-    width INTEGER NOT NULL,
+    width INTEGER NOT NULL,     -- -1: a damaged face was removed, and the faces are to be found again
     height INTEGER NOT NULL,
     error TEXT,                 -- why no face can be had from these bytes
     unsupported INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is wrong with them, but they are of a kind that is not read

@@ -179,7 +179,8 @@ class Searcher:
     def _known_content(self, digest: bytes) -> Seen | None:
         with self._catalog.reading() as reader:
             content = reader.content(digest)
-            return None if content is None else Seen([face for _, face in reader.faces(content)], content)
+            faces = None if content is None else reader.faces(content)
+            return None if faces is None else Seen([face for _, face in faces], content)
 
     def _recorded(self, path: bytes) -> Seen | None:
         """The faces that the catalog has of a photo that is unchanged, or cannot be looked at."""
@@ -200,8 +201,10 @@ class Searcher:
                     continue
                 if stamp is None:
                     return None
-                if stamp is _ANY or stamp.same_bytes(record.stamp):
-                    return Seen([face for _, face in reader.faces(record.content_id)], record.content_id)
+                unchanged = stamp is _ANY or stamp.same_bytes(record.stamp)
+                faces = reader.faces(record.content_id) if unchanged else None
+                if faces is not None:
+                    return Seen([face for _, face in faces], record.content_id)
         return None
 
     def query(self, asked: Asked) -> dict[str, object]:

@@ -173,6 +173,9 @@ class Service:
         troubles = [parts.writer.trouble, parts.upkeep.trouble, parts.indexer.trouble, self._place()]
         if not parts.writer.trouble:
             troubles.append(parts.gallery.catalog.damage)
+        if damaged := len(parts.gallery.catalog.damaged_faces):
+            rows = counted(damaged, "row of a face is", "rows of faces are")
+            troubles.append(f"{rows} damaged in the catalog: the photos are read again")
         reached = parts.watcher.states()
         for root in parts.roots.paths:
             if reached.get(root) in _REACHABLE and parts.roots.state(root) is RootState.OFFLINE:
@@ -273,7 +276,7 @@ class Service:
         params.finish()
         with self._parts.gallery.catalog.reading() as reader:
             record = reader.photo(path)
-            found = reader.faces(record.content_id) if record and record.content_id else []
+            found = (record and record.content_id and reader.faces(record.content_id)) or []
         root = self._parts.roots.of(path)
         state, reason = self._explain(path, root, record) if root else (PhotoState.UNKNOWN, _UNWATCHED)
         faces = [{"face_id": face_id, "box": list(face.box), "score": round(face.score, 4)} for face_id, face in found]

@@ -1,11 +1,14 @@
 """Looks after the index: brings it level at the start, builds it anew when it is worn, writes its checkpoints.
 
+It also has the photos read again of whose faces damaged rows were found in the catalog.
+
 All of it takes seconds or minutes where there are many faces, and nobody is kept waiting: searches use the index there
 is, or scan, and what is recorded meanwhile is caught up with before a new index is taken over.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -14,6 +17,7 @@ from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.gallery import Gallery
+from facewatchd.printing import counted
 from facewatchd.priority import Pace
 from facewatchd.vitals import Vitals
 from facewatchd.writer import Writer
@@ -31,6 +35,8 @@ WORTH_BUSY = 50
 """An index is written whole, so one of so many faces must have changed; of more of them while changes go on."""
 WAKE_EVERY = 3600.0
 """Seconds between two looks while nothing changes: tombstones grow too old by themselves."""
+SET_ASIDE = 1000
+"""Damaged faces that are removed in one transaction, which takes some 0.1 s."""
 RETRY = 60.0
 """Seconds between two tries at what failed."""
 
@@ -46,11 +52,24 @@ class _Rebuild:
 class Upkeep(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
-    def __init__(self, gallery: Gallery, writer: Writer, threads: int, *, polite: bool, vitals: Vitals) -> None:
-        """``threads`` build an index anew; ``polite``: with rests, while other programs compute."""
+    def __init__(
+        self,
+        gallery: Gallery,
+        writer: Writer,
+        threads: int,
+        *,
+        polite: bool,
+        vitals: Vitals,
+        look_at: Callable[[bytes], object],
+    ) -> None:
+        """``threads`` build an index anew; ``polite``: with rests, while other programs compute.
+
+        ``look_at`` has a photo examined.
+        """
         super().__init__(name="upkeep")
         self._gallery = gallery
         self._writer = writer
+        self._look_at = look_at
         self._threads = threads
         self._polite = polite
         self._vitals = vitals
@@ -98,6 +117,8 @@ class Upkeep(threading.Thread):
                 continue
             if time.monotonic() < self._retry_at:
                 continue
+            if self._gallery.catalog.damaged_faces:
+                self._attempt(self._set_aside)
             if self._gallery.worn:
                 log.info("the faces that were deleted are taken out of the index: it is built anew")
             if self._gallery.worn or not self._gallery.ready:
@@ -113,7 +134,8 @@ class Upkeep(threading.Thread):
         if not self._wanted.empty():
             return True
         self._vitals.rest()
-        if self._gallery.ready and not (self._gallery.worn or self._gallery.unsaved):
+        idle = not (self._gallery.worn or self._gallery.unsaved or self._gallery.catalog.damaged_faces)
+        if self._gallery.ready and idle:
             self._gallery.changed.wait(WAKE_EVERY)
         ends = self._ending.wait(LOOK_EVERY)
         self._vitals.beat()
@@ -133,6 +155,18 @@ class Upkeep(threading.Thread):
         for wish in wishes:
             wish.trouble = self.trouble
             wish.done.set()
+
+    def _set_aside(self) -> None:
+        """Remove damaged faces from catalog and index, and have their photos read again."""
+        faces = list(itertools.islice(self._gallery.catalog.damaged_faces.copy(), SET_ASIDE))
+        photos: list[bytes] = []
+        self._writer.call(lambda gallery: photos.extend(gallery.set_aside(faces)))
+        if photos:
+            rows = counted(len(faces), "row of a face is", "rows of faces are")
+            read = counted(len(photos), "photo is", "photos are")
+            log.warning("%s damaged in the catalog: %s read again", rows, read)
+        for path in photos:
+            self._look_at(path)
 
     def _paced(self) -> Callable[[], bool]:
         """What is asked after each part of a long work: `_keep_on`, after a rest where that is due."""

@@ -38,9 +38,9 @@ def photo(path: bytes, digest: bytes, embeddings: Iterable[NDArray[np.float32]],
 
 def opened(directory: Path) -> Gallery:
     """A gallery on a catalog in the directory, brought level."""
-    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000", DIM)
     OPENED.append(catalog)
-    gallery = Gallery(catalog, directory, DIM)
+    gallery = Gallery(catalog, directory)
     gallery.level()
     return gallery
 

@@ -24,7 +24,7 @@ ROWS = unit(np.random.default_rng(0).normal(size=(20, DIM)))
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    catalog = Catalog(tmp_path / "catalog.sqlite3", MODEL)
+    catalog = Catalog(tmp_path / "catalog.sqlite3", MODEL, DIM)
     yield catalog
     catalog.close()
 
@@ -46,7 +46,7 @@ def test_a_photo_and_its_faces_come_back_as_they_were(catalog: Catalog) -> None:
         assert {first, second} == set(changes.added)
         assert np.array_equal(one.embedding, ROWS[0])
         assert reader.recorded(b"/p") == {b"/p/\xff\n.jpg": stamp(1)}
-        ids, matrix = next(reader.embeddings(DIM))
+        ids, matrix = next(reader.embeddings())
         assert np.array_equal(matrix, ROWS[:2])
         assert ids.tolist() == changes.added
 
@@ -174,7 +174,7 @@ BACKWARDS = {
 @pytest.mark.parametrize("version", BACKWARDS)
 def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "catalog.sqlite3"
-    catalog = Catalog(path, MODEL)
+    catalog = Catalog(path, MODEL, DIM)
     catalog.record(
         [
             photo(b"/p/a", b"d", ROWS[:1]),
@@ -185,8 +185,8 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(BACKWARDS[version])
-    Catalog(path, MODEL).close()
-    catalog = Catalog(path, MODEL)
+    Catalog(path, MODEL, DIM).close()
+    catalog = Catalog(path, MODEL, DIM)
     with catalog.reading() as reader:
         assert reader.paths(b"/p") == [b"/p/a", b"/p/pipe"], "what failed is looked at again"
         assert reader.face_ids().tolist() == [1]
@@ -229,26 +229,26 @@ def test_what_is_no_catalog_is_not_touched(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.sqlite3"
     garbage.write_bytes(b"not a database at all" * 1000)
     with pytest.raises(DamagedError, match="damaged"):
-        Catalog(garbage, MODEL)
+        Catalog(garbage, MODEL, DIM)
     assert garbage.read_bytes() == b"not a database at all" * 1000
     foreign = tmp_path / "foreign.sqlite3"
     db = sqlite3.connect(foreign)
     db.execute("CREATE TABLE t(x)")
     db.close()
     with pytest.raises(DamagedError, match="not a catalog"):
-        Catalog(foreign, MODEL)
+        Catalog(foreign, MODEL, DIM)
 
 
 def test_another_model_or_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite3"
-    Catalog(path, MODEL).close()
+    Catalog(path, MODEL, DIM).close()
     with pytest.raises(DamagedError, match="belongs to model"):
-        Catalog(path, "other-11111111")
+        Catalog(path, "other-11111111", DIM)
     db = sqlite3.connect(path)
     db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     db.close()
     with pytest.raises(StorageError, match="another version"):
-        Catalog(path, MODEL)
+        Catalog(path, MODEL, DIM)
 
 
 def test_readers_cannot_write_and_see_one_state(catalog: Catalog) -> None:
@@ -286,8 +286,8 @@ def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Cat
         lambda reader: reader.counts(),
         lambda reader: reader.contents_of([1]),
         lambda reader: reader.face_ids(),
-        lambda reader: reader.embeddings_of([1], DIM),
-        lambda reader: list(reader.embeddings(DIM)),
+        lambda reader: reader.embeddings_of([1]),
+        lambda reader: list(reader.embeddings()),
     ],
 )
 def test_what_a_statement_raises_is_said_of_the_catalog(

@@ -86,7 +86,7 @@ def test_the_index_is_built_anew_without_them(tmp_path: Path, monkeypatch: pytes
     gallery = filled(tmp_path)
     delete(gallery, 7, 8)
     writer = Writer(gallery, Vitals())
-    upkeep = Upkeep(gallery, writer, threads=1, polite=False, vitals=Vitals())
+    upkeep = Upkeep(gallery, writer, threads=1, polite=False, vitals=Vitals(), look_at=lambda path: None)
     upkeep.start()
     writer.start()
     try:

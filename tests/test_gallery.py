@@ -119,7 +119,7 @@ def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
     gallery = opened(tmp_path)
     rows = unit(np.random.default_rng(1).normal(size=(5, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    early = Gallery(gallery.catalog, tmp_path, DIM)
+    early = Gallery(gallery.catalog, tmp_path)
     assert not early.ready
     assert [match.path for match in early.nearest(rows[3], Search(0.9)).matches] == [b"/3"]
 
@@ -218,7 +218,7 @@ def test_a_start_that_is_broken_off_trusts_nothing(tmp_path: Path) -> None:
     gallery = opened(tmp_path)
     gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
     gallery.checkpoint()
-    again = Gallery(gallery.catalog, tmp_path, DIM)
+    again = Gallery(gallery.catalog, tmp_path)
     again.level(lambda: False)
     assert not again.ready
     again.level()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from albums import shoot
-from galleries import photo
+from galleries import DIM, photo
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -211,7 +211,7 @@ def test_bytes_that_change_before_they_are_decoded_are_noticed(
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(tmp_path / "catalog.sqlite3", "test-00000000", DIM)
     yield catalog
     catalog.close()
 

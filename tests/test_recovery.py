@@ -48,7 +48,7 @@ def close(directory: Path) -> Path:
 
 
 def photos(directory: Path) -> int:
-    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000")
+    catalog = Catalog(directory / "catalog.sqlite3", "test-00000000", DIM)
     with catalog.reading() as reader:
         count = reader.counts().photos
         assert reader.check() == []
@@ -130,7 +130,7 @@ def test_a_catalog_that_lost_its_end_is_noticed_though_it_was_closed_in_order(tm
     path = tmp_path / "catalog.sqlite3"
     os.truncate(path, path.stat().st_size - 16384)
     with pytest.raises(DamagedError, match=r"end is missing|malformed"):
-        Catalog(path, "test-00000000")
+        Catalog(path, "test-00000000", DIM)
 
 
 def test_a_spare_name_is_nobodys(tmp_path: Path) -> None:

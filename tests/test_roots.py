@@ -29,7 +29,7 @@ def test_the_disk_around_a_photo_is_known_while_all_directories_above_it_go(
         return device_of(directory, below, points)
 
     monkeypatch.setattr(roots, "device_of", vanishing)
-    catalog = Catalog(tmp_path / "catalog.sqlite3", "tiny-00000000")
+    catalog = Catalog(tmp_path / "catalog.sqlite3", "tiny-00000000", 24)
     watched = roots.Roots([os.fsencode(root)], Exclusion(), catalog)
     try:
         assert watched.device_around(os.fsencode(root / "a" / "b" / "c" / "photo.jpg")) == root.stat().st_dev

@@ -33,7 +33,7 @@ NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
 @pytest.fixture
 def gallery(gallery: Gallery, tmp_path: Path) -> Gallery:
     """One that is not level with its catalog yet."""
-    return Gallery(gallery.catalog, tmp_path, DIM)
+    return Gallery(gallery.catalog, tmp_path)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def upkeep(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep
     monkeypatch.setattr(upkeep_module, "RETRY", 0.1)
     writer = Writer(gallery, Vitals())
     writer.start()
-    upkeep = Upkeep(gallery, writer, threads=2, polite=False, vitals=Vitals())
+    upkeep = Upkeep(gallery, writer, threads=2, polite=False, vitals=Vitals(), look_at=lambda path: None)
     yield upkeep
     writer.give_up()
     upkeep.stop()
@@ -66,7 +66,7 @@ def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upk
 def test_ends_when_it_is_told_to_at_whatever_moment(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between two looks, and before it knows that there is nothing to do."""
     gallery.level()
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals())
+    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
     monkeypatch.setattr(upkeep, "_level", lambda: told(upkeep))
     upkeep.start()
     upkeep.join(20)
@@ -133,7 +133,7 @@ def test_a_checkpoint_is_worth_its_while(
 ) -> None:
     monkeypatch.setattr(Gallery, "unsaved", unsaved)
     monkeypatch.setattr(Gallery, "index_size", (size, 0))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals())
+    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
     upkeep._seen = unsaved if rests else unsaved - 1
     assert upkeep._is_due() is due
     upkeep._rest = 1000.0
@@ -145,7 +145,7 @@ def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(gallery, "checkpoint", lambda *_: saved.append(gallery.unsaved))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals())
+    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
     for unsaved, size in ((0, 0), (1, 9_999), (1, 10_000), (99, 1_000_000), (101, 1_000_000)):
         monkeypatch.setattr(Gallery, "unsaved", unsaved)
         monkeypatch.setattr(Gallery, "index_size", (size, 0))

@@ -26,7 +26,7 @@ from facewatchd.records import Box, Face, ModelInfo
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from facewatchd.records import Embedding, Pixels
 
@@ -82,9 +82,15 @@ UNIT_TOLERANCE = 1e-3
 
 def is_unit(embedding: Embedding, dim: int) -> bool:
     """Whether an embedding has ``dim`` numbers, finite, and unit length."""
-    if embedding.shape != (dim,):
-        return False
-    return bool(abs(float(embedding @ embedding) - 1.0) <= 2 * UNIT_TOLERANCE)  # false for a NaN
+    return embedding.shape == (dim,) and bool(are_unit(embedding[None])[0])
+
+
+def are_unit(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each row of (n, dim) is finite and has unit length. Shape (n,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", embeddings, embeddings)
+        unit: NDArray[np.bool_] = np.abs(squares - 1.0) <= 2 * UNIT_TOLERANCE  # false for a NaN
+    return unit
 
 
 def left_to_right(faces: Iterable[Face]) -> list[Face]:
