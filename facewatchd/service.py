@@ -28,6 +28,8 @@ from facewatchd.printing import counted, printable
 from facewatchd.protocol import MethodNotFoundError, ParamsError
 from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
 from facewatchd.roots import Roots
+from facewatchd.records import LISTED_STATES, DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
+from facewatchd.roots import Roots, identity_of
 from facewatchd.scanner import LINKS_EVERY, Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
 from facewatchd.upkeep import Upkeep
@@ -39,6 +41,9 @@ MAX_WAIT = 24 * 3600.0
 _REACHABLE = (RootState.WATCHING, RootState.POLLING)
 _KEPT = "what was known of it is kept"
 _UNWATCHED = "it lies in no watched directory"
+_NO_IMAGE = "it is no image that facewatchd reads"
+MOST_LISTED = 1000
+"""Photos in one page: with the longest paths and reasons that there are, half of what a line may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class Service:
             "query": self._query,
             "faces": self._faces,
             "why": self._why,
+            "photos": self._photos,
             "scan": self._scan,
             "wait": self._wait,
             "pause": self._pause,
@@ -313,14 +319,7 @@ class Service:
             return PhotoState.UNKNOWN, "it has not been noticed yet; `facewatchd scan` looks at once"
         if not now.same_bytes(record.stamp):
             return PhotoState.PENDING, "it changed since it was read; `facewatchd scan` looks at once"
-        reasons = {
-            PhotoState.INDEXED: "its faces are searchable",
-            PhotoState.NO_FACE: "no face was found that is large and clear enough",
-            PhotoState.FAILED: f"{record.error}; it is not tried again until the file changes",
-            PhotoState.UNSUPPORTED: f"{record.error}",
-            PhotoState.EXCLUDED: _why_excluded(path),
-        }
-        return record.state, reasons[record.state]
+        return record.state, _reason_now(record)
 
     def _why_pending(self, path: bytes) -> str:
         if self._parts.inbox.paused:
@@ -335,6 +334,29 @@ class Service:
         state = self._root_states()[root]
         away = "its disk is not there" if state in _REACHABLE else f"its directory is {state}"
         return f"{away}: {_KEPT}"
+
+    # All files in one state
+
+    def _photos(self, params: Params) -> dict[str, object]:
+        """A page of the files in a state, by path, as they were recorded: the disk is not asked.
+
+        A file that stays in the state is on exactly one of the pages, whatever happens to others meanwhile. One that
+        was recorded and is to be looked at again is pending as well.
+        """
+        state = PhotoState(params.word("state", LISTED_STATES))
+        after = params.optional_path_in("after") or b""
+        limit = params.optional_int("limit", 1, MOST_LISTED) or MOST_LISTED
+        params.finish()
+        found = self._in_state(state, after, limit + 1)
+        photos = [{**encode_path(path), "state": state, "reason": reason} for path, reason in found[:limit]]
+        return {"photos": photos, "next": encode_path(found[limit - 1][0]) if len(found) > limit else None}
+
+    def _in_state(self, state: PhotoState, after: bytes, limit: int) -> list[tuple[bytes, str]]:
+        """The first paths in a state that come after one, each with the reason."""
+        if state is PhotoState.PENDING:
+            return [(path, self._why_pending(path)) for path in self._parts.inbox.page(after, limit)]
+        with self._parts.gallery.catalog.reading() as reader:
+            return [(path, _reason(state, error)) for path, error in reader.in_state(state, after, limit)]
 
     # What is to be done
 
@@ -408,7 +430,20 @@ def _of_links(outside: Sequence[bytes]) -> str:
     )
 
 
-def _why_excluded(path: bytes) -> str:
-    if sheetmark.is_sheet(path):
-        return "it is a contact sheet that facewatch-query drew, not a photo"
-    return "it is no image that facewatchd reads"
+def _reason(state: PhotoState, error: str | None) -> str:
+    """Why a file is in the state that was recorded. ``error``: what was recorded with it."""
+    reasons = {
+        PhotoState.INDEXED: "its faces are searchable",
+        PhotoState.NO_FACE: "no face was found that is large and clear enough",
+        PhotoState.EXCLUDED: f"{_NO_IMAGE}, or a contact sheet that facewatch-query drew",
+    }
+    return reasons.get(state) or str(error)
+
+
+def _reason_now(record: PhotoRecord) -> str:
+    """The same of a file that is still as it was recorded, which may be looked into."""
+    if record.state is PhotoState.EXCLUDED:
+        is_sheet = sheetmark.is_sheet(record.path)
+        return "it is a contact sheet that facewatch-query drew, not a photo" if is_sheet else _NO_IMAGE
+    until = "; it is not tried again until the file changes" if record.state is PhotoState.FAILED else ""
+    return _reason(record.state, record.error) + until

@@ -81,6 +81,7 @@ LAYERS: dict[int, set[str]] = {
         "oversight",
         "units",
         "cli_models",
+        "cli_photos",
         "cli_service",
         "daemon",
         "client",
@@ -105,7 +106,7 @@ OWNERS = {
     "simplejpeg": {"jpeg"},
     "imagecodecs": {"jpeg"},
     "tifffile": {"tiff"},
-    "sortedcontainers": {"links"},
+    "sortedcontainers": {"links", "inbox"},
     "tqdm": {"progress"},
     "watchdog": {"feed"},
 }
