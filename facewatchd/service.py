@@ -26,10 +26,8 @@ from facewatchd.indexer import Indexer
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import counted, printable
 from facewatchd.protocol import MethodNotFoundError, ParamsError
-from facewatchd.records import DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
-from facewatchd.roots import Roots
 from facewatchd.records import LISTED_STATES, DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
-from facewatchd.roots import Roots, identity_of
+from facewatchd.roots import Roots
 from facewatchd.scanner import LINKS_EVERY, Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
 from facewatchd.upkeep import Upkeep
