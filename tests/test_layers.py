@@ -40,6 +40,7 @@ LAYERS: dict[int, set[str]] = {
         "vitals",
         "setbacks",
         "tally",
+        "disk_calls",
     },
     1: {
         "config",
