@@ -153,6 +153,7 @@ class Daemon:
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
             beat=self._vitals.beat,
+            calls=self._roots.calls,
         )
         self._scanner = Scanner(
             self._catalog,
@@ -184,7 +185,7 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        searcher = Searcher(gallery, self._queries, info)
+        searcher = Searcher(gallery, self._queries, info, self._roots.calls)
         self._service = Service(
             parts, searcher, lambda: self._server.trouble, self._confinement, lambda: self._server.waiting()
         )
