@@ -21,6 +21,9 @@ LACKS_FACES = -1
 """The width of a content of which a damaged face was removed: its bytes are to be embedded again."""
 _BATCH = 500
 """Variables in one statement; SQLite allows 32,766, and longer statements are not faster."""
+_FEW = 20_000
+"""As many photos of one state are found by their contents, and sorted, for each page. Of more, a page is read in the
+order of paths, past those of other states: 50 for each one of the page where 20,000 of a million are in the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,23 @@ SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo
     (SELECT count(*) FROM face WHERE face.content_id = photo.content_id)
 FROM photo LEFT JOIN content ON content.id = content_id
 """
+
+
+_HAS_FACES = "EXISTS (SELECT 1 FROM face WHERE face.content_id = content.id)"
+_CONTENT_OF_STATE = {
+    PhotoState.INDEXED: f"content.error IS NULL AND {_HAS_FACES}",
+    PhotoState.NO_FACE: f"content.error IS NULL AND NOT {_HAS_FACES}",
+    PhotoState.FAILED: "content.error IS NOT NULL AND unsupported = 0",
+    PhotoState.UNSUPPORTED: "content.error IS NOT NULL AND unsupported = 1",
+}
+"""The contents whose photos are in a state; `_photo_record` says the same of one photo."""
+_BY_CONTENT = "FROM content CROSS JOIN photo ON content_id = content.id WHERE"
+"""The contents of a state first, then their photos."""
+_BY_PATH = """
+FROM photo CROSS JOIN content ON content.id = content_id
+WHERE (content_id IS NOT NULL OR photo.error IS NOT NULL) AND
+"""
+"""All photos in the order of their paths: what is asked of `photo` is in the index `photo_shown`."""
 
 
 class CatalogReader:
@@ -137,6 +157,30 @@ class CatalogReader:
         """Paths below a directory that the disk, or the right to read them, was missing for (`CANNOT_READ`)."""
         sql = "SELECT path FROM photo WHERE path > ? AND path < ? AND content_id IS NULL AND error GLOB ?"
         return [path for (path,) in self._all(sql, *below(directory), f"{CANNOT_READ}*")]
+
+    def in_state(self, state: PhotoState, after: bytes, limit: int) -> list[tuple[bytes, str | None]]:
+        """The first ``limit`` photos in a state whose paths come after one, in the order of paths: each with its error.
+
+        States that the catalog does not know have no photos: those are pending or unknown.
+        """
+        if state is PhotoState.EXCLUDED:
+            sql = "SELECT path, NULL FROM photo WHERE content_id IS NULL AND error IS NULL AND path > ?"
+            return self._all(f"{sql} ORDER BY path LIMIT ?", after, limit)
+        if state not in _CONTENT_OF_STATE:
+            return []
+        found = self._all(
+            f"SELECT path, content.error {self._source(state)} AND path > ? ORDER BY path LIMIT ?", after, limit
+        )
+        if state is PhotoState.FAILED:  # those of which not even the bytes are known
+            sql = "SELECT path, error FROM photo WHERE error IS NOT NULL AND path > ? ORDER BY path LIMIT ?"
+            found = sorted(found + self._all(sql, after, limit))[:limit]
+        return found
+
+    def _source(self, state: PhotoState) -> str:
+        """Where the photos in a state are looked for: by their contents while they are few, else by path."""
+        condition = _CONTENT_OF_STATE[state]
+        few = f"SELECT count(*) FROM (SELECT 1 {_BY_CONTENT} {condition} LIMIT {_FEW})"
+        return f"{_BY_CONTENT if self._all(few)[0][0] < _FEW else _BY_PATH} {condition}"
 
     def root(self, path: bytes) -> Identity | None:
         """The root's identity at its last good walk."""

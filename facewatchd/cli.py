@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from facewatchd import __version__, cli_models, cli_service, overview
+from facewatchd import __version__, cli_models, cli_photos, cli_service, overview
 from facewatchd.commandline import (
     INTERRUPTED,
     Formatter,
@@ -96,6 +96,8 @@ def make_parser() -> Parser:
     why = _add(commands, "why", _why, "what is known of one file, and why it is (not) found")
     why.add_argument("path", metavar="PATH")
     why.add_argument("--json", action="store_true", help="print one JSON document")
+    photos = _add(commands, "photos", cli_photos.list_photos, "the files in one state, each with the reason")
+    cli_photos.add_options(photos)
     _add(commands, "pause", _pause, "stop indexing; queries go on")
     _add(commands, "resume", _resume, "go on indexing")
     verify = _add(commands, "verify", _verify, "hold disk, catalog and index against each other")

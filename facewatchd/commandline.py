@@ -53,11 +53,12 @@ class Parser(argparse.ArgumentParser):
         """Raise `UsageError`; for an option that is not known, with the name of one like it."""
         wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
         if wrong != message and wrong.startswith("-"):
-            message = f"unknown option {wrong}{_did_you_mean(wrong, self._option_string_actions)}"
+            message = f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}"
         raise UsageError(message, f"see {self.prog} --help")
 
 
-def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return ``: did you mean X?`` where one of the known words is like a wrong one; else nothing."""
     import difflib  # not before it is needed: queries start in the time that it takes
 
     like = difflib.get_close_matches(wrong, list(known), 1)
@@ -74,7 +75,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         parser = inner[arguments.pop(0)]
     if inner:
         if arguments and not arguments[0].startswith("-"):
-            parser.error(f"there is no command {arguments[0]!r}{_did_you_mean(arguments[0], inner)}")
+            parser.error(f"there is no command {arguments[0]!r}{did_you_mean(arguments[0], inner)}")
         return parser.parse_args(arguments)
     if "--" in arguments:  # which parse_intermixed_args gets wrong
         end = arguments.index("--")

@@ -13,7 +13,8 @@ or two settling items that count, so that touches leave nothing behind, also whi
 
 A million paths may pend, so no call looks at all of them while it holds the lock: `take` and `add_found` let go of it
 after each `SLICE`, and a `Barrier` counts instead of remembering paths: pending paths are of the generation that was
-current when they began to, and each barrier ends one.
+current when they began to, and each barrier ends one. The paths that pend are also kept in order, so that `page` finds
+its place among them.
 
 Time is the monotonic clock that is passed in. The lock is held for bookkeeping only.
 """
@@ -28,6 +29,8 @@ import time
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import NamedTuple
+
+from sortedcontainers import SortedList
 
 SETTLE_CAP = 60.0
 """Seconds after which a file that never rests is read as it is; a change while it is read brings it back."""
@@ -132,6 +135,8 @@ class Inbox:
         self._taken: dict[bytes, _Hand] = {}
         self._touched_in_hand = 0
         """How many paths are in both."""
+        self._sorted: SortedList[bytes] = SortedList()
+        """The paths that are in either."""
         self._settling: list[_Entry] = []
         self._live: list[_Entry] = []
         self._backlog: list[_Entry] = []
@@ -189,6 +194,8 @@ class Inbox:
             entry = _Entry(due, path, touched, before.first, before.queued, before.generation, flags)
         else:
             generation = hand.generation if hand else self._generation
+            if hand is None:
+                self._sorted.add(path)
             entry = _Entry(due, path, touched, now, _NEVER, generation, flags)
             self._touched_in_hand += hand is not None
         if hand:
@@ -316,6 +323,8 @@ class Inbox:
         if entry is not None and was_taken:
             self._touched_in_hand -= 1
             self._line_up(entry, now)
+        elif was_taken:
+            self._sorted.remove(path)
         return entry is not None
 
     def look_again(self) -> None:
@@ -366,6 +375,11 @@ class Inbox:
 
     def _count(self) -> int:
         return len(self._entries) + len(self._taken) - self._touched_in_hand
+
+    def page(self, after: bytes, limit: int) -> list[bytes]:
+        """The first ``limit`` of the paths that are waiting or taken and come after one, in order."""
+        with self._condition:
+            return list(itertools.islice(self._sorted.irange(after, inclusive=(False, True)), limit))
 
     @property
     def paused(self) -> bool:

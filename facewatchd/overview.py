@@ -14,6 +14,7 @@ from facewatchd.printing import counted, printable
 from facewatchd.progress import Progress, aside
 from facewatchd.question import path_of
 
+_WHICH_FAILED = ": facewatchd photos --state failed"
 INTERVAL = 0.5
 """Seconds between two looks."""
 
@@ -118,7 +119,7 @@ def text(status: Status, *, colour: bool) -> str:
     lines = [
         f"{painted('facewatchd ' + status.version, _BOLD)}  {state}, up {duration(status.uptime)}, pid {status.pid}",
         f"model   {status.model}, {status.dim} dimensions, a match from {status.threshold:.2f}",
-        f"photos  {status.photos}, {status.pending} pending, {failed}",
+        f"photos  {status.photos}, {status.pending} pending, {failed}{_WHICH_FAILED if status.failed else ''}",
         f"faces   {status.faces}, {status.in_index}{tombstones} in the index",
     ]
     if status.pending and status.state == "indexing":

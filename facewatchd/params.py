@@ -52,6 +52,14 @@ class Params:
         """Return a string that must be there."""
         return self._required(name, self.optional_text(name), "a string")
 
+    def word(self, name: str, words: Iterable[str]) -> str:
+        """Return a string that must be there, one of ``words``."""
+        words = tuple(words)
+        value = self.text(name)
+        if value not in words:
+            raise self._error(name, _choices(words))
+        return value
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a bool."""
         value = self.raw(name)
@@ -76,8 +84,7 @@ class Params:
         if value is None or (isinstance(value, str) and value in words):
             return value
         if isinstance(value, str):
-            choices = ", ".join(f'"{word}"' for word in words)
-            raise self._error(name, f"{choices} or a whole number")
+            raise self._error(name, f"{_choices(words)} or a whole number")
         return self._int(name, value, low, high)
 
     def optional_data(self, name: str) -> bytes | None:
@@ -100,12 +107,18 @@ class Params:
 
     def paths(self, name: str) -> list[bytes]:
         """Return the paths of a list whose items are strings, or objects as `encode_path` makes; empty if absent."""
-        result = []
-        for i, value in enumerate(self._list(name)):
-            item = self._object(f"{name}[{i}]", {"path": value} if isinstance(value, str) else value)
-            result.append(item.path())
-            item.finish()
-        return result
+        return [self._path(f"{name}[{i}]", value) for i, value in enumerate(self._list(name))]
+
+    def optional_path_in(self, name: str) -> bytes | None:
+        """Return a path that is a string, or an object as `encode_path` makes; or None."""
+        value = self.raw(name)
+        return None if value is None else self._path(name, value)
+
+    def _path(self, name: str, value: object) -> bytes:
+        item = self._object(name, {"path": value} if isinstance(value, str) else value)
+        path = item.path()
+        item.finish()
+        return path
 
     def optional_path(self) -> bytes | None:
         """Return the absolute path in ``path`` (text), or in ``path_bytes`` (base64), which counts more; or None.
@@ -187,6 +200,10 @@ def encode_path(path: bytes) -> dict[str, str]:
         return {"path": path.decode("utf-8")}
     except UnicodeDecodeError:
         return {"path": path.decode("utf-8", "replace"), "path_bytes": base64.b64encode(path).decode("ascii")}
+
+
+def _choices(words: Iterable[str]) -> str:
+    return ", ".join(f'"{word}"' for word in words)
 
 
 def _range(low: float, high: float) -> str:

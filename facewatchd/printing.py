@@ -3,7 +3,7 @@
 On a terminal nothing that came from a file name may be taken for a control sequence, so what cannot be shown is
 shown as ``\\x1b``, and bytes that are not UTF-8 as ``\\xff``. In a pipe a path is its own bytes: raw where the path
 is all there is (``-l``, ``-0``), and with tab, newline, carriage return and backslash escaped as ``\\t \\n \\r \\\\``
-where it ends a tab-separated line, so that a match is always one line.
+where it is part of a tab-separated line, so that a match is always one line.
 """
 
 from __future__ import annotations
@@ -116,6 +116,11 @@ def match_lines(matches: Iterable[Match]) -> bytes:
 def face_lines(faces: Iterable[tuple[Box, float]]) -> bytes:
     """Return ``number<TAB>x,y,w,h<TAB>score`` a line."""
     return b"".join(b"%d\t%d,%d,%d,%d\t%.3f\n" % (number, *box, score) for number, (box, score) in enumerate(faces))
+
+
+def listed_line(path: bytes, reason: str) -> bytes:
+    """Return ``path<TAB>reason``, a line."""
+    return b"%s\t%s\n" % (_tsv(path), printable(reason).encode())
 
 
 def path_lines(matches: Iterable[Match], end: bytes) -> bytes:

@@ -15,6 +15,7 @@ from facewatchd.matches import Box, Match
 
 __all__ = [
     "CANNOT_READ",
+    "LISTED_STATES",
     "Box",
     "DaemonState",
     "Face",
@@ -112,6 +113,10 @@ class PhotoState(StrEnum):
     UNSUPPORTED = "unsupported"
     EXCLUDED = "excluded"
     UNKNOWN = "unknown"
+
+
+LISTED_STATES = tuple(state for state in PhotoState if state is not PhotoState.UNKNOWN)
+"""The states whose files can be listed: an unknown file has not been noticed."""
 
 
 class RootState(StrEnum):

@@ -28,6 +28,7 @@ CREATE TABLE content(
     orphaned REAL               -- Unix time since which no photo points here
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
+CREATE INDEX content_failed ON content(unsupported, id) WHERE error IS NOT NULL;
 CREATE TABLE photo(
     id INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE,
@@ -41,6 +42,7 @@ CREATE TABLE photo(
     error TEXT                  -- why this file could not be read; without content and error it is no photo
 ) STRICT;
 CREATE INDEX photo_shown ON photo(path, content_id, error) WHERE content_id IS NOT NULL OR error IS NOT NULL;
+CREATE INDEX photo_excluded ON photo(content_id, path) WHERE content_id IS NULL AND error IS NULL;
 CREATE INDEX photo_directory ON photo(directory);
 CREATE INDEX photo_content ON photo(content_id);
 CREATE INDEX photo_inode ON photo(inode);
@@ -60,10 +62,12 @@ MIGRATIONS = {
     # Photos in hand were marked in `work` while they were decoded in the daemon's own process.
     1: "DROP TABLE work; CREATE INDEX photo_inode ON photo(inode);",
     # What failed is forgotten, and so looked at again: more is read than before, and the reasons are worded otherwise.
-    # Counting all that match read the pages of their embeddings.
+    # Counting all that match read the pages of their embeddings, and listing what failed those of all contents.
     2: """
     CREATE INDEX face_shown ON face(id, content_id, w, h);
     ALTER TABLE content ADD COLUMN unsupported INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX content_failed ON content(unsupported, id) WHERE error IS NOT NULL;
+    CREATE INDEX photo_excluded ON photo(content_id, path) WHERE content_id IS NULL AND error IS NULL;
     DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
     DELETE FROM content WHERE error IS NOT NULL;
     """,

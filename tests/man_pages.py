@@ -43,6 +43,7 @@ EXAMPLES = {
     "facewatchd": (
         ("facewatchd run ~/Pictures", "Index a directory, and follow it until Ctrl-C."),
         ("facewatchd why ~/Pictures/anna.jpg", "Why is this photo not found?"),
+        ("facewatchd photos --state failed", "Which photos could not be read, and why?"),
         ("facewatchd models fetch buffalo_l", "Bring a model to this machine before it is needed."),
     ),
     "facewatch-query": (
@@ -101,7 +102,9 @@ def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
     for command in _commands(parser):
         yield f'.SY "{_plain(command.prog)}"'
         for action in sorted(_actions(command), key=lambda action: not action.option_strings):
-            if action.option_strings:
+            if action.option_strings and action.required:
+                yield rf"\fB{_plain(action.option_strings[0])}\fR\~{_metavar(_value(action))}"
+            elif action.option_strings:
                 value = "" if action.nargs == 0 else f" {_plain(_value(action))}"
                 yield f".OP {_plain(action.option_strings[0])}{value}"
             else:

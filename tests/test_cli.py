@@ -123,7 +123,7 @@ def test_help_names_every_command(capfd: Any) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     out = capfd.readouterr().out
-    for name in ("run", "status", "scan", "why", "pause", "resume", "verify", "models", "doctor"):
+    for name in ("run", "status", "photos", "scan", "why", "pause", "resume", "verify", "models", "doctor"):
         assert re.search(rf"^    {name}  ", out, re.MULTILINE)
 
 
@@ -275,7 +275,7 @@ def test_status_for_people(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     assert capfd.readouterr() == (
         "facewatchd 0.1.0  indexing, up 2 h 13 min, pid 77\n"
         "model   buffalo_l, 512 dimensions, a match from 0.41\n"
-        "photos  12345, 100 pending, 2 failed\n"
+        "photos  12345, 100 pending, 2 failed: facewatchd photos --state failed\n"
         "faces   18431, 18400 and 31 tombstones in the index\n"
         "rate    2.5 photos a second, about 40 s left\n"
         "sandbox partial: no Landlock (Function not implemented)\n"

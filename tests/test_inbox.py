@@ -396,6 +396,9 @@ class InboxMachine(RuleBasedStateMachine):
         assert len(self.inbox) == len(self.pending())
         assert [barrier.remaining for barrier, _ in self.barriers] == [len(paths) for _, paths in self.barriers]
         assert {path for path in (b"/%d" % number for number in range(6)) if path in self.inbox} == self.pending()
+        listed = sorted(self.pending())
+        assert self.inbox.page(b"", 6) == listed
+        assert self.inbox.page(b"/2", 2) == [path for path in listed if path > b"/2"][:2]
         items = sum(map(len, (self.inbox._settling, self.inbox._live, self.inbox._backlog)))
         assert items <= 3 * len(self.waiting) + 2 * self.taken
 

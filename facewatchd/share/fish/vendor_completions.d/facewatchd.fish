@@ -41,8 +41,8 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why pause resume verify models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
-set -g _shtab_facewatchd_opts_with_value --config --data-dir --model --socket
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_opts_with_value --config --data-dir --model --socket --state
 
 complete -c facewatchd -e
 complete -c facewatchd -f
@@ -73,6 +73,12 @@ complete -c facewatchd -n '_shtab_facewatchd_using why' -s h -l help -d 'show th
 complete -c facewatchd -n '_shtab_facewatchd_using why' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using why' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using why; and test $_shtab_facewatchd_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d PATH
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a photos -d 'The files in one state, each with the reason.'
+complete -c facewatchd -n '_shtab_facewatchd_using photos' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using photos' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using photos' -l state -xka "indexed pending no-face failed unsupported excluded" -d 'which: indexed, pending, no-face, failed, unsupported or excluded'
+complete -c facewatchd -n '_shtab_facewatchd_using photos' -s 0 -l print0 -d 'print paths only, NUL between them'
+complete -c facewatchd -n '_shtab_facewatchd_using photos' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a pause -d 'Stop indexing; queries go on.'
 complete -c facewatchd -n '_shtab_facewatchd_using pause' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using pause' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
