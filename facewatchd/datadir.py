@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facewatchd import files, ownership
+from facewatchd.disk_calls import DiskCalls, NotAnsweringError
 from facewatchd.errors import LockedError, StorageError, UsageError
 
 
@@ -40,8 +41,16 @@ class LastRun:
     def expect(self, directories: Sequence[Path]) -> None:
         """Raise `UsageError` for a directory that is not there and never was: it is not offline but misspelt."""
         for directory in directories:
-            if not os.path.lexists(directory) and str(directory) not in self.directories:
+            if str(directory) not in self.directories and not _may_be_there(directory):
                 raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether there is such a path, or its disk does not answer."""
+    try:
+        return DiskCalls().run(os.fsencode(path), lambda: os.path.lexists(path))
+    except NotAnsweringError:
+        return True
 
 
 class Reserve:

@@ -10,6 +10,7 @@ from galleries import DIM, photo, unit
 
 from facewatchd.catalog_reader import CatalogReader
 from facewatchd.config import Query
+from facewatchd.disk_calls import DiskCalls
 from facewatchd.errors import UnknownFaceError
 from facewatchd.gallery import Gallery
 from facewatchd.inference import Inference
@@ -25,7 +26,7 @@ INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 def searcher(gallery: Gallery) -> Searcher:
     rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    return Searcher(gallery, cast(Inference, None), INFO)
+    return Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
 
 
 def asked(**params: object) -> Asked:

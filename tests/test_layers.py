@@ -35,10 +35,12 @@ LAYERS: dict[int, set[str]] = {
         "specimens",
         "reconcile",
         "commandline",
+        "linkage",
         "systemd",
         "vitals",
         "setbacks",
         "tally",
+        "disk_calls",
     },
     1: {
         "config",

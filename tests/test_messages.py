@@ -117,8 +117,8 @@ def test_one_photo_is_not_photos(ask: Any, capfd: Any) -> None:
     assert "1 photo is not searchable yet" in capfd.readouterr().err
     ask(lambda request: reply(request, answer(b"/a.jpg", pending=1, complete=False)), "a.jpg", "--wait", "0")
     assert "1 photo is pending" in capfd.readouterr().err
-    assert "its photo is kept" in out_of_reach(b"/p", None, 1)
-    assert "its 2 photos are kept" in out_of_reach(b"/p", None, 2)
+    assert "its photo is kept" in out_of_reach(b"/p", 1, is_there=False)
+    assert "its 2 photos are kept" in out_of_reach(b"/p", 2, is_there=False)
     document = {
         "version": "1", "pid": 1, "uptime_s": 1, "state": "idle", "model": {"name": "m", "dim": 2, "threshold": 0.4},
         "roots": [{"path": "/p", "state": "watching", "photos": 1}], "photos": 1, "faces": 1, "pending": 0,
