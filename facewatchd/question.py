@@ -130,10 +130,10 @@ def local_path(argument: str) -> str:
 
     Raises `UsageError` for a URL of another machine. A file by that very name wins.
     """
-    scheme, colon, rest = argument.partition("://")
+    scheme, colon, rest = argument.partition(":/")
     if not colon or scheme.lower() not in ("file", "http", "https") or os.path.lexists(argument):
         return argument
-    host, _, path = rest.partition("/")
+    host, _, path = rest[1:].partition("/") if rest.startswith("/") else ("", "", rest)
     if scheme.lower() != "file" or host not in ("", "localhost"):
         raise UsageError(f"{argument} is not on this machine", "save the photo, and name the file")
     from urllib.parse import unquote_to_bytes
