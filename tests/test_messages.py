@@ -268,6 +268,15 @@ def test_a_url_is_a_directory_a_sheet_and_a_file_of_every_command(
     assert f"there is no directory {tmp_path}/not there" in caplog.text
 
 
+def test_an_empty_name_is_not_the_current_directory(ask: Any, capfd: Any) -> None:
+    for arguments in (["", "a.jpg"], ["a.jpg", "-d", ""], ["a.jpg", "--dir="], ["a.jpg", "--sheet", ""], ["--", ""]):
+        assert ask(None, *arguments) == client.WRONG
+        assert capfd.readouterr().err.startswith("facewatch-query: a name is empty; name a file or a directory")
+    for command in (["why", ""], ["scan", ""], ["run", ""]):
+        assert cli.main(command) == 2
+        assert capfd.readouterr().err.startswith("facewatchd: a name is empty; name a file or a directory")
+
+
 # Where nothing can be drawn
 
 
