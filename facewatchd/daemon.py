@@ -124,7 +124,7 @@ class Daemon:
     def _build(self, pack: packs.Pack) -> None:
         config = self._config
         self._stops.append(self._queries.close)
-        info = self._queries.start()
+        info = self._indexing.info = self._queries.start()
         directory = config.data_dir / info.id
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log

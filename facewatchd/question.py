@@ -168,13 +168,24 @@ def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
 def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
     """Name the photo that an error is about. The daemon knows no name for bytes, and counts several from 1."""
     if not error.kind:
-        return error.message
+        return _with_both_named(error.message, photos)
     if len(photos) == 1:
         return error.message if photos[0].data is None else f"{photos[0].name}: {error.message}"
     number, colon, message = error.message.removeprefix("photo ").partition(": ")
     if not (error.message.startswith("photo ") and colon and number.isdecimal() and 0 < int(number) <= len(photos)):
         return error.message
     return f"{photos[int(number) - 1].name}: {message}"
+
+
+def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
+    """Put names in the place of the numbers of two photos, with which a message about them begins."""
+    words = message.split(" ", 4)
+    if len(words) < 5 or (words[0], words[2]) != ("photos", "and") or not (words[1] + words[3]).isdecimal():
+        return message
+    try:
+        return f"{photos[int(words[1]) - 1].name} and {photos[int(words[3]) - 1].name} {words[4]}"
+    except IndexError:
+        return message
 
 
 def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:

@@ -2,9 +2,9 @@
 
 A photo that is indexed and unchanged, or whose bytes are known under another name, is answered from the catalog;
 any other is read, decoded and put through the query model. Where its disk does not answer, what the catalog has of it
-counts. Several photos, or several faces by id, are the same
-person: their embeddings are averaged. With ``face`` "all" every face is a person of its own, and a match is as
-alike as it is to the nearest of them. Which one that is, its ``of`` says: an index into the answer's ``query``.
+counts. Several photos, or several faces by id, are the same person: their embeddings are averaged, unless they do not
+look like one person (`linkage`), which is an error. With ``face`` "all" every face is a person of its own, and a match
+is as alike as it is to the nearest of them. Which one that is, its ``of`` says: an index into the answer's ``query``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facewatchd import contents, photos
+from facewatchd import contents, linkage, photos
 from facewatchd.catalog import Catalog
 from facewatchd.config import Query
 from facewatchd.contents import Content
@@ -28,7 +28,7 @@ from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, 
 from facewatchd.gallery import Gallery
 from facewatchd.inference import Inference
 from facewatchd.matches import Also, Match
-from facewatchd.models import unit_length
+from facewatchd.models import packs, unit_length
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import counted, printable
 from facewatchd.protocol import ParamsError
@@ -143,6 +143,8 @@ class Searcher:
         self._inference = inference
         self._info = info
         self._calls = calls
+        self._limit = linkage.limit(info.threshold, packs.known(info.name).unrelated)
+        """From which similarity on two faces may be one person's."""
 
     def see(self, source: Source) -> Seen:
         """Tell what faces are on one photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
@@ -235,7 +237,23 @@ class Searcher:
             raise _no_face(asked.sources)
         if asked.which == "all":
             return [face.embedding for face in people.faces], list(people.entries)
+        self._require_one_person(asked, people)
         return [self._mean(people.faces)], [people.entries[0]]
+
+    def _require_one_person(self, asked: Asked, people: _People) -> None:
+        """Raise `ParamsError` where the faces do not look like one person: their mean would be like nobody."""
+        embeddings = [face.embedding for face in people.faces]
+        clusters = linkage.clusters(embeddings, self._limit)
+        if len(clusters) == 1:
+            return
+        (one, *_) = most = max(clusters, key=len)
+        other = next(index for index in range(len(embeddings)) if index not in most)
+        similarity = round(float(embeddings[one] @ embeddings[other]), 2) + 0.0  # which is no -0.0
+        pair = _name_pair(asked, *sorted((people.entries[one], people.entries[other])))
+        raise ParamsError(
+            f"{pair} do not look like one person (similarity {similarity:.2f})",
+            "ask for each person by itself, or for all with --face all",
+        )
 
     def _people(self, asked: Asked) -> _People:
         people = _People()
@@ -306,6 +324,16 @@ def _naming(source: Source) -> Iterator[None]:
         if source.path is None:
             raise
         raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
+
+
+def _name_pair(asked: Asked, one: int, other: int) -> str:
+    """Name two of the photos, or faces, that were asked with. Those sent as bytes have numbers, from 1."""
+    if asked.face_ids:
+        return f"faces {asked.face_ids[one]} and {asked.face_ids[other]}"
+    paths = asked.sources[one].path, asked.sources[other].path
+    if paths[0] is None or paths[1] is None:
+        return f"photos {one + 1} and {other + 1}"
+    return f"{printable(paths[0])} and {printable(paths[1])}"
 
 
 def _no_face(sources: Sequence[Source]) -> NoFaceError:

@@ -44,6 +44,8 @@ _SILENT = 2
 """Heartbeats missed in a row after which the roots are polled as well."""
 _PACE = Pace()
 _LONGEST_POLL = 900.0
+_MEND_REST = 20
+"""How much longer than setting all watches of a root again is the pause after that."""
 
 
 class Watcher:
@@ -397,14 +399,19 @@ class Watcher:
         return self._mended(root, missing, now)
 
     def _mended(self, root: Watched, missing: Mapping[int, bytes], now: float) -> bool:
-        """Set a root's watches again, if that was not just tried; what still has none is polled."""
+        """Set a root's watches again, if that was not just tried; what still has none is polled.
+
+        Where it did not help, it is tried again after `Pace.retry`; else as soon as it takes little of the time.
+        """
         if not root.unwatched:
             logger.warning("%d directories under %s have no watch, or a wrong one", len(missing), root.name)
         root.unwatched = len(missing)
         if now < root.mend_at:
             return False
-        root.mend_at = now + self._pace.retry
         self._rewatch(root, now)
         root.unwatched = len(not_told(missing, self._told_of(root)))
+        done = self._clock()
+        pause = self._pace.retry if root.unwatched else min(_MEND_REST * (done - now), self._pace.retry)
+        root.mend_at = done + pause
         root.is_limited = self._feed is not None and root.unwatched > 0 and self._feed.is_full()
         return True

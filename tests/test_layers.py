@@ -35,6 +35,7 @@ LAYERS: dict[int, set[str]] = {
         "specimens",
         "reconcile",
         "commandline",
+        "linkage",
         "systemd",
         "vitals",
         "setbacks",
