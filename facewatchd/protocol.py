@@ -30,8 +30,6 @@ MAX_LINE = 64 << 20
 """Bytes of one line without its newline (the contract's number)."""
 MAX_VALUES = 1_000_000
 """Values in one line: 64 MiB of ``[],`` would become more than a gigabyte of lists."""
-MAX_REST = 32 << 20
-"""Bytes of a line without the photos that are sent in it."""
 MAX_BATCH = 1000
 """Requests in one line: their replies are held until the last one is made."""
 MAX_REPLIES = MAX_LINE
@@ -198,8 +196,6 @@ _large = threading.Lock()
 
 def _parsed_large(line: bytes) -> object:
     line, payloads = payload.cut(line)
-    if len(line) > MAX_REST:
-        raise ParseError(f"more than {MAX_REST} bytes beside the photos in one line")
     if len(line) > MAX_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise ParseError(f"more than {MAX_VALUES} values in one line")
 

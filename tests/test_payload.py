@@ -109,12 +109,6 @@ def test_of_several_each_has_its_own() -> None:
     assert [Params(each).optional_data("data") for each in message["photos"]] == photos
 
 
-def test_the_rest_of_a_line_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "MAX_REST", payload.LARGE)
-    with pytest.raises(ParseError, match="beside the photos"):
-        protocol.decode(request("x" * payload.LARGE, key="path").encode())
-
-
 def test_no_step_works_on_more_than_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """What json and binascii work on at once is how long all other threads stand still."""
     sizes: list[int] = []
