@@ -190,7 +190,7 @@ def _jpeg(file: BinaryIO) -> Pixels:
     data = data[jpeg.begin(data) :]
     found = jpeg.layout(data)
     if not found.frame:
-        raise EOFError("no picture")
+        raise ValueError("no picture")
     if not found.is_read:
         raise UnsupportedPhotoError("a JPEG of a kind that facewatchd does not read", _EXPORT_HINT)
     if found.width * found.height > MAX_PIXELS:
