@@ -82,6 +82,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     options.photos = [local_path(photo) for photo in (*options.photos, *argv[end + 1 :])]
     if not options.photos:
         parser.error("name a photo")
+    if "" in options.photos:
+        parser.error("the name of a photo is empty")
     if options.photos.count(STDIN) > 1:
         parser.error("standard input holds one photo: give '-' once")
     if options.json and (options.paths or options.print0):
@@ -111,7 +113,7 @@ def _glue_numbers(argv: list[str]) -> list[str]:
         value = argv[at + 1] if at + 1 < len(argv) else ""
         if argv[at] == "--wait" and (value == "-0" or not _is_number(value)):  # that is --print0
             glued.append(f"--wait={DEFAULT_WAIT:g}")
-        elif argv[at] in _NUMBERS and _is_number(value):
+        elif argv[at] in _NUMBERS and _is_float(value):
             glued.append(f"{_NUMBERS[argv[at]]}={value}")
             next(rest)
         else:
@@ -195,16 +197,22 @@ def _add_output_options(parser: Parser) -> None:
     add("--version", action="version", version=f"%(prog)s {__version__}")
 
 
-def _is_number(text: str) -> bool:
+def _is_float(text: str) -> bool:
+    """Whether this is a number for Python, be it infinite or none."""
     try:
-        return math.isfinite(float(text))
+        float(text)
     except ValueError:
         return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    return _is_float(text) and math.isfinite(float(text))
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 
