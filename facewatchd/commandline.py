@@ -53,8 +53,15 @@ class Parser(argparse.ArgumentParser):
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty value: as a path it would be the current directory, and it comes from variables not set."""
         if not arg_string:
-            raise argparse.ArgumentError(action, "the value is empty")
+            raise argparse.ArgumentError(action, "the value is empty: a variable may not be set")
         return super()._get_value(action, arg_string)
+
+    def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
+        """Where an option stands without its value, raise what says which value that is, and not how many."""
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except argparse.ArgumentError as exc:
+            raise (_needs_value(action) if action.option_strings else exc) from exc
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`; for an option that is not known, with the name of one like it."""
@@ -69,6 +76,25 @@ class Parser(argparse.ArgumentParser):
 
 _NOT_KNOWN = "unrecognized arguments: "
 """How argparse says what it did not take."""
+
+
+_VALUES = {
+    "N": "a whole number from 0",
+    "PX": "a whole number from 0",
+    "F": "a number from -1 to 1",
+    "SECONDS": "a number of seconds",
+    "PATH": "a path",
+    "FILE": "a file",
+    "DIR": "a directory",
+    "NAME|PATH": "a model's name or directory",
+    "largest|all|N": "largest, all or a number from 0",
+}
+"""What the values of options are, by their names in the help."""
+
+
+def _needs_value(action: argparse.Action) -> argparse.ArgumentError:
+    value = ", ".join(map(str, action.choices)) if action.choices else _VALUES[str(action.metavar)]
+    return argparse.ArgumentError(action, f"it needs {value}")
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
@@ -93,6 +119,9 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         return parser.parse_args(arguments)
     if "--" in arguments:  # which parse_intermixed_args gets wrong
         end = arguments.index("--")
+        before = parser._option_string_actions.get(arguments[end - 1]) if end else None
+        if before is not None and before.nargs is None:
+            parser.error(str(_needs_value(before)))
         arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
     return parser.parse_intermixed_args(arguments)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd import files, places
+from facewatchd.disk_calls import DiskCalls, NotAnsweringError
 from facewatchd.errors import UsageError
 from facewatchd.exclude import Exclusion
 
@@ -219,12 +220,12 @@ def _from_table(table: dict[str, Any], source: Path, paths: dict[str, Path]) -> 
 def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
     """Make the directories absolute, without those named twice, and refuse one inside another.
 
-    A directory that is not there now is kept: its disk may be mounted later.
+    A directory that is not there now, or does not answer, is kept: its disk may be mounted later.
     """
     absolute = tuple(dict.fromkeys(Path(os.path.abspath(directory)) for directory in directories))
-    real = [Path(os.path.realpath(directory)) for directory in absolute]
+    real = [_real(directory) for directory in absolute]
     for inner, inner_real in zip(absolute, real, strict=True):
-        if os.path.exists(inner) and not os.path.isdir(inner):  # unlike pathlib's, these raise nothing
+        if _is_no_directory(inner):
             raise UsageError(f"{inner} is not a directory", "name the directory that holds the photos")
         for outer, outer_real in zip(absolute, real, strict=True):
             if inner != outer and inner_real.is_relative_to(outer_real):
@@ -232,11 +233,23 @@ def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
     return absolute
 
 
+def _real(directory: Path) -> Path:
+    return Path(os.fsdecode(DiskCalls().real(os.fsencode(directory))))
+
+
+def _is_no_directory(path: Path) -> bool:
+    """Whether something else is there. Unlike pathlib's, these calls raise nothing."""
+    try:
+        return DiskCalls().run(os.fsencode(path), lambda: os.path.exists(path) and not os.path.isdir(path))
+    except NotAnsweringError:
+        return False
+
+
 def _refuse_data_among_photos(config: Config) -> None:
     """Every commit would be an event that leads to a commit. What is hidden is not looked at, and so may stay."""
     data = Path(os.path.realpath(config.data_dir))
     for directory in config.directories:
-        real = Path(os.path.realpath(directory))
+        real = _real(directory)
         if data.is_relative_to(real) and not any(part.startswith(".") for part in data.relative_to(real).parts):
             raise UsageError(f"the data directory {data} lies inside {directory}", "name another with --data-dir")
 

@@ -124,7 +124,7 @@ class Daemon:
     def _build(self, pack: packs.Pack) -> None:
         config = self._config
         self._stops.append(self._queries.close)
-        info = self._queries.start()
+        info = self._indexing.info = self._queries.start()
         directory = config.data_dir / info.id
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
@@ -153,6 +153,7 @@ class Daemon:
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
             beat=self._vitals.beat,
+            calls=self._roots.calls,
         )
         self._scanner = Scanner(
             self._catalog,
@@ -184,7 +185,7 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        searcher = Searcher(gallery, self._queries, info)
+        searcher = Searcher(gallery, self._queries, info, self._roots.calls)
         self._service = Service(
             parts, searcher, lambda: self._server.trouble, self._confinement, lambda: self._server.waiting()
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facewatchd import files, ownership
+from facewatchd.disk_calls import DiskCalls, NotAnsweringError
 from facewatchd.errors import LockedError, StorageError, UsageError
 
 
@@ -40,8 +41,16 @@ class LastRun:
     def expect(self, directories: Sequence[Path]) -> None:
         """Raise `UsageError` for a directory that is not there and never was: it is not offline but misspelt."""
         for directory in directories:
-            if not os.path.lexists(directory) and str(directory) not in self.directories:
+            if str(directory) not in self.directories and not _may_be_there(directory):
                 raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether there is such a path, or its disk does not answer."""
+    try:
+        return DiskCalls().run(os.fsencode(path), lambda: os.path.lexists(path))
+    except NotAnsweringError:
+        return True
 
 
 class Reserve:
@@ -58,7 +67,10 @@ class Reserve:
             if os.path.lexists(self._path) or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
                 return
             with open(files.create(self._path), "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self.SIZE)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, self.SIZE)
+                except OSError:  # an empty file would count as the reserve from then on
+                    self._path.unlink()
 
     def release_if_full(self) -> None:
         """Give the room back where there is less than that left."""

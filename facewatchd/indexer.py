@@ -7,7 +7,7 @@ nothing to do, the ones after it are left out: an equal stamp needs no read, a k
 - Two files with the same new bytes in two workers' hands: one *claims* the digest, the other waits for its outcome, and
   its digest is kept meanwhile. So it is with the links of one file, which claim its stamp before it is read.
 - A file of which another name is recorded with the same stamp is not read (`Twins`): it was moved, or is linked.
-- A file that changes while it is read goes back to the inbox.
+- A file that changes while it is read goes back to the inbox, and so does one whose disk does not answer a look.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import replace
 from facewatchd import contents, photos, sheetmark
 from facewatchd.catalog import Outcome
 from facewatchd.claims import Claims
+from facewatchd.disk_calls import NotAnsweringError
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox, Item
@@ -52,6 +53,8 @@ CHANGED_RETRY = 1.0
 """Seconds before a file is looked at again that changed while it was read."""
 STORAGE_RETRY = 5.0
 """Seconds before a path is looked at again for which the catalog could not be read."""
+SILENT_RETRY = 5.0
+"""Seconds before a file is looked at again whose disk did not answer."""
 MODEL_RETRY = 30.0
 """Seconds between two tries to load a model that does not load."""
 
@@ -147,6 +150,10 @@ class Indexer:
         except _PassingError as exc:
             self._put_back(item, exc.delay)
             return
+        except NotAnsweringError as exc:
+            log.debug("%s", exc)
+            self._put_back(item, SILENT_RETRY)
+            return
         except NoModelError as exc:
             self._say(str(exc))
             self._rest_until = time.monotonic() + MODEL_RETRY
@@ -222,6 +229,7 @@ class Indexer:
     def _examine(self, item: Item) -> Outcome | None:
         """Find out what is true of a path; None where the catalog says so already."""
         path = item.path
+        self._roots.calls.run(path, lambda: os.path.exists(path))
         digested, told = self._claims.digested(path), self._told.pop(path, None)
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
@@ -276,6 +284,7 @@ class Indexer:
         path, depth = item.path, item.depth
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None  # out of reach, not gone: a rescan of the root says which
+        self._roots.has_gone(path)
         if not recorded:
             return None
         if self._roots.may_forget(path, recorded):

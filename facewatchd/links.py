@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sortedcontainers import SortedSet
 
@@ -30,7 +30,9 @@ Way = tuple[bytes, ...]
 class Links:
     """The links in the watched directories, as far as they were noticed. Any thread may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, realpath: Callable[[bytes], bytes] = os.path.realpath) -> None:
+        """``realpath``: of a watched directory, whose disk may not answer."""
+        self._realpath = realpath
         self._lock = threading.Lock()
         self._roots: list[tuple[bytes, bytes]] = []
         """Each watched directory's real path, and the directory as configured."""
@@ -43,7 +45,7 @@ class Links:
 
     def follow(self, roots: Sequence[bytes]) -> None:
         """Note what is watched, and where that really lies; forget the links elsewhere."""
-        real = [(os.path.realpath(root), root) for root in roots]
+        real = [(self._realpath(root), root) for root in roots]
         with self._lock:
             self._roots = real
             for directory in [each for each in self._in_directory if not any(is_within(each, root) for root in roots)]:

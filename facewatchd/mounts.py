@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from facewatchd.disk_calls import NOT_ANSWERING
 from facewatchd.printing import counted, printable
 from facewatchd.records import Identity, RootState, is_within
 
@@ -229,6 +230,8 @@ class Root:
     """Directories below without a watch, at the last walk."""
     is_limited: bool = False
     """Whether that is because the user has no more watches."""
+    is_silent: bool = False
+    """Whether its disk did not answer the last look."""
 
     @property
     def name(self) -> str:
@@ -243,6 +246,8 @@ class Root:
     @property
     def state(self) -> RootState:
         """Watching only where every change is an event."""
+        if self.is_silent:
+            return RootState.OFFLINE
         if self.reach.state is not RootState.WATCHING:
             return self.reach.state
         complete = self.is_watched and not self.unwatched and not any(mount.is_remote for mount in self.around)
@@ -251,6 +256,8 @@ class Root:
     @property
     def problem(self) -> str:
         """One line for people, empty where all is well."""
+        if self.is_silent:
+            return f"{self.name} {NOT_ANSWERING}: what is known of its photos is kept; check its disk, or its server"
         if self.reach.state is RootState.OFFLINE:
             return f"{self.name} is not there; its photos are kept until it comes back"
         if self.reach.state is RootState.UNREADABLE:

@@ -7,6 +7,7 @@ read but this user can.
 
 from __future__ import annotations
 
+import _thread
 import binascii
 import os
 import stat
@@ -25,6 +26,8 @@ MAX_BYTES = MAX_LINE // 4 * 3 - 65536
 _OTHER_SHAPE = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 """What taking a document apart raises where it is not built as the contract says."""
 _OF_THIS_PROCESS = ("/dev/", "/proc/")
+_PATIENCE = 2.0
+"""Seconds in which a disk must say what lies at a path."""
 
 
 class QueryPhoto:
@@ -40,7 +43,7 @@ class QueryPhoto:
         self.data: bytes | None = None
         if argument == STDIN:
             self.data = _read_stdin()
-        elif os.path.isdir(self.path):
+        elif stat.S_ISDIR(_mode(self.path)):
             raise UsageError(f"{argument} is a directory", "name a photo; to search below a directory only: -d DIR")
         elif self.path.startswith(_OF_THIS_PROCESS) or _is_fifo(self.path):
             self.data = self._read()
@@ -125,12 +128,15 @@ class Answer:
 def local_path(argument: str) -> str:
     """The path that a ``file:`` URL stands for, as file managers copy it; any other argument as it is.
 
-    Raises `UsageError` for a URL of another machine, and for one of no file's name. A file by that very name wins.
+    Raises `UsageError` for a URL of another machine or of no file's name, and for an empty name, which else would be
+    the current directory. A file by that very name wins.
     """
-    scheme, colon, rest = argument.partition("://")
+    if not argument:
+        raise UsageError("a name is empty", "name a file or a directory: a variable may not be set")
+    scheme, colon, rest = argument.partition(":/")
     if not colon or scheme.lower() not in ("file", "http", "https") or os.path.lexists(argument):
         return argument
-    host, _, path = rest.partition("/")
+    host, _, path = rest[1:].partition("/") if rest.startswith("/") else ("", "", rest)
     if scheme.lower() != "file" or host not in ("", "localhost"):
         raise UsageError(f"{argument} is not on this machine", "save the photo, and name the file")
     from urllib.parse import unquote_to_bytes
@@ -168,13 +174,24 @@ def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
 def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
     """Name the photo that an error is about. The daemon knows no name for bytes, and counts several from 1."""
     if not error.kind:
-        return error.message
+        return _with_both_named(error.message, photos)
     if len(photos) == 1:
         return error.message if photos[0].data is None else f"{photos[0].name}: {error.message}"
     number, colon, message = error.message.removeprefix("photo ").partition(": ")
     if not (error.message.startswith("photo ") and colon and number.isdecimal() and 0 < int(number) <= len(photos)):
         return error.message
     return f"{photos[int(number) - 1].name}: {message}"
+
+
+def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
+    """Put names in the place of the numbers of two photos, with which a message about them begins."""
+    words = message.split(" ", 4)
+    if len(words) < 5 or (words[0], words[2]) != ("photos", "and") or not (words[1] + words[3]).isdecimal():
+        return message
+    try:
+        return f"{photos[int(words[1]) - 1].name} and {photos[int(words[3]) - 1].name} {words[4]}"
+    except IndexError:
+        return message
 
 
 def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:
@@ -272,7 +289,21 @@ def _is_regular(path: str) -> bool:
 
 
 def _mode(path: str) -> int:
-    try:
-        return os.stat(path).st_mode
-    except OSError:
-        return 0
+    """The type of what lies at a path. 0 where nothing does, or its disk does not answer: the daemon may know it.
+
+    The system call may hang for ever, so another thread makes it (`threading` takes a millisecond to import).
+    """
+    modes = []
+    looked = _thread.allocate_lock()
+    looked.acquire()
+
+    def look() -> None:
+        try:
+            modes.append(os.stat(path).st_mode)
+        except (OSError, ValueError):
+            modes.append(0)
+        looked.release()
+
+    _thread.start_new_thread(look, ())
+    looked.acquire(timeout=_PATIENCE)
+    return modes[0] if modes else 0

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from facewatchd.catalog import Catalog
+from facewatchd.disk_calls import DiskCalls
 from facewatchd.exclude import Exclusion
 from facewatchd.links import Links
 from facewatchd.mounts import MountPoints, device_of
@@ -28,7 +29,9 @@ class Roots:
         self.paths: tuple[bytes, ...] = ()
         self.exclusion = exclusion
         self._catalog = catalog
-        self.links = Links()
+        self.calls = DiskCalls()
+        """By which what must not wait for a disk looks at one."""
+        self.links = Links(self.calls.real)
         self._points = MountPoints()
         self._lock = threading.Lock()
         self._states: dict[bytes, RootState] = {}
@@ -108,8 +111,10 @@ class Roots:
         with self._lock:
             return any(is_within(path, root) for known in (self._unreadable, self._away) for path in known)
 
-    def unreadable(self) -> dict[bytes, int]:
-        """Directories that could not be read at the last look, each with the errno. Not those that have gone since."""
+    def forget_unreadable(self) -> dict[bytes, int]:
+        """Look at the directories that could not be read, forget those that have gone since, and return the others.
+
+        Each with the errno."""
         with self._lock:
             known = dict(self._unreadable)
         gone = [directory for directory in known if _is_gone(directory)]
@@ -119,16 +124,21 @@ class Roots:
                 del known[directory]
         return known
 
+    def has_gone(self, path: bytes) -> None:
+        """Forget that a directory, or what lay below it, could not be read: it was seen not to be there any more."""
+        with self._lock:
+            for directory in [each for each in self._unreadable if is_within(each, path)]:
+                del self._unreadable[directory]
+
     def out_of_reach(self) -> list[bytes]:
         """Directories inside believed roots that could not be read, or whose disk is away, at the last look; sorted."""
-        unreadable = self.unreadable()
         with self._lock:
-            return sorted({*unreadable, *self._away})
+            return sorted({*self._unreadable, *self._away})
 
     def unreachable(self, root: bytes) -> list[str]:
         """Say what in a root is out of reach, in lines for people; none where everything can be seen."""
-        unreadable = {path: number for path, number in self.unreadable().items() if is_within(path, root)}
         with self._lock:
+            unreadable = {path: number for path, number in self._unreadable.items() if is_within(path, root)}
             away = {path: number for path, number in self._away.items() if is_within(path, root)}
         return ([_of_unreadable(root, unreadable)] if unreadable else []) + ([_of_away(away)] if away else [])
 

@@ -3,7 +3,8 @@
 One thread takes requests in turn. It walks the disk, reads the catalog, and puts what differs into the inbox; it
 changes nothing itself. What is gone is queued too: the indexer looks again before anything is forgotten. Nothing
 is queued of a root that is not to be believed (`reconcile.root_state`), nor of a disk that is away
-(`reconcile.judge`). Directories that could not be read are looked at again on their own.
+(`reconcile.judge`). Directories that could not be read are looked at again on their own. A root whose disk does not
+answer a first look fails its request at once, and is tried again: the others need not wait for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 
 from facewatchd.belief import Belief, Moment
 from facewatchd.catalog import Catalog
+from facewatchd.disk_calls import NotAnsweringError
 from facewatchd.errors import FacewatchError
 from facewatchd.inbox import Depth, Inbox
 from facewatchd.printing import printable
@@ -33,7 +35,7 @@ from facewatchd.walk import Listing, Row, walk
 log = logging.getLogger(__name__)
 
 RETRY = 5.0
-"""Seconds between two tries of a scan for which the catalog could not be read."""
+"""Seconds between two tries of a scan for which the catalog could not be read, or a disk did not answer."""
 LOOK_AGAIN = 10.0
 LONGEST = 900.0
 """Seconds after which what could not be read is looked at again: at first, and at most, twice as many each time."""
@@ -41,6 +43,8 @@ LINKS_EVERY = 15.0
 """Seconds between two looks at links that lead out of the watched directories; at least `LINKS_REST` times as many as
 the last look took."""
 LINKS_REST = 50
+LEAVE = 3.0
+"""Seconds that the thread gets to end."""
 TRIES = 3
 """Walks of a root in which something is mounted or unmounted all the time, before one is taken as it is."""
 
@@ -54,6 +58,8 @@ class Request:
     live: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     failed: bool = False
+    unanswered: bool = False
+    """Whether it failed because a disk did not answer."""
 
     @property
     def depth(self) -> Depth:
@@ -92,7 +98,7 @@ class Scanner(threading.Thread):
 
         ``walked`` is told, for a root, the directories that were seen by their inodes, and whether they are all.
         """
-        super().__init__(name="scanner")
+        super().__init__(name="scanner", daemon=True)
         self._catalog = catalog
         self._inbox = inbox
         self._roots = roots
@@ -106,7 +112,9 @@ class Scanner(threading.Thread):
         self._belief = Belief(roots)
         self._unread: dict[bytes, int] = {}
         self._look_again = LOOK_AGAIN
-        self._again_at = self._links_at = 0.0
+        self._again_at = self._links_at = self._failed_at = 0.0
+        self._failed: dict[bytes, Request] = {}
+        """What is to be tried again, by path."""
 
     def request(self, path: bytes, *, force: bool = False, live: bool = False) -> Request:
         """Ask for a scan that begins after this call."""
@@ -122,9 +130,10 @@ class Scanner(threading.Thread):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being walked or waits for it."""
+        """Whether nothing is being walked or waits for it, but for what is not answering."""
         with self._condition:
-            return not self._busy and not self._requests
+            failed = any(not each.unanswered for each in self._failed.values())
+            return not self._busy and not self._requests and not failed
 
     def stop(self) -> None:
         """End the walk in hand at its next directory, and the thread."""
@@ -132,8 +141,11 @@ class Scanner(threading.Thread):
             self._ended = True
             self._condition.notify()
         if self.ident is not None:
-            self.join()
-        self._belief.close()
+            self.join(LEAVE)
+        if self.is_alive():
+            log.error("the scanner does not end; a watched file system does not answer")
+        else:
+            self._belief.close()
 
     def run(self) -> None:
         while not self._ended:
@@ -142,14 +154,14 @@ class Scanner(threading.Thread):
             elif not self._ended:
                 self._look_at_links()
             if not self._requests:
-                self._unread = self._roots.unreadable()
+                self._unread = self._roots.forget_unreadable()
             self._vitals.rest()
             with self._condition:
                 self._busy = False
+                if request and request.failed:
+                    self._note_failed(request)
             if request:
                 request.done.set()
-            if request and request.failed:
-                self._try_again(request)
 
     def _write(self, job: Callable[[Catalog], object]) -> None:
         self._vitals.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
@@ -161,9 +173,9 @@ class Scanner(threading.Thread):
         try:
             self._scan(request)
         except FacewatchError as exc:
-            if not self._ended:
+            request.failed, request.unanswered = True, isinstance(exc, NotAnsweringError)
+            if not request.unanswered and not self._ended:  # of what is not answering the watcher tells
                 log.error("cannot scan %s: %s", printable(request.path), exc)
-            request.failed = True
         self._again_at = time.monotonic() + self._look_again
 
     def _look_at_links(self) -> None:
@@ -175,10 +187,13 @@ class Scanner(threading.Thread):
         now = time.monotonic()
         self._links_at = now + max(LINKS_EVERY, LINKS_REST * (now - started))
 
-    def _try_again(self, request: Request) -> None:
-        self.request(request.path, force=request.force, live=request.live)
-        with self._condition:
-            self._condition.wait_for(lambda: self._ended, RETRY)
+    def _note_failed(self, request: Request) -> None:
+        """Have it tried again, in one with those for the same path that failed before."""
+        before = self._failed.get(request.path, request)
+        both = Request(request.path, request.force or before.force, request.live or before.live)
+        both.unanswered = request.unanswered
+        self._failed[request.path] = both
+        self._failed_at = time.monotonic() + RETRY
 
     def _next(self) -> Request | None:
         """Wait for a request. None at the end, and when links are due to be looked at."""
@@ -187,6 +202,7 @@ class Scanner(threading.Thread):
                 now = time.monotonic()
                 again_at = self._again_at if self._unread else math.inf
                 links_at = self._links_at if self._roots.links.any_outside else math.inf
+                failed_at = self._failed_at if self._failed else math.inf
                 if links_at <= now:
                     self._busy = True
                     return None
@@ -194,7 +210,11 @@ class Scanner(threading.Thread):
                     self._look_again = min(2 * self._look_again, LONGEST)
                     self._requests.update((path, Request(path)) for path in self._unread)
                     break
-                pause = min(again_at, links_at) - now
+                if failed_at <= now:
+                    self._requests.update(self._failed)
+                    self._failed.clear()
+                    break
+                pause = min(again_at, links_at, failed_at) - now
                 self._condition.wait(None if math.isinf(pause) else pause)
             if self._ended:
                 for request in self._requests.values():
@@ -208,6 +228,7 @@ class Scanner(threading.Thread):
         root = self._roots.of(request.path)
         if root is None:
             return
+        self._require_answer(root)
         if request.path == root:
             self._scan_root(root, request)
         elif self._roots.excluded(request.path):
@@ -216,6 +237,15 @@ class Scanner(threading.Thread):
             self._scan_part(root, request)
         else:
             self._inbox.touch(request.path, depth=request.depth)
+
+    def _require_answer(self, root: bytes) -> None:
+        """Raise `NotAnsweringError` where the disk of a root does not answer; one never walked is offline then."""
+        try:
+            self._roots.calls.run(root, lambda: os.path.exists(root))
+        except NotAnsweringError:
+            if self._roots.state(root) is None:
+                self._roots.saw(root, RootState.OFFLINE, None)
+            raise
 
     def _scan_part(self, root: bytes, request: Request) -> None:
         walked = self._walk(request, root)
@@ -329,7 +359,7 @@ class Scanner(threading.Thread):
             return
         name = printable(root)
         if state is RootState.OFFLINE:
-            log.warning("%s", out_of_reach(root, identity, recorded))
+            log.warning("%s", out_of_reach(root, recorded, is_there=identity is not None))
         elif state is RootState.UNREADABLE:
             log.warning("%s cannot be read: its %d photos are kept; check its permissions", name, recorded)
         else:
@@ -402,10 +432,10 @@ class Scanner(threading.Thread):
             self._write(lambda catalog: catalog.set_devices(devices))
 
 
-def out_of_reach(root: bytes, identity: Identity | None, photos: int) -> str:
+def out_of_reach(root: bytes, photos: int, *, is_there: bool) -> str:
     """Say why a root is offline, and what to do."""
     kept = "its photo is kept" if photos == 1 else f"its {photos} photos are kept"
-    if identity is None:
+    if not is_there:
         return f"{printable(root)} is not there: {kept} until it comes back"
     return (
         f"{printable(root)} is empty, or another directory than before: {kept}; "

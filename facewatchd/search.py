@@ -1,9 +1,10 @@
 """From a query's parameters to its matches: whose faces are asked about, and who looks like them.
 
 A photo that is indexed and unchanged, or whose bytes are known under another name, is answered from the catalog;
-any other is read, decoded and put through the query model. Several photos, or several faces by id, are the same
-person: their embeddings are averaged. With ``face`` "all" every face is a person of its own, and a match is as
-alike as it is to the nearest of them. Which one that is, its ``of`` says: an index into the answer's ``query``.
+any other is read, decoded and put through the query model. Where its disk does not answer, what the catalog has of it
+counts. Several photos, or several faces by id, are the same person: their embeddings are averaged, unless they do not
+look like one person (`linkage`), which is an error. With ``face`` "all" every face is a person of its own, and a match
+is as alike as it is to the nearest of them. Which one that is, its ``of`` says: an index into the answer's ``query``.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ import base64
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facewatchd import contents, photos
+from facewatchd import contents, linkage, photos
 from facewatchd.catalog import Catalog
 from facewatchd.config import Query
 from facewatchd.contents import Content
+from facewatchd.disk_calls import READING, DiskCalls, NotAnsweringError
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inference import Inference
 from facewatchd.matches import Also, Match
-from facewatchd.models import unit_length
+from facewatchd.models import packs, unit_length
 from facewatchd.params import Params, encode_path
 from facewatchd.printing import counted, printable
 from facewatchd.protocol import ParamsError
@@ -37,9 +39,14 @@ if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
 MOST = 1000
-"""Photos, or faces by id, that one query may name."""
+"""Photos, faces by id, or directories, that one query may name."""
+MOST_BYTES = 1 << 20
+"""Bytes of the directories that one query may name, together."""
 MOST_NUMBERS = 65536
 """Numbers of an embedding that are read at all: how many the model's has is looked at afterwards."""
+
+_ANY = Stamp(0, 0, 0, 0, 0)
+"""Stands for a stamp that cannot be had."""
 
 Which = int | str
 """Index of a face from the left, "largest" or "all"."""
@@ -92,7 +99,7 @@ class Asked:
             Search(
                 threshold=threshold if given is None else given,
                 top=defaults.top if top is None else top,
-                directories=tuple(params.paths("dirs")),
+                directories=tuple(params.paths("dirs", MOST, MOST_BYTES)),
                 min_size=params.optional_int("min_size") or 0,
                 exact=params.flag("exact"),
                 collapse=params.flag("collapse", True),
@@ -130,11 +137,14 @@ class _People:
 class Searcher:
     """Answers queries; any thread may ask."""
 
-    def __init__(self, gallery: Gallery, inference: Inference, info: ModelInfo) -> None:
+    def __init__(self, gallery: Gallery, inference: Inference, info: ModelInfo, calls: DiskCalls) -> None:
         self._gallery = gallery
         self._catalog: Catalog = gallery.catalog
         self._inference = inference
         self._info = info
+        self._calls = calls
+        self._limit = linkage.limit(info.threshold, packs.known(info.name).unrelated)
+        """From which similarity on two faces may be one person's."""
 
     def see(self, source: Source) -> Seen:
         """Tell what faces are on one photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
@@ -147,12 +157,28 @@ class Searcher:
         if source.path is None:
             assert source.data is not None
             return self._known_content(photos.digest(source.data)) or Seen(self._inference.see(source.data).faces)
-        with _opened(source.path) as content:
+        with self._opened(source.path) as content:
             known = self._known_content(content.digest)
             if known is None:
                 known = Seen(self._inference.see(content.descriptor).faces)
-                content.confirm()
+                self._calls.run(source.path, content.confirm, READING)
             return known
+
+    @contextlib.contextmanager
+    def _opened(self, path: bytes) -> Iterator[Content]:
+        with contextlib.ExitStack() as stack:
+
+            def enter() -> tuple[Content, contextlib.ExitStack]:
+                with contextlib.ExitStack() as opening:
+                    content = opening.enter_context(contents.opened(path))
+                    return content, opening.pop_all()
+
+            try:
+                content, opened = self._calls.run(path, enter, READING, lambda late: late[1].close())
+            except OSError as exc:
+                raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
+            stack.enter_context(opened)
+            yield content
 
     def _known_content(self, digest: bytes) -> Seen | None:
         with self._catalog.reading() as reader:
@@ -161,16 +187,25 @@ class Searcher:
             return None if faces is None else Seen([face for _, face in faces], content)
 
     def _recorded(self, path: bytes) -> Seen | None:
-        """The faces that the catalog has of an unchanged photo."""
+        """The faces that the catalog has of a photo that is unchanged, or cannot be looked at."""
+        try:
+            stamps = self._calls.run(path, lambda: _stamps(path))
+        except NotAnsweringError:
+            if (known := self._recorded_as({path: _ANY})) is None:
+                raise
+            return known
+        return self._recorded_as(stamps)
+
+    def _recorded_as(self, stamps: Mapping[bytes, Stamp | None]) -> Seen | None:
+        """The faces of the first of a photo's names that is recorded, if its stamp is still the same."""
         with self._catalog.reading() as reader:
-            for name in dict.fromkeys((path, os.path.realpath(path))):
+            for name, stamp in stamps.items():
                 record = reader.photo(name)
                 if record is None or record.content_id is None or record.error is not None:
                     continue
-                try:
-                    unchanged = Stamp.of(os.stat(name)).same_bytes(record.stamp)
-                except OSError:
+                if stamp is None:
                     return None
+                unchanged = stamp is _ANY or stamp.same_bytes(record.stamp)
                 faces = reader.faces(record.content_id) if unchanged else None
                 if faces is not None:
                     return Seen([face for _, face in faces], record.content_id)
@@ -202,7 +237,23 @@ class Searcher:
             raise _no_face(asked.sources)
         if asked.which == "all":
             return [face.embedding for face in people.faces], list(people.entries)
+        self._require_one_person(asked, people)
         return [self._mean(people.faces)], [people.entries[0]]
+
+    def _require_one_person(self, asked: Asked, people: _People) -> None:
+        """Raise `ParamsError` where the faces do not look like one person: their mean would be like nobody."""
+        embeddings = [face.embedding for face in people.faces]
+        clusters = linkage.clusters(embeddings, self._limit)
+        if len(clusters) == 1:
+            return
+        (one, *_) = most = max(clusters, key=len)
+        other = next(index for index in range(len(embeddings)) if index not in most)
+        similarity = round(float(embeddings[one] @ embeddings[other]), 2) + 0.0  # which is no -0.0
+        pair = _name_pair(asked, *sorted((people.entries[one], people.entries[other])))
+        raise ParamsError(
+            f"{pair} do not look like one person (similarity {similarity:.2f})",
+            "ask for each person by itself, or for all with --face all",
+        )
 
     def _people(self, asked: Asked) -> _People:
         people = _People()
@@ -253,14 +304,15 @@ class Searcher:
         return mean
 
 
-@contextlib.contextmanager
-def _opened(path: bytes) -> Iterator[Content]:
-    with contextlib.ExitStack() as stack:
+def _stamps(path: bytes) -> dict[bytes, Stamp | None]:
+    """The stamps of a path as it is and of its real path; None where there is none."""
+    stamps: dict[bytes, Stamp | None] = {}
+    for name in dict.fromkeys((path, os.path.realpath(path))):
         try:
-            content = stack.enter_context(contents.opened(path))
-        except OSError as exc:
-            raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
-        yield content
+            stamps[name] = Stamp.of(os.stat(name))
+        except OSError:
+            stamps[name] = None
+    return stamps
 
 
 @contextlib.contextmanager
@@ -272,6 +324,16 @@ def _naming(source: Source) -> Iterator[None]:
         if source.path is None:
             raise
         raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
+
+
+def _name_pair(asked: Asked, one: int, other: int) -> str:
+    """Name two of the photos, or faces, that were asked with. Those sent as bytes have numbers, from 1."""
+    if asked.face_ids:
+        return f"faces {asked.face_ids[one]} and {asked.face_ids[other]}"
+    paths = asked.sources[one].path, asked.sources[other].path
+    if paths[0] is None or paths[1] is None:
+        return f"photos {one + 1} and {other + 1}"
+    return f"{printable(paths[0])} and {printable(paths[1])}"
 
 
 def _no_face(sources: Sequence[Source]) -> NoFaceError:

@@ -1,7 +1,8 @@
 """What the daemon answers: one method for each of the protocol's, no socket in sight.
 
 Each takes named parameters and returns what can be sent as JSON. Reading happens on the caller's thread; whatever
-changes something is handed to the inbox, the scanner or the writer.
+changes something is handed to the inbox, the scanner or the writer. No client waits for a disk that does not answer:
+`DiskCalls` looks at what must be looked at, and where that takes too long, what is known is said.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from facewatchd import __version__, sheetmark
 from facewatchd.catalog_reader import Counts, PhotoRecord
 from facewatchd.config import Config
+from facewatchd.disk_calls import NOT_ANSWERING, NotAnsweringError
 from facewatchd.errors import StorageError, UnreadablePhotoError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
@@ -25,7 +27,7 @@ from facewatchd.params import Params, encode_path
 from facewatchd.printing import counted, printable
 from facewatchd.protocol import MethodNotFoundError, ParamsError
 from facewatchd.records import LISTED_STATES, DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
-from facewatchd.roots import Roots, identity_of
+from facewatchd.roots import Roots
 from facewatchd.scanner import LINKS_EVERY, Scanner, out_of_reach
 from facewatchd.search import Asked, Searcher, Source
 from facewatchd.upkeep import Upkeep
@@ -35,6 +37,8 @@ from facewatchd.writer import Writer
 
 MAX_WAIT = 24 * 3600.0
 _REACHABLE = (RootState.WATCHING, RootState.POLLING)
+_KEPT = "what was known of it is kept"
+_UNWATCHED = "it lies in no watched directory"
 _NO_IMAGE = "it is no image that facewatchd reads"
 MOST_LISTED = 1000
 """Photos in one page: with the longest paths and reasons that there are, half of what a line may have."""
@@ -176,17 +180,17 @@ class Service:
         if damaged := len(parts.gallery.catalog.damaged_faces):
             rows = counted(damaged, "row of a face is", "rows of faces are")
             troubles.append(f"{rows} damaged in the catalog: the photos are read again")
+        reached = parts.watcher.states()
         for root in parts.roots.paths:
-            troubles += [self._doubt(root), *parts.roots.unreachable(root)]
+            if reached.get(root) in _REACHABLE and parts.roots.state(root) is RootState.OFFLINE:
+                troubles.append(self._doubt(root))  # the watcher tells of one that is not there
+            troubles += parts.roots.unreachable(root)
         troubles.append(_of_links(parts.roots.links.outside()))
         return [trouble for trouble in troubles if trouble] + (parts.watcher.problems() if self._walked() else [])
 
     def _doubt(self, root: bytes) -> str:
-        """Why a root that is there is not believed; the watcher tells of one that is not there."""
-        identity = identity_of(root)
-        if identity is None or self._parts.roots.state(root) is not RootState.OFFLINE:
-            return ""
-        return out_of_reach(root, identity, self._counts(self._parts.roots.paths)[1].get(root, 0))
+        """Why a root that is there is not believed."""
+        return out_of_reach(root, self._counts(self._parts.roots.paths)[1].get(root, 0), is_there=True)
 
     def _walked(self) -> bool:
         """Whether every root has been walked since the start."""
@@ -246,8 +250,15 @@ class Service:
                 raise ParamsError(f"{printable(directory)} is not watched: name a directory in {watched}")
             with self._parts.gallery.catalog.reading() as reader:
                 known = reader.count_photos(directory)
-            if not known and not os.path.isdir(directory):
+            if not known and not self._may_be_directory(directory):
                 raise ParamsError(f"there is no directory {printable(directory)}: check its name")
+
+    def _may_be_directory(self, path: bytes) -> bool:
+        """Whether a path is a directory, or its disk does not answer."""
+        try:
+            return self._parts.roots.calls.run(path, lambda: os.path.isdir(path))
+        except NotAnsweringError:
+            return True
 
     def _faces(self, params: Params) -> dict[str, object]:
         faces = self._searcher.see(Source.of(params)).faces
@@ -270,15 +281,23 @@ class Service:
         with self._parts.gallery.catalog.reading() as reader:
             record = reader.photo(path)
             found = (record and record.content_id and reader.faces(record.content_id)) or []
-        state, reason = self._explain(path, record)
+        root = self._parts.roots.of(path)
+        state, reason = self._explain(path, root, record) if root else (PhotoState.UNKNOWN, _UNWATCHED)
         faces = [{"face_id": face_id, "box": list(face.box), "score": round(face.score, 4)} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
-    def _explain(self, path: bytes, record: PhotoRecord | None) -> tuple[PhotoState, str]:
+    def _explain(self, path: bytes, root: bytes, record: PhotoRecord | None) -> tuple[PhotoState, str]:
+        calls = self._parts.roots.calls
+        try:
+            return calls.run(path, lambda: self._explain_by_look(path, root, record))
+        except NotAnsweringError as exc:
+            cause = f"{printable(exc.path)} {NOT_ANSWERING}"
+            if path in self._parts.inbox:
+                return PhotoState.PENDING, f"it waits for its turn: {cause}"
+            return (record.state, f"{cause}: {_KEPT}") if record else (PhotoState.UNKNOWN, cause)
+
+    def _explain_by_look(self, path: bytes, root: bytes, record: PhotoRecord | None) -> tuple[PhotoState, str]:
         roots = self._parts.roots
-        root = roots.of(path)
-        if root is None:
-            return PhotoState.UNKNOWN, "it lies in no watched directory"
         if reason := roots.excluded(path):
             return PhotoState.EXCLUDED, reason
         if path in self._parts.inbox:
@@ -287,7 +306,7 @@ class Service:
             now = Stamp.of(os.stat(path))
         except OSError as exc:
             if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
-                kept = ": what was known of it is kept" if record else ""
+                kept = f": {_KEPT}" if record else ""
                 return record.state if record else PhotoState.UNKNOWN, f"it is out of reach ({exc.strerror}){kept}"
             if record and not roots.may_forget(path, record.stamp):
                 return record.state, self._why_kept(root)
@@ -312,7 +331,7 @@ class Service:
     def _why_kept(self, root: bytes) -> str:
         state = self._root_states()[root]
         away = "its disk is not there" if state in _REACHABLE else f"its directory is {state}"
-        return f"{away}: what was known of it is kept"
+        return f"{away}: {_KEPT}"
 
     # All files in one state
 

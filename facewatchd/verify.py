@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from facewatchd.catalog import Catalog
+from facewatchd.disk_calls import NotAnsweringError
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Inbox
 from facewatchd.printing import printable
@@ -36,12 +37,12 @@ class Verifier:
 
         Paths that wait in the inbox are not findings, nor is anything below a directory that is out of reach: those
         directories are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot
-        be repaired.
+        be repaired. A root that stops answering while it is walked is skipped as well.
         """
         with self._catalog.reading() as reader:
             damage = [f"the catalog: {finding}" for finding in reader.check()]
             counts = reader.counts()
-        paths = self._disk()
+        paths, silent = self._disk()
         index = self._index()
         if repair:
             for path in paths:
@@ -54,12 +55,12 @@ class Verifier:
             "faces": counts.faces,
             "problems": problems,
             "count": len(damage) + len(paths) + len(index),
-            "skipped": self._skipped(),
+            "skipped": self._skipped(silent),
             "repaired": repair and bool(paths or index) and not damage,
         }
 
-    def _skipped(self) -> list[str]:
-        roots = [printable(root) for root in self._roots.paths if not self._believed(root)]
+    def _skipped(self, silent: list[bytes]) -> list[str]:
+        roots = [printable(root) for root in self._roots.paths if root in silent or not self._believed(root)]
         inside = [printable(directory) for directory in self._roots.out_of_reach()]
         more = [f"and {len(inside) - SHOWN} more directories"] if len(inside) > SHOWN else []
         return roots + inside[:SHOWN] + more
@@ -78,13 +79,17 @@ class Verifier:
         self._writer.call(lambda gallery: found.extend(gallery.differences(self._writer.goes_on)))
         return found
 
-    def _disk(self) -> dict[bytes, str]:
-        """Paths whose record is not what the disk says, each with the reason."""
+    def _disk(self) -> tuple[dict[bytes, str], list[bytes]]:
+        """Paths whose record is not what the disk says, each with the reason; and roots that did not answer."""
         wrong: dict[bytes, str] = {}
+        silent: list[bytes] = []
         for root in self._roots.paths:
             if self._believed(root):
-                wrong |= self._root(root)
-        return {path: reason for path, reason in wrong.items() if path not in self._inbox and self._still(path)}
+                try:
+                    wrong |= self._root(root)
+                except NotAnsweringError:
+                    silent.append(root)
+        return wrong, silent
 
     def _believed(self, root: bytes) -> bool:
         return self._roots.state(root) is RootState.WATCHING
@@ -93,17 +98,21 @@ class Verifier:
         """Whether the path is wrong at a second look: much can have been indexed during the walk."""
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
-        try:
-            stamp = Stamp.of(os.stat(path))
-        except OSError:
-            return recorded is not None and self._roots.may_forget(path, recorded)
-        return not stamp.same_bytes(recorded)
+
+        def look() -> bool:
+            try:
+                stamp = Stamp.of(os.stat(path))
+            except OSError:
+                return recorded is not None and self._roots.may_forget(path, recorded)
+            return not stamp.same_bytes(recorded)
+
+        return self._roots.calls.run(path, look)
 
     def _root(self, root: bytes) -> dict[bytes, str]:
         wrong: dict[bytes, str] = {}
         seen: set[bytes] = set()
         unreadable = False
-        for listing in walk(root, self._roots.exclusion):
+        for listing in self._roots.calls.each(root, walk(root, self._roots.exclusion)):
             unreadable |= listing.error is not None
             seen.add(listing.directory)
             with self._catalog.reading() as reader:
@@ -115,7 +124,7 @@ class Verifier:
             for directory in reader.directories(root) if not unreadable else []:
                 if directory not in seen:
                     wrong |= dict.fromkeys(reader.recorded(directory), "recorded, but gone")
-        return wrong
+        return {path: reason for path, reason in wrong.items() if path not in self._inbox and self._still(path)}
 
 
 def _lines(paths: dict[bytes, str]) -> list[str]:

@@ -11,7 +11,8 @@ sets and removes watches and alone calls ``rescan``. It wakes every ``tick`` sec
 - threads that died, or a heartbeat that was not heard: the feed is torn down and built again;
 - directories that a walk has listed and inotify does not watch (it is silent about its limit), or of which watchdog
   tells under another path: watched anew, and the root is polled where that does not help;
-- file systems on which other machines write, and roots that cannot be watched: polled.
+- file systems on which other machines write, and roots that cannot be watched: polled;
+- a root whose disk does not answer a look: offline until that returns.
 
 No lock of ours is held while ``touch`` or ``rescan`` runs. What two threads write is a flag or a reference; what a walk
 has seen is handed over under the lock.
@@ -23,9 +24,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from facewatchd import mounts
+from facewatchd.disk_calls import DiskCalls, NotAnsweringError
 from facewatchd.feed import Feed, Hush, Pulse
 from facewatchd.records import RootState
 from facewatchd.watched import Pace, Touch, Translator, Watched, not_told
@@ -33,12 +36,16 @@ from facewatchd.watched import Pace, Touch, Translator, Watched, not_told
 logger = logging.getLogger(__name__)
 
 _JOIN = 10.0
+_LOOK = 5.0
+"""Seconds in which a root must answer a look."""
 _LATE = 3.0
 """Seconds by which a look may come late, before that is taken for a stop of the process (SIGSTOP)."""
 _SILENT = 2
 """Heartbeats missed in a row after which the roots are polled as well."""
 _PACE = Pace()
 _LONGEST_POLL = 900.0
+_MEND_REST = 20
+"""How much longer than setting all watches of a root again is the pause after that."""
 
 
 class Watcher:
@@ -53,6 +60,7 @@ class Watcher:
         *,
         rescan_every: float,
         beat: Callable[[], None] = lambda: None,
+        calls: DiskCalls | None = None,
         clock: Callable[[], float] = time.monotonic,
         tick: float = 2.0,
         pace: Pace = _PACE,
@@ -63,13 +71,15 @@ class Watcher:
         configured; ``settle`` is False for directories and for what is at rest: moved or deleted; ``written``: it was
         closed after it was open for writing. ``rescan(root)``: hold it all against the disk. Both are called from
         threads of the watcher and must not block. ``heartbeat`` is a file to be made, in a directory that exists.
-        ``beat`` is called at each look at the watches. Times are seconds of ``clock``.
+        ``beat`` is called at each look at the watches. ``calls``: shared with what looks at the same disks. Times are
+        seconds of ``clock``.
         """
         self.overflows = 0
         self.rebuilds = 0
         self._touch = touch
         self._rescan = rescan
         self._beat = beat
+        self._calls = calls or DiskCalls()
         self.rescan_every = rescan_every
         self._clock = clock
         self._tick = tick
@@ -123,7 +133,7 @@ class Watcher:
     def states(self) -> dict[bytes, RootState]:
         """Say how each root is followed just now."""
         deaf = self._pulse.missed >= _SILENT
-        states = {path: root.state for path, root in self._roots.items()}
+        states = {path: self._as_it_answers(root).state for path, root in self._roots.items()}
         return {
             path: RootState.POLLING if deaf and state is RootState.WATCHING else state for path, state in states.items()
         }
@@ -136,7 +146,11 @@ class Watcher:
             lines.append(f"no inotify instance ({self._feed_error.strerror}): every directory is polled; {advice}")
         if self._pulse.missed >= _SILENT:
             lines.append("file system events do not arrive: every directory is polled")
-        return lines + [root.problem for root in self._roots.values() if root.problem]
+        return lines + [problem for root in self._roots.values() if (problem := self._as_it_answers(root).problem)]
+
+    def _as_it_answers(self, root: Watched) -> Watched:
+        """The root, with what is known now of whether it answers: the health thread itself may wait for it."""
+        return replace(root, is_silent=self._calls.late(root.path) is not None)
 
     def directories_seen(self, root: bytes, inodes: Set[int] | Mapping[int, bytes], *, whole: bool = True) -> None:
         """Take what a walk of the root listed: ``st_ino`` of every directory, those it began at included.
@@ -282,7 +296,12 @@ class Watcher:
 
     def _inspect(self, root: Watched, now: float, *, mounts_changed: bool) -> bool:
         """Bring a root's watch level with the disk; True where all of it is in doubt."""
-        reach = mounts.reach(root.path)
+        try:
+            reach = self._reach(root)
+        except NotAnsweringError:
+            self._note_silence(root)
+            return False
+        was_silent, root.is_silent = root.is_silent, False
         around = self._mounts.around(reach.real)
         moved = reach != root.reach or around != root.around
         root.reach, root.around = reach, around
@@ -299,7 +318,23 @@ class Watcher:
         if root.error is not None and now >= root.retry_at:
             self._rewatch(root, now)
             return root.is_watched
-        return False
+        return was_silent
+
+    def _reach(self, root: Watched) -> mounts.Reach:
+        """Look at a root. Raises `NotAnsweringError` where it is on another machine, or not known yet.
+
+        A look by another thread costs wakeups, and few local disks die without an error: this thread waits for those.
+        """
+        if root.reach.identity == (0, 0) or any(mount.is_remote for mount in root.around):
+            return self._calls.run(root.path, lambda: mounts.reach(root.path), _LOOK, vital=True)
+        with self._calls.made_here(root.path, _LOOK):
+            return mounts.reach(root.path)
+
+    def _note_silence(self, root: Watched) -> None:
+        """Note that a root is not answering. Its watch is kept: a disk that spins up again has lost nothing."""
+        if not root.is_silent:
+            root.is_silent = True
+            logger.warning("%s", root.problem)
 
     def _is_adrift(self, root: Watched, *, mounts_changed: bool) -> bool:
         """Whether a root that looks the same has lost its watch: removed and made again, or unmounted and mounted."""
@@ -346,7 +381,7 @@ class Watcher:
 
         What is missing once may be newer than its watch, so it is looked at again a tick later.
         """
-        if root.seen is None:
+        if root.seen is None or root.is_silent:
             return False
         told = self._told_of(root)
         with self._lock:
@@ -364,14 +399,19 @@ class Watcher:
         return self._mended(root, missing, now)
 
     def _mended(self, root: Watched, missing: Mapping[int, bytes], now: float) -> bool:
-        """Set a root's watches again, if that was not just tried; what still has none is polled."""
+        """Set a root's watches again, if that was not just tried; what still has none is polled.
+
+        Where it did not help, it is tried again after `Pace.retry`; else as soon as it takes little of the time.
+        """
         if not root.unwatched:
             logger.warning("%d directories under %s have no watch, or a wrong one", len(missing), root.name)
         root.unwatched = len(missing)
         if now < root.mend_at:
             return False
-        root.mend_at = now + self._pace.retry
         self._rewatch(root, now)
         root.unwatched = len(not_told(missing, self._told_of(root)))
+        done = self._clock()
+        pause = self._pace.retry if root.unwatched else min(_MEND_REST * (done - now), self._pace.retry)
+        root.mend_at = done + pause
         root.is_limited = self._feed is not None and root.unwatched > 0 and self._feed.is_full()
         return True

@@ -35,10 +35,13 @@ LAYERS: dict[int, set[str]] = {
         "specimens",
         "reconcile",
         "commandline",
+        "linkage",
         "systemd",
         "vitals",
         "setbacks",
         "tally",
+        "disk_calls",
+        "payload",
     },
     1: {
         "config",

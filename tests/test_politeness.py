@@ -128,7 +128,7 @@ def test_work_of_normal_priority_rests_where_others_compute(others: float, rests
 def test_the_kernels_own_count(tmp_path: Path) -> None:
     with busy_loops():
         pace = Pace(1)
-        until(lambda: pace.rest() > 0)
+        until(lambda: pace.rest() >= REST_FACTOR * 0.5)  # which half a second of work asks for
 
 
 def _nice(task: int) -> int | None:

@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from facewatchd import __version__, mounts, sockets
 from facewatchd.config import Config
+from facewatchd.disk_calls import PATIENCE, DiskCalls, NotAnsweringError
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError
 from facewatchd.exclude import Exclusion
@@ -37,11 +39,15 @@ def directories(loaded: Config) -> Iterator[Finding]:
     """Look at every directory as the watcher would."""
     if not loaded.directories:
         yield Finding("directories", "warn", "none are configured", "facewatchd run DIR, or set `directories`")
+    calls = DiskCalls()
     with closing(mounts.Mounts()) as table:
         for directory in loaded.directories:
             path = os.fsencode(directory)
-            reach = mounts.reach(path)
-            root = mounts.Root(path, reach, table.around(reach.real), is_watched=True)
+            try:
+                reach = calls.run(path, partial(mounts.reach, path))
+                root = mounts.Root(path, reach, table.around(reach.real), is_watched=True)
+            except NotAnsweringError:
+                root = mounts.Root(path, mounts.Reach(RootState.OFFLINE, path, (0, 0)), is_silent=True)
             bad = {RootState.UNREADABLE: "fail", RootState.WATCHING: "ok"}.get(root.state, "warn")
             yield Finding("directories", bad, root.problem or f"{root.name} can be read and watched")
 
@@ -75,13 +81,16 @@ def _count_directories(loaded: Config) -> tuple[int, bool]:
     from facewatchd.walk import walk
 
     deadline = time.monotonic() + COUNTING_SECONDS
-    count = 0
-    for directory in loaded.directories:
-        for _ in walk(os.fsencode(directory), Exclusion(loaded.exclude)):
-            count += 1
-            if time.monotonic() > deadline:
-                return count, False
-    return count, True
+    count, calls, complete = 0, DiskCalls(), True
+    for directory in map(os.fsencode, loaded.directories):
+        with contextlib.suppress(NotAnsweringError):
+            for _ in calls.each(directory, walk(directory, Exclusion(loaded.exclude)), PATIENCE):
+                count += 1
+                if time.monotonic() > deadline:
+                    return count, False
+            continue
+        complete = False
+    return count, complete
 
 
 def events(_: Config) -> Iterator[Finding]:

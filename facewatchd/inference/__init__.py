@@ -107,6 +107,8 @@ class Inference:
         self._closed = False
         self._loading = False
         self._process: _Process | None = None
+        self.info: ModelInfo | None = None
+        """What the model is: as the first process says, unless it is known before. Later ones must say the same."""
         self._confinement = ""
         self._starting = threading.Lock()
         self._used_at = clock()
@@ -243,7 +245,8 @@ class Inference:
             process = self._process = _Process(self._setup, self._lines)
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
-            process.load(self._setup, self._beat)
+            process.load(self._setup, self.info, self._beat)
+            self.info = process.info
             if self._setup.idle:  # not before: a load of 1 s would take minutes beside programs that always compute
                 process.make_idle()
             self._confinement = process.confinement
@@ -330,13 +333,18 @@ class _Process:
                 start_new_session=setup.idle,
             )
 
-    def load(self, setup: Setup, beat: Callable[[], None]) -> None:
-        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`, and `DiedError`."""
+    def load(self, setup: Setup, known: ModelInfo | None, beat: Callable[[], None]) -> None:
+        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`, and `DiedError`.
+
+        ``known``: what the model must be, where that is known.
+        """
         try:
             for line in self._all:
                 line.patience = Deadline(line, beat)
             self._all[0].send_json(setup.to_json())
             self.info, self.confinement = receive_info(self._all[0], setup.pack)
+            if self.info != (known or self.info):
+                raise NonsenseError("another model than before")
             self._threads = receive_threads(self._all, self._popen.pid)
         except ModelError as exc:
             raise NoModelError(exc.message, exc.hint) from exc

@@ -54,6 +54,8 @@ class Known:
     dim: int | None
     source: str
     """Where the threshold comes from."""
+    unrelated: float = 0.0
+    """Similarity of people who have nothing in common, at the median."""
 
 
 _ARCFACE = "no measurement known: the usual value for ArcFace recognisers"
@@ -75,7 +77,7 @@ KNOWN = {
     "scrfd25g_mfn": Known(0.57, 192, _MEASURED.format(count=180, same=0.605, others=0.542)),
     "scrfd500m_mfn": Known(0.59, 192, _MEASURED.format(count=165, same=0.623, others=0.566)),
     # serengil/deepface, config/threshold.py, has 0.93 for dlib's recogniser.
-    DLIB: Known(0.92, dlib_files.DIM, _MEASURED.format(count=179, same=0.928, others=0.914)),
+    DLIB: Known(0.92, dlib_files.DIM, _MEASURED.format(count=179, same=0.928, others=0.914), 0.82),
 }
 """By name in lower case. A pack that is not here has `GENERIC`."""
 

@@ -1,0 +1,194 @@
+"""Answers of an inference process, changed at random: each is read as values that can be, or refused as nonsense."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+from typing import Any
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from facewatchd.errors import FacewatchError
+from facewatchd.inference.answers import ERRORS, MOST_TEXT, NonsenseError
+from facewatchd.inference.wire import Line, Seen, receive_info, receive_seen, receive_threads
+from facewatchd.models import UNIT_TOLERANCE
+from facewatchd.models.packs import Pack
+from facewatchd.photos import MAX_PIXELS
+from facewatchd.records import ModelInfo
+
+DIM = 3
+WIDTH, HEIGHT = 320, 240
+FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5}
+SEEN: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "faces": [FACE, {**FACE, "box": [300, 200, 20, 40]}]}
+ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
+PACK = Pack("tiny", None, "tiny-00000000", 0.4)
+INFO = {"model": {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold}, "confinement": "full"}
+
+NUMBERS = st.one_of(
+    st.integers(-2, 400),
+    st.floats(-2, 2),
+    st.sampled_from([2**31, 2**63, 2**70, -(2**70), 10**400, MAX_PIXELS, MAX_PIXELS + 1, 1e308, -0.0, 1e-320]),
+    st.floats(),
+)
+VALUES = st.recursive(
+    st.one_of(
+        NUMBERS, NUMBERS, st.none(), st.booleans(), st.text(max_size=8), st.sampled_from(["ModelError", "\ud800"])
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5),
+        st.dictionaries(st.sampled_from(["width", "height", "faces", "box", "score", "error", "message"]), inner),
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def changed_documents(draw: st.DrawFn, document: Any) -> Any:
+    """A JSON document of which a value or two are others, are missing, or come twice."""
+    changed = json.loads(json.dumps(document))
+    for _ in range(draw(st.integers(1, 2))):
+        kinds = _places(changed)
+        if not kinds:
+            break
+        holder, key = draw(st.sampled_from(kinds[draw(st.sampled_from(sorted(kinds)))]))
+        action = draw(st.sampled_from(["replace", "replace", "replace", "remove", "repeat"]))
+        if action == "replace":
+            holder[key] = draw(VALUES)
+        elif action == "remove":
+            del holder[key]
+        elif isinstance(holder, list):
+            holder.insert(key, holder[key])
+        else:
+            holder[draw(st.sampled_from(["error", "faces", "score", "other"]))] = holder[key]
+    return changed
+
+
+def _places(value: Any, kind: str = "") -> dict[str, list[tuple[Any, Any]]]:
+    """Each container with each key in it, all the way down, by kind: there are many landmarks, and one width."""
+    places: dict[str, list[tuple[Any, Any]]] = {}
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        inner = f"{kind}/{key}" if isinstance(value, dict) else f"{kind}/[]"
+        places.setdefault(inner, []).append((value, key))
+        for name, more in _places(value[key], inner).items():
+            places.setdefault(name, []).extend(more)
+    return places
+
+
+@st.composite
+def changed_bytes(draw: st.DrawFn, data: bytes) -> bytes:
+    """Bytes of which some are others, are missing, or were added; often all are as they were."""
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(data)))
+        length = draw(st.integers(0, 12))
+        data = data[:at] + draw(st.binary(max_size=12)) + data[at + length :]
+    return data
+
+
+def framed(*frames: bytes) -> bytes:
+    return b"".join(struct.pack("!Q", len(frame)) + frame for frame in frames)
+
+
+def pair(data: bytes) -> tuple[Line, Line]:
+    """A line on which these bytes have come, and nothing more comes."""
+    ours, theirs = (Line(end) for end in socket.socketpair())
+    theirs.socket.settimeout(5)  # a failure, should it ever be more than fits in the kernel's buffer
+    theirs.socket.sendall(data)
+    theirs.socket.shutdown(socket.SHUT_WR)
+    return ours, theirs
+
+
+def expect_possible(seen: Seen) -> None:
+    assert type(seen.width) is type(seen.height) is int
+    assert seen.width > 0
+    assert seen.height > 0
+    assert seen.width * seen.height <= MAX_PIXELS
+    for face in seen.faces:
+        x, y, w, h = face.box
+        assert {type(each) for each in face.box} == {int}
+        assert 0 <= x < x + w <= seen.width
+        assert 0 <= y < y + h <= seen.height
+        assert type(face.score) is float
+        assert 0.0 <= face.score <= 1.0
+        assert (face.landmarks.shape, face.landmarks.dtype) == ((5, 2), np.float32)
+        assert np.isfinite(face.landmarks).all()
+        assert (face.embedding.shape, face.embedding.dtype) == ((DIM,), np.float32)
+        assert math.isclose(float(np.linalg.norm(face.embedding.astype(np.float64))), 1.0, abs_tol=2 * UNIT_TOLERANCE)
+
+
+def expect_told(error: FacewatchError) -> None:
+    """An error that the process tells of is one that is known, on one line that can be printed."""
+    assert type(error) in ERRORS.values()
+    for text in (error.message, error.hint or ""):
+        assert len(text) <= MOST_TEXT
+        assert len(text.splitlines()) <= 1
+        text.encode()
+
+
+def read_seen(data: bytes) -> None:
+    ours, theirs = pair(data)
+    try:
+        expect_possible(receive_seen(ours, DIM))
+    except FacewatchError as exc:
+        expect_told(exc)
+    except (NonsenseError, EOFError):
+        pass
+    finally:
+        ours.close()
+        theirs.close()
+
+
+@settings(deadline=None, max_examples=300)
+@given(changed_documents(SEEN), st.one_of(st.just(ROWS), changed_bytes(ROWS)))
+@example(SEEN, ROWS)
+def test_a_changed_answer_is_possible_or_nonsense(document: Any, rows: bytes) -> None:
+    read_seen(framed(json.dumps(document).encode(), rows))
+
+
+@settings(deadline=None, max_examples=150)
+@given(changed_bytes(framed(json.dumps(SEEN).encode(), ROWS)))
+def test_changed_bytes_of_an_answer_are_possible_or_nonsense(data: bytes) -> None:
+    read_seen(data)
+
+
+@settings(deadline=None, max_examples=150)
+@given(changed_documents({"error": "UnreadablePhotoError", "message": "the JPEG is damaged", "hint": "copy it"}))
+def test_a_changed_error_is_one_of_ours_or_nonsense(document: Any) -> None:
+    read_seen(framed(json.dumps(document).encode()))
+
+
+@settings(deadline=None, max_examples=150)
+@given(changed_documents(INFO))
+def test_what_a_process_says_of_its_model_is_the_packs_or_nonsense(document: Any) -> None:
+    ours, theirs = pair(framed(json.dumps(document).encode()))
+    try:
+        info, confinement = receive_info(ours, PACK)
+        assert info == ModelInfo(PACK.id, PACK.name, info.dim, PACK.threshold)
+        assert type(info.dim) is int
+        assert info.dim > 0
+        assert len(confinement.splitlines()) <= 1
+    except FacewatchError as exc:
+        expect_told(exc)
+    except (NonsenseError, EOFError):
+        pass
+    finally:
+        ours.close()
+        theirs.close()
+
+
+@settings(deadline=None, max_examples=100)
+@given(changed_documents({"thread": 1}))
+def test_what_a_process_says_of_its_threads_is_true_or_nonsense(document: Any) -> None:
+    ours, theirs = pair(framed(json.dumps(document).encode()))
+    try:
+        (thread,) = receive_threads([ours], 1).values()
+        assert thread == 1
+    except (NonsenseError, EOFError):
+        pass
+    finally:
+        ours.close()
+        theirs.close()
