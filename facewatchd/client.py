@@ -229,7 +229,7 @@ def _face(text: str) -> str | int:
 
 
 def _directory(text: str) -> str | dict[str, str]:
-    param = path_param(text)
+    param = path_param(local_path(text))
     return param.get("path", param)
 
 
@@ -256,20 +256,20 @@ def _search(options: argparse.Namespace) -> int:
 
         from facewatchd import sheet
 
-        options.sheet = Path(options.sheet)
+        options.sheet = Path(local_path(options.sheet))
         sheet.check_target(options.sheet, [0 if photo == STDIN else photo for photo in options.photos])
     photos = [QueryPhoto(argument) for argument in options.photos]
     started = time.monotonic()
     answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")
     # The daemon does not say why it is not complete; a directory out of reach would not have used up the time.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
-    _print_answer(options, answer)
+    _print_answer(options, answer, late=late)
     if options.sheet is not None:
         _draw_sheet(options, answer)
     if late:
         raise FacewatchError(
             f"not everything is searchable after {options.wait:g} s, {_are(answer.pending)} pending",
-            "wait longer, or see: facewatchd status",
+            _what_helps(options),
         )
     return FOUND if answer.matches else NOTHING_FOUND
 
@@ -295,19 +295,32 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
 
 def _say_what_is_waited_for(options: argparse.Namespace) -> None:
     """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
-    try:
-        with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
-            status = daemon.call("status")
-        paused, pending = status["state"] == "paused", int(status["pending"])
-    except (FacewatchError, KeyError, TypeError, ValueError):
-        return
-    if paused:
+    state, pending = _state_and_pending(options)
+    if state == "paused":
         say(f"{PROG}: the daemon is paused, so new photos do not become searchable; go on with: facewatchd resume")
-    if sys.stderr is not None and sys.stderr.isatty():
+    if state and sys.stderr is not None and sys.stderr.isatty():
         say(f"waiting up to {options.wait:g} s until everything is searchable; {_are(pending)} pending")
 
 
-def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
+def _what_helps(options: argparse.Namespace) -> str:
+    """What to do after a wait that was too short."""
+    if _state_and_pending(options)[0] == "paused":
+        return "the daemon is paused: facewatchd resume"
+    return "wait longer, or see: facewatchd status"
+
+
+def _state_and_pending(options: argparse.Namespace) -> tuple[str, int]:
+    """What the daemon is doing, and how many photos are pending; an empty state where it does not say so at once."""
+    try:
+        with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
+            status = daemon.call("status")
+        return str(status["state"]), int(status["pending"])
+    except (FacewatchError, KeyError, TypeError, ValueError):
+        return "", 0
+
+
+def _print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
+    """Print the results, and on standard error what else there is to say; of a late answer that is an error."""
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     if chatty:
         for number, face in enumerate(answer.query):
@@ -327,7 +340,7 @@ def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
         say(_summary(answer, verbose=options.verbose))
     elif answer.total > len(answer.matches) and not options.quiet and not options.json:
         say(_shown(answer))
-    if not answer.complete and not options.quiet and (chatty or not options.json):
+    if not answer.complete and not late and not options.quiet and (chatty or not options.json):
         say(_what_is_missing(answer))
 
 

@@ -365,7 +365,9 @@ def test_no_daemon_and_its_errors(fake: FakeDaemon, tmp_path: Path, capfd: Any) 
     assert cli.main(["photos", "--state", "failed", "--socket", f"{tmp_path}/none"]) == 4
     fake.script = lambda request: error(request, "", "no method 'photos'", -32601)
     assert cli.main(["photos", "--state", "failed", "--socket", str(fake.path)]) == 1
-    assert capfd.readouterr().err.splitlines()[-1] == "facewatchd: no method 'photos'"
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        "facewatchd: no method 'photos'; the daemon is of another version: restart it"
+    )
 
 
 @pytest.mark.parametrize("option", ["", "-0", "--json"])
