@@ -15,7 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from facewatchd import __version__, printing
 from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, open_standard_streams, write, write_json
@@ -111,7 +111,7 @@ def _glue_numbers(argv: list[str]) -> list[str]:
         value = argv[at + 1] if at + 1 < len(argv) else ""
         if argv[at] == "--wait" and (value == "-0" or not _is_number(value)):  # that is --print0
             glued.append(f"--wait={DEFAULT_WAIT:g}")
-        elif argv[at] in _NUMBERS and _is_number(value):
+        elif argv[at] in _NUMBERS and _is_float(value):
             glued.append(f"{_NUMBERS[argv[at]]}={value}")
             next(rest)
         else:
@@ -195,16 +195,22 @@ def _add_output_options(parser: Parser) -> None:
     add("--version", action="version", version=f"%(prog)s {__version__}")
 
 
-def _is_number(text: str) -> bool:
+def _is_float(text: str) -> bool:
+    """Whether this is a number for Python, be it infinite or none."""
     try:
-        return math.isfinite(float(text))
+        float(text)
     except ValueError:
         return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    return _is_float(text) and math.isfinite(float(text))
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 
@@ -293,30 +299,41 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         return ask(call, photos)
 
 
+class _Glance(NamedTuple):
+    """What the daemon says of itself beside a query; an empty state where it does not say so at once."""
+
+    state: str = ""
+    pending: int = 0
+    waits: str = ""
+    """What pending photos wait for."""
+
+
+def _glance(options: argparse.Namespace) -> _Glance:
+    try:
+        with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
+            status = daemon.call("status")
+        return _Glance(str(status["state"]), int(status["pending"]), str(status.get("waits", "")))
+    except (FacewatchError, AttributeError, KeyError, TypeError, ValueError):
+        return _Glance()
+
+
 def _say_what_is_waited_for(options: argparse.Namespace) -> None:
     """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
-    state, pending = _state_and_pending(options)
-    if state == "paused":
+    now = _glance(options)
+    if now.state == "paused":
         say(f"{PROG}: the daemon is paused, so new photos do not become searchable; go on with: facewatchd resume")
-    if state and sys.stderr is not None and sys.stderr.isatty():
-        say(f"waiting up to {options.wait:g} s until everything is searchable; {_are(pending)} pending")
+    if now.state and sys.stderr is not None and sys.stderr.isatty():
+        say(f"waiting up to {options.wait:g} s until everything is searchable; {_are(now.pending)} pending")
 
 
 def _what_helps(options: argparse.Namespace) -> str:
     """What to do after a wait that was too short."""
-    if _state_and_pending(options)[0] == "paused":
+    now = _glance(options)
+    if now.state == "paused":
         return "the daemon is paused: facewatchd resume"
-    return "wait longer, or see: facewatchd status"
-
-
-def _state_and_pending(options: argparse.Namespace) -> tuple[str, int]:
-    """What the daemon is doing, and how many photos are pending; an empty state where it does not say so at once."""
-    try:
-        with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
-            status = daemon.call("status")
-        return str(status["state"]), int(status["pending"])
-    except (FacewatchError, KeyError, TypeError, ValueError):
-        return "", 0
+    if now.state == "degraded":
+        return "something is wrong, see: facewatchd status"
+    return f"wait longer: {now.waits}" if now.waits else "wait longer, or see: facewatchd status"
 
 
 def _print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:

@@ -325,7 +325,7 @@ def test_on_a_terminal(fake: FakeDaemon) -> None:
 
 def test_none_is_no_error_and_said_on_a_terminal(fake: FakeDaemon) -> None:
     fake.script = lambda request: reply(request, {"photos": [], "next": None})
-    assert run_with_terminal(command(fake)) == (0, b"", b"no file is failed\n")
+    assert run_with_terminal(command(fake)) == (0, b"", b"no file is in the state failed\n")
     for options, expected in (((), b""), (("-0",), b""), (("--json",), b'{"photos": []}\n')):
         done = subprocess.run(command(fake, *options), capture_output=True, timeout=DEADLINE, check=True)
         assert (done.stdout, done.stderr) == (expected, b"")
