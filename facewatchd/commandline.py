@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -49,12 +50,51 @@ class Parser(argparse.ArgumentParser):
         """Write help or a version like any result; argparse says nothing where that fails."""
         write(message)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty value: as a path it would be the current directory, and it comes from variables not set."""
+        if not arg_string:
+            raise argparse.ArgumentError(action, "the value is empty: a variable may not be set")
+        return super()._get_value(action, arg_string)
+
+    def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
+        """Where an option stands without its value, raise what says which value that is, and not how many."""
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except argparse.ArgumentError as exc:
+            raise (_needs_value(action) if action.option_strings else exc) from exc
+
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`; for an option that is not known, with the name of one like it."""
-        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
-        if wrong != message and wrong.startswith("-"):
-            message = f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}"
+        if message.startswith(_NOT_KNOWN) and (rest := message.removeprefix(_NOT_KNOWN)).startswith("-"):
+            self.refuse_option(rest.split(" ")[0].partition("=")[0])
         raise UsageError(message, f"see {self.prog} --help")
+
+    def refuse_option(self, wrong: str) -> NoReturn:
+        """Raise `UsageError` for an option that is not known."""
+        self.error(f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}")
+
+
+_NOT_KNOWN = "unrecognized arguments: "
+"""How argparse says what it did not take."""
+
+
+_VALUES = {
+    "N": "a whole number from 0",
+    "PX": "a whole number from 0",
+    "F": "a number from -1 to 1",
+    "SECONDS": "a number of seconds",
+    "PATH": "a path",
+    "FILE": "a file",
+    "DIR": "a directory",
+    "NAME|PATH": "a model's name or directory",
+    "largest|all|N": "largest, all or a number from 0",
+}
+"""What the values of options are, by their names in the help."""
+
+
+def _needs_value(action: argparse.Action) -> argparse.ArgumentError:
+    value = ", ".join(map(str, action.choices)) if action.choices else _VALUES[str(action.metavar)]
+    return argparse.ArgumentError(action, f"it needs {value}")
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
@@ -74,13 +114,29 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
         parser = inner[arguments.pop(0)]
     if inner:
-        if arguments and not arguments[0].startswith("-"):
-            parser.error(f"there is no command {arguments[0]!r}{did_you_mean(arguments[0], inner)}")
+        if arguments:
+            _refuse_before_command(parser, inner, arguments[0])
         return parser.parse_args(arguments)
     if "--" in arguments:  # which parse_intermixed_args gets wrong
         end = arguments.index("--")
+        before = parser._option_string_actions.get(arguments[end - 1]) if end else None
+        if before is not None and before.nargs is None:
+            parser.error(str(_needs_value(before)))
         arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
     return parser.parse_intermixed_args(arguments)
+
+
+def _refuse_before_command(parser: Parser, commands: dict[str, Parser], first: str) -> None:
+    """Raise `UsageError` for a first argument that is neither a command nor an option that stands before one."""
+    if not first.startswith("-"):
+        parser.error(f"there is no command {first!r}{did_you_mean(first, commands)}")
+    option = first.partition("=")[0]
+    if option in parser._option_string_actions:
+        return
+    of = next((name for name, command in commands.items() if option in command._option_string_actions), None)
+    if of is None:
+        parser.refuse_option(option)
+    parser.error(f"{option} stands after its command: {parser.prog} {of} {option}")
 
 
 def _subparsers(parser: Parser) -> dict[str, Parser]:
@@ -100,6 +156,13 @@ def open_standard_streams() -> None:
 def on_terminal() -> bool:
     """Whether a person reads the results."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def wait_while_read(seconds: float) -> bool:
+    """Sleep, or return False as soon as nothing reads standard output on: the other end of its pipe was closed."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always told
+    return not poll.poll(seconds * 1000)
 
 
 def write_json(document: object, *, indented: bool | None = None) -> bool:
