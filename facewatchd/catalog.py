@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sqlite3
 import threading
 import time
@@ -93,8 +94,15 @@ def _translation(doing: str, exc: Exception) -> StorageError:
     code = getattr(exc, "sqlite_errorcode", None)
     if code is None or code & 0xFF in schema.REFUSED:
         return RefusedError(f"cannot {doing}: {exc}", "please report it")
-    hint = "free some disk space" if name.startswith("SQLITE_FULL") else "check the disk of the data directory"
-    return StorageError(f"cannot {doing}: {exc}", hint)
+    return StorageError(f"cannot {doing}: {exc}", _hint(name))
+
+
+def _hint(name: str) -> str:
+    if name.startswith("SQLITE_FULL"):
+        return "free some disk space"
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)  # SQLite does not tell a file that it may not make longer
+    limit = "" if most == resource.RLIM_INFINITY else f"raise `ulimit -f`, which is {most >> 10} kB now, or "
+    return f"{limit}check the disk of the data directory"
 
 
 class Catalog:

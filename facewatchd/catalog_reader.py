@@ -369,7 +369,9 @@ def _inside(directories: Sequence[bytes]) -> tuple[str, list[bytes]]:
     if not directories:
         return "", []
     bounds = [bound for directory in directories for bound in (directory, *below(directory))]
-    return " AND (" + " OR ".join("path = ? OR path > ? AND path < ?" for _ in directories) + ")", bounds
+    values = ", ".join("(?, ?, ?)" for _ in directories)  # of which there may be more than an expression may be deep
+    given = f"WITH given(own, low, high) AS (VALUES {values}) SELECT 1 FROM given"
+    return f" AND EXISTS ({given} WHERE path = own OR path > low AND path < high)", bounds
 
 
 def _marks(values: Sequence[object]) -> str:

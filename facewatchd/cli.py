@@ -31,7 +31,7 @@ from facewatchd.commandline import (
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.overview import understanding
 from facewatchd.printing import counted, printable, say, size_and_place, takes_colour
-from facewatchd.question import path_param
+from facewatchd.question import local_path, path_param
 from facewatchd.records import Box
 from facewatchd.rpc import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 
@@ -129,10 +129,14 @@ def _add_config(parser: Parser, *options: str) -> None:
         parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where catalog and index are")
 
 
+def _directory(text: str) -> Path:
+    return Path(local_path(text))
+
+
 def _add_run(commands: Any) -> None:
     run = _add(commands, "run", _run, "watch directories, index their photos, answer queries")
     run.add_argument(
-        "directories", metavar="DIR", nargs="*", type=Path, help="instead of the directories in the configuration"
+        "directories", metavar="DIR", nargs="*", type=_directory, help="instead of the directories in the configuration"
     )
     _add_config(run, "--model", "--data-dir")
     amount = run.add_mutually_exclusive_group()
@@ -158,7 +162,7 @@ def _add_service(commands: Any) -> None:
     actions = service.add_subparsers(metavar="install|uninstall", required=True)
     install = _add(actions, "install", cli_service.install, "write the units, and tell what comes next", socket=False)
     install.add_argument(
-        "directories", metavar="DIR", nargs="*", type=Path, help="instead of the directories in the configuration"
+        "directories", metavar="DIR", nargs="*", type=_directory, help="instead of the directories in the configuration"
     )
     _add_config(install, "--model", "--data-dir")
     _add(actions, "uninstall", cli_service.uninstall, "remove the units; data and configuration stay", socket=False)
@@ -233,7 +237,7 @@ def _follow(options: argparse.Namespace) -> int:
 def _scan(options: argparse.Namespace) -> int:
     params: dict[str, Any] = {"force": True} if options.force else {}
     if options.paths:
-        params["paths"] = [path_param(path) for path in options.paths]
+        params["paths"] = [path_param(local_path(path)) for path in options.paths]
     result = _call(options, "scan", **params)
     with understanding():
         write(f"queued {int(result['queued'])}\n")
@@ -241,7 +245,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 
 def _why(options: argparse.Namespace) -> int:
-    result = _call(options, "why", **path_param(options.path))
+    result = _call(options, "why", **path_param(local_path(options.path)))
     if options.json:
         write_json(result)
         return 0

@@ -54,7 +54,7 @@ def list_photos(options: argparse.Namespace) -> int:
         if options.json:
             _write_document(pages)
         elif not _write_pages(pages, _as_paths if options.print0 else _as_lines) and on_terminal():
-            say(f"no file is {options.state}")
+            say(f"no file is in the state {options.state}")
     return 0
 
 

@@ -15,7 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from facewatchd import __version__, printing
 from facewatchd.commandline import INTERRUPTED, Formatter, Parser, on_terminal, open_standard_streams, write, write_json
@@ -229,7 +229,7 @@ def _face(text: str) -> str | int:
 
 
 def _directory(text: str) -> str | dict[str, str]:
-    param = path_param(text)
+    param = path_param(local_path(text))
     return param.get("path", param)
 
 
@@ -256,20 +256,20 @@ def _search(options: argparse.Namespace) -> int:
 
         from facewatchd import sheet
 
-        options.sheet = Path(options.sheet)
+        options.sheet = Path(local_path(options.sheet))
         sheet.check_target(options.sheet, [0 if photo == STDIN else photo for photo in options.photos])
     photos = [QueryPhoto(argument) for argument in options.photos]
     started = time.monotonic()
     answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")
     # The daemon does not say why it is not complete; a directory out of reach would not have used up the time.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
-    _print_answer(options, answer)
+    _print_answer(options, answer, late=late)
     if options.sheet is not None:
         _draw_sheet(options, answer)
     if late:
         raise FacewatchError(
             f"not everything is searchable after {options.wait:g} s, {_are(answer.pending)} pending",
-            "wait longer, or see: facewatchd status",
+            _what_helps(options),
         )
     return FOUND if answer.matches else NOTHING_FOUND
 
@@ -293,21 +293,45 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         return ask(call, photos)
 
 
-def _say_what_is_waited_for(options: argparse.Namespace) -> None:
-    """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
+class _Glance(NamedTuple):
+    """What the daemon says of itself beside a query; an empty state where it does not say so at once."""
+
+    state: str = ""
+    pending: int = 0
+    waits: str = ""
+    """What pending photos wait for."""
+
+
+def _glance(options: argparse.Namespace) -> _Glance:
     try:
         with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
             status = daemon.call("status")
-        paused, pending = status["state"] == "paused", int(status["pending"])
-    except (FacewatchError, KeyError, TypeError, ValueError):
-        return
-    if paused:
+        return _Glance(str(status["state"]), int(status["pending"]), str(status.get("waits", "")))
+    except (FacewatchError, AttributeError, KeyError, TypeError, ValueError):
+        return _Glance()
+
+
+def _say_what_is_waited_for(options: argparse.Namespace) -> None:
+    """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
+    now = _glance(options)
+    if now.state == "paused":
         say(f"{PROG}: the daemon is paused, so new photos do not become searchable; go on with: facewatchd resume")
-    if sys.stderr is not None and sys.stderr.isatty():
-        say(f"waiting up to {options.wait:g} s until everything is searchable; {_are(pending)} pending")
+    if now.state and sys.stderr is not None and sys.stderr.isatty():
+        say(f"waiting up to {options.wait:g} s until everything is searchable; {_are(now.pending)} pending")
 
 
-def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
+def _what_helps(options: argparse.Namespace) -> str:
+    """What to do after a wait that was too short."""
+    now = _glance(options)
+    if now.state == "paused":
+        return "the daemon is paused: facewatchd resume"
+    if now.state == "degraded":
+        return "something is wrong, see: facewatchd status"
+    return f"wait longer: {now.waits}" if now.waits else "wait longer, or see: facewatchd status"
+
+
+def _print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
+    """Print the results, and on standard error what else there is to say; of a late answer that is an error."""
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     if chatty:
         for number, face in enumerate(answer.query):
@@ -327,7 +351,7 @@ def _print_answer(options: argparse.Namespace, answer: Answer) -> None:
         say(_summary(answer, verbose=options.verbose))
     elif answer.total > len(answer.matches) and not options.quiet and not options.json:
         say(_shown(answer))
-    if not answer.complete and not options.quiet and (chatty or not options.json):
+    if not answer.complete and not late and not options.quiet and (chatty or not options.json):
         say(_what_is_missing(answer))
 
 

@@ -49,12 +49,38 @@ class Parser(argparse.ArgumentParser):
         """Write help or a version like any result; argparse says nothing where that fails."""
         write(message)
 
+    def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
+        """Where an option stands without its value, raise what says which value that is, and not how many."""
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except argparse.ArgumentError as exc:
+            raise (_needs_value(action) if action.option_strings else exc) from exc
+
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`; for an option that is not known, with the name of one like it."""
         wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
         if wrong != message and wrong.startswith("-"):
             message = f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}"
         raise UsageError(message, f"see {self.prog} --help")
+
+
+_VALUES = {
+    "N": "a whole number from 0",
+    "PX": "a whole number from 0",
+    "F": "a number from -1 to 1",
+    "SECONDS": "a number of seconds",
+    "PATH": "a path",
+    "FILE": "a file",
+    "DIR": "a directory",
+    "NAME|PATH": "a model's name or directory",
+    "largest|all|N": "largest, all or a number from 0",
+}
+"""What the values of options are, by their names in the help."""
+
+
+def _needs_value(action: argparse.Action) -> argparse.ArgumentError:
+    value = ", ".join(map(str, action.choices)) if action.choices else _VALUES[str(action.metavar)]
+    return argparse.ArgumentError(action, f"it needs {value}")
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
@@ -79,6 +105,9 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         return parser.parse_args(arguments)
     if "--" in arguments:  # which parse_intermixed_args gets wrong
         end = arguments.index("--")
+        before = parser._option_string_actions.get(arguments[end - 1]) if end else None
+        if before is not None and before.nargs is None:
+            parser.error(str(_needs_value(before)))
         arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
     return parser.parse_intermixed_args(arguments)
 

@@ -67,7 +67,10 @@ class Reserve:
             if os.path.lexists(self._path) or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
                 return
             with open(files.create(self._path), "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self.SIZE)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, self.SIZE)
+                except OSError:  # an empty file would count as the reserve from then on
+                    self._path.unlink()
 
     def release_if_full(self) -> None:
         """Give the room back where there is less than that left."""

@@ -26,7 +26,6 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -269,26 +268,35 @@ def _loaded(name: str, file: BinaryIO) -> tuple[Image.Image, int]:
             raise _too_large()
         image.load()
         orientation = 1 if has_say else _orientation(image)
-        if name == "JPEG" or contrast(image) >= MIN_CONTRAST or not getattr(image, "is_animated", False):
-            # WebP's and AVIF's decoders hold copies of all the pixels for as long as the file object lives.
-            return image._new(image.im), orientation
-        return max(_frames(image), key=lambda frame: min(contrast(frame), MIN_CONTRAST)), orientation
+        if name != "JPEG" and contrast(image) < MIN_CONTRAST and getattr(image, "is_animated", False):
+            _seek_picture(image)
+        # WebP's and AVIF's decoders hold copies of all the pixels for as long as the file object lives.
+        return image._new(image.im), orientation
 
 
-def _frames(image: Image.Image) -> Iterator[Image.Image]:
-    """The frames of an animation up to the first that is not blank. One that cannot be decoded ends them."""
+def _seek_picture(image: Image.Image) -> None:
+    """Load the first frame of an animation that is not blank; where none is found, the one that has most contrast.
+
+    Frames are not kept meanwhile: of 250 megapixels, each takes a gigabyte, and GIF's decoder holds two. A frame that
+    cannot be decoded ends the animation.
+    """
     deadline = time.monotonic() + MAX_SEARCH
-    yield image.copy()
+    best, most = 0, contrast(image)
     for number in range(1, MAX_FRAMES):
         try:
             image.seek(number)
             image.load()
         except (EOFError, OSError, SyntaxError, ValueError):
+            break
+        here = contrast(image)
+        if here >= MIN_CONTRAST:
             return
-        frame = image.copy()
-        yield frame
-        if contrast(frame) >= MIN_CONTRAST or time.monotonic() > deadline:
-            return
+        if here > most:
+            best, most = number, here
+        if time.monotonic() > deadline:
+            break
+    image.seek(best)
+    image.load()
 
 
 def _container_orients(head: bytes) -> bool:

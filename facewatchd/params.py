@@ -15,9 +15,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from facewatchd.payload import Payload
 from facewatchd.protocol import ParamsError, quote
 
 T = TypeVar("T")
+
+MAX_PATH = 1 << 16
+"""Bytes of a path: sixteen times what one system call takes."""
 
 MAX_INT = (1 << 63) - 1
 """SQLite's largest integer, and so the largest id."""
@@ -89,8 +93,16 @@ class Params:
 
     def optional_data(self, name: str) -> bytes | None:
         """Return the bytes of a base64 string (line breaks in it are let pass), or None."""
-        text = self.optional_text(name)
-        return None if text is None else self._base64(name, text)
+        value = self.raw(name)
+        if not isinstance(value, Payload):
+            text = self.optional_text(name)
+            if text is None:
+                return None
+            value = Payload(text.encode("utf-8", "replace"), is_escaped=False)
+        try:
+            return value.decode()
+        except ValueError as exc:
+            raise self._error(name, "base64") from exc
 
     def numbers(self, name: str, most: int = MAX_INT) -> list[float]:
         """Return a list of at most ``most`` finite floats; empty if absent. They need not fit a float32."""
@@ -105,9 +117,15 @@ class Params:
         """Return the at most ``most`` objects of a list, each to be read and finished by itself; empty if absent."""
         return [self._object(f"{name}[{i}]", value) for i, value in enumerate(self._list(name, most))]
 
-    def paths(self, name: str) -> list[bytes]:
-        """Return the paths of a list whose items are strings, or objects as `encode_path` makes; empty if absent."""
-        return [self._path(f"{name}[{i}]", value) for i, value in enumerate(self._list(name))]
+    def paths(self, name: str, most: int = MAX_INT, most_bytes: int = MAX_INT) -> list[bytes]:
+        """Return the paths of a list whose items are strings, or objects as `encode_path` makes; empty if absent.
+
+        At most so many, and at most so many bytes together.
+        """
+        paths = [self._path(f"{name}[{i}]", value) for i, value in enumerate(self._list(name, most))]
+        if (size := sum(map(len, paths))) > most_bytes:
+            raise self._error(name, f"paths of at most {most_bytes} bytes together, not of {size}")
+        return paths
 
     def optional_path_in(self, name: str) -> bytes | None:
         """Return a path that is a string, or an object as `encode_path` makes; or None."""
@@ -126,7 +144,10 @@ class Params:
         It is normalised, as `os.path.abspath` does: two spellings of a path are one.
         """
         text = self.optional_text("path")
-        path = self.optional_data("path_bytes")
+        data = self.optional_data("path_bytes")
+        if max(len(text or ""), len(data or b"")) > MAX_PATH:
+            raise self._error("path", f"a path of at most {MAX_PATH} bytes")
+        path = None if data is None else bytes(data)
         if path is None and text is not None:
             try:
                 path = text.encode("utf-8", "surrogateescape")  # as os.fsencode, whatever the daemon's locale
@@ -183,12 +204,6 @@ class Params:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self._error(name, f"a whole number{_range(low, high)}")
         return value
-
-    def _base64(self, name: str, text: str) -> bytes:
-        try:
-            return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
-        except ValueError as exc:
-            raise self._error(name, "base64") from exc
 
     def _error(self, name: str, what: str) -> ParamsError:
         return ParamsError(f"{self._where}{name} must be {what}")

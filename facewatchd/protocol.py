@@ -4,6 +4,8 @@ Bytes become lines (`LineBuffer`), a line becomes requests, each request one cal
 or raises becomes a reply (`answer`). Nothing that a client sends raises out of `answer`; a reply is always strict,
 plain-ASCII JSON on one line, whatever the text in it.
 
+A large line is parsed without the photos in it (`payload`), and one at a time: others must not wait for it.
+
 Stricter than Python's json: UTF-8 only, no NaN or Infinity, also not by overflow (1e999), a bounded number of
 values. Parameters go by name (`params.Params` reads them): a list of them is refused. JSON-RPC's own errors carry
 no ``data``; ours do, ``{"kind", "hint"}``.
@@ -14,10 +16,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
+from facewatchd import payload
 from facewatchd.errors import FacewatchError
 
 log = logging.getLogger(__name__)
@@ -124,7 +128,8 @@ class LineBuffer:
 
     def take(self) -> bytes:
         """Return and forget the line that has begun: at the end of the stream, the last one may lack its newline."""
-        line = bytes(self._rest)
+        # A large one is not copied, which would keep other threads waiting; nobody else holds or changes it.
+        line = bytes(self._rest) if len(self._rest) < payload.LARGE else cast(bytes, self._rest)
         self.clear()
         return line
 
@@ -172,12 +177,40 @@ class Request:
 def decode(line: bytes) -> object:
     """Read a line as one JSON value: an object is a request, a list a batch of 1 to `MAX_BATCH`.
 
-    What is in them is looked at by `Request.of`. Raises `ParseError` or `InvalidRequestError`.
+    What is in them is looked at by `Request.of`. In the place of a large photo is a `Payload`. Raises `ParseError` or
+    `InvalidRequestError`.
     """
+    if len(line) < payload.LARGE:
+        message = _parsed(line)
+    else:
+        with _large:
+            message = _parsed_large(line)
+    if isinstance(message, list) and not 1 <= len(message) <= MAX_BATCH:
+        raise InvalidRequestError(f"a batch must hold 1 to {MAX_BATCH} requests")
+    return message
+
+
+_large = threading.Lock()
+"""Held while a large line is parsed: the interpreter's lock goes round among few threads then."""
+
+
+def _parsed_large(line: bytes) -> object:
+    line, payloads = payload.cut(line)
     if len(line) > MAX_VALUES and sum(map(line.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise ParseError(f"more than {MAX_VALUES} values in one line")
+
+    def put_back(values: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(key := values.get("data"), str) and key in payloads:
+            values["data"] = payloads[key]
+        return values
+
+    # Functions of Python's, so that other threads have their turn while many values are read.
+    return _parsed(line, object_hook=put_back, parse_int=lambda text: int(text))
+
+
+def _parsed(line: bytes, **hooks: Any) -> object:
     try:
-        message: object = json.loads(str(line, "utf-8"), parse_float=_finite, parse_constant=_refuse_constant)
+        message: object = json.loads(str(line, "utf-8"), parse_float=_finite, parse_constant=_refuse_constant, **hooks)
     except RecursionError as exc:
         raise ParseError("not JSON that can be read: nested too deep") from exc
     except UnicodeDecodeError as exc:
@@ -186,8 +219,6 @@ def decode(line: bytes) -> object:
         raise ParseError(f"not JSON: {exc}") from exc
     except ValueError as exc:  # ours, and int's own for more than 4300 digits
         raise ParseError("not JSON: NaN, Infinity or a number out of range") from exc
-    if isinstance(message, list) and not 1 <= len(message) <= MAX_BATCH:
-        raise InvalidRequestError(f"a batch must hold 1 to {MAX_BATCH} requests")
     return message
 
 

@@ -128,12 +128,15 @@ class Answer:
 def local_path(argument: str) -> str:
     """The path that a ``file:`` URL stands for, as file managers copy it; any other argument as it is.
 
-    Raises `UsageError` for a URL of another machine. A file by that very name wins.
+    Raises `UsageError` for a URL of another machine, and for an empty name, which else would be the current directory.
+    A file by that very name wins.
     """
-    scheme, colon, rest = argument.partition("://")
+    if not argument:
+        raise UsageError("a name is empty", "name a file or a directory: a variable may not be set")
+    scheme, colon, rest = argument.partition(":/")
     if not colon or scheme.lower() not in ("file", "http", "https") or os.path.lexists(argument):
         return argument
-    host, _, path = rest.partition("/")
+    host, _, path = rest[1:].partition("/") if rest.startswith("/") else ("", "", rest)
     if scheme.lower() != "file" or host not in ("", "localhost"):
         raise UsageError(f"{argument} is not on this machine", "save the photo, and name the file")
     from urllib.parse import unquote_to_bytes

@@ -27,6 +27,8 @@ MAX_LINE = 64 << 20
 """Bytes of one request that the daemon takes (the contract's number)."""
 INVALID_PARAMS = -32602
 """JSON-RPC's own code for parameters that cannot be served."""
+METHOD_NOT_FOUND = -32601
+"""JSON-RPC's own code for a method that the daemon does not have."""
 
 _CHUNK = 1 << 20
 _SHORT = 100
@@ -213,9 +215,10 @@ def _remote_error(error: dict[str, Any]) -> RemoteError:
     data = error.get("data")
     details = data if isinstance(data, dict) else {}
     code = error.get("code")
+    hint = "" if code != METHOD_NOT_FOUND else "the daemon is of another version: restart it"
     return RemoteError(
         str(error.get("message", "the daemon reports an error without a word")),
-        str(details.get("hint", "")),
+        str(details.get("hint", hint)),
         code=code if isinstance(code, int) else 0,
         kind=str(details.get("kind", "")),
     )

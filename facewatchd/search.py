@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from facewatchd.records import Embedding
 
 MOST = 1000
-"""Photos, or faces by id, that one query may name."""
+"""Photos, faces by id, or directories, that one query may name."""
+MOST_BYTES = 1 << 20
+"""Bytes of the directories that one query may name, together."""
 MOST_NUMBERS = 65536
 """Numbers of an embedding that are read at all: how many the model's has is looked at afterwards."""
 
@@ -97,7 +99,7 @@ class Asked:
             Search(
                 threshold=threshold if given is None else given,
                 top=defaults.top if top is None else top,
-                directories=tuple(params.paths("dirs")),
+                directories=tuple(params.paths("dirs", MOST, MOST_BYTES)),
                 min_size=params.optional_int("min_size") or 0,
                 exact=params.flag("exact"),
                 collapse=params.flag("collapse", True),

@@ -21,7 +21,7 @@ import tiny_pack
 from fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from terminals import Terminal
 
-from facewatchd import __version__, cli, overview, progress
+from facewatchd import __version__, cli, overview, progress, rpc
 from facewatchd.commandline import INTERRUPTED
 from facewatchd.errors import FacewatchError
 
@@ -156,7 +156,8 @@ def test_no_daemon_is_4(tmp_path: Path, arguments: list[str], capfd: Any) -> Non
 def test_errors_of_the_daemon(daemon: FakeDaemon, run: Run, capfd: Any, kind: str, code: int, expected: int) -> None:
     daemon.script = lambda request: error(request, kind, "no\x1bgood", code)
     assert run("scan") == expected
-    hint = "; what to do" if kind else ""
+    own = "; the daemon is of another version: restart it" if code == rpc.METHOD_NOT_FOUND else ""
+    hint = "; what to do" if kind else own
     assert capfd.readouterr() == ("", f"facewatchd: no\\x1bgood{hint}\n")
 
 

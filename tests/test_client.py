@@ -496,7 +496,8 @@ def test_the_kind_of_error_is_the_exit_status(
 ) -> None:
     daemon.script = lambda request: error(request, kind, "bad\x1b[2J\nthing", code)
     assert ask("anna.jpg") == status
-    hint = "; what to do" if kind else ""
+    own = "; the daemon is of another version: restart it" if code == rpc.METHOD_NOT_FOUND else ""
+    hint = "; what to do" if kind else own
     assert capfd.readouterr() == ("", f"facewatch-query: bad\\x1b[2J\\x0athing{hint}\n")
 
 

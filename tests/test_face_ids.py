@@ -17,7 +17,8 @@ from facewatchd.inference import Inference
 from facewatchd.params import Params
 from facewatchd.protocol import ParamsError
 from facewatchd.records import ModelInfo
-from facewatchd.search import MOST, MOST_NUMBERS, Asked, Searcher
+from facewatchd.results import Search
+from facewatchd.search import MOST, MOST_BYTES, MOST_NUMBERS, Asked, Searcher
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 
@@ -48,6 +49,25 @@ def test_more_than_a_query_may_name_is_refused_before_any_of_it_is_read(
     ((name, values),) = params.items()
     with pytest.raises(ParamsError, match=rf"^{name} must be a list of at most {most}, not of {len(values)}$"):
         asked(**params)
+
+
+def test_directories_are_bounded_in_number_and_length() -> None:
+    photo = [{"path": "/a"}]
+    assert len(asked(photos=photo, dirs=["/a"] * MOST).search.directories) == MOST
+    with pytest.raises(ParamsError, match=rf"^dirs must be a list of at most {MOST}, not of {MOST + 1}$"):
+        asked(photos=photo, dirs=["/a"] * (MOST + 1))
+    with pytest.raises(ParamsError, match=rf"^dirs must be paths of at most {MOST_BYTES} bytes together"):
+        asked(photos=photo, dirs=["/" + "a" * 2000] * MOST)
+    with pytest.raises(ParamsError, match="a path of at most 65536 bytes"):
+        asked(photos=[{"path": "/" + "a" * 70_000}])
+
+
+def test_as_many_directories_as_it_may_name_are_looked_through(gallery: Gallery, searcher: Searcher) -> None:
+    names = tuple(b"/%d" % n for n in range(1, MOST + 1))
+    row = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))[7]
+    (match,) = gallery.nearest(row[np.newaxis], Search(0.99, directories=names)).matches
+    assert match.path == b"/7"
+    assert gallery.nearest(row[np.newaxis], Search(0.99, directories=names[7:])).matches == []
 
 
 def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:

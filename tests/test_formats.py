@@ -445,6 +445,23 @@ def test_the_first_frame_that_is_not_blank(name: str, options: dict[str, Any]) -
         assert_like(decode(data), picture(), 14)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("AVIF", {"quality": 95})]
+)
+def test_of_frames_that_are_all_nearly_blank_the_one_with_most_contrast(name: str, options: dict[str, Any]) -> None:
+    fades = [picture().point(lambda value, by=by: value // by) for by in (60, 9, 30)]
+    for frames in (fades, fades[1:], [fades[0], fades[2], fades[1]]):
+        data = saved(frames[0], name, save_all=True, append_images=frames[1:], **options)
+        assert_like(decode(data), fades[1], 6)
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG"])
+def test_a_later_frame_that_is_damaged_ends_an_animation(name: str) -> None:
+    dark, fade = picture().point(lambda value: value // 9), picture().point(lambda value: value // 60)
+    data = saved(fade, name, save_all=True, append_images=[dark, picture()])
+    assert_like(decode(data[: len(data) * 9 // 10]), dark, 6)
+
+
 def test_a_blank_animation_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_FRAMES", 5)
     frames = [Image.new("RGB", (SIDE, SIDE), (number, 0, 0)) for number in range(30)]

@@ -41,6 +41,7 @@ LAYERS: dict[int, set[str]] = {
         "setbacks",
         "tally",
         "disk_calls",
+        "payload",
     },
     1: {
         "config",

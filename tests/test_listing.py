@@ -325,7 +325,7 @@ def test_on_a_terminal(fake: FakeDaemon) -> None:
 
 def test_none_is_no_error_and_said_on_a_terminal(fake: FakeDaemon) -> None:
     fake.script = lambda request: reply(request, {"photos": [], "next": None})
-    assert run_with_terminal(command(fake)) == (0, b"", b"no file is failed\n")
+    assert run_with_terminal(command(fake)) == (0, b"", b"no file is in the state failed\n")
     for options, expected in (((), b""), (("-0",), b""), (("--json",), b'{"photos": []}\n')):
         done = subprocess.run(command(fake, *options), capture_output=True, timeout=DEADLINE, check=True)
         assert (done.stdout, done.stderr) == (expected, b"")
@@ -365,7 +365,9 @@ def test_no_daemon_and_its_errors(fake: FakeDaemon, tmp_path: Path, capfd: Any) 
     assert cli.main(["photos", "--state", "failed", "--socket", f"{tmp_path}/none"]) == 4
     fake.script = lambda request: error(request, "", "no method 'photos'", -32601)
     assert cli.main(["photos", "--state", "failed", "--socket", str(fake.path)]) == 1
-    assert capfd.readouterr().err.splitlines()[-1] == "facewatchd: no method 'photos'"
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        "facewatchd: no method 'photos'; the daemon is of another version: restart it"
+    )
 
 
 @pytest.mark.parametrize("option", ["", "-0", "--json"])

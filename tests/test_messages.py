@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import re
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from processes import Daemon, until
 from test_client import answer
 
 from facewatchd import cli, client, installation
+from facewatchd.commandline import Parser
 from facewatchd.overview import Status, text
 from facewatchd.scanner import out_of_reach
 
@@ -101,6 +103,52 @@ def test_a_number_that_cannot_be_is_named_with_what_is_wanted(ask: Any, capfd: A
     err = capfd.readouterr().err
     assert f"'{value}' is " in err
     assert "expected one argument" not in err
+
+
+def _options(parser: Parser) -> Iterator[tuple[list[str], argparse.Action]]:
+    """All options that take a value, of a command and of its commands, each with the words of the command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _options(inner)
+        elif action.option_strings and action.nargs is None:
+            yield parser.prog.split(), action
+
+
+_TAKING_A_VALUE = [
+    pytest.param(command, name, id=" ".join([*command, name]))
+    for parser in (cli.make_parser(), client.make_parser())
+    for command, action in _options(parser)
+    for name in action.option_strings
+]
+
+
+@pytest.mark.parametrize("behind", [[], ["--json"], ["--", "a.jpg"]])
+@pytest.mark.parametrize(("command", "option"), _TAKING_A_VALUE)
+def test_an_option_without_its_value_says_what_it_needs(
+    command: list[str], option: str, behind: list[str], capfd: Any
+) -> None:
+    main = client.main if command == ["facewatch-query"] else cli.main
+    assert main([*command[1:], option, *behind]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"{command[0]}: argument [^\n]+: it needs [^\n]+; see [^\n]+ --help\n", err)
+    assert option in err
+    words = err.partition(": it needs ")[2].partition(";")[0]
+    assert re.match(r"(a|largest|indexed)\b", words), "words for people, and no metavar"
+
+
+def test_what_some_options_need(capfd: Any) -> None:
+    for arguments, words in (
+        (["a.jpg", "-n"], "argument -n/--top: it needs a whole number from 0;"),
+        (["a.jpg", "--threshold"], "argument --threshold: it needs a number from -1 to 1;"),
+        (["a.jpg", "-d"], "argument -d/--dir: it needs a path;"),
+        (["a.jpg", "--sheet"], "argument --sheet: it needs a file;"),
+    ):
+        assert client.main(arguments) == client.WRONG
+        assert words in capfd.readouterr().err
+    assert cli.main(["photos", "--state"]) == 2
+    assert "argument --state: it needs indexed, pending, no-face, failed, uns" in capfd.readouterr().err
 
 
 def test_wait_says_that_its_seconds_may_be_left_out() -> None:
@@ -192,6 +240,43 @@ def test_a_url_of_a_file_is_the_file(ask: Any, tmp_path: Path) -> None:
     assert ask(script, "https://example.org/a.jpg") == ask(script, "file://host/a.jpg") == client.WRONG
 
 
+def test_a_url_is_a_directory_a_sheet_and_a_file_of_every_command(
+    ask: Any, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script(request: dict[str, Any]) -> bytes:
+        asked.append(request["params"])
+        return reply(request, answer())
+
+    asked: list[Any] = []
+    ask(script, "/a.jpg", "-d", "file:///x/a%20b", "--dir=file://localhost/y", "-dfile:/z")
+    assert asked.pop()["dirs"] == ["/x/a b", "/y", "/z"]
+    for arguments in (["-d", "https://example.org/"], ["-d", "file://nas/photos"], ["--sheet", "file://nas/a.png"]):
+        assert ask(script, "/a.jpg", *arguments) == client.WRONG
+        assert f"{arguments[1]} is not on this machine" in capfd.readouterr().err
+    assert ask(script, "/a.jpg", "--sheet", f"file://{tmp_path}/no%20where/a.png") == client.WRONG
+    assert f"there is no directory {tmp_path}/no where" in capfd.readouterr().err
+    assert asked == []
+    with FakeDaemon(tmp_path / "control") as fake:
+        fake.script = lambda request: reply(request, {"state": "unknown", "reason": "no", "faces": [], "queued": 1})
+        for command in ("why", "scan"):
+            assert cli.main([command, "file:///x/a%20b.jpg", "--socket", str(fake.path)]) == 0
+        assert [request["params"] for request in fake.requests] == [
+            {"path": "/x/a b.jpg"}, {"paths": [{"path": "/x/a b.jpg"}]},
+        ]  # fmt: skip
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["run", f"file://{tmp_path}/not%20there", "--model", "tiny"]) == 2
+    assert f"there is no directory {tmp_path}/not there" in caplog.text
+
+
+def test_an_empty_name_is_not_the_current_directory(ask: Any, capfd: Any) -> None:
+    for arguments in (["", "a.jpg"], ["a.jpg", "-d", ""], ["a.jpg", "--dir="], ["a.jpg", "--sheet", ""], ["--", ""]):
+        assert ask(None, *arguments) == client.WRONG
+        assert capfd.readouterr().err.startswith("facewatch-query: a name is empty; name a file or a directory")
+    for command in (["why", ""], ["scan", ""], ["run", ""]):
+        assert cli.main(command) == 2
+        assert capfd.readouterr().err.startswith("facewatchd: a name is empty; name a file or a directory")
+
+
 # Where nothing can be drawn
 
 
@@ -243,6 +328,31 @@ def test_waiting_for_a_paused_daemon_says_so_at_once(ask: Any, capfd: Any) -> No
     assert "facewatchd resume" in said[0]
     ask(script, "a.jpg", "--wait", "5", "-q")
     assert said[1] == ""
+
+
+@pytest.mark.parametrize("options", [[], ["-q"]])
+def test_after_a_wait_on_a_paused_daemon_resume_is_the_way_out(ask: Any, capfd: Any, options: list[str]) -> None:
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "status":
+            return reply(request, {"state": state, "pending": 3, "waits": waits})
+        return reply(request, answer(b"/a.jpg", pending=3, complete=False))
+
+    state, waits = "paused", ""
+    assert ask(script, "a.jpg", "--wait", "0", *options) == client.NOT_READY
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "not everything is searchable after 0 s, 3 photos are pending" in last
+    assert last.endswith("; the daemon is paused: facewatchd resume")
+    state = "indexing"
+    assert ask(script, "a.jpg", "--wait", "0", *options) == client.NOT_READY
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1].endswith("; wait longer, or see: facewatchd status")
+    assert len(lines) == 1, "that is said once"
+    state, waits = "indexing", "others use the processors"
+    assert ask(script, "a.jpg", "--wait", "0", *options) == client.NOT_READY
+    assert capfd.readouterr().err.endswith("; wait longer: others use the processors\n")
+    state = "degraded"
+    assert ask(script, "a.jpg", "--wait", "0", *options) == client.NOT_READY
+    assert capfd.readouterr().err.endswith("; something is wrong, see: facewatchd status\n")
 
 
 def test_waiting_on_a_terminal_is_shown_before_the_answer(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ Start = Callable[..., Daemon]
 
 MB = 1 << 20
 SLACK = 16 * MB
-"""Bytes that a daemon reads beside photos: its own files, events, `/proc`; and of each file the first few."""
+"""Bytes that a daemon reads beside photos: 9 MB of modules before it looks at the first one, and more where they are
+not compiled yet; then the first few of each file, its catalog, events, and `/proc`. A read of each link would be 60."""
 COPIES, LINKS = 6, 20
 
 
