@@ -317,8 +317,8 @@ def _doctor(options: argparse.Namespace) -> int:
     findings = []
     for finding in doctor.examine(options.config, **_config_flags(options)):
         findings.append(finding)
-        if not options.json:
-            write(doctor.line(finding, colour=takes_colour(sys.stdout)))
+        if not options.json and not write(doctor.line(finding, colour=takes_colour(sys.stdout))):
+            break
     if options.json:
         write_json([finding.document() for finding in findings])
     return 1 if any(finding.status == "fail" for finding in findings) else 0

@@ -35,7 +35,7 @@ def install(options: argparse.Namespace) -> int:
     arguments = ["--data-dir", str(loaded.data_dir)]
     arguments += ["--config", str(file)] if file.exists() else []
     arguments += ["--model", model] if options.model else []
-    there = (places.units_path() / units.SERVICE).exists()
+    there = os.path.exists(places.units_path() / units.SERVICE)
     written = units.install(loaded, [*arguments, *map(str, directories)])
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
     if warning := units.fleeting(loaded, [*arguments, *map(str, directories)]):

@@ -111,7 +111,7 @@ def _glue_numbers(argv: list[str]) -> list[str]:
         value = argv[at + 1] if at + 1 < len(argv) else ""
         if argv[at] == "--wait" and (value == "-0" or not _is_number(value)):  # that is --print0
             glued.append(f"--wait={DEFAULT_WAIT:g}")
-        elif argv[at] in _NUMBERS and _is_number(value):
+        elif argv[at] in _NUMBERS and _is_float(value):
             glued.append(f"{_NUMBERS[argv[at]]}={value}")
             next(rest)
         else:
@@ -195,16 +195,22 @@ def _add_output_options(parser: Parser) -> None:
     add("--version", action="version", version=f"%(prog)s {__version__}")
 
 
-def _is_number(text: str) -> bool:
+def _is_float(text: str) -> bool:
+    """Whether this is a number for Python, be it infinite or none."""
     try:
-        return math.isfinite(float(text))
+        float(text)
     except ValueError:
         return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    return _is_float(text) and math.isfinite(float(text))
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -49,6 +50,12 @@ class Parser(argparse.ArgumentParser):
         """Write help or a version like any result; argparse says nothing where that fails."""
         write(message)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty value: as a path it would be the current directory, and it comes from variables not set."""
+        if not arg_string:
+            raise argparse.ArgumentError(action, "the value is empty: a variable may not be set")
+        return super()._get_value(action, arg_string)
+
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
         """Where an option stands without its value, raise what says which value that is, and not how many."""
         try:
@@ -58,10 +65,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`; for an option that is not known, with the name of one like it."""
-        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0].partition("=")[0]
-        if wrong != message and wrong.startswith("-"):
-            message = f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}"
+        if message.startswith(_NOT_KNOWN) and (rest := message.removeprefix(_NOT_KNOWN)).startswith("-"):
+            self.refuse_option(rest.split(" ")[0].partition("=")[0])
         raise UsageError(message, f"see {self.prog} --help")
+
+    def refuse_option(self, wrong: str) -> NoReturn:
+        """Raise `UsageError` for an option that is not known."""
+        self.error(f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}")
+
+
+_NOT_KNOWN = "unrecognized arguments: "
+"""How argparse says what it did not take."""
 
 
 _VALUES = {
@@ -100,8 +114,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
         parser = inner[arguments.pop(0)]
     if inner:
-        if arguments and not arguments[0].startswith("-"):
-            parser.error(f"there is no command {arguments[0]!r}{did_you_mean(arguments[0], inner)}")
+        if arguments:
+            _refuse_before_command(parser, inner, arguments[0])
         return parser.parse_args(arguments)
     if "--" in arguments:  # which parse_intermixed_args gets wrong
         end = arguments.index("--")
@@ -110,6 +124,19 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             parser.error(str(_needs_value(before)))
         arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
     return parser.parse_intermixed_args(arguments)
+
+
+def _refuse_before_command(parser: Parser, commands: dict[str, Parser], first: str) -> None:
+    """Raise `UsageError` for a first argument that is neither a command nor an option that stands before one."""
+    if not first.startswith("-"):
+        parser.error(f"there is no command {first!r}{did_you_mean(first, commands)}")
+    option = first.partition("=")[0]
+    if option in parser._option_string_actions:
+        return
+    of = next((name for name, command in commands.items() if option in command._option_string_actions), None)
+    if of is None:
+        parser.refuse_option(option)
+    parser.error(f"{option} stands after its command: {parser.prog} {of} {option}")
 
 
 def _subparsers(parser: Parser) -> dict[str, Parser]:
@@ -129,6 +156,13 @@ def open_standard_streams() -> None:
 def on_terminal() -> bool:
     """Whether a person reads the results."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def wait_while_read(seconds: float) -> bool:
+    """Sleep, or return False as soon as nothing reads standard output on: the other end of its pipe was closed."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always told
+    return not poll.poll(seconds * 1000)
 
 
 def write_json(document: object, *, indented: bool | None = None) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facewatchd import places
+from facewatchd import files, places
 from facewatchd.disk_calls import DiskCalls, NotAnsweringError
 from facewatchd.errors import UsageError
 from facewatchd.exclude import Exclusion
@@ -162,14 +162,18 @@ def _flat(config: Config) -> dict[str, object]:
 
 
 def _read(path: Path, *, required: bool) -> dict[str, Any]:
+    if path == Path(os.devnull):
+        return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
+        return tomllib.loads(files.read(path, follow=True).decode("utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError) as exc:
         if not required:
             return {}
         raise UsageError(f"there is no configuration file {path}", "check the path given to --config") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"cannot read {path}: {exc}", "make it a readable UTF-8 file") from exc
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}", "make it a file that you may read") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{path} is not UTF-8 text: byte {exc.start} is not", "save it as UTF-8") from exc
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
 

@@ -34,9 +34,10 @@ def aside(path: Path) -> Path:
     return path.with_name(path.name + NEW)
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a regular file. Raises OSError, also for what is none."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def read(path: Path, *, follow: bool = False) -> bytes:
+    """The bytes of a regular file. Raises OSError, also for what is none, and for a link unless those are followed."""
+    links = 0 if follow else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | links | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         if odd := kind(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, f"it is {odd}", str(path))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from facewatchd.commandline import write, write_json
+from facewatchd.commandline import wait_while_read, write, write_json
 from facewatchd.errors import FacewatchError
 from facewatchd.printing import counted, printable
 from facewatchd.progress import Progress, aside
@@ -188,7 +187,8 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
                 if not heard:
                     return
                 before = now
-            time.sleep(INTERVAL)
+            if not wait_while_read(INTERVAL):
+                return
     finally:
         progress.close()
 

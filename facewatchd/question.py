@@ -128,8 +128,8 @@ class Answer:
 def local_path(argument: str) -> str:
     """The path that a ``file:`` URL stands for, as file managers copy it; any other argument as it is.
 
-    Raises `UsageError` for a URL of another machine, and for an empty name, which else would be the current directory.
-    A file by that very name wins.
+    Raises `UsageError` for a URL of another machine or of no file's name, and for an empty name, which else would be
+    the current directory. A file by that very name wins.
     """
     if not argument:
         raise UsageError("a name is empty", "name a file or a directory: a variable may not be set")
@@ -141,7 +141,10 @@ def local_path(argument: str) -> str:
         raise UsageError(f"{argument} is not on this machine", "save the photo, and name the file")
     from urllib.parse import unquote_to_bytes
 
-    return os.fsdecode(unquote_to_bytes(f"/{path}".encode("utf-8", "surrogateescape")))
+    name = os.fsdecode(unquote_to_bytes(f"/{path}".encode("utf-8", "surrogateescape")))
+    if "\0" in name:
+        raise UsageError(f"{argument} is the name of no file", "a name cannot hold %00")
+    return name
 
 
 def path_param(path: str) -> dict[str, str]:

@@ -146,11 +146,19 @@ def _require_ours(path: Path, doing: str) -> None:
         state, way = f"it is a link to {path.readlink()}", f"systemctl --user unmask {path.name}"
     elif not path.is_file():
         state, way = "it is no file", f"look at it, and move {path} away"
-    elif not path.read_bytes().startswith((MARK.encode(), *_EARLIER)):
+    elif not _begins_as_ours(path):
         state, way = "it was not written by `facewatchd service install`", f"move {path} away first"
     else:
         return
     raise FacewatchError(f"{doing} {path}: {state}", way)
+
+
+def _begins_as_ours(path: Path) -> bool:
+    """Whether a file begins like a unit of ours. False for one that cannot be read."""
+    try:
+        return path.read_bytes().startswith((MARK.encode(), *_EARLIER))
+    except OSError:
+        return False
 
 
 def _source(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -340,8 +341,49 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         config.load(tmp_path)
     path = tmp_path / "latin1.toml"
     path.write_bytes(b"model = '\xe4'")
-    with pytest.raises(UsageError, match=r"cannot read .*latin1\.toml.*; make it a readable UTF-8 file"):
+    with pytest.raises(UsageError, match=r"latin1\.toml is not UTF-8 text: byte 9 is not; save it as UTF-8"):
         config.load(path)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "directory", "loop", "below a file"])
+def test_a_configuration_of_an_odd_kind_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "config.toml"
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "socket":
+            listening.bind(str(path))
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        elif kind == "directory":
+            path.mkdir()
+        elif kind == "loop":
+            path.symlink_to(path)
+        else:
+            path.write_text("")
+            path /= "config.toml"
+        with pytest.raises(UsageError) as refused:
+            config.load(path)
+    assert str(refused.value).count(str(path)) == 1
+    assert "Errno" not in str(refused.value)
+
+
+def test_a_configuration_may_be_a_link_or_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Links come from collections of dotfiles, the mark from editors of other systems."""
+    (tmp_path / "elsewhere").write_bytes(b"\xef\xbb\xbfmodel = 'dlib'\r\ndirectories = ['/']\r\n")
+    (tmp_path / "config.toml").symlink_to("elsewhere")
+    assert config.load(tmp_path / "config.toml").model == "dlib"
+
+
+def test_no_configuration_is_read_from_the_null_device() -> None:
+    assert config.load(Path(os.devnull), needs_directories=False).directories == ()
+
+
+def test_a_home_that_is_a_file_has_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert config.load(None, needs_directories=False).directories == ()
 
 
 # Excluding

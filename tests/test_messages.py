@@ -271,10 +271,10 @@ def test_a_url_is_a_directory_a_sheet_and_a_file_of_every_command(
 def test_an_empty_name_is_not_the_current_directory(ask: Any, capfd: Any) -> None:
     for arguments in (["", "a.jpg"], ["a.jpg", "-d", ""], ["a.jpg", "--dir="], ["a.jpg", "--sheet", ""], ["--", ""]):
         assert ask(None, *arguments) == client.WRONG
-        assert capfd.readouterr().err.startswith("facewatch-query: a name is empty; name a file or a directory")
+        assert "is empty" in capfd.readouterr().err
     for command in (["why", ""], ["scan", ""], ["run", ""]):
         assert cli.main(command) == 2
-        assert capfd.readouterr().err.startswith("facewatchd: a name is empty; name a file or a directory")
+        assert "is empty" in capfd.readouterr().err
 
 
 # Where nothing can be drawn

@@ -172,3 +172,9 @@ def test_a_reader_that_goes_away_is_no_error(daemon: FakeDaemon, arguments: str)
     daemon.script = lambda request: reply(request, answer(*NAMES * 2000))
     done = _run(f"({QUERY} --socket {daemon.path} {arguments}; echo $? >&2) | head -c 1")
     assert done.stderr == b"0\n"
+
+
+def test_following_ends_when_nothing_reads_on_and_nothing_changes(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, _status())
+    done = _run(f"{CONTROL} status --follow --socket {daemon.path} | head -n 1")
+    assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 1, b"")

@@ -70,7 +70,7 @@ def _watched_now(socket: Path) -> tuple[Path, ...]:
 
 def _config_detail(path: Path | None, loaded: Config) -> str:
     source = path or config.default_source(needed=False)
-    where = str(source) if source.exists() else f"there is no {source}"
+    where = str(source) if os.path.exists(source) else f"there is no {source}"
     return f"{where}, {counted(len(loaded.directories), 'directory', 'directories')}"
 
 

@@ -99,6 +99,7 @@ def left_to_right(faces: Iterable[Face]) -> list[Face]:
 
 
 def one_line(reason: object, limit: int = 200) -> str:
-    """Make a foreign error message fit into one line."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
+    """Make a foreign error message fit into one line; of an error of the system, without number and file."""
+    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+    text = " ".join(str(words).split()) or type(reason).__name__
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -62,6 +62,8 @@ def pack_directory(directory: Path) -> Path | None:
             return directory
         inner = [child for child in directory.iterdir() if child.is_dir() and any(child.glob("*.onnx"))]
     except OSError as exc:
+        if exc.errno == errno.ENAMETOOLONG:
+            return None
         raise ModelError(f"{directory} cannot be read: {one_line(exc)}", "make it readable") from exc
     return inner[0] if len(inner) == 1 else None
 

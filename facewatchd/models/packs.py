@@ -245,7 +245,7 @@ def find(spec: str, model_root: Path) -> Pack | None:
         return _dlib() if dlib_files.installed() else None
     if not spec:
         return None
-    path = Path(spec).expanduser()
+    path = _path(spec)
     places = [path] if _is_path(spec) else [model_root / "models" / spec, path]
     for place in places:
         if files.pack_directory(place) is not None:
@@ -330,13 +330,18 @@ def _is_path(spec: str) -> bool:
     return os.sep in spec or spec.startswith(("~", "."))
 
 
+def _path(text: str) -> Path:
+    """A path whose ``~`` is a home; as it is written where there is no such user."""
+    return Path(os.path.expanduser(text))
+
+
 def _fetched_name(source: str) -> str:
-    path = Path(source).expanduser()
+    path = _path(source)
     if source in (*files.RELEASED, DLIB):
         return source
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike pathlib's, these raise nothing
         return _safe(Path(os.path.abspath(path)).name)
-    if path.is_file():
+    if os.path.isfile(path):
         if not zipfile.is_zipfile(path):
             raise UsageError(f"{source} is not a zip file", "give a pack's zip file or directory")
         return _safe(path.stem)
@@ -350,7 +355,7 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
     """Bring the files into a directory below ``partial``, and return it."""
     target = partial / "pack"
     target.mkdir()
-    path = Path(source).expanduser()
+    path = _path(source)
     if source in files.RELEASED:
         archive = partial / f"{name}.zip"
         try:
@@ -358,7 +363,7 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
         except ModelError as exc:
             raise ModelError(f"the model {name} is not here, and {exc.message}", ways_out()) from exc
         files.unpack(archive, target)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         files.copy(path, target)
     else:
         files.unpack(path, target)
