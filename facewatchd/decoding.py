@@ -228,6 +228,10 @@ def _deep_jpeg(data: bytes, found: jpeg.Layout, orientation: int) -> Pixels:
 
 
 def _png(file: BinaryIO) -> Pixels:
+    if png.is_for_iphones(_head(file)):
+        raise UnsupportedPhotoError("a PNG for iPhones, which facewatchd does not read", _EXPORT_HINT)
+    if png.has_wrong_pixels(file):
+        raise ValueError("wrong pixels")
     try:
         return _by_pillow("PNG", file)
     except (UnreadablePhotoError, Image.DecompressionBombError, MemoryError):

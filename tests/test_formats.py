@@ -302,6 +302,47 @@ def test_ancillary_chunks_do_not_decide(odd: str, at_end: bool) -> None:
     assert_like(decode(data[:place] + ODD[odd] + data[place:]), picture(), 0)
 
 
+@pytest.mark.parametrize("part", [bytes(400), b"\xff" * 400, b"\xa5" * 30])
+@pytest.mark.parametrize("beside", [b"", ODD["tEXt crc"]])
+def test_a_png_whose_pixels_are_overwritten_is_refused(part: bytes, beside: bytes) -> None:
+    grain = np.random.default_rng(3).integers(0, 30, (SIDE, SIDE, 3), np.uint8)
+    data = saved(Image.fromarray(np.asarray(picture()) // 2 + grain), "PNG")
+    place = len(data) - 12 - len(part)
+    for written in (part, part + bytes(12)):
+        torn = data[:place] + written + data[place + len(written) :]
+        with pytest.raises(UnreadablePhotoError, match="the PNG image is"):
+            decode(torn[:33] + beside + torn[33:])
+
+
+def test_a_wrong_checksum_of_whole_pixels_does_not_decide() -> None:
+    data = saved(picture(), "PNG")
+    assert_like(decode(data[:-16] + b"\0\1\2\3" + data[-12:]), picture(), 0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_transparency_that_is_too_short_is_none(mode: str) -> None:
+    image = picture().quantize(16) if mode == "P" else picture().convert(mode)
+    data = saved(image, "PNG")
+    place = data.index(b"IDAT") - 4
+    assert_like(decode(data[:place] + chunk(b"tRNS", b"") + data[place:]), image.convert("RGB"), 0)
+
+
+def test_a_png_for_iphones_is_unsupported() -> None:
+    data = saved(picture(), "PNG")
+    with pytest.raises(UnsupportedPhotoError, match="iPhone"):
+        decode(data[:8] + chunk(b"CgBI", b"P\0 \2") + data[8:])
+
+
+def test_a_png_keeps_the_orientation_in_a_text() -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    text = b"Raw profile type exif\0\nexif\n      26\n" + tags.tobytes().hex().encode()
+    data = saved(picture(), "PNG")
+    turned = data[:33] + chunk(b"tEXt", text) + data[33:]
+    assert_like(decode(turned), np.rot90(np.asarray(picture()), -1), 0)
+    assert_like(decode(turned[:33] + ODD["tEXt crc"] + turned[33:]), np.rot90(np.asarray(picture()), -1), 0)
+
+
 @pytest.mark.parametrize("cut", [12, 8, 4, 1])
 def test_a_png_whose_end_is_missing(cut: int) -> None:
     assert_like(decode(saved(picture(), "PNG")[:-cut]), picture(), 0)
