@@ -28,7 +28,7 @@ import re
 import time
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pillow_heif
 from PIL import (
@@ -44,6 +44,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
     _imaging,
 )
+from pillow_heif import as_plugin as heif_plugin
 
 from facewatchd import exif, jpeg, png, tiff
 from facewatchd.errors import OutOfMemoryError, TooLargeError, UnreadablePhotoError, UnsupportedPhotoError
@@ -76,6 +77,15 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+def _leave_orientation(info: dict[Any, Any]) -> int | None:
+    """In place of pillow-heif's: that sets the orientation in EXIF data to 1 where it finds one, and takes XMP's."""
+    del info
+    return None
+
+
+heif_plugin.set_orientation = _leave_orientation  # type: ignore[attr-defined]
 
 
 def _silence_libtiff() -> None:
@@ -332,12 +342,9 @@ def _tile_pixels(image: Image.Image) -> int:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation that is still to be applied to a loaded image, 1 to 8."""
-    if image.format == "HEIF":  # pillow-heif sets that in the EXIF data to 1
-        value = image.info.get("original_orientation") if image.info.get("exif") else 1
-        return value if isinstance(value, int) and 1 <= value <= 8 else 1
     if image.format == "TIFF":
         return 1
-    data = image.info.get("exif", b"")
+    data = image.info.get("exif") or b""  # pillow-heif has None
     if not data and isinstance(text := image.info.get("Raw profile type exif"), str):  # ImageMagick's, in PNG
         with suppress(ValueError):
             data = bytes.fromhex("".join(text.split("\n")[3:]))

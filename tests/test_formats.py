@@ -254,6 +254,28 @@ def test_orientation_in_any_whole_number_type(order: str, kind: int, letter: str
     assert np.array_equal(decode(data), np.rot90(decode(saved(picture(), "JPEG", quality=95)), turns))
 
 
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "HEIF", "AVIF"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "letter"), [(1, "B"), (3, "H"), (4, "L")])
+def test_orientation_in_every_container(name: str, order: str, kind: int, letter: str) -> None:
+    stored = struct.pack(order + letter, 6).ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "LHHHL", 8, 1, 0x0112, kind, 1)
+    if name == "AVIF" and kind != 3:
+        pytest.skip("Pillow's encoder turns by whole numbers of two bytes only")
+    options: dict[str, Any] = {"PNG": {}, "WEBP": {"lossless": True}}.get(name, {"quality": 95})
+    data = saved(picture(), name, exif=b"Exif\0\0" + head + stored + bytes(4), **options)
+    assert_like(decode(data), np.rot90(np.asarray(picture()), -1), 8)
+
+
+def test_xmp_turns_no_heif_that_has_other_exif_data() -> None:
+    tags = Image.Exif()
+    tags[0x010E] = "a description"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+    data = saved(picture(), "HEIF", quality=95, exif=tags.tobytes(), xmp=xmp)
+    found = [name for name in (b"irot", b"imir") if name in data]
+    assert_like(decode(data), np.rot90(np.asarray(picture()), -1) if found else picture(), 8)
+
+
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_xmp_turns_nothing(name: str) -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
