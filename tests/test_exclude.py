@@ -18,7 +18,8 @@ LEFT_ALONE = [
 ]  # fmt: skip
 KEPT = [
     "Recycling", "recycle", "Trash Polka", "2019 trash the dress", "found", "found.objects", "found.0001",
-    "lost and found", "snapshot", "Snapshots", "thumbnails", "thumbs", "Thumbnails/x", "preview", "previews", "Previews", "derivatives",
+    "lost and found", "snapshot", "Snapshots", "thumbnails", "thumbs",
+    "Thumbnails/x", "preview", "previews", "Previews", "derivatives",
     "x/resources/derivatives", "Photos Library.photoslibrary", "Photos Library.photoslibrary/originals", "lrdata",
     "P.photoslibrary/resources/renders", "P.photoslibrary/resources", "A.aplibrary/Masters", "anna/files",
     "appdata_ocx1y2", "part", "tmp", "temp", "download", "Downloads", "#1 best", "@home", "~anna", "nas_recycle_bin",
