@@ -1,4 +1,4 @@
-"""What is left alone by default: what NAS systems, desktops and programs keep beside photos, and nothing of the user's."""
+"""What is left alone by default: what systems and programs keep beside photos, and nothing of the user's."""
 
 from __future__ import annotations
 
