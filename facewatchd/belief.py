@@ -110,13 +110,10 @@ class Belief:
         return self._mounts.around(os.path.realpath(root))
 
     def _stayed(self, root: bytes) -> bool:
-        """Whether nothing but a program on this machine can have changed what is in the root since its last good walk.
-
-        A network share may look empty while its server does not answer.
-        """
-        is_local = not any(mount.is_remote for mount in self._around(root))
+        """Whether what is in the root since its last good walk can only have been changed by a program."""
+        is_sound = not any(mount.may_seem_empty for mount in self._around(root))
         was_good = root in self._good_at and self._roots.state(root) is RootState.WATCHING
-        return was_good and is_local and not self._may_be_held_anew(root)
+        return was_good and is_sound and not self._may_be_held_anew(root)
 
     def _may_be_changed(self, root: bytes) -> bool:
         """Whether anything may have been mounted in the root since its last good walk; before that, nobody knows."""

@@ -119,33 +119,45 @@ class Daemon:
         one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
         self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
         self._hedge = Hedge(self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._vitals.beat)
-        self._build(pack)
+        self._build()
 
-    def _build(self, pack: packs.Pack) -> None:
-        config = self._config
+    def _build(self) -> None:
+        """Load the model, and make all other parts for it; nothing but the model's process runs yet."""
         self._stops.append(self._queries.close)
         info = self._indexing.info = self._queries.start()
-        directory = config.data_dir / info.id
+        directory = self._config.data_dir / info.id
+        self._build_storage(directory, info)
+        self._build_watch(directory)
+        self._build_indexing()
+        self._build_server(info)
+        threshold = info.threshold if self._config.query.threshold is None else self._config.query.threshold
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
+
+    def _build_storage(self, directory: Path, info: ModelInfo) -> None:
+        """What is kept of the photos: in the catalog, in the index, and in the inbox until it is known."""
+        config = self._config
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops += [self._reserve.fill, self._catalog.close]
-        gallery = self._gallery = Gallery(self._catalog, directory)
-        self._roots = Roots(
-            [os.fsencode(path) for path in config.directories], Exclusion(config.exclude), self._catalog
-        )
-        self._stops.append(self._roots.close)
+        self._gallery = Gallery(self._catalog, directory)
         self._inbox = Inbox(config.watch.settle)
-        self._writer = Writer(gallery, self._vitals)
-        resources = config.resources
+        self._writer = Writer(self._gallery, self._vitals)
         self._upkeep = Upkeep(
-            gallery,
+            self._gallery,
             self._writer,
-            resources.threads,
-            polite=resources.idle_priority,
+            config.resources.threads,
+            polite=config.resources.idle_priority,
             vitals=self._vitals,
             look_at=lambda path: self._inbox.touch(path, settle=False),
         )
+
+    def _build_watch(self, directory: Path) -> None:
+        """What follows the directories: by events, and by walks."""
+        config = self._config
+        roots = [os.fsencode(path) for path in config.directories]
+        self._roots = Roots(roots, Exclusion(config.exclude), self._catalog)
+        self._stops.append(self._roots.close)
         self._watcher = Watcher(
             self._roots.paths,
             self._touch,
@@ -163,20 +175,25 @@ class Daemon:
             write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
             vitals=self._vitals,
         )
+
+    def _build_indexing(self) -> None:
         self._indexer = Indexer(
-            gallery,
+            self._gallery,
             self._inbox,
             self._roots,
             self._writer,
             inference=self._hedge,
             vitals=self._vitals,
             scan=lambda path: self._scanner.request(path, live=True),
-            workers=config.resources.threads,
+            workers=self._config.resources.threads,
         )
+
+    def _build_server(self, info: ModelInfo) -> None:
+        """What answers clients."""
         parts = Parts(
-            config,
+            self._config,
             info,
-            gallery,
+            self._gallery,
             self._roots,
             self._inbox,
             self._scanner,
@@ -185,15 +202,13 @@ class Daemon:
             self._indexer,
             self._watcher,
         )
-        searcher = Searcher(gallery, self._queries, info, self._roots.calls)
+        searcher = Searcher(self._gallery, self._queries, info, self._roots.calls)
         self._service = Service(
             parts, searcher, lambda: self._server.trouble, self._confinement, lambda: self._server.waiting()
         )
         self._server = Server(
-            config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
+            self._config.socket, lambda line: protocol.answer(line, self._service.call), passed=self._passed
         )
-        threshold = info.threshold if config.query.threshold is None else config.query.threshold
-        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _confinement(self) -> str:
         """How far the processes that decode are confined: what the one says that is confined less."""
@@ -298,6 +313,10 @@ class Daemon:
     def waits(self) -> str:
         """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
         return self._service.waits()
+
+    def waits_briefly(self) -> str:
+        """The same, in a few words."""
+        return self._indexer.waits_briefly() if self.waits() else ""
 
     def headline(self) -> str:
         """State, photos, faces, and what is pending."""

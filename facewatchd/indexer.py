@@ -63,6 +63,8 @@ WAITS = (
     "`[resources]` of the configuration gives it a share like theirs"
 )
 
+WAITS_BRIEFLY = "other programs use the processors (see idle_priority)"
+
 
 class Indexer:
     """The workers. `start` after the writer, `stop` before it."""
@@ -124,6 +126,10 @@ class Indexer:
     def waits(self) -> str:
         """What keeps photos waiting though nothing is wrong, and what changes that; empty where nothing does."""
         return WAITS if self._inference.waits() else ""
+
+    def waits_briefly(self) -> str:
+        """The same, in a few words."""
+        return WAITS_BRIEFLY if self._inference.waits() else ""
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)

@@ -34,6 +34,9 @@ _REMOTE = frozenset(
     | {"ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"}
 )
 
+# Their drivers pass over blocks of a directory that cannot be read: one on a card that was pulled out looks empty.
+_SILENT = frozenset({"iso9660", "msdos", "udf", "vfat"})
+
 
 class Mount(NamedTuple):
     """One line of the mount table."""
@@ -48,6 +51,11 @@ class Mount(NamedTuple):
     def is_remote(self) -> bool:
         """Whether files may change without an inotify event on this machine."""
         return self.fstype.partition(".")[0] in _REMOTE
+
+    @property
+    def may_seem_empty(self) -> bool:
+        """Whether a directory may be listed as empty, without an error, because its server or disk does not answer."""
+        return self.is_remote or self.fstype in _SILENT
 
 
 class Mounts:

@@ -65,6 +65,9 @@ class Overseen(Protocol):
     def waits(self) -> str:
         """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
 
+    def waits_briefly(self) -> str:
+        """The same, in a few words."""
+
 
 class Signals:
     """`SIGNALS`, kept until they are asked for: blocked in this thread and in those that are started meanwhile.
@@ -139,7 +142,7 @@ class Oversight:
                 self._tell()
                 self._daemon.release_models()
                 self._tell_of_waiting()
-                progress.show(*self._daemon.progress())
+                progress.show(*self._daemon.progress(), self._daemon.waits_briefly())
                 self._tell_of_first_import()
                 taken = self._signals.wait(self._pause())
                 if taken is not None and not self._goes_on(taken):

@@ -34,9 +34,11 @@ class Progress:
         self._start = 0
         self._lines: _Lines | None = None if takes_drawing(sys.stderr) else _Lines()
 
-    def show(self, done: int, pending: int) -> None:
-        """Draw the bar. ``done`` counts photos from any moment on; what counts is by how much it grew since the bar
-        appeared. A terminal that went away is no error.
+    def show(self, done: int, pending: int, waits: str = "") -> None:
+        """Draw the bar, or in its place what the photos wait for, in a few words.
+
+        ``done`` counts photos from any moment on; what counts is by how much it grew since the bar appeared. A terminal
+        that went away is no error.
         """
         if not self._enabled:
             return
@@ -47,15 +49,19 @@ class Progress:
         if self._lines is not None:
             self._start = self._start or done
             advanced = done - self._start
-            self._lines.say(f"indexing: {advanced} of {counted(advanced + pending, 'photo')}")
+            cause = f"; {waits}" if waits else ""
+            self._lines.say(f"indexing: {advanced} of {counted(advanced + pending, 'photo')}{cause}")
             return
         if self._bar is None:
             self._start = done
             self._bar = _bar(total=pending, desc="indexing", unit=" photos")
         advanced = done - self._start
         self._bar.total = advanced + pending
+        self._bar.bar_format = f"indexing: {{n_fmt}}/{{total_fmt}} photos; {waits}" if waits else None
         with contextlib.suppress(OSError):
             self._bar.update(advanced - self._bar.n)
+            if waits:  # or a number that does not grow would leave the last drawing
+                self._bar.refresh()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -117,8 +117,8 @@ class RootView(NamedTuple):
     known: bool = False
     """Whether any photo proves that the file system is the same: `Census.knows`."""
     stayed: bool = False
-    """Whether it is the directory of the last good walk, which this process made, on a disk of this machine, where
-    nothing can have been mounted since."""
+    """Whether it is the directory of the last good walk, which this process made; nothing can have been mounted there
+    since, and its disk would tell if it did not answer."""
 
 
 def root_state(view: RootView, recorded: int, then: Identity | None) -> RootState:

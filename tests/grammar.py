@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from facewatchd.records import PhotoState
+
 PATIENCE = 0.05
 """Seconds."""
 Values = SearchStrategy[Any]
@@ -138,6 +140,9 @@ class Grammar:
             "min_size": st.sampled_from([0, 1, 40, 80, 10_000]),
             "paths": st.lists(_mostly(st.sampled_from(self.photos).map(_text), names, times=4), max_size=3),
             "timeout": soon,
+            "state": st.sampled_from(PhotoState).map(str),
+            "after": st.one_of(names, named, encoded),
+            "limit": st.sampled_from([1, 2, 1000, 1001, 0]),
             "wait": soon,
         }
         flags = {
@@ -182,6 +187,7 @@ def _fitting(parameters: dict[str, Values]) -> dict[str, Values]:
         "query": st.one_of([only(name, **options) for name in ("photos", "faces", "embedding")]),
         "faces": st.one_of([only(name) for name in ("path", "path_bytes", "data")]),
         "why": only("path") | only("path_bytes"),
+        "photos": only("state", **some("after", "limit")),
         "scan": st.fixed_dictionaries({}, optional=some("paths", "force")),
         "wait": only("timeout"),
         "pause": st.just({}),

@@ -179,7 +179,7 @@ class Daemon:
         return [
             int(status.parent.name)
             for status in Path("/proc").glob("[0-9]*/stat")
-            if _parent(status) == self.process.pid and purpose in _command_line(status.with_name("cmdline"))
+            if _parent(status) == self.process.pid and is_for(purpose, status.with_name("cmdline"))
         ]
 
     def __enter__(self) -> Daemon:
@@ -211,11 +211,13 @@ def _parent(status: Path) -> int:
         return 0
 
 
-def _command_line(path: Path) -> str:
+def is_for(purpose: str, command_line: Path) -> bool:
+    """Whether a word of a command line, which is a file in /proc, is the purpose; any will do for an empty one."""
     try:
-        return path.read_text()
+        words = command_line.read_text().split("\0")
     except OSError:
-        return ""
+        return False
+    return not purpose or purpose in words
 
 
 _COUNTED = """

@@ -18,6 +18,7 @@ from soak_faults import PARTIAL, SILENT, SLOW, Excuses
 from soak_report import Record
 
 from facewatchd.errors import FacewatchError
+from facewatchd.records import LISTED_STATES
 
 ANCHOR = 15
 """The person on photos that nobody touches."""
@@ -161,7 +162,10 @@ class Visitor(Client):
 
     def _look(self) -> None:
         photo = str(self.random.choice(self._photos))
-        for method, params in (("status", {}), ("faces", {"path": photo}), ("why", {"path": photo})):
+        state = self.random.choice(LISTED_STATES)
+        asked: dict[str, dict[str, str]] = {"status": {}, "faces": {"path": photo}, "why": {"path": photo}}
+        asked["photos"] = {"state": state}
+        for method, params in asked.items():
             self.ask("queries", method, **params)
 
     def _send(self) -> None:

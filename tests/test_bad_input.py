@@ -286,7 +286,7 @@ def test_a_full_queue_of_events_is_noticed_and_made_up_for(daemon: Daemon, root:
         gone = (root / "good.jpg").rename(root / "renamed.jpg")
     finally:
         daemon.process.send_signal(signal.SIGCONT)
-    until(lambda: daemon.paths(new) == {new, gone}, deadline=30)
+    until(lambda: daemon.paths(new) == {new, gone})
     assert daemon.call("verify")["problems"] == []
     assert "overflow" in daemon.log.read_text()
 

@@ -56,7 +56,13 @@ def test_around_names_the_holding_mount_and_those_below(path: bytes, expected: l
     ],
 )
 def test_remote_file_systems(fstype: str, is_remote: bool) -> None:
-    assert mounts.Mount(1, b"0:1", b"/x", fstype).is_remote is is_remote
+    mount = mounts.Mount(1, b"0:1", b"/x", fstype)
+    assert mount.is_remote is is_remote
+    assert mount.may_seem_empty is is_remote
+
+
+def test_a_card_that_was_pulled_out_may_seem_empty() -> None:
+    assert mounts.Mount(1, b"0:1", b"/x", "vfat").may_seem_empty
 
 
 def test_watched_inodes_are_those_that_stat_shows(tmp_path: Path) -> None:

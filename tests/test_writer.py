@@ -38,7 +38,7 @@ def test_one_that_has_nothing_to_do_does_not_seem_to_hang(tmp_path: Path, monkey
     writer.start()
     try:
         assert collected.wait(10)
-        until(lambda: vitals.silent(-1) == [], deadline=5)
+        until(lambda: vitals.silent(-1) == [])
     finally:
         writer.stop()
 
@@ -102,7 +102,7 @@ def written(gallery: Gallery, outcomes: Sequence[Outcome]) -> dict[bytes, bool]:
         writer.record(outcome, lambda known, path=outcome.path: told.update({path: known}))
     writer.start()
     try:
-        until(lambda: len(told) == len(outcomes), deadline=20)
+        until(lambda: len(told) == len(outcomes))
         assert writer.trouble == ""
     finally:
         writer.stop()
@@ -191,10 +191,10 @@ def test_what_can_pass_is_tried_again(gallery: Gallery, monkeypatch: pytest.Monk
     try:
         for outcome in GOOD:
             writer.record(outcome, told.append)
-        until(lambda: says in writer.trouble, deadline=20)
+        until(lambda: says in writer.trouble)
         assert not told
         allowed.set()
-        until(lambda: told == [True] * len(GOOD) and not writer.trouble, deadline=20)
+        until(lambda: told == [True] * len(GOOD) and not writer.trouble)
     finally:
         writer.stop()
     expect_the_others(gallery)

@@ -197,8 +197,8 @@ def test_pictures_of_nearly_250_megapixels(start: Start, tmp_path: Path, tiny_ro
     assert max(map(len, files.values())) < 200_000
     with Memory(daemon) as memory, Prober(daemon, photo) as prober:
         write(root, files)
-        until(lambda: daemon.status()["photos"] == len(files) + 1, deadline=300)
-        daemon.settle(300)
+        until(lambda: daemon.status()["photos"] == len(files) + 1, deadline=600)  # of much work
+        daemon.settle(600)
     for name in files:  # AVIF's small picture is scaled up to what it claims, with the face on it
         states = {"heic bomb.heic": {"failed"}, "avif bomb.avif": {"indexed"}}.get(name, {"no-face"})
         assert state(daemon, root / name) in states, name

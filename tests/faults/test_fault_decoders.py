@@ -217,7 +217,7 @@ def test_a_process_that_hangs_does_not_outlive_the_daemon(library: Library, what
     pids = daemon.children()
     assert len(pids) == 2
     daemon.kill()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), deadline=10)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 def test_a_bad_photo_stays_set_aside_over_a_restart(library: Library) -> None:

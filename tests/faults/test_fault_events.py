@@ -43,7 +43,7 @@ def test_more_events_than_the_queue_holds_while_the_daemon_is_stopped(tmp_path: 
             follow(daemon)
             for directory in [path for path in root.rglob("*") if path.is_dir()]:
                 shoot(directory / "later.jpg", [2], 3000 + len(str(directory)))
-            follow(daemon, deadline=10)
+            follow(daemon)
         check(daemon)
 
 
@@ -294,7 +294,7 @@ def test_a_reader_thread_that_died_is_noticed_within_a_minute(tmp_path: Path, ti
         assert "watching every directory anew" in daemon.log.read_text()
         shoot(root / "f" / "later.jpg", [5], 62)
         (root / "f" / "new.jpg").unlink()
-        follow(daemon, deadline=10)
+        follow(daemon)
         check(daemon)
 
 
@@ -309,7 +309,7 @@ def test_a_reader_thread_that_hangs_is_noticed_within_a_minute(tmp_path: Path, t
         until(lambda: not stuck.exists())
         follow(daemon, deadline=60)
         shoot(root / "later.jpg", [5], 62)
-        follow(daemon, deadline=10)
+        follow(daemon)
         assert daemon.status()["roots"][0]["state"] == "watching"
         check(daemon)
 

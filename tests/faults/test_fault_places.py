@@ -306,7 +306,7 @@ def mounted(tmp_path: Path, place: Path, count: int = 1, *, sub: str = "", devic
 def unmount_when_idle(daemon: Daemon, unmount: Callable[[], bool]) -> None:
     """A plain umount works whenever nothing is to be done."""
     until(lambda: daemon.status()["state"] == "idle")
-    until(unmount, deadline=5)
+    until(unmount, deadline=20)
 
 
 def photos_in(directory: Path) -> set[Path]:
@@ -354,7 +354,7 @@ def test_another_disk_at_a_roots_mount_point(place: Place, tmp_path: Path, swap:
         before, number = photos_in(place.root), place.root.stat()
         if swap == "while it is away":
             assert place.daemon.stop() == 0
-        until(first.unmount, deadline=5)
+        until(first.unmount, deadline=20)
         second.mount()
         assert place.root.stat().st_ino == number.st_ino
         assert (place.root.stat().st_dev == number.st_dev) == (devices == 1)
@@ -364,7 +364,7 @@ def test_another_disk_at_a_roots_mount_point(place: Place, tmp_path: Path, swap:
         place.expect_out_of_reach(f"{place.root} is empty, or another directory than before")
         until(lambda: place.found() == before | seconds)
         assert place.state() == "offline"
-        until(second.unmount, deadline=5)
+        until(second.unmount, deadline=20)
         first.mount()
         until(lambda: place.found() == before)
         place.expect_whole()
@@ -373,7 +373,7 @@ def test_another_disk_at_a_roots_mount_point(place: Place, tmp_path: Path, swap:
 def test_another_disk_at_a_roots_mount_point_may_be_accepted(place: Place, tmp_path: Path) -> None:
     with mounted(tmp_path, place.root, 2) as (first, second):
         place.start()
-        until(first.unmount, deadline=5)
+        until(first.unmount, deadline=20)
         second.mount()
         place.expect_out_of_reach(f"{place.root} is empty, or another directory than before")
         assert place.daemon.control("scan", "--force").returncode == 0
@@ -420,7 +420,7 @@ def test_another_disk_inside_a_root(place: Place, tmp_path: Path, swap: str, dev
         before = photos_in(place.root)
         if swap == "while it is away":
             assert place.daemon.stop() == 0
-        until(first.unmount, deadline=5)
+        until(first.unmount, deadline=20)
         if swap == "while it runs":
             until(lambda: f"8 files under {inside} lived on a disk that is not there" in place.problems())
         second.mount()
@@ -429,7 +429,7 @@ def test_another_disk_inside_a_root(place: Place, tmp_path: Path, swap: str, dev
         place.expect_out_of_reach(f"4 files under {inside / 'only 0'} lived on a disk that is not there")
         both = before | photos_in(place.root)
         until(lambda: place.found() == both)
-        until(second.unmount, deadline=5)
+        until(second.unmount, deadline=20)
         until(lambda: "12 files under" in place.problems())
         first.mount()
         place.expect_out_of_reach(f"4 files under {inside / 'only 1'} lived on a disk that is not there")

@@ -36,6 +36,7 @@ RESULTS: dict[str, set[str]] = {
     "pause": {"state"},
     "resume": {"state"},
     "verify": {"problems"},
+    "photos": {"photos", "next"},
 }
 """What the contract has in the result of each method."""
 KINDS: dict[str, set[str]] = {

@@ -48,7 +48,7 @@ def test_hard_links_are_written_to_and_removed(tmp_path: Path, tiny_root: Path) 
         other, third = root / "sub" / "other.jpg", root / "third.jpg"
         other.hardlink_to(one)
         follow(daemon)
-        until(lambda: (state(daemon, one), state(daemon, other)) == ("indexed", "indexed"), deadline=10)
+        until(lambda: (state(daemon, one), state(daemon, other)) == ("indexed", "indexed"))
         other.write_bytes(first)
         follow(daemon)
         third.hardlink_to(one)
@@ -57,7 +57,7 @@ def test_hard_links_are_written_to_and_removed(tmp_path: Path, tiny_root: Path) 
         follow(daemon)
         other.unlink()
         follow(daemon)
-        until(lambda: (state(daemon, one), state(daemon, third)) == ("indexed", "indexed"), deadline=10)
+        until(lambda: (state(daemon, one), state(daemon, third)) == ("indexed", "indexed"))
         check(daemon)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import invariant
 import numpy as np
 import pytest
-from processes import Daemon, until
+from processes import DEADLINE, Daemon, until
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 AT_FDCWD = -100
@@ -46,7 +46,7 @@ def check(daemon: Daemon) -> None:
     invariant.check_embedded_once(daemon)
 
 
-def follow(daemon: Daemon, *, deadline: float = 30.0) -> None:
+def follow(daemon: Daemon, *, deadline: float = DEADLINE) -> None:
     """Wait until the catalog equals the disk, told by events alone."""
     catalog = invariant.catalog_of(daemon)
 
