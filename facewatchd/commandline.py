@@ -186,8 +186,7 @@ def write(results: str | bytes) -> bool:
     if isinstance(results, str):
         results = results.encode(sys.stdout.encoding, "backslashreplace")
     try:
-        sys.stdout.buffer.write(results)
-        sys.stdout.buffer.flush()
+        _write_all(sys.stdout.fileno(), results)
     except BrokenPipeError:
         _discard_output()
         return False
@@ -195,6 +194,21 @@ def write(results: str | bytes) -> bool:
         _discard_output()
         raise UsageError(f"cannot write the results: {exc.strerror}", "make room, or send them elsewhere") from exc
     return True
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, also to a pipe that does not block, of which Python's own streams would take a part.
+
+    Raises OSError.
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
 
 
 def _discard_output() -> None:

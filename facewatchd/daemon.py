@@ -20,8 +20,8 @@ from pathlib import Path
 from facewatchd import logs, memory, protocol, recovery
 from facewatchd.catalog import Catalog
 from facewatchd.config import Config, take_over
-from facewatchd.datadir import LastRun, Reserve, check_model_directory, locked
-from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError, StorageError
+from facewatchd.datadir import LastRun, Reserve, check_model_directory, locked, unusable
+from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
 from facewatchd.exclude import Exclusion
 from facewatchd.gallery import Gallery
 from facewatchd.inbox import Depth, Inbox
@@ -371,7 +371,7 @@ def open_catalog(path: Path, model: ModelInfo) -> Catalog:
         check_model_directory(path.parent)
         return Catalog(path, model.id, model.dim)
     except OSError as exc:
-        raise StorageError(f"cannot use {path.parent}: {exc.strerror}", "check its permissions and its disk") from exc
+        raise unusable(path.parent, exc) from exc
     except DamagedError as exc:
         aside = recovery.spare_name(path, "damaged")
         log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)

@@ -92,12 +92,26 @@ def locked(data_dir: Path) -> Iterator[None]:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(data_dir / "lock", flags, 0o600)
     except OSError as exc:
-        raise StorageError(f"cannot use {data_dir} for data: {exc.strerror}", "check its permissions") from exc
+        raise unusable(data_dir, exc) from exc
     try:
         _lock(descriptor, data_dir)
         yield
     finally:
         os.close(descriptor)
+
+
+def unusable(directory: Path, exc: OSError) -> StorageError:
+    """Word why a directory could not be made or used for data."""
+    if not isinstance(exc, FileExistsError):
+        return StorageError(
+            f"cannot use {directory} for data: {exc.strerror}", "check it and its disk, or name another --data-dir"
+        )
+    place = Path(exc.filename or directory)
+    try:
+        what = files.kind(os.stat(place).st_mode) or "a file"
+    except OSError:
+        what = f"a link to {os.path.realpath(place)}, which is not there"
+    return StorageError(f"{place} is {what}: a directory should be there", "move it away, or name another --data-dir")
 
 
 def check_model_directory(directory: Path) -> None:

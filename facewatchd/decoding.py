@@ -3,7 +3,7 @@
 Rules:
 
 - Only the decoder that the content asks for is run. What it refuses is mended where nothing of the picture is missing
-  (`jpeg.mended`, `png.essential`), or given to a second decoder (`jpeg.decode_deep`, `tiff`).
+  (`jpeg.continued`, `png.essential`), or given to a second decoder (`jpeg.decode_deep`, `tiff`).
 - The size in the header is held against `MAX_PIXELS` before anything is decoded.
 - A picture is decoded whole or not at all. Of an animation or a document it is the first frame or page that is not
   blank, of the first `MAX_FRAMES`.
@@ -20,6 +20,7 @@ around each call would be the usual way, but is not safe with several threads.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import io
 import logging
 import math
@@ -186,28 +187,41 @@ def _by_pillow(name: str, file: BinaryIO) -> Pixels:
 def _jpeg(file: BinaryIO) -> Pixels:
     data = _whole(file)
     data = data[jpeg.begin(data) :]
-    try:
-        with suppress(IndexError):
-            found = jpeg.layout(data)
-            if jpeg.is_deep(found):
-                return _deep_jpeg(data, found)
-        with _image("JPEG", io.BytesIO(data)) as image:
-            pixels = jpeg.decode(data, _orientation(image)) if image.mode == "RGB" else None
-        return _by_pillow("JPEG", io.BytesIO(data)) if pixels is None else pixels
-    except (UnreadablePhotoError, Image.DecompressionBombError, MemoryError):
-        raise
-    except Exception:
-        whole = jpeg.mended(data)
-        if whole is None:
-            raise
-        return _by_pillow("JPEG", io.BytesIO(whole))
-
-
-def _deep_jpeg(data: bytes, found: jpeg.Layout) -> Pixels:
+    found = jpeg.layout(data)
+    if not found.frame:
+        raise ValueError("no picture")
+    if not found.is_read:
+        raise UnsupportedPhotoError("a JPEG of a kind that facewatchd does not read", _EXPORT_HINT)
     if found.width * found.height > MAX_PIXELS:
         raise _too_large()
+    orientation = exif.orientation(found.exif)
+    if not found.is_deep and len(found.components) in (1, 3):
+        pixels = jpeg.decode(data, orientation)
+        if pixels is not None:
+            return pixels
+    return _doubtful_jpeg(data, found, orientation)
+
+
+def _doubtful_jpeg(data: bytes, found: jpeg.Layout, orientation: int) -> Pixels:
+    """Decode what libjpeg warns of, and what only other decoders read."""
+    digests = set()
+    for picture in jpeg.continued(data, found):
+        pixels = _deep_jpeg(picture, found, orientation) if found.is_deep else _jpeg_by_pillow(picture, orientation)
+        digests.add(hashlib.blake2b(pixels.data).digest())
+    if len(digests) != 1:
+        raise EOFError("rows are missing")
+    return pixels
+
+
+def _jpeg_by_pillow(data: bytes, orientation: int) -> Pixels:
+    with _image("JPEG", io.BytesIO(data)) as image:
+        image.load()
+        return upright_rgb(image, orientation, 16)
+
+
+def _deep_jpeg(data: bytes, found: jpeg.Layout, orientation: int) -> Pixels:
     try:
-        return jpeg.decode_deep(data, found, exif.orientation(found.exif))
+        return jpeg.decode_deep(data, found.bits, orientation)
     except ImportError as exc:
         kind = f"a JPEG of {found.bits} bits" if found.bits > 8 else "a lossless JPEG"
         raise UnsupportedPhotoError(f"{kind}, which facewatchd does not read here", _EXPORT_HINT) from exc
@@ -268,7 +282,7 @@ def _loaded(name: str, file: BinaryIO) -> tuple[Image.Image, int]:
             raise _too_large()
         image.load()
         orientation = 1 if has_say else _orientation(image)
-        if name != "JPEG" and contrast(image) < MIN_CONTRAST and getattr(image, "is_animated", False):
+        if contrast(image) < MIN_CONTRAST and getattr(image, "is_animated", False):
             _seek_picture(image)
         # WebP's and AVIF's decoders hold copies of all the pixels for as long as the file object lives.
         return image._new(image.im), orientation

@@ -15,24 +15,41 @@ _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors(
 # Of browsers, download managers and copying programs. Lower case, as all names below: they are compared so.
 _UNFINISHED = (
     *(b".part", b".partial", b".filepart", b".crdownload", b".download", b".opdownload", b".!ut", b".!qb", b".!bt"),
+    *(b".fdmdownload", b".dtapart", b".bc!", b".!sync", b".xltd", b".incomplete", b".gstmp"),
     *(b".aria2", b".tmp", b".temp", b"~"),
 )
 _UNFINISHED_DIRECTORIES = (b".download", b".crdownload")
 """A browser's directory for one file that it still fetches."""
+_BIN = "a bin for deleted files"
+_SNAPSHOT = "earlier states of the files beside it"
+_THUMBNAIL = "thumbnails and other files that a system made"
 _BINS = frozenset(
     {
         *(b"#recycle", b"@recycle", b"@recycle.bin", b"network trash folder", b"trashbox"),  # NAS systems
+        *(b"recycle bin", b"files_trashbin"),  # ReadyNAS, Nextcloud
         *(b"$recycle.bin", b"recycler", b"recycled", b"system volume information"),  # Windows
-        *(b"lost+found", b"found.000"),
+        *(b"lost+found", b"lost.dir"),  # ext4, Android
     }
 )
 """Most bins of Unix desktops, and of Samba, have hidden names."""
-_SNAPSHOTS = frozenset({b"#snapshot", b"@snapshot", b"~snapshot", b"@recently-snapshot"})
+_NUMBERED_BINS = re.compile(rb"found\.\d{3}|_nas_recycle_.*", re.DOTALL)
+"""Of Windows' chkdsk, and of Thecus, one for each RAID."""
+_SNAPSHOTS = frozenset({b"#snapshot", b"@snapshot", b"~snapshot", b"@recently-snapshot", b"files_versions"})
+_DATED_SNAPSHOT = b"@gmt-"
+"""How a shadow copy's name begins, see vfs_shadow_copy2(8)."""
 _THUMBNAILS = frozenset({b"@eadir", b"@__thumb", b"__macosx"})
+_PREVIEWS = b".lrdata"
+"""How Lightroom names its directories of previews."""
+_INNER_THUMBNAILS = re.compile(
+    rb"\.photoslibrary/resources/(derivatives|proxies)$"
+    rb"|\.(photoslibrary|photolibrary|migratedphotolibrary|aplibrary)/thumbnails$"
+    rb"|(^|/)appdata_[^/]+/preview$"
+)
+"""In libraries of Apple's Photos, iPhoto and Aperture, whose photos lie beside them, and in Nextcloud's data."""
 _DIRECTORIES = {
-    **dict.fromkeys(_BINS, "a bin for deleted files"),
-    **dict.fromkeys(_SNAPSHOTS, "earlier states of the files beside it"),
-    **dict.fromkeys(_THUMBNAILS, "thumbnails and other files that a system made"),
+    **dict.fromkeys(_BINS, _BIN),
+    **dict.fromkeys(_SNAPSHOTS, _SNAPSHOT),
+    **dict.fromkeys(_THUMBNAILS, _THUMBNAIL),
 }
 _NEWLINE = str.maketrans("\n", "\0")
 """What pathspec's regular expressions take for the end of a path is made a character that is in none."""
@@ -54,17 +71,15 @@ class Exclusion:
     def excludes(self, relative: bytes, *, is_directory: bool = False) -> str:
         """Say why the path is left alone, or return an empty string where it is not.
 
-        Only the path's own name and the patterns are looked at: a walk asks for each directory on its way.
+        Only the path itself and the patterns are looked at: a walk asks for each directory on its way.
         """
         name = relative[relative.rfind(b"/") + 1 :]
         if name.startswith(b"."):
             return "hidden"
         name = name.lower()
         if is_directory:
-            if name in _DIRECTORIES:
-                return _DIRECTORIES[name]
-            if name.endswith(_UNFINISHED_DIRECTORIES):
-                return "an unfinished download"
+            if reason := _directory_reason(name, relative):
+                return reason
         elif name.endswith(_UNFINISHED) or name.startswith(b"~syncthing~"):
             return "an unfinished or backup file"
         if self._searches:
@@ -74,3 +89,18 @@ class Exclusion:
                 if search(text):
                     return "named by `exclude`" if self._spec.match_file(text) else ""
         return ""
+
+
+def _directory_reason(name: bytes, relative: bytes) -> str:
+    """Why a directory is left alone for its own name, which is in lower case; an empty string where it is not."""
+    if name in _DIRECTORIES:
+        return _DIRECTORIES[name]
+    if name.endswith(_UNFINISHED_DIRECTORIES):
+        return "an unfinished download"
+    if _NUMBERED_BINS.fullmatch(name):
+        return _BIN
+    if name.startswith(_DATED_SNAPSHOT):
+        return _SNAPSHOT
+    if name.endswith(_PREVIEWS) or _INNER_THUMBNAILS.search(relative.lower()):
+        return _THUMBNAIL
+    return ""

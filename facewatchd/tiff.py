@@ -193,14 +193,18 @@ def _from_inks(inks: Pixels) -> Pixels:
 
 
 def _full_scale(samples: NDArray[Any], page: Any) -> float:
-    """The value of white: by the bits of whole numbers up to 16, else the smallest usual range that holds them all."""
+    """The value of white: by the bits of whole numbers up to 16, else the smallest usual range that holds them all.
+
+    Signed numbers and floats have none above 16 bits: the largest is white.
+    """
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
     if samples.dtype.kind in "bu" and bits <= 16:
         return float((1 << bits) - 1)
     top = float(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).max(initial=0))
     if samples.dtype.kind == "f" and top <= 10:
         return 1.0
-    return next((full for full in _USUAL_RANGES if top <= full), top)
+    ranges = _USUAL_RANGES if samples.dtype.kind == "u" else _USUAL_RANGES[:2]
+    return next((full for full in ranges if top <= full), top)
 
 
 def _bytes(samples: NDArray[Any], full: float) -> Pixels:

@@ -84,8 +84,11 @@ def tiffs() -> dict[str, bytes]:
                 name = f"{compression} {kind} {predictor} {photometric}"
                 write(name, shown, compression=compression, predictor=predictor, photometric=photometric)
     deep = (ramp * 4095).astype(np.uint16)
-    for bits in (10, 12, 14):
-        write(f"{bits} bits", deep >> (12 - bits if bits < 12 else 0), photometric="rgb", bitspersample=bits)
+    for bits in range(1, 16):
+        few = (ramp * ((1 << bits) - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+        write(f"{bits} bits rgb", few, photometric="rgb", bitspersample=bits)
+        write(f"{bits} bits grey", few[:, :, 0], photometric="miniswhite", bitspersample=bits)
+        write(f"{bits} bits cmyk", np.dstack([few, few[:, :, :1]]), photometric="separated", bitspersample=bits)
     grey = (ramp[:, :, 0] * 255).astype(np.uint8)
     texts = {"latin": b"Caf\xe9 M\xfcnchen", "utf-8": "Café".encode(), "utf-16": "Café".encode("utf-16")}
     for name, text in texts.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+import time
 import zlib
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 from processes import Daemon
 from samples import PACKS, needs_packs
 
-from facewatchd import decoding, jpeg, photos
+from facewatchd import decoding, photos
 from facewatchd.errors import UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.records import PhotoState
 
@@ -156,9 +157,81 @@ def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused() -> None:
     starts = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
     assert len(starts) > 3
     for start in starts[1:]:
-        assert jpeg.mended(data[:start]) is None
         with pytest.raises(UnreadablePhotoError):
             decode(data[:start])
+
+
+def segment(marker: int, body: bytes, *, length: int | None = None) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2 if length is None else length) + body
+
+
+BESIDE = {
+    "short JFIF": segment(0xE0, b"JFIF\0"),
+    "short Adobe": segment(0xEE, b"Adobe\0"),
+    "short profile": segment(0xE2, b"ICC_PROFILE\0"),
+    "torn profile": segment(0xE2, b"ICC_PROFILE\0\1\5" + bytes(300)),
+    "pictures": segment(0xE2, b"MPF\0II*\0garbage"),
+    "resources": segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\xff\xff\xff"),
+    "EXIF": segment(0xE1, b"Exif\0\0garbage"),
+    "a length too long": segment(0xE1, b"Exif\0\0garbage", length=20) + segment(0xFE, b"a comment"),
+    "no length": segment(0xE5, b"", length=0),
+    "temporary": b"\xff\x01",
+    "fill bytes": b"\xff" * 70_000,
+    "garbage": b"garbage",
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("cut", [0, 2])
+def test_segments_beside_the_picture_do_not_decide(beside: str, mode: str, cut: int) -> None:
+    data = saved(picture().convert(mode), "JPEG", quality=95)
+    assert data[2:4] == (b"\xff\xee" if mode == "CMYK" else b"\xff\xe0")
+    place = 4 + int.from_bytes(data[4:6], "big")
+    assert_like(decode(data[:place] + BESIDE[beside] + data[place : len(data) - cut]), decode(data), 0)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_was_never_finished_is_refused(kind: str, mode: str) -> None:
+    """An end marker after some of the rows, or the zeros of a file that was made in full size at once."""
+    options = {"subsampling": 0} if mode == "CMYK" else {}
+    data = saved(picture(128).convert(mode), "JPEG", quality=95, **{**JPEGS[kind], **options})
+    for kept in (len(data) - 200, len(data) - 60):
+        for tail in (b"\xff\xd9", bytes(len(data) - kept), b"\xff" * (len(data) - kept)):
+            with pytest.raises(UnreadablePhotoError, match="truncated"):
+                decode(data[:kept] + tail)
+
+
+def test_a_long_tail_takes_no_longer_than_it_is() -> None:
+    data = saved(picture(), "JPEG")
+    before = time.thread_time()
+    for tail in (b"\xff" * 2_000_000, b"\0" * 2_000_000, b"\xff\xd8" * 1_000_000):
+        assert_like(decode(data[:-2] + tail), decode(data), 0)
+    assert time.thread_time() - before < 10
+
+
+@pytest.mark.parametrize(
+    "options", [{"bitspersample": 12}, {"bitspersample": 12, "lossless": True}, {"lossless": True}]
+)
+def test_a_jpeg_of_more_bits_or_without_loss(options: dict[str, Any]) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    samples = np.asarray(picture())
+    if "bitspersample" in options:
+        samples = samples.astype(np.uint16) << 4
+    data = imagecodecs.jpeg8_encode(samples, level=95, **options)
+    for good in (data, data + b"a trailer", data[:-2], data[:-2] + b"a trailer", data[:-2] + bytes(50)):
+        assert_like(decode(good), picture(), 8)
+    for bad in (data[: len(data) // 2], data[:-40], data[: len(data) // 2] + b"\xff\xd9"):
+        with pytest.raises(UnreadablePhotoError, match="truncated"):
+            decode(bad)
+
+
+@pytest.mark.parametrize("frame", [0xF7, 0xC5, 0xCB])
+def test_kinds_of_jpeg_that_nothing_reads_are_unsupported(frame: int) -> None:
+    data = saved(picture(), "JPEG")
+    with pytest.raises(UnsupportedPhotoError, match="JPEG"):
+        decode(data.replace(b"\xff\xc0", bytes([0xFF, frame]), 1))
 
 
 @pytest.mark.parametrize(

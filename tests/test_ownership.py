@@ -15,8 +15,10 @@ from processes import Daemon
 
 from facewatchd import files, ownership
 from facewatchd.checkpoint import Checkpoint, Origin
+from facewatchd.daemon import open_catalog
 from facewatchd.datadir import LastRun, Reserve, check_model_directory, locked
 from facewatchd.errors import StorageError
+from facewatchd.records import ModelInfo
 from facewatchd.vectors import Vectors
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -201,3 +203,34 @@ def test_a_daemon_says_it_in_one_line_and_ends(tmp_path: Path, tiny_root: Path, 
         lines = daemon.log.read_text().splitlines()
         assert f"{path} is a FIFO" in lines[-1]
         assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [(fifo, "a FIFO"), (link, "a file"), (dangling, "a link to "), (Path.touch, "a file")],
+)
+@pytest.mark.parametrize("below", ["", "data"])
+def test_something_else_where_the_data_directory_should_be_is_named(
+    tmp_path: Path, make: Callable[[Path], object], what: str, below: str
+) -> None:
+    place = tmp_path / "here" / "place"
+    place.parent.mkdir(mode=0o700)
+    make(place)
+    with pytest.raises(StorageError) as refused, locked(place / below):
+        pass
+    if below and make is not dangling:
+        assert str(refused.value).startswith(f"cannot use {place}/data for data: Not a directory")
+    else:
+        assert str(refused.value).startswith(f"{place} is {what}")
+    assert refused.value.hint.endswith("or name another --data-dir")
+
+
+@pytest.mark.parametrize("make", [fifo, dangling, Path.touch])
+def test_something_else_where_the_data_of_a_model_should_be_is_named(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    (tmp_path / "here").mkdir()
+    place = tmp_path / "here" / "model-0123"
+    make(place)
+    with pytest.raises(StorageError, match=f"^{place} is a .*a directory should be there"):
+        open_catalog(place / "catalog.sqlite3", ModelInfo("model-0123", "model", 2, 0.5))

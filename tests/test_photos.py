@@ -469,7 +469,7 @@ def test_whatever_a_decoder_raises_is_translated(error: type[Exception], monkeyp
 
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", fail)
     with pytest.raises(UnreadablePhotoError) as info:
-        decode(saved(corners().convert("L"), "JPEG"))
+        decode(saved(corners().convert("CMYK"), "JPEG"))
     assert isinstance(info.value.__cause__, error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -178,3 +179,16 @@ def test_following_ends_when_nothing_reads_on_and_nothing_changes(daemon: FakeDa
     daemon.script = lambda request: reply(request, _status())
     done = _run(f"{CONTROL} status --follow --socket {daemon.path} | head -n 1")
     assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 1, b"")
+
+
+def test_all_matches_are_written_to_a_pipe_that_does_not_block(daemon: FakeDaemon) -> None:
+    """As other programs leave one behind: what does not fit into it at once is not lost."""
+    daemon.script = lambda request: reply(request, answer(*[b"/p/%06d.jpg" % number for number in range(20_000)]))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [*QUERY.split(), "--socket", str(daemon.path), "-l", "a.jpg"]
+    with subprocess.Popen(command, stdout=writer) as process, open(reader, "rb") as results:
+        os.close(writer)
+        select.select([results], [], [], DEADLINE)  # by then the pipe is full, or about to be
+        assert len(results.read().splitlines()) == 20_000
+        assert process.wait(DEADLINE) == 0
