@@ -25,6 +25,7 @@ NAMES = (
     "reconciling",
     "freshness",
     "politeness",
+    "responding",
     "queueing",
     "growth",
 )

@@ -186,7 +186,7 @@ def write(results: str | bytes) -> bool:
     if isinstance(results, str):
         results = results.encode(sys.stdout.encoding, "backslashreplace")
     try:
-        _write_all(sys.stdout.fileno(), results)
+        _write_all(results)
     except BrokenPipeError:
         _discard_output()
         return False
@@ -196,19 +196,20 @@ def write(results: str | bytes) -> bool:
     return True
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    """Write everything, also to a pipe that does not block, of which Python's own streams would take a part.
+def _write_all(data: bytes) -> None:
+    """Write everything, also to a pipe that does not block, of which the buffered stream would take a part.
 
     Raises OSError.
     """
+    stream: Any = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     rest = memoryview(data)
     while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:
+        if (written := stream.write(rest)) is None:  # there is no room now
             room = select.poll()
-            room.register(descriptor, select.POLLOUT)
+            room.register(stream.fileno(), select.POLLOUT)
             room.poll()
+        else:
+            rest = rest[written:]
 
 
 def _discard_output() -> None:
