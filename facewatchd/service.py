@@ -278,29 +278,36 @@ class Service:
     def _why(self, params: Params) -> dict[str, object]:
         path = params.path()
         params.finish()
+        is_pending = path in self._parts.inbox  # asked first: what is recorded meanwhile leaves the inbox after that
         with self._parts.gallery.catalog.reading() as reader:
             record = reader.photo(path)
             found = (record and record.content_id and reader.faces(record.content_id)) or []
         root = self._parts.roots.of(path)
-        state, reason = self._explain(path, root, record) if root else (PhotoState.UNKNOWN, _UNWATCHED)
+        state, reason = PhotoState.UNKNOWN, _UNWATCHED
+        if root:
+            state, reason = self._explain(path, root, record, is_pending=is_pending)
         faces = [{"face_id": face_id, "box": list(face.box), "score": round(face.score, 4)} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
-    def _explain(self, path: bytes, root: bytes, record: PhotoRecord | None) -> tuple[PhotoState, str]:
+    def _explain(
+        self, path: bytes, root: bytes, record: PhotoRecord | None, *, is_pending: bool
+    ) -> tuple[PhotoState, str]:
         calls = self._parts.roots.calls
         try:
-            return calls.run(path, lambda: self._explain_by_look(path, root, record))
+            return calls.run(path, lambda: self._explain_by_look(path, root, record, is_pending=is_pending))
         except NotAnsweringError as exc:
             cause = f"{printable(exc.path)} {NOT_ANSWERING}"
-            if path in self._parts.inbox:
+            if is_pending:
                 return PhotoState.PENDING, f"it waits for its turn: {cause}"
             return (record.state, f"{cause}: {_KEPT}") if record else (PhotoState.UNKNOWN, cause)
 
-    def _explain_by_look(self, path: bytes, root: bytes, record: PhotoRecord | None) -> tuple[PhotoState, str]:
+    def _explain_by_look(
+        self, path: bytes, root: bytes, record: PhotoRecord | None, *, is_pending: bool
+    ) -> tuple[PhotoState, str]:
         roots = self._parts.roots
         if reason := roots.excluded(path):
             return PhotoState.EXCLUDED, reason
-        if path in self._parts.inbox:
+        if is_pending:
             return PhotoState.PENDING, self._why_pending(path)
         try:
             now = Stamp.of(os.stat(path))

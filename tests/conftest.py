@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("insightface")
     tiny_pack.build(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """The usual one, whatever this run's is: the daemon sets its own, in this process too where a test runs it here."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(autouse=True)

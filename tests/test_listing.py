@@ -338,7 +338,7 @@ def test_none_is_no_error_and_said_on_a_terminal(fake: FakeDaemon) -> None:
         (["--state"], "--state"),
         (["--state", "faild"], "did you mean failed?"),
         (["--state", "unknown"], "'unknown' is not indexed, pending"),
-        (["--state", ""], "'' is not indexed, pending"),
+        (["--state", ""], "--state: the value is empty"),
         (["--state", "failed", "more"], "more"),
         (["--state", "failed", "-0", "--json"], "exclude each other"),
     ],

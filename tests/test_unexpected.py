@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import invariant
 from albums import album, shoot
-from processes import Daemon, until
+from processes import DEADLINE, Daemon, until
 
 RAISES = """
 import os, sys
@@ -51,6 +52,39 @@ def test_until_then_it_is_pending_and_may_still_succeed(tmp_path: Path, tiny_roo
         gate.unlink()
         until(lambda: daemon.call("why", path=str(bad))["state"] == "indexed")
         invariant.check_catalog(daemon)
+
+
+SLOW_ANSWER = """
+import os, sys, time
+if "run" in sys.argv:
+    from facewatchd import service
+    def late(self, path, *rest, explain=service.Service._explain, **named):
+        open({asked!r}, "x").close()
+        end = time.monotonic() + 60
+        while path in self._parts.inbox and time.monotonic() < end:
+            time.sleep(0.01)
+        return explain(self, path, *rest, **named)
+    service.Service._explain = late
+"""
+"""Of the first question after one file, the answer is made once that is no longer waiting."""
+
+
+def test_what_is_recorded_while_it_is_asked_after_is_not_unknown(tmp_path: Path, tiny_root: Path) -> None:
+    root, asked = tmp_path / "photos", tmp_path / "asked"
+    album(root, 1)
+    daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
+    daemon.hook(SLOW_ANSWER.format(asked=str(asked)))
+    with daemon, ThreadPoolExecutor(1) as pool:
+        daemon.start()
+        daemon.settle()
+        daemon.call("pause")
+        new = shoot(root / "new.jpg", [1], 601)
+        until(lambda: daemon.status()["pending"] == 1)
+        answer = pool.submit(daemon.call, "why", path=str(new))
+        until(asked.exists)
+        daemon.call("resume")
+        assert answer.result(DEADLINE)["state"] == "pending"
+        assert daemon.settle()["photos"] == 2
 
 
 def prepared(tmp_path: Path, tiny_root: Path, *, tries: int) -> tuple[Daemon, Path, Path]:
