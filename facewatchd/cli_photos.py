@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Page = list[dict[str, Any]]
 
+_STATES = f"{', '.join(LISTED_STATES[:-1])} or {LISTED_STATES[-1]}"
+
 
 def add_options(parser: Parser) -> None:
     """Add the options of the command."""
@@ -32,7 +34,7 @@ def add_options(parser: Parser) -> None:
         type=_state,
         choices=tuple(map(str, LISTED_STATES)),
         required=True,
-        help=f"which: {', '.join(LISTED_STATES[:-1])} or {LISTED_STATES[-1]}",
+        help=f"which: {_STATES}",
     )
     parser.add_argument("-0", "--print0", action="store_true", help="print paths only, NUL between them")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -40,8 +42,7 @@ def add_options(parser: Parser) -> None:
 
 def _state(text: str) -> str:
     if text not in LISTED_STATES:
-        states = f"{', '.join(LISTED_STATES[:-1])} or {LISTED_STATES[-1]}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not {states}{did_you_mean(text, LISTED_STATES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {_STATES}{did_you_mean(text, LISTED_STATES)}")
     return text
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -129,10 +131,12 @@ def expect_told(error: FacewatchError) -> None:
         text.encode()
 
 
-def read_seen(data: bytes) -> None:
+@contextlib.contextmanager
+def told_or_nonsense(data: bytes) -> Iterator[Any]:
+    """The end at which data arrive; what reading them may raise passes, when it is as it should be."""
     ours, theirs = pair(data)
     try:
-        expect_possible(receive_seen(ours, DIM))
+        yield ours
     except FacewatchError as exc:
         expect_told(exc)
     except (NonsenseError, EOFError):
@@ -140,6 +144,11 @@ def read_seen(data: bytes) -> None:
     finally:
         ours.close()
         theirs.close()
+
+
+def read_seen(data: bytes) -> None:
+    with told_or_nonsense(data) as ours:
+        expect_possible(receive_seen(ours, DIM))
 
 
 @settings(deadline=None, max_examples=300)
@@ -164,20 +173,12 @@ def test_a_changed_error_is_one_of_ours_or_nonsense(document: Any) -> None:
 @settings(deadline=None, max_examples=150)
 @given(changed_documents(INFO))
 def test_what_a_process_says_of_its_model_is_the_packs_or_nonsense(document: Any) -> None:
-    ours, theirs = pair(framed(json.dumps(document).encode()))
-    try:
+    with told_or_nonsense(framed(json.dumps(document).encode())) as ours:
         info, confinement = receive_info(ours, PACK)
         assert info == ModelInfo(PACK.id, PACK.name, info.dim, PACK.threshold)
         assert type(info.dim) is int
         assert info.dim > 0
         assert len(confinement.splitlines()) <= 1
-    except FacewatchError as exc:
-        expect_told(exc)
-    except (NonsenseError, EOFError):
-        pass
-    finally:
-        ours.close()
-        theirs.close()
 
 
 @settings(deadline=None, max_examples=100)
