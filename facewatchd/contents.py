@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from facewatchd import photos
-from facewatchd.errors import TooLargeError
+from facewatchd.errors import TooLargeError, UnreadablePhotoError
 from facewatchd.records import Stamp
 
 CHUNK: Final = 1 << 20
@@ -66,6 +66,8 @@ def opened(path: bytes) -> Iterator[Content]:
 def _digested(descriptor: int) -> Content:
     began = time.time_ns()
     stamp = Stamp.of(os.fstat(descriptor))
+    if stamp.size == 0:  # as a rule it is about to be written, so no decoder is asked
+        raise UnreadablePhotoError("the file is empty")
     if stamp.size > photos.MAX_BYTES:
         raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {photos.MAX_BYTES >> 30} GiB is the limit")
     digest = _digest(descriptor, stamp.size)

@@ -18,6 +18,7 @@ from processes import Daemon, until
 from facewatchd import contents, photos
 from facewatchd.catalog import Catalog, Outcome
 from facewatchd.claims import Claims
+from facewatchd.errors import UnreadablePhotoError
 from facewatchd.inbox import Depth, Inbox, Item
 from facewatchd.records import Stamp
 from facewatchd.twins import Twins
@@ -179,6 +180,12 @@ def test_pictures_of_600_mb_take_the_daemon_no_memory(start: Start, tmp_path: Pa
 
 
 # --------------------------------------------------------------------------------------------------------- contents
+
+
+def test_an_empty_file_is_given_to_no_decoder(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(UnreadablePhotoError, match="the file is empty"), contents.opened(bytes(tmp_path / "empty.jpg")):
+        pass
 
 
 def test_a_content_is_the_digest_of_an_open_file(tmp_path: Path) -> None:

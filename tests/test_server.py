@@ -400,9 +400,9 @@ def test_newcomer_takes_the_place_of_a_line_that_does_not_end(
     monkeypatch.setattr(server_module, "UNFINISHED", 0.2)
     server = start(connections=2)
     halves = [connect() for _ in range(2)]
-    for half in halves:
+    for number, half in enumerate(halves, 1):  # one after the other: each has a thread that notes when its line began
         half.socket.sendall(b'{"jsonrpc":"2.0",')
-    until(lambda: [each.unfinished_since is None for each in server._connections] == [False, False])
+        until(lambda number=number: sum(each.unfinished_since is not None for each in server._connections) == number)
     assert connect().kind() == "not-ready", "a line that has just begun keeps its place"
     until(lambda: server._connections[0].unfinished_since < time.monotonic() - 0.2)
     newcomer = connect()
