@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
-from facewatchd.models import packs
-from facewatchd.rpc import Connection
+from facewatchd.models import registry
 
 PATIENCE = 3600.0
 
@@ -24,7 +24,7 @@ class Daemon:
 
     module = "facewatchd"
 
-    def __init__(self, home: Path, roots: list[Path], pack: packs.Pack, **config: str) -> None:
+    def __init__(self, home: Path, roots: list[Path], pack: registry.Pack, **config: str) -> None:
         """``config``: lines of the configuration by table name, as ``resources="threads = 1"``."""
         self.home = home
         self.socket = home / "socket"
@@ -72,7 +72,7 @@ class Daemon:
 
 
 @contextmanager
-def running(home: Path, roots: list[Path], pack: packs.Pack, **config: str) -> Iterator[Daemon]:
+def running(home: Path, roots: list[Path], pack: registry.Pack, **config: str) -> Iterator[Daemon]:
     """Start a daemon and wait until it answers; stop it at the end."""
     daemon = Daemon(home, roots, pack, **config)
     daemon.start()

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.daemons import running
-from facewatchd import photos
-from facewatchd.catalog import Catalog, Outcome
-from facewatchd.models.packs import Pack
-from facewatchd.records import Box, Face, Stamp
+from facewatchd.models.registry import Pack
+from facewatchd.photos import files
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.values import Box, Face, Stamp
 
 BATCH = 64
 """Outcomes in a transaction, as many as the writer takes at most."""
@@ -58,7 +58,7 @@ def fill_catalog(home: Path, root: Path, pack: Pack, paths: Sequence[bytes], *, 
 
 def _recorded(path: bytes, vector: NDArray[np.float32] | None) -> Outcome:
     with open(path, "rb") as file:
-        digest = photos.digest(file.read())
+        digest = files.digest(file.read())
     return Outcome(path, Stamp.of(os.stat(path)), digest, 1600, 1200, [] if vector is None else [_face(vector)])
 
 
@@ -78,7 +78,7 @@ def portraits(first: int, vectors: NDArray[np.float32]) -> Iterator[Outcome]:
     for number, vector in enumerate(vectors, first):
         path = b"/photos/%04d/IMG_%07d.jpg" % (number // 500, number)
         stamp = Stamp(1, number + 1000, 2_000_000, number, number)
-        yield Outcome(path, stamp, photos.digest(picture(number)), 1600, 1200, [_face(vector)])
+        yield Outcome(path, stamp, files.digest(picture(number)), 1600, 1200, [_face(vector)])
 
 
 def copies(root: Path, count: int, source: Path | None = None) -> list[Path]:

@@ -15,9 +15,9 @@ from benchmarks import filling, kernel, timing
 from benchmarks.daemons import Daemon, running
 from benchmarks.options import Options
 from benchmarks.report import Report, median
-from facewatchd import photos
-from facewatchd.catalog import Catalog, Changes, Outcome
-from facewatchd.gallery import Gallery
+from facewatchd.photos import files
+from facewatchd.store.catalog import Catalog, Changes, Outcome
+from facewatchd.store.gallery import Gallery
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def _people(first: int, count: int) -> NDArray[np.float32]:
 def _digest() -> float:
     """Milliseconds that the digest of a photo of two megabytes takes."""
     data = os.urandom(2_000_000)
-    return 1000 * median([timing.timed(lambda: photos.digest(data)) for _ in range(20)])
+    return 1000 * median([timing.timed(lambda: files.digest(data)) for _ in range(20)])
 
 
 def _draw(costs: _Costs, sizes: Sequence[int], picture: Path) -> str:

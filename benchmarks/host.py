@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks import gallery as faces
 from benchmarks.daemons import Daemon
 from benchmarks.library import Library
-from facewatchd.models import packs
-from facewatchd.rpc import Connection
+from facewatchd.client.connection import Connection
+from facewatchd.models import registry
 
 PAUSE = 0.002
 """Seconds between two questions."""
@@ -24,7 +24,7 @@ class Host(Daemon):
 
     module = "benchmarks.pretended"
 
-    def __init__(self, made: Library, pack: packs.Pack) -> None:
+    def __init__(self, made: Library, pack: registry.Pack) -> None:
         super().__init__(made.home, [made.root], pack)
         rng = np.random.default_rng(4)
         rows = made.people.vectors[rng.choice(made.current, 500)]

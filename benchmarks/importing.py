@@ -33,7 +33,7 @@ from benchmarks.daemons import Daemon, running
 from benchmarks.kernel import family
 from benchmarks.options import Options
 from benchmarks.report import Report, median
-from facewatchd.models import packs
+from facewatchd.models import registry
 
 SIDES = (640, 128)
 """At which the daemon detects."""
@@ -123,7 +123,7 @@ def _import(daemon: Daemon, root: Path, photos: list[Path], mark: int) -> float:
 class PlainLoop:
     """What a script does."""
 
-    def __init__(self, pack: packs.Pack) -> None:
+    def __init__(self, pack: registry.Pack) -> None:
         self._analysis = FaceAnalysis(name=str(pack.directory), allowed_modules=["detection", "recognition"])
         self._analysis.prepare(ctx_id=0, det_size=(640, 640))
 
@@ -148,7 +148,7 @@ class Limit:
     recogniser takes nearly twice as long for a face as for black.
     """
 
-    def __init__(self, pack: packs.Pack, photos: list[Path], threads: int = 1, callers: int = CORES) -> None:
+    def __init__(self, pack: registry.Pack, photos: list[Path], threads: int = 1, callers: int = CORES) -> None:
         """``threads``: of one inference."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks import gallery as faces
 from benchmarks.options import Options
-from facewatchd.catalog import Catalog, Outcome
-from facewatchd.datadir import LastRun
-from facewatchd.gallery import Gallery
-from facewatchd.records import Box, Face, ModelInfo, Stamp
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.data_directory import LastRun
+from facewatchd.store.gallery import Gallery
+from facewatchd.values import Box, Face, ModelInfo, Stamp
 
 MODEL = ModelInfo("made-up-00000000", "made-up", faces.DIM, faces.THRESHOLD)
 REPLACED = 0.2

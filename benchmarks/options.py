@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from facewatchd.models import packs
+from facewatchd.models import registry
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SHARED_PACK = SHARED / "insightface" / "models" / "scrfd25g_mfn"
@@ -14,7 +14,7 @@ SHARED_PACK = SHARED / "insightface" / "models" / "scrfd25g_mfn"
 
 @dataclass(frozen=True)
 class Options:
-    pack: packs.Pack
+    pack: registry.Pack
     photos: Path | None
     """A directory of the user's own photos."""
     faces: tuple[int, ...]
@@ -28,11 +28,11 @@ class Options:
         return max(1, usual // 10) if self.quick else usual
 
 
-def find_pack(spec: str | None) -> packs.Pack:
+def find_pack(spec: str | None) -> registry.Pack:
     """The pack that was named; else the test pack beside the project, else what the daemon would take."""
     if spec is None:
         spec = str(SHARED_PACK) if SHARED_PACK.is_dir() else "auto"
-    return packs.choose(spec, Path("~/.insightface").expanduser(), notify=_say)
+    return registry.choose(spec, Path("~/.insightface").expanduser(), notify=_say)
 
 
 def _say(line: str) -> None:

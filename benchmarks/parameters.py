@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks import gallery as faces
 from benchmarks.options import Options
 from benchmarks.report import Report, median, percentile
-from facewatchd import vectors as module
-from facewatchd.vectors import Vectors
+from facewatchd.store import hnsw as module
+from facewatchd.store.hnsw import Vectors
 
 COLUMNS = ("links", "breadth", "recall", "worst person", "p50 ms", "p99 ms", "built/s, 2 threads")
 LINKS = (16, 32, 48)

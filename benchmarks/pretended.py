@@ -17,14 +17,14 @@ import numpy as np
 
 from benchmarks import gallery as faces
 from benchmarks.library import MODEL, outcome
-from facewatchd import cli
-from facewatchd import gallery as gallery_module
-from facewatchd.gallery import Gallery
-from facewatchd.inference import Inference
-from facewatchd.params import Params
-from facewatchd.records import ModelInfo
-from facewatchd.search import Searcher
-from facewatchd.service import Parts, Service
+from facewatchd.api.methods import Parts, Service
+from facewatchd.api.query import Searcher
+from facewatchd.cli import app as cli
+from facewatchd.inference.pool import Inference
+from facewatchd.server.params import Params
+from facewatchd.store import gallery as gallery_module
+from facewatchd.store.gallery import Gallery
+from facewatchd.values import ModelInfo
 
 BEHIND = 1_000_000_000
 """Number of the first photo that is recorded besides, behind all of the library's."""
@@ -60,5 +60,5 @@ class AskedMoreService(Service):
 
 
 if __name__ == "__main__":
-    with patch.multiple("facewatchd.daemon", Inference=Pretended, Service=AskedMoreService):
+    with patch.multiple("facewatchd.daemon.app", Inference=Pretended, Service=AskedMoreService):
         sys.exit(cli.main())

@@ -19,7 +19,7 @@ from benchmarks.daemons import Daemon, running
 from benchmarks.importing import CORES, Limit, PlainLoop
 from benchmarks.options import Options
 from benchmarks.report import Report, median, percentile
-from facewatchd.rpc import Connection
+from facewatchd.client.connection import Connection
 
 BARE = [sys.executable, "-c", "import argparse, json, socket"]
 CLIENT = Path(sys.executable).with_name("facewatch-query")

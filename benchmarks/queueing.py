@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from benchmarks.daemons import resident
 from benchmarks.options import Options
 from benchmarks.report import Report
-from facewatchd.inbox import Inbox
+from facewatchd.scan.work_queue import Inbox
 
 PATHS = 1_000_000
 IN_A_DIRECTORY = 1000

@@ -17,8 +17,8 @@ from benchmarks.daemons import resident
 from benchmarks.library import MODEL, Library, library
 from benchmarks.options import Options
 from benchmarks.report import Report, median, percentile
-from facewatchd.gallery import Gallery
-from facewatchd.results import Search
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
 
 COLUMNS = (
     *("faces", "recall", "worst person", "top 20: p50 ms", "p99 ms", "all: p50 ms", "p99 ms", "exact scan ms"),

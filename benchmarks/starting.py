@@ -11,8 +11,8 @@ from benchmarks.kernel import family
 from benchmarks.library import library
 from benchmarks.options import Options
 from benchmarks.report import Report, median
+from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
-from facewatchd.rpc import Connection
 
 COLUMNS = ("faces", "first answer s", "compared every face", "answer by the index s", "RSS MB", "with its children MB")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.report import median
-from facewatchd import photos
 from facewatchd.config import Faces
-from facewatchd.models.packs import Pack
+from facewatchd.models.registry import Pack
+from facewatchd.photos import files
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -24,4 +24,4 @@ def inference(pack: Pack, photo: Path, rounds: int) -> float:
     """Seconds that decoding and the model take for a photo, with one thread; the median."""
     model = pack.load(1, Faces())
     data = photo.read_bytes()
-    return median([timed(lambda: model.faces(photos.decode(io.BytesIO(data)))) for _ in range(rounds + 1)][1:])
+    return median([timed(lambda: model.faces(files.decode(io.BytesIO(data)))) for _ in range(rounds + 1)][1:])

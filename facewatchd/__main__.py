@@ -2,7 +2,7 @@
 
 import sys
 
-from facewatchd.cli import main
+from facewatchd.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facewatchd import files, places
-from facewatchd.disk_calls import DiskCalls, NotAnsweringError
+from facewatchd import paths as places
 from facewatchd.errors import UsageError
-from facewatchd.exclude import Exclusion
+from facewatchd.ignore import Exclusion
+from facewatchd.system import atomic_files
+from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
 MAX_THREADS = 1024
@@ -165,7 +166,7 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
     if path == Path(os.devnull):
         return {}
     try:
-        return tomllib.loads(files.read(path, follow=True).decode("utf-8-sig"))
+        return tomllib.loads(atomic_files.read(path, follow=True).decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError) as exc:
         if not required:
             return {}

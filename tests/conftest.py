@@ -13,7 +13,7 @@ import tiny_pack
 from galleries import close_all, opened
 from processes import Daemon
 
-from facewatchd.gallery import Gallery
+from facewatchd.store.gallery import Gallery
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

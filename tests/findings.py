@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from facewatchd import doctor
-from facewatchd.doctor import Finding, examine
+from facewatchd.doctor import checks
+from facewatchd.doctor.checks import Finding, examine
 
 
 def findings(name: str, path: Path | None = None, **flags: Any) -> list[Finding]:
     """What one check finds; the others are not run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "_CHECKS", {name: doctor._CHECKS[name]})
+        patch.setattr(checks, "_CHECKS", {name: checks._CHECKS[name]})
         return list(examine(path, **flags))[1:]  # the first is about the configuration
 
 

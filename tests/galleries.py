@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.catalog import Catalog, Outcome
-from facewatchd.gallery import Gallery
-from facewatchd.records import Box, Face, Stamp
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.values import Box, Face, Stamp
 
 DIM = 24
 BOX = Box(1, 2, 60, 80)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from facewatchd.records import PhotoState
+from facewatchd.values import PhotoState
 
 PATIENCE = 0.05
 """Seconds."""

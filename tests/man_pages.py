@@ -10,7 +10,7 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from facewatchd.commandline import INTERRUPTED
+from facewatchd.console.arguments import INTERRUPTED
 
 SUMMARY = {
     "facewatchd": "index the faces on your photos, and control the daemon that does",

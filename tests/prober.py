@@ -13,8 +13,8 @@ from pathlib import Path
 
 from processes import Daemon, until
 
+from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError, NoDaemonError
-from facewatchd.rpc import Connection
 
 PATIENCE = 20.0
 """Seconds until a request counts as unanswered. Far more than an answer takes when other tests load the machine."""

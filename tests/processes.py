@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 import hooks
 import pytest
 
+from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
-from facewatchd.rpc import Connection
 
 T = TypeVar("T")
 
@@ -159,15 +159,15 @@ class Daemon:
 
     def query(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run facewatch-query."""
-        return self._command("facewatchd.client", *arguments, **options)
+        return self._command("facewatchd.client.app", *arguments, **options)
 
     def control(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a control command of facewatchd."""
         return self._command("facewatchd", *arguments, **options)
 
     def _command(self, module: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        code = "import sys; from facewatchd.client import main; sys.exit(main())"
-        start = [sys.executable, "-c", code] if module == "facewatchd.client" else [sys.executable, "-m", module]
+        code = "import sys; from facewatchd.client.app import main; sys.exit(main())"
+        start = [sys.executable, "-c", code] if module == "facewatchd.client.app" else [sys.executable, "-m", module]
         command = [*start, *map(str, arguments), "--socket", str(self.socket)]
         return subprocess.run(
             command, capture_output=True, text=True, env=self.environment, timeout=DEADLINE, check=False, **options
@@ -224,7 +224,7 @@ _COUNTED = """
 import sys
 if {{"run", "indexing"}} & set(sys.argv):
     import hashlib, os, threading
-    from facewatchd import photos
+    from facewatchd.photos import files as photos
     def counted(file, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         if threading.current_thread() is not threading.main_thread():  # which tries the decoders before the first photo
             file.seek(0)

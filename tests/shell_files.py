@@ -18,11 +18,12 @@ from pathlib import Path
 import shtab
 from man_pages import man_page
 
-from facewatchd import cli, client
-from facewatchd.commandline import Parser
+from facewatchd.cli import app as cli
+from facewatchd.client import app as client
 from facewatchd.config import AUTO_MODEL
-from facewatchd.models.fetch import RELEASED
-from facewatchd.models.packs import DLIB
+from facewatchd.console.arguments import Parser
+from facewatchd.models.install import RELEASED
+from facewatchd.models.registry import DLIB
 
 SHARE = Path(__file__).resolve().parents[1] / "facewatchd" / "share"
 COMMAND = "python tests/shell_files.py"

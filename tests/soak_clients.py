@@ -18,7 +18,7 @@ from soak_faults import PARTIAL, SILENT, SLOW, Excuses
 from soak_report import Record
 
 from facewatchd.errors import FacewatchError
-from facewatchd.records import LISTED_STATES
+from facewatchd.values import LISTED_STATES
 
 ANCHOR = 15
 """The person on photos that nobody touches."""

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.answers import ERRORS, MOST_TEXT, NonsenseError
 from facewatchd.inference.wire import Line, Seen, receive_info, receive_seen, receive_threads
-from facewatchd.models import UNIT_TOLERANCE
-from facewatchd.models.packs import Pack
-from facewatchd.photos import MAX_PIXELS
-from facewatchd.records import ModelInfo
+from facewatchd.models.base import UNIT_TOLERANCE
+from facewatchd.models.registry import Pack
+from facewatchd.photos.files import MAX_PIXELS
+from facewatchd.values import ModelInfo
 
 DIM = 3
 WIDTH, HEIGHT = 320, 240

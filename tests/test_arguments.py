@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from facewatchd import cli, client
+from facewatchd.cli import app as cli
+from facewatchd.client import app as client
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from albums import shoot
 from PIL import Image
 from processes import Daemon, fill, small_disk, until
 
+from facewatchd.client.connection import RemoteError
 from facewatchd.errors import LockedError
-from facewatchd.rpc import RemoteError
 
 Start = Callable[..., Daemon]
 

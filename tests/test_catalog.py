@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from galleries import DIM, photo, stamp, unit
 
-from facewatchd import schema
-from facewatchd.catalog import Catalog, Outcome
-from facewatchd.catalog_reader import CatalogReader, Counts, PhotoRecord
 from facewatchd.errors import DamagedError, StorageError
-from facewatchd.records import Identity, PhotoState
+from facewatchd.store import schema
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.catalog_reader import CatalogReader, Counts, PhotoRecord
+from facewatchd.values import Identity, PhotoState
 
 MODEL = "test-00000000"
 ROWS = unit(np.random.default_rng(0).normal(size=(20, DIM)))

@@ -10,10 +10,10 @@ import pytest
 from galleries import unit
 from numpy.typing import NDArray
 
-from facewatchd import checkpoint
-from facewatchd.checkpoint import Checkpoint, Origin
 from facewatchd.errors import DamagedError, StorageError
-from facewatchd.vectors import Vectors
+from facewatchd.store import checkpoint
+from facewatchd.store.checkpoint import Checkpoint, Origin
+from facewatchd.store.hnsw import Vectors
 
 DIM = 32
 ORIGIN = Origin("a catalog", 1000)

@@ -21,8 +21,12 @@ import tiny_pack
 from fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from terminals import Terminal
 
-from facewatchd import __version__, cli, overview, progress, rpc
-from facewatchd.commandline import INTERRUPTED
+from facewatchd import __version__
+from facewatchd.cli import app as cli
+from facewatchd.client import connection
+from facewatchd.client import status as overview
+from facewatchd.console import progress
+from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.errors import FacewatchError
 
 Run = Callable[..., int]
@@ -156,7 +160,7 @@ def test_no_daemon_is_4(tmp_path: Path, arguments: list[str], capfd: Any) -> Non
 def test_errors_of_the_daemon(daemon: FakeDaemon, run: Run, capfd: Any, kind: str, code: int, expected: int) -> None:
     daemon.script = lambda request: error(request, kind, "no\x1bgood", code)
     assert run("scan") == expected
-    own = "; the daemon is of another version: restart it" if code == rpc.METHOD_NOT_FOUND else ""
+    own = "; the daemon is of another version: restart it" if code == connection.METHOD_NOT_FOUND else ""
     hint = "; what to do" if kind else own
     assert capfd.readouterr() == ("", f"facewatchd: no\\x1bgood{hint}\n")
 
@@ -173,8 +177,8 @@ def test_an_answer_that_makes_no_sense_is_one_line(
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    monkeypatch.setitem(sys.modules, "facewatchd.doctor", None)
-    monkeypatch.delattr("facewatchd.doctor", raising=False)
+    monkeypatch.setitem(sys.modules, "facewatchd.doctor.checks", None)
+    monkeypatch.delattr("facewatchd.doctor.checks", raising=False)
     assert cli.main(["doctor"]) == 1
     assert re.fullmatch(r"facewatchd: [^\n]+; install it again: [^\n]+\n", capfd.readouterr().err)
 
@@ -196,11 +200,11 @@ def test_ctrl_c_is_quiet(daemon: FakeDaemon) -> None:
 
 def test_control_commands_start_on_the_standard_library(daemon: FakeDaemon) -> None:
     code = (
-        "import sys; from facewatchd.cli import main; main(sys.argv[1:])\n"
+        "import sys; from facewatchd.cli.app import main; main(sys.argv[1:])\n"
         "names = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "print(*sorted(name for name in names if getattr(sys.modules[name], '__file__', None)), file=sys.stderr)"
     )
-    root = str(Path(cli.__file__).parents[1])
+    root = str(Path(cli.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {root!r})\n{code}", "status", "--socket",
          daemon.path],
@@ -225,8 +229,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             calls.append((config, verbosity))
             return 3
 
-    monkeypatch.setitem(sys.modules, "facewatchd.daemon", Daemon)
-    monkeypatch.setattr("facewatchd.daemon", Daemon, raising=False)
+    monkeypatch.setitem(sys.modules, "facewatchd.daemon.app", Daemon)
+    monkeypatch.setattr("facewatchd.daemon.app", Daemon, raising=False)
     return calls
 
 
@@ -539,7 +543,7 @@ def test_models_fetch_of_nothing_is_2(capfd: Any, tmp_path: Path, models: tuple[
 
 def draw(code: str, columns: int = 100) -> bytes:
     """Run Python on a terminal, and return what was written."""
-    start = "import logging, threading\nfrom facewatchd import progress\n"
+    start = "import logging, threading\nfrom facewatchd.console import progress\n"
     with Terminal([sys.executable, "-c", start + code], columns) as terminal:
         assert terminal.close() == 0
         return terminal.written

@@ -20,12 +20,16 @@ import pytest
 from fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from PIL import Image
 
-from facewatchd import __version__, client, peers, rpc, sheet
-from facewatchd.commandline import INTERRUPTED
+from facewatchd import __version__
+from facewatchd.client import app as client
+from facewatchd.client import connection as rpc
+from facewatchd.client.connection import MAX_LINE, Connection, RemoteError
+from facewatchd.client.query import MAX_BYTES
+from facewatchd.console.arguments import INTERRUPTED
+from facewatchd.console.output import printable
 from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError, TooLargeError, UsageError
-from facewatchd.printing import printable
-from facewatchd.question import MAX_BYTES
-from facewatchd.rpc import MAX_LINE, Connection, RemoteError
+from facewatchd.pictures import sheet
+from facewatchd.system import peer_credentials
 
 
 def match(path: bytes, similarity: float = 0.742, **changes: Any) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def ask(daemon: FakeDaemon) -> Callable[..., int]:
 
 
 def command(daemon: FakeDaemon | None, arguments: Sequence[str | bytes | Path]) -> list[str | bytes | Path]:
-    start: list[str | bytes | Path] = [sys.executable, "-m", "facewatchd.client"]
+    start: list[str | bytes | Path] = [sys.executable, "-m", "facewatchd.client.app"]
     return [*start, *(["--socket", daemon.path] if daemon else []), *arguments]
 
 
@@ -682,7 +686,7 @@ def test_a_full_queue_of_connections_is_waited_for_until_the_deadline(tmp_path: 
 
 def test_nothing_is_sent_to_another_user(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     other = os.geteuid() + 1
-    monkeypatch.setattr(peers, "user", lambda _: other)
+    monkeypatch.setattr(peer_credentials, "user", lambda _: other)
     with pytest.raises(StrangerError, match=f"belongs to user {other}, so nothing was sent"), Connection(daemon.path):
         pass
     monkeypatch.setattr(rpc, "_owner", lambda _: other)
@@ -713,7 +717,7 @@ def test_version_and_help() -> None:
 
 def test_help_and_a_query_need_only_the_standard_library(daemon: FakeDaemon) -> None:
     program = (
-        "import sys; from facewatchd import client\n"
+        "import sys; from facewatchd.client import app as client\n"
         "try: status = client.main(sys.argv[1:])\n"
         "except SystemExit as exc: status = exc.code\n"
         "names = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
@@ -728,7 +732,7 @@ def test_help_and_a_query_need_only_the_standard_library(daemon: FakeDaemon) -> 
         assert done.stderr.decode().split() == [str(status), "facewatchd"]
 
 
-ROOT = str(Path(client.__file__).parents[1])
+ROOT = str(Path(client.__file__).parents[2])
 
 
 def test_a_reader_that_leaves_is_no_error(daemon: FakeDaemon) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from facewatchd import config, places
+from facewatchd import config, paths
 from facewatchd.config import Config, Faces, Query, Resources, Watch
 from facewatchd.errors import UsageError
-from facewatchd.exclude import Exclusion
+from facewatchd.ignore import Exclusion
 
 EVERYTHING = """
 directories = ["{photos}", "~/more"]
@@ -85,8 +85,8 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
         exclude=("*.png", "/private/"),
         model="antelopev2",
         model_root=home / "models",
-        data_dir=places.data_path(),
-        socket=places.socket_path(),
+        data_dir=paths.data_path(),
+        socket=paths.socket_path(),
         faces=Faces(min_size=64, min_score=0.6, detector_size=320),
         query=Query(top=0, threshold=0.45),
         resources=Resources(threads=3, idle_priority=False, unload_after=0),
@@ -126,7 +126,7 @@ def test_flags_win_and_none_is_no_flag(tmp_path: Path, photos: Path) -> None:
     assert loaded.directories == (other,)
     assert loaded.model == "buffalo_l"
     assert loaded.data_dir == Path.cwd() / "data"
-    assert loaded.socket == places.socket_path()
+    assert loaded.socket == paths.socket_path()
     assert loaded.query.top == 5
     assert config.load(path, directories=None, model=None).model == "dlib"
 

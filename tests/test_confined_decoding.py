@@ -18,9 +18,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from facewatchd import photos
 from facewatchd.errors import FacewatchError
-from facewatchd.specimens import SPECIMENS
+from facewatchd.photos import files as photos
+from facewatchd.photos.samples import SPECIMENS
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::(PIL|pillow_heif|tifffile)\b")
 INPUTS = Path(__file__).resolve().parents[2] / "shared" / "inputs"
@@ -29,7 +29,7 @@ INPUTS = Path(__file__).resolve().parents[2] / "shared" / "inputs"
 CONFINED = """
 import hashlib, io, json, sys
 from pathlib import Path
-from facewatchd import photos
+from facewatchd.photos import files as photos
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.confinement import Confinement
 

@@ -22,17 +22,18 @@ from PIL import Image
 
 from facewatchd.config import Faces
 from facewatchd.errors import FacewatchError, OutOfMemoryError, UnreadablePhotoError
-from facewatchd.inference import Inference, confinement, landlock, seccomp
+from facewatchd.inference import confinement, landlock, seccomp
+from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Setup
-from facewatchd.models import packs
-from facewatchd.specimens import SPECIMENS
+from facewatchd.models import registry
+from facewatchd.photos.samples import SPECIMENS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 HOOK = r"""
 import sys
 if {"indexing", "queries"} & set(sys.argv):
     import ctypes, errno, fcntl, json, mmap, os, signal, socket, subprocess, termios, threading
-    from facewatchd import photos
+    from facewatchd.photos import files as photos
     from facewatchd.errors import UnreadablePhotoError
     decode, libc = photos.decode, ctypes.CDLL(None, use_errno=True)
     late = []
@@ -155,7 +156,7 @@ def taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(root: Path, name: str = "tiny", *, idle: bool = False, threads: int = 1) -> Inference:
-    pack = packs.find(name, root)
+    pack = registry.find(name, root)
     assert pack is not None
     return Inference(Setup("indexing", pack, Faces(), threads, idle=idle), 2)
 
@@ -268,11 +269,11 @@ def test_it_is_confined_again_after_a_rest(inference: Inference, tmp_path: Path)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_real_models_work_confined(name: str, threads: int) -> None:
     root = SHARED / "insightface"
-    if packs.find(name, root) is None:
+    if registry.find(name, root) is None:
         pytest.skip(f"the model {name} is not on this machine")
     inference = started(root, name, threads=threads)
     try:
-        from facewatchd.selftest import photo
+        from facewatchd.doctor.selftest import photo
 
         assert len(inference.see(photo().read_bytes()).faces) == 6
     finally:
@@ -354,7 +355,7 @@ def test_the_filter_jumps_inside_itself_and_ends(monkeypatch: pytest.MonkeyPatch
 def test_a_terminal_is_left_for_writing_only(tmp_path: Path) -> None:
     program = (
         "import os, pty\n"
-        "from facewatchd.inference import confinement\n"
+        "from facewatchd.inference.pool import confinement\n"
         "ours, theirs = pty.openpty()\n"
         "confinement._open_for_writing_only(theirs)\n"
         "os.write(theirs, b'said')\n"

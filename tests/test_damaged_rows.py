@@ -15,8 +15,8 @@ from invariant import catalog_of, check
 from processes import Daemon, until
 from tiny_pack import embedding
 
-from facewatchd.catalog import Outcome
-from facewatchd.results import Search
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.results import Search
 
 DAMAGES = {
     "shorter": "embedding = substr(embedding, 1, 8)",
@@ -81,12 +81,12 @@ def test_a_damaged_row_is_left_out_and_its_bytes_are_to_be_embedded_again(tmp_pa
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import upkeep
+    from facewatchd.indexing import maintenance as upkeep
     upkeep.LOOK_EVERY = 0.2
 """
 PAUSED = """
 if "run" in sys.argv:
-    from facewatchd.inbox import Inbox
+    from facewatchd.scan.work_queue import Inbox
     Inbox._take_ready = lambda self, limit, now: ([], True)
 """
 

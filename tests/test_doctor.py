@@ -23,13 +23,18 @@ from fake_daemon import FakeDaemon, reply
 from findings import findings, statuses
 from samples import PACKS, needs_dlib, needs_packs
 
-from facewatchd import __version__, cli, doctor, feed, mounts, peers, photos, selftest
+from facewatchd import __version__
+from facewatchd.cli import app as cli
 from facewatchd.config import Config
-from facewatchd.datadir import LastRun
-from facewatchd.doctor import Finding, examine, machine, pipeline, software
+from facewatchd.doctor import checks, machine, pipeline, selftest, software
+from facewatchd.doctor.checks import Finding, examine
 from facewatchd.errors import FacewatchError
-from facewatchd.models import packs
-from facewatchd.specimens import SPECIMENS
+from facewatchd.models import registry
+from facewatchd.photos import files
+from facewatchd.photos.samples import SPECIMENS
+from facewatchd.store.data_directory import LastRun
+from facewatchd.system import mounts, peer_credentials
+from facewatchd.watch import inotify
 
 GOOD_MODEL = {
     "faces": 6, "dim": 512, "threshold": 0.4, "closest": 0.1, "load_s": 1.0, "faces_s": 0.1, "vectors": 64,
@@ -45,7 +50,7 @@ def home(new_home: Path) -> Path:
 @pytest.fixture
 def tiny(home: Path) -> Path:
     """Have the tiny pack installed in InsightFace's root, under the default model's name; return its directory."""
-    return tiny_pack.build(home / ".insightface", packs.DEFAULT)
+    return tiny_pack.build(home / ".insightface", registry.DEFAULT)
 
 
 @pytest.fixture
@@ -122,7 +127,7 @@ def test_an_insightface_pack_finds_the_six(tmp_path: Path) -> None:
 
 def test_colour() -> None:
     assert (
-        doctor.line(Finding("x", "warn", "a\x1bb", "do"), colour=True)
+        checks.line(Finding("x", "warn", "a\x1bb", "do"), colour=True)
         == "\x1b[33mwarn\x1b[0m  x              a\\x1bb; do\n"
     )
 
@@ -131,7 +136,7 @@ def test_whatever_a_check_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -
     def breaks(_: Config) -> Iterator[Finding]:
         raise OSError("no such thing")
 
-    monkeypatch.setattr(doctor, "_CHECKS", {"a": breaks, "b": software.python})
+    monkeypatch.setattr(checks, "_CHECKS", {"a": breaks, "b": software.python})
     _, broken, python = examine(None)
     assert broken == Finding("a", "fail", "OSError: no such thing", "install facewatchd again, or report this")
     assert python.status == "ok"
@@ -198,21 +203,21 @@ def test_a_test_that_hangs_is_ended() -> None:
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_every_specimen_is_what_it_says(name: str) -> None:
-    pixels = photos.decode(io.BytesIO(SPECIMENS[name]))
+    pixels = files.decode(io.BytesIO(SPECIMENS[name]))
     assert pixels.shape == (16, 16, 3)
     assert np.abs(pixels[:, 2:6].astype(int) - (200, 40, 40)).max() <= 12
     assert np.abs(pixels[:, 10:14].astype(int) - (40, 40, 200)).max() <= 12
 
 
 def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = photos.decode
+    real = files.decode
 
     def decode(file: io.BytesIO) -> Any:
         if file.getvalue() == SPECIMENS["HEIC"]:
             raise FacewatchError("no decoder")
         return real(file)[:, :, ::-1] if file.getvalue() == SPECIMENS["AVIF"] else real(file)
 
-    monkeypatch.setattr(photos, "decode", decode)
+    monkeypatch.setattr(files, "decode", decode)
     avif, heic, rest = findings("codecs")
     assert (avif.status, avif.detail) == ("fail", "AVIF is read with wrong colours")
     assert (heic.status, heic.detail) == ("fail", "HEIC cannot be read: no decoder")
@@ -227,7 +232,7 @@ def test_nothing_is_fetched_where_there_is_no_model(home: Path, monkeypatch: pyt
     monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
     (absent,) = findings("model")
     assert (absent.status, absent.detail) == ("warn", "buffalo_l is not here: the next start fetches it")
-    assert absent.hint == packs.ways_out()
+    assert absent.hint == registry.ways_out()
     assert statuses(findings("model", model="antelopev2")) == [("model", "warn")]
     assert list(home.iterdir()) == []
 
@@ -261,7 +266,7 @@ def test_a_model_without_faces_fails() -> None:
     model, licence = findings("model")
     assert model.status == "fail"
     assert re.match(r"buffalo_l-[0-9a-f]{8}: 0 faces on a test photo.*; there are six", model.detail)
-    assert licence.hint == packs.LICENCE_NOTE
+    assert licence.hint == registry.LICENCE_NOTE
 
 
 @pytest.mark.usefixtures("tiny")
@@ -348,7 +353,7 @@ def test_events_flow() -> None:
 
 def test_events_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "EVENT_SECONDS", 0.01)
-    monkeypatch.setattr(feed.Feed, "watch_closes", lambda *_: None)
+    monkeypatch.setattr(inotify.Feed, "watch_closes", lambda *_: None)
     (finding,) = findings("events")
     assert finding.status == "warn"
     assert "rescan" in finding.hint
@@ -358,7 +363,7 @@ def test_no_inotify_instance_left(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(feed, "Feed", no_more)
+    monkeypatch.setattr(inotify, "Feed", no_more)
     (finding,) = findings("events")
     assert (finding.status, finding.detail) == ("fail", "inotify cannot be used: Too many open files")
     assert "fs.inotify.max_user_instances=" in finding.hint
@@ -402,7 +407,7 @@ def test_somebody_else_in_the_daemons_place(place: Path, monkeypatch: pytest.Mon
         daemon.script = lambda request: b"220 mail ready\n"
         (finding,) = findings("socket", socket=place)
         assert (finding.status, finding.detail) == ("fail", f"what answers on {place} is not facewatchd")
-        monkeypatch.setattr(peers, "user", lambda _: os.geteuid() + 1)
+        monkeypatch.setattr(peer_credentials, "user", lambda _: os.geteuid() + 1)
         (finding,) = findings("socket", socket=place)
         assert finding.status == "fail"
         assert f"belongs to user {os.geteuid() + 1}" in finding.detail

@@ -21,9 +21,10 @@ from findings import findings
 from processes import DEADLINE, until
 from samples import needs_dlib
 
-from facewatchd.doctor import Finding, pipeline
+from facewatchd.doctor import pipeline
+from facewatchd.doctor.checks import Finding
 from facewatchd.errors import FacewatchError
-from facewatchd.models import packs
+from facewatchd.models import registry
 
 Hook = Callable[[str], None]
 NOTE = "import os, sys\nif 'run' in sys.argv:\n    open({path!r}, 'w').write(str(os.getpid()))\n"
@@ -45,7 +46,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """The tiny pack, which sees no face on a photograph."""
-    return tiny_pack.build(tmp_path / "home" / ".insightface", packs.DEFAULT)
+    return tiny_pack.build(tmp_path / "home" / ".insightface", registry.DEFAULT)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_the_whole_way_in_a_temporary_directory(tmp_path: Path, temporary: Path,
 @needs_dlib
 def test_a_daemon_that_ends_badly(tmp_path: Path, temporary: Path, hook: Hook) -> None:
     hook(
-        "    from facewatchd import inbox\n"
+        "    from facewatchd.scan import work_queue as inbox\n"
         "    def ends(self):\n"
         "        print('facewatchd: the roof is on fire', file=sys.stderr, flush=True)\n"
         "        os._exit(9)\n"
@@ -128,7 +129,7 @@ def test_a_model_that_finds_no_face(tmp_path: Path, temporary: Path, hook: Hook,
 def test_a_decoder_that_is_broken(tmp_path: Path, temporary: Path, hook: Hook, tiny: Path) -> None:
     hook(
         "if {'indexing', 'queries'} & set(sys.argv):\n"
-        "    from facewatchd import errors, photos\n"
+        "    from facewatchd import errors; from facewatchd.photos import files as photos\n"
         "    def broken(file):\n"
         "        raise errors.UnreadablePhotoError('the decoder is broken')\n"
         "    photos.decode = broken\n"
@@ -158,7 +159,7 @@ def test_a_daemon_that_says_nothing(
 
 def test_a_daemon_that_goes_away(tmp_path: Path, temporary: Path, hook: Hook, tiny: Path) -> None:
     hook(
-        "    from facewatchd import service\n"
+        "    from facewatchd.api import methods as service\n"
         "    def gone(*_):\n"
         "        print('facewatchd: good bye', file=sys.stderr, flush=True)\n"
         "        os._exit(0)\n"

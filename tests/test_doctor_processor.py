@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from findings import findings, statuses
 
-from facewatchd.doctor import Finding, processor, software
+from facewatchd.doctor import processor, software
+from facewatchd.doctor.checks import Finding
 
 needs_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="hnswlib has code of its own for x86 only")
 NATIVE = b"GNU C++14 12.2.0 -march=znver3 -mmmx -msse4.1 -mavx -mavx2 -mavx512f -mlzcnt -mno-fma4 -msha -O3"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from findings import findings, statuses
 
-from facewatchd import cli, places, selftest
-from facewatchd.doctor import Finding, pipeline, unit
+from facewatchd import paths
+from facewatchd.cli import app as cli
+from facewatchd.doctor import pipeline, selftest, unit
+from facewatchd.doctor.checks import Finding
 
 ABSENT = {
     "LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead", "UnitFileState": "", "Result": "success",
@@ -27,7 +29,7 @@ class Systemd:
     def __init__(self, home: Path) -> None:
         self.bin = home / "bin"
         self.bin.mkdir()
-        self.units = places.units_path()
+        self.units = paths.units_path()
         self.lingers("yes")
 
     def script(self, name: str, text: str) -> None:

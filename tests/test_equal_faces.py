@@ -10,11 +10,11 @@ import pytest
 from galleries import DIM, opened, photo, unit
 from numpy.typing import NDArray
 
-from facewatchd.catalog import Outcome
 from facewatchd.errors import DamagedError
-from facewatchd.gallery import Gallery
-from facewatchd.results import Search
-from facewatchd.vectors import SAME, Labels, Vectors
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import SAME, Labels, Vectors
+from facewatchd.store.results import Search
 
 EQUAL, LONE = 3000, 200
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from facewatchd.exclude import Exclusion
+from facewatchd.ignore import Exclusion
 
 LEFT_ALONE = [
     "@eaDir", "@EADIR", "#recycle", "#Recycle", "@Recycle", "@Recycle.Bin", "Recycle Bin", "_NAS_Recycle_RAID",

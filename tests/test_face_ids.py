@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from galleries import DIM, photo, unit
 
-from facewatchd.catalog_reader import CatalogReader
+from facewatchd.api.query import MOST, MOST_BYTES, MOST_NUMBERS, Asked, Searcher
 from facewatchd.config import Query
-from facewatchd.disk_calls import DiskCalls
 from facewatchd.errors import UnknownFaceError
-from facewatchd.gallery import Gallery
-from facewatchd.inference import Inference
-from facewatchd.params import Params
-from facewatchd.protocol import ParamsError
-from facewatchd.records import ModelInfo
-from facewatchd.results import Search
-from facewatchd.search import MOST, MOST_BYTES, MOST_NUMBERS, Asked, Searcher
+from facewatchd.inference.pool import Inference
+from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.server.params import Params
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
+from facewatchd.threads.bounded_calls import DiskCalls
+from facewatchd.values import ModelInfo
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 

@@ -11,14 +11,14 @@ import pytest
 from galleries import DIM, opened, photo, unit
 from processes import until
 
-from facewatchd import gallery as gallery_module
-from facewatchd import upkeep as upkeep_module
-from facewatchd import writer as writer_module
-from facewatchd.catalog import Outcome
-from facewatchd.gallery import Gallery
-from facewatchd.upkeep import Upkeep
-from facewatchd.vitals import Vitals
-from facewatchd.writer import Writer
+from facewatchd.indexing import maintenance as upkeep_module
+from facewatchd.indexing import writer as writer_module
+from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.writer import Writer
+from facewatchd.store import gallery as gallery_module
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.threads.liveness import Vitals
 
 ROWS = unit(np.random.default_rng(5).normal(size=(60, DIM)))
 

@@ -17,9 +17,10 @@ from PIL import Image
 from processes import Daemon
 from samples import PACKS, needs_packs
 
-from facewatchd import decoding, photos
 from facewatchd.errors import UnreadablePhotoError, UnsupportedPhotoError
-from facewatchd.records import PhotoState
+from facewatchd.photos import decode as decoding
+from facewatchd.photos import files
+from facewatchd.values import PhotoState
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::(PIL|pillow_heif|tifffile)\b")
 
@@ -28,7 +29,7 @@ SIDE = 64
 
 
 def decode(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return photos.decode(io.BytesIO(data))
+    return files.decode(io.BytesIO(data))
 
 
 def picture(side: int = SIDE) -> Image.Image:
@@ -76,9 +77,9 @@ EXPECTED = {
 @cache
 def _model() -> Any:
     from facewatchd.config import Faces
-    from facewatchd.models import packs
+    from facewatchd.models import registry
 
-    pack = packs.find("scrfd25g_mfn", PACKS)
+    pack = registry.find("scrfd25g_mfn", PACKS)
     assert pack is not None
     return pack.load(1, Faces())
 
@@ -239,7 +240,7 @@ def test_kinds_of_jpeg_that_nothing_reads_are_unsupported(frame: int) -> None:
 )
 def test_what_some_programs_leave_before_a_jpeg(before: bytes) -> None:
     data = saved(picture(), "JPEG", quality=95)
-    assert photos.looks_like_photo(before + data[:64])
+    assert files.looks_like_photo(before + data[:64])
     assert_like(decode(before + data), decode(data), 0)
     assert_like(decode(before + data[:-2]), decode(data), 0)
 

@@ -18,12 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 from processes import until
 
-from facewatchd import checkpoint as checkpoint_module
-from facewatchd import gallery as gallery_module
-from facewatchd.catalog import Outcome
-from facewatchd.gallery import REBUILD_FROM, Gallery
-from facewatchd.records import Box
-from facewatchd.results import Search
+from facewatchd.store import checkpoint as checkpoint_module
+from facewatchd.store import gallery as gallery_module
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import REBUILD_FROM, Gallery
+from facewatchd.store.results import Search
+from facewatchd.values import Box
 
 
 def bursts(rng: np.random.Generator, people: int, shots: int, spread: float) -> NDArray[np.float32]:

@@ -19,12 +19,12 @@ def run(place: Path, program: str = "print('ran')") -> subprocess.CompletedProce
 
 
 WRONG = {
-    "a module's constant": "from facewatchd import turns\nturns.GONE = 1",
-    "one of two": "from facewatchd import turns\nturns.Turns, turns.GONE = 1, 2",
-    "a class's method": "from facewatchd.turns import Turns\nTurns.gone = lambda self: None",
-    "by setattr": "from facewatchd.turns import Turns as place; name = 'gone'\nsetattr(place, name, 1)",
-    "a keyword's default": "from facewatchd.server import Server\nServer.__init__.__kwdefaults__['gone'] = 1",
-    "in a block": "import sys\nif sys.argv:\n    from facewatchd import turns\n    turns.GONE = 1",
+    "a module's constant": "from facewatchd.threads import readers_writer as turns\nturns.GONE = 1",
+    "one of two": "from facewatchd.threads import readers_writer as turns\nturns.Turns, turns.GONE = 1, 2",
+    "a class's method": "from facewatchd.threads.readers_writer import Turns\nTurns.gone = lambda self: None",
+    "by setattr": "from facewatchd.threads.readers_writer import Turns\nname = 'gone'\nsetattr(Turns, name, 1)",
+    "a keyword's default": "from facewatchd.server.listener import Server\nServer.__init__.__kwdefaults__['gone'] = 1",
+    "in a block": "import sys\nif sys.argv:\n    from facewatchd import config\n    config.GONE = 1",
     "an import": "from facewatchd import gone",
     "not Python": "if",
 }
@@ -42,19 +42,26 @@ def test_a_hook_that_replaces_nothing_ends_the_process_and_fails_the_test(tmp_pa
 
 
 def test_hooks_replace_what_is_there_one_after_the_other(tmp_path: Path) -> None:
-    hooks.add(tmp_path, "from facewatchd import turns, server\nturns.Turns.reading = 'replaced'\nnew = 1")
+    hooks.add(
+        tmp_path,
+        "from facewatchd.threads import readers_writer as turns\nfrom facewatchd.server import listener as server\n"
+        "turns.Turns.reading = 'replaced'\nnew = 1",
+    )
     hooks.add(
         tmp_path, "class Own: pass\nOwn().anything = new\nserver.Server.__init__.__kwdefaults__['connections'] = 3"
     )
     result = run(
         tmp_path,
-        "from facewatchd.turns import Turns; from facewatchd.server import Server\n"
+        "from facewatchd.threads.readers_writer import Turns; from facewatchd.server.listener import Server\n"
         "print(Turns.reading, Server.__init__.__kwdefaults__['connections'])",
     )
     assert (result.returncode, result.stdout) == (0, "replaced 3\n"), result.stderr
     hooks.check(tmp_path)
     hooks.clear(tmp_path)
-    assert "replaced" not in run(tmp_path, "from facewatchd.turns import Turns; print(Turns.reading)").stdout
+    assert (
+        "replaced"
+        not in run(tmp_path, "from facewatchd.threads.readers_writer import Turns; print(Turns.reading)").stdout
+    )
 
 
 def test_a_daemon_that_was_used_with_a_wrong_hook_fails_its_test(tmp_path: Path, tiny_root: Path) -> None:
@@ -63,7 +70,7 @@ def test_a_daemon_that_was_used_with_a_wrong_hook_fails_its_test(tmp_path: Path,
     def use() -> None:
         with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
             daemon.hook(
-                "import sys\nif 'indexing' in sys.argv:\n    from facewatchd import photos\n    photos.GONE = 1\n"
+                "import sys\nif 'indexing' in sys.argv:\n    from facewatchd.photos import files\n    files.GONE = 1\n"
             )
             daemon.start()
             (tmp_path / "photos" / "new.jpg").write_bytes(b"\xff\xd8\xff")

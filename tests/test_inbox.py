@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from facewatchd import inbox as inboxes
-from facewatchd.inbox import SLICE, Barrier, Depth, Inbox, Item
+from facewatchd.scan import work_queue as inboxes
+from facewatchd.scan.work_queue import SLICE, Barrier, Depth, Inbox, Item
 
 
 class Clock:

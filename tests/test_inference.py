@@ -20,26 +20,27 @@ import pytest
 from albums import shoot
 from processes import until
 
-from facewatchd import photos
 from facewatchd.config import Faces
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
-from facewatchd.inference import ClosedError, Inference, NoModelError, SetbackError, worker
+from facewatchd.inference import worker
 from facewatchd.inference.answers import NonsenseError
+from facewatchd.inference.pool import ClosedError, Inference, NoModelError, SetbackError
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_seen
-from facewatchd.models import packs
+from facewatchd.models import registry
+from facewatchd.photos import files
 
 LINES = 2
 
 
 @pytest.fixture
-def pack(tiny_root: Path) -> packs.Pack:
-    found = packs.find("tiny", tiny_root)
+def pack(tiny_root: Path) -> registry.Pack:
+    found = registry.find("tiny", tiny_root)
     assert found is not None
     return found
 
 
 @pytest.fixture
-def inference(pack: packs.Pack) -> Iterator[Inference]:
+def inference(pack: registry.Pack) -> Iterator[Inference]:
     inference = Inference(Setup("indexing", pack, Faces(), 1, idle=True), LINES)
     yield inference
     inference.close()
@@ -62,7 +63,7 @@ def child() -> int:
 
 
 def received(line: Line) -> bytes:
-    with photos.opened(line.receive_photo()) as file:
+    with files.opened(line.receive_photo()) as file:
         return file.read()
 
 
@@ -70,10 +71,10 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_it_sees_what_the_model_sees(inference: Inference, pack: packs.Pack, photo: bytes) -> None:
+def test_it_sees_what_the_model_sees(inference: Inference, pack: registry.Pack, photo: bytes) -> None:
     model = pack.load(1, Faces())
     assert inference.start() == model.info
-    seen, faces = inference.see(photo), model.faces(photos.decode(io.BytesIO(photo)))
+    seen, faces = inference.see(photo), model.faces(files.decode(io.BytesIO(photo)))
     assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
     for one, other in zip(seen.faces, faces, strict=True):
         assert (one.box, one.score) == (other.box, other.score)
@@ -122,7 +123,7 @@ def test_it_leaves_it_to_the_daemon_when_to_end(inference: Inference, photo: byt
     assert child() == pid
 
 
-def test_at_rest_it_is_given_back_and_comes_again(pack: packs.Pack, photo: bytes) -> None:
+def test_at_rest_it_is_given_back_and_comes_again(pack: registry.Pack, photo: bytes) -> None:
     now = 100.0
     inference = Inference(Setup("queries", pack, Faces(), 1, idle=False), LINES, clock=lambda: now)
     before = descriptors()
@@ -180,7 +181,7 @@ def test_a_model_that_does_not_load_is_no_photos_fault(tiny_root: Path, tmp_path
     directory.mkdir()
     for name in ("det_tiny.onnx", "rec_tiny.onnx"):
         (directory / name).write_bytes((tiny_root / "models" / "tiny" / name).read_bytes()[:100])
-    broken = packs.Pack("broken", directory, "broken-00000000", 0.5)
+    broken = registry.Pack("broken", directory, "broken-00000000", 0.5)
     inference = Inference(Setup("indexing", broken, Faces(), 1, idle=True), LINES)
     before = descriptors()
     for _ in range(2):
@@ -233,7 +234,7 @@ def test_an_answer_that_makes_no_sense_is_a_death(
         raise NonsenseError("odd")
 
     with monkeypatch.context() as patch:
-        patch.setattr("facewatchd.inference.receive_seen", nonsense)
+        patch.setattr("facewatchd.inference.pool.receive_seen", nonsense)
         with pytest.raises(UnreadablePhotoError, match="twice"):
             inference.see(photo)
     assert len(inference.see(photo).faces) == 2

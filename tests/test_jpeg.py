@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from facewatchd import jpeg
+from facewatchd.photos import jpeg
 
 ORIENTATION = 0x0112
 PICTURE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (13, 21, 3), np.uint8)).resize((210, 131))

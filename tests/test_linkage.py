@@ -20,11 +20,11 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from processes import Daemon
 
-from facewatchd import linkage
+from facewatchd.api import linkage
+from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.config import Faces
 from facewatchd.errors import FacewatchError
-from facewatchd.models import packs
-from facewatchd.rpc import INVALID_PARAMS, RemoteError
+from facewatchd.models import registry
 
 # The rule
 
@@ -50,15 +50,15 @@ def test_faces_are_together_where_a_chain_of_links_joins_them(points: np.ndarray
 
 
 def test_the_limit_lies_between_strangers_and_a_match() -> None:
-    for name in packs.KNOWN:
-        about = packs.known(name)
+    for name in registry.KNOWN:
+        about = registry.known(name)
         assert about.unrelated < linkage.limit(about.threshold, about.unrelated) < about.threshold
-    assert 0.8 < linkage.limit(packs.known("dlib").threshold, packs.known("dlib").unrelated) < 0.92
+    assert 0.8 < linkage.limit(registry.known("dlib").threshold, registry.known("dlib").unrelated) < 0.92
 
 
 def _labelled(name: str) -> list[tuple[str, Any]]:
     """Who is on each labelled photo, with the embedding; a photo of several people has several."""
-    pack = packs.find(name, samples.PACKS)
+    pack = registry.find(name, samples.PACKS)
     assert pack is not None
     model = pack.load(2, Faces())
     found: list[tuple[str, Any]] = []
@@ -78,7 +78,7 @@ def _labelled(name: str) -> list[tuple[str, Any]]:
     ],
 )
 def test_pairs_of_labelled_faces(name: str, noticed: float) -> None:
-    limit = linkage.limit(packs.known(name).threshold, packs.known(name).unrelated)
+    limit = linkage.limit(registry.known(name).threshold, registry.known(name).unrelated)
     refused: dict[bool, list[bool]] = {True: [], False: []}
     for (person, one), (other_person, other) in itertools.combinations(_labelled(name), 2):
         refused[person == other_person].append(len(linkage.clusters([one, other], limit)) > 1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewatchd.links import Links, way_of
+from facewatchd.scan.links import Links, way_of
 
 NAMES = [b"a", b"b", b"c"]
 TARGETS = st.lists(st.sampled_from([*NAMES, b"..", b"."]), min_size=1, max_size=4).map(b"/".join)

@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from processes import Daemon, until
 
-from facewatchd import catalog_reader, cli
-from facewatchd.catalog import Catalog, Outcome
+from facewatchd.api.methods import MOST_LISTED
+from facewatchd.cli import app as cli
 from facewatchd.errors import FacewatchError
-from facewatchd.records import LISTED_STATES, PhotoState
-from facewatchd.service import MOST_LISTED
+from facewatchd.store import catalog_reader
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.values import LISTED_STATES, PhotoState
 
 # Pages of the catalog
 

@@ -15,9 +15,9 @@ from processes import Daemon, until
 
 SPEAK = """
 import logging, sys
-from facewatchd import logs
+from facewatchd.console import logs
 logs.to_stderr(int(sys.argv[1]))
-log = logging.getLogger("facewatchd.indexer")
+log = logging.getLogger("facewatchd.indexing.workers")
 log.debug("a"), log.info("b"), log.warning("c"), log.error("d\\nof two lines"), log.critical("e")
 logging.getLogger("foreign").info("f")
 """
@@ -46,8 +46,8 @@ def test_the_journal_reads_levels_and_keeps_names_and_times_itself() -> None:
 
 def test_debugging_says_where_and_when() -> None:
     (first, *_) = _spoken(10, journal=False)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ MainThread DEBUG facewatchd.indexer: a", first)
-    assert _spoken(10, journal=True)[0] == "<7>MainThread facewatchd.indexer: a"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ MainThread DEBUG facewatchd.indexing.workers: a", first)
+    assert _spoken(10, journal=True)[0] == "<7>MainThread facewatchd.indexing.workers: a"
 
 
 @pytest.fixture

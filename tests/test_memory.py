@@ -8,7 +8,7 @@ import sys
 ROUNDS = 20
 PROGRAM = f"""
 import sys
-from facewatchd import memory
+from facewatchd.system import malloc as memory
 getattr(memory, sys.argv[1])()
 def faults():
     return int(open("/proc/self/stat").read().rpartition(")")[2].split()[7])

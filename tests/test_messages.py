@@ -21,10 +21,12 @@ from PIL import Image
 from processes import Daemon, until
 from test_client import answer
 
-from facewatchd import cli, client, installation
-from facewatchd.commandline import Parser
-from facewatchd.overview import Status, text
-from facewatchd.scanner import out_of_reach
+from facewatchd.cli import app as cli
+from facewatchd.client import app as client
+from facewatchd.client.status import Status, text
+from facewatchd.console.arguments import Parser
+from facewatchd.scan.scanner import out_of_reach
+from facewatchd.system import installation
 
 Start = Callable[..., Daemon]
 
@@ -153,7 +155,7 @@ def test_what_some_options_need(capfd: Any) -> None:
 
 def test_wait_says_that_its_seconds_may_be_left_out() -> None:
     assert "--wait [SECONDS]" in client.make_parser().format_help()
-    page = Path(client.__file__).parent / "share" / "man" / "man1" / "facewatch-query.1"
+    page = Path(client.__file__).parents[1] / "share" / "man" / "man1" / "facewatch-query.1"
     assert re.search(r"\\-\\-wait\\fR \[\\fISECONDS\\fR\]", page.read_text())
 
 
@@ -188,7 +190,7 @@ def test_what_an_extra_stands_for_is_installed_into_this_environment() -> None:
 
 
 def test_a_package_that_is_missing_is_installed_again_from_where_it_came(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['sqlite3'] = None; from facewatchd import cli; sys.exit(cli.main())"
+    code = "import sys; sys.modules['sqlite3'] = None; from facewatchd.cli import app as cli; sys.exit(cli.main())"
     command = [sys.executable, "-c", code, "run", "--model", "tiny", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -284,7 +286,9 @@ def test_an_empty_name_is_not_the_current_directory(ask: Any, capfd: Any) -> Non
 def test_progress_is_plain_lines_where_no_bar_can_be_drawn(
     monkeypatch: pytest.MonkeyPatch, term: str, columns: int
 ) -> None:
-    code = "from facewatchd.progress import *; p = Progress(enabled=True); p.show(3, 5); p.show(4, 4); p.close()\n"
+    code = (
+        "from facewatchd.console.progress import *; p = Progress(enabled=True); p.show(3, 5); p.show(4, 4); p.close()\n"
+    )
     code += "with downloading('m') as tell: tell(1 << 20, 2 << 20)"
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
@@ -296,7 +300,7 @@ def test_progress_is_plain_lines_where_no_bar_can_be_drawn(
 
 
 def test_the_recipe_keeps_files_of_one_name_apart(tmp_path: Path) -> None:
-    page = (Path(client.__file__).parent / "share" / "man" / "man1" / "facewatch-query.1").read_text()
+    page = (Path(client.__file__).parents[1] / "share" / "man" / "man1" / "facewatch-query.1").read_text()
     found = re.search(r"xargs [^\n]*anna/", page.replace("\\-", "-"))
     assert found is not None
     paths = [tmp_path / "a b" / "1.jpg", tmp_path / "c\nd" / "1.jpg"]
@@ -367,7 +371,7 @@ def test_waiting_on_a_terminal_is_shown_before_the_answer(tmp_path: Path) -> Non
 
     with FakeDaemon(tmp_path / "socket") as fake:
         fake.script = script
-        command = [sys.executable, "-m", "facewatchd.client", "--socket", str(fake.path), "a.jpg", "--wait"]
+        command = [sys.executable, "-m", "facewatchd.client.app", "--socket", str(fake.path), "a.jpg", "--wait"]
         subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, check=True)
     os.close(theirs)
     os.close(ours)

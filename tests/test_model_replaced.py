@@ -13,12 +13,12 @@ from processes import Daemon, until
 
 from facewatchd.config import Faces
 from facewatchd.errors import ModelError
-from facewatchd.models import packs
+from facewatchd.models import registry
 
 
 def test_other_files_than_those_chosen_are_not_loaded(tmp_path: Path) -> None:
     directory = tiny_pack.build(tmp_path)
-    pack = packs.find(str(directory), tmp_path)
+    pack = registry.find(str(directory), tmp_path)
     assert pack is not None
     assert pack.load(1, Faces()).info.id == pack.id
     shutil.rmtree(directory)
@@ -36,9 +36,12 @@ def test_a_pack_replaced_while_unloaded_is_said_and_nothing_is_recorded(tmp_path
     resources = "unload_after = 1\nidle_priority = false"
     with Daemon(tmp_path / "home", root, model="tiny", model_root=models, resources=resources) as daemon:
         daemon.hook(
-            "import sys\nif 'run' in sys.argv:\n    from facewatchd import oversight\n    oversight.TICK = 0.5\n"
+            "import sys\nif 'run' in sys.argv:\n    from facewatchd.daemon import supervisor\n"
+            "    supervisor.TICK = 0.5\n"
         )
-        daemon.hook("if 'run' in sys.argv:\n    from facewatchd import indexer\n    indexer.MODEL_RETRY = 0.5\n")
+        daemon.hook(
+            "if 'run' in sys.argv:\n    from facewatchd.indexing import workers\n    workers.MODEL_RETRY = 0.5\n"
+        )
         daemon.start()
         daemon.settle()
         found = daemon.paths(photos[0])

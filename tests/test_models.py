@@ -22,9 +22,10 @@ from PIL import Image, ImageOps
 
 from facewatchd.config import Faces
 from facewatchd.errors import ModelError
-from facewatchd.models import Model, clipped, left_to_right, packs, unit_length
+from facewatchd.models import registry
+from facewatchd.models.base import Model, clipped, left_to_right, unit_length
 from facewatchd.models.dlib import WEIGHTS, DlibModel
-from facewatchd.records import Box, Face
+from facewatchd.values import Box, Face
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
@@ -46,7 +47,7 @@ def model(tiny: Path) -> Model:
 
 
 def load(root: Path, name: str, **faces: float) -> Model:
-    pack = packs.find(name, root)
+    pack = registry.find(name, root)
     assert pack is not None
     return pack.load(2, Faces(**faces))  # type: ignore[arg-type]
 
@@ -58,7 +59,7 @@ def real(name: str) -> Model:
 
 
 def dlib() -> Model:
-    if packs.find("dlib", Path("/nonexistent")) is None:
+    if registry.find("dlib", Path("/nonexistent")) is None:
         pytest.skip("dlib-bin and face-recognition-models are not installed")
     return load(Path("/nonexistent"), "dlib")
 
@@ -339,10 +340,10 @@ def test_sessions_keep_to_their_threads_and_do_not_spin(model: Model) -> None:
 
 
 def test_info_names_the_model(tiny: Path, model: Model) -> None:
-    pack = packs.find("tiny", tiny)
+    pack = registry.find("tiny", tiny)
     assert pack is not None
     assert (model.info.id, model.info.name, model.info.dim) == (pack.id, "tiny", tiny_pack.DIM)
-    assert model.info.threshold == packs.GENERIC.threshold
+    assert model.info.threshold == registry.GENERIC.threshold
 
 
 def test_nothing_is_printed_and_no_warning_is_given(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -403,7 +404,7 @@ def test_a_broken_pack_is_one_line(tmp_path: Path, damage: object, capfd: pytest
 
 def test_a_pack_that_vanished_is_an_error_and_not_a_download(tmp_path: Path) -> None:
     directory = tiny_pack.build(tmp_path)
-    pack = packs.find("tiny", tmp_path)
+    pack = registry.find("tiny", tmp_path)
     assert pack is not None
     directory.rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match="there is no directory"):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd import mounts
-from facewatchd.records import RootState
+from facewatchd.system import mounts
+from facewatchd.values import RootState
 
 TABLE = rb"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

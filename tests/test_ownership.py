@@ -13,13 +13,13 @@ import pytest
 from galleries import unit
 from processes import Daemon
 
-from facewatchd import files, ownership
-from facewatchd.checkpoint import Checkpoint, Origin
-from facewatchd.daemon import open_catalog
-from facewatchd.datadir import LastRun, Reserve, check_model_directory, locked
+from facewatchd.daemon.app import open_catalog
 from facewatchd.errors import StorageError
-from facewatchd.records import ModelInfo
-from facewatchd.vectors import Vectors
+from facewatchd.store.checkpoint import Checkpoint, Origin
+from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked
+from facewatchd.store.hnsw import Vectors
+from facewatchd.system import atomic_files, ownership
+from facewatchd.values import ModelInfo
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -153,8 +153,8 @@ def test_what_is_written_aside_follows_no_link_and_waits_for_no_reader(data: Pat
     victim.write_bytes(b"precious")
     for make in (lambda path: path.symlink_to(victim), os.mkfifo, lambda path: os.link(victim, path)):
         make(data / "file.new")
-        files.write(data / "file", b"ours")
-        assert files.read(data / "file") == b"ours"
+        atomic_files.write(data / "file", b"ours")
+        assert atomic_files.read(data / "file") == b"ours"
         assert victim.read_bytes() == b"precious"
         assert stat.S_IMODE((data / "file").stat().st_mode) == 0o600
         assert sorted(path.name for path in data.iterdir()) == ["file", "victim"]

@@ -19,10 +19,10 @@ import tiny_pack
 
 from facewatchd.config import Faces
 from facewatchd.errors import FacewatchError, ModelError, UsageError
-from facewatchd.models import fetch as files
-from facewatchd.models import packs
+from facewatchd.models import install as files
+from facewatchd.models import registry
 from facewatchd.models.dlib import WEIGHTS, install
-from facewatchd.models.fetch import Download
+from facewatchd.models.install import Download
 
 ID = re.compile(r"[A-Za-z0-9._-]+-[0-9a-f]{8}")
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -139,7 +139,7 @@ def test_packs_are_chosen_without_importing_what_runs_them(tmp_path: Path) -> No
     tiny_pack.build(tmp_path)
     heavy = ("insightface", "onnxruntime", "cv2", "requests", "_dlib_pybind11", "skimage")
     program = (
-        "import sys; from pathlib import Path; from facewatchd.models import packs\n"
+        "import sys; from pathlib import Path; from facewatchd.models.base import packs\n"
         "root = Path(sys.argv[1]); packs.choose('tiny', root, notify=print); packs.list_packs(root)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
@@ -149,36 +149,36 @@ def test_packs_are_chosen_without_importing_what_runs_them(tmp_path: Path) -> No
 
 def test_a_pack_is_found_by_name_directory_and_id(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tiny_pack.build(root)
-    pack = packs.find("tiny", root)
-    assert pack == packs.Pack("tiny", directory, pack.id if pack else "", packs.GENERIC.threshold)
+    pack = registry.find("tiny", root)
+    assert pack == registry.Pack("tiny", directory, pack.id if pack else "", registry.GENERIC.threshold)
     assert ID.fullmatch(pack.id)
     monkeypatch.chdir(root)
     for spec in (str(directory), pack.id, pack.spec, "./models/tiny", "models/tiny/"):
-        assert packs.find(spec, root) == pack
-    assert packs.find("other", root) is None
-    assert packs.find("", root) is None
-    assert packs.find("./other", root) is None
+        assert registry.find(spec, root) == pack
+    assert registry.find("other", root) is None
+    assert registry.find("", root) is None
+    assert registry.find("./other", root) is None
 
 
 def test_the_id_follows_the_weights_and_nothing_else(tmp_path: Path) -> None:
     directory = tiny_pack.build(tmp_path)
-    first = packs.find("tiny", tmp_path)
+    first = registry.find("tiny", tmp_path)
     assert first is not None
     (directory / "genderage.onnx").write_bytes(b"not used here")
     (directory / "README.txt").write_text("not weights")
-    assert packs.find("tiny", tmp_path) == first
-    elsewhere = packs.find(str(tiny_pack.build(tmp_path / "elsewhere")), tmp_path)
+    assert registry.find("tiny", tmp_path) == first
+    elsewhere = registry.find(str(tiny_pack.build(tmp_path / "elsewhere")), tmp_path)
     assert elsewhere is not None
     assert elsewhere.id == first.id
     tiny_pack.build(tmp_path, seed=1)
-    second = packs.find("tiny", tmp_path)
+    second = registry.find("tiny", tmp_path)
     assert second is not None
     assert second.id != first.id
     assert second.id.rpartition("-")[0] == first.id.rpartition("-")[0] == "tiny"
 
 
 def test_an_id_is_a_plain_file_name(tmp_path: Path) -> None:
-    pack = packs.find("my pack (1)", tiny_pack.build(tmp_path, "my pack (1)").parents[1])
+    pack = registry.find("my pack (1)", tiny_pack.build(tmp_path, "my pack (1)").parents[1])
     assert pack is not None
     assert pack.name == "my pack (1)"
     assert ID.fullmatch(pack.id)
@@ -191,18 +191,18 @@ def test_files_one_directory_below_are_found_and_load(root: Path) -> None:
     inner.mkdir()
     for path in directory.glob("*.onnx"):
         path.rename(inner / path.name)
-    pack = packs.find("nested", root)
+    pack = registry.find("nested", root)
     assert pack is not None
     assert pack.directory == directory
-    assert pack == packs.find(pack.spec, root)
+    assert pack == registry.find(pack.spec, root)
     assert pack.load(1, Faces()).info.id == pack.id
 
 
 def test_thresholds_have_a_source() -> None:
-    assert packs.known("buffalo_l").threshold == 0.41
-    assert packs.known("AuraFace").dim == 512
-    assert packs.known("somebody's") is packs.GENERIC
-    for about in packs.KNOWN.values():
+    assert registry.known("buffalo_l").threshold == 0.41
+    assert registry.known("AuraFace").dim == 512
+    assert registry.known("somebody's") is registry.GENERIC
+    for about in registry.KNOWN.values():
         assert 0 < about.threshold < 1
         assert about.source
 
@@ -210,13 +210,15 @@ def test_thresholds_have_a_source() -> None:
 # Choose
 
 
-def choose(spec: str, root: Path, said: list[str], last: str | None = None, base_url: str = UNREACHABLE) -> packs.Pack:
-    return packs.choose(spec, root, last, notify=said.append, download=Download(base_url=base_url))
+def choose(
+    spec: str, root: Path, said: list[str], last: str | None = None, base_url: str = UNREACHABLE
+) -> registry.Pack:
+    return registry.choose(spec, root, last, notify=said.append, download=Download(base_url=base_url))
 
 
 def test_auto_keeps_to_the_model_of_the_data(root: Path, said: list[str]) -> None:
     tiny_pack.build(root, "buffalo_l")
-    tiny = packs.find("tiny", tiny_pack.build(root).parents[1])
+    tiny = registry.find("tiny", tiny_pack.build(root).parents[1])
     assert tiny is not None
     for last in (tiny.spec, tiny.name, tiny.id):
         assert choose("auto", root, said, last) == tiny
@@ -239,7 +241,7 @@ def test_auto_says_that_the_data_s_model_is_gone(root: Path, said: list[str]) ->
 def test_auto_fetches_the_default(root: Path, said: list[str], release: Release, tiny_zip: bytes) -> None:
     release.offer("/buffalo_l.zip", tiny_zip)
     pack = choose("auto", root, said, base_url=release.base_url)
-    assert pack == packs.find("buffalo_l", root)
+    assert pack == registry.find("buffalo_l", root)
     assert pack.threshold == 0.41
     assert sum("non-commercial" in line for line in said) == 1
 
@@ -249,7 +251,7 @@ def test_auto_falls_back_on_dlib_with_one_clear_line(root: Path, said: list[str]
     pack = choose("auto", root, said)
     assert (pack.name, pack.directory, pack.threshold) == ("dlib", None, 0.92)
     assert ID.fullmatch(pack.id)
-    (line,) = [line for line in said if line != packs.LICENCE_NOTE]
+    (line,) = [line for line in said if line != registry.LICENCE_NOTE]
     assert "dlib" in line
     assert "Connection refused" in line
     assert "models fetch buffalo_l" in line
@@ -306,10 +308,10 @@ def test_dlib_by_name_says_what_to_install(root: Path, said: list[str]) -> None:
 
 
 def test_dlib_s_id_stands_for_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = packs._dlib().id
-    assert packs._dlib().id == first
+    first = registry._dlib().id
+    assert registry._dlib().id == first
     monkeypatch.setitem(WEIGHTS, "dlib_face_recognition_resnet_model_v1.dat", "0" * 64)
-    assert packs._dlib().id != first
+    assert registry._dlib().id != first
 
 
 # Fetch
@@ -321,9 +323,9 @@ def fetch(
     said: list[str],
     progress: Callable[[int, int], None] | None = None,
     **download: object,
-) -> packs.Pack:
+) -> registry.Pack:
     where = Download(**download)  # type: ignore[arg-type]
-    return packs.fetch(str(source), root, notify=said.append, progress=progress, download=where)
+    return registry.fetch(str(source), root, notify=said.append, progress=progress, download=where)
 
 
 def test_progress_is_told_to_the_end(root: Path, said: list[str], release: Release, tiny_zip: bytes) -> None:
@@ -340,7 +342,7 @@ def test_a_zip_file_is_installed_flat_or_nested(
     archive = tmp_path / "mine.zip"
     archive.write_bytes(zipped({below + name: content for name, content in members(tiny_zip).items()}))
     pack = fetch(archive, root, said)
-    assert pack == packs.find("mine", root)
+    assert pack == registry.find("mine", root)
     assert sorted(path.name for path in (root / "models/mine").iterdir()) == ["det_tiny.onnx", "rec_tiny.onnx"]
     assert [path.name for path in (root / "models").iterdir()] == ["mine"]
 
@@ -350,7 +352,7 @@ def test_a_directory_is_copied_without_what_is_no_part_of_a_pack(tmp_path: Path,
     (source / "holiday.jpg").write_bytes(b"")
     fetch(source, root, said)
     shutil.rmtree(source)
-    pack = packs.find("tiny", root)
+    pack = registry.find("tiny", root)
     assert pack is not None
     assert pack.load(1, Faces()).info.dim == tiny_pack.DIM
     assert not (root / "models/tiny/holiday.jpg").exists()
@@ -532,7 +534,7 @@ def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path, said: list[st
 def test_the_list_has_what_is_there_and_what_can_be_had(root: Path) -> None:
     directory = tiny_pack.build(root)
     (root / "models/.buffalo_l.partial-1").mkdir()
-    listed = {each.name: each for each in packs.list_packs(root)}
+    listed = {each.name: each for each in registry.list_packs(root)}
     assert set(listed) == {"tiny", "dlib", *files.RELEASED}
     tiny = listed["tiny"]
     assert (tiny.installed, tiny.where, tiny.threshold, tiny.dim) == (True, str(directory), 0.4, None)
@@ -544,5 +546,5 @@ def test_the_list_has_what_is_there_and_what_can_be_had(root: Path) -> None:
 
 @pytest.mark.usefixtures("no_dlib")
 def test_the_list_says_how_to_install_dlib(root: Path) -> None:
-    (dlib,) = [each for each in packs.list_packs(root) if each.name == "dlib"]
+    (dlib,) = [each for each in registry.list_packs(root) if each.name == "dlib"]
     assert (dlib.installed, dlib.size, dlib.where) == (False, None, install())

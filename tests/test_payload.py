@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from facewatchd import payload, protocol
-from facewatchd.params import Params
-from facewatchd.protocol import ParamsError, ParseError
+from facewatchd.server import jsonrpc, payload
+from facewatchd.server.jsonrpc import ParamsError, ParseError
+from facewatchd.server.params import Params
 
 PHOTO = bytes(range(256)) * 1100
 """Large enough to be cut out."""
@@ -28,7 +28,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def data_of(line: str) -> bytes | None:
-    message = protocol.decode(line.encode())
+    message = jsonrpc.decode(line.encode())
     assert isinstance(message, dict)
     return Params(message["params"]).optional_data("data")
 
@@ -94,18 +94,18 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
 )
 def test_what_is_no_json_stays_that(line: str) -> None:
     with pytest.raises(ParseError):
-        protocol.decode(line.encode())
+        jsonrpc.decode(line.encode())
 
 
 def test_large_strings_of_other_names_and_places_stay_strings() -> None:
     for line in (request(TEXT, key="path"), json.dumps(["data", TEXT]), json.dumps({"data": [TEXT]})):
-        assert protocol.decode(line.encode()) == json.loads(line)
+        assert jsonrpc.decode(line.encode()) == json.loads(line)
 
 
 def test_of_several_each_has_its_own() -> None:
     photos = [PHOTO + bytes([n]) * n for n in range(4)]
     line = json.dumps({"photos": [{"data": base64.b64encode(photo).decode()} for photo in photos]})
-    message: Any = protocol.decode(line.encode())
+    message: Any = jsonrpc.decode(line.encode())
     assert [Params(each).optional_data("data") for each in message["photos"]] == photos
 
 

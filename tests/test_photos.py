@@ -24,12 +24,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from facewatchd import photos, upright
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UnsupportedPhotoError
-from facewatchd.records import Stamp
+from facewatchd.photos import files as photos
+from facewatchd.photos import upright
+from facewatchd.values import Stamp
 
 if TYPE_CHECKING:
-    from facewatchd.records import Pixels
+    from facewatchd.values import Pixels
 
 # pytest resets the filters for every test, and with them the one that photos.py sets when it is imported.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::(PIL|pillow_heif)\b")
@@ -566,7 +567,7 @@ def test_nothing_is_written_to_standard_error(tmp_path: Path) -> None:
     )
     code = """
         import io, pathlib, sys
-        from facewatchd import photos, upright
+        from facewatchd.photos import files as photos; from facewatchd.photos import upright
         from facewatchd.errors import FacewatchError
         for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
             try:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd import places
+from facewatchd import paths
 
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / str(os.getuid())
     directory.mkdir(mode=0o700)
-    monkeypatch.setattr(places, "RUNTIME", str(tmp_path))
+    monkeypatch.setattr(paths, "RUNTIME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     return directory
 
@@ -26,12 +26,12 @@ def without_platformdirs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_usual_place_is_known_without_platformdirs(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_platformdirs(monkeypatch)
-    assert places.socket_path() == runtime / "facewatchd" / "socket"
+    assert paths.socket_path() == runtime / "facewatchd" / "socket"
 
 
 def test_a_place_that_others_may_enter_is_not_taken(runtime: Path) -> None:
     runtime.chmod(0o755)
-    assert places.socket_path() != runtime / "facewatchd" / "socket"
+    assert paths.socket_path() != runtime / "facewatchd" / "socket"
 
 
 @pytest.mark.parametrize("change", ["link", "gone", "other"])
@@ -46,4 +46,4 @@ def test_anything_else_is_for_platformdirs_to_say(
         runtime.symlink_to(tmp_path / "aside")
     without_platformdirs(monkeypatch)
     with pytest.raises(ImportError):
-        places.socket_path()
+        paths.socket_path()

@@ -16,7 +16,7 @@ STRANGER = 54_321
 COMMANDS = {
     "status": ["-m", "facewatchd", "status"],
     "run": ["-m", "facewatchd", "run", "/nowhere/at/all"],
-    "query": ["-m", "facewatchd.client", "/nowhere/a.jpg"],
+    "query": ["-m", "facewatchd.client.app", "/nowhere/a.jpg"],
     "models": ["-m", "facewatchd", "models", "list"],
     "fetch": ["-m", "facewatchd", "models", "fetch", "./nothing.zip"],
     "install": ["-m", "facewatchd", "service", "install", "/nowhere/at/all"],
@@ -96,7 +96,8 @@ def test_no_default_is_computed_for_what_is_named(temporary: Path) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--socket", "/nowhere/s", "--data-dir", "/nowhere/d"]])
 def test_the_doctor_reports_a_missing_home_as_a_finding(temporary: Path, flags: list[str]) -> None:
-    with_one_check = "from facewatchd import doctor; doctor._CHECKS.clear(); from facewatchd.cli import main; main()"
+    with_one_check = "from facewatchd.doctor import checks; checks._CHECKS.clear(); "
+    with_one_check += "from facewatchd.cli.app import main; main()"
     done = _run(["-c", with_one_check, "doctor", "--json", *flags], {"HOME": ""}, temporary)
     assert done.stderr == ""
     findings = json.loads(done.stdout)
@@ -104,14 +105,14 @@ def test_the_doctor_reports_a_missing_home_as_a_finding(temporary: Path, flags: 
     assert findings[0]["status"] == ("ok" if flags else "fail")
 
 
-@pytest.mark.parametrize("command", [["facewatchd.client", "a.jpg"], ["facewatchd", "run", "photos"]])
+@pytest.mark.parametrize("command", [["facewatchd.client.app", "a.jpg"], ["facewatchd", "run", "photos"]])
 def test_a_current_directory_that_is_gone(tmp_path: Path, command: list[str]) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     line = f'cd "{gone}" && rmdir "{gone}" && exec "$@"'
     package = str(Path(__file__).resolve().parents[1])
     code = f"import sys; sys.path.insert(0, {package!r}); import runpy; sys.argv[:] = sys.argv[1:]; "
-    code += f"from facewatchd.{'client' if 'client' in command[0] else 'cli'} import main; sys.exit(main())"
+    code += f"from facewatchd.{'client' if 'client' in command[0] else 'cli'}.app import main; sys.exit(main())"
     done = subprocess.run(
         ["sh", "-c", line, "sh", sys.executable, "-c", code, *command], capture_output=True, text=True, check=False
     )

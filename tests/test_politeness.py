@@ -16,7 +16,7 @@ from albums import album
 from processes import Daemon, until
 from terminals import Terminal
 
-from facewatchd.priority import LONGEST_REST, REST_FACTOR, Pace
+from facewatchd.system.scheduling import LONGEST_REST, REST_FACTOR, Pace
 
 
 @contextlib.contextmanager
@@ -74,10 +74,10 @@ def test_the_bar_says_what_photos_wait_for(tmp_path: Path, tiny_root: Path) -> N
 STARVED = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import oversight
+    from facewatchd.daemon import supervisor as oversight
     oversight.TICK = 0.5
 if "indexing" in sys.argv:
-    from facewatchd import photos
+    from facewatchd.photos import files as photos
     def slow(file, decode=photos.decode):
         import threading, time
         is_trial = threading.current_thread() is threading.main_thread()  # of the decoders, before the first photo

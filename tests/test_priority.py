@@ -10,11 +10,11 @@ from typing import cast
 
 import pytest
 
-from facewatchd import priority
+from facewatchd.system import scheduling
 
 SHOW = """
 import os, threading
-from facewatchd import priority
+from facewatchd.system import scheduling as priority
 before = threading.Thread(target=threading.Event().wait, daemon=True)
 before.start()
 os.setsid()
@@ -26,7 +26,7 @@ print(classes == {os.SCHED_IDLE}, os.getsid(0) == os.getpid(), group.read_text()
 
 
 @pytest.mark.skipif(
-    not priority.autogroup(os.getpid()).exists(), reason="this kernel does not group processes by session"
+    not scheduling.autogroup(os.getpid()).exists(), reason="this kernel does not group processes by session"
 )
 def test_every_thread_is_idle_and_the_session_is_of_the_lowest_weight() -> None:
     shown = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ class Kernel:
     [
         ([], 1),
         ([BlockingIOError(), BlockingIOError()], 3),
-        ([BlockingIOError()] * 99, priority.TRIES),
+        ([BlockingIOError()] * 99, scheduling.TRIES),
         ([FileNotFoundError()], 1),
         ([PermissionError()], 1),
     ],
@@ -64,8 +64,8 @@ def test_a_change_that_comes_too_soon_after_another_is_tried_again(
     errors: list[OSError], writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(*errors)
-    monkeypatch.setattr(priority, "PAUSE", 0.0)
-    priority._weigh_session(cast(Path, kernel), priority.LOWEST)
+    monkeypatch.setattr(scheduling, "PAUSE", 0.0)
+    scheduling._weigh_session(cast(Path, kernel), scheduling.LOWEST)
     assert kernel.writes == writes
 
 
@@ -76,7 +76,7 @@ WAIT = "input()"
 def test_the_session_of_another_process_keeps_its_weight() -> None:
     shown = subprocess.run([sys.executable, "-c", FOLLOWS], capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("True False ")
-    if priority.autogroup(os.getpid()).exists():
+    if scheduling.autogroup(os.getpid()).exists():
         assert shown.stdout.strip().endswith("nice 19") is False
 
 
@@ -87,9 +87,9 @@ def test_what_is_to_end_is_hurried() -> None:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline().startswith("True True ")
-        priority.hurry(process.pid)
+        scheduling.hurry(process.pid)
         assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
-        if priority.autogroup(process.pid).exists():
-            assert priority.autogroup(process.pid).read_text().strip().endswith("nice 0")
+        if scheduling.autogroup(process.pid).exists():
+            assert scheduling.autogroup(process.pid).read_text().strip().endswith("nice 0")
         process.stdin.write("\n")
-    priority.hurry(process.pid)  # it is gone
+    scheduling.hurry(process.pid)  # it is gone

@@ -14,7 +14,7 @@ FOREIGN_LOAD = """
 import sys
 from pathlib import Path
 from facewatchd.config import Faces
-from facewatchd.models import packs
+from facewatchd.models.base import packs
 packs.choose("tiny", Path(sys.argv[1]), notify=print).load(1, Faces())
 """
 

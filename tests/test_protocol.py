@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewatchd import errors, protocol
+from facewatchd import errors
 from facewatchd.errors import FacewatchError
-from facewatchd.params import MAX_INT, Params, encode_path
-from facewatchd.protocol import (
+from facewatchd.server import jsonrpc
+from facewatchd.server.jsonrpc import (
     CODES,
     LineBuffer,
     LineTooLongError,
@@ -27,6 +27,7 @@ from facewatchd.protocol import (
     answer,
     error_line,
 )
+from facewatchd.server.params import MAX_INT, Params, encode_path
 
 PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
 
@@ -254,7 +255,7 @@ def test_batch_of_notifications_gets_no_reply() -> None:
 
 
 def test_batch_with_too_much_to_say_is_not_carried_out_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "MAX_REPLIES", 2000)
+    monkeypatch.setattr(jsonrpc, "MAX_REPLIES", 2000)
     service = Service()
     replies = ask([request(method="echo", id_=number, x="x" * 900) for number in range(5)], service)
     assert [reply["id"] for reply in replies] == [0, 1, 2, 3, 4]
@@ -479,4 +480,4 @@ def test_path_that_is_not_utf8_shows_replacement_characters() -> None:
 
 
 def test_line_limit_is_the_contracts() -> None:
-    assert protocol.MAX_LINE == 64 * 1024 * 1024
+    assert jsonrpc.MAX_LINE == 64 * 1024 * 1024

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from processes import Daemon, until
 
-from facewatchd import contents, photos
-from facewatchd.catalog import Catalog, Outcome
-from facewatchd.claims import Claims
 from facewatchd.errors import UnreadablePhotoError
-from facewatchd.inbox import Depth, Inbox, Item
-from facewatchd.records import Stamp
-from facewatchd.twins import Twins
+from facewatchd.indexing.claims import Claims
+from facewatchd.indexing.twins import Twins
+from facewatchd.photos import contents
+from facewatchd.photos import files as photos
+from facewatchd.scan.work_queue import Depth, Inbox, Item
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.values import Stamp
 
 Start = Callable[..., Daemon]
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from facewatchd import reconcile
-from facewatchd.reconcile import Census, Devices, Difference, Missing, RootView, compare, judge, may_forget, root_state
-from facewatchd.records import Identity, RootState, Stamp
+from facewatchd.scan import compare as reconcile
+from facewatchd.scan.compare import (
+    Census,
+    Devices,
+    Difference,
+    Missing,
+    RootView,
+    compare,
+    judge,
+    may_forget,
+    root_state,
+)
+from facewatchd.values import Identity, RootState, Stamp
 
 HERE = Identity(device=1, inode=10)
 ELSEWHERE = Identity(device=2, inode=2)

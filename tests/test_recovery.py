@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from galleries import DIM, opened, photo, unit
 
-from facewatchd import recovery
-from facewatchd.catalog import Catalog
 from facewatchd.errors import DamagedError
+from facewatchd.store import recovery
+from facewatchd.store.catalog import Catalog
 
 WRITE = """
 import os, sys

@@ -115,7 +115,7 @@ def test_photos_in_a_bin_that_an_earlier_version_indexed_are_let_go_of(
     album(one / "@eaDir" / "a.jpg", 2, first_seed=40)
     (one / "new.jpg.crdownload").write_bytes(next(one.glob("*.jpg")).read_bytes())
     with Daemon(tmp_path / "home", one, model="tiny", model_root=tiny_root) as daemon:
-        daemon.hook("from facewatchd import exclude\nexclude._DIRECTORIES = {}\n")
+        daemon.hook("from facewatchd import ignore as exclude\nexclude._DIRECTORIES = {}\n")
         daemon.start()
         assert daemon.settle()["photos"] == 5
         daemon.stop()

@@ -11,10 +11,10 @@ from galleries import BOX, DIM, close_all, face, opened, photo, stamp, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facewatchd.catalog import Outcome
-from facewatchd.gallery import Gallery
-from facewatchd.records import Box
-from facewatchd.results import Search
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
+from facewatchd.values import Box
 
 RNG = np.random.default_rng(4)
 ROWS = unit(RNG.normal(size=(4, DIM)))

@@ -6,7 +6,7 @@ import threading
 
 from processes import until
 
-from facewatchd.room import Room
+from facewatchd.inference.budget import Room
 
 
 def test_never_more_is_taken_than_there_is() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd import roots
-from facewatchd.catalog import Catalog
-from facewatchd.exclude import Exclusion
-from facewatchd.mounts import MountPoints, device_of
+from facewatchd.ignore import Exclusion
+from facewatchd.scan import roots
+from facewatchd.store.catalog import Catalog
+from facewatchd.system.mounts import MountPoints, device_of
 
 
 def test_the_disk_around_a_photo_is_known_while_all_directories_above_it_go(

@@ -98,7 +98,7 @@ def _blocked(status: Path) -> set[int]:
 DYING = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import scanner
+    from facewatchd.scan import scanner
     def die(self, request):
         raise ValueError("the moon is not right")
     scanner.Scanner._scan = die

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
-from facewatchd import conversation, peers, sockets
-from facewatchd import server as server_module
 from facewatchd.errors import FacewatchError, LockedError
-from facewatchd.protocol import CODES, MAX_LINE, answer
-from facewatchd.server import Server
+from facewatchd.server import connection, socket_file
+from facewatchd.server import listener as server_module
+from facewatchd.server.jsonrpc import CODES, MAX_LINE, answer
+from facewatchd.server.listener import Server
+from facewatchd.system import peer_credentials
 
 PATIENCE = 20.0
 """Seconds after which a test gives up on something that should happen at once."""
@@ -55,7 +56,7 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE)
-        with sockets.address(path) as place:
+        with socket_file.address(path) as place:
             self.socket.connect(place)
         self.replies = self.socket.makefile("rb")
 
@@ -227,7 +228,7 @@ def test_memory_for_lines_is_shared(
     start: Start, connect: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MEMORY", 100_000)
-    monkeypatch.setattr(conversation, "FREE", 1000)
+    monkeypatch.setattr(connection, "FREE", 1000)
     server = start()
     first, second, third = connect(), connect(), connect()
     first.socket.sendall(b"x" * 91_000)
@@ -605,14 +606,14 @@ def test_live_socket_with_a_full_backlog_is_refused(path: Path) -> None:
                 waiting.setblocking(False)
                 waiting.connect(os.fspath(path))
         with pytest.raises(LockedError, match="another daemon answers"):
-            sockets.listen(path)
+            socket_file.listen(path)
     assert path.is_socket()
 
 
 def test_daemons_that_start_at_once_are_kept_apart(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
-    with sockets._locked(path), pytest.raises(LockedError, match="is starting"):
-        sockets.listen(path)
+    with socket_file._locked(path), pytest.raises(LockedError, match="is starting"):
+        socket_file.listen(path)
     assert not path.exists()
 
 
@@ -621,7 +622,7 @@ def test_what_is_no_socket_is_never_deleted(path: Path, make: Callable[[Path], N
     path.parent.mkdir(mode=0o700)
     make(path)
     with pytest.raises(FacewatchError, match="is no socket") as caught:
-        sockets.listen(path)
+        socket_file.listen(path)
     assert "--socket" in caught.value.hint
     assert os.path.lexists(path)
 
@@ -631,7 +632,7 @@ def test_directory_that_others_may_write_to_is_refused(path: Path, mode: int) ->
     path.parent.mkdir()
     path.parent.chmod(mode)
     with pytest.raises(FacewatchError, match="can be written to by others") as caught:
-        sockets.listen(path)
+        socket_file.listen(path)
     assert "0700" in caught.value.hint
     assert not path.exists()
 
@@ -647,14 +648,14 @@ def test_directory_that_can_be_moved_away_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loose" / "run").mkdir(parents=True, mode=0o700)
     (tmp_path / "loose").chmod(0o777)
     with pytest.raises(FacewatchError, match="moved away"):
-        sockets.listen(tmp_path / "loose" / "run" / "socket")
+        socket_file.listen(tmp_path / "loose" / "run" / "socket")
 
 
 def test_symbolic_link_as_directory_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     path.parent.symlink_to(tmp_path / "real")
     with pytest.raises(FacewatchError, match="is a symbolic link"):
-        sockets.listen(path)
+        socket_file.listen(path)
     assert not list((tmp_path / "real").iterdir())
 
 
@@ -663,18 +664,18 @@ def test_directory_of_somebody_else_is_refused(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     os.chown(path.parent, 65534, 65534)
     with pytest.raises(FacewatchError, match="belongs to somebody else"):
-        sockets.listen(path)
+        socket_file.listen(path)
 
 
 def test_file_as_directory_is_refused(path: Path) -> None:
     path.parent.touch()
     with pytest.raises(FacewatchError, match="cannot listen on"):
-        sockets.listen(path)
+        socket_file.listen(path)
 
 
 def test_listener_keeps_its_place_and_says_once_what_is_wrong(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    listener = sockets.Listener(path)
+    listener = socket_file.Listener(path)
     try:
         first = listener.socket
         listener.look()
@@ -707,7 +708,7 @@ def test_long_path_works(tmp_path: Path, service: Service) -> None:
     try:
         assert client.ask(x=1) == {"x": 1}
         with pytest.raises(LockedError):
-            sockets.listen(path)
+            socket_file.listen(path)
     finally:
         client.close()
         server.stop()
@@ -716,7 +717,7 @@ def test_long_path_works(tmp_path: Path, service: Service) -> None:
 
 def test_too_long_name_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FacewatchError, match="cannot listen on") as caught:
-        sockets.listen(tmp_path / "run" / ("s" * 200))
+        socket_file.listen(tmp_path / "run" / ("s" * 200))
     assert "\n" not in str(caught.value)
 
 
@@ -753,10 +754,10 @@ def test_only_the_owner_and_root_are_answered(
 ) -> None:
     start()
     assert connect().ask(x=1) == {"x": 1}
-    monkeypatch.setattr(peers, "user", lambda client: os.geteuid() + 1)
+    monkeypatch.setattr(peer_credentials, "user", lambda client: os.geteuid() + 1)
     assert connect().closed()
     assert f"user {os.geteuid() + 1} was refused" in caplog.text
-    monkeypatch.setattr(peers, "user", lambda client: 0)
+    monkeypatch.setattr(peer_credentials, "user", lambda client: 0)
     assert connect().ask(x=1) == {"x": 1}
 
 
@@ -765,8 +766,8 @@ def test_root_is_answered_where_the_sandbox_does_not_know_it(
 ) -> None:
     """In a user namespace of one user, root and all others are one, so the socket's mode must keep the others out."""
     start()
-    monkeypatch.setattr(peers, "user", lambda client: 65534)
-    monkeypatch.setattr(peers, "is_nobody_here", lambda uid: uid == 65534)
+    monkeypatch.setattr(peer_credentials, "user", lambda client: 65534)
+    monkeypatch.setattr(peer_credentials, "is_nobody_here", lambda uid: uid == 65534)
     assert connect().ask(x=1) == {"x": 1}
     path.chmod(0o666)
     assert connect().closed()
@@ -775,4 +776,4 @@ def test_root_is_answered_where_the_sandbox_does_not_know_it(
 def test_outside_of_user_namespaces_nobody_is_a_user_like_others() -> None:
     if not any(line.split()[1] == "0" for line in Path("/proc/self/uid_map").read_text().splitlines()):
         pytest.skip("this is a user namespace")
-    assert not peers.is_nobody_here(65534)
+    assert not peer_credentials.is_nobody_here(65534)

@@ -21,8 +21,8 @@ from albums import album
 from processes import until
 from user_manager import UserManager
 
+from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
-from facewatchd.rpc import Connection
 
 SERVICE, SOCKET = "facewatchd.service", "facewatchd.socket"
 
@@ -176,7 +176,8 @@ def test_one_that_hangs_is_started_again(service: Service) -> None:
     hangs, place = service.manager.home / "hangs", service.manager.home / "hook"
     hooks.add(
         place,
-        "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd import contents, daemon\n"
+        "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd.photos import contents\n"
+        "    from facewatchd.daemon import app as daemon\n"
         "    daemon.SILENCE = 3.0\n    opened = contents.opened\n"
         f"    def hang(path):\n        while os.path.exists({str(hangs)!r}):\n            threading.Event().wait(0.1)\n"
         "        return opened(path)\n    contents.opened = hang\n",

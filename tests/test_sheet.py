@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from facewatchd import outputs, photos, sheet, sheetmark
 from facewatchd.errors import UsageError
-from facewatchd.records import Box, Match
+from facewatchd.photos import files, sheet_mark
+from facewatchd.pictures import outputs, sheet
+from facewatchd.values import Box, Match
 
 CELL = 216
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -121,8 +122,8 @@ def test_each_photo_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     one = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
     two = photo(tmp_path / "b.png", box=Box(0, 0, 50, 50))
     decoded: list[int] = []
-    decode = photos.decode
-    monkeypatch.setattr(photos, "decode", lambda file: decoded.append(len(file.getvalue())) or decode(file))
+    decode = files.decode
+    monkeypatch.setattr(files, "decode", lambda file: decoded.append(len(file.getvalue())) or decode(file))
     seen: list[tuple[int, int]] = []
     sheet.draw([sheet.match_tile(match) for match in (one, two, one, two)], lambda done, of: seen.append((done, of)))
     assert len(decoded) == 2
@@ -206,7 +207,7 @@ IN_THE_WAY: dict[str, Callable[[Path], object]] = {
     "photo": lambda target: (
         photo(target.with_name("x.png"), box=Box(0, 0, 9, 9)) and target.with_name("x.png").rename(target)
     ),
-    "text": lambda target: target.write_text(f"notes on {sheetmark.SOFTWARE}\n"),
+    "text": lambda target: target.write_text(f"notes on {sheet_mark.SOFTWARE}\n"),
     "empty": Path.touch,
     "symbolic link": lambda target: target.symlink_to("photo.png"),
     "hard link": lambda target: target.hardlink_to(target.parent / "photo.png"),
@@ -240,13 +241,13 @@ def test_an_earlier_sheet_is_known_and_replaced(tmp_path: Path, suffix: str) -> 
     first, renamed = tmp_path / f"sheet{suffix}", tmp_path / f"renamed{suffix}"
     sheet.write(first, [])
     first.rename(renamed)
-    assert sheetmark.is_sheet(renamed)
+    assert sheet_mark.is_sheet(renamed)
     sheet.check_target(renamed)
     before = renamed.read_bytes()
     match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
     sheet.write(renamed, [sheet.match_tile(match)] * 9)
     assert renamed.read_bytes() != before
-    assert sheetmark.is_sheet(renamed)
+    assert sheet_mark.is_sheet(renamed)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -327,7 +328,7 @@ def test_any_bytes_can_be_looked_at(tmp_path: Path, tail: bytes, suffix: str, at
     data = bytearray(whole.read_bytes()[:120])
     data[at] = value
     (tmp_path / "x").write_bytes(bytes(data) + tail)
-    assert sheetmark.is_sheet(tmp_path / "x") in (True, False)
+    assert sheet_mark.is_sheet(tmp_path / "x") in (True, False)
 
 
 def test_what_cannot_be_written_is_an_error_that_leaves_nothing(

@@ -17,8 +17,8 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 from terminals import Terminal
 
-from facewatchd import client
-from facewatchd.commandline import INTERRUPTED, Parser, parse
+from facewatchd.client import app as client
+from facewatchd.console.arguments import INTERRUPTED, Parser, parse
 from facewatchd.errors import FacewatchError
 
 ROOT = Path(__file__).resolve().parents[1]

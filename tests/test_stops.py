@@ -20,7 +20,7 @@ TICK = 0.1
 QUICK_TICK = f"""
 import sys
 if "run" in sys.argv:
-    from facewatchd import oversight
+    from facewatchd.daemon import supervisor as oversight
     oversight.TICK = {TICK}
 """
 """The main thread looks after the others so often that a short stop is longer than the pause between two looks."""
@@ -128,7 +128,7 @@ PATIENCE = 2.0
 IMPATIENT = f"""
 import sys
 if "run" in sys.argv:
-    from facewatchd import server
+    from facewatchd.server import listener as server
     server.Server.__init__.__kwdefaults__["line_deadline"] = {PATIENCE}
     server.Server.__init__.__kwdefaults__["send_deadline"] = {PATIENCE}
 """

@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from processes import until
 
 from facewatchd.errors import ModelError
-from facewatchd.models import fetch as files
-from facewatchd.models import packs, trial
+from facewatchd.models import install as files
+from facewatchd.models import registry, trial
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_pack.build(tmp_path_factory.mktemp("tiny"))
 
 
-def fetched(source: Path, root: Path) -> packs.Pack:
-    return packs.fetch(str(source), root, notify=lambda _: None)
+def fetched(source: Path, root: Path) -> registry.Pack:
+    return registry.fetch(str(source), root, notify=lambda _: None)
 
 
 def refused(source: Path, root: Path) -> str:
@@ -247,7 +247,7 @@ def test_a_model_without_an_end_is_given_up(
 def test_ctrl_c_ends_a_trial_at_once(tmp_path: Path, root: Path, tiny: Path) -> None:
     pack = strange(tiny, tmp_path / "odd", loops)
     code = (
-        "import sys; from pathlib import Path; from facewatchd.models import packs\n"
+        "import sys; from pathlib import Path; from facewatchd.models.base import packs\n"
         "packs.fetch(sys.argv[1], Path(sys.argv[2]), notify=lambda _: None)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, pack, root], stderr=subprocess.DEVNULL)
@@ -275,7 +275,7 @@ def _cpu_seconds(pid: int) -> float:
 
 def test_who_fetches_a_pack_loads_no_library_that_computes(tmp_path: Path, root: Path, tiny: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from facewatchd.models import packs\n"
+        "import sys; from pathlib import Path; from facewatchd.models.base import packs\n"
         "packs.fetch(sys.argv[1], Path(sys.argv[2]), notify=lambda _: None)\n"
         "sys.exit(any(name in sys.modules for name in ('onnxruntime', 'insightface', 'cv2')))"
     )

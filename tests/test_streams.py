@@ -16,7 +16,7 @@ from test_cli import status
 from test_client import answer
 
 NAMES = ["/p/日本.jpg".encode(), "/p/ü.jpg".encode(), b"/p/\xfc\xff.jpg", b"/p/plain.jpg"]
-QUERY = f"{sys.executable} -m facewatchd.client"
+QUERY = f"{sys.executable} -m facewatchd.client.app"
 CONTROL = f"{sys.executable} -m facewatchd"
 
 

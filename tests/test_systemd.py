@@ -17,7 +17,7 @@ from managers import Ear, launch, listening
 from processes import DEADLINE, Daemon, until
 
 from facewatchd.errors import FacewatchError
-from facewatchd.systemd import Manager, is_journal
+from facewatchd.system.systemd import Manager, is_journal
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_one_socket_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_cannot_be_used_is_refused(kind: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, kind) as passed:
-        monkeypatch.setattr("facewatchd.systemd.FIRST_PASSED", passed.detach())
+        monkeypatch.setattr("facewatchd.system.systemd.FIRST_PASSED", passed.detach())
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     with pytest.raises(FacewatchError, match=message):
@@ -165,11 +165,11 @@ def test_all_is_well_is_said_as_long_as_it_is(daemon: Daemon, ear: Ear) -> None:
 
 
 HANGING = {
-    "worker-": "from facewatchd import contents as place; name = 'opened'",
-    "writer": "from facewatchd.catalog import Catalog as place; name = 'record'",
-    "watcher-health": "from facewatchd.watcher import Watcher as place; name = '_look'",
-    "scanner": "from facewatchd.scanner import Scanner as place; name = '_walk'",
-    "upkeep": "from facewatchd.gallery import Gallery as place; name = 'prepared'",
+    "worker-": "from facewatchd.photos import contents as place; name = 'opened'",
+    "writer": "from facewatchd.store.catalog import Catalog as place; name = 'record'",
+    "watcher-health": "from facewatchd.watch.watcher import Watcher as place; name = '_look'",
+    "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_walk'",
+    "upkeep": "from facewatchd.store.gallery import Gallery as place; name = 'prepared'",
     "the server": "from facewatchd.service import Service as place; name = 'call'",
 }
 
@@ -178,7 +178,7 @@ HANGING = {
 def test_what_hangs_is_not_well(daemon: Daemon, ear: Ear, who: str) -> None:
     daemon.hook(
         f"import sys\nif 'run' in sys.argv:\n    {HANGING[who]}\n"
-        "    from facewatchd import daemon\n    import os, threading\n"
+        "    from facewatchd.daemon import app as daemon\n    import os, threading\n"
         "    daemon.SILENCE, daemon.REPLY_SECONDS = 1.0, 1.0\n"
         "    real = getattr(place, name)\n"
         f"    def hang(*args, **options):\n        while os.path.exists({str(daemon.home / 'hangs')!r}):\n"

@@ -6,7 +6,7 @@ import threading
 
 from processes import until
 
-from facewatchd.turns import Turns
+from facewatchd.threads.readers_writer import Turns
 
 PATIENCE = 10.0
 

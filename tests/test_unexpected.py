@@ -13,7 +13,7 @@ from processes import DEADLINE, Daemon, until
 RAISES = """
 import os, sys
 if "run" in sys.argv:
-    from facewatchd import indexer
+    from facewatchd.indexing import workers as indexer
     indexer.TRIES
     indexer.TRIES = {tries}
     def odd(self, key, item, stamp=None, claim=indexer.Claims.claim):
@@ -57,7 +57,7 @@ def test_until_then_it_is_pending_and_may_still_succeed(tmp_path: Path, tiny_roo
 SLOW_ANSWER = """
 import os, sys, time
 if "run" in sys.argv:
-    from facewatchd import service
+    from facewatchd.api import methods as service
     def late(self, path, *rest, explain=service.Service._explain, **named):
         open({asked!r}, "x").close()
         end = time.monotonic() + 60

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewatchd import cli, places, units
+from facewatchd import paths as places
+from facewatchd.cli import app as cli
 from facewatchd.config import Config
 from facewatchd.doctor import unit
+from facewatchd.service import units
 
 SOURCES = Path(__file__).resolve().parents[1] / "systemd"
 needs_verify = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")

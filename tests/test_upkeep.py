@@ -14,17 +14,17 @@ import pytest
 from galleries import DIM, opened, photo, unit
 from processes import until
 
-from facewatchd import upkeep as upkeep_module
-from facewatchd.catalog import Outcome
+from facewatchd.api.verify import Verifier
 from facewatchd.errors import StorageError
-from facewatchd.gallery import REBUILD_FROM, Gallery
-from facewatchd.inbox import Inbox
-from facewatchd.results import Search
-from facewatchd.roots import Roots
-from facewatchd.upkeep import Upkeep
-from facewatchd.verify import Verifier
-from facewatchd.vitals import Vitals
-from facewatchd.writer import Writer
+from facewatchd.indexing import maintenance as upkeep_module
+from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.writer import Writer
+from facewatchd.scan.roots import Roots
+from facewatchd.scan.work_queue import Inbox
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import REBUILD_FROM, Gallery
+from facewatchd.store.results import Search
+from facewatchd.threads.liveness import Vitals
 
 NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
 """Roots without any."""

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewatchd.errors import BadEmbeddingError, DamagedError
-from facewatchd.vectors import Labels, UnreachableError, Vectors, stored
+from facewatchd.store.hnsw import Labels, UnreachableError, Vectors, stored
 
 DIM = 32
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd import vitals
-from facewatchd.vitals import Vitals
+from facewatchd.threads import liveness
+from facewatchd.threads.liveness import Vitals
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_who_waits_for_a_disk_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> 
         clock.now += 10
         found = signs.silent(10)
     assert found
-    monkeypatch.setattr(vitals, "_waits_for_disk", lambda thread: True)
+    monkeypatch.setattr(liveness, "_waits_for_disk", lambda thread: True)
     assert signs.silent(10) == []
 
 
@@ -95,8 +95,8 @@ def test_which_waits_are_a_disks(
     task.mkdir()
     (task / "stat").write_text(f"17 (a (strange) name) {state} 1 17")
     (task / "wchan").write_text(place)
-    monkeypatch.setattr(vitals, "TASKS", tmp_path)
-    assert vitals._waits_for_disk(threading.current_thread()) is expected
+    monkeypatch.setattr(liveness, "TASKS", tmp_path)
+    assert liveness._waits_for_disk(threading.current_thread()) is expected
 
 
 def test_a_stop_of_the_whole_process_is_no_silence() -> None:

@@ -33,7 +33,7 @@ def paused(tmp_path: Path, tiny_root: Path) -> Iterator[Daemon]:
 FEW = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import server
+    from facewatchd.server import listener as server
     server.WAITING = 90
 """
 

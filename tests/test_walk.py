@@ -15,10 +15,10 @@ from typing import Any
 import pathspec
 import pytest
 
-from facewatchd import walk as walk_module
-from facewatchd.exclude import Exclusion
-from facewatchd.records import Stamp
-from facewatchd.walk import Listing, Row, walk, why_excluded
+from facewatchd.ignore import Exclusion
+from facewatchd.scan import walk as walk_module
+from facewatchd.scan.walk import Listing, Row, walk, why_excluded
+from facewatchd.values import Stamp
 
 NOBODY = 65534
 

@@ -18,10 +18,10 @@ import pytest
 from processes import until
 from watchdog.events import FileSystemEvent
 
-from facewatchd import feed
-from facewatchd.records import RootState
-from facewatchd.watched import Pace, not_told
-from facewatchd.watcher import Watcher
+from facewatchd.values import RootState
+from facewatchd.watch import inotify
+from facewatchd.watch.root import Pace, not_told
+from facewatchd.watch.watcher import Watcher
 
 DEADLINE = 15.0
 QUICK = Pace(poll=0.2, retry=0.3, heartbeat=0.1, deadline=2.0)
@@ -400,14 +400,14 @@ def test_a_reader_that_died_is_replaced_at_once(setup: Setup, caplog: pytest.Log
 def test_a_reader_that_died_while_it_read_leaves_nothing_open(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = setup.start(pace=Pace())
     before = inotify_descriptors()
-    check, failures = feed._Reader._check_inotify_fd, [KeyError("a bug")]
+    check, failures = inotify._Reader._check_inotify_fd, [KeyError("a bug")]
 
-    def fails_once(reader: feed._Reader) -> bool:
+    def fails_once(reader: inotify._Reader) -> bool:
         if failures:
             raise failures.pop()
         return check(reader)
 
-    monkeypatch.setattr(feed._Reader, "_check_inotify_fd", fails_once)
+    monkeypatch.setattr(inotify._Reader, "_check_inotify_fd", fails_once)
     (setup.root / "x.jpg").touch()
     setup.heard.wait(lambda: watcher.rebuilds == 1 and setup.heard.rescans)
     (setup.root / "y.jpg").touch()
@@ -427,13 +427,13 @@ def test_stopping_survives_bookkeeping_that_has_lost_a_path(setup: Setup) -> Non
 def test_events_that_stop_silently_are_noticed_by_the_heartbeat(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every thread lives, and yet nothing arrives: polled meanwhile, watched again when a heartbeat is heard."""
     deaf = threading.Event()
-    dispatch = feed._Handler.dispatch
+    dispatch = inotify._Handler.dispatch
 
-    def may_dispatch(handler: feed._Handler, event: FileSystemEvent) -> None:
+    def may_dispatch(handler: inotify._Handler, event: FileSystemEvent) -> None:
         if not deaf.is_set():
             dispatch(handler, event)
 
-    monkeypatch.setattr(feed._Handler, "dispatch", may_dispatch)
+    monkeypatch.setattr(inotify._Handler, "dispatch", may_dispatch)
     watcher = setup.start(pace=Pace(poll=0.1, retry=9.0, heartbeat=0.05, deadline=0.3))
     deaf.set()
     setup.heard.wait(lambda: watcher.rebuilds >= 1 and setup.heard.rescans)
@@ -470,7 +470,7 @@ def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytes
     setup.heard.wait(lambda: watcher.overflows, 60)
     setup.heard.wait(lambda: {os.fsencode(setup.root), os.fsencode(setup.elsewhere)} <= set(setup.heard.rescans))
     warnings = [record.name for record in caplog.records if "queue of file system events" in record.getMessage()]
-    assert warnings == ["facewatchd.watcher"]
+    assert warnings == ["facewatchd.watch.watcher"]
     setup.heard.wait(lambda: not watcher._feed or watcher._feed._observer.event_queue.empty(), 60)
     setup.heard.forget()
     (setup.root / "after.jpg").touch()
@@ -614,8 +614,8 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 PRELUDE = """
 import json, os, subprocess, sys, threading, time
 from pathlib import Path
-from facewatchd.watched import Pace
-from facewatchd.watcher import Watcher
+from facewatchd.watch.root import Pace
+from facewatchd.watch.watcher import Watcher
 where = Path(sys.argv[1])
 root = where / "root"
 name = os.fsencode(root)

@@ -14,12 +14,12 @@ import pytest
 from galleries import DIM, face, opened, photo, unit
 from processes import until
 
-from facewatchd import writer as module
-from facewatchd.catalog import Catalog, Outcome
-from facewatchd.gallery import Gallery
-from facewatchd.records import Box, PhotoState
-from facewatchd.vitals import Vitals
-from facewatchd.writer import Writer
+from facewatchd.indexing import writer as module
+from facewatchd.indexing.writer import Writer
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.threads.liveness import Vitals
+from facewatchd.values import Box, PhotoState
 
 
 def test_one_that_has_nothing_to_do_does_not_seem_to_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

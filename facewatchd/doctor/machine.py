@@ -15,16 +15,18 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from facewatchd import __version__, mounts, sockets
+from facewatchd import __version__
+from facewatchd.client.connection import Connection
+from facewatchd.client.status import Status
 from facewatchd.config import Config
-from facewatchd.disk_calls import PATIENCE, DiskCalls, NotAnsweringError
+from facewatchd.console.output import counted
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError
-from facewatchd.exclude import Exclusion
-from facewatchd.overview import Status
-from facewatchd.printing import counted
-from facewatchd.records import RootState
-from facewatchd.rpc import Connection
+from facewatchd.ignore import Exclusion
+from facewatchd.server import socket_file
+from facewatchd.system import mounts
+from facewatchd.threads.bounded_calls import PATIENCE, DiskCalls, NotAnsweringError
+from facewatchd.values import RootState
 
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 64 << 20
@@ -78,7 +80,7 @@ def _inotify_limits() -> dict[str, int]:
 
 def _count_directories(loaded: Config) -> tuple[int, bool]:
     """Count what would be watched, and say whether the time was enough for all."""
-    from facewatchd.walk import walk
+    from facewatchd.scan.walk import walk
 
     deadline = time.monotonic() + COUNTING_SECONDS
     count, calls, complete = 0, DiskCalls(), True
@@ -95,7 +97,7 @@ def _count_directories(loaded: Config) -> tuple[int, bool]:
 
 def events(_: Config) -> Iterator[Finding]:
     """Write a file and wait for its event."""
-    from facewatchd.feed import Feed
+    from facewatchd.watch.inotify import Feed
 
     heard = threading.Event()
     try:
@@ -120,9 +122,9 @@ def socket(loaded: Config) -> Iterator[Finding]:
     """Ask the daemon, or see whether its socket could be made."""
     path = loaded.socket
     if path.parent.exists():
-        sockets.check_directory(path.parent)
+        socket_file.check_directory(path.parent)
     elif not os.access(_existing(path.parent), os.W_OK | os.X_OK):
-        yield Finding("socket", "fail", f"{path.parent} cannot be made", sockets.ELSEWHERE)
+        yield Finding("socket", "fail", f"{path.parent} cannot be made", socket_file.ELSEWHERE)
         return
     try:
         with Connection(path, SOCKET_SECONDS) as daemon:
@@ -158,7 +160,9 @@ def _no_daemon(path: Path, exc: NoDaemonError) -> Finding:
         there = f", in a directory of mode {_mode(path.parent):04o}" if path.parent.exists() else ""
         return Finding("socket", "ok", f"{path} is free{there}: no daemon runs", "facewatchd run DIR starts one")
     if not path.is_socket():
-        return Finding("socket", "fail", f"{path} is there and is no socket", f"move it away, or {sockets.ELSEWHERE}")
+        return Finding(
+            "socket", "fail", f"{path} is there and is no socket", f"move it away, or {socket_file.ELSEWHERE}"
+        )
     if isinstance(exc, StrangerError):
         return Finding("socket", "fail", exc.message, exc.hint)
     return Finding("socket", "warn", f"{exc.message}: its socket is stale", "the next `facewatchd run` replaces it")

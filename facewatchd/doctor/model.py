@@ -5,35 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from facewatchd import selftest
 from facewatchd.config import AUTO_MODEL, Config
-from facewatchd.datadir import LastRun
+from facewatchd.doctor import selftest
 from facewatchd.doctor.finding import Finding
+from facewatchd.store.data_directory import LastRun
 
 if TYPE_CHECKING:
-    from facewatchd.models.packs import Pack
+    from facewatchd.models.registry import Pack
 
 
 def on_this_machine(loaded: Config) -> Pack | None:
     """Return the pack that a daemon would take, had it no network; None where there is none."""
-    from facewatchd.models import packs
+    from facewatchd.models import registry
 
     last = LastRun.of(loaded.data_dir).pack
-    wanted = [last, packs.DEFAULT, packs.DLIB] if loaded.model == AUTO_MODEL else [loaded.model]
-    return next((found for name in wanted if name and (found := packs.find(name, loaded.model_root))), None)
+    wanted = [last, registry.DEFAULT, registry.DLIB] if loaded.model == AUTO_MODEL else [loaded.model]
+    return next((found for name in wanted if name and (found := registry.find(name, loaded.model_root))), None)
 
 
 def check(loaded: Config) -> Iterator[Finding]:
     """Load the model, and show it a photo of six people."""
-    from facewatchd.models import packs
+    from facewatchd.models import registry
 
     pack = on_this_machine(loaded)
     if pack is None:
         yield _no_model(loaded)
         return
-    if loaded.model == AUTO_MODEL and pack.name == packs.DLIB and LastRun.of(loaded.data_dir).pack != packs.DLIB:
-        detail = f"{packs.DEFAULT} is not here: the next start tries to fetch it, and uses dlib where it cannot"
-        hint = f"fetch it now with `facewatchd models fetch {packs.DEFAULT}`, or set `model`"
+    if loaded.model == AUTO_MODEL and pack.name == registry.DLIB and LastRun.of(loaded.data_dir).pack != registry.DLIB:
+        detail = f"{registry.DEFAULT} is not here: the next start tries to fetch it, and uses dlib where it cannot"
+        hint = f"fetch it now with `facewatchd models fetch {registry.DEFAULT}`, or set `model`"
         yield Finding("model", "warn", detail, hint)
     result = selftest.run("model", pack.spec, str(loaded.model_root))
     detail = (
@@ -47,15 +47,15 @@ def check(loaded: Config) -> Iterator[Finding]:
         yield Finding("model", "warn", f"{detail}; {people}", "set a higher [query] threshold")
     else:
         yield Finding("model", "ok", detail)
-    note = "" if pack.name == packs.DLIB else packs.LICENCE_NOTE
-    yield Finding("licence", "ok", f"{pack.name}: {packs.licence(pack.name)}", note)
+    note = "" if pack.name == registry.DLIB else registry.LICENCE_NOTE
+    yield Finding("licence", "ok", f"{pack.name}: {registry.licence(pack.name)}", note)
 
 
 def _no_model(loaded: Config) -> Finding:
-    from facewatchd.models import packs
-    from facewatchd.models.fetch import RELEASED
+    from facewatchd.models import registry
+    from facewatchd.models.install import RELEASED
 
     if loaded.model == AUTO_MODEL or loaded.model in RELEASED:
-        name = packs.DEFAULT if loaded.model == AUTO_MODEL else loaded.model
-        return Finding("model", "warn", f"{name} is not here: the next start fetches it", packs.ways_out())
+        name = registry.DEFAULT if loaded.model == AUTO_MODEL else loaded.model
+        return Finding("model", "warn", f"{name} is not here: the next start fetches it", registry.ways_out())
     return Finding("model", "fail", f"there is no model {loaded.model}", "see `facewatchd models list`")

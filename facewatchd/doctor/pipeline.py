@@ -20,15 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from facewatchd import selftest
+from facewatchd.client.connection import Connection
+from facewatchd.client.query import path_param
+from facewatchd.client.status import understanding
 from facewatchd.config import Config
-from facewatchd.doctor import model
+from facewatchd.console.output import counted
+from facewatchd.doctor import model, selftest
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError, ModelError, NoDaemonError
-from facewatchd.overview import understanding
-from facewatchd.printing import counted
-from facewatchd.question import path_param
-from facewatchd.rpc import Connection
 
 DEADLINE = 120.0
 """Seconds for all of it; a model loads in a few, twice."""

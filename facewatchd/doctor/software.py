@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 
-from facewatchd import __version__, selftest
+from facewatchd import __version__
 from facewatchd.config import Config
+from facewatchd.doctor import selftest
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError
 
@@ -71,13 +72,13 @@ def hnswlib(_: Config) -> Iterator[Finding]:
 
 def codecs(_: Config) -> Iterator[Finding]:
     """Decode a small image of each kind."""
-    from facewatchd import photos
-    from facewatchd.specimens import SPECIMENS
+    from facewatchd.photos import files
+    from facewatchd.photos.samples import SPECIMENS
 
     good = []
     for name, data in SPECIMENS.items():
         try:
-            pixels = photos.decode(io.BytesIO(data))
+            pixels = files.decode(io.BytesIO(data))
         except FacewatchError as exc:
             yield Finding("codecs", "fail", f"{name} cannot be read: {exc.message}", _codec_hint(name))
             continue

@@ -12,11 +12,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from facewatchd import places
+from facewatchd import paths
 from facewatchd.config import Config
+from facewatchd.console.output import counted
 from facewatchd.doctor.finding import Finding
-from facewatchd.printing import counted
-from facewatchd.units import SERVICE, SOCKET, hidden, is_hidden
+from facewatchd.service.units import SERVICE, SOCKET, hidden, is_hidden
 
 UNITS = (SERVICE, SOCKET)
 PROPERTIES = (
@@ -33,7 +33,7 @@ Properties = dict[str, str]
 
 def check(config: Config) -> Iterator[Finding]:
     """Say what is wrong with the units, the worst first; one line if nothing is."""
-    files = {name: path for name in UNITS if os.path.lexists(path := places.units_path() / name)}
+    files = {name: path for name in UNITS if os.path.lexists(path := paths.units_path() / name)}
     units = _shown()
     for name, unit in units.items():
         if unit.get("FragmentPath"):

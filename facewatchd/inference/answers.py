@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from facewatchd import errors
-from facewatchd.models import is_unit
-from facewatchd.photos import MAX_PIXELS, DiskError
-from facewatchd.records import Box, Face
+from facewatchd.models.base import is_unit
+from facewatchd.photos.files import MAX_PIXELS, DiskError
+from facewatchd.values import Box, Face
 
 MOST_JSON = 4 << 20
 """Bytes of a JSON frame: a face takes some 350 of them."""

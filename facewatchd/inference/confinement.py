@@ -31,11 +31,11 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from facewatchd import photos
 from facewatchd.errors import FacewatchError
 from facewatchd.inference import landlock, seccomp
 from facewatchd.inference.seccomp import Bits, Check, Null, OneOf
-from facewatchd.specimens import SPECIMENS
+from facewatchd.photos import files
+from facewatchd.photos.samples import SPECIMENS
 
 FULL = "full"
 """What `before_photos` says where all of it holds."""
@@ -147,13 +147,13 @@ class Confinement:
 
 
 def _import_the_rest() -> None:
-    photos.load()
+    files.load()
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for specimen in SPECIMENS.values():
         with contextlib.suppress(FacewatchError):  # a decoder that is broken tells so of its first photo
-            photos.decode(io.BytesIO(specimen))
+            files.decode(io.BytesIO(specimen))
 
 
 def _can_open() -> bool:

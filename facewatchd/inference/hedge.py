@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError
-from facewatchd.inference import Inference, WaitEndedError
+from facewatchd.inference.pool import Inference, WaitEndedError
 from facewatchd.inference.wire import Seen
 
 PATIENCE = 2.0

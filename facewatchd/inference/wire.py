@@ -35,9 +35,9 @@ from facewatchd.inference.answers import (
     text,
     whole,
 )
-from facewatchd.models import one_line
-from facewatchd.models.packs import Pack
-from facewatchd.records import Face, ModelInfo
+from facewatchd.models.base import one_line
+from facewatchd.models.registry import Pack
+from facewatchd.values import Face, ModelInfo
 
 AHEAD = 1
 """Lines more than photos are in hand at once: over the last one the next photo comes while those are looked at."""

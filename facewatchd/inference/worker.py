@@ -20,12 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from facewatchd import logs, memory, photos
+from facewatchd.console import logs
 from facewatchd.errors import FacewatchError, OutOfMemoryError
+from facewatchd.inference.budget import Room
 from facewatchd.inference.confinement import Confinement
 from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
-from facewatchd.models import Model
-from facewatchd.room import Room
+from facewatchd.models.base import Model
+from facewatchd.photos import files
+from facewatchd.system import malloc
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ MEMORY = 6 << 30
 """Bytes of data that the process may have: a photo of 250 megapixels takes four of them in the worst of its modes."""
 FILE_BYTES = 4
 """Bytes of a file that count as a pixel: some decoders know nothing but a file that is in memory as a whole."""
-_room = Room(photos.MAX_PIXELS)
+_room = Room(files.MAX_PIXELS)
 """Pixels of all photos in hand: the largest one takes most of the memory, and a second one beside it waits."""
 FIRST_TO_GO = "900"
 """Where memory runs out, the kernel ends this process before the daemon, and before what the user looks at."""
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     _, life, *ends = arguments
     _end_with(int(life))
     _stand_back()
-    memory.keep_for_the_next_photo()
+    malloc.keep_for_the_next_photo()
     lines = [Line(socket.socket(fileno=int(end))) for end in ends]
     try:
         setup = Setup.from_json(lines[0].receive_json())
@@ -106,7 +108,7 @@ def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:
 def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
     photo = line.receive_photo()
     try:
-        with turns, photos.opened(photo) as file:
+        with turns, files.opened(photo) as file:
             seen = _see(file, model)
     except FacewatchError as exc:
         send_error(line, exc)
@@ -120,8 +122,8 @@ def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
 
 def _see(file: BinaryIO, model: Model) -> Seen:
     size = file.seek(0, os.SEEK_END)
-    with _room.taken(photos.pixels_of(file) + size // FILE_BYTES):
-        pixels = photos.decode(file)
+    with _room.taken(files.pixels_of(file) + size // FILE_BYTES):
+        pixels = files.decode(file)
         height, width = pixels.shape[:2]
         return Seen(width, height, model.faces(pixels))
 

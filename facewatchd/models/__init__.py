@@ -1,14 +1,4 @@
-"""Models turn pixels into faces. This is what they have in common; each backend is a module of its own.
-
-Rules that every backend keeps:
-
-* Pixels come in as RGB, upright; faces leave in pixels of that image, left to right.
-* Embeddings are unit length and finite, so that a dot product of two is their cosine similarity.
-* A face whose embedding would not be is dropped: it could match nothing, or everything.
-* Every backend's exceptions leave as `ModelError`, on one line.
-* `Model.faces` may be called from several threads at once.
-
-Nothing here imports a backend: they take a second to import, and `packs.Pack.load` is the place that pays it.
+"""Face models: packs on disk, how they are fetched and tried, and a module for each library that runs them.
 
 Importing this package forbids ONNX Runtime to report: its official builds from 1.29 on send a device's identifier and
 what is run on it to Microsoft unless the environment says otherwise before they are loaded (its Privacy.md).
@@ -17,89 +7,5 @@ what is run on it to Microsoft unless the environment says otherwise before they
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
-
-from facewatchd.records import Box, Face, ModelInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from facewatchd.records import Embedding, Pixels
-
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-
-HINT = (
-    "fetch it again with `facewatchd models fetch NAME`, from a file with `facewatchd models fetch FILE.zip`, "
-    "or choose another with `--model`"
-)
-"""What to do about a pack that cannot be loaded."""
-
-
-class Model(Protocol):
-    """A detector and a recogniser, loaded."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """What names this model and its embeddings."""
-        ...
-
-    def faces(self, image: Pixels) -> list[Face]:
-        """Find and embed the faces of one upright image, left to right; raises `ModelError`."""
-        ...
-
-
-def clipped(edges: Sequence[float], image: Pixels) -> Box | None:
-    """Round a box's left, top, right and bottom edge to whole pixels inside the image.
-
-    None where nothing of the box is inside, or an edge is not finite.
-    """
-    exact = np.asarray(edges, dtype=np.float64)
-    if not np.isfinite(exact).all():
-        return None
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = np.clip(np.rint(exact), 0, [width, height, width, height]).astype(int).tolist()
-    return Box(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
-
-
-def unit_length(vector: ArrayLike) -> Embedding | None:
-    """Scale a vector of any shape to a flat one of length 1; None where it has no direction or is not finite."""
-    flat = np.asarray(vector, dtype=np.float64).ravel()
-    length = float(np.linalg.norm(flat))
-    if not np.isfinite(length) or length < 1e-9:
-        return None
-    return (flat / length).astype(np.float32)
-
-
-UNIT_TOLERANCE = 1e-3
-"""How far the length of an embedding may be from 1: float32 of some hundred dimensions is better than 1e-6."""
-
-
-def is_unit(embedding: Embedding, dim: int) -> bool:
-    """Whether an embedding has ``dim`` numbers, finite, and unit length."""
-    return embedding.shape == (dim,) and bool(are_unit(embedding[None])[0])
-
-
-def are_unit(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each row of (n, dim) is finite and has unit length. Shape (n,)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", embeddings, embeddings)
-        unit: NDArray[np.bool_] = np.abs(squares - 1.0) <= 2 * UNIT_TOLERANCE  # false for a NaN
-    return unit
-
-
-def left_to_right(faces: Iterable[Face]) -> list[Face]:
-    """Order faces as the contract counts them: by the left edge, then by the upper one."""
-    return sorted(faces, key=lambda face: (face.box.x, face.box.y))
-
-
-def one_line(reason: object, limit: int = 200) -> str:
-    """Make a foreign error message fit into one line; of an error of the system, without number and file."""
-    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
-    text = " ".join(str(words).split()) or type(reason).__name__
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -35,16 +35,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facewatchd import installation
 from facewatchd.errors import ModelError
-from facewatchd.models import clipped, left_to_right, one_line, unit_length
-from facewatchd.records import Box, Face, ModelInfo
+from facewatchd.models.base import clipped, left_to_right, one_line, unit_length
+from facewatchd.system import installation
+from facewatchd.values import Box, Face, ModelInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from facewatchd.config import Faces
-    from facewatchd.records import Pixels
+    from facewatchd.values import Pixels
 
 DIM = 128
 WEIGHTS = {

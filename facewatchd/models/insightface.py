@@ -33,8 +33,8 @@ from insightface.model_zoo.onnxruntime_utils import get_default_providers
 from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
-from facewatchd.models import HINT, clipped, left_to_right, one_line, unit_length
-from facewatchd.records import Box, Face, ModelInfo
+from facewatchd.models.base import HINT, clipped, left_to_right, one_line, unit_length
+from facewatchd.values import Box, Face, ModelInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facewatchd.config import Faces
-    from facewatchd.records import Landmarks, Pixels
+    from facewatchd.values import Landmarks, Pixels
 
 logger = logging.getLogger(__name__)
 

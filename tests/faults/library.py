@@ -20,7 +20,7 @@ FACES = 3
 NO_CHECKPOINT = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import upkeep
+    from facewatchd.indexing import maintenance as upkeep
     upkeep.Upkeep._is_due = lambda self: False
 """
 """A hook: no checkpoint is made but at the end."""

@@ -39,8 +39,8 @@ import os, sys
 if {{"indexing", "queries"}} & set(sys.argv):
     import json, struct, threading
     import numpy as np
-    from facewatchd import photos
-    from facewatchd.inference import wire
+    from facewatchd.photos import files as photos
+    from facewatchd.inference.pool import wire
     lies, hand = {lies!r}, threading.local()
     def noting(file, decode=photos.decode):
         hand.size = file.seek(0, os.SEEK_END)
@@ -60,7 +60,7 @@ if {{"indexing", "queries"}} & set(sys.argv):
         line.send(json.dumps(told["answer"]).encode(), told["embedding"].tobytes())
     wire.send_seen = lying
 if "run" in sys.argv:
-    from facewatchd.inference import patience
+    from facewatchd.inference.pool import patience
     patience.REST_LIMIT, patience.LOOK_EVERY = 1.0, 0.1
 """
 MOST_MEMORY = 500_000_000
@@ -155,14 +155,14 @@ import os, sys
 if "indexing" in sys.argv and os.path.exists({gate!r}):
     with open({gate!r}) as file:
         lie = file.read()
-    from facewatchd.inference import wire
+    from facewatchd.inference.pool import wire
     def lying(self, document, send=wire.Line.send_json):
         if next(iter(document)) in lie:
             exec(lie)
         send(self, document)
     wire.Line.send_json = lying
 if "run" in sys.argv:
-    from facewatchd import indexer
+    from facewatchd.indexing import workers as indexer
     indexer.MODEL_RETRY = 0.2
 """
 

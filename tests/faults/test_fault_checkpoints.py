@@ -17,8 +17,8 @@ import pytest
 from library import NO_CHECKPOINT, Library, asked, committed, embeddings, expect_not_embedded, files_of
 from processes import Daemon
 
-from facewatchd.checkpoint import Checkpoint, Origin
-from facewatchd.vectors import Labels, Vectors
+from facewatchd.store.checkpoint import Checkpoint, Origin
+from facewatchd.store.hnsw import Labels, Vectors
 
 Resumed = Callable[..., Daemon]
 
@@ -130,7 +130,7 @@ def test_killed_during_a_checkpoint(library: Library, resumed: Resumed, file: st
 KILLED_AT_SYNC = """
 import os, pathlib, sys
 if "run" in sys.argv:
-    from facewatchd import upkeep
+    from facewatchd.indexing import maintenance as upkeep
     upkeep.LOOK_EVERY = 0.4
     daemon = os.getpid()
     replace = pathlib.Path.replace

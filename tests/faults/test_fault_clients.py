@@ -56,7 +56,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path, pytestcon
 IMPATIENT = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import server
+    from facewatchd.server import listener as server
     server.Server.__init__.__kwdefaults__["line_deadline"] = 10.0
     server.UNFINISHED = 0.3
 """

@@ -63,7 +63,7 @@ class Library:
 BAD = """
 import ctypes, os, re, signal, sys, threading
 if {"indexing", "queries"} & set(sys.argv):
-    from facewatchd import photos
+    from facewatchd.photos import files as photos
     cases = {}
     def bad(file, decode=photos.decode):
         if (size := file.seek(0, os.SEEK_END)) in cases:
@@ -72,9 +72,9 @@ if {"indexing", "queries"} & set(sys.argv):
         return decode(file)
     photos.decode = bad
 if "run" in sys.argv:
-    from facewatchd.inference import patience
+    from facewatchd.inference.pool import patience
     patience.CPU_LIMIT, patience.REST_LIMIT, patience.LOOK_EVERY = 0.5, 1.0, 0.1
-    from facewatchd import setbacks
+    from facewatchd.indexing import setbacks
     setbacks.DELAYS = (0.1, 0.2, 0.4)
 """
 CASE = """
@@ -199,7 +199,7 @@ def test_sigterm_while_a_model_is_loaded_that_takes_for_ever(library: Library) -
 
 LOADS_FOR_EVER = """
 if "indexing" in sys.argv:
-    from facewatchd.models.packs import Pack
+    from facewatchd.models.registry import Pack
     def load(*_):
         os.write(2, b"loading\\n")
         threading.Event().wait()
@@ -273,7 +273,7 @@ def happens(what: str, photo: Path) -> None:
 SLOW = """
 import os, sys, threading
 if "indexing" in sys.argv:
-    from facewatchd import photos
+    from facewatchd.photos import files as photos
     def slow(photo, opened=photos.opened):  # not when decoders are tried before the first photo
         if os.path.exists("{gate}"):
             os.write(2, b"in hand\\n")

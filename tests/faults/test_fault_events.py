@@ -76,7 +76,7 @@ HELD_WALK = """
 import sys
 if "run" in sys.argv:
     import os, threading
-    from facewatchd import scanner
+    from facewatchd.scan import scanner
     def held_walk(*args, walk=scanner.walk):
         for number, listing in enumerate(walk(*args)):
             yield listing

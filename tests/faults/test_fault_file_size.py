@@ -10,7 +10,7 @@ import pytest
 from albums import album, shoot
 from processes import Daemon, until
 
-from facewatchd.rpc import RemoteError
+from facewatchd.client.connection import RemoteError
 
 BYTES = 1 << 20
 LIMITED = ("bash", "-c", f'ulimit -f {BYTES >> 10} && exec "$@"', "bash")
@@ -18,7 +18,7 @@ LIMITED = ("bash", "-c", f'ulimit -f {BYTES >> 10} && exec "$@"', "bash")
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import indexer, setbacks, writer
+    from facewatchd.indexing import setbacks, workers as indexer, writer
     writer.RETRY, indexer.STORAGE_RETRY = 0.2, 0.2
     setbacks.DELAYS = (0.1, 0.2)
 """

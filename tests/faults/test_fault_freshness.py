@@ -244,7 +244,7 @@ def slow_catalog(tmp_path: Path, tiny_root: Path, two_roots: list[Path]) -> Iter
 WALKS_SHOWN = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import scanner
+    from facewatchd.scan import scanner
     def shown(self, root, request, scan=scanner.Scanner._scan_root):
         print("walk begins", file=sys.stderr, flush=True)
         scan(self, root, request)

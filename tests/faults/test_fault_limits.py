@@ -25,7 +25,8 @@ Amount = Callable[[int, int], int]
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import upkeep, watcher, writer
+    from facewatchd.indexing import maintenance as upkeep, writer
+    from facewatchd.watch import watcher
     watcher.Watcher.__init__.__kwdefaults__["pace"] = watcher.Pace(poll=0.3, retry=1.0)
     watcher.Watcher.__init__.__kwdefaults__["tick"] = 0.4
     writer.RETRY = 0.2

@@ -14,7 +14,7 @@ from test_fault_places import Place
 OFTEN = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import scanner
+    from facewatchd.scan import scanner
     scanner.LINKS_EVERY = 0.3
 """
 

@@ -24,7 +24,7 @@ from albums import shoot
 from processes import DEADLINE, Daemon, until
 from tiny_pack import embedding
 
-from facewatchd.printing import printable
+from facewatchd.console.output import printable
 
 Start = Callable[..., Daemon]
 Amount = Callable[[int, int], int]
@@ -66,7 +66,7 @@ def give(photo: Path, *paths: Path) -> None:
         shutil.copyfile(photo, path)
 
 
-def ask(daemon: Daemon, *arguments: str | Path, module: str = "facewatchd.client") -> tuple[int, bytes]:
+def ask(daemon: Daemon, *arguments: str | Path, module: str = "facewatchd.client.app") -> tuple[int, bytes]:
     """Run a command in a pipe; its exit status, and all that it prints, as bytes."""
     first, *others = arguments
     command = [sys.executable, "-m", module, first, "--socket", daemon.socket, *others]

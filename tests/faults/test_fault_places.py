@@ -95,7 +95,7 @@ def place(tmp_path: Path, tiny_root: Path) -> Iterator[Place]:
 NO_SECOND_LOOK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import scanner
+    from facewatchd.scan import scanner
     scanner.LOOK_AGAIN = 3600.0
 """
 """What comes back must be noticed by itself, not by the look after ten seconds."""
@@ -103,7 +103,7 @@ if "run" in sys.argv:
 TICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import watcher
+    from facewatchd.watch import watcher
     watcher.Watcher.__init__.__kwdefaults__["tick"] = 0.4
 """
 """What is mounted is looked at more often than every two seconds."""
@@ -111,7 +111,7 @@ if "run" in sys.argv:
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import watcher
+    from facewatchd.watch import watcher
     watcher.Watcher.__init__.__kwdefaults__["pace"] = watcher.Pace(poll=0.3, retry=1.0)
 """
 """Directories that are not watched are polled, and tried again, in a second, instead of fifteen and 300."""
@@ -195,7 +195,7 @@ FAILING = """
 import sys
 if "run" in sys.argv:
     import errno, os
-    from facewatchd import scanner
+    from facewatchd.scan import scanner
     scanner.LOOK_AGAIN = {pause}
     def failing(path, scandir=os.scandir):
         if isinstance(path, bytes) and path.endswith(b"/fails") and os.path.exists("{flag}"):
@@ -517,7 +517,7 @@ REFUSED = """
 import sys
 if "run" in sys.argv:
     import errno, os
-    from facewatchd import feed
+    from facewatchd.watch import inotify as feed
     def refused(self, directory, tell, watch_tree=feed.Feed.watch_tree):
         if os.path.exists("{flag}"):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), directory)

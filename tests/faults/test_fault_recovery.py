@@ -52,7 +52,7 @@ def test_an_idle_model_is_given_back_and_comes_again(start: Start, tmp_path: Pat
 QUICK_TICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import oversight
+    from facewatchd.daemon import supervisor as oversight
     oversight.TICK = 0.1
 """
 
@@ -74,7 +74,8 @@ def test_a_model_that_is_away_stops_indexing_and_nothing_is_blamed_on_the_photos
     root.mkdir()
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root, resources="unload_after = 0.5")
     daemon.hook(
-        "import sys\nif 'run' in sys.argv:\n    from facewatchd import indexer\n    indexer.MODEL_RETRY = 0.5\n"
+        "import sys\nif 'run' in sys.argv:\n    from facewatchd.indexing import workers\n"
+        "    workers.MODEL_RETRY = 0.5\n"
     )
     pack, away = tiny_root / "models" / "tiny", tmp_path / "away"
     with daemon:
@@ -112,7 +113,7 @@ FAILING_DISK = {
     "digested": """
 import errno, os, sys
 if "run" in sys.argv:
-    from facewatchd import contents, photos
+    from facewatchd.photos import contents; from facewatchd.photos import files as photos
     opened = contents.opened
     def failing(path):
         if os.path.exists("{broken}"):

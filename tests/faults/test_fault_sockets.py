@@ -29,7 +29,7 @@ Start = Callable[..., Daemon]
 IMPATIENT = """
 import sys
 if "run" in sys.argv:
-    from facewatchd import server
+    from facewatchd.server import listener as server
     server.LOOK = 0.3
 """
 """It is 5 seconds, and so it stays with --full."""
@@ -337,7 +337,7 @@ def test_nothing_is_sent_to_another_users_process(open_place: Path, tmp_path: Pa
         try:
             assert impostor.stdout is not None
             assert impostor.stdout.readline() == b"listens\n"
-            query = [sys.executable, "-c", "import sys; from facewatchd.client import main; sys.exit(main())"]
+            query = [sys.executable, "-c", "import sys; from facewatchd.client.app import main; sys.exit(main())"]
             for asked in (
                 [*query, str(photo)],
                 [*query, "-", "--wait"],

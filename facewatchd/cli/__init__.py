@@ -1,0 +1,1 @@
+"""The command ``facewatchd``: its parser, and what each of its commands does."""

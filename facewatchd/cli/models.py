@@ -1,0 +1,73 @@
+"""``facewatchd models``: what can be chosen, and bringing it to this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facewatchd.client import status
+from facewatchd.client.connection import ASIDE_TIMEOUT, Connection
+from facewatchd.console.arguments import write
+from facewatchd.console.output import printable, say, table, takes_colour
+from facewatchd.errors import FacewatchError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from facewatchd.models.registry import Listed
+
+
+def list_models(options: argparse.Namespace) -> int:
+    """Print what can be chosen, and which of it the running daemon uses."""
+    from facewatchd.models import registry
+
+    used = _model_in_use(options.socket)
+    rows = [_model_row(pack, used) for pack in registry.list_packs(_model_root(options.config))]
+    heading = ("MODEL", "", "DIM", "THRESHOLD", "SIZE", "LICENCE", "WHERE")
+    write(table(heading, rows, colour=takes_colour(sys.stdout)))
+    return 0
+
+
+def _model_row(pack: Listed, used: str) -> tuple[str, ...]:
+    from facewatchd.models import registry
+
+    return (
+        printable(pack.name),
+        "in use" if pack.name == used else "",
+        "?" if pack.dim is None else str(pack.dim),
+        f"{pack.threshold:.2f}",
+        "-" if pack.size is None else f"{pack.size / 1e6:.0f} MB",
+        registry.licence(pack.name),
+        printable(pack.where),
+    )
+
+
+def _model_root(file: Path | None) -> Path:
+    from facewatchd import config, paths
+
+    unused = Path(paths.NOWHERE)
+    return config.load(file, needs_directories=False, data_dir=unused, socket=unused).model_root
+
+
+def _model_in_use(socket: Path | None) -> str:
+    """The name of the running daemon's model, or an empty string. ``socket`` None: the default."""
+    try:
+        with Connection(socket, ASIDE_TIMEOUT) as daemon:
+            return status.Status.of(daemon.call("status")).model
+    except FacewatchError:
+        return ""
+
+
+def fetch_model(options: argparse.Namespace) -> int:
+    """Bring a model to this machine; print its name and place."""
+    from facewatchd.console.progress import downloading
+    from facewatchd.models import registry
+
+    root = _model_root(options.config)
+    with downloading(options.source) as progress:
+        pack = registry.fetch(
+            options.source, root, notify=lambda line: say(f"facewatchd: {printable(line)}"), progress=progress
+        )
+    write(f"{printable(pack.name)}\t{printable(str(pack.directory or 'installed'))}\n")
+    return 0

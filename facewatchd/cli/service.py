@@ -1,0 +1,88 @@
+"""``facewatchd service``: have systemd run the daemon, and no more."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facewatchd.client.connection import ASIDE_TIMEOUT, Connection
+from facewatchd.client.status import Status
+from facewatchd.console.arguments import write
+from facewatchd.console.output import printable, say
+from facewatchd.errors import FacewatchError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from facewatchd.config import Config
+
+
+def install(options: argparse.Namespace) -> int:
+    """Write the units for what `facewatchd run` would do with these arguments; bring the model first."""
+    from facewatchd import config, paths
+    from facewatchd.service import units
+
+    directories = tuple(Path(os.path.abspath(directory)) for directory in options.directories)
+    file = Path(os.path.abspath(options.config or paths.config_path()))
+    loaded = config.load(
+        options.config,
+        model=options.model,
+        data_dir=options.data_dir,
+        directories=directories or None,
+        socket=Path(paths.NOWHERE),
+    )
+    model = _bring_model(loaded)
+    arguments = ["--data-dir", str(loaded.data_dir)]
+    arguments += ["--config", str(file)] if file.exists() else []
+    arguments += ["--model", model] if options.model else []
+    there = os.path.exists(paths.units_path() / units.SERVICE)
+    written = units.install(loaded, [*arguments, *map(str, directories)])
+    write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
+    if warning := units.fleeting(loaded, [*arguments, *map(str, directories)]):
+        say(f"facewatchd: {warning}")
+    if not there and (running := _running_by_hand()):  # else to ask would start the service
+        say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
+    write(f"next: {units.RENEW if there else units.START}\n")
+    return 0
+
+
+def uninstall(_: argparse.Namespace) -> int:
+    """Remove the units. Data and configuration stay."""
+    from facewatchd.service import units
+
+    removed = units.uninstall()
+    write("".join(f"removed {printable(str(path))}\n" for path in removed) or "no units are installed\n")
+    if removed:
+        write(f"next: {units.STOP}\n")
+    return 0
+
+
+def _bring_model(loaded: Config) -> str:
+    """Find or fetch the model, as the daemon would: as a service it has no network. Return what finds it again."""
+    from facewatchd.console.progress import downloading
+    from facewatchd.models import registry
+    from facewatchd.store.data_directory import LastRun
+
+    last = LastRun.of(loaded.data_dir)
+    last.expect(loaded.directories)
+    with downloading("model") as progress:
+        pack = registry.choose(
+            loaded.model,
+            loaded.model_root,
+            last.pack,
+            notify=lambda line: say(f"facewatchd: {printable(line)}"),
+            progress=progress,
+        )
+    return pack.spec
+
+
+def _running_by_hand() -> int:
+    """The pid of a daemon that answers and was not started by systemd; 0 where there is none."""
+    try:
+        with Connection(None, ASIDE_TIMEOUT) as daemon:
+            pid = Status.of(daemon.call("status")).pid
+        words = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+    except (FacewatchError, OSError):
+        return 0
+    return 0 if "/facewatchd.service" in words else pid

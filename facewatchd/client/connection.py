@@ -1,0 +1,225 @@
+"""The client's end of the socket: one JSON-RPC request a line, one reply a line, in order.
+
+Standard library only, and little of it, because every `facewatch-query` pays for what is imported here. Requests
+are plain ASCII whatever the text in them. They may hold photos, so nothing is sent to another user's process, whatever
+became of the socket's directory: the kernel knows who listens. A `Connection` is for one thread. After any error but
+`RemoteError` it is of no more use, because a reply may still be on its way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+from typing import Any
+
+from facewatchd import paths
+from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, StrangerError, TooLargeError, UsageError
+from facewatchd.system import peer_credentials
+
+DEFAULT_TIMEOUT = 120.0
+"""Seconds for one reply: a query may wait for a model to be loaded and for the photo in hand."""
+ASIDE_TIMEOUT = 2.0
+"""Seconds for an answer that is only nice to have."""
+MAX_LINE = 64 << 20
+"""Bytes of one request that the daemon takes (the contract's number)."""
+INVALID_PARAMS = -32602
+"""JSON-RPC's own code for parameters that cannot be served."""
+METHOD_NOT_FOUND = -32601
+"""JSON-RPC's own code for a method that the daemon does not have."""
+
+_CHUNK = 1 << 20
+_SHORT = 100
+"""Bytes of a path that fit into a socket's address."""
+_RETRY = 0.05
+"""Seconds between attempts while the daemon's queue of new connections is full."""
+
+
+class RemoteError(FacewatchError):
+    """The daemon's answer was an error; ``kind`` is the contract's word, or empty for JSON-RPC's own errors."""
+
+    def __init__(self, message: str, hint: str = "", *, code: int = 0, kind: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+        self.kind = kind  # type: ignore[misc]  # the one error whose kind is known only when it arrives
+
+
+class Connection:
+    """A connection to the daemon, open inside a ``with`` block."""
+
+    def __init__(
+        self, socket_path: str | os.PathLike[str] | None = None, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> None:
+        """``socket_path`` None means the default place; ``timeout`` is seconds for one call, None for ever."""
+        self.path = paths.socket_name() if socket_path is None else os.fspath(socket_path) or "."
+        self.timeout = timeout
+        self._socket: socket.socket | None = None
+        self._received = bytearray()
+        self._last_id = 0
+
+    def __enter__(self) -> Connection:
+        """Connect.
+
+        Raises `NoDaemonError` where nobody listens, `StrangerError` where another user does, and `UsageError` for a
+        path that cannot be one.
+        """
+        deadline = self._deadline()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._connect(self._socket, deadline)
+            self._check_owner(self._socket)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def call(self, method: str, /, **params: Any) -> Any:
+        """Send one request and return its result.
+
+        Raises `RemoteError` for an error that the daemon reports, `TooLargeError` for a request that it would not
+        take, `DeadlineError` when the reply takes longer than the timeout, and `NoDaemonError` when the daemon
+        hangs up or is no facewatchd.
+        """
+        self._last_id += 1
+        request = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
+        line = json.dumps(request, separators=(",", ":")).encode("ascii")
+        if len(line) > MAX_LINE:
+            raise TooLargeError(
+                f"the request has {len(line) >> 20} MiB, and {MAX_LINE >> 20} is the limit",
+                "put the photo where the daemon can read it, or make it smaller",
+            )
+        deadline = self._deadline()
+        # A daemon that refuses the line says why and hangs up: its words are worth more than our broken pipe.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._send(line + b"\n", deadline)
+        return self._result(self._read_line(deadline))
+
+    def _connect(self, sock: socket.socket, deadline: float | None) -> None:
+        while True:
+            self._limit(sock, deadline)
+            try:
+                with self._address() as place:
+                    return sock.connect(place)
+            except BlockingIOError:
+                time.sleep(_RETRY)
+            except TimeoutError as exc:
+                raise self._too_late() from exc
+            except PermissionError as exc:
+                raise StrangerError(
+                    f"the daemon on {self.path} is not yours to ask", "only its own user may: run this as that user"
+                ) from exc
+            except OSError as exc:
+                if exc.errno is None or exc.errno == errno.ENAMETOOLONG:
+                    raise UsageError(f"{self.path} is too long for a socket's path", "use a shorter one") from exc
+                raise NoDaemonError(f"no daemon answers on {self.path}", "start it: facewatchd run DIR") from exc
+
+    def _check_owner(self, sock: socket.socket) -> None:
+        """Raise `StrangerError` if neither this user nor root listens. Root may ask a user at the user's own place."""
+        uid = peer_credentials.user(sock)
+        if peer_credentials.is_trusted(uid) or (os.geteuid() == 0 and uid == _owner(os.path.dirname(self.path))):
+            return
+        raise StrangerError(
+            f"what listens on {self.path} belongs to user {uid}, so nothing was sent",
+            "check the path given to --socket, or remove it",
+        )
+
+    def _address(self) -> contextlib.AbstractContextManager[str]:
+        if len(os.fsencode(self.path)) <= _SHORT:
+            return contextlib.nullcontext(self.path)
+        from pathlib import Path
+
+        from facewatchd.server import socket_file  # it logs: importing that takes longer than the rest of a query
+
+        return socket_file.address(Path(self.path))
+
+    def _send(self, data: bytes, deadline: float | None) -> None:
+        sock = self._limit(self._socket, deadline)
+        try:
+            sock.sendall(data)
+        except TimeoutError as exc:
+            raise self._too_late() from exc
+
+    def _read_line(self, deadline: float | None) -> bytes:
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            self._received += self._receive(deadline)
+        line = bytes(memoryview(self._received)[:end])
+        del self._received[: end + 1]
+        return line
+
+    def _receive(self, deadline: float | None) -> bytes:
+        sock = self._limit(self._socket, deadline)
+        try:
+            data = sock.recv(_CHUNK)
+        except TimeoutError as exc:
+            raise self._too_late() from exc
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise NoDaemonError(f"the daemon on {self.path} hung up", "ask again; its log says why")
+        return data
+
+    def _result(self, line: bytes) -> Any:
+        try:
+            reply = json.loads(line)
+        except (ValueError, RecursionError) as exc:
+            raise self._stranger() from exc
+        if not isinstance(reply, dict) or reply.get("id", 0) not in (self._last_id, None):
+            raise self._stranger()
+        if isinstance(error := reply.get("error"), dict):
+            raise _remote_error(error)
+        if "result" not in reply:
+            raise self._stranger()
+        return reply["result"]
+
+    def _deadline(self) -> float | None:
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def _limit(self, sock: socket.socket | None, deadline: float | None) -> socket.socket:
+        """Give the socket the time that is left. Raises `DeadlineError` when none is."""
+        if sock is None:
+            raise ValueError("the connection is not open")
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise self._too_late()
+        sock.settimeout(left)
+        return sock
+
+    def _too_late(self) -> DeadlineError:
+        return DeadlineError(
+            f"the daemon on {self.path} did not answer within {self.timeout:g} s",
+            "ask again, or see: facewatchd status",
+        )
+
+    def _stranger(self) -> StrangerError:
+        return StrangerError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.stat(path or ".").st_uid
+    except OSError:
+        return None
+
+
+def _remote_error(error: dict[str, Any]) -> RemoteError:
+    data = error.get("data")
+    details = data if isinstance(data, dict) else {}
+    code = error.get("code")
+    hint = "" if code != METHOD_NOT_FOUND else "the daemon is of another version: restart it"
+    return RemoteError(
+        str(error.get("message", "the daemon reports an error without a word")),
+        str(details.get("hint", hint)),
+        code=code if isinstance(code, int) else 0,
+        kind=str(details.get("kind", "")),
+    )

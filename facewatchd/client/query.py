@@ -1,0 +1,309 @@
+"""What `facewatch-query` sends, and what it makes of the answer. Standard library only.
+
+A photo goes by path, so that the daemon can answer an indexed one from its catalog. Its bytes go instead where the
+path means nothing to the daemon: standard input, a pipe, ``/dev/fd/63``, and any file that the daemon says it cannot
+read but this user can.
+"""
+
+from __future__ import annotations
+
+import _thread
+import binascii
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from facewatchd.client.connection import MAX_LINE, RemoteError
+from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UsageError
+from facewatchd.matches import Also, Box, Match
+
+STDIN = "-"
+MAX_BYTES = MAX_LINE // 4 * 3 - 65536
+"""Bytes of a photo that still fits into one line in base64, with room for the rest of the request."""
+
+_OTHER_SHAPE = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
+"""What taking a document apart raises where it is not built as the contract says."""
+_OF_THIS_PROCESS = ("/dev/", "/proc/")
+_PATIENCE = 2.0
+"""Seconds in which a disk must say what lies at a path."""
+
+
+class QueryPhoto:
+    """A photo as the user named it. ``data`` is None while it can go by its path."""
+
+    def __init__(self, argument: str) -> None:
+        """Read the photo now if its path means nothing to the daemon.
+
+        Raises `UnreadablePhotoError` or `TooLargeError` where that fails, `UsageError` for a terminal or a directory.
+        """
+        self.argument = argument
+        self.path = os.path.abspath(argument)
+        self.data: bytes | None = None
+        if argument == STDIN:
+            self.data = _read_stdin()
+        elif stat.S_ISDIR(_mode(self.path)):
+            raise UsageError(f"{argument} is a directory", "name a photo; to search below a directory only: -d DIR")
+        elif self.path.startswith(_OF_THIS_PROCESS) or _is_fifo(self.path):
+            self.data = self._read()
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence."""
+        return "standard input" if self.argument == STDIN else self.argument
+
+    @property
+    def text(self) -> str:
+        """The user's argument as valid Unicode, for a JSON document."""
+        return _utf8(self.argument)
+
+    def param(self) -> dict[str, str]:
+        """Return the socket's words for this photo."""
+        if self.data is None:
+            return path_param(self.path)
+        return {"data": binascii.b2a_base64(self.data, newline=False).decode("ascii")}
+
+    def send_bytes(self) -> bool:
+        """Read the file, so that its bytes go from now on. False where they already did or cannot be had."""
+        if self.data is not None or not _is_regular(self.path):
+            return False
+        try:
+            self.data = self._read()
+        except UnreadablePhotoError:
+            return False
+        return True
+
+    def _read(self) -> bytes:
+        try:
+            with open(self.path, "rb") as file:
+                return _read_limited(file, self.name)
+        except OSError as exc:
+            raise _unreadable(self.name, exc) from exc
+
+
+class QueryFace(NamedTuple):
+    """A face that was searched for."""
+
+    photo: QueryPhoto
+    number: int
+    """From 0, left to right."""
+    faces: int
+    """How many the photo has."""
+    box: Box
+    score: float
+
+
+class Faceless(NamedTuple):
+    """A photo among others that had no face and so no part in the search."""
+
+    photo: QueryPhoto
+
+
+class Answer:
+    """The result of a ``query``: as values, and as the document that ``--json`` prints."""
+
+    def __init__(self, document: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> None:
+        """Hold the daemon's document against what was asked; the photos get the user's own names in it.
+
+        Raises `FacewatchError` for a document of another shape.
+        """
+        try:
+            self.query = _query_entries(document["query"], photos, every_face=every_face)
+            self.matches = [_match(item) for item in document["matches"]]
+            self.total = int(document["total"])
+            self.threshold = float(document["threshold"])
+            self.model = str(document["model"])
+            self.faces = int(document["faces"])
+            self.pending = int(document["pending"])
+            self.complete = bool(document["complete"])
+            self.exact = bool(document["exact"])
+            self.elapsed_ms = float(document["elapsed_ms"])
+        except _OTHER_SHAPE as exc:
+            raise _not_understood() from exc
+        named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
+        self.document: dict[str, Any] = {**document, "query": named}
+
+
+def local_path(argument: str) -> str:
+    """The path that a ``file:`` URL stands for, as file managers copy it; any other argument as it is.
+
+    Raises `UsageError` for a URL of another machine or of no file's name, and for an empty name, which else would be
+    the current directory. A file by that very name wins.
+    """
+    if not argument:
+        raise UsageError("a name is empty", "name a file or a directory: a variable may not be set")
+    scheme, colon, rest = argument.partition(":/")
+    if not colon or scheme.lower() not in ("file", "http", "https") or os.path.lexists(argument):
+        return argument
+    host, _, path = rest[1:].partition("/") if rest.startswith("/") else ("", "", rest)
+    if scheme.lower() != "file" or host not in ("", "localhost"):
+        raise UsageError(f"{argument} is not on this machine", "save the photo, and name the file")
+    from urllib.parse import unquote_to_bytes
+
+    name = os.fsdecode(unquote_to_bytes(f"/{path}".encode("utf-8", "surrogateescape")))
+    if "\0" in name:
+        raise UsageError(f"{argument} is the name of no file", "a name cannot hold %00")
+    return name
+
+
+def path_param(path: str) -> dict[str, str]:
+    """A path as the socket takes it: absolute; base64 where it is not UTF-8."""
+    absolute = os.fsencode(os.path.abspath(path))
+    try:
+        return {"path": absolute.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path_bytes": binascii.b2a_base64(absolute, newline=False).decode("ascii")}
+
+
+def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
+    """Make the call; where the daemon cannot read a photo, make it again with the bytes, if they can be had.
+
+    The error does not say which of several photos it means, so all that still go by path are read.
+    """
+    while True:
+        try:
+            return call()
+        except RemoteError as error:
+            if error.kind == UnreadablePhotoError.kind and _send_bytes(photos):
+                continue
+            message = _named(error, photos)
+            raise RemoteError(message, error.hint, code=error.code, kind=error.kind) from error
+
+
+def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
+    """Name the photo that an error is about. The daemon knows no name for bytes, and counts several from 1."""
+    if not error.kind:
+        return _with_both_named(error.message, photos)
+    if len(photos) == 1:
+        return error.message if photos[0].data is None else f"{photos[0].name}: {error.message}"
+    number, colon, message = error.message.removeprefix("photo ").partition(": ")
+    if not (error.message.startswith("photo ") and colon and number.isdecimal() and 0 < int(number) <= len(photos)):
+        return error.message
+    return f"{photos[int(number) - 1].name}: {message}"
+
+
+def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
+    """Put names in the place of the numbers of two photos, with which a message about them begins."""
+    words = message.split(" ", 4)
+    if len(words) < 5 or (words[0], words[2]) != ("photos", "and") or not (words[1] + words[3]).isdecimal():
+        return message
+    try:
+        return f"{photos[int(words[1]) - 1].name} and {photos[int(words[3]) - 1].name} {words[4]}"
+    except IndexError:
+        return message
+
+
+def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:
+    changed = [photo.send_bytes() for photo in photos]
+    return any(changed)
+
+
+def photo_faces(document: Any) -> list[tuple[Box, float]]:
+    """Read the result of ``faces``: box and score of each, left to right."""
+    try:
+        return [(Box(*map(int, face["box"])), float(face["score"])) for face in document["faces"]]
+    except _OTHER_SHAPE as exc:
+        raise _not_understood() from exc
+
+
+def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> list[QueryFace | Faceless]:
+    """Tell which photo each entry means: they come in the order of the photos.
+
+    Each photo has one entry, or with ``--face all`` one a face, numbered upwards from 0. ``face`` is null where the
+    photo has none.
+    """
+    found: list[QueryFace | Faceless] = []
+    position, last = 0, None
+    for entry in entries:
+        number = entry["face"]
+        if found and (not every_face or number is None or last is None or number <= last):
+            position += 1
+        photo, last = photos[position], number
+        if number is None:
+            found.append(Faceless(photo))
+        else:
+            box = Box(*map(int, entry["box"]))
+            found.append(QueryFace(photo, int(number), int(entry["faces"]), box, float(entry["score"])))
+    return found
+
+
+def path_of(entry: Any) -> bytes:
+    """The path in a document of the daemon's: UTF-8 on the socket, whatever this process's locale says of names."""
+    encoded = entry.get("path_bytes")
+    return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
+
+
+def _match(item: Any) -> Match:
+    encoded = item.get("copies_bytes")
+    copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
+    of = None if item["of"] is None else int(item["of"])
+    also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
+    return Match(path_of(item), *_face(item), of, bool(item["itself"]), tuple(copies), also)
+
+
+def _face(item: Any) -> tuple[float, Box, float, int]:
+    return float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("'-' reads the photo from standard input, which is no file or pipe", "pipe one in")
+    try:
+        data = _read_limited(sys.stdin.buffer, "standard input")
+    except OSError as exc:
+        raise _unreadable("standard input", exc) from exc
+    if not data:
+        raise UnreadablePhotoError("standard input is empty", "pipe a photo in")
+    return data
+
+
+def _read_limited(file: BinaryIO, name: str) -> bytes:
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise TooLargeError(
+            f"{name} has more than the {MAX_BYTES >> 20} MiB that can be sent",
+            "put the photo where the daemon can read it",
+        )
+    return data
+
+
+def _unreadable(name: str, exc: OSError) -> UnreadablePhotoError:
+    return UnreadablePhotoError(f"cannot read {name}: {exc.strerror or exc}", "name a photo that you can read")
+
+
+def _not_understood() -> FacewatchError:
+    return FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version")
+
+
+def _utf8(text: str) -> str:
+    return os.fsencode(text).decode("utf-8", "replace")
+
+
+def _is_fifo(path: str) -> bool:
+    return stat.S_ISFIFO(_mode(path))
+
+
+def _is_regular(path: str) -> bool:
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: str) -> int:
+    """The type of what lies at a path. 0 where nothing does, or its disk does not answer: the daemon may know it.
+
+    The system call may hang for ever, so another thread makes it (`threading` takes a millisecond to import).
+    """
+    modes = []
+    looked = _thread.allocate_lock()
+    looked.acquire()
+
+    def look() -> None:
+        try:
+            modes.append(os.stat(path).st_mode)
+        except (OSError, ValueError):
+            modes.append(0)
+        looked.release()
+
+    _thread.start_new_thread(look, ())
+    looked.acquire(timeout=_PATIENCE)
+    return modes[0] if modes else 0

@@ -1,0 +1,201 @@
+"""The daemon's ``status`` for people: a table, a line, and lines that follow what happens."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from facewatchd.client.query import path_of
+from facewatchd.console.arguments import wait_while_read, write, write_json
+from facewatchd.console.output import counted, printable
+from facewatchd.console.progress import Progress, aside
+from facewatchd.errors import FacewatchError
+
+_WHICH_FAILED = ": facewatchd photos --state failed"
+INTERVAL = 0.5
+"""Seconds between two looks."""
+
+_RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
+_STYLES = {
+    "starting": _YELLOW,
+    "indexing": _GREEN,
+    "idle": _GREEN,
+    "paused": _YELLOW,
+    "degraded": _RED,
+    "watching": _GREEN,
+    "polling": _GREEN,
+    "offline": _YELLOW,
+    "unreadable": _RED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A watched directory."""
+
+    path: bytes
+    state: str
+    photos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The result of ``status``, read."""
+
+    version: str
+    pid: int
+    uptime: float
+    """Seconds."""
+    state: str
+    model: str
+    dim: int
+    threshold: float
+    roots: tuple[Root, ...]
+    photos: int
+    faces: int
+    pending: int
+    failed: int
+    in_index: int
+    tombstones: int
+    examined: int
+    """Photos dealt with since the daemon's start."""
+    rate: float
+    """Photos a second that go through the model."""
+    problems: tuple[str, ...]
+    waits: str
+    """What pending photos wait for, where nothing is wrong."""
+    confinement: str
+    """How far decoding is confined: "full", or "partial" or "none" and why."""
+
+    @classmethod
+    def of(cls, document: Any) -> Status:
+        """Raise `FacewatchError` for a document of another shape."""
+        with understanding():
+            model, index, rates = document["model"], document["index"], document["rates"]
+            return cls(
+                version=str(document["version"]),
+                pid=int(document["pid"]),
+                uptime=float(document["uptime_s"]),
+                state=str(document["state"]),
+                model=str(model["name"]),
+                dim=int(model["dim"]),
+                threshold=float(model["threshold"]),
+                roots=tuple(Root(path_of(root), str(root["state"]), int(root["photos"])) for root in document["roots"]),
+                photos=int(document["photos"]),
+                faces=int(document["faces"]),
+                pending=int(document["pending"]),
+                failed=int(document["failed"]),
+                in_index=int(index["faces"]),
+                tombstones=int(index["tombstones"]),
+                examined=int(rates.get("examined", 0)),
+                rate=float(rates.get("photos_per_s", 0.0)),
+                problems=tuple(str(problem) for problem in document.get("problems", ())),
+                waits=str(document.get("waits", "")),
+                confinement=str(document.get("confinement", "")),
+            )
+
+
+@contextlib.contextmanager
+def understanding() -> Iterator[None]:
+    """Raise `FacewatchError` where the block reads an answer of another shape than the contract's."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
+
+
+def text(status: Status, *, colour: bool) -> str:
+    """Lay everything out for people, with a line for each directory and each problem."""
+
+    def painted(words: str, style: str | None) -> str:
+        return f"\x1b[{style}m{words}\x1b[0m" if colour and style else words
+
+    state = painted(status.state, _STYLES.get(status.state))
+    tombstones = f" and {counted(status.tombstones, 'tombstone')}" if status.tombstones else ""
+    failed = painted(f"{status.failed} failed", _YELLOW if status.failed else None)
+    lines = [
+        f"{painted('facewatchd ' + status.version, _BOLD)}  {state}, up {duration(status.uptime)}, pid {status.pid}",
+        f"model   {status.model}, {status.dim} dimensions, a match from {status.threshold:.2f}",
+        f"photos  {status.photos}, {status.pending} pending, {failed}{_WHICH_FAILED if status.failed else ''}",
+        f"faces   {status.faces}, {status.in_index}{tombstones} in the index",
+    ]
+    if status.pending and status.state == "indexing":
+        lines.append(f"rate    {_rate(status)}")
+    if status.waits:
+        lines.append(f"waits   {printable(status.waits)}")
+    if status.confinement:
+        lines.append(f"sandbox {printable(status.confinement)}")
+    width = max((len(str(root.photos)) for root in status.roots), default=0)
+    for root in status.roots:
+        words = painted(f"{root.state:10}", _STYLES.get(root.state))
+        unit = "photo " if root.photos == 1 else "photos"
+        lines.append(f"  {words}  {root.photos:{width}} {unit}  {printable(root.path)}")
+    lines += [painted(f"problem: {printable(problem)}", _RED) for problem in status.problems]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def line(status: Status) -> str:
+    """Say how things are on one line."""
+    words = (
+        f"{status.state}: {counted(status.photos, 'photo')}, {status.pending} pending, {status.failed} failed, "
+        f"{counted(status.faces, 'face')}"
+    )
+    if status.pending and status.rate:
+        words += f", {_rate(status)}"
+    if status.waits:
+        words += f"; {printable(status.waits)}"
+    return words + "".join(f"; {printable(problem)}" for problem in status.problems)
+
+
+def _rate(status: Status) -> str:
+    if not status.rate:
+        return "no photo embedded lately"
+    return f"{status.rate:.1f} photos a second, about {duration(status.pending / status.rate)} left"
+
+
+def duration(seconds: float) -> str:
+    """Word a time span for people, by its two largest units."""
+    whole = int(seconds)
+    for size, unit, next_size, next_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // next_size
+            return f"{whole // size} {unit} {rest} {next_unit}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: bool) -> None:
+    """Print how things are whenever it changes, until nobody reads on, or until what ``ask`` raises.
+
+    On a terminal: the whole table first, then a line when a state or a problem changes, and a bar for the numbers.
+    Otherwise a line, or with ``as_json`` a document on a line, whenever a number or a state changes.
+    """
+    for_people = on_terminal and not as_json
+    progress = Progress(enabled=for_people)
+    before: object = None
+    try:
+        while True:
+            document = ask()
+            status = Status.of(document)
+            progress.show(status.examined, status.pending)
+            now = _states(status) if for_people else (*_states(status), *_numbers(status))
+            if now != before:
+                words = text(status, colour=colour) if for_people and before is None else f"{line(status)}\n"
+                with aside():
+                    heard = write_json(document, indented=False) if as_json else write(words)
+                if not heard:
+                    return
+                before = now
+            if not wait_while_read(INTERVAL):
+                return
+    finally:
+        progress.close()
+
+
+def _states(status: Status) -> tuple[object, ...]:
+    return (status.state, *(root.state for root in status.roots), *status.problems, status.waits)
+
+
+def _numbers(status: Status) -> tuple[object, ...]:
+    return (status.photos, status.pending, status.failed, status.faces)

@@ -1,0 +1,157 @@
+"""Progress bars on standard error, and log lines that do not break them: the one module that imports tqdm.
+
+Bars are drawn for terminals only. Whoever writes a line to a terminal while a bar may be there does so inside `aside`,
+from any thread; bars themselves belong to one thread. tqdm takes 50 ms to import: it comes with the first bar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from facewatchd.console.output import counted, say, takes_drawing
+
+LINES_EVERY = 10.0
+"""Seconds between two lines of a progress that cannot be drawn."""
+
+_lock = threading.RLock()
+_bar_class: Any = None
+
+
+class Progress:
+    """How far the indexing is. Visible while something is pending, gone without a trace when nothing is."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        """``enabled`` False makes a progress that never shows."""
+        self._enabled = enabled
+        self._bar: Any = None
+        self._start = 0
+        self._lines: _Lines | None = None if takes_drawing(sys.stderr) else _Lines()
+
+    def show(self, done: int, pending: int, waits: str = "") -> None:
+        """Draw the bar, or in its place what the photos wait for, in a few words.
+
+        ``done`` counts photos from any moment on; what counts is by how much it grew since the bar appeared. A terminal
+        that went away is no error.
+        """
+        if not self._enabled:
+            return
+        if not pending or done < self._start:
+            self.close()
+        if not pending:
+            return
+        if self._lines is not None:
+            self._start = self._start or done
+            advanced = done - self._start
+            cause = f"; {waits}" if waits else ""
+            self._lines.say(f"indexing: {advanced} of {counted(advanced + pending, 'photo')}{cause}")
+            return
+        if self._bar is None:
+            self._start = done
+            self._bar = _bar(total=pending, desc="indexing", unit=" photos")
+        advanced = done - self._start
+        self._bar.total = advanced + pending
+        self._bar.bar_format = f"indexing: {{n_fmt}}/{{total_fmt}} photos; {waits}" if waits else None
+        with contextlib.suppress(OSError):
+            self._bar.update(advanced - self._bar.n)
+            if waits:  # or a number that does not grow would leave the last drawing
+                self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._start = 0
+        if self._bar is not None:
+            with contextlib.suppress(OSError):
+                self._bar.close()
+            self._bar = None
+
+
+class _Lines:
+    """Progress as lines, now and then, for a terminal on which no bar can be drawn."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def say(self, text: str) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + LINES_EVERY
+            say(text)
+
+
+@contextlib.contextmanager
+def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield what draws a download: a callable that takes the bytes so far and all bytes (0: not known).
+
+    It is None where standard error is no terminal. The bar is gone when the block ends.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    bar: Any = None
+
+    def draw(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = _bar(total=total or None, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
+        bar.update(done - bar.n)
+
+    lines = _Lines()
+
+    def tell(done: int, total: int) -> None:
+        lines.say(f"{name}: {done >> 20} of {total >> 20} MiB" if total else f"{name}: {done >> 20} MiB")
+
+    try:
+        yield draw if takes_drawing(sys.stderr) else tell
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Take every bar off the terminal while the block writes to it."""
+    with _lock:
+        if _bar_class is None:
+            yield
+            return
+        with _bar_class.external_write_mode(file=sys.stderr):
+            yield
+
+
+class TerminalHandler(logging.Handler):
+    """Writes log lines to standard error, above the bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            line = self.format(record)
+            with aside():
+                say(line)
+        except Exception:  # noqa: BLE001 - as logging asks of handlers
+            self.handleError(record)
+
+
+def _bar(**options: Any) -> Any:
+    global _bar_class
+    with _lock:
+        if _bar_class is None:
+            from tqdm import tqdm
+
+            # Without a monitor thread of tqdm's: whoever shows a bar draws it often enough.
+            _bar_class = type("_Bar", (tqdm,), {"monitor_interval": 0})
+            _bar_class.set_lock(_lock)
+    return _bar_class(file=sys.stderr, leave=False, mininterval=0.1, **_size(), **options)
+
+
+def _size() -> dict[str, Any]:
+    """Follow the terminal's size. One that does not know its own (a serial line) is taken for 80 by 24."""
+    with contextlib.suppress(OSError):
+        if not os.get_terminal_size(sys.stderr.fileno()).columns:
+            return {"ncols": 80, "nrows": 24}
+    return {"dynamic_ncols": True}

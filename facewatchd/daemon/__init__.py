@@ -1,0 +1,1 @@
+"""The daemon as a process: built, started, supervised, reloaded and stopped."""

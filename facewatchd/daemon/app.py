@@ -1,0 +1,399 @@
+"""The daemon: everything is built here, started in order, and stopped in reverse.
+
+Start: lock the data directory, find and load the model, open the catalog, bring the index level (upkeep does, while
+queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
+nothing falls between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from facewatchd.api.methods import Parts, Service
+from facewatchd.api.query import Searcher
+from facewatchd.client.connection import Connection, RemoteError
+from facewatchd.config import Config, take_over
+from facewatchd.console import logs
+from facewatchd.console.output import counted, printable
+from facewatchd.console.progress import downloading
+from facewatchd.daemon.supervisor import Oversight, Signals
+from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
+from facewatchd.ignore import Exclusion
+from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.workers import Indexer
+from facewatchd.indexing.writer import Writer
+from facewatchd.inference.confinement import FULL
+from facewatchd.inference.hedge import Hedge
+from facewatchd.inference.pool import Inference
+from facewatchd.inference.wire import Setup
+from facewatchd.models import registry
+from facewatchd.scan.roots import Roots
+from facewatchd.scan.scanner import Scanner
+from facewatchd.scan.work_queue import Depth, Inbox
+from facewatchd.server import jsonrpc
+from facewatchd.server.listener import Server
+from facewatchd.store import recovery
+from facewatchd.store.catalog import Catalog
+from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, unusable
+from facewatchd.store.gallery import Gallery
+from facewatchd.system import malloc
+from facewatchd.system.systemd import Manager
+from facewatchd.threads.liveness import Vitals
+from facewatchd.values import ModelInfo
+from facewatchd.watch.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+SILENCE = 120.0
+"""Seconds without a sign of life after which a thread hangs. What takes longer gives signs on its way."""
+REPLY_SECONDS = 20.0
+"""In which the daemon's own server must answer it."""
+
+
+def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything.
+
+    ``reread`` loads the configuration again, as it was loaded.
+    """
+    _stand_alone()
+    malloc.keep_little()
+    logs.to_stderr({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+    threading.excepthook = _thread_died
+    try:
+        manager = Manager()
+        with locked(config.data_dir):
+            return _run(config, reread, manager, show_progress=verbosity >= 0 and sys.stderr.isatty())
+    except FacewatchError as exc:
+        log.error("%s", printable(str(exc)))
+        return exc.exit_status
+
+
+def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show_progress: bool) -> int:
+    last = LastRun.of(config.data_dir)
+    last.expect(config.directories)
+    # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
+    pack = _choose_pack(config, last)
+    os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
+    daemon = Daemon(config, pack, reread, manager.listener)
+    with Signals.kept() as signals:
+        try:
+            daemon.start()
+            daemon.remember()
+            manager.ready()
+            return Oversight(daemon, manager, signals, show_progress=show_progress).run()
+        finally:
+            daemon.stop()
+
+
+def _choose_pack(config: Config, last: LastRun) -> registry.Pack:
+    with downloading("model") as progress:
+        return registry.choose(config.model, config.model_root, last.pack, notify=log.warning, progress=progress)
+
+
+class Daemon:
+    """All parts. `start` once, then `stop` once, also after a start that failed."""
+
+    def __init__(
+        self,
+        config: Config,
+        pack: registry.Pack,
+        reread: Callable[[], Config],
+        passed: socket.socket | None = None,
+    ) -> None:
+        """``reread`` loads the configuration again; ``passed`` is a listening socket that systemd made."""
+        self._config = config
+        self._pack = pack
+        self._reread = reread
+        self._passed = passed
+        self._vitals = Vitals()
+        self._stops: list[Callable[[], object]] = []
+        threads, faces = config.resources.threads, config.faces
+        # Queries have a process of their own, at normal priority, whose inference uses every thread it was given. Two
+        # callers with one thread each beat one caller with two: so does indexing, all of it in the idle class.
+        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
+        one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
+        self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
+        self._hedge = Hedge(self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._vitals.beat)
+        self._build()
+
+    def _build(self) -> None:
+        """Load the model, and make all other parts for it; nothing but the model's process runs yet."""
+        self._stops.append(self._queries.close)
+        info = self._indexing.info = self._queries.start()
+        directory = self._config.data_dir / info.id
+        self._build_storage(directory, info)
+        self._build_watch(directory)
+        self._build_indexing()
+        self._build_server(info)
+        threshold = info.threshold if self._config.query.threshold is None else self._config.query.threshold
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
+
+    def _build_storage(self, directory: Path, info: ModelInfo) -> None:
+        """What is kept of the photos: in the catalog, in the index, and in the inbox until it is known."""
+        config = self._config
+        self._reserve = Reserve(config.data_dir / "reserve")
+        self._reserve.release_if_full()  # SQLite cannot even read without room for its log
+        self._catalog = open_catalog(directory / "catalog.sqlite3", info)
+        self._stops += [self._reserve.fill, self._catalog.close]
+        self._gallery = Gallery(self._catalog, directory)
+        self._inbox = Inbox(config.watch.settle)
+        self._writer = Writer(self._gallery, self._vitals)
+        self._upkeep = Upkeep(
+            self._gallery,
+            self._writer,
+            config.resources.threads,
+            polite=config.resources.idle_priority,
+            vitals=self._vitals,
+            look_at=lambda path: self._inbox.touch(path, settle=False),
+        )
+
+    def _build_watch(self, directory: Path) -> None:
+        """What follows the directories: by events, and by walks."""
+        config = self._config
+        roots = [os.fsencode(path) for path in config.directories]
+        self._roots = Roots(roots, Exclusion(config.exclude), self._catalog)
+        self._stops.append(self._roots.close)
+        self._watcher = Watcher(
+            self._roots.paths,
+            self._touch,
+            self._rescan,
+            directory / "heartbeat",
+            rescan_every=config.watch.rescan,
+            beat=self._vitals.beat,
+            calls=self._roots.calls,
+        )
+        self._scanner = Scanner(
+            self._catalog,
+            self._inbox,
+            self._roots,
+            walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
+            write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
+            vitals=self._vitals,
+        )
+
+    def _build_indexing(self) -> None:
+        self._indexer = Indexer(
+            self._gallery,
+            self._inbox,
+            self._roots,
+            self._writer,
+            inference=self._hedge,
+            vitals=self._vitals,
+            scan=lambda path: self._scanner.request(path, live=True),
+            workers=self._config.resources.threads,
+        )
+
+    def _build_server(self, info: ModelInfo) -> None:
+        """What answers clients."""
+        parts = Parts(
+            self._config,
+            info,
+            self._gallery,
+            self._roots,
+            self._inbox,
+            self._scanner,
+            self._writer,
+            self._upkeep,
+            self._indexer,
+            self._watcher,
+        )
+        searcher = Searcher(self._gallery, self._queries, info, self._roots.calls)
+        self._service = Service(
+            parts, searcher, lambda: self._server.trouble, self._confinement, lambda: self._server.waiting()
+        )
+        self._server = Server(
+            self._config.socket, lambda line: jsonrpc.answer(line, self._service.call), passed=self._passed
+        )
+
+    def _confinement(self) -> str:
+        """How far the processes that decode are confined: what the one says that is confined less."""
+        return max(self._queries.confinement, self._indexing.confinement, key=lambda state: state not in ("", FULL))
+
+    def _touch(self, path: bytes, settle: bool, written: bool) -> None:
+        depth = Depth.BYTES if written else Depth.STAMP
+        self._inbox.touch(path, settle=settle, depth=depth)
+        passing, below = self._roots.links.through(path)
+        for link in passing:
+            self._inbox.touch(link, settle=settle, depth=depth)
+        for link in below:  # what comes into a new directory before that is watched is no event: it is looked at late
+            self._inbox.touch(link)
+
+    def _rescan(self, root: bytes) -> None:
+        self._scanner.request(root)
+
+    def start(self) -> None:
+        """Start every part; what was started is stopped by `stop`, in reverse."""
+        self._stops.append(self._upkeep.save_last)
+        self._start(self._writer.start, self._writer.stop)
+        self._start(self._upkeep.start, self._upkeep.stop)
+        self._start(self._server.start, self._server.stop)
+        self._start(self._indexer.start, self._indexer.stop)
+        self._start(self._scanner.start, self._scanner.stop)
+        self._start(self._watcher.start, self._watcher.stop)
+        for root in self._roots.paths:
+            self._scanner.request(root)
+        self._forget_strays()
+        self._reserve.fill()
+        log.info("listening on %s", self._server.path)
+
+    def _start(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
+        start()
+        self._stops.append(stop)
+
+    def _forget_strays(self) -> None:
+        """Have photos looked at that lie in no watched directory any more: the indexer lets go of them."""
+        with self._catalog.reading() as reader:
+            strays = reader.outside(self._roots.paths)
+        for path in strays:
+            self._inbox.touch(path, settle=False)
+
+    def remember(self) -> None:
+        """Note the model and the directories for the next start."""
+        directories = tuple(map(str, self._config.directories))
+        try:
+            LastRun(self._pack.spec, directories).remember(self._config.data_dir)
+        except OSError as exc:
+            log.warning("cannot note the model in %s: %s", self._config.data_dir, exc.strerror)
+
+    # Looked after by `Oversight`
+
+    def ended(self) -> str:
+        """Which part ended that should not have."""
+        parts = {
+            "the writer": self._writer.is_alive(),
+            "the index's upkeep": self._upkeep.is_alive(),
+            "the scanner": self._scanner.is_alive(),
+            "an indexing thread": self._indexer.alive(),
+            "the server": self._server.alive(),
+        }
+        return next((name for name, lives in parts.items() if not lives), "")
+
+    def hung(self) -> str:
+        """Which part hangs: threads that work without a sign of life, a watcher that looks no more, a mute server."""
+        silent = self._vitals.silent(SILENCE)
+        if silent:
+            return ", ".join(silent)
+        if not self._watcher.looks():
+            return "the watcher"
+        # Once more: the process may have been stopped while it waited for its own answer.
+        return "" if self._answers() or self._answers() else "the server"
+
+    def _answers(self) -> bool:
+        """Whether the server answers as it answers others, where there is a way in; any reply will do."""
+        try:
+            with Connection(self._server.path, REPLY_SECONDS) as connection:
+                connection.call("alive")
+        except RemoteError:
+            return True
+        except NoDaemonError:
+            return not self._server.path.exists()
+        except FacewatchError:
+            return False
+        return True
+
+    def release_models(self) -> None:
+        """Give back the memory of models that nobody needed for a while."""
+        if unload_after := self._config.resources.unload_after:
+            for inference in (self._queries, self._indexing):
+                inference.release_after(unload_after)
+
+    def progress(self) -> tuple[int, int]:
+        """Paths examined since the start, and pending."""
+        return int(self._indexer.rates()["examined"]), len(self._inbox)
+
+    def is_busy(self) -> bool:
+        """Whether anything is pending, being walked, or being brought level."""
+        return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
+
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
+        return self._service.waits()
+
+    def waits_briefly(self) -> str:
+        """The same, in a few words."""
+        return self._indexer.waits_briefly() if self.waits() else ""
+
+    def headline(self) -> str:
+        """State, photos, faces, and what is pending."""
+        return self._service.headline()
+
+    def reload(self) -> None:
+        """Take over what can be of the configuration as it is now, and say what waits for a restart.
+
+        Watches come before walks, so that nothing falls between them. What lies in no directory any more is forgotten,
+        like at a start.
+        """
+        wanted = self._reread()
+        LastRun.of(self._config.data_dir).expect(wanted.directories)
+        before, (now, waiting) = self._config, take_over(self._config, wanted)
+        if (before.directories, before.exclude) != (now.directories, now.exclude):
+            self._change_roots(now, anew=before.exclude != now.exclude)
+        self._config = now  # only now: what failed above is tried again by the next
+        self._service.defaults = now.query
+        self._inbox.settle_for(now.watch.settle)
+        self._watcher.rescan_every = now.watch.rescan
+        self.remember()
+        log.info("the configuration was read again: %s", counted(len(now.directories), "directory", "directories"))
+        for key in waiting:
+            log.warning("`%s` changed: that counts when the daemon is started again", key)
+
+    def _change_roots(self, wanted: Config, *, anew: bool) -> None:
+        """Watch the directories that are configured now. ``anew``: walk those that stay, too."""
+        before, after = self._roots.paths, [os.fsencode(path) for path in wanted.directories]
+        self._roots.become(after, Exclusion(wanted.exclude))
+        self._watcher.follow([path for path in before if path in after])  # one may lie in another that is new
+        self._watcher.follow(after)
+        self._inbox.look_again()  # what is in hand was looked at by the old rules
+        for path in after:
+            if anew or path not in before:
+                self._scanner.request(path)
+        self._forget_strays()
+
+    def stop(self) -> None:
+        """Stop in reverse order of the start."""
+        started = time.monotonic()
+        self._writer.give_up()
+        self._inbox.close()
+        while self._stops:
+            self._stops.pop()()
+        log.debug("stopped in %.1f s", time.monotonic() - started)
+
+
+def open_catalog(path: Path, model: ModelInfo) -> Catalog:
+    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        check_model_directory(path.parent)
+        return Catalog(path, model.id, model.dim)
+    except OSError as exc:
+        raise unusable(path.parent, exc) from exc
+    except DamagedError as exc:
+        aside = recovery.spare_name(path, "damaged")
+        log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        return Catalog(path, model.id, model.dim)
+
+
+def _stand_alone() -> None:
+    """Whatever started this: nobody else may read what is written, and no file of ours may become a standard stream."""
+    os.umask(0o077)
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= logs.STDERR:
+        os.set_inheritable(descriptor, True)  # the children's too
+    os.close(descriptor)
+    sys.stderr = sys.stderr or open(logs.STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
+
+
+def _thread_died(args: threading.ExceptHookArgs) -> None:
+    """Log the traceback, once; what follows of it is one line, by `Daemon.ended`."""
+    name = args.thread.name if args.thread else "a thread"
+    log.error("%s died; this is a bug:", name, exc_info=args.exc_value)

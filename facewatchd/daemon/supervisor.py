@@ -1,0 +1,193 @@
+"""What the main thread does while the daemon runs: takes signals, looks after the others, and tells systemd.
+
+Signals are blocked in every thread and taken here one by one (`Signals`), so none comes between two lines of anything.
+
+- SIGTERM and SIGINT end it. SIGHUP has the configuration read again; on a terminal it means that this is gone, and ends
+  it, too.
+- systemd hears of readiness, of progress, and, where it waits for that, that all is well: only while nothing hangs.
+- The models' memory is given back after a rest, and a terminal shows a bar.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from facewatchd.console.progress import Progress
+from facewatchd.errors import FacewatchError
+from facewatchd.system.systemd import Manager
+
+log = logging.getLogger(__name__)
+
+TICK = 15.0
+"""Seconds between two looks."""
+BUSY_TICK = 3.0
+"""The same while somebody wants to see progress."""
+WAITING_TOLD_EVERY = 600.0
+"""Seconds between two lines that say what photos wait for."""
+DRAWING_TICK = 0.5
+"""Seconds between two drawings of the bar."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Overseen(Protocol):
+    """What is looked after."""
+
+    def ended(self) -> str:
+        """What of it ended that should not have; empty where all lives."""
+
+    def hung(self) -> str:
+        """What of it hangs; empty where nothing does."""
+
+    def release_models(self) -> None:
+        """Give back the memory of models that rest."""
+
+    def reload(self) -> None:
+        """Read the configuration again. Raises `FacewatchError` where it is wrong, or cannot be taken over."""
+
+    def headline(self) -> str:
+        """What it is doing, in one line."""
+
+    def progress(self) -> tuple[int, int]:
+        """Photos done since the start, and pending."""
+
+    def is_busy(self) -> bool:
+        """Whether something is pending, or may be soon."""
+
+    def waits(self) -> str:
+        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
+
+    def waits_briefly(self) -> str:
+        """The same, in a few words."""
+
+
+class Signals:
+    """`SIGNALS`, kept until they are asked for: blocked in this thread and in those that are started meanwhile.
+
+    `wait` unblocks them for as long as it waits, and CPython's own handler writes the number of one that comes into a
+    socket. (CPython's `signal.sigtimedwait` returns what happens to lie in its memory after the process was stopped -
+    SIGSTOP, Ctrl-Z, a container's pause - beyond the deadline.)
+    """
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+
+    @classmethod
+    @contextmanager
+    def kept(cls) -> Iterator[Signals]:
+        """Keep them until the end of the block; what came until then and was not asked for is forgotten there."""
+        signals = cls()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        handlers = {number: signal.signal(number, _note) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(signals._sender.fileno(), warn_on_full_buffer=False)
+        try:
+            yield signals
+        finally:
+            while pending := signal.sigpending() & set(SIGNALS):  # impatience is no reason to end otherwise
+                signal.sigwait(pending)
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signals._receiver.close()
+            signals._sender.close()
+
+    def wait(self, seconds: float) -> signal.Signals | None:
+        """Wait for one at most so long; those that come at the same time are returned one by one."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        try:
+            ready, _, _ = select.select([self._receiver], [], [], max(0.0, seconds))
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        number = self._receiver.recv(1) if ready else b""
+        return signal.Signals(number[0]) if number and number[0] in SIGNALS else None
+
+
+def _note(_number: int, _frame: object) -> None:
+    """A handler, or there would be nothing that writes the number."""
+
+
+class Oversight:
+    """`run` it once everything is started."""
+
+    def __init__(self, daemon: Overseen, manager: Manager, signals: Signals, *, show_progress: bool) -> None:
+        self._daemon = daemon
+        self._signals = signals
+        self._manager = manager
+        self._shows = show_progress
+        self._on_terminal = os.isatty(sys.stderr.fileno())
+        self._well_at = 0.0
+        self._waiting_told_at = -WAITING_TOLD_EVERY
+        self._first_import = True
+        """Whether what was found at the start is not all searchable yet."""
+
+    def run(self) -> int:
+        """Look after everything until a signal ends it; return the exit status."""
+        progress = Progress(enabled=self._shows)
+        try:
+            while True:
+                if ended := self._daemon.ended():
+                    log.error("%s ended unexpectedly: the daemon stops; start it again, and report what it said", ended)
+                    return 1
+                self._tell()
+                self._daemon.release_models()
+                self._tell_of_waiting()
+                progress.show(*self._daemon.progress(), self._daemon.waits_briefly())
+                self._tell_of_first_import()
+                taken = self._signals.wait(self._pause())
+                if taken is not None and not self._goes_on(taken):
+                    return 0
+        finally:
+            progress.close()
+            self._manager.stopping()
+
+    def _tell_of_waiting(self) -> None:
+        waits, now = self._daemon.waits(), time.monotonic()
+        if waits and now >= self._waiting_told_at + WAITING_TOLD_EVERY:
+            self._waiting_told_at = now
+            log.info("photos wait: %s", waits)
+
+    def _tell_of_first_import(self) -> None:
+        """Say once, when everything that the start found is searchable, what there is and what to do with it."""
+        if self._first_import and not self._daemon.is_busy():
+            self._first_import = False
+            log.info("%s; to find a person: facewatch-query PHOTO", self._daemon.headline())
+
+    def _goes_on(self, taken: signal.Signals) -> bool:
+        if taken is not signal.SIGHUP or self._on_terminal:
+            return False
+        self._manager.reloading()
+        try:
+            self._daemon.reload()
+        except FacewatchError as exc:
+            log.error("the configuration was not taken over: %s", exc)
+        self._manager.ready()
+        return True
+
+    def _pause(self) -> float:
+        busy = self._daemon.is_busy()
+        if self._shows:
+            return DRAWING_TICK if busy else BUSY_TICK
+        pause = BUSY_TICK if (busy and self._manager.listens) or self._first_import else TICK
+        return min(pause, self._manager.watchdog / 4) if self._manager.watchdog else pause
+
+    def _tell(self) -> None:
+        if self._manager.listens:
+            self._manager.status(self._daemon.headline())
+        now = time.monotonic()
+        if self._manager.watchdog and now - self._well_at >= self._manager.watchdog / 4:
+            if hung := self._daemon.hung():
+                log.error("%s hangs: systemd starts the daemon again if this goes on", hung)
+            else:
+                self._well_at = now
+                self._manager.well()

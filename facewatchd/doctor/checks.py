@@ -1,0 +1,92 @@
+"""``facewatchd doctor``: will it work on this machine, and if not, what is to be done?
+
+Each check gives findings, and none of them changes anything or needs the network; only that a service whose socket is
+asked starts, as it does whoever asks. ``fail`` is what keeps the daemon
+from doing its work, ``warn`` what makes it do it worse, or later. Libraries that may crash are tried in processes of
+their own (`selftest`), and so is the daemon as a whole (`pipeline`); what a check raises is a finding too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from facewatchd import config, paths
+from facewatchd.client.connection import Connection
+from facewatchd.client.status import Status
+from facewatchd.config import Config
+from facewatchd.console.output import counted
+from facewatchd.doctor import machine, model, pipeline, processor, software, unit
+from facewatchd.doctor.finding import Finding, line
+from facewatchd.errors import FacewatchError
+
+__all__ = ["Finding", "examine", "line"]
+
+
+def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
+    """Run all checks, each when its finding is asked for. The arguments are those of `config.load`.
+
+    Where the configuration is wrong, the other checks go by the defaults and the flags.
+    """
+    nowhere = Path(paths.NOWHERE)
+    unused = Config(model_root=nowhere, data_dir=nowhere, socket=nowhere)
+    units = list(_guarded("service", unit.check, unused)) if "service" in _CHECKS else []  # before it is connected to
+    try:
+        loaded = config.load(path, needs_directories=False, **flags)
+        yield Finding("configuration", "ok", _config_detail(path, loaded))
+    except FacewatchError as exc:
+        yield Finding("configuration", "fail", exc.message, exc.hint)
+        try:
+            loaded = Config(**{name: value for name, value in flags.items() if value is not None})
+        except FacewatchError:  # no default place for data, models or the socket: there is nothing to check
+            return
+    if not loaded.directories:
+        loaded = replace(loaded, directories=_watched_now(loaded.socket))
+    for name, check in _CHECKS.items():
+        yield from units if check is unit.check else _guarded(name, check, loaded)
+
+
+def _guarded(name: str, check: Callable[[Config], Iterable[Finding]], loaded: Config) -> Iterator[Finding]:
+    try:
+        yield from check(loaded)
+    except FacewatchError as exc:
+        yield Finding(name, "fail", exc.message, exc.hint)
+    except Exception as exc:  # noqa: BLE001 - a library that is broken can raise anything, and that is the finding
+        yield Finding(name, "fail", f"{type(exc).__name__}: {exc}", "install facewatchd again, or report this")
+
+
+def _watched_now(socket: Path) -> tuple[Path, ...]:
+    """Ask a running daemon for its directories: they may stand on its command line only."""
+    try:
+        with Connection(socket, machine.SOCKET_SECONDS) as daemon:
+            status = Status.of(daemon.call("status"))
+    except FacewatchError:
+        return ()
+    return tuple(Path(os.fsdecode(root.path)) for root in status.roots)
+
+
+def _config_detail(path: Path | None, loaded: Config) -> str:
+    source = path or config.default_source(needed=False)
+    where = str(source) if os.path.exists(source) else f"there is no {source}"
+    return f"{where}, {counted(len(loaded.directories), 'directory', 'directories')}"
+
+
+_CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
+    "python": software.python,
+    "packages": software.packages,
+    "sqlite": software.sqlite,
+    "hnswlib": software.hnswlib,
+    "processor": processor.check,
+    "codecs": software.codecs,
+    "model": model.check,
+    "pipeline": pipeline.check,
+    "directories": machine.directories,
+    "inotify": machine.inotify,
+    "events": machine.events,
+    "socket": machine.socket,
+    "data": machine.data,
+    "service": unit.check,
+}

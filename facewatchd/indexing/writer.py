@@ -1,0 +1,218 @@
+"""The one thread that writes: outcomes, into the catalog and the index.
+
+Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls.
+
+- What can pass (a full disk, a locked file, an I/O error, too little memory) is tried again until it does or the end
+  comes. `trouble` says so meanwhile. The queue is bounded, so that the workers stand still, while queries go on.
+- Any other error is the fault of one outcome: all of the transaction are written one by one, and the culprit is
+  recorded as failed. Where even that cannot be written, it is logged and dropped.
+- A damaged catalog is not written any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from facewatchd.console.output import printable
+from facewatchd.errors import DamagedError, FacewatchError, RefusedError, StorageError
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.threads.liveness import Vitals
+
+log = logging.getLogger(__name__)
+
+RETRY = 5.0
+"""Seconds between two tries while the disk is full."""
+COLLECT_EVERY = 3600.0
+COLLECT_FIRST = 600.0
+"""Seconds after the start: what came back while the daemon was away has been walked by then, as a rule."""
+BATCH = 64
+
+
+@dataclass(slots=True)
+class _Record:
+    outcome: Outcome
+    recorded: Callable[[bool], None]
+
+
+@dataclass(slots=True)
+class _Call:
+    function: Callable[[Gallery], object]
+    done: threading.Event = field(default_factory=threading.Event)
+    error: FacewatchError | None = None
+
+
+class Writer(threading.Thread):
+    """Start it before the workers, and stop it after them."""
+
+    def __init__(self, gallery: Gallery, vitals: Vitals) -> None:
+        super().__init__(name="writer")
+        self._gallery = gallery
+        self._vitals = vitals
+        self._jobs: queue.Queue[_Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
+        self._ending = threading.Event()
+        self._collected_at = time.monotonic() + min(COLLECT_FIRST, COLLECT_EVERY) - COLLECT_EVERY
+        self.trouble = ""
+        """What keeps it from writing; empty when all is well."""
+
+    # From any thread
+
+    def record(self, outcome: Outcome, recorded: Callable[[bool], None]) -> None:
+        """Record an outcome; the writer's thread calls ``recorded(True)`` when it is committed and searchable.
+
+        ``recorded(False)``: the path must be looked at again (`Gallery.record`).
+        """
+        self._put(_Record(outcome, recorded))
+
+    def call(self, function: Callable[[Gallery], object]) -> None:
+        """Have a function run by the writer, wait for it, and raise the error of ours that it raises."""
+        job = _Call(function)
+        self._put(job)
+        while not job.done.wait(0.2):
+            if self._ending.is_set() or not self.is_alive():
+                raise StorageError("the daemon is stopping", "try again")
+        if job.error:
+            raise job.error
+
+    def _put(self, job: _Record | _Call | None) -> None:
+        while self.is_alive() or self.ident is None:
+            try:
+                return self._jobs.put(job, timeout=0.2)
+            except queue.Full:
+                if self._ending.is_set() and job is not None:
+                    return None  # it gave up, and takes no more
+        return None
+
+    def give_up(self) -> None:
+        """The end is near: try no write again that fails, keep nobody waiting. Comes before `stop`."""
+        self._ending.set()
+
+    def stop(self) -> None:
+        """Write what waits, and end."""
+        self._ending.set()
+        self._put(None)
+        if self.ident is not None:
+            self.join()
+
+    # The writer's thread
+
+    def goes_on(self) -> bool:
+        """What a call that takes long asks now and then: it shows that the thread lives, and says when to end."""
+        self._vitals.beat()
+        return not self._ending.is_set()
+
+    def run(self) -> None:
+        ended = False
+        while not ended:
+            self._vitals.rest()
+            jobs, ended = self._next()
+            self._vitals.beat()
+            self._work_off(jobs)
+            if not ended and time.monotonic() - self._collected_at > COLLECT_EVERY:
+                self._collected_at = time.monotonic()
+                self._collect()
+
+    def _next(self) -> tuple[list[_Record | _Call], bool]:
+        """Wait for jobs, or for the time to collect; the second value says that this is the end."""
+        jobs: list[_Record | _Call] = []
+        try:
+            job = self._jobs.get(timeout=max(0.0, self._collected_at + COLLECT_EVERY - time.monotonic()))
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == BATCH:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _work_off(self, jobs: list[_Record | _Call]) -> None:
+        if records := [job for job in jobs if isinstance(job, _Record)]:
+            self._record(records)
+        for job in jobs:
+            if isinstance(job, _Call):
+                self._vitals.beat()
+                self._call(job)
+
+    def _record(self, records: Sequence[_Record]) -> None:
+        """Write outcomes in one transaction; where that can never work, one by one."""
+        unknown: set[bytes] = set()
+        try:
+            written = self._insist(lambda: unknown.update(self._gallery.record([record.outcome for record in records])))
+        except Exception as exc:  # noqa: BLE001 - whatever it is: one outcome is to blame, and the others are not
+            if len(records) == 1:
+                self._set_aside(records[0], exc)
+            else:
+                for record in records:
+                    self._record([record])
+            return
+        for record in records if written else ():
+            record.recorded(record.outcome.path not in unknown)
+
+    def _set_aside(self, record: _Record, error: Exception) -> None:
+        """Record as failed what cannot be recorded as it is."""
+        outcome = record.outcome
+        _log(f"{printable(outcome.path) or 'a photo that was moved'}: what was found cannot be recorded", error)
+        reason = f"internal error: what was found cannot be recorded ({_reason(error)})"
+        for digest in dict.fromkeys([outcome.digest, None]):
+            failure = Outcome(outcome.path, outcome.stamp, digest, error=reason)
+            try:
+                written = self._insist(partial(self._gallery.record, [failure]))
+            except Exception as exc:  # noqa: BLE001 - not even that: it is dropped in the end
+                _log(f"{printable(outcome.path)}: its failure cannot be recorded either", exc)
+            else:
+                if written:
+                    record.recorded(True)
+                return
+        record.recorded(True)
+
+    def _collect(self) -> None:
+        try:
+            self._insist(self._gallery.collect)
+        except Exception as exc:  # noqa: BLE001 - old content that stays is not the end of the writer
+            _log("old content cannot be collected", exc)
+
+    def _call(self, job: _Call) -> None:
+        try:
+            job.function(self._gallery)
+        except FacewatchError as exc:
+            job.error = exc
+        except Exception as exc:  # noqa: BLE001 - one job that fails is not the end of the writer
+            _log("a call of the writer failed", exc)
+            job.error = FacewatchError(f"internal error ({exc})", "please report it")
+        job.done.set()
+
+    def _insist(self, write: Callable[[], object]) -> bool:
+        """Write until it works; False when the end comes first. Raises what no later try would change."""
+        while True:
+            self._vitals.beat()
+            try:
+                write()
+            except RefusedError:
+                raise
+            except StorageError as exc:
+                if not self.trouble:
+                    log.error("%s; indexing waits", exc)
+                self.trouble = str(exc)
+                if isinstance(exc, DamagedError) or self._ending.wait(RETRY):
+                    return False
+            else:
+                if self.trouble:
+                    log.info("the catalog can be written again")
+                self.trouble = ""
+                return True
+
+
+def _log(what: str, error: Exception) -> None:
+    """Log an error, with its traceback where it is none that was foreseen."""
+    log.error("%s: %s", what, _reason(error), exc_info=None if isinstance(error, FacewatchError) else error)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,417 @@
+"""Which model, and where its files are: choose, fetch, list.
+
+A pack is a directory of ONNX files, ``models/NAME`` in InsightFace's root or anywhere else, or the dlib pack, whose
+files come with Python packages. Its id is its name and a short digest of the weights that are used, so that two
+models' embeddings can never be mixed.
+
+`AUTO_MODEL` means, in this order: the model that the data was last built with; `DEFAULT` where it is installed;
+`DEFAULT` fetched; the dlib pack.
+
+Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` does, and the process in which a pack that
+was fetched is tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facewatchd.config import AUTO_MODEL, Faces
+from facewatchd.errors import ModelError, UsageError
+from facewatchd.models import dlib as dlib_files
+from facewatchd.models import install as files
+from facewatchd.models import trial
+from facewatchd.models.base import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from facewatchd.models.base import Model
+    from facewatchd.models.install import Download, Progress
+
+    Notify = Callable[[str], None]
+    """Called with one line for people."""
+
+_DOWNLOAD = files.Download()
+DEFAULT = "buffalo_l"
+DLIB = "dlib"
+LICENCE_NOTE = (
+    "InsightFace's own packs are for non-commercial research use only; see github.com/deepinsight/insightface"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a model by its name."""
+
+    threshold: float
+    """Cosine similarity from which a match counts."""
+    dim: int | None
+    source: str
+    """Where the threshold comes from."""
+    unrelated: float = 0.0
+    """Similarity of people who have nothing in common, at the median."""
+
+
+_ARCFACE = "no measurement known: the usual value for ArcFace recognisers"
+_R50_WEBFACE = "91 % of pairs are found at one false match in a million (w600k_r50)"
+# HyperInspire/InspireFace, issue 148: the maintainers name 0.48 for the recogniser of their light pack.
+_MOBILE = "what InsightFace's mobile SDK names for its MobileFaceNet"
+# Eighteen photos of eight people, a group photo of six strangers and two portraits, each also as JPEG of quality 60,
+# scaled by 0.6 and 1.5, cropped and brightened: 1,600 to 1,900 pairs of one person, 12,000 to 14,000 of two.
+_MEASURED = "measured on {count} faces: one person {same} or more, two people {others} or less"
+
+GENERIC = Known(0.40, None, _ARCFACE)
+KNOWN = {
+    "buffalo_l": Known(0.41, 512, _R50_WEBFACE),
+    "buffalo_m": Known(0.41, 512, _R50_WEBFACE),  # buffalo_l with a smaller detector
+    "buffalo_s": Known(0.48, 512, _MOBILE),
+    "buffalo_sc": Known(0.48, 512, _MOBILE),  # buffalo_s without the parts that are not used here
+    "antelopev2": Known(0.40, 512, _ARCFACE),
+    "auraface": Known(0.40, 512, _ARCFACE),
+    "scrfd25g_mfn": Known(0.57, 192, _MEASURED.format(count=180, same=0.605, others=0.542)),
+    "scrfd500m_mfn": Known(0.59, 192, _MEASURED.format(count=165, same=0.623, others=0.566)),
+    # serengil/deepface, config/threshold.py, has 0.93 for dlib's recogniser.
+    DLIB: Known(0.92, dlib_files.DIM, _MEASURED.format(count=179, same=0.928, others=0.914), 0.82),
+}
+"""By name in lower case. A pack that is not here has `GENERIC`."""
+
+_NOT_USED = frozenset({"1k3d68.onnx", "2d106det.onnx", "genderage.onnx"})
+"""Files of InsightFace's packs that are neither detector nor recogniser: with or without them, a pack is the same."""
+_ID = re.compile(r"(?P<name>.+)-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A model's files, not loaded."""
+
+    name: str
+    directory: Path | None
+    """Absolute; where the pack was found, which its files may lie one directory below. None: the dlib pack."""
+    id: str
+    threshold: float
+
+    @property
+    def spec(self) -> str:
+        """What to remember of this pack, to find it again as ``last``: MODEL-IDs do not say where a directory is."""
+        return str(self.directory) if self.directory is not None else self.name
+
+    @property
+    def files(self) -> Path | None:
+        """The directory that the ONNX files lie in; None for the dlib pack."""
+        return self.directory and (files.pack_directory(self.directory) or self.directory)
+
+    def backend(self) -> str:
+        """Import what loads the model, and return the name of an accelerator that it computes on; empty for none.
+
+        Raises `ModelError` where something is missing.
+        """
+        try:
+            if self.directory is None:
+                dlib_files.prepare(self.name)
+                return ""
+            from facewatchd.models import insightface
+
+            return insightface.accelerator()
+        except ImportError as exc:
+            raise ModelError(
+                f"the model {self.name} cannot be loaded: {one_line(exc)}",
+                "install what is missing, or facewatchd again; `facewatchd doctor` says more",
+            ) from exc
+
+    def load(self, threads: int, faces: Faces) -> Model:
+        """Load the model, with sessions of its own. Raises `ModelError` with the pack, the reason and the ways out."""
+        self.backend()
+        if self.files is None:
+            return dlib_files.DlibModel(
+                model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
+            )
+        from facewatchd.models.insightface import InsightFaceModel
+
+        assert self.directory is not None
+        with self._unchanged(self.directory):
+            return InsightFaceModel(
+                self.files, model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
+            )
+
+    @contextlib.contextmanager
+    def _unchanged(self, directory: Path) -> Iterator[None]:
+        """Raise `ModelError` unless the weights are those that the id stands for, before and after what is done.
+
+        They may be replaced while the model is not loaded, and two models' embeddings must never be mixed.
+        """
+        if not directory.is_dir():
+            raise ModelError(
+                f"the model {self.name} cannot be loaded: there is no directory {directory}",
+                "put it back, or start the daemon again",
+            )
+        before = _stamps(directory)
+        same = _pack(directory, self.name).id == self.id
+        if same:
+            yield
+        if not same or _stamps(directory) != before:
+            raise ModelError(
+                f"the files of the model {self.name} in {directory} are others than when it was chosen",
+                "put them back, or start the daemon again",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of ``facewatchd models list``."""
+
+    name: str
+    dim: int | None
+    """None where it is known only once the model is loaded."""
+    size: int | None
+    """Bytes of weights; None where it is not installed."""
+    threshold: float
+    source: str
+    where: str
+    """The directory, or how to get it."""
+    installed: bool
+
+
+def known(name: str) -> Known:
+    """Return what is known of a model by its name."""
+    return KNOWN.get(name.lower(), GENERIC)
+
+
+def licence(name: str) -> str:
+    """Word in a few words what a model may be used for, as far as its name tells."""
+    if name == DLIB:
+        return "public domain"
+    return "non-commercial" if name in files.RELEASED else "ask who made it"
+
+
+def choose(
+    spec: str,
+    model_root: Path,
+    last: str | None = None,
+    *,
+    notify: Notify,
+    progress: Progress | None = None,
+    download: Download = _DOWNLOAD,
+) -> Pack:
+    """Return the pack that a configuration means; fetch it where it is a released one that is not there.
+
+    ``spec`` is `AUTO_MODEL`, a name or a directory; ``last`` the `Pack.spec`, name or id of the model that the data was
+    last built with. Raises `UsageError` for a model that nobody knows, `ModelError` for one that cannot be had.
+    """
+    if spec == AUTO_MODEL:
+        return _automatic(model_root, last, notify, progress, download)
+    pack = find(spec, model_root)
+    if pack is not None:
+        return pack
+    if spec == DLIB:
+        raise ModelError("the model dlib is not installed", dlib_files.install())
+    if spec in files.RELEASED:
+        return fetch(spec, model_root, notify=notify, progress=progress, download=download)
+    if _is_path(spec):
+        raise UsageError(f"there is no model in {spec}", "name the directory that holds a pack's ONNX files")
+    raise UsageError(f"unknown model {spec!r}", f"name one of {', '.join(_names(model_root))}, or a pack's directory")
+
+
+def _automatic(
+    model_root: Path, last: str | None, notify: Notify, progress: Progress | None, download: Download
+) -> Pack:
+    pack = find(last, model_root) if last else None
+    if last and pack is None:
+        notify(f"the model {last}, which the data was built with, is not there any more")
+    pack = pack or find(DEFAULT, model_root)
+    if pack is not None:
+        return pack
+    try:
+        return fetch(DEFAULT, model_root, notify=notify, progress=progress, download=download)
+    except ModelError as exc:
+        fallback = find(DLIB, model_root)
+        if fallback is None:
+            raise ModelError(f"there is no model: {exc.message}", ways_out()) from exc
+        notify(
+            f"using the dlib pack, which finds fewer faces: {exc.message}; "
+            f"to switch: `facewatchd models fetch {DEFAULT}`, then run with `--model {DEFAULT}`"
+        )
+        return fallback
+
+
+def find(spec: str, model_root: Path) -> Pack | None:
+    """Return an installed pack by name, by id or by directory; None where there is none."""
+    if spec == DLIB:
+        return _dlib() if dlib_files.installed() else None
+    if not spec:
+        return None
+    path = _path(spec)
+    places = [path] if _is_path(spec) else [model_root / "models" / spec, path]
+    for place in places:
+        if files.pack_directory(place) is not None:
+            return _pack(Path(os.path.abspath(place)))
+    match = _ID.fullmatch(spec)
+    return find(match["name"], model_root) if match else None
+
+
+def fetch(
+    source: str,
+    model_root: Path,
+    *,
+    notify: Notify,
+    progress: Progress | None = None,
+    download: Download = _DOWNLOAD,
+) -> Pack:
+    """Bring a pack into InsightFace's root: a released one by name, or a zip file or directory, under its own name.
+
+    A pack of that name that loads is left as it is; one that does not is replaced. What is fetched is loaded once
+    before it is put in place. Raises `UsageError` for a source that is none, `ModelError` for one that fails.
+    """
+    name = _fetched_name(source)
+    models = model_root / "models"
+    if name == DLIB:
+        pack = find(DLIB, model_root)
+        if pack is None:
+            raise ModelError("the model dlib is not fetched but installed", dlib_files.install())
+        notify("the model dlib is already installed")
+        return pack
+    if files.pack_directory(models / name) is not None:
+        there = _pack(Path(os.path.abspath(models / name)))
+        fault = _fault(there)
+        if fault is None:
+            notify(f"the model {name} is already in {there.directory}")
+            return there
+        notify(f"{fault.message}; fetching it again")
+    notify(LICENCE_NOTE)
+    with files.aside(models, name) as partial:
+        prepared = _prepared(source, name, partial, progress, download)
+        fault = _fault(_pack(prepared, name))
+        if fault is not None:
+            raise ModelError(f"what was fetched is not used: {fault.message}", fault.hint) from fault
+        replaced = files.put_in_place(prepared, models / name)
+    if replaced is not None:
+        notify(f"what was in {models / name} before is kept in {replaced}")
+    notify(f"the model {name} is in {models / name}")
+    return _pack(Path(os.path.abspath(models / name)))
+
+
+def ways_out() -> str:
+    """What to do where there is no model and none can be fetched."""
+    fetch = "fetch a pack from a file or directory with `facewatchd models fetch`"
+    return f"connect to the network and try again, {fetch}, or {dlib_files.install()}"
+
+
+def list_packs(model_root: Path) -> list[Listed]:
+    """Return what can be chosen: what is installed, and what can be fetched or installed."""
+    listed = []
+    for name in _names(model_root):
+        directory = files.pack_directory(model_root / "models" / name)
+        if name == DLIB:
+            installed, weights, where = dlib_files.installed(), dlib_files.weight_files(), dlib_files.install()
+            where = str(weights[0].parent) if installed else where
+        else:
+            installed, weights = directory is not None, _weights(directory) if directory else []
+            where = str(directory) if directory else f"facewatchd models fetch {name}"
+        size = sum(path.stat().st_size for path in weights) if installed else None
+        about = known(name)
+        listed.append(Listed(name, about.dim, size, about.threshold, about.source, where, installed))
+    return listed
+
+
+def _names(model_root: Path) -> list[str]:
+    try:
+        found = [path.name for path in (model_root / "models").glob("[!.]*") if files.pack_directory(path) is not None]
+    except OSError as exc:
+        raise ModelError(f"{model_root} cannot be read: {one_line(exc)}", "make it readable") from exc
+    return [*sorted({*found, *files.RELEASED}), DLIB]
+
+
+def _is_path(spec: str) -> bool:
+    return os.sep in spec or spec.startswith(("~", "."))
+
+
+def _path(text: str) -> Path:
+    """A path whose ``~`` is a home; as it is written where there is no such user."""
+    return Path(os.path.expanduser(text))
+
+
+def _fetched_name(source: str) -> str:
+    path = _path(source)
+    if source in (*files.RELEASED, DLIB):
+        return source
+    if os.path.isdir(path):  # unlike pathlib's, these raise nothing
+        return _safe(Path(os.path.abspath(path)).name)
+    if os.path.isfile(path):
+        if not zipfile.is_zipfile(path):
+            raise UsageError(f"{source} is not a zip file", "give a pack's zip file or directory")
+        return _safe(path.stem)
+    raise UsageError(
+        f"there is no model, zip file or directory {source!r}",
+        f"name one of {', '.join(files.RELEASED)}, or a pack's zip file or directory",
+    )
+
+
+def _prepared(source: str, name: str, partial: Path, progress: Progress | None, download: Download) -> Path:
+    """Bring the files into a directory below ``partial``, and return it."""
+    target = partial / "pack"
+    target.mkdir()
+    path = _path(source)
+    if source in files.RELEASED:
+        archive = partial / f"{name}.zip"
+        try:
+            download.save(archive.name, archive, progress)
+        except ModelError as exc:
+            raise ModelError(f"the model {name} is not here, and {exc.message}", ways_out()) from exc
+        files.unpack(archive, target)
+    elif os.path.isdir(path):
+        files.copy(path, target)
+    else:
+        files.unpack(path, target)
+    directory = files.pack_directory(target)
+    if directory is None:
+        raise ModelError(f"there are no ONNX files in {source}", "give an InsightFace pack")
+    return directory
+
+
+def _fault(pack: Pack) -> ModelError | None:
+    """Try a pack in a process of its own, and return what is wrong with it."""
+    assert pack.directory is not None
+    return trial.fault(pack.name, files.pack_directory(pack.directory) or pack.directory)
+
+
+def _pack(place: Path, name: str = "") -> Pack:
+    name = name or place.name
+    digest = hashlib.blake2b(digest_size=4)
+    try:
+        for path in _weights(place):
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, hashlib.blake2b).digest())
+    except OSError as exc:
+        raise ModelError(f"the model {name} cannot be read: {one_line(exc)}", "make its files readable") from exc
+    return Pack(name, place, f"{_safe(name)}-{digest.hexdigest()}", known(name).threshold)
+
+
+def _weights(directory: Path) -> list[Path]:
+    every = sorted(path for path in directory.rglob("*.onnx*") if path.is_file())
+    return [path for path in every if path.name not in _NOT_USED]
+
+
+def _stamps(directory: Path) -> dict[Path, tuple[int, int, int, int]]:
+    """What the file system says of the weights: inode, size, and times of change in nanoseconds."""
+    try:
+        found = {path: path.stat() for path in _weights(directory)}
+    except OSError as exc:
+        raise ModelError(
+            f"the model in {directory} cannot be read: {one_line(exc)}", "make its files readable"
+        ) from exc
+    return {path: (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in found.items()}
+
+
+def _dlib() -> Pack:
+    digest = hashlib.blake2b("".join(dlib_files.WEIGHTS.values()).encode(), digest_size=4)
+    return Pack(DLIB, None, f"{DLIB}-{digest.hexdigest()}", known(DLIB).threshold)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "model"

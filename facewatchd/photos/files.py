@@ -1,0 +1,195 @@
+"""Photos as files: named, recognised, opened, read and digested. `decoding` makes pixels of them.
+
+Rules:
+
+- What a file is, its content says; its name only says what it claims to be.
+- A path is looked at before it is opened, and the open file again: pipes, sockets and devices neither block us
+  nor notice us.
+- The stamp that `read` returns belongs to exactly the bytes that it returns.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Final, cast
+
+from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
+from facewatchd.photos.decode import MAX_PIXELS, SNIFF_BYTES, decode, load, pixels_of
+from facewatchd.photos.signatures import format_of
+from facewatchd.values import CANNOT_READ, Stamp
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SNIFF_BYTES",
+    "ChangedWhileReadError",
+    "DiskError",
+    "decode",
+    "digest",
+    "is_photo_name",
+    "load",
+    "looks_like_photo",
+    "opened",
+    "pixels_of",
+    "read",
+    "sniff",
+]
+
+MAX_BYTES: Final = 1 << 30
+"""File size that is still read."""
+_SUFFIXES: Final = tuple(
+    b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
+    b".gif".split()
+)
+
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_PASSING: Final = frozenset(
+    {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+)
+"""Errors that say nothing about the file: another program's lease, descriptors or memory used up, a server gone."""
+_AWAY: Final = frozenset(
+    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EREMOTEIO}
+)
+"""Errors of a disk or server that went away, or of a bad sector: nobody can tell which."""
+_KINDS: Final = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class ChangedWhileReadError(FacewatchError):
+    """The bytes cannot be had just now, which says nothing about the photo: read it again when it rests."""
+
+    kind = UnreadablePhotoError.kind
+
+
+class DiskError(UnreadablePhotoError):
+    """The disk failed, or is away, though the file is there."""
+
+
+def read(path: bytes) -> tuple[bytes, Stamp]:
+    """Read a regular file whole; the stamp is that of the very bytes returned.
+
+    Raises FileNotFoundError where it is gone, `ChangedWhileReadError` where it must be read again later,
+    `TooLargeError` above `MAX_BYTES`, and `UnreadablePhotoError` for all else.
+    """
+    with regular_file(path) as descriptor:
+        stamp = Stamp.of(os.fstat(descriptor))
+        if stamp.size > MAX_BYTES:
+            raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {MAX_BYTES >> 30} GiB is the limit")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(stamp.size)
+        if len(data) != stamp.size or Stamp.of(os.fstat(descriptor)) != stamp:
+            raise ChangedWhileReadError("the file changed while it was read", "try again when it is complete")
+        return data, stamp
+
+
+def sniff(path: bytes) -> bool:
+    """Whether a regular file begins as a photo does; False as well for what cannot be read."""
+    try:
+        with regular_file(path) as descriptor:
+            return looks_like_photo(os.pread(descriptor, SNIFF_BYTES, 0))
+    except (FileNotFoundError, FacewatchError):
+        return False
+
+
+def is_photo_name(path: bytes) -> bool:
+    """Whether the name ends as photos' names do, in any case."""
+    return path.lower().endswith(_SUFFIXES)
+
+
+def looks_like_photo(head: bytes) -> bool:
+    """Whether bytes that begin so are of a format that `decode` reads. 32 bytes will do, `SNIFF_BYTES` are better."""
+    return format_of(head) is not None
+
+
+def digest(data: bytes) -> bytes:
+    """The 32 bytes that name this content: BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+def opened(descriptor: int) -> BinaryIO:
+    """A file object to decode from, with a position of its own: a descriptor that was passed on shares its position.
+
+    The descriptor is closed with it. The file is not mapped into memory, and nor is it by a decoder, which gets no
+    descriptor: a mapped file that somebody cuts short ends the process.
+    """
+    return cast("BinaryIO", io.BufferedReader(_Positioned(descriptor), 1 << 16))
+
+
+class _Positioned(io.RawIOBase):
+    """Reads from a descriptor by position. Raises `DiskError`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        try:
+            count = os.preadv(self._descriptor, [buffer], self._position)
+        except OSError as exc:  # the disk's or the server's, as the file is open: no decoder may take it for damage
+            raise DiskError(f"{CANNOT_READ}: {exc.strerror}", "check its permissions and its disk") from exc
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
+        if start is None:
+            start = os.fstat(self._descriptor).st_size
+        if start + offset < 0:
+            raise ValueError("a position before the file's beginning")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+@contextmanager
+def regular_file(path: bytes) -> Iterator[int]:
+    """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
+    try:
+        _require_regular(os.stat(path))  # opening a device or a pipe is already felt at its other end
+        descriptor = os.open(path, _OPEN_FLAGS)
+        try:
+            _require_regular(os.fstat(descriptor))
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as exc:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from exc
+    except (OSError, ValueError, MemoryError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        if isinstance(exc, OSError) and exc.errno in _PASSING:
+            raise ChangedWhileReadError(f"the file cannot be read now: {reason}", "try again later") from exc
+        away = isinstance(exc, OSError) and exc.errno in _AWAY
+        error = DiskError if away else UnreadablePhotoError
+        raise error(f"{CANNOT_READ}: {reason}", "check its permissions and its disk") from exc
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((words for test, words in _KINDS if test(status.st_mode)), "something else")
+        raise UnreadablePhotoError(f"not a file but {kind}")

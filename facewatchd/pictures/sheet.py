@@ -1,0 +1,324 @@
+"""The contact sheet: the query's faces first, then the matches in their order, cut from the photos themselves.
+
+A tile shows about twice the face's box, upright, with the box drawn into it, and below it what it is: ``query`` or
+the similarity, then the photo's name, then its directory. A photo that is gone, cannot be read, or no longer has its
+face's box within it has a tile that says so. Tiles are drawn photo by photo, not in their order, so that each photo
+is decoded once and one is held at a time. Decoding is `photos`' work; Pillow only draws here.
+
+A sheet takes the place of nothing but an earlier sheet, which is known by its mark (`sheetmark`): not of a photo, by
+whatever name or link it is reached, nor of any other file.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from facewatchd.console.output import printable
+from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.photos import files as photos
+from facewatchd.photos import sheet_mark
+from facewatchd.pictures import outputs
+from facewatchd.values import Box, Match
+
+if TYPE_CHECKING:
+    from facewatchd.values import Pixels
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+MAX_TILES: Final = 500
+"""Ten columns of these stay below WebP's 16383 pixels, and the canvas at about 100 MB."""
+_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
+_COLUMNS: Final = range(5, 11)
+"""Fewest and most columns of a sheet that has enough tiles for them."""
+
+_PICTURE: Final = 200
+_GAP: Final = 16
+_LINE_HEIGHT: Final = 19
+_CAPTION: Final = 3 * _LINE_HEIGHT
+_CELL_WIDTH: Final = _PICTURE + _GAP
+_CELL_HEIGHT: Final = _PICTURE + _CAPTION + _GAP
+_MARGIN_FACTOR: Final = 2
+"""Side of the cut, in longer sides of the face's box."""
+
+_PAPER: Final = "#ffffff"
+_INK: Final = "#202020"
+_FAINT: Final = "#707070"
+_EMPTY: Final = "#e4e4e4"
+_QUERY_COLOUR: Final = "#1860c0"
+_MATCH_COLOUR: Final = "#30c040"
+
+_FONTS: Final = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "DroidSansFallbackFull.ttf",
+    "wqy-microhei.ttc",
+)
+_NO_CHARACTER: Final = "\U0010ffff"
+"""A noncharacter: what a font draws for it, it draws for whatever it lacks."""
+
+Progress = Callable[[int, int], None]
+
+
+class Source(NamedTuple):
+    """Where a photo's bytes are: in ``data``, or where that is None in the file."""
+
+    path: bytes
+    data: bytes | None = None
+
+
+class Tile(NamedTuple):
+    """One face of the sheet."""
+
+    source: Source
+    box: Box
+    heading: str
+    name: str
+    directory: str
+    is_query: bool
+
+
+class Region(NamedTuple):
+    """A rectangle in pixels, right and bottom excluded."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
+    """Make the tile of a face that was searched for; ``name`` is the user's word for the photo."""
+    directory = "" if data is not None else os.path.dirname(path)
+    return Tile(Source(os.fsencode(path), data), box, "query", os.path.basename(name), directory, is_query=True)
+
+
+def match_tile(match: Match) -> Tile:
+    """Make the tile of a match."""
+    directory, name = (part.decode("utf-8", "surrogateescape") for part in os.path.split(match.path))
+    return Tile(Source(match.path), match.box, f"{match.similarity:.3f}", name, directory, is_query=False)
+
+
+def check_target(target: Path, query_photos: Iterable[str | int] = ()) -> None:
+    """Raise `UsageError` where a sheet could not be written: better before the search than after it.
+
+    ``query_photos`` are paths, or descriptors, of files that no sheet replaces even where they are sheets.
+    """
+    if target.suffix.lower() not in _FORMATS:
+        known = " ".join(_FORMATS)
+        raise UsageError(f"{target} does not say what kind of picture it is", f"end it with one of {known}")
+    _refuse_others(target, query_photos)
+    directory = Path(os.path.realpath(target)).parent
+    if not os.path.isdir(directory):
+        raise UsageError(f"there is no directory {directory}", "create it, or write the sheet elsewhere")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"{directory} cannot be written to", "write the sheet elsewhere")
+
+
+def _refuse_others(target: Path, query_photos: Iterable[str | int]) -> None:
+    """Raise `UsageError` for a path that leads to anything but nothing or an earlier sheet."""
+    try:
+        status = os.stat(target)
+    except OSError as exc:
+        if os.path.islink(target):
+            to = os.path.realpath(target)
+            raise UsageError(f"{target} is a link to {to}, which is not there", "name that file instead") from exc
+        if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise UsageError(f"cannot write {target}: {exc.strerror}", "write the sheet elsewhere") from exc
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"{target} is a directory", "name a file in it")
+    if any(os.path.samestat(status, other) for other in _statuses(query_photos)):
+        raise UsageError(f"{target} is a query photo", "write the sheet elsewhere")
+    if not sheet_mark.is_sheet(target):
+        raise _not_ours(target)
+
+
+def _statuses(files: Iterable[str | int]) -> Iterator[os.stat_result]:
+    for file in files:
+        with suppress(OSError, ValueError):
+            yield os.stat(file)
+
+
+def _not_ours(target: Path) -> UsageError:
+    return UsageError(
+        f"{target} is there, and is no contact sheet: only an earlier sheet is replaced",
+        "write the sheet elsewhere, or move that file away",
+    )
+
+
+def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
+    """Draw the tiles and put the picture in the file's place in one step.
+
+    Returns how many tiles at the end are left out, for there being more than `MAX_TILES`. Raises `UsageError` for a
+    file that cannot be written.
+    """
+    check_target(target)
+    sheet = draw(tiles[:MAX_TILES], progress)
+    _save(sheet, target)
+    return max(0, len(tiles) - MAX_TILES)
+
+
+def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image:
+    """Return the sheet. ``progress`` is told, after each tile, how many are done and how many there are."""
+    columns = min(max(len(tiles), 1), min(max(_COLUMNS[0], math.isqrt(len(tiles))), _COLUMNS[-1]))
+    rows = max(1, math.ceil(len(tiles) / columns))
+    sheet = Image.new("RGB", (columns * _CELL_WIDTH + _GAP, rows * _CELL_HEIGHT + _GAP), _PAPER)
+    done = 0
+    for source, positions in _by_source(tiles).items():
+        photo = _pixels(source)
+        for position in positions:
+            row, column = divmod(position, columns)
+            place = (column * _CELL_WIDTH + _GAP, row * _CELL_HEIGHT + _GAP)
+            sheet.paste(_picture(tiles[position], photo), place)
+            _write_caption(ImageDraw.Draw(sheet), tiles[position], place[0], place[1] + _PICTURE)
+            done += 1
+            if progress:
+                progress(done, len(tiles))
+    return sheet
+
+
+def crop_region(box: Box, width: int, height: int) -> Region | None:
+    """Say what to cut out of a photo of this size: a square of twice the box's longer side around its middle.
+
+    It is moved into the photo at its edges, and less high or wide where the photo is. None if the box is empty or
+    does not lie in the photo, which then is not the one in which the face was found.
+    """
+    if min(box) < 0 or box.w == 0 or box.h == 0 or box.x + box.w > width or box.y + box.h > height:
+        return None
+    side = _MARGIN_FACTOR * max(box.w, box.h)
+    across, down = min(side, width), min(side, height)
+    left = min(max(box.x + (box.w - across) // 2, 0), width - across)
+    top = min(max(box.y + (box.h - down) // 2, 0), height - down)
+    return Region(left, top, left + across, top + down)
+
+
+def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
+    grouped: dict[Source, list[int]] = {}
+    for position, tile in enumerate(tiles):
+        grouped.setdefault(tile.source, []).append(position)
+    return grouped
+
+
+def _pixels(source: Source) -> Pixels | str:
+    """Return the decoded photo, or the word for why there is none."""
+    try:
+        data = photos.read(source.path)[0] if source.data is None else source.data
+        return photos.decode(io.BytesIO(data))
+    except FileNotFoundError:
+        return "missing"
+    except FacewatchError:
+        return "unreadable"
+
+
+def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
+    if isinstance(photo, str):
+        return _placeholder(photo)
+    region = crop_region(tile.box, photo.shape[1], photo.shape[0])
+    if region is None:
+        return _placeholder("changed")
+    cut = Image.fromarray(photo[region.top : region.bottom, region.left : region.right])
+    scale = _PICTURE / max(cut.size)
+    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
+    left, top = (_PICTURE - size[0]) // 2, (_PICTURE - size[1]) // 2
+    picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
+    picture.paste(cut.resize(size, Image.Resampling.LANCZOS), (left, top))
+    x, y = left + (tile.box.x - region.left) * scale, top + (tile.box.y - region.top) * scale
+    outline = (round(x), round(y), round(x + tile.box.w * scale) - 1, round(y + tile.box.h * scale) - 1)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
+    if tile.is_query:
+        pen.rectangle((0, 0, _PICTURE - 1, _PICTURE - 1), outline=_QUERY_COLOUR, width=4)
+    return picture
+
+
+def _placeholder(reason: str) -> Image.Image:
+    picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
+    pen = ImageDraw.Draw(picture)
+    font = _font_for(reason, 18)
+    at = ((_PICTURE - font.getlength(reason)) / 2, _PICTURE / 2 - 12)
+    pen.text(at, reason, fill=_FAINT, font=font)
+    return picture
+
+
+def _write_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
+    lines = (
+        (tile.heading, 16, _QUERY_COLOUR if tile.is_query else _INK),
+        (tile.name, 13, _INK),
+        (tile.directory, 11, _FAINT),
+    )
+    for number, (text, size, colour) in enumerate(lines):
+        shown = printable(text)
+        font = _font_for(shown, size)
+        pen.text((x, y + 3 + number * _LINE_HEIGHT), elide(shown, font, _PICTURE), fill=colour, font=font)
+
+
+def elide(text: str, font: Font, width: float) -> str:
+    """Take characters out of the middle until the text is at most ``width`` pixels: beginning and suffix tell most."""
+    shown, kept = text, len(text)
+    while kept > 1 and font.getlength(shown) > width:
+        kept -= 1
+        shown = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return shown
+
+
+@cache
+def _font(name: str, size: int) -> Font | None:
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:
+        return None
+
+
+def _font_for(text: str, size: int) -> Font:
+    """Return the first font there is that has every character, else the first there is, else Pillow's own."""
+    fonts = [font for name in _FONTS if (font := _font(name, size)) is not None]
+    fonts.append(_default_font(size))
+    return next((font for font in fonts if _has_all(font, text)), fonts[0])
+
+
+@cache
+def _default_font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+def _has_all(font: Font, text: str) -> bool:
+    missing = bytes(font.getmask(_NO_CHARACTER))
+    return all(character.isspace() or bytes(font.getmask(character)) != missing for character in set(text))
+
+
+def _save(sheet: Image.Image, target: Path) -> None:
+    """Write beside the target, then rename: a reader sees the old picture or the new one. Links are followed."""
+    name = _FORMATS[target.suffix.lower()]
+    try:
+        with outputs.written(Path(os.path.realpath(target)), sheet_mark.is_sheet) as file:
+            sheet.save(file, format=name, quality=92, resolution=150, **_mark(name))
+    except FileExistsError as exc:
+        raise _not_ours(target) from exc
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise UsageError(f"cannot write {target}: {reason}", "write the sheet elsewhere, or make room") from exc
+
+
+def _mark(name: str) -> dict[str, object]:
+    """What makes Pillow write `sheetmark.SOFTWARE` where that looks for it."""
+    if name == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", sheet_mark.SOFTWARE)
+        return {"pnginfo": text}
+    if name == "PDF":
+        return {"creator": sheet_mark.SOFTWARE}
+    exif = Image.Exif()
+    exif[sheet_mark.EXIF_SOFTWARE] = sheet_mark.SOFTWARE
+    return {"exif": exif}

@@ -1,0 +1,234 @@
+"""The watched directories: which one a path belongs to, what in them is out of reach, and what may be forgotten."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Mapping, Sequence
+
+from facewatchd.console.output import counted, printable
+from facewatchd.ignore import Exclusion
+from facewatchd.scan.compare import may_forget
+from facewatchd.scan.links import Links
+from facewatchd.scan.walk import why_excluded
+from facewatchd.store.catalog import Catalog
+from facewatchd.system.mounts import MountPoints, device_of
+from facewatchd.threads.bounded_calls import DiskCalls
+from facewatchd.values import Identity, RootState, Stamp, is_within
+
+SHOWN = 300
+"""Characters of a path in a message."""
+
+
+class Roots:
+    """Shared by the scanner, which says what it saw of a root, and the indexer, which asks."""
+
+    def __init__(self, paths: Sequence[bytes], exclusion: Exclusion, catalog: Catalog) -> None:
+        self.paths: tuple[bytes, ...] = ()
+        self.exclusion = exclusion
+        self._catalog = catalog
+        self.calls = DiskCalls()
+        """By which what must not wait for a disk looks at one."""
+        self.links = Links(self.calls.real)
+        self._points = MountPoints()
+        self._lock = threading.Lock()
+        self._states: dict[bytes, RootState] = {}
+        self._unreadable: dict[bytes, int] = {}
+        self._away: dict[bytes, int] = {}
+        self._identities: dict[bytes, Identity | None] = {}
+        self.become(paths, exclusion)
+
+    def close(self) -> None:
+        """Let go of the mount table."""
+        self._points.close()
+
+    def become(self, paths: Sequence[bytes], exclusion: Exclusion) -> None:
+        """Watch these directories from now on, and no others."""
+        with self._catalog.reading() as reader:
+            recorded = {path: reader.root(path) for path in paths}
+        with self._lock:
+            self._identities = {path: self._identities.get(path) or recorded[path] for path in paths}
+            self._states = {path: state for path, state in self._states.items() if path in recorded}
+            for known in (self._unreadable, self._away):
+                for directory in [each for each in known if not any(is_within(each, path) for path in paths)]:
+                    del known[directory]
+            self.paths, self.exclusion = tuple(paths), exclusion
+        self.links.follow(paths)
+
+    def of(self, path: bytes) -> bytes | None:
+        """The watched directory that the path is, or lies in."""
+        for root in self.paths:
+            if is_within(path, root):
+                return root
+        return None
+
+    def excluded(self, path: bytes) -> str:
+        """Say why the path is left alone; empty where it is not."""
+        root = self.of(path)
+        if root is None:
+            return "in no watched directory"
+        return why_excluded(path, root, self.exclusion)
+
+    def identity(self, root: bytes) -> Identity | None:
+        """Which directory the root was at its last good walk."""
+        with self._lock:
+            return self._identities.get(root)
+
+    def saw(self, root: bytes, state: RootState, identity: Identity | None) -> None:
+        """Note the result of a walk; ``identity`` is kept where the walk may be believed."""
+        with self._lock:
+            if root not in self.paths:  # it was walked when it stopped being one
+                return
+            self._states[root] = state
+            if state is RootState.WATCHING:
+                self._identities[root] = identity
+
+    def state(self, root: bytes) -> RootState | None:
+        """What the last walk saw; None before the first."""
+        with self._lock:
+            return self._states.get(root)
+
+    def saw_unreachable(self, start: bytes, unreadable: Mapping[bytes, int], away: Mapping[bytes, int]) -> bool:
+        """Note what a walk from ``start`` could not see there; return whether any of it is news.
+
+        ``unreadable``: directories, each with the errno. ``away``: directories of files that are kept because their
+        disk is not there, each with how many.
+        """
+        with self._lock:
+            if not any(is_within(start, root) for root in self.paths):
+                return False
+            is_news = not (unreadable.keys() <= self._unreadable.keys() and away.keys() <= self._away.keys())
+            for known, seen in ((self._unreadable, unreadable), (self._away, away)):
+                for directory in [directory for directory in known if is_within(directory, start)]:
+                    del known[directory]
+                known.update(seen)
+            return is_news
+
+    def has_unreachable(self, root: bytes) -> bool:
+        """Whether anything in a root was out of reach at the last look."""
+        with self._lock:
+            return any(is_within(path, root) for known in (self._unreadable, self._away) for path in known)
+
+    def forget_unreadable(self) -> dict[bytes, int]:
+        """Look at the directories that could not be read, forget those that have gone since, and return the others.
+
+        Each with the errno."""
+        with self._lock:
+            known = dict(self._unreadable)
+        gone = [directory for directory in known if _is_gone(directory)]
+        with self._lock:
+            for directory in gone:
+                self._unreadable.pop(directory, None)
+                del known[directory]
+        return known
+
+    def has_gone(self, path: bytes) -> None:
+        """Forget that a directory, or what lay below it, could not be read: it was seen not to be there any more."""
+        with self._lock:
+            for directory in [each for each in self._unreadable if is_within(each, path)]:
+                del self._unreadable[directory]
+
+    def out_of_reach(self) -> list[bytes]:
+        """Directories inside believed roots that could not be read, or whose disk is away, at the last look; sorted."""
+        with self._lock:
+            return sorted({*self._unreadable, *self._away})
+
+    def unreachable(self, root: bytes) -> list[str]:
+        """Say what in a root is out of reach, in lines for people; none where everything can be seen."""
+        with self._lock:
+            unreadable = {path: number for path, number in self._unreadable.items() if is_within(path, root)}
+            away = {path: number for path, number in self._away.items() if is_within(path, root)}
+        return ([_of_unreadable(root, unreadable)] if unreadable else []) + ([_of_away(away)] if away else [])
+
+    def device_of(self, directory: bytes) -> int:
+        """The device number that stands for the disk of a directory: `mounts.device_of`. Raises OSError."""
+        return device_of(directory, self.of(directory) or directory, self._points)
+
+    def stamp(self, path: bytes, status: os.stat_result) -> Stamp:
+        """The stamp of a file, with the `device_of` its directory: not that of a link's target, or of a layer below."""
+        return Stamp.of(status)._replace(device=self.device_of(os.path.dirname(path)))
+
+    def nearest(self, path: bytes) -> bytes:
+        """The nearest directory above the path that exists."""
+        while path not in (b"/", b""):
+            path = os.path.dirname(path)
+            if os.path.isdir(path):
+                break
+        return path
+
+    def device_around(self, path: bytes) -> int:
+        """The `device_of` the `nearest` directory above a path; 0 where that cannot be looked at."""
+        while True:
+            try:
+                return self.device_of(self.nearest(path))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # it vanished between the two calls: now another one is the nearest
+            except OSError:
+                return 0
+
+    def may_forget(self, path: bytes, recorded: Stamp) -> bool:
+        """Whether a path that is not there is gone, rather than out of reach."""
+        root = self.of(path)
+        if root is None:
+            return True
+        with self._lock:
+            then, state = self._identities.get(root), self._states.get(root)
+        now = identity_of(root)
+        if now is None or now != then or state in (RootState.OFFLINE, RootState.UNREADABLE):
+            return False
+        return may_forget(recorded.device, self.device_around(path))
+
+
+def _of_unreadable(root: bytes, unreadable: Mapping[bytes, int]) -> str:
+    first = min(unreadable)
+    reason = os.strerror(unreadable[first])
+    advice = {
+        errno.ENAMETOOLONG: "shorten the names above it",
+        errno.EACCES: "check its permissions",
+        errno.EPERM: "check its permissions",
+    }.get(unreadable[first], "check its disk")
+    if len(unreadable) == 1:
+        return f"{_shown(first)} cannot be read ({reason}): its photos are kept; {advice}"
+    return (
+        f"{len(unreadable)} directories under {printable(root)} cannot be read, among them {_shown(first)}"
+        f" ({reason}): their photos are kept; {advice}"
+    )
+
+
+def _of_away(away: Mapping[bytes, int]) -> str:
+    return (
+        f"{counted(sum(away.values()), 'file')} under {_shown(os.path.commonpath(list(away)))} "
+        "lived on a disk that is not there: what is known of them is kept; "
+        "mount it, or, if it is as it should be, `facewatchd scan --force` it"
+    )
+
+
+def identity_of(directory: bytes) -> Identity | None:
+    """Which directory a path leads to; None where there is none."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return Identity.of(status) if stat.S_ISDIR(status.st_mode) else None
+
+
+def _is_gone(path: bytes) -> bool:
+    """Whether a path, or a directory above it, is no longer there; what cannot be looked at may be."""
+    while path not in (b"/", b""):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            path = os.path.dirname(path)
+        else:
+            return False
+    return False
+
+
+def _shown(path: bytes) -> str:
+    """A path for people, without the middle of one that fills the screen."""
+    text = printable(path)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"

@@ -1,0 +1,202 @@
+"""What is on the disk below a watched directory, and what of it is left alone.
+
+Rules, the same for `walk` and `why_excluded`:
+
+- Hidden, unfinished and excluded names are left out, and so is everything in a directory that holds `.nomedia`,
+  be it the watched directory itself.
+- A symbolic link to a file is that file, with its stamp; a broken one is nothing. Linked directories are not
+  followed, but the watched directory may be one.
+- A pipe, socket or device counts only if its name is a photo's, so that its failure can be told.
+- Absence is only as good as the listing: where `Listing.error` is set, what is not named may still be there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from facewatchd.console.output import printable
+from facewatchd.ignore import Exclusion
+from facewatchd.photos.files import is_photo_name
+from facewatchd.values import Stamp
+
+_NOMEDIA: Final = b".nomedia"
+_IN_NOMEDIA: Final = "in a directory with a .nomedia file"
+_LINKED: Final = "a linked directory"
+
+_Identity = tuple[int, int]
+"""Device and inode."""
+Row = tuple[bytes, int, int, int, int, int]
+"""A path and the numbers of its `Stamp`. Plain tuples, as SQLite gives them, are no work for the garbage collector."""
+Recorded = Callable[[bytes], dict[bytes, Row]]
+"""What is known of the files right in a directory, by path; the walk takes from it what it finds as it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory on the way down."""
+
+    identity: _Identity
+    """Of `os.stat`."""
+    device: int
+    """What stands for its disk."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """One directory as it was when it was listed."""
+
+    directory: bytes
+    device: int = 0
+    """What stands for its disk; 0, as ``inode``, where the directory could not even be looked at."""
+    inode: int = 0
+    files: dict[bytes, Stamp] = field(default_factory=dict)
+    """Paths of files of any content, and of pipes, sockets and devices with a photo's name; not those in ``same``."""
+    same: int = 0
+    """How many files are as they were recorded, their device included."""
+    recorded: dict[bytes, Row] = field(default_factory=dict)
+    """What was recorded of all others, those that are not there any more among them."""
+    links: list[bytes] = field(default_factory=list)
+    """Paths of symbolic links, broken ones and those to directories among them."""
+    subdirectories: list[bytes] = field(default_factory=list)
+    """Paths, sorted: each has a listing of its own later in the walk."""
+    skipped: str = ""
+    """Why the directory was not looked into: it holds `.nomedia`. Empty otherwise."""
+    error: OSError | None = None
+    """Why ``files`` and ``subdirectories`` may lack something; FileNotFoundError: the directory is gone."""
+
+
+def walk(
+    start: bytes,
+    exclusion: Exclusion,
+    root: bytes | None = None,
+    recorded: Recorded | None = None,
+    device_of: Callable[[bytes], int] | None = None,
+) -> Iterator[Listing]:
+    """List a directory and all below it, each directory once and before those in it.
+
+    ``root`` is the watched directory that ``start`` lies in, by default ``start`` itself; whether the directories
+    between the two are excluded is not looked at (`why_excluded` tells). Files that are as ``recorded`` are only
+    counted: nearly all are, and nothing is kept of them. ``device_of`` gives the device number that stands for the disk
+    of a directory, by default its ``st_dev``; it is asked at the start, and where ``st_dev`` changes on the way down.
+    Nothing is raised for what is found on the disk. A path too long for the system and a directory that contains
+    itself (by a bind mount) end in a listing with an error.
+    """
+    root = start if root is None else root
+    pending: list[tuple[bytes, tuple[_Place, ...]]] = [(start, ())]
+    while pending:
+        directory, above = pending.pop()
+        listing = Listing(directory, recorded=recorded(directory) if recorded else {})
+        place = _list(listing, root, exclusion, above, device_of)
+        yield listing
+        if place is not None:
+            inside = (*above, place)
+            pending.extend((subdirectory, inside) for subdirectory in reversed(listing.subdirectories))
+
+
+def why_excluded(path: bytes, root: bytes, exclusion: Exclusion) -> str:
+    """Say why a walk of ``root`` leaves the path out, or return an empty string where it does not.
+
+    The path need not exist. A file is judged like a walk judges it, a directory also by what it holds.
+    """
+    if path == root:
+        return _IN_NOMEDIA if _holds_nomedia(root) else ""
+    start = len(_prefix(root))
+    if not path.startswith(_prefix(root)):
+        return f"outside {printable(root)}"
+    if _holds_nomedia(root):
+        return _IN_NOMEDIA
+    slash = path.find(b"/", start)
+    while slash >= 0:
+        if reason := _why_directory(path[:slash], start, exclusion):
+            return f"in {printable(path[start:slash])}/: {reason}"
+        slash = path.find(b"/", slash + 1)
+    if os.path.isdir(path):
+        return _why_directory(path, start, exclusion)
+    return exclusion.excludes(path[start:])
+
+
+def _why_directory(path: bytes, start: int, exclusion: Exclusion) -> str:
+    if reason := exclusion.excludes(path[start:], is_directory=True):
+        return reason
+    if os.path.islink(path):
+        return _LINKED
+    return _IN_NOMEDIA if _holds_nomedia(path) else ""
+
+
+def _holds_nomedia(directory: bytes) -> bool:
+    return os.path.lexists(os.path.join(directory, _NOMEDIA))
+
+
+def _prefix(root: bytes) -> bytes:
+    """What every path below the root begins with."""
+    return root if root.endswith(b"/") else root + b"/"
+
+
+def _list(
+    listing: Listing,
+    root: bytes,
+    exclusion: Exclusion,
+    above: tuple[_Place, ...],
+    device_of: Callable[[bytes], int] | None,
+) -> _Place | None:
+    """Fill the listing; return where the walk is now, or None where nothing below is to be listed."""
+    directory = listing.directory
+    try:
+        identity = Stamp.of(os.stat(directory))[:2]
+        if any(identity == place.identity for place in above):
+            raise OSError(errno.ELOOP, "the directory contains itself", directory)
+        if above and identity[0] == above[-1].identity[0]:
+            listing.device = above[-1].device
+        else:
+            listing.device = device_of(directory) if device_of else identity[0]
+        listing.inode = identity[1]
+        with os.scandir(directory) as entries:
+            found = list(entries)
+    except OSError as exc:
+        listing.error = exc
+        return None
+    if any(entry.name == _NOMEDIA for entry in found):
+        listing.skipped = _IN_NOMEDIA
+        return None
+    _take_in(found, len(_prefix(root)), listing, exclusion)
+    listing.subdirectories.sort()
+    return _Place(identity, listing.device)
+
+
+def _take_in(found: list[os.DirEntry[bytes]], start: int, listing: Listing, exclusion: Exclusion) -> None:
+    """Sort a directory's entries; ``start`` is where in their paths the part below the root begins.
+
+    One loop, and what is the same tells so in few steps: a walk of many files is as fast as this.
+    """
+    device, unmatched = listing.device, listing.recorded
+    for entry in found:
+        path = entry.path
+        try:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if exclusion.excludes(path[start:], is_directory=is_directory):
+                continue
+            if is_directory:
+                listing.subdirectories.append(path)
+                continue
+            if entry.is_symlink():
+                listing.links.append(path)
+            status = entry.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            if not os.path.islink(path):
+                listing.error = exc
+            continue
+        if not stat.S_ISREG(status.st_mode) and (stat.S_ISDIR(status.st_mode) or not is_photo_name(entry.name)):
+            continue
+        row = (path, device, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if unmatched.get(path) == row:
+            del unmatched[path]
+            listing.same += 1
+        else:
+            listing.files[path] = Stamp.of(status)._replace(device=device)

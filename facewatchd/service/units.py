@@ -1,0 +1,178 @@
+"""``facewatchd service``: the user units that have systemd run the daemon, with the paths of this installation.
+
+The units in ``systemd/`` work as they are for ``pip install --user``, once there are a data directory and a model. What
+is written is the same, but for the lines that depend on where Python, the configuration and the data are: `fitted`
+makes them, and touches no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from facewatchd import paths as places
+from facewatchd.config import Config
+from facewatchd.console.output import printable
+from facewatchd.errors import FacewatchError, UsageError
+
+SOCKET, SERVICE = NAMES = ("facewatchd.socket", "facewatchd.service")
+START = f"systemctl --user daemon-reload && systemctl --user enable --now {' '.join(NAMES)}"
+RENEW = (
+    f"systemctl --user daemon-reload && systemctl --user reset-failed {' '.join(NAMES)}; "
+    f"systemctl --user enable --now {SOCKET} && systemctl --user enable {SERVICE} && systemctl --user restart {SERVICE}"
+)
+STOP = f"systemctl --user stop {' '.join(NAMES)}; systemctl --user daemon-reload"
+MARK = "# Written by `facewatchd service install`, which replaces this file. Your changes belong into a drop-in:"
+"""How a unit begins that may be replaced and removed again; followed by the command for a drop-in."""
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
+"""What `PrivateTmp=` hides: the service sees other, empty directories there."""
+_WANTS = ("default.target.wants", "sockets.target.wants")
+_EARLIER = (b"# facewatchd as a service of a user.", b"# The socket of facewatchd, held by systemd:")
+"""How units began that earlier versions wrote without the mark."""
+_SOURCES = (Path(__file__).with_name("units"), Path(__file__).resolve().parents[2] / "systemd")
+"""Where a wheel puts them, and where a checkout has them."""
+
+
+def install(config: Config, arguments: Sequence[str], directory: Path | None = None) -> list[Path]:
+    """Write the units; return those that were not there, or were others.
+
+    ``arguments`` are those of ``facewatchd run``. The data directory is made: the service may write nowhere else.
+    """
+    directory = directory or places.units_path()
+    command = [sys.executable, "-P", "-m", "facewatchd", "run", *arguments]
+    units = {name: _source(name) for name in NAMES}
+    units[SERVICE] = fitted(units[SERVICE], command, config.data_dir, hidden(config, arguments))
+    for name in NAMES:
+        _require_ours(directory / name, "cannot write")
+    written = []
+    try:
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name, text in units.items():
+            path, data = directory / name, f"{MARK} systemctl --user edit {name}\n{text}".encode()
+            if not path.exists() or path.read_bytes() != data:
+                _replace(path, data)
+                written.append(path)
+    except OSError as exc:
+        raise FacewatchError(f"cannot write {exc.filename}: {exc.strerror}", "check its permissions") from exc
+    return written
+
+
+def uninstall(directory: Path | None = None) -> list[Path]:
+    """Remove the units, and what enables them; return what was there."""
+    directory = directory or places.units_path()
+    for name in NAMES:
+        _require_ours(directory / name, "cannot remove")
+    removed = []
+    try:
+        for name in NAMES:
+            for path in (*(directory / wants / name for wants in _WANTS), directory / name):
+                if os.path.lexists(path):
+                    path.unlink()
+                    removed.append(path)
+    except OSError as exc:
+        raise FacewatchError(f"cannot remove {exc.filename}: {exc.strerror}", "check its permissions") from exc
+    return removed
+
+
+def hidden(config: Config, arguments: Sequence[str]) -> list[Path]:
+    """What the service reads and `PrivateTmp=` would hide from it: paths below `TEMPORARY`, but for the data."""
+    files = [Path(word) for word in arguments if word.startswith("/")]
+    program = [Path(sys.executable), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
+    wanted = dict.fromkeys([*program, *files, config.model_root, *config.directories])
+    return [path for path in wanted if path != config.data_dir and is_hidden(path)]
+
+
+def fleeting(config: Config, arguments: Sequence[str]) -> str:
+    """Say that something that the service needs lies where files are deleted at a boot; empty where nothing does."""
+    paths = [*hidden(config, arguments), *([config.data_dir] if is_hidden(config.data_dir) else [])]
+    if not paths:
+        return ""
+    places = " and ".join(map(str, TEMPORARY))
+    return (
+        f"{printable(str(paths[0]))} may not last: many systems delete what lies below {places}; "
+        "keep it elsewhere, and call `facewatchd service install` again"
+    )
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a path, or what it leads to, lies below a directory that `PrivateTmp=` hides."""
+    places = (Path(os.path.abspath(path)), path.resolve())
+    return any(place.is_relative_to(directory) for place in places for directory in TEMPORARY)
+
+
+def fitted(unit: str, command: Sequence[str], data_dir: Path, shown: Sequence[Path] = ()) -> str:
+    """Make the service's unit one for this command and data. Raises `UsageError` for what systemd does not take.
+
+    ``shown``: paths that are bound into the service's own temporary directories, for reading.
+    """
+    for word in (*command, str(data_dir), *map(str, shown)):
+        try:
+            word.encode()
+        except UnicodeEncodeError as exc:
+            raise UsageError(f"{printable(word)} is not UTF-8, which systemd does not take", "rename it") from exc
+    line = " ".join(_quoted(word.replace("$", "$$")) for word in command)
+    for key, value in (("ExecStart", line), ("ReadWritePaths", _quoted(str(data_dir)))):
+        unit, count = re.subn(rf"^{key}=.*$", lambda _, text=f"{key}={value}": text, unit, flags=re.MULTILINE)  # type: ignore[misc]
+        assert count == 1, f"the unit has one {key}"
+    # A missing directory may come back, and is no reason not to start.
+    binds = [f"BindReadOnlyPaths={_quoted('-' + _bound(path))}" for path in shown]
+    binds += [f"BindPaths={_quoted(_bound(data_dir))}"] if is_hidden(data_dir) else []
+    return unit.replace("PrivateTmp=yes\n", "".join(f"{line}\n" for line in ("PrivateTmp=yes", *binds)))
+
+
+def _bound(path: Path) -> str:
+    """A path as `BindPaths=` takes it: a colon would part source and destination."""
+    return str(path).replace(":", "\\:")
+
+
+def _quoted(word: str) -> str:
+    """A word as systemd.syntax(7) and systemd.unit(5) have it: quotes where needed, and no specifiers."""
+    word = word.replace("%", "%%")
+    if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+def _require_ours(path: Path, doing: str) -> None:
+    """Raise `FacewatchError` for what `install` did not write: a unit of the user's own, or one that is masked."""
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink():
+        state, way = f"it is a link to {path.readlink()}", f"systemctl --user unmask {path.name}"
+    elif not path.is_file():
+        state, way = "it is no file", f"look at it, and move {path} away"
+    elif not _begins_as_ours(path):
+        state, way = "it was not written by `facewatchd service install`", f"move {path} away first"
+    else:
+        return
+    raise FacewatchError(f"{doing} {path}: {state}", way)
+
+
+def _begins_as_ours(path: Path) -> bool:
+    """Whether a file begins like a unit of ours. False for one that cannot be read."""
+    try:
+        return path.read_bytes().startswith((MARK.encode(), *_EARLIER))
+    except OSError:
+        return False
+
+
+def _source(name: str) -> str:
+    for place in _SOURCES:
+        if (place / name).exists():
+            return (place / name).read_text(encoding="utf-8")
+    raise FacewatchError(f"this installation has no {name}", "install facewatchd again")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
+        file.write(data)
+        os.fchmod(file.fileno(), 0o644)
+    temporary.replace(path)

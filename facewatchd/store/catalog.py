@@ -1,0 +1,376 @@
+"""The catalog: SQLite, and the truth about photos, their contents and their faces.
+
+One thread writes, through the methods of `Catalog`; any thread reads, through `Catalog.reading`. What the writer
+committed is on the disk (synchronous=FULL) before the method returns. Every SQLite error leaves here as
+`StorageError`, or `DamagedError` where the file is not what it should be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facewatchd.errors import DamagedError, RefusedError, StorageError
+from facewatchd.store import recovery, schema
+from facewatchd.store.catalog_reader import LACKS_FACES, CatalogReader, Counts, below
+from facewatchd.values import Face, Identity, Stamp
+
+if TYPE_CHECKING:
+    from facewatchd.values import Embedding
+
+IDLE_READERS = 4
+"""Connections that are kept for the next reader; each holds up to 2 MB of pages."""
+_VOID = -1
+"""The ctime of a stamp that equals no file's."""
+KEEP_ORPHANS = 7 * 24 * 3600.0
+"""Seconds for which the faces of content that no photo shows are kept: what is deleted often comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be recorded of one path.
+
+    ``stamp`` None: the file is gone. Otherwise with ``digest``: it has that content, which is new if ``faces`` is
+    given, or failed if ``error`` is; without: the file could not be read (``error``), or is no photo. With an empty
+    path a content is kept that no photo shows (any more): its file was renamed, say, while it was looked at.
+    """
+
+    path: bytes
+    stamp: Stamp | None
+    digest: bytes | None = None
+    width: int = 0
+    height: int = 0
+    faces: Sequence[Face] | None = None
+    error: str | None = None
+    unsupported: bool = False
+    """Whether ``error`` tells of a content of a kind that is not read, not of a broken one."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a transaction did to the catalog: faces that it added and removed."""
+
+    added: list[int] = field(default_factory=list)
+    embeddings: list[Embedding] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    unknown: set[bytes] = field(default_factory=set)
+    """Paths of which nothing was recorded: their content was collected since it was found to be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    asked: tuple[int, tuple[bytes, ...]]
+    """The number of transactions then, and the directories."""
+    counts: Counts
+    photos: dict[bytes, int]
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
+    try:
+        yield
+    except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as exc:
+        raise _translation(doing, exc) from exc
+
+
+def _translation(doing: str, exc: Exception) -> StorageError:
+    name = getattr(exc, "sqlite_errorname", "") or ""
+    if name.startswith(schema.DAMAGE):
+        return DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT)
+    if isinstance(exc, MemoryError):
+        return StorageError(f"cannot {doing}: there is not enough memory", "free some memory")
+    # Python's sqlite3 raises its own errors, which have no code, for values of a type or size that SQLite lacks.
+    code = getattr(exc, "sqlite_errorcode", None)
+    if code is None or code & 0xFF in schema.REFUSED:
+        return RefusedError(f"cannot {doing}: {exc}", "please report it")
+    return StorageError(f"cannot {doing}: {exc}", _hint(name))
+
+
+def _hint(name: str) -> str:
+    if name.startswith("SQLITE_FULL"):
+        return "free some disk space"
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)  # SQLite does not tell a file that it may not make longer
+    limit = "" if most == resource.RLIM_INFINITY else f"raise `ulimit -f`, which is {most >> 10} kB now, or "
+    return f"{limit}check the disk of the data directory"
+
+
+class Catalog:
+    """An open catalog. Close it when done."""
+
+    def __init__(self, path: Path, model_id: str, dim: int) -> None:
+        """Open or create it for a model whose embeddings have ``dim`` numbers.
+
+        Raises `DamagedError` for a file that is no catalog of this model.
+        """
+        self.path = path
+        self.dim = dim
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._closed = False
+        self._counted: _Counted | None = None
+        self.damage = ""
+        """What SQLite said of damage since the catalog was opened."""
+        self.damaged_faces: set[int] = set()
+        """Faces that readers left out because their rows are damaged, and that were not `set_aside` yet."""
+        self.on_damaged_face: Callable[[], object] = lambda: None
+        """Called by the reading thread when one is added to `damaged_faces`."""
+        with translated(f"open {path}"):
+            if path.exists() and path.stat().st_size:
+                recovery.examine(path, model_id)
+            self._db = schema.connect_writer(str(path))
+            try:
+                self._prepare(model_id)
+            except BaseException:
+                self._db.close()
+                raise
+        path.chmod(0o600)
+
+    def _prepare(self, model_id: str) -> None:
+        if not self._db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            schema.create(self._db, model_id)
+        schema.migrate(self._db)
+        self._scrub()
+        recovery.begin_session(self._db, self.path)
+        (self.uuid,) = self._db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
+        self._note_clean(False)
+
+    def _scrub(self) -> None:
+        """Once: overwrite what was deleted before `secure_delete` was on. Without room, the next start does it."""
+        if not self._db.execute("SELECT 1 FROM meta WHERE key = 'scrubbed'").fetchone():
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("VACUUM")
+                self._db.execute("INSERT INTO meta VALUES ('scrubbed', 1)")
+
+    def _note_clean(self, clean: bool) -> None:
+        self._db.execute(
+            "INSERT INTO meta VALUES ('clean', ?) ON CONFLICT DO UPDATE SET value = excluded.value", (clean,)
+        )
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            with translated(doing):
+                yield
+        except DamagedError as exc:
+            self.damage = exc.message
+            raise
+
+    def close(self) -> None:
+        """Close every connection, and note that this end was in order, unless damage was seen."""
+        if not self.damage:
+            with contextlib.suppress(sqlite3.Error):
+                self._note_clean(True)
+        with self._readers_lock:
+            self._closed = True
+            idle, self._idle_readers = self._idle_readers, []
+        for db in idle:
+            db.close()
+        self._db.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[CatalogReader]:
+        """Lend a connection that reads one consistent state, that of its first statement.
+
+        SQLite's errors leave the reader's methods as `StorageError`; what the caller raises meanwhile passes as it is.
+        """
+        db = self._begun()
+        try:
+            yield CatalogReader(db, self._reads, self.dim, self._note_damaged)
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("COMMIT")
+            with self._readers_lock:
+                keep = not self._closed and len(self._idle_readers) < IDLE_READERS
+                if keep:
+                    self._idle_readers.append(db)
+            if not keep:
+                db.close()
+
+    def _note_damaged(self, face_id: int) -> None:
+        if face_id not in self.damaged_faces:
+            self.damaged_faces.add(face_id)
+            self.on_damaged_face()
+
+    def _begun(self) -> sqlite3.Connection:
+        """A connection in a transaction that reads."""
+        with self._readers_lock:
+            db = self._idle_readers.pop() if self._idle_readers else None
+        with self._reads():
+            db = db or schema.connect_reader(str(self.path))
+            try:
+                db.execute("BEGIN")
+            except BaseException:
+                db.close()
+                raise
+        return db
+
+    def _reads(self) -> contextlib.AbstractContextManager[None]:
+        return self._translated("read the catalog")
+
+    def counts(self, directories: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
+        """Count everything, and the photos below each directory: anew only if something was written since."""
+        with self.reading() as reader:
+            known, asked = self._counted, (reader.transactions(), tuple(directories))
+            if known is None or known.asked != asked:
+                photos = {directory: reader.count_photos(directory) for directory in directories}
+                known = self._counted = _Counted(asked, reader.counts(), photos)
+        return known.counts, known.photos
+
+    @contextlib.contextmanager
+    def _transaction(self, doing: str) -> Iterator[None]:
+        with self._translated(doing):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute(recovery.COUNT)
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def record(self, outcomes: Sequence[Outcome]) -> Changes:
+        """Write all outcomes in one transaction."""
+        changes = Changes()
+        with self._transaction("write to the catalog"):
+            for outcome in outcomes:
+                self._record(outcome, changes)
+        return changes
+
+    def _record(self, outcome: Outcome, changes: Changes) -> None:
+        row = self._db.execute("SELECT content_id FROM photo WHERE path = ?", (outcome.path,)).fetchone()
+        before = row[0] if row else None
+        content_id = self._content(outcome, changes) if outcome.digest else None
+        if outcome.digest and content_id is None:
+            changes.unknown.add(outcome.path)
+            return
+        if outcome.stamp is None:
+            self._db.execute("DELETE FROM photo WHERE path = ?", (outcome.path,))
+        else:
+            self._db.execute(
+                "INSERT INTO photo(path, directory, device, inode, size, mtime_ns, ctime_ns, content_id, error)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET device = excluded.device,"
+                " inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,"
+                " ctime_ns = excluded.ctime_ns, content_id = excluded.content_id, error = excluded.error",
+                (
+                    outcome.path,
+                    os.path.dirname(outcome.path),
+                    *outcome.stamp,
+                    content_id,
+                    None if content_id else _storable(outcome.error),
+                ),
+            )
+        for orphan in {before, content_id} - {None} if before != content_id else ():
+            self._db.execute(
+                "UPDATE content SET orphaned = ? WHERE id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM photo WHERE content_id = content.id)",
+                (time.time(), orphan),
+            )
+
+    def _content(self, outcome: Outcome, changes: Changes) -> int | None:
+        """Return the id of the outcome's content; None where it was collected, or lost a face, since it was known."""
+        sql = "SELECT id, width = ? FROM content WHERE digest = ?"
+        known, lacks_faces = self._db.execute(sql, (LACKS_FACES, outcome.digest)).fetchone() or (None, False)
+        if outcome.faces is None and outcome.error is None:
+            if known is None or lacks_faces:
+                return None
+            self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", (known,))
+            return int(known)
+        if known is not None:
+            removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", (known,)).fetchall()
+            changes.removed += [face_id for (face_id,) in removed]
+        (content_id,) = self._db.execute(
+            "INSERT INTO content(digest, width, height, error, unsupported) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
+            " unsupported = excluded.unsupported, orphaned = NULL RETURNING id",
+            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error), outcome.unsupported),
+        ).fetchone()
+        for face in outcome.faces or ():
+            changes.added.append(self._insert_face(content_id, face))
+            changes.embeddings.append(face.embedding)
+        return int(content_id)
+
+    def _insert_face(self, content_id: int, face: Face) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                content_id,
+                *face.box,
+                face.score,
+                np.ascontiguousarray(face.landmarks, dtype=np.float32).tobytes(),
+                np.ascontiguousarray(face.embedding, dtype=np.float32).tobytes(),
+            ),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def set_aside(self, face_ids: Sequence[int]) -> tuple[list[int], list[bytes]]:
+        """Remove faces whose rows are damaged, and have the bytes that they are on embedded again.
+
+        Returns the faces that were removed, and the photos that show those bytes: their stamps are void, so that each
+        walk finds them to be looked at. What else is known of the photos stays until then.
+        """
+        removed: list[int] = []
+        photos: set[bytes] = set()
+        with self._transaction("set damaged faces aside"):
+            for face_id in face_ids:
+                sql = "DELETE FROM face WHERE id = ? RETURNING content_id"
+                for content in self._db.execute(sql, (face_id,)).fetchall():
+                    removed.append(face_id)
+                    self._db.execute("UPDATE content SET width = ? WHERE id = ?", (LACKS_FACES, *content))
+                    sql = "UPDATE photo SET ctime_ns = ? WHERE content_id = ? RETURNING path"
+                    photos.update(path for (path,) in self._db.execute(sql, (_VOID, *content)))
+        self.damaged_faces.difference_update(face_ids)
+        return removed, sorted(photos)
+
+    def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
+        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces.
+
+        Its embeddings are overwritten in the file, and the log, which may hold pages of before, is emptied.
+        """
+        before = time.time() - older_than
+        with self._transaction("collect old content"):
+            rows = self._db.execute(
+                "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
+            ).fetchall()
+            self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+        with self._translated("empty the log"):
+            recovery.empty_log(self._db)
+        return [face_id for (face_id,) in rows]
+
+    def set_root(self, path: bytes, identity: Identity) -> None:
+        """Remember which directory a root was at its last good walk."""
+        with self._transaction("note a root"):
+            self._db.execute(
+                "INSERT INTO root VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET device = excluded.device,"
+                " inode = excluded.inode WHERE device != excluded.device OR inode != excluded.inode",
+                (path, *identity),
+            )
+
+    def renumber(self, root: bytes, before: int, now: int) -> None:
+        """The root's file system has another device number than at the last good walk: so have its photos."""
+        with self._transaction("note devices"):
+            self._db.execute(
+                "UPDATE photo SET device = ? WHERE device = ? AND path > ? AND path < ?", (now, before, *below(root))
+            )
+
+    def set_devices(self, items: Iterable[tuple[bytes, int]]) -> None:
+        """Note device numbers that changed though nothing else did (another boot, another mount)."""
+        with self._transaction("note devices"):
+            self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])
+
+
+def _storable(text: str | None) -> str | None:
+    """SQLite takes no lone surrogates, which what libraries say of odd names may hold."""
+    return None if text is None else text.encode("utf-8", "replace").decode()

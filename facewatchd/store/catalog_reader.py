@@ -1,0 +1,383 @@
+"""Everything that is asked of the catalog. A reader sees one consistent state and is used by one thread at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewatchd.models.base import are_unit, is_unit
+from facewatchd.values import CANNOT_READ, Box, Face, Identity, PhotoState, Stamp
+
+if TYPE_CHECKING:
+    from facewatchd.values import Embedding
+
+LACKS_FACES = -1
+"""The width of a content of which a damaged face was removed: its bytes are to be embedded again."""
+_BATCH = 500
+"""Variables in one statement; SQLite allows 32,766, and longer statements are not faster."""
+_FEW = 20_000
+"""As many photos of one state are found by their contents, and sorted, for each page. Of more, a page is read in the
+order of paths, past those of other states: 50 for each one of the page where 20,000 of a million are in the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRecord:
+    """What the catalog says of one path."""
+
+    path: bytes
+    stamp: Stamp
+    content_id: int | None
+    state: PhotoState
+    """`EXCLUDED` for a file that is no photo."""
+    error: str | None
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    photos: int
+    """Files that are photos, whatever their state."""
+    faces: int
+    """Faces that the index holds, those of content that no photo shows any more included."""
+    failed: int
+    """Photos that are broken or cannot be read; not those that are unsupported."""
+
+
+_PHOTO = """
+SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
+    photo.error IS NULL AND unsupported,
+    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id)
+FROM photo LEFT JOIN content ON content.id = content_id
+"""
+
+
+_HAS_FACES = "EXISTS (SELECT 1 FROM face WHERE face.content_id = content.id)"
+_CONTENT_OF_STATE = {
+    PhotoState.INDEXED: f"content.error IS NULL AND {_HAS_FACES}",
+    PhotoState.NO_FACE: f"content.error IS NULL AND NOT {_HAS_FACES}",
+    PhotoState.FAILED: "content.error IS NOT NULL AND unsupported = 0",
+    PhotoState.UNSUPPORTED: "content.error IS NOT NULL AND unsupported = 1",
+}
+"""The contents whose photos are in a state; `_photo_record` says the same of one photo."""
+_BY_CONTENT = "FROM content CROSS JOIN photo ON content_id = content.id WHERE"
+"""The contents of a state first, then their photos."""
+_BY_PATH = """
+FROM photo CROSS JOIN content ON content.id = content_id
+WHERE (content_id IS NOT NULL OR photo.error IS NOT NULL) AND
+"""
+"""All photos in the order of their paths: what is asked of `photo` is in the index `photo_shown`."""
+
+
+class CatalogReader:
+    """Statements on a connection that `Catalog.reading` lent."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        translated: Callable[[], AbstractContextManager[None]],
+        dim: int,
+        note_damaged: Callable[[int], None],
+    ) -> None:
+        """``translated`` turns SQLite's exceptions into ours: those of statements, not the caller's.
+
+        ``dim``: numbers of an embedding. ``note_damaged`` is called with the id of each face that is left out because
+        its row is damaged: its embedding is not ``dim`` finite numbers of unit length, or its landmarks are no points.
+        """
+        self._db = db
+        self._translated = translated
+        self._dim = dim
+        self._note_damaged = note_damaged
+
+    def _all(self, sql: str, *values: object) -> list[Any]:
+        with self._translated():
+            return self._db.execute(sql, values).fetchall()
+
+    # Photos
+
+    def photo(self, path: bytes) -> PhotoRecord | None:
+        rows = self._all(f"{_PHOTO} WHERE path = ?", path)
+        return _photo_record(rows[0]) if rows else None
+
+    def stamp(self, path: bytes) -> Stamp | None:
+        rows = self._all("SELECT device, inode, size, mtime_ns, ctime_ns FROM photo WHERE path = ?", path)
+        return Stamp(*rows[0]) if rows else None
+
+    def recorded(self, directory: bytes) -> dict[bytes, Stamp]:
+        """Stamps of the files that are known directly in a directory."""
+        return {path: Stamp(*numbers) for path, *numbers in self.rows(directory)}
+
+    def rows(self, directory: bytes) -> list[tuple[bytes, int, int, int, int, int]]:
+        """The same as they lie in the catalog: each with its path and the numbers of its stamp."""
+        return self._all(
+            "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE directory = ?", directory
+        )
+
+    def linked(self, inode: int) -> dict[bytes, Stamp]:
+        """Stamps of the files that were recorded with this inode: hard links of one file, as a rule."""
+        rows = self._all("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE inode = ?", inode)
+        return {path: Stamp(*stamp) for path, *stamp in rows}
+
+    def twins(self, stamp: Stamp, limit: int) -> dict[bytes, bytes | None]:
+        """Paths that were recorded with this stamp, at most ``limit``, with the digests of their contents if any."""
+        rows = self._all(
+            "SELECT path, digest FROM photo LEFT JOIN content ON content.id = content_id WHERE device = ? AND inode = ?"
+            " AND size = ? AND mtime_ns = ? AND ctime_ns = ? LIMIT ?",
+            *stamp,
+            limit,
+        )
+        return dict(rows)
+
+    def directories(self, start: bytes) -> list[bytes]:
+        """The directory itself and those below it in which files are known."""
+        sql = "SELECT DISTINCT directory FROM photo WHERE directory = ? OR directory > ? AND directory < ?"
+        return [directory for (directory,) in self._all(sql, start, *below(start))]
+
+    def paths(self, directory: bytes) -> list[bytes]:
+        """Every known path below a directory."""
+        return [path for (path,) in self._all("SELECT path FROM photo WHERE path > ? AND path < ?", *below(directory))]
+
+    def outside(self, directories: Sequence[bytes]) -> list[bytes]:
+        """Known paths that lie below none of the directories."""
+        inside = " OR ".join("(path > ? AND path < ?)" for _ in directories)
+        bounds = [bound for directory in directories for bound in below(directory)]
+        return [path for (path,) in self._all(f"SELECT path FROM photo WHERE NOT ({inside})", *bounds)]
+
+    def count_photos(self, directory: bytes) -> int:
+        """How many photos are known below a directory."""
+        sql = "SELECT count(*) FROM photo WHERE path > ? AND path < ? AND (content_id IS NOT NULL OR error IS NOT NULL)"
+        return int(self._all(sql, *below(directory))[0][0])
+
+    def unread(self, directory: bytes) -> list[bytes]:
+        """Paths below a directory that the disk, or the right to read them, was missing for (`CANNOT_READ`)."""
+        sql = "SELECT path FROM photo WHERE path > ? AND path < ? AND content_id IS NULL AND error GLOB ?"
+        return [path for (path,) in self._all(sql, *below(directory), f"{CANNOT_READ}*")]
+
+    def in_state(self, state: PhotoState, after: bytes, limit: int) -> list[tuple[bytes, str | None]]:
+        """The first ``limit`` photos in a state whose paths come after one, in the order of paths: each with its error.
+
+        States that the catalog does not know have no photos: those are pending or unknown.
+        """
+        if state is PhotoState.EXCLUDED:
+            sql = "SELECT path, NULL FROM photo WHERE content_id IS NULL AND error IS NULL AND path > ?"
+            return self._all(f"{sql} ORDER BY path LIMIT ?", after, limit)
+        if state not in _CONTENT_OF_STATE:
+            return []
+        found = self._all(
+            f"SELECT path, content.error {self._source(state)} AND path > ? ORDER BY path LIMIT ?", after, limit
+        )
+        if state is PhotoState.FAILED:  # those of which not even the bytes are known
+            sql = "SELECT path, error FROM photo WHERE error IS NOT NULL AND path > ? ORDER BY path LIMIT ?"
+            found = sorted(found + self._all(sql, after, limit))[:limit]
+        return found
+
+    def _source(self, state: PhotoState) -> str:
+        """Where the photos in a state are looked for: by their contents while they are few, else by path."""
+        condition = _CONTENT_OF_STATE[state]
+        few = f"SELECT count(*) FROM (SELECT 1 {_BY_CONTENT} {condition} LIMIT {_FEW})"
+        return f"{_BY_CONTENT if self._all(few)[0][0] < _FEW else _BY_PATH} {condition}"
+
+    def root(self, path: bytes) -> Identity | None:
+        """The root's identity at its last good walk."""
+        rows = self._all("SELECT device, inode FROM root WHERE path = ?", path)
+        return Identity(*rows[0]) if rows else None
+
+    def counts(self) -> Counts:
+        rows = self._all(
+            "SELECT (SELECT count(*) FROM photo WHERE content_id IS NOT NULL OR error IS NOT NULL),"
+            " (SELECT count(*) FROM face), (SELECT count(*) FROM photo WHERE error IS NOT NULL),"
+            # failed contents first, of which there are few
+            " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
+            " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL)"
+        )
+        photos, faces, unread, undecoded = rows[0]
+        return Counts(photos, faces, unread + undecoded)
+
+    def transactions(self) -> int:
+        """How many there have been since the catalog was opened: while that is the same, so is everything."""
+        return int(self._all("SELECT value FROM meta WHERE key = 'transactions'")[0][0])
+
+    # Contents and faces
+
+    def has_content(self, digest: bytes) -> bool:
+        """Whether these bytes need not be embedded."""
+        return bool(self._all("SELECT 1 FROM content WHERE digest = ? AND width != ?", digest, LACKS_FACES))
+
+    def faces(self, content_id: int) -> list[tuple[int, Face]] | None:
+        """The faces of a content with their ids, left to right; None where the row of one is damaged."""
+        rows = self._all(f"{_FACE} WHERE content_id = ? ORDER BY x, y, id", content_id)
+        found = list(self._sound(rows))
+        return found if len(found) == len(rows) else None
+
+    def _sound(self, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Face]]:
+        """The faces of rows with their ids, without those whose row is damaged."""
+        for row in rows:
+            try:
+                face = _face(row)
+                is_sound = is_unit(face.embedding, self._dim)
+            except ValueError:  # bytes that are no whole number of floats, or of points
+                is_sound = False
+            if is_sound:
+                yield row[0], face
+            else:
+                self._note_damaged(row[0])
+
+    def content(self, digest: bytes) -> int | None:
+        """The id of a content that did not fail, and lacks no faces."""
+        rows = self._all(
+            "SELECT id FROM content WHERE digest = ? AND error IS NULL AND width != ?", digest, LACKS_FACES
+        )
+        return int(rows[0][0]) if rows else None
+
+    def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
+        """The faces with these ids; those that are unknown or damaged are left out."""
+        found: dict[int, Face] = {}
+        for part in _batches(face_ids):
+            marks = ",".join("?" * len(part))
+            found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({marks})", *part)))
+        return found
+
+    def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Faces, ascending, and the contents that they are on: two of shape (n,). Those smaller than ``min_size``
+        pixels on the shorter side, and unknown ones, are left out."""
+        rows: list[Any] = []
+        for part in _batches(sorted(face_ids)):
+            # The table's own pages hold the embeddings: this index has hundreds of times as many faces a page.
+            rows += self._all(
+                f"SELECT id, content_id FROM face INDEXED BY face_shown WHERE id IN ({_marks(part)})"
+                " AND w >= ? AND h >= ? ORDER BY id",
+                *part,
+                min_size,
+                min_size,
+            )
+        pairs = np.array(rows, np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
+        """How many photos in some directories (none: anywhere) show each content; without those that none shows."""
+        inside, bounds = _inside(directories)
+        counts: dict[int, int] = {}
+        for part in _batches(content_ids):
+            sql = f"SELECT content_id, count(*) FROM photo WHERE content_id IN ({_marks(part)}){inside}"
+            counts.update(self._all(f"{sql} GROUP BY content_id", *part, *bounds))
+        return counts
+
+    def copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, list[bytes]]:
+        """The photos in some directories (none: anywhere) that show each content."""
+        inside, bounds = _inside(directories)
+        found: dict[int, list[bytes]] = {}
+        for part in _batches(content_ids):
+            sql = f"SELECT content_id, path FROM photo WHERE content_id IN ({_marks(part)}){inside} ORDER BY path"
+            for content_id, path in self._all(sql, *part, *bounds):
+                found.setdefault(content_id, []).append(path)
+        return found
+
+    def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float]]:
+        """Box and score of each face."""
+        found: dict[int, tuple[Box, float]] = {}
+        for part in _batches(face_ids):
+            for face_id, *box, score in self._all(
+                f"SELECT id, x, y, w, h, score FROM face WHERE id IN ({_marks(part)})", *part
+            ):
+                found[face_id] = Box(*box), score
+        return found
+
+    def face_ids(self) -> NDArray[np.int64]:
+        """Every face id, ascending. Shape (n,)."""
+        # Unordered, SQLite takes them from an index: the table's pages hold all the embeddings.
+        with self._translated():
+            rows = self._db.execute("SELECT id FROM face")
+            return np.sort(np.fromiter((face_id for (face_id,) in rows), np.int64))
+
+    def last_face_id(self) -> int:
+        """The highest id ever given, of faces that are gone too."""
+        rows = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'face'")
+        return int(rows[0][0]) if rows else 0
+
+    def embeddings(self, batch: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Every face in the order of ids: ids of shape (n,) and embeddings of shape (n, dim), n at most ``batch``.
+
+        Those whose row is damaged are left out.
+        """
+        last = -1
+        while rows := self._all("SELECT id, embedding FROM face WHERE id > ? ORDER BY id LIMIT ?", last, batch):
+            yield self._matrix(rows)
+            last = rows[-1][0]
+
+    def embeddings_of(self, face_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The embeddings of some faces, as `embeddings` gives them; unknown ids are left out too."""
+        rows: list[Any] = []
+        for part in _batches(sorted(face_ids)):
+            marks = ",".join("?" * len(part))
+            rows += self._all(f"SELECT id, embedding FROM face WHERE id IN ({marks}) ORDER BY id", *part)
+        return self._matrix(rows)
+
+    def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and embeddings of rows, without those that are damaged."""
+        sized = [(face_id, blob) for face_id, blob in rows if len(blob) == 4 * self._dim]
+        ids = np.array([face_id for face_id, _ in sized], np.int64)
+        matrix = np.frombuffer(b"".join(blob for _, blob in sized), np.float32).reshape(len(sized), self._dim)
+        sound = are_unit(matrix)
+        if len(sized) == len(rows) and sound.all():
+            return ids, matrix
+        for face_id in {face_id for face_id, _ in rows} - set(ids[sound].tolist()):
+            self._note_damaged(face_id)
+        return ids[sound], matrix[sound]
+
+    def check(self) -> list[str]:
+        """SQLite's own findings about the file; empty where it is sound."""
+        findings = [text for (text,) in self._all("PRAGMA quick_check(20)") if text != "ok"]
+        return findings + [
+            f"row {row} of {table} points nowhere" for table, row, *_ in self._all("PRAGMA foreign_key_check")
+        ]
+
+
+_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding FROM face"
+
+
+def _face(row: Sequence[Any]) -> Face:
+    _, x, y, w, h, score, landmarks, embedding = row
+    points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
+    unit: Embedding = np.frombuffer(embedding, np.float32)
+    return Face(Box(x, y, w, h), score, points, unit)
+
+
+def _photo_record(row: Sequence[Any]) -> PhotoRecord:
+    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces = row
+    if error is not None:
+        state = PhotoState.UNSUPPORTED if unsupported else PhotoState.FAILED
+    elif content_id is None:
+        state = PhotoState.EXCLUDED
+    else:
+        state = PhotoState.INDEXED if faces else PhotoState.NO_FACE
+    return PhotoRecord(path, Stamp(device, inode, size, mtime_ns, ctime_ns), content_id, state, error, faces)
+
+
+def below(directory: bytes) -> tuple[bytes, bytes]:
+    """Bounds of the paths below a directory: '0' is the byte after '/'."""
+    prefix = directory.rstrip(b"/")
+    return prefix + b"/", prefix + b"0"
+
+
+def _inside(directories: Sequence[bytes]) -> tuple[str, list[bytes]]:
+    """A condition on a photo's path, to be put behind others, and its values; empty where there is no directory."""
+    if not directories:
+        return "", []
+    bounds = [bound for directory in directories for bound in (directory, *below(directory))]
+    values = ", ".join("(?, ?, ?)" for _ in directories)  # of which there may be more than an expression may be deep
+    given = f"WITH given(own, low, high) AS (VALUES {values}) SELECT 1 FROM given"
+    return f" AND EXISTS ({given} WHERE path = own OR path > low AND path < high)", bounds
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]

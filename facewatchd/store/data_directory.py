@@ -1,0 +1,130 @@
+"""The data directory as a whole: who holds it, and what the last run with it was. The models' directories lie below."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facewatchd.errors import LockedError, StorageError, UsageError
+from facewatchd.system import atomic_files, ownership
+from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """What the daemon was last started with here."""
+
+    pack: str | None = None
+    """Whatever finds the model again: its name, or its directory."""
+    directories: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data_dir: Path) -> LastRun:
+        """Read what `remember` wrote; an empty one where there is none that can be read."""
+        try:
+            document = json.loads(atomic_files.read(data_dir / "last-run.json"))
+            return cls(str(document["pack"]), tuple(map(str, document["directories"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def remember(self, data_dir: Path) -> None:
+        """Note it for the next run. Raises OSError."""
+        document = json.dumps({"pack": self.pack, "directories": self.directories}) + "\n"
+        atomic_files.write(data_dir / "last-run.json", document.encode("ascii"))
+
+    def expect(self, directories: Sequence[Path]) -> None:
+        """Raise `UsageError` for a directory that is not there and never was: it is not offline but misspelt."""
+        for directory in directories:
+            if str(directory) not in self.directories and not _may_be_there(directory):
+                raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether there is such a path, or its disk does not answer."""
+    try:
+        return DiskCalls().run(os.fsencode(path), lambda: os.path.lexists(path))
+    except NotAnsweringError:
+        return True
+
+
+class Reserve:
+    """Room that is kept on the disk, so that the daemon can start and answer when there is none left."""
+
+    SIZE = 2 << 20
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def fill(self) -> None:
+        """Take the room, where it is not taken yet and there is plenty."""
+        with contextlib.suppress(OSError):
+            if os.path.lexists(self._path) or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
+                return
+            with open(atomic_files.create(self._path), "wb") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, self.SIZE)
+                except OSError:  # an empty file would count as the reserve from then on
+                    self._path.unlink()
+
+    def release_if_full(self) -> None:
+        """Give the room back where there is less than that left."""
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(self._path.parent).free < self.SIZE:
+                self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Make the directory where needed, and hold it.
+
+    Raises `LockedError` where another daemon does, and `StorageError` where others may change what is in it.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ownership.check_directory(data_dir)
+        ownership.check_files(data_dir, ("lock", "last-run.json", "reserve"))
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(data_dir / "lock", flags, 0o600)
+    except OSError as exc:
+        raise unusable(data_dir, exc) from exc
+    try:
+        _lock(descriptor, data_dir)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def unusable(directory: Path, exc: OSError) -> StorageError:
+    """Word why a directory could not be made or used for data."""
+    if not isinstance(exc, FileExistsError):
+        return StorageError(
+            f"cannot use {directory} for data: {exc.strerror}", "check it and its disk, or name another --data-dir"
+        )
+    place = Path(exc.filename or directory)
+    try:
+        what = atomic_files.kind(os.stat(place).st_mode) or "a file"
+    except OSError:
+        what = f"a link to {os.path.realpath(place)}, which is not there"
+    return StorageError(f"{place} is {what}: a directory should be there", "move it away, or name another --data-dir")
+
+
+def check_model_directory(directory: Path) -> None:
+    """Raise `StorageError` where the data of a model is not ours alone to change, or no files."""
+    ownership.check_directory(directory)
+    names = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "index.hnsw", "index.json", "heartbeat")
+    ownership.check_files(directory, names)
+
+
+def _lock(descriptor: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise LockedError(f"another daemon holds {data_dir}", "stop it first, or name another --data-dir") from exc
+    except OSError as exc:
+        raise StorageError(f"cannot lock {data_dir}: {exc.strerror}", "keep the data on a local disk") from exc

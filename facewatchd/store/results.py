@@ -1,0 +1,137 @@
+"""From the faces above a threshold to what is shown: one result a photo, the most alike first.
+
+- A photo is one result however many of its faces are alike: that with its best face. Where several people are asked
+  about, the best faces of the others are kept beside it (`Match.also`).
+- Photos with the same bytes are one content and one result, unless the search does not ``collapse``: one path stands
+  for it, the others are its ``copies``. That path is the query's own, else the shortest, else the first by name: what
+  was copied tends to lie deeper, or to have a longer name.
+- The photos that were asked with come first.
+- ``top`` cuts results, and ``total`` counts all of them. So every face above the threshold is looked up, but only by
+  an index that has no embeddings in it; paths and boxes are read of what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewatchd.matches import Also, Match
+from facewatchd.store.catalog_reader import CatalogReader
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for. ``top`` 0: all; ``directories`` empty: everywhere."""
+
+    threshold: float
+    top: int = 0
+    directories: tuple[bytes, ...] = ()
+    min_size: int = 0
+    exact: bool = False
+    collapse: bool = True
+    own: frozenset[int] = frozenset()
+    """The contents that are asked with."""
+    own_paths: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """The faces that are alike to one person from the threshold on: ids and similarities, each of shape (n,)."""
+
+    ids: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    exact: bool
+    """Whether every face was compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The results that are shown, how many there are, and whether every face was compared."""
+
+    matches: list[Match]
+    total: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Faces above the threshold, the most alike first, each with its content and the number of the person."""
+
+    ids: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    contents: NDArray[np.int64]
+    people: NDArray[np.int64]
+
+
+def found(reader: CatalogReader, people: Sequence[Above], search: Search) -> Found:
+    """Make results of the faces that are alike to each of the people."""
+    rows = _ranked(reader, people, search.min_size)
+    best = np.sort(np.unique(rows.contents, return_index=True)[1])
+    photos = reader.count_copies(rows.contents[best].tolist(), search.directories)
+    shown = [row for row in best.tolist() if int(rows.contents[row]) in photos]
+    shown.sort(key=lambda row: int(rows.contents[row]) not in search.own)  # stable: else as they were
+    total = len(shown) if search.collapse else sum(photos.values())
+    if search.top:
+        shown = shown[: search.top]
+    matches = _matches(reader, rows, shown, search, several=len(people) > 1)
+    return Found(matches[: search.top] if search.top else matches, total, all(part.exact for part in people))
+
+
+def _ranked(reader: CatalogReader, people: Sequence[Above], min_size: int) -> _Rows:
+    ids = np.concatenate([part.ids for part in people])
+    similarities = np.concatenate([part.similarities for part in people])
+    numbers = np.repeat(np.arange(len(people)), [len(part.ids) for part in people])
+    face_ids, content_ids = reader.contents_of(np.unique(ids).tolist(), min_size)
+    known = np.isin(ids, face_ids)
+    order = np.flatnonzero(known)[np.lexsort((ids[known], -similarities[known]))]
+    contents = content_ids[np.searchsorted(face_ids, ids[order])]
+    return _Rows(ids[order], similarities[order], contents, numbers[order])
+
+
+def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: Search, *, several: bool) -> list[Match]:
+    contents = [int(rows.contents[row]) for row in shown]
+    paths = reader.copies(contents, search.directories)
+    others = _others(rows, shown) if several else {}
+    faces = reader.boxes([int(rows.ids[row]) for row in [*shown, *(row for part in others.values() for row in part)]])
+
+    def also(row: int) -> Also:
+        face_id = int(rows.ids[row])
+        return Also(int(rows.people[row]), float(rows.similarities[row]), *faces[face_id], face_id)
+
+    matches: list[Match] = []
+    for row, content in zip(shown, contents, strict=True):
+        best = also(row)
+        besides = tuple(also(other) for other in others.get(row, ()))
+        names = sorted(paths[content], key=lambda path: (path not in search.own_paths, len(path), path))
+        groups = [(names[0], tuple(sorted(names[1:])))] if search.collapse else [(name, ()) for name in names]
+        for path, copies in groups:
+            matches.append(
+                Match(
+                    path,
+                    best.similarity,
+                    best.box,
+                    best.score,
+                    best.face_id,
+                    best.of,
+                    content in search.own,
+                    copies,
+                    besides,
+                )
+            )
+    return matches
+
+
+def _others(rows: _Rows, shown: Sequence[int]) -> dict[int, list[int]]:
+    """For each row that is shown, those of the other people's best faces on the same content."""
+    row_of = {int(rows.contents[row]): row for row in shown}
+    pairs = np.stack([rows.contents, rows.people])
+    best = np.sort(np.unique(pairs, axis=1, return_index=True)[1]).tolist()
+    others: dict[int, list[int]] = {}
+    for row in best:
+        first = row_of.get(int(rows.contents[row]), row)
+        if first != row:
+            others.setdefault(first, []).append(row)
+    return others

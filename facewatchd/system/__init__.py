@@ -1,0 +1,1 @@
+"""Linux and systemd: mounts, scheduling, memory, credentials, and files that are replaced whole."""
