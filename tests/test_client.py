@@ -26,10 +26,10 @@ from facewatchd.client import connection as rpc
 from facewatchd.client.connection import MAX_LINE, Connection, RemoteError
 from facewatchd.client.query import MAX_BYTES
 from facewatchd.console.arguments import INTERRUPTED
-from facewatchd.console.output import printable
 from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError, TooLargeError, UsageError
 from facewatchd.pictures import sheet
 from facewatchd.system import peer_credentials
+from facewatchd.text import printable
 
 
 def match(path: bytes, similarity: float = 0.742, **changes: Any) -> dict[str, Any]:

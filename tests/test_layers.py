@@ -11,87 +11,35 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "facewatchd"
 
-LEAVES = {"__init__", "errors", "matches", "ignore"}
+LEAVES = {"__init__", "errors", "matches", "text", "ignore"}
 """Modules of the top level that import nothing of the project. Every module may import them."""
 
-MAY_IMPORT: dict[str, set[str]] = {
-    "values": set(),
-    "paths": set(),
-    "threads": {"console", "values"},
-    "system": {"console", "threads", "values"},
-    "console": {"system"},
-    "config": {"paths", "system", "threads"},
-    "photos": {"values"},
-    "pictures": {"console", "photos", "values"},
-    "server": {"system"},
-    "client": {"console", "paths", "pictures", "server", "system"},
-    "models": {"config", "console", "system", "values"},
-    "inference": {"config", "console", "models", "photos", "system", "values"},
-    "store": {"console", "models", "system", "threads", "values"},
-    "scan": {"console", "photos", "store", "system", "threads", "values"},
-    "watch": {"system", "threads", "values"},
-    "indexing": {"console", "inference", "models", "photos", "scan", "store", "system", "threads", "values"},
-    "api": {
-        "config",
-        "console",
-        "indexing",
-        "inference",
-        "models",
-        "photos",
-        "scan",
-        "server",
-        "store",
-        "threads",
-        "values",
-        "watch",
-    },
-    "daemon": {
-        "api",
-        "client",
-        "config",
-        "console",
-        "indexing",
-        "inference",
-        "models",
-        "scan",
-        "server",
-        "store",
-        "system",
-        "threads",
-        "values",
-        "watch",
-    },
-    "service": {"config", "console", "paths"},
-    "doctor": {
-        "client",
-        "config",
-        "console",
-        "models",
-        "paths",
-        "photos",
-        "scan",
-        "server",
-        "service",
-        "store",
-        "system",
-        "threads",
-        "values",
-        "watch",
-    },
-    "cli": {
-        "client",
-        "config",
-        "console",
-        "daemon",
-        "doctor",
-        "models",
-        "paths",
-        "service",
-        "store",
-        "system",
-        "values",
-    },
-    "__main__": {"cli"},
+MAY_IMPORT = {
+    package: set(others.split())
+    for package, others in {
+        "values": "",
+        "paths": "",
+        "threads": "values",
+        "system": "threads values",
+        "console": "system",
+        "config": "paths system threads",
+        "photos": "values",
+        "pictures": "photos values",
+        "server": "system",
+        "client": "console paths pictures server system",
+        "models": "config system values",
+        "inference": "config console models photos system values",
+        "store": "models system threads values",
+        "scan": "photos store system threads values",
+        "watch": "system threads values",
+        "indexing": "inference photos scan store system threads values",
+        "api": "config indexing inference models photos scan server store threads values watch",
+        "daemon": "api client config console indexing inference models scan server store system threads values watch",
+        "service": "config paths",
+        "doctor": "client config models paths photos scan server service store system threads values watch",
+        "cli": "client config console daemon doctor models paths service store system values",
+        "__main__": "cli",
+    }.items()
 }
 """The packages, and the other modules of the top level, from the bottom to the top."""
 
@@ -158,6 +106,15 @@ def test_a_module_imports_what_the_table_allows(module: str) -> None:
         assert packages_of(module) <= MAY_IMPORT[own] | LEAVES
     else:
         assert packages_of(module) == set()
+
+
+def test_the_table_only_goes_down_and_allows_no_more_than_is_used() -> None:
+    above: set[str] = set()
+    for package, allowed in MAY_IMPORT.items():
+        assert allowed <= above, f"{package} may import what stands below it in the table"
+        above.add(package)
+        used = {each for module in MODULES if top(module) == package for each in packages_of(module)}
+        assert allowed == used - LEAVES, f"{package} imports less than the table allows"
 
 
 def test_modules_do_not_import_each_other_in_circles() -> None:

@@ -19,7 +19,6 @@ from facewatchd import __version__
 from facewatchd.api.query import Asked, Searcher, Source
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config
-from facewatchd.console.output import counted, printable
 from facewatchd.errors import StorageError, UnreadablePhotoError
 from facewatchd.indexing.maintenance import Upkeep
 from facewatchd.indexing.workers import Indexer
@@ -32,6 +31,7 @@ from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.server.params import Params, encode_path
 from facewatchd.store.catalog_reader import Counts, PhotoRecord
 from facewatchd.store.gallery import Gallery
+from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING, NotAnsweringError
 from facewatchd.values import LISTED_STATES, DaemonState, ModelInfo, PhotoState, RootState, Stamp, is_within
 from facewatchd.watch.watcher import Watcher

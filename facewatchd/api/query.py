@@ -21,7 +21,6 @@ import numpy as np
 
 from facewatchd.api import linkage
 from facewatchd.config import Query
-from facewatchd.console.output import counted, printable
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
 from facewatchd.matches import Also, Match
@@ -34,6 +33,7 @@ from facewatchd.server.params import Params, encode_path
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Search
+from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
 from facewatchd.values import Face, ModelInfo, Stamp
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from facewatchd.console.output import printable
 from facewatchd.indexing.maintenance import Upkeep
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.compare import compare
@@ -14,6 +13,7 @@ from facewatchd.scan.work_queue import Inbox
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import UnreachableError
+from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import RootState, Stamp
 

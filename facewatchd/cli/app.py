@@ -35,8 +35,9 @@ from facewatchd.console.arguments import (
     write,
     write_json,
 )
-from facewatchd.console.output import counted, printable, say, size_and_place, takes_colour
+from facewatchd.console.output import say, size_and_place, takes_colour
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
+from facewatchd.text import counted, printable
 from facewatchd.values import Box
 
 PROG = "facewatchd"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from facewatchd.client import status
 from facewatchd.client.connection import ASIDE_TIMEOUT, Connection
 from facewatchd.console.arguments import write
-from facewatchd.console.output import printable, say, table, takes_colour
+from facewatchd.console.output import say, table, takes_colour
 from facewatchd.errors import FacewatchError
+from facewatchd.text import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -14,8 +14,9 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.query import path_of
 from facewatchd.client.status import understanding
 from facewatchd.console.arguments import Parser, did_you_mean, on_terminal, write
-from facewatchd.console.output import listed_line, printable, say
+from facewatchd.console.output import listed_line, say
 from facewatchd.errors import UsageError
+from facewatchd.text import printable
 from facewatchd.values import LISTED_STATES
 
 if TYPE_CHECKING:

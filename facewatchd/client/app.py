@@ -40,8 +40,9 @@ from facewatchd.console.arguments import (
     write,
     write_json,
 )
-from facewatchd.console.output import printable, say
+from facewatchd.console.output import say
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
+from facewatchd.text import counted, printable
 
 PROG = "facewatch-query"
 DEFAULT_WAIT = 60.0
@@ -389,7 +390,7 @@ def _which_face(query: str, face: QueryFace | Faceless) -> str:
 
 
 def _summary(answer: Answer, *, verbose: bool) -> str:
-    searched = output.counted(answer.faces, "face")
+    searched = counted(answer.faces, "face")
     text = f"{_shown(answer)}; {searched} searched, {answer.pending} pending, {answer.elapsed_ms:.0f} ms"
     if verbose:
         way = "every face compared" if answer.exact else "by the index"
@@ -398,7 +399,7 @@ def _summary(answer: Answer, *, verbose: bool) -> str:
 
 
 def _shown(answer: Answer) -> str:
-    text = f"{len(answer.matches)} of {output.counted(answer.total, 'photo')}"
+    text = f"{len(answer.matches)} of {counted(answer.total, 'photo')}"
     return f"{text}; -n 0 shows all" if answer.total > len(answer.matches) else text
 
 
@@ -410,7 +411,7 @@ def _what_is_missing(answer: Answer) -> str:
 
 
 def _are(photos: int) -> str:
-    return f"{output.counted(photos, 'photo')} {'is' if photos == 1 else 'are'}"
+    return f"{counted(photos, 'photo')} {'is' if photos == 1 else 'are'}"
 
 
 def _last(matches: int) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from facewatchd.client.query import path_of
 from facewatchd.console.arguments import wait_while_read, write, write_json
-from facewatchd.console.output import counted, printable
 from facewatchd.console.progress import Progress, aside
 from facewatchd.errors import FacewatchError
+from facewatchd.text import counted, printable
 
 _WHICH_FAILED = ": facewatchd photos --state failed"
 INTERVAL = 0.5

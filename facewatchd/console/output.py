@@ -9,29 +9,17 @@ where it is part of a tab-separated line, so that a match is always one line.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from facewatchd.matches import Box, Match
+from facewatchd.text import counted, printable
 
-_UNSHOWABLE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-"""C0 and C1 controls, line and paragraph separators, what reorders text, and lone surrogates.
-
-Not compiled here: that takes longer than most queries, and most results are not printed for a terminal.
-"""
 _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 
 _BOLD = "1"
 _BOLD_GREEN = "1;32"
-
-
-def printable(text: str | bytes) -> str:
-    """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
-    if isinstance(text, bytes):  # whatever the locale: in most directories names are UTF-8
-        text = text.decode("utf-8", "surrogateescape")
-    return re.sub(_UNSHOWABLE, _escape, text)
 
 
 def takes_colour(stream: TextIO | None) -> bool:
@@ -65,11 +53,6 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):  # ValueError: closed since
         pass
-
-
-def counted(number: int, one: str, more: str = "") -> str:
-    """Word a number of things: ``1 photo``, ``2 photos``, ``0 directories``."""
-    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def size_and_place(box: Box) -> str:
@@ -147,13 +130,6 @@ def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str]) ->
     padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
     painted = [f"\x1b[{style}m{cell}\x1b[0m" for cell, style in zip(padded, styles, strict=False)]
     return "  ".join(painted + padded[len(painted) :])
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte that is not UTF-8
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
 def _tsv(path: bytes) -> bytes:

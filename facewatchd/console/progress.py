@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from facewatchd.console.output import counted, say, takes_drawing
+from facewatchd.console.output import say, takes_drawing
+from facewatchd.text import counted
 
 LINES_EVERY = 10.0
 """Seconds between two lines of a progress that cannot be drawn."""

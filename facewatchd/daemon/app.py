@@ -22,7 +22,6 @@ from facewatchd.api.query import Searcher
 from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.config import Config, take_over
 from facewatchd.console import logs
-from facewatchd.console.output import counted, printable
 from facewatchd.console.progress import downloading
 from facewatchd.daemon.supervisor import Oversight, Signals
 from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
@@ -46,6 +45,7 @@ from facewatchd.store.data_directory import LastRun, Reserve, check_model_direct
 from facewatchd.store.gallery import Gallery
 from facewatchd.system import malloc
 from facewatchd.system.systemd import Manager
+from facewatchd.text import counted, printable
 from facewatchd.threads.liveness import Vitals
 from facewatchd.values import ModelInfo
 from facewatchd.watch.watcher import Watcher

@@ -18,10 +18,10 @@ from facewatchd import config, paths
 from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
-from facewatchd.console.output import counted
 from facewatchd.doctor import machine, model, pipeline, processor, software, unit
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.errors import FacewatchError
+from facewatchd.text import counted
 
 __all__ = ["Finding", "examine", "line"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from facewatchd.console.output import printable
+from facewatchd.text import printable
 
 _STYLES = {"ok": "32", "warn": "33", "fail": "31"}
 _WIDTH = len("configuration")

@@ -19,12 +19,12 @@ from facewatchd import __version__
 from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
-from facewatchd.console.output import counted
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError
 from facewatchd.ignore import Exclusion
 from facewatchd.server import socket_file
 from facewatchd.system import mounts
+from facewatchd.text import counted
 from facewatchd.threads.bounded_calls import PATIENCE, DiskCalls, NotAnsweringError
 from facewatchd.values import RootState
 

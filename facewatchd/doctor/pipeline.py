@@ -24,10 +24,10 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.query import path_param
 from facewatchd.client.status import understanding
 from facewatchd.config import Config
-from facewatchd.console.output import counted
 from facewatchd.doctor import model, selftest
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError, ModelError, NoDaemonError
+from facewatchd.text import counted
 
 DEADLINE = 120.0
 """Seconds for all of it; a model loads in a few, twice."""

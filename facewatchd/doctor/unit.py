@@ -14,9 +14,9 @@ from pathlib import Path
 
 from facewatchd import paths
 from facewatchd.config import Config
-from facewatchd.console.output import counted
 from facewatchd.doctor.finding import Finding
 from facewatchd.service.units import SERVICE, SOCKET, hidden, is_hidden
+from facewatchd.text import counted
 
 UNITS = (SERVICE, SOCKET)
 PROPERTIES = (

@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from facewatchd.console.output import counted
 from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.indexing.writer import Writer
 from facewatchd.store.gallery import Gallery
 from facewatchd.system.scheduling import Pace
+from facewatchd.text import counted
 from facewatchd.threads.liveness import Vitals
 
 log = logging.getLogger(__name__)

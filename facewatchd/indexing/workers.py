@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from facewatchd.console.output import printable
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.indexing.claims import Claims
 from facewatchd.indexing.setbacks import Setbacks
@@ -31,12 +30,12 @@ from facewatchd.indexing.writer import Writer
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.pool import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.wire import AHEAD
-from facewatchd.models.base import one_line
 from facewatchd.photos import contents, files, sheet_mark
 from facewatchd.scan.roots import Roots, identity_of
 from facewatchd.scan.work_queue import Depth, Inbox, Item
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.text import one_line, printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.threads.liveness import Vitals
 from facewatchd.values import RootState, Stamp

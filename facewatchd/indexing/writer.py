@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from facewatchd.console.output import printable
 from facewatchd.errors import DamagedError, FacewatchError, RefusedError, StorageError
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.text import printable
 from facewatchd.threads.liveness import Vitals
 
 log = logging.getLogger(__name__)

@@ -35,8 +35,8 @@ from facewatchd.inference.answers import (
     text,
     whole,
 )
-from facewatchd.models.base import one_line
 from facewatchd.models.registry import Pack
+from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
 AHEAD = 1

@@ -89,10 +89,3 @@ def are_unit(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
 def left_to_right(faces: Iterable[Face]) -> list[Face]:
     """Order faces as the contract counts them: by the left edge, then by the upper one."""
     return sorted(faces, key=lambda face: (face.box.x, face.box.y))
-
-
-def one_line(reason: object, limit: int = 200) -> str:
-    """Make a foreign error message fit into one line; of an error of the system, without number and file."""
-    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
-    text = " ".join(str(words).split()) or type(reason).__name__
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from facewatchd.errors import ModelError
-from facewatchd.models.base import clipped, left_to_right, one_line, unit_length
+from facewatchd.models.base import clipped, left_to_right, unit_length
 from facewatchd.system import installation
+from facewatchd.text import one_line
 from facewatchd.values import Box, Face, ModelInfo
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ from insightface.model_zoo.onnxruntime_utils import get_default_providers
 from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
-from facewatchd.models.base import HINT, clipped, left_to_right, one_line, unit_length
+from facewatchd.models.base import HINT, clipped, left_to_right, unit_length
+from facewatchd.text import one_line
 from facewatchd.values import Box, Face, ModelInfo
 
 if TYPE_CHECKING:

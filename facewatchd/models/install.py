@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from facewatchd.console.output import counted
 from facewatchd.errors import ModelError
-from facewatchd.models.base import one_line
+from facewatchd.text import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -27,7 +27,7 @@ from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import dlib as dlib_files
 from facewatchd.models import install as files
 from facewatchd.models import trial
-from facewatchd.models.base import one_line
+from facewatchd.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facewatchd.errors import ModelError
-from facewatchd.models.base import HINT, one_line
+from facewatchd.models.base import HINT
+from facewatchd.text import one_line
 
 MEMORY = 3 << 30
 """Bytes of data; antelopev2, the largest released pack, takes 1.1 GB."""

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from facewatchd.console.output import printable
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.photos import files as photos
 from facewatchd.photos import sheet_mark
 from facewatchd.pictures import outputs
+from facewatchd.text import printable
 from facewatchd.values import Box, Match
 
 if TYPE_CHECKING:

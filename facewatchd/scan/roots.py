@@ -8,13 +8,13 @@ import stat
 import threading
 from collections.abc import Mapping, Sequence
 
-from facewatchd.console.output import counted, printable
 from facewatchd.ignore import Exclusion
 from facewatchd.scan.compare import may_forget
 from facewatchd.scan.links import Links
 from facewatchd.scan.walk import why_excluded
 from facewatchd.store.catalog import Catalog
 from facewatchd.system.mounts import MountPoints, device_of
+from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Identity, RootState, Stamp, is_within
 

@@ -20,7 +20,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from facewatchd.console.output import printable
 from facewatchd.errors import FacewatchError
 from facewatchd.scan.compare import Census, Verdict, accept, compare
 from facewatchd.scan.mount_guard import Belief, Moment
@@ -28,6 +27,7 @@ from facewatchd.scan.roots import Roots, identity_of
 from facewatchd.scan.walk import Listing, Row, walk
 from facewatchd.scan.work_queue import Depth, Inbox
 from facewatchd.store.catalog import Catalog
+from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.threads.liveness import Vitals
 from facewatchd.values import Identity, RootState, Stamp, is_within

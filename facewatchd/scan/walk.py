@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from facewatchd.console.output import printable
 from facewatchd.ignore import Exclusion
 from facewatchd.photos.files import is_photo_name
+from facewatchd.text import printable
 from facewatchd.values import Stamp
 
 _NOMEDIA: Final = b".nomedia"

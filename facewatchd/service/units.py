@@ -15,8 +15,8 @@ from pathlib import Path
 
 from facewatchd import paths as places
 from facewatchd.config import Config
-from facewatchd.console.output import printable
 from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.text import printable
 
 SOCKET, SERVICE = NAMES = ("facewatchd.socket", "facewatchd.service")
 START = f"systemctl --user daemon-reload && systemctl --user enable --now {' '.join(NAMES)}"

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.console.output import counted
 from facewatchd.errors import DamagedError, RefusedError
 from facewatchd.models.base import is_unit
 from facewatchd.store.catalog import Catalog, Outcome
@@ -26,6 +25,7 @@ from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.checkpoint import Checkpoint, Origin
 from facewatchd.store.hnsw import UnreachableError, Vectors
 from facewatchd.store.results import Above, Found, Search, found
+from facewatchd.text import counted
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding

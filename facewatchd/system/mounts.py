@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from facewatchd.console.output import counted, printable
+from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING
 from facewatchd.values import Identity, RootState, is_within
 

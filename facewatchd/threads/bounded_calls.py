@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
-from facewatchd.console.output import printable
 from facewatchd.errors import DeadlineError
+from facewatchd.text import printable
 from facewatchd.values import is_within
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from albums import shoot
 from processes import DEADLINE, Daemon, until
 from tiny_pack import embedding
 
-from facewatchd.console.output import printable
+from facewatchd.text import printable
 
 Start = Callable[..., Daemon]
 Amount = Callable[[int, int], int]

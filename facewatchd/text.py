@@ -1,0 +1,37 @@
+"""Text for people: names and messages on one line, and numbers of things."""
+
+from __future__ import annotations
+
+import re
+
+_UNSHOWABLE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+"""C0 and C1 controls, line and paragraph separators, what reorders text, and lone surrogates.
+
+Not compiled here: that takes longer than most queries, and most results are not printed for a terminal.
+"""
+
+
+def printable(text: str | bytes) -> str:
+    """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
+    if isinstance(text, bytes):  # whatever the locale: in most directories names are UTF-8
+        text = text.decode("utf-8", "surrogateescape")
+    return re.sub(_UNSHOWABLE, _escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode's stand-in for a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """Word a number of things: ``1 photo``, ``2 photos``, ``0 directories``."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def one_line(reason: object, limit: int = 200) -> str:
+    """Make a foreign error message fit into one line; of an error of the system, without number and file."""
+    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+    text = " ".join(str(words).split()) or type(reason).__name__
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
