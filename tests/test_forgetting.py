@@ -18,7 +18,7 @@ from facewatchd.indexing.writer import Writer
 from facewatchd.store import gallery as gallery_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 ROWS = unit(np.random.default_rng(5).normal(size=(60, DIM)))
 
@@ -85,8 +85,8 @@ def test_the_index_is_built_anew_without_them(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(writer_module, "COLLECT_FIRST", 0.0)
     gallery = filled(tmp_path)
     delete(gallery, 7, 8)
-    writer = Writer(gallery, Vitals())
-    upkeep = Upkeep(gallery, writer, threads=1, polite=False, vitals=Vitals(), look_at=lambda path: None)
+    writer = Writer(gallery, Liveness())
+    upkeep = Upkeep(gallery, writer, threads=1, polite=False, liveness=Liveness(), look_at=lambda path: None)
     upkeep.start()
     writer.start()
     try:

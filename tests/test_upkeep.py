@@ -24,7 +24,7 @@ from facewatchd.scan.work_queue import Inbox
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import REBUILD_FROM, Gallery
 from facewatchd.store.results import Search
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
 """Roots without any."""
@@ -40,9 +40,9 @@ def gallery(gallery: Gallery, tmp_path: Path) -> Gallery:
 def upkeep(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep]:
     monkeypatch.setattr(upkeep_module, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(upkeep_module, "RETRY", 0.1)
-    writer = Writer(gallery, Vitals())
+    writer = Writer(gallery, Liveness())
     writer.start()
-    upkeep = Upkeep(gallery, writer, threads=2, polite=False, vitals=Vitals(), look_at=lambda path: None)
+    upkeep = Upkeep(gallery, writer, threads=2, polite=False, liveness=Liveness(), look_at=lambda path: None)
     yield upkeep
     writer.give_up()
     upkeep.stop()
@@ -66,7 +66,9 @@ def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upk
 def test_ends_when_it_is_told_to_at_whatever_moment(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between two looks, and before it knows that there is nothing to do."""
     gallery.level()
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
+    upkeep = Upkeep(
+        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
     monkeypatch.setattr(upkeep, "_level", lambda: told(upkeep))
     upkeep.start()
     upkeep.join(20)
@@ -133,7 +135,9 @@ def test_a_checkpoint_is_worth_its_while(
 ) -> None:
     monkeypatch.setattr(Gallery, "unsaved", unsaved)
     monkeypatch.setattr(Gallery, "index_size", (size, 0))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
+    upkeep = Upkeep(
+        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
     upkeep._seen = unsaved if rests else unsaved - 1
     assert upkeep._is_due() is due
     upkeep._rest = 1000.0
@@ -145,7 +149,9 @@ def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(gallery, "checkpoint", lambda *_: saved.append(gallery.unsaved))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
+    upkeep = Upkeep(
+        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
     for unsaved, size in ((0, 0), (1, 9_999), (1, 10_000), (99, 1_000_000), (101, 1_000_000)):
         monkeypatch.setattr(Gallery, "unsaved", unsaved)
         monkeypatch.setattr(Gallery, "index_size", (size, 0))

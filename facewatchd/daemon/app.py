@@ -44,9 +44,9 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, unusable
 from facewatchd.store.gallery import Gallery
 from facewatchd.system import malloc
-from facewatchd.system.systemd import Manager
+from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo
 from facewatchd.watch.watcher import Watcher
 
@@ -64,11 +64,11 @@ def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> 
     ``reread`` loads the configuration again, as it was loaded.
     """
     _stand_alone()
-    malloc.keep_little()
+    malloc.return_freed_memory()
     logs.to_stderr({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     threading.excepthook = _thread_died
     try:
-        manager = Manager()
+        manager = ServiceManager()
         with locked(config.data_dir):
             return _run(config, reread, manager, show_progress=verbosity >= 0 and sys.stderr.isatty())
     except FacewatchError as exc:
@@ -76,7 +76,7 @@ def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> 
         return exc.exit_status
 
 
-def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show_progress: bool) -> int:
+def _run(config: Config, reread: Callable[[], Config], manager: ServiceManager, *, show_progress: bool) -> int:
     last = LastRun.of(config.data_dir)
     last.expect(config.directories)
     # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
@@ -113,15 +113,17 @@ class Daemon:
         self._pack = pack
         self._reread = reread
         self._passed = passed
-        self._vitals = Vitals()
+        self._liveness = Liveness()
         self._stops: list[Callable[[], object]] = []
         threads, faces = config.resources.threads, config.faces
         # Queries have a process of their own, at normal priority, whose inference uses every thread it was given. Two
         # callers with one thread each beat one caller with two: so does indexing, all of it in the idle class.
-        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
+        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), parallel=max(2, threads))
         one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
-        self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
-        self._hedge = Hedge(self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._vitals.beat)
+        self._indexing = Inference(one, parallel=threads, beat=self._liveness.beat)
+        self._hedge = Hedge(
+            self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._liveness.beat
+        )
         self._build()
 
     def _build(self) -> None:
@@ -145,13 +147,13 @@ class Daemon:
         self._stops += [self._reserve.fill, self._catalog.close]
         self._gallery = Gallery(self._catalog, directory)
         self._inbox = Inbox(config.watch.settle)
-        self._writer = Writer(self._gallery, self._vitals)
+        self._writer = Writer(self._gallery, self._liveness)
         self._upkeep = Upkeep(
             self._gallery,
             self._writer,
             config.resources.threads,
             polite=config.resources.idle_priority,
-            vitals=self._vitals,
+            liveness=self._liveness,
             look_at=lambda path: self._inbox.touch(path, settle=False),
         )
 
@@ -167,7 +169,7 @@ class Daemon:
             self._rescan,
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
-            beat=self._vitals.beat,
+            beat=self._liveness.beat,
             calls=self._roots.calls,
         )
         self._scanner = Scanner(
@@ -176,7 +178,7 @@ class Daemon:
             self._roots,
             walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
             write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
-            vitals=self._vitals,
+            liveness=self._liveness,
         )
 
     def _build_indexing(self) -> None:
@@ -186,7 +188,7 @@ class Daemon:
             self._roots,
             self._writer,
             inference=self._hedge,
-            vitals=self._vitals,
+            liveness=self._liveness,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
         )
@@ -278,7 +280,7 @@ class Daemon:
 
     def hung(self) -> str:
         """Which part hangs: threads that work without a sign of life, a watcher that looks no more, a mute server."""
-        silent = self._vitals.silent(SILENCE)
+        silent = self._liveness.silent(SILENCE)
         if silent:
             return ", ".join(silent)
         if not self._watcher.looks():

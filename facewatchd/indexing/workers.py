@@ -37,7 +37,7 @@ from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.text import one_line, printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import RootState, Stamp
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Indexer:
         writer: Writer,
         *,
         inference: Hedge,
-        vitals: Vitals,
+        liveness: Liveness,
         scan: Callable[[bytes], object],
         workers: int,
     ) -> None:
@@ -86,7 +86,7 @@ class Indexer:
         self._roots = roots
         self._writer = writer
         self._inference = inference
-        self._vitals = vitals
+        self._liveness = liveness
         self._scan = scan
         self._claims = Claims()
         self._twins = Twins(gallery.catalog, inbox)
@@ -137,9 +137,9 @@ class Indexer:
 
     def _run(self) -> None:
         while items := self._inbox.take(1):
-            self._vitals.beat()
+            self._liveness.beat()
             self._deal_with(items[0])
-            self._vitals.rest()
+            self._liveness.rest()
             if (rest := self._rest_until - time.monotonic()) > 0:  # what failed for this one fails for all
                 self._stopping.wait(rest)
 
@@ -185,7 +185,7 @@ class Indexer:
         if outcome is None:
             self._done(item)
         else:
-            self._vitals.rest()  # the writer may have to wait for room on the disk, and lives
+            self._liveness.rest()  # the writer may have to wait for room on the disk, and lives
             self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
 
     def _put_back(self, item: Item, delay: float = 0.0, outcome: Outcome | None = None) -> None:
@@ -362,7 +362,7 @@ class Indexer:
 
     def _embed(self, item: Item, stamp: Stamp, content: contents.Content) -> Outcome:
         try:
-            seen = self._inference.see(content.descriptor, alone=item.path in self.setbacks)
+            seen = self._inference.analyse(content.descriptor, alone=item.path in self.setbacks)
         except (NoModelError, ClosedError, files.DiskError):
             raise
         except FacewatchError as exc:

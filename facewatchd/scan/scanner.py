@@ -29,7 +29,7 @@ from facewatchd.scan.work_queue import Depth, Inbox
 from facewatchd.store.catalog import Catalog
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Identity, RootState, Stamp, is_within
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Scanner(threading.Thread):
         *,
         walked: Callable[[bytes, dict[int, bytes], bool], None],
         write: Callable[[Callable[[Catalog], object]], None],
-        vitals: Vitals | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
         """``write`` runs a job on the writer's thread, and waits for it.
 
@@ -104,7 +104,7 @@ class Scanner(threading.Thread):
         self._roots = roots
         self._walked = walked
         self._write_now = write
-        self._vitals = vitals or Vitals()
+        self._liveness = liveness or Liveness()
         self._requests: OrderedDict[bytes, Request] = OrderedDict()
         self._condition = threading.Condition()
         self._ended = False
@@ -155,7 +155,7 @@ class Scanner(threading.Thread):
                 self._look_at_links()
             if not self._requests:
                 self._unread = self._roots.forget_unreadable()
-            self._vitals.rest()
+            self._liveness.rest()
             with self._condition:
                 self._busy = False
                 if request and request.failed:
@@ -164,12 +164,12 @@ class Scanner(threading.Thread):
                 request.done.set()
 
     def _write(self, job: Callable[[Catalog], object]) -> None:
-        self._vitals.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
+        self._liveness.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
         self._write_now(job)
-        self._vitals.beat()
+        self._liveness.beat()
 
     def _carry_out(self, request: Request) -> None:
-        self._vitals.beat()
+        self._liveness.beat()
         try:
             self._scan(request)
         except FacewatchError as exc:
@@ -182,7 +182,7 @@ class Scanner(threading.Thread):
         """Queue the links that lead out of the watched directories, to something else than before."""
         started = time.monotonic()
         for link in self._roots.links.changed_outside():
-            self._vitals.beat()
+            self._liveness.beat()
             self._inbox.touch(link)
         now = time.monotonic()
         self._links_at = now + max(LINKS_EVERY, LINKS_REST * (now - started))
@@ -370,7 +370,7 @@ class Scanner(threading.Thread):
         walked = _Walked()
         recorded_in = None if request.force else self._rows
         for listing in walk(request.path, self._roots.exclusion, root, recorded_in, self._roots.device_of):
-            self._vitals.beat()
+            self._liveness.beat()
             if self._ended:
                 return walked
             rows = self._rows(listing.directory) if request.force else listing.recorded

@@ -47,7 +47,7 @@ class Watched(mounts.Root):
 
 
 class Translator:
-    """Turns events below the real path of a root into touches below the root as configured."""
+    """ReadersWriterLock events below the real path of a root into touches below the root as configured."""
 
     def __init__(self, real: bytes, root: bytes, touch: Touch, pulse: Pulse, wake: threading.Event) -> None:
         self._real = real.rstrip(b"/")  # of "/" nothing is left, which is right for what stands before each path
