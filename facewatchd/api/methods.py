@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from facewatchd import __version__
-from facewatchd.api.query import Asked, Searcher, Source
+from facewatchd.api.query import QueryRequest, Searcher, Source
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config
 from facewatchd.errors import StorageError, UnreadablePhotoError
@@ -228,7 +228,7 @@ class Service:
 
     def _query(self, params: Params) -> dict[str, object]:
         parts = self._parts
-        asked = Asked.of(params, self.defaults, self._threshold)
+        asked = QueryRequest.of(params, self.defaults, self._threshold)
         wait = params.optional_number("wait", 0, MAX_WAIT)
         params.finish()
         self._require_watched(asked.search.directories)

@@ -23,7 +23,7 @@ from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.config import Config, take_over
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
-from facewatchd.daemon.supervisor import Oversight, Signals
+from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
@@ -88,7 +88,7 @@ def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show
             daemon.start()
             daemon.remember()
             manager.ready()
-            return Oversight(daemon, manager, signals, show_progress=show_progress).run()
+            return Supervisor(daemon, manager, signals, show_progress=show_progress).run()
         finally:
             daemon.stop()
 
@@ -263,7 +263,7 @@ class Daemon:
         except OSError as exc:
             log.warning("cannot note the model in %s: %s", self._config.data_dir, exc.strerror)
 
-    # Looked after by `Oversight`
+    # Looked after by `Supervisor`
 
     def ended(self) -> str:
         """Which part ended that should not have."""
