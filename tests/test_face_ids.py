@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from galleries import DIM, photo, unit
 
-from facewatchd.api.query import MOST, MOST_BYTES, MOST_NUMBERS, Asked, Searcher
+from facewatchd.api.query import MOST, MOST_BYTES, MOST_NUMBERS, QueryRequest, Searcher
 from facewatchd.config import Query
 from facewatchd.errors import UnknownFaceError
 from facewatchd.inference.pool import Inference
@@ -30,8 +30,8 @@ def searcher(gallery: Gallery) -> Searcher:
     return Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
 
 
-def asked(**params: object) -> Asked:
-    return Asked.of(Params(params), Query(), INFO.threshold)
+def asked(**params: object) -> QueryRequest:
+    return QueryRequest.of(Params(params), Query(), INFO.threshold)
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def test_the_bar_says_what_photos_wait_for(tmp_path: Path, tiny_root: Path) -> N
 STARVED = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.daemon import supervisor as oversight
-    oversight.TICK = 0.5
+    from facewatchd.daemon import supervisor
+    supervisor.TICK = 0.5
 if "indexing" in sys.argv:
     from facewatchd.photos import files as photos
     def slow(file, decode=photos.decode):

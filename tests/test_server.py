@@ -675,7 +675,7 @@ def test_file_as_directory_is_refused(path: Path) -> None:
 
 def test_listener_keeps_its_place_and_says_once_what_is_wrong(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    listener = socket_file.Listener(path)
+    listener = socket_file.ListeningSocket(path)
     try:
         first = listener.socket
         listener.look()

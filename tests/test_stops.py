@@ -20,8 +20,8 @@ TICK = 0.1
 QUICK_TICK = f"""
 import sys
 if "run" in sys.argv:
-    from facewatchd.daemon import supervisor as oversight
-    oversight.TICK = {TICK}
+    from facewatchd.daemon import supervisor
+    supervisor.TICK = {TICK}
 """
 """The main thread looks after the others so often that a short stop is longer than the pause between two looks."""
 

@@ -75,7 +75,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryRequest:
     """A query, read and checked, before anything is done for it."""
 
     sources: tuple[Source, ...]
@@ -85,7 +85,7 @@ class Asked:
     search: Search
 
     @classmethod
-    def of(cls, params: Params, defaults: Query, threshold: float) -> Asked:
+    def of(cls, params: Params, defaults: Query, threshold: float) -> QueryRequest:
         """Read what concerns the search; the caller finishes the parameters. ``threshold``: of a query without one."""
         given_as = params.one_of("photos", "faces", "embedding")
         if given_as != "embedding" and not params.raw(given_as):
@@ -110,7 +110,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PhotoFaces:
     """The faces of a photo, left to right, and the content in the catalog that they are of."""
 
     faces: list[Face]
@@ -118,7 +118,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class _People:
+class _QueriedFaces:
     """Whom a query asks about."""
 
     used: list[dict[str, object]] = field(default_factory=list)
@@ -148,21 +148,21 @@ class Searcher:
         self._limit = linkage.limit(info.threshold, registry.known(info.name).unrelated)
         """From which similarity on two faces may be one person's."""
 
-    def see(self, source: Source) -> Seen:
+    def see(self, source: Source) -> PhotoFaces:
         """Tell what faces are on one photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
         if source.path is not None and (known := self._recorded(source.path)) is not None:
             return known
         with _naming(source):
             return self._looked_at(source)
 
-    def _looked_at(self, source: Source) -> Seen:
+    def _looked_at(self, source: Source) -> PhotoFaces:
         if source.path is None:
             assert source.data is not None
-            return self._known_content(files.digest(source.data)) or Seen(self._inference.see(source.data).faces)
+            return self._known_content(files.digest(source.data)) or PhotoFaces(self._inference.see(source.data).faces)
         with self._opened(source.path) as content:
             known = self._known_content(content.digest)
             if known is None:
-                known = Seen(self._inference.see(content.descriptor).faces)
+                known = PhotoFaces(self._inference.see(content.descriptor).faces)
                 self._calls.run(source.path, content.confirm, READING)
             return known
 
@@ -182,13 +182,13 @@ class Searcher:
             stack.enter_context(opened)
             yield content
 
-    def _known_content(self, digest: bytes) -> Seen | None:
+    def _known_content(self, digest: bytes) -> PhotoFaces | None:
         with self._catalog.reading() as reader:
             content = reader.content(digest)
             faces = None if content is None else reader.faces(content)
-            return None if faces is None else Seen([face for _, face in faces], content)
+            return None if faces is None else PhotoFaces([face for _, face in faces], content)
 
-    def _recorded(self, path: bytes) -> Seen | None:
+    def _recorded(self, path: bytes) -> PhotoFaces | None:
         """The faces that the catalog has of a photo that is unchanged, or cannot be looked at."""
         try:
             stamps = self._calls.run(path, lambda: _stamps(path))
@@ -198,7 +198,7 @@ class Searcher:
             return known
         return self._recorded_as(stamps)
 
-    def _recorded_as(self, stamps: Mapping[bytes, Stamp | None]) -> Seen | None:
+    def _recorded_as(self, stamps: Mapping[bytes, Stamp | None]) -> PhotoFaces | None:
         """The faces of the first of a photo's names that is recorded, if its stamp is still the same."""
         with self._catalog.reading() as reader:
             for name, stamp in stamps.items():
@@ -210,10 +210,10 @@ class Searcher:
                 unchanged = stamp is _ANY or stamp.same_bytes(record.stamp)
                 faces = reader.faces(record.content_id) if unchanged else None
                 if faces is not None:
-                    return Seen([face for _, face in faces], record.content_id)
+                    return PhotoFaces([face for _, face in faces], record.content_id)
         return None
 
-    def query(self, asked: Asked) -> dict[str, object]:
+    def query(self, asked: QueryRequest) -> dict[str, object]:
         """Return the contract's ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and time."""
         started = time.perf_counter()
         people = self._people(asked)
@@ -231,7 +231,7 @@ class Searcher:
             "elapsed_ms": round((time.perf_counter() - started) * 1000, 2),
         }
 
-    def _embeddings(self, asked: Asked, people: _People) -> tuple[list[Embedding], list[int | None]]:
+    def _embeddings(self, asked: QueryRequest, people: _QueriedFaces) -> tuple[list[Embedding], list[int | None]]:
         """An embedding for each person who is asked about, and which entry of ``query`` stands for that person."""
         if not (asked.sources or asked.face_ids):
             return [self._given(asked.embedding)], [None]
@@ -242,7 +242,7 @@ class Searcher:
         self._require_one_person(asked, people)
         return [self._mean(people.faces)], [people.entries[0]]
 
-    def _require_one_person(self, asked: Asked, people: _People) -> None:
+    def _require_one_person(self, asked: QueryRequest, people: _QueriedFaces) -> None:
         """Raise `ParamsError` where the faces do not look like one person: their mean would be like nobody."""
         embeddings = [face.embedding for face in people.faces]
         clusters = linkage.clusters(embeddings, self._limit)
@@ -257,8 +257,8 @@ class Searcher:
             "ask for each person by itself, or for all with --face all",
         )
 
-    def _people(self, asked: Asked) -> _People:
-        people = _People()
+    def _people(self, asked: QueryRequest) -> _QueriedFaces:
+        people = _QueriedFaces()
         for number, source in enumerate(asked.sources, 1):
             try:
                 seen = self.see(source)
@@ -289,7 +289,7 @@ class Searcher:
             )
         return unit
 
-    def _known(self, face_ids: Sequence[int], people: _People) -> dict[int, Face]:
+    def _known(self, face_ids: Sequence[int], people: _QueriedFaces) -> dict[int, Face]:
         """The faces with these ids; ``people`` learn of their contents. Raises `UnknownFaceError`."""
         with self._catalog.reading() as reader:
             known = reader.faces_of(face_ids)
@@ -328,7 +328,7 @@ def _naming(source: Source) -> Iterator[None]:
         raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
 
 
-def _name_pair(asked: Asked, one: int, other: int) -> str:
+def _name_pair(asked: QueryRequest, one: int, other: int) -> str:
     """Name two of the photos, or faces, that were asked with. Those sent as bytes have numbers, from 1."""
     if asked.face_ids:
         return f"faces {asked.face_ids[one]} and {asked.face_ids[other]}"

@@ -1,7 +1,7 @@
 """The daemon: everything is built here, started in order, and stopped in reverse.
 
-Start: lock the data directory, find and load the model, open the catalog, bring the index level (upkeep does, while
-queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
+Start: lock the data directory, find and load the model, open the catalog, bring the index level (on its own thread,
+while queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
 nothing falls between them.
 """
 
@@ -23,10 +23,10 @@ from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
-from facewatchd.daemon.supervisor import Oversight, Signals
+from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
 from facewatchd.ignore import Exclusion
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.confinement import FULL
@@ -36,7 +36,7 @@ from facewatchd.inference.wire import Setup
 from facewatchd.models import registry
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
-from facewatchd.scan.work_queue import Depth, Inbox
+from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store import recovery
@@ -88,7 +88,7 @@ def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show
             daemon.start()
             daemon.remember()
             manager.ready()
-            return Oversight(daemon, manager, signals, show_progress=show_progress).run()
+            return Supervisor(daemon, manager, signals, show_progress=show_progress).run()
         finally:
             daemon.stop()
 
@@ -137,22 +137,22 @@ class Daemon:
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _build_storage(self, directory: Path, info: ModelInfo) -> None:
-        """What is kept of the photos: in the catalog, in the index, and in the inbox until it is known."""
+        """What is kept of the photos: in the catalog, in the index, and in the queue until it is known."""
         config = self._config
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops += [self._reserve.fill, self._catalog.close]
         self._gallery = Gallery(self._catalog, directory)
-        self._inbox = Inbox(config.watch.settle)
+        self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._vitals)
-        self._upkeep = Upkeep(
+        self._maintenance = IndexMaintenance(
             self._gallery,
             self._writer,
             config.resources.threads,
             polite=config.resources.idle_priority,
             vitals=self._vitals,
-            look_at=lambda path: self._inbox.touch(path, settle=False),
+            look_at=lambda path: self._queue.touch(path, settle=False),
         )
 
     def _build_watch(self, directory: Path) -> None:
@@ -172,7 +172,7 @@ class Daemon:
         )
         self._scanner = Scanner(
             self._catalog,
-            self._inbox,
+            self._queue,
             self._roots,
             walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
             write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
@@ -182,7 +182,7 @@ class Daemon:
     def _build_indexing(self) -> None:
         self._indexer = Indexer(
             self._gallery,
-            self._inbox,
+            self._queue,
             self._roots,
             self._writer,
             inference=self._hedge,
@@ -198,10 +198,10 @@ class Daemon:
             info,
             self._gallery,
             self._roots,
-            self._inbox,
+            self._queue,
             self._scanner,
             self._writer,
-            self._upkeep,
+            self._maintenance,
             self._indexer,
             self._watcher,
         )
@@ -219,21 +219,21 @@ class Daemon:
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         depth = Depth.BYTES if written else Depth.STAMP
-        self._inbox.touch(path, settle=settle, depth=depth)
+        self._queue.touch(path, settle=settle, depth=depth)
         passing, below = self._roots.links.through(path)
         for link in passing:
-            self._inbox.touch(link, settle=settle, depth=depth)
+            self._queue.touch(link, settle=settle, depth=depth)
         for link in below:  # what comes into a new directory before that is watched is no event: it is looked at late
-            self._inbox.touch(link)
+            self._queue.touch(link)
 
     def _rescan(self, root: bytes) -> None:
         self._scanner.request(root)
 
     def start(self) -> None:
         """Start every part; what was started is stopped by `stop`, in reverse."""
-        self._stops.append(self._upkeep.save_last)
+        self._stops.append(self._maintenance.save_last)
         self._start(self._writer.start, self._writer.stop)
-        self._start(self._upkeep.start, self._upkeep.stop)
+        self._start(self._maintenance.start, self._maintenance.stop)
         self._start(self._server.start, self._server.stop)
         self._start(self._indexer.start, self._indexer.stop)
         self._start(self._scanner.start, self._scanner.stop)
@@ -253,7 +253,7 @@ class Daemon:
         with self._catalog.reading() as reader:
             strays = reader.outside(self._roots.paths)
         for path in strays:
-            self._inbox.touch(path, settle=False)
+            self._queue.touch(path, settle=False)
 
     def remember(self) -> None:
         """Note the model and the directories for the next start."""
@@ -263,13 +263,13 @@ class Daemon:
         except OSError as exc:
             log.warning("cannot note the model in %s: %s", self._config.data_dir, exc.strerror)
 
-    # Looked after by `Oversight`
+    # Looked after by `Supervisor`
 
     def ended(self) -> str:
         """Which part ended that should not have."""
         parts = {
             "the writer": self._writer.is_alive(),
-            "the index's upkeep": self._upkeep.is_alive(),
+            "the index maintenance": self._maintenance.is_alive(),
             "the scanner": self._scanner.is_alive(),
             "an indexing thread": self._indexer.alive(),
             "the server": self._server.alive(),
@@ -307,11 +307,11 @@ class Daemon:
 
     def progress(self) -> tuple[int, int]:
         """Paths examined since the start, and pending."""
-        return int(self._indexer.rates()["examined"]), len(self._inbox)
+        return int(self._indexer.rates()["examined"]), len(self._queue)
 
     def is_busy(self) -> bool:
         """Whether anything is pending, being walked, or being brought level."""
-        return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
+        return bool(len(self._queue)) or not self._scanner.idle or not self._gallery.ready
 
     def waits(self) -> str:
         """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
@@ -338,7 +338,7 @@ class Daemon:
             self._change_roots(now, anew=before.exclude != now.exclude)
         self._config = now  # only now: what failed above is tried again by the next
         self._service.defaults = now.query
-        self._inbox.settle_for(now.watch.settle)
+        self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()
         log.info("the configuration was read again: %s", counted(len(now.directories), "directory", "directories"))
@@ -351,7 +351,7 @@ class Daemon:
         self._roots.become(after, Exclusion(wanted.exclude))
         self._watcher.follow([path for path in before if path in after])  # one may lie in another that is new
         self._watcher.follow(after)
-        self._inbox.look_again()  # what is in hand was looked at by the old rules
+        self._queue.look_again()  # what is in hand was looked at by the old rules
         for path in after:
             if anew or path not in before:
                 self._scanner.request(path)
@@ -361,7 +361,7 @@ class Daemon:
         """Stop in reverse order of the start."""
         started = time.monotonic()
         self._writer.give_up()
-        self._inbox.close()
+        self._queue.close()
         while self._stops:
             self._stops.pop()()
         log.debug("stopped in %.1f s", time.monotonic() - started)

@@ -38,7 +38,7 @@ DRAWING_TICK = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Overseen(Protocol):
+class Supervised(Protocol):
     """What is looked after."""
 
     def ended(self) -> str:
@@ -117,10 +117,10 @@ def _note(_number: int, _frame: object) -> None:
     """A handler, or there would be nothing that writes the number."""
 
 
-class Oversight:
+class Supervisor:
     """`run` it once everything is started."""
 
-    def __init__(self, daemon: Overseen, manager: Manager, signals: Signals, *, show_progress: bool) -> None:
+    def __init__(self, daemon: Supervised, manager: Manager, signals: Signals, *, show_progress: bool) -> None:
         self._daemon = daemon
         self._signals = signals
         self._manager = manager

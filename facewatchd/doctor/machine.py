@@ -97,18 +97,18 @@ def _count_directories(loaded: Config) -> tuple[int, bool]:
 
 def events(_: Config) -> Iterator[Finding]:
     """Write a file and wait for its event."""
-    from facewatchd.watch.inotify import Feed
+    from facewatchd.watch.inotify import EventStream
 
     heard = threading.Event()
     try:
-        feed = Feed(lambda: None, lambda: None)
+        stream = EventStream(lambda: None, lambda: None)
     except OSError as exc:
         hint = mounts.inotify_advice("max_user_instances")
         yield Finding("events", "fail", f"inotify cannot be used: {exc.strerror}", hint)
         return
-    with closing(feed), tempfile.TemporaryDirectory() as directory:
+    with closing(stream), tempfile.TemporaryDirectory() as directory:
         started = time.monotonic()
-        feed.watch_closes(os.fsencode(directory), lambda _path, _settle, _written: heard.set())
+        stream.watch_closes(os.fsencode(directory), lambda _path, _settle, _written: heard.set())
         Path(directory, "file").write_bytes(b"")
         if heard.wait(EVENT_SECONDS):
             milliseconds = (time.monotonic() - started) * 1000

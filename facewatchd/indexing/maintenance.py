@@ -49,7 +49,7 @@ class _Rebuild:
         self.trouble = ""
 
 
-class Upkeep(threading.Thread):
+class IndexMaintenance(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Upkeep(threading.Thread):
 
         ``look_at`` has a photo examined.
         """
-        super().__init__(name="upkeep")
+        super().__init__(name="maintenance")
         self._gallery = gallery
         self._writer = writer
         self._look_at = look_at

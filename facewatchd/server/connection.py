@@ -2,7 +2,7 @@
 
 What a client can take is bounded: a line must end within a deadline of its first byte, the next one must begin
 within another, a reply must be read within a third, and what all clients together have sent and not had answered must
-fit into a `Budget`. Small requests always fit, whatever others hold.
+fit into a `MemoryBudget`. Small requests always fit, whatever others hold.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Deadlines:
     send: float
 
 
-class Budget:
+class MemoryBudget:
     """Bytes that all connections share."""
 
     def __init__(self, limit: int) -> None:
@@ -64,7 +64,7 @@ class Budget:
             self.left -= count
 
 
-class Conversation:
+class Connection:
     """One client, on a thread of its own."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Conversation:
         client: socket.socket,
         answer: Answer,
         deadlines: Deadlines,
-        budget: Budget,
+        budget: MemoryBudget,
         stopping: threading.Event,
         name: str,
     ) -> None:

@@ -1,24 +1,25 @@
-"""The Unix socket: bytes in, bytes out.
+"""The server on a Unix socket: it accepts connections and has every line answered.
 
-One thread accepts, and each connection has a thread of its own (`conversation`), which reads a line, has it answered,
-sends the reply, and only then looks at the next line: so replies come in order, and a client that does not read its
-replies stops nobody else. While a reply waits to be read, what the client sends is taken in up to `AHEAD` bytes, so
-that one that first sends all its requests and then reads is served too. What clients can take is bounded:
+One thread accepts. Each connection has a thread of its own (`connection`), which reads a line, has it answered, sends
+the reply, and only then reads the next line. So replies come in order, and a client that does not read its replies
+stops no other client. While a reply waits to be read, up to `AHEAD` bytes that the client sends are taken in, so that a
+client that first sends all its requests and then reads is served too. The resources of a client are bounded:
 
-- connections: above the limit, a newcomer takes the place of the one that has waited longest between requests, or
-  that has not ended its line for `UNFINISHED` seconds; if all are at work, it is told so and closed. What is still
-  being worked on for a client that hung up holds no place, nor does a request that only waits (`Server.waiting`).
-- time: a line must end within ``line_deadline`` of its first byte, the next one must begin within
-  ``idle_deadline``, and a reply must be read within ``send_deadline``.
-- memory: `protocol.MAX_LINE` for one line, `MEMORY` for what all connections hold of lines not yet answered.
+- Connections: above the limit, a new connection takes the place of the one that has waited longest between requests,
+  or whose line has not ended for `UNFINISHED` seconds. If all are at work, the new one gets an error and is closed. A
+  request whose client hung up counts as no connection, nor does a request that only waits (`Server.waiting`).
+- Time: a line must end within ``line_deadline`` of its first byte, the next one must begin within ``idle_deadline``,
+  and a reply must be read within ``send_deadline``.
+- Memory: `jsonrpc.MAX_LINE` for one line, `MEMORY` for all unanswered lines together.
 
 Only the daemon's own user and root are answered.
 
-Threads block in poll or recv until something happens or a deadline is over. Nothing polls, except that the accepting
-thread looks every `LOOK` seconds whether the socket's file is still in its place (`sockets.Listener`). A connection's
-socket is closed by its own thread alone. Others only shut it down, under the connection's lock, so that they never hit
-a file descriptor that was closed and used again. The list of connections belongs to the accepting thread, and to
-`Server.stop` once that has ended.
+Threads block in poll or recv until something happens or a deadline is over. The accepting thread also looks every
+`LOOK` seconds whether the socket's file is still in its place (`socket_file.ListeningSocket`).
+
+A connection's socket is closed by its own thread alone. Other threads only shut it down, under the connection's lock,
+so that they never hit a file descriptor that was closed and used again. The list of connections belongs to the
+accepting thread, and to `Server.stop` after that thread has ended.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pathlib import Path
 
 from facewatchd.errors import FacewatchError, NotReadyError
 from facewatchd.server import socket_file
-from facewatchd.server.connection import Answer, Budget, Conversation, Deadlines
+from facewatchd.server.connection import Answer, Connection, Deadlines, MemoryBudget
 from facewatchd.server.jsonrpc import error_line
 from facewatchd.system import peer_credentials
 
@@ -60,7 +61,7 @@ PAUSE = 1.0
 class Server:
     """Listens on a Unix socket and has every line answered. Started once and stopped once.
 
-    ``path``: the socket, as `sockets.listen` makes it; ``passed``: one that systemd made, which counts instead.
+    ``path``: the socket, as `socket_file.listen` makes it; ``passed``: one that systemd made, which counts instead.
     ``answer``: see `Answer`. ``connections``: how many clients at a time. Deadlines in seconds: for a line from its
     first byte to its newline, for the wait between lines, and for a reply to be read.
     """
@@ -81,18 +82,18 @@ class Server:
         self._answer = answer
         self._limit = connections
         self._deadlines = Deadlines(line_deadline, idle_deadline, send_deadline)
-        self._budget = Budget(MEMORY)
-        self._connections: list[Conversation] = []
+        self._budget = MemoryBudget(MEMORY)
+        self._connections: list[Connection] = []
         self._names = (f"client-{number}" for number in itertools.count(1))
         self._waiting_lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = -1
-        self._listener: socket_file.Listener | None = None
+        self._listener: socket_file.ListeningSocket | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen, and answer from now on. Raises what `sockets.listen` raises."""
-        self._listener = socket_file.Listener(self._path, self._passed)
+        """Listen, and answer from now on. Raises what `socket_file.listen` raises."""
+        self._listener = socket_file.ListeningSocket(self._path, self._passed)
         self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, args=(self._listener,), name="server", daemon=True)
         self._thread.start()
@@ -153,13 +154,13 @@ class Server:
             if connection.thread.is_alive():
                 log.warning("%s did not end in time", connection.thread.name)
 
-    def _run(self, listener: socket_file.Listener) -> None:
+    def _run(self, listener: socket_file.ListeningSocket) -> None:
         try:
             self._accept_all(listener)
         except Exception:
             log.exception("no more connections are accepted")
 
-    def _accept_all(self, listener: socket_file.Listener) -> None:
+    def _accept_all(self, listener: socket_file.ListeningSocket) -> None:
         look = time.monotonic() + LOOK
         while not self._stopping.is_set():
             if self._comes(listener.socket, look):
@@ -175,7 +176,7 @@ class Server:
         poll.register(self._wake, select.POLLIN)
         return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
-    def _accept(self, listener: socket_file.Listener) -> None:
+    def _accept(self, listener: socket_file.ListeningSocket) -> None:
         try:
             client, _ = listener.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -185,7 +186,7 @@ class Server:
             return
         self._admit(client, listener)
 
-    def _admit(self, client: socket.socket, listener: socket_file.Listener) -> None:
+    def _admit(self, client: socket.socket, listener: socket_file.ListeningSocket) -> None:
         uid = peer_credentials.user(client)
         if not (peer_credentials.is_trusted(uid) or (peer_credentials.is_nobody_here(uid) and listener.is_private())):
             log.warning("a connection by user %d was refused", uid)
@@ -194,9 +195,7 @@ class Server:
         if not self._make_room():
             _refuse(client, NotReadyError(f"all {self._limit} connections are at work", "try again in a moment"))
             return
-        connection = Conversation(
-            client, self._answer, self._deadlines, self._budget, self._stopping, next(self._names)
-        )
+        connection = Connection(client, self._answer, self._deadlines, self._budget, self._stopping, next(self._names))
         self._connections.append(connection)
         try:
             connection.thread.start()
@@ -234,7 +233,7 @@ def _most_waiting() -> int:
     return min(WAITING, files // 2) if files != resource.RLIM_INFINITY else WAITING
 
 
-def _longest_waiting(connections: Iterable[Conversation]) -> Conversation | None:
+def _longest_waiting(connections: Iterable[Connection]) -> Connection | None:
     """The one that has been idle longest, or else the one whose line has not ended for longest, and too long."""
     idle = [(since, each) for each in connections if (since := each.idle_since) is not None]
     begun = [(since, each) for each in connections if (since := each.unfinished_since) is not None]

@@ -1,15 +1,16 @@
-"""The socket file: where it may stand, who may open it, and what becomes of one that is there already.
+"""The socket file: where it may stand, which users may open it, and what is done with a file that is there already.
 
-- Its directory is made 0700, or must be one where nobody else can put a socket in our place.
-- The file is 0600 from its first moment: Linux gives a bound file the mode of the unbound socket.
-- A file that is there is connected to. If somebody answers, it is left alone; if nobody does, it is replaced. What
-  is no socket is never deleted. Two daemons that start at once are kept apart by a lock on the directory, held from
-  the look to the listening.
-- It is removed before the listening ends, and only if it is still ours, so a successor's is never hit.
-- A socket that systemd made and passed is taken as it is, and its file is systemd's: it is never removed or made again.
-- While the daemon runs, a `Listener` looks at the file now and then. Where it was taken away (by a cleaner of temporary
-  files, or a careless rm), it is made again by the rules above: what stands in its place now is not ours and stays. A
-  directory that others may write to by now is reported, and the daemon listens on: who connects, the kernel says.
+- Its directory is made with mode 0700, or must be one where no other user can put a socket in its place.
+- The file has mode 0600 from its first moment: Linux gives a bound file the mode of the unbound socket.
+- A socket that is there is connected to. If a process answers, the socket is left alone; if none does, it is replaced.
+  A file that is no socket is never deleted. A lock on the directory, held from the look to the listening, keeps two
+  daemons apart that start at once.
+- The file is removed before the listening ends, and only if it is still this process's own, never a successor's.
+- A socket that systemd made and passed is used as it is, and its file is systemd's: it is never removed or made again.
+- While the daemon runs, `ListeningSocket.look` is called now and then. Where the file was removed (by a cleaner of
+  temporary files, or a careless rm), it is made again by the rules above: another file that stands in its place by now
+  is left alone. A directory that other users may write to by now is reported, and the daemon listens on: the kernel
+  still tells which user connects.
 
 Only the standard library: clients use `address` as well.
 """
@@ -84,7 +85,7 @@ class Endpoint:
         self.socket.close()
 
 
-class Listener:
+class ListeningSocket:
     """Listens at a path until it is closed, also after the file was taken away. For one thread."""
 
     def __init__(self, path: Path, passed: socket.socket | None = None) -> None:
@@ -161,7 +162,7 @@ def _taken_over(passed: socket.socket) -> Endpoint:
     path = Path(passed.getsockname())
     try:
         identity = _identity(path)
-    except OSError:  # `Listener.look` says so
+    except OSError:  # `ListeningSocket.look` says so
         identity = (0, 0)
     return Endpoint(passed, path, identity, passed=True)
 

@@ -74,8 +74,8 @@ if {"indexing", "queries"} & set(sys.argv):
 if "run" in sys.argv:
     from facewatchd.inference.pool import patience
     patience.CPU_LIMIT, patience.REST_LIMIT, patience.LOOK_EVERY = 0.5, 1.0, 0.1
-    from facewatchd.indexing import setbacks
-    setbacks.DELAYS = (0.1, 0.2, 0.4)
+    from facewatchd.indexing import backoff
+    backoff.DELAYS = (0.1, 0.2, 0.4)
 """
 CASE = """
 if {{"indexing", "queries"}} & set(sys.argv):

@@ -52,8 +52,8 @@ def test_an_idle_model_is_given_back_and_comes_again(start: Start, tmp_path: Pat
 QUICK_TICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.daemon import supervisor as oversight
-    oversight.TICK = 0.1
+    from facewatchd.daemon import supervisor
+    supervisor.TICK = 0.1
 """
 
 
