@@ -20,7 +20,7 @@ from pathlib import Path
 from facewatchd.api.methods import Parts, Service
 from facewatchd.api.query import Searcher
 from facewatchd.client.connection import Connection, RemoteError
-from facewatchd.config import Config, take_over
+from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.daemon.supervisor import Signals, Supervisor
@@ -335,7 +335,7 @@ class Daemon:
         """
         wanted = self._reread()
         LastRun.of(self._config.data_dir).expect(wanted.directories)
-        before, (now, waiting) = self._config, take_over(self._config, wanted)
+        before, (now, waiting) = self._config, apply_reload(self._config, wanted)
         if (before.directories, before.exclude) != (now.directories, now.exclude):
             self._change_roots(now, anew=before.exclude != now.exclude)
         self._config = now  # only now: what failed above is tried again by the next

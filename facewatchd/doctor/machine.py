@@ -20,7 +20,7 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
-from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError
+from facewatchd.errors import DeadlineError, NoDaemonError, WrongListenerError
 from facewatchd.ignore import Exclusion
 from facewatchd.server import socket_file
 from facewatchd.system import mounts
@@ -163,7 +163,7 @@ def _no_daemon(path: Path, exc: NoDaemonError) -> Finding:
         return Finding(
             "socket", "fail", f"{path} is there and is no socket", f"move it away, or {socket_file.ELSEWHERE}"
         )
-    if isinstance(exc, StrangerError):
+    if isinstance(exc, WrongListenerError):
         return Finding("socket", "fail", exc.message, exc.hint)
     return Finding("socket", "warn", f"{exc.message}: its socket is stale", "the next `facewatchd run` replaces it")
 
