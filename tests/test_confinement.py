@@ -355,7 +355,7 @@ def test_the_filter_jumps_inside_itself_and_ends(monkeypatch: pytest.MonkeyPatch
 def test_a_terminal_is_left_for_writing_only(tmp_path: Path) -> None:
     program = (
         "import os, pty\n"
-        "from facewatchd.inference.pool import confinement\n"
+        "from facewatchd.inference import confinement\n"
         "ours, theirs = pty.openpty()\n"
         "confinement._open_for_writing_only(theirs)\n"
         "os.write(theirs, b'said')\n"

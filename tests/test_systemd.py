@@ -170,7 +170,7 @@ HANGING = {
     "watcher-health": "from facewatchd.watch.watcher import Watcher as place; name = '_look'",
     "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_walk'",
     "maintenance": "from facewatchd.store.gallery import Gallery as place; name = 'prepared'",
-    "the server": "from facewatchd.service import Service as place; name = 'call'",
+    "the server": "from facewatchd.api.methods import Service as place; name = 'call'",
 }
 
 

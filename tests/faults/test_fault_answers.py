@@ -40,7 +40,7 @@ if {{"indexing", "queries"}} & set(sys.argv):
     import json, struct, threading
     import numpy as np
     from facewatchd.photos import files as photos
-    from facewatchd.inference.pool import wire
+    from facewatchd.inference import wire
     lies, hand = {lies!r}, threading.local()
     def noting(file, decode=photos.decode):
         hand.size = file.seek(0, os.SEEK_END)
@@ -60,7 +60,7 @@ if {{"indexing", "queries"}} & set(sys.argv):
         channel.send(json.dumps(told["answer"]).encode(), told["embedding"].tobytes())
     wire.send_analysis = lying
 if "run" in sys.argv:
-    from facewatchd.inference.pool import deadlines
+    from facewatchd.inference import deadlines
     deadlines.REST_LIMIT, deadlines.LOOK_EVERY = 1.0, 0.1
 """
 MOST_MEMORY = 500_000_000
@@ -155,7 +155,7 @@ import os, sys
 if "indexing" in sys.argv and os.path.exists({gate!r}):
     with open({gate!r}) as file:
         lie = file.read()
-    from facewatchd.inference.pool import wire
+    from facewatchd.inference import wire
     def lying(self, document, send=wire.Channel.send_json):
         if next(iter(document)) in lie:
             exec(lie)

@@ -72,7 +72,7 @@ if {"indexing", "queries"} & set(sys.argv):
         return decode(file)
     photos.decode = bad
 if "run" in sys.argv:
-    from facewatchd.inference.pool import deadlines
+    from facewatchd.inference import deadlines
     deadlines.CPU_LIMIT, deadlines.REST_LIMIT, deadlines.LOOK_EVERY = 0.5, 1.0, 0.1
     from facewatchd.indexing import backoff
     backoff.DELAYS = (0.1, 0.2, 0.4)
