@@ -1,6 +1,6 @@
 """Which parameters the index needs: links of a face, and the breadth of a search, against recall and time.
 
-`vectors.M` and `vectors.EF` were chosen by this table.
+`graph.M` and `graph.EF` were chosen by this table.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks import gallery as faces
 from benchmarks.options import Options
 from benchmarks.report import Report, median, percentile
-from facewatchd.store import hnsw as module
-from facewatchd.store.hnsw import Vectors
+from facewatchd.store import graph as module
+from facewatchd.store.graph import Graph
 
 COLUMNS = ("links", "breadth", "recall", "worst person", "p50 ms", "p99 ms", "built/s, 2 threads")
 LINKS = (16, 32, 48)
@@ -33,7 +33,7 @@ def run(options: Options) -> Iterator[Report]:
     report = Report(f"Parameters of the index, {count:,} faces", COLUMNS)
     for links in LINKS:
         with patch.object(module, "M", links):
-            index = Vectors(faces.DIM)
+            index = Graph(faces.DIM)
         started = time.perf_counter()
         index.add(np.arange(count), people.vectors, threads=2)
         rate = count / (time.perf_counter() - started)
@@ -48,7 +48,7 @@ def run(options: Options) -> Iterator[Report]:
 
 
 def _measure(
-    index: Vectors, people: faces.People, rows: NDArray[np.int64], truth: list[NDArray[np.bool_]]
+    index: Graph, people: faces.People, rows: NDArray[np.int64], truth: list[NDArray[np.bool_]]
 ) -> tuple[float, float, float, float]:
     """Recall of all, recall of the person for whom it is worst, and milliseconds of a search."""
     times, hits = [], []
@@ -63,7 +63,7 @@ def _measure(
     return sum(hits) / sum(wanted), float(by_person.min()), median(times), percentile(times, 99)
 
 
-def _above(index: Vectors, vector: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _above(index: Graph, vector: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The faces above the threshold, and some below, as `Gallery.nearest` asks for them."""
     k = FIRST_K
     while True:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facewatchd.errors import DamagedError, StorageError
 from facewatchd.store import checkpoint
 from facewatchd.store.checkpoint import Checkpoint, Origin
-from facewatchd.store.hnsw import Vectors
+from facewatchd.store.graph import Graph
 
 DIM = 32
 ORIGIN = Origin("a catalog", 1000)
@@ -23,20 +23,20 @@ def rows(count: int, seed: int = 1) -> NDArray[np.float32]:
     return unit(np.random.default_rng(seed).normal(size=(count, DIM)))
 
 
-def filled(count: int = 100, seed: int = 1) -> Vectors:
-    vectors = Vectors(DIM)
+def filled(count: int = 100, seed: int = 1) -> Graph:
+    vectors = Graph(DIM)
     vectors.add(np.arange(1, count + 1), rows(count, seed))
     return vectors
 
 
-def saved(directory: Path, vectors: Vectors | None = None, origin: Origin = ORIGIN) -> Checkpoint:
+def saved(directory: Path, vectors: Graph | None = None, origin: Origin = ORIGIN) -> Checkpoint:
     """Checkpoint of a process that saved one."""
     files = Checkpoint(directory)
     files.save(vectors or filled(), origin)
     return files
 
 
-def load(directory: Path, origin: Origin = ORIGIN, dim: int = DIM) -> Vectors:
+def load(directory: Path, origin: Origin = ORIGIN, dim: int = DIM) -> Graph:
     """What another process makes of the files."""
     return Checkpoint(directory).load(dim, origin)
 

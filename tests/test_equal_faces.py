@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facewatchd.errors import DamagedError
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.hnsw import SAME, Labels, Vectors
+from facewatchd.store.graph import SAME, Graph, Labels
 from facewatchd.store.results import Search
 
 EQUAL, LONE = 3000, 200
@@ -37,7 +37,7 @@ def test_a_crowd_of_equal_faces_hides_nobody(order: str, noise: float) -> None:
     rows = np.concatenate([lone(2 * LONE, dim), crowd(EQUAL, noise, dim)])
     turn = {"before": np.arange(len(rows)), "after": np.arange(len(rows))[::-1]}
     at = turn.get(order, np.random.default_rng(9).permutation(len(rows)))
-    vectors = Vectors(dim)
+    vectors = Graph(dim)
     for start in range(0, len(at), 300):
         vectors.add(at[start : start + 300] + 1, rows[at[start : start + 300]])
     assert len(vectors) == len(rows)
@@ -79,7 +79,7 @@ def test_one_of_several_equal_faces_goes_and_the_others_stay(gallery: Gallery) -
 
 
 def test_a_node_goes_together_with_some_of_its_followers() -> None:
-    vectors, rows = Vectors(DIM), crowd(10, 0)
+    vectors, rows = Graph(DIM), crowd(10, 0)
     vectors.add(np.arange(1, 11), rows)
     assert vectors.nodes == 1
     gone = np.array([1, 2, 3])
@@ -98,7 +98,7 @@ def test_a_node_goes_together_with_some_of_its_followers() -> None:
 
 def test_what_is_only_nearly_equal_keeps_its_own_place() -> None:
     rows = crowd(50, 20 * SAME)
-    vectors = Vectors(DIM)
+    vectors = Graph(DIM)
     vectors.add(np.arange(1, 51), rows)
     assert vectors.nodes == 50
 
@@ -185,11 +185,11 @@ def test_an_heir_that_was_removed_meanwhile_is_none(gallery: Gallery, monkeypatc
     ids=["an unknown tombstone", "an unknown node", "a follower with a label"],
 )
 def test_labels_that_are_not_those_of_the_file_are_refused(tmp_path: Path, known: Labels) -> None:
-    vectors = Vectors(DIM)
+    vectors = Graph(DIM)
     vectors.add(np.arange(1, 21), lone(20))
     vectors.write(tmp_path / "index")
     with pytest.raises(DamagedError, match="labels"):
-        Vectors.read(tmp_path / "index", DIM, known)
+        Graph.read(tmp_path / "index", DIM, known)
 
 
 def test_a_gallery_that_holds_one_face_only(tmp_path: Path) -> None:

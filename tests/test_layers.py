@@ -48,7 +48,7 @@ OWNERS = {
     "cv2": {"models.insightface", "photos.jpeg"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},
-    "hnswlib": {"store.hnsw"},
+    "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnxruntime": {"models.insightface"},
     "pathspec": {"ignore"},

@@ -17,7 +17,7 @@ from facewatchd.daemon.app import open_catalog
 from facewatchd.errors import StorageError
 from facewatchd.store.checkpoint import Checkpoint, Origin
 from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked
-from facewatchd.store.hnsw import Vectors
+from facewatchd.store.graph import Graph
 from facewatchd.system import atomic_files, ownership
 from facewatchd.values import ModelInfo
 
@@ -163,7 +163,7 @@ def test_what_is_written_aside_follows_no_link_and_waits_for_no_reader(data: Pat
 def test_an_index_is_not_written_through_a_link(data: Path) -> None:
     victim = data / "victim"
     victim.write_bytes(b"precious")
-    vectors = Vectors(8)
+    vectors = Graph(8)
     vectors.add(np.arange(1, 21), unit(np.random.default_rng(1).normal(size=(20, 8))))
     for name in ("index.hnsw.new", "index.json.new"):
         (data / name).symlink_to(victim)

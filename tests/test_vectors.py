@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewatchd.errors import BadEmbeddingError, DamagedError
-from facewatchd.store.hnsw import Labels, UnreachableError, Vectors, stored
+from facewatchd.store.graph import Graph, Labels, UnreachableError, stored
 
 DIM = 32
 
@@ -19,8 +19,8 @@ def unit(count: int, seed: int = 1, dim: int = DIM) -> NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def filled(count: int = 300) -> tuple[Vectors, NDArray[np.float32]]:
-    vectors, rows = Vectors(DIM), unit(count)
+def filled(count: int = 300) -> tuple[Graph, NDArray[np.float32]]:
+    vectors, rows = Graph(DIM), unit(count)
     vectors.add(np.arange(1, count + 1), rows)
     return vectors, rows
 
@@ -66,7 +66,7 @@ def test_what_was_written_is_read_with_its_tombstones(tmp_path: Path) -> None:
     assert vectors.write(tmp_path / "index") == (tmp_path / "index").stat().st_size
     with vectors.at_rest() as labels:
         assert labels.tombstones == [7, 8]
-    read = Vectors.read(tmp_path / "index", DIM, labels)
+    read = Graph.read(tmp_path / "index", DIM, labels)
     assert read.live_ids().tolist() == vectors.live_ids().tolist()
     assert read.tombstones == 2
     assert read.nearest(rows[99], 3)[0].tolist() == vectors.nearest(rows[99], 3)[0].tolist()
@@ -93,7 +93,7 @@ def test_another_dimension_is_seen_before_hnswlib_believes_it(tmp_path: Path, di
     vectors, _ = filled()
     vectors.write(tmp_path / "index")
     for read in (
-        lambda: Vectors.read(tmp_path / "index", dim, Labels()),
+        lambda: Graph.read(tmp_path / "index", dim, Labels()),
         lambda: list(stored(tmp_path / "index", dim)),
     ):
         with pytest.raises(DamagedError, match="dimension"):

@@ -18,7 +18,7 @@ from library import NO_CHECKPOINT, Library, asked, committed, embeddings, expect
 from processes import Daemon
 
 from facewatchd.store.checkpoint import Checkpoint, Origin
-from facewatchd.store.hnsw import Labels, Vectors
+from facewatchd.store.graph import Graph, Labels
 
 Resumed = Callable[..., Daemon]
 
@@ -36,7 +36,7 @@ def flip(path: Path, at: float) -> None:
 
 def of_another_dimension(directory: Path) -> None:
     """An index of half the dimension, and a manifest that vouches for it."""
-    small = Vectors(32)
+    small = Graph(32)
     small.add(np.arange(1, 101), np.eye(100, 32, dtype=np.float32))
     small.dim = 64
     Checkpoint(directory).save(small, origin(directory))
@@ -46,7 +46,7 @@ def with_faces_of(other: Path) -> Callable[[Path], None]:
     """Another catalog's index, with a manifest that says that it is this one's."""
 
     def forged(directory: Path) -> None:
-        foreign = Vectors.read(other / "index.hnsw", 64, Labels())
+        foreign = Graph.read(other / "index.hnsw", 64, Labels())
         Checkpoint(directory).save(foreign, origin(directory))
 
     return forged

@@ -79,14 +79,14 @@ class Labels:
     groups: list[list[int]] = field(default_factory=list)
     """Of each node that has followers: its label first, then theirs."""
     clean_at: float = 0.0
-    """See `Vectors.clean_at`."""
+    """See `Graph.clean_at`."""
 
 
 class UnreachableError(FacewatchError):
     """The graph does not reach as many live elements as were asked for."""
 
 
-class Vectors:
+class Graph:
     """An index in memory. Shapes: ids (n,) int64, embeddings (n, dim) float32, unit length."""
 
     def __init__(self, dim: int) -> None:
@@ -336,7 +336,7 @@ class Vectors:
         return expected
 
     @classmethod
-    def read(cls, path: Path, dim: int, known: Labels) -> Vectors:
+    def read(cls, path: Path, dim: int, known: Labels) -> Graph:
         """Read hnswlib's file, which must be whole: the caller knows its digest. Raises `DamagedError`, OSError."""
         with path.open("rb") as file:
             _layout(file, dim)
