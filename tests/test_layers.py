@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "facewatchd"
 
-LEAVES = {"__init__", "errors", "matches", "text", "ignore"}
+LEAVES = {"__init__", "errors", "fields", "matches", "text", "ignore"}
 """Modules of the top level that import nothing of the project. Every module may import them."""
 
 MAY_IMPORT = {
