@@ -1,11 +1,12 @@
-"""Writes the completions and the man pages that the wheel installs; run it when a parser changes.
+"""Writes the completions and the man pages that the wheel installs; run it when a parser or a declaration changes.
 
-``python tests/shell_files.py`` walks the parsers of both commands and rewrites ``facewatchd/share``, which is laid out
-as the ``share`` beside the ``bin`` that the commands end up in.
+``python tests/shell_files.py`` walks the parsers of both commands, the keys of the configuration and the methods of the
+protocol, and rewrites ``facewatchd/share``, which is laid out as the ``share`` beside the ``bin`` that the commands end
+up in.
 
 The completions are shtab's, which is needed here only. Its templates are part of what is written, so the `test` extra
 holds it to one minor version. What it does not know is said here: how to complete the value of each metavar, and
-what has to be mended (`_MEND`). The man pages are `man_pages`'s own.
+what has to be mended (`_MEND`). The man pages are made by `man_pages` and `reference_pages`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import reference_pages
 import shtab
 from man_pages import man_page
 
@@ -45,7 +47,7 @@ def parsers() -> dict[str, Parser]:
 
 def files() -> dict[str, str]:
     """All files: the text of each by its place below ``share``."""
-    made: dict[str, str] = {}
+    made = {f"man/{place}": text for place, text in reference_pages.pages().items()}
     for name, parser in parsers().items():
         made[PLACES["man"].format(name)] = man_page(parser)
         for action in every_action(parser):
