@@ -37,7 +37,7 @@ from facewatchd.threads.readers_writer import ReadersWriterLock
 
 M = 48
 """Links of a face. A person's faces form a star: those far from its middle are linked to by few, and with 16 links one
-in thirty is linked to by none, so that no search finds it. `python -m benchmarks searching` has the table."""
+in thirty is linked to by none, so that no search finds it. `python -m tests.benchmarks searching` has the table."""
 EF_CONSTRUCTION = 200
 EF = 300
 """Breadth of a search. With 200, one in some thousands of the faces that are alone is not found among a million; with
