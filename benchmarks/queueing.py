@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from benchmarks.daemons import resident
 from benchmarks.options import Options
 from benchmarks.report import Report
-from facewatchd.scan.work_queue import Inbox
+from facewatchd.scan.work_queue import WorkQueue
 
 PATHS = 1_000_000
 IN_A_DIRECTORY = 1000
@@ -57,51 +57,51 @@ def _bytes_taken(fill: Callable[[], object]) -> int:
     return resident() - before
 
 
-def _add(inbox: Inbox, paths: list[bytes], in_a_directory: int = IN_A_DIRECTORY) -> None:
+def _add(queue: WorkQueue, paths: list[bytes], in_a_directory: int = IN_A_DIRECTORY) -> None:
     for start in range(0, len(paths), in_a_directory):
         part = paths[start : start + in_a_directory]
-        inbox.add_found((path, 1e6, 1e9 + number) for number, path in enumerate(part, start))
+        queue.add_found((path, 1e6, 1e9 + number) for number, path in enumerate(part, start))
 
 
-def _touch_all(inbox: Inbox, clock: _Clock, paths: list[bytes]) -> None:
+def _touch_all(queue: WorkQueue, clock: _Clock, paths: list[bytes]) -> None:
     for path in paths:
         clock.now += 1e-5
-        inbox.touch(path)
+        queue.touch(path)
 
 
 def _memory_found(count: int) -> float:
-    paths, inbox = _paths(count), Inbox(1.0)
-    return _bytes_taken(lambda: _add(inbox, paths)) / count
+    paths, queue = _paths(count), WorkQueue(1.0)
+    return _bytes_taken(lambda: _add(queue, paths)) / count
 
 
 def _memory_touched(count: int) -> float:
     paths, clock = _paths(count), _Clock()
-    inbox = Inbox(1.0, clock=clock)
-    return _bytes_taken(lambda: _touch_all(inbox, clock, paths)) / count
+    queue = WorkQueue(1.0, clock=clock)
+    return _bytes_taken(lambda: _touch_all(queue, clock, paths)) / count
 
 
 def _memory_of_one(count: int) -> float:
     clock = _Clock()
-    inbox = Inbox(1.0, clock=clock)
-    inbox.pause()
+    queue = WorkQueue(1.0, clock=clock)
+    queue.pause()
     (path,) = _paths(1)
 
     def touch() -> None:
         for number in range(count):
             clock.now += 1e-3
-            inbox.touch(path, settle=number % 3 != 0)
+            queue.touch(path, settle=number % 3 != 0)
 
     return _bytes_taken(touch) / 1e6
 
 
-def _longest_wait(inbox: Inbox, work: Callable[[], object]) -> float:
-    """Milliseconds that another thread waits for the inbox at most, while something is done with it."""
+def _longest_wait(queue: WorkQueue, work: Callable[[], object]) -> float:
+    """Milliseconds that another thread waits for the queue at most, while something is done with it."""
     done, longest = threading.Event(), [0.0]
 
     def ask() -> None:
         while not done.is_set():
             started = time.perf_counter()
-            len(inbox)
+            len(queue)
             longest[0] = max(longest[0], time.perf_counter() - started)
             time.sleep(0.0005)
 
@@ -113,48 +113,48 @@ def _longest_wait(inbox: Inbox, work: Callable[[], object]) -> float:
     return 1000 * longest[0]
 
 
-def _filled_while_paused(count: int) -> Inbox:
+def _filled_while_paused(count: int) -> WorkQueue:
     clock = _Clock()
-    inbox = Inbox(1.0, clock=clock)
-    inbox.pause()
-    _touch_all(inbox, clock, _paths(count))
+    queue = WorkQueue(1.0, clock=clock)
+    queue.pause()
+    _touch_all(queue, clock, _paths(count))
     clock.now += 100
-    inbox.resume()
-    return inbox
+    queue.resume()
+    return queue
 
 
 def _first_take(count: int) -> float:
-    inbox = _filled_while_paused(count)
-    return _longest_wait(inbox, lambda: inbox.take(1))
+    queue = _filled_while_paused(count)
+    return _longest_wait(queue, lambda: queue.take(1))
 
 
 def _seconds_of_first_take(count: int) -> float:
-    inbox = _filled_while_paused(count)
+    queue = _filled_while_paused(count)
     started = time.perf_counter()
-    inbox.take(1)
+    queue.take(1)
     return time.perf_counter() - started
 
 
 def _large_directory(count: int) -> float:
-    paths, inbox = _paths(count), Inbox(1.0)
-    return _longest_wait(inbox, lambda: _add(inbox, paths, count))
+    paths, queue = _paths(count), WorkQueue(1.0)
+    return _longest_wait(queue, lambda: _add(queue, paths, count))
 
 
 def _barrier(count: int) -> float:
     """Milliseconds for a barrier, and for looking whether it is passed."""
-    inbox = Inbox(1.0)
-    _add(inbox, _paths(count))
+    queue = WorkQueue(1.0)
+    _add(queue, _paths(count))
     started = time.perf_counter()
-    inbox.look_again()
-    inbox.barrier().wait(0)
+    queue.look_again()
+    queue.barrier().wait(0)
     return 1000 * (time.perf_counter() - started)
 
 
 def _memory_of_barriers(count: int) -> float:
-    inbox = Inbox(1.0)
-    _add(inbox, _paths(count))
+    queue = WorkQueue(1.0)
+    _add(queue, _paths(count))
     barriers: list[object] = []
-    return _bytes_taken(lambda: barriers.extend(inbox.barrier() for _ in range(WAITS))) / 1e6
+    return _bytes_taken(lambda: barriers.extend(queue.barrier() for _ in range(WAITS))) / 1e6
 
 
 _MEASURED: tuple[tuple[str, Callable[[int], float], str, float], ...] = (

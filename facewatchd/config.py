@@ -129,7 +129,7 @@ def _model_root(data_dir: Path | None) -> Path:
         return Path(os.path.abspath(data_dir), places.MODELS)
 
 
-def take_over(running: Config, wanted: Config) -> tuple[Config, list[str]]:
+def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
     """What of a configuration that was read again counts for a running daemon, and the keys that wait for a restart.
 
     The threshold of queries belongs to a model: with another model, it waits for the restart like that.

@@ -42,7 +42,7 @@ class NoDaemonError(FacewatchError):
     exit_status = 4
 
 
-class StrangerError(NoDaemonError):
+class WrongListenerError(NoDaemonError):
     """Somebody listens on the socket, but it is no daemon, or another user's."""
 
 

@@ -617,7 +617,7 @@ def test_without_a_terminal_nothing_is_drawn(capfd: Any) -> None:
     bar.close()
     with progress.downloading("x") as draw_download:
         assert draw_download is None
-    with progress.aside():
+    with progress.bars_hidden():
         pass
     assert capfd.readouterr() == ("", "")
 

@@ -26,7 +26,7 @@ from facewatchd.client import connection as rpc
 from facewatchd.client.connection import MAX_LINE, Connection, RemoteError
 from facewatchd.client.query import MAX_BYTES
 from facewatchd.console.arguments import INTERRUPTED
-from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError, TooLargeError, UsageError
+from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, UsageError, WrongListenerError
 from facewatchd.pictures import sheet
 from facewatchd.system import peer_credentials
 from facewatchd.text import printable
@@ -687,7 +687,10 @@ def test_a_full_queue_of_connections_is_waited_for_until_the_deadline(tmp_path: 
 def test_nothing_is_sent_to_another_user(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     other = os.geteuid() + 1
     monkeypatch.setattr(peer_credentials, "user", lambda _: other)
-    with pytest.raises(StrangerError, match=f"belongs to user {other}, so nothing was sent"), Connection(daemon.path):
+    with (
+        pytest.raises(WrongListenerError, match=f"belongs to user {other}, so nothing was sent"),
+        Connection(daemon.path),
+    ):
         pass
     monkeypatch.setattr(rpc, "_owner", lambda _: other)
     monkeypatch.setattr(os, "geteuid", lambda: 0)  # root may ask a user's daemon in the user's own directory

@@ -324,10 +324,12 @@ def test_a_flag_may_take_the_thresholds_model_away(tmp_path: Path, photos: Path)
 
 def test_with_another_model_the_threshold_waits_for_it() -> None:
     running = Config(model="dlib", query=Query(top=5, threshold=0.92))
-    taken, waiting = config.take_over(running, replace(running, model="buffalo_l", query=Query(top=6, threshold=0.41)))
+    taken, waiting = config.apply_reload(
+        running, replace(running, model="buffalo_l", query=Query(top=6, threshold=0.41))
+    )
     assert taken.query == Query(top=6, threshold=0.92)
     assert waiting == ["model", "query.threshold"]
-    taken, waiting = config.take_over(running, replace(running, query=Query(top=5, threshold=0.95)))
+    taken, waiting = config.apply_reload(running, replace(running, query=Query(top=5, threshold=0.95)))
     assert (taken.query.threshold, waiting) == (0.95, [])
 
 

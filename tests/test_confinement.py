@@ -170,7 +170,7 @@ def inference(tiny_root: Path, taken_over: None) -> Iterator[Inference]:
 
 def message(inference: Inference, data: bytes) -> str:
     with pytest.raises(FacewatchError) as caught:
-        inference.see(data)
+        inference.analyse(data)
     return caught.value.message
 
 
@@ -178,7 +178,7 @@ def assert_no_import(inference: Inference, data: bytes) -> None:
     """Read a picture, good or bad: whatever is said of it, it is not said because something was missing."""
     said = ""
     try:
-        inference.see(data + b"LATE")
+        inference.analyse(data + b"LATE")
     except FacewatchError as exc:
         said = exc.message
     assert "imported late" not in said
@@ -219,7 +219,7 @@ def test_a_decoder_that_was_taken_over_reaches_nothing(inference: Inference, tmp
 
 def test_every_format_is_read_and_nothing_is_imported_late(inference: Inference) -> None:
     for name, data in SPECIMENS.items():
-        seen = inference.see(data + b"LATE")
+        seen = inference.analyse(data + b"LATE")
         assert (seen.width, seen.height) == (16, 16), name
 
 
@@ -233,7 +233,7 @@ def test_pictures_with_profiles_tags_and_damage(inference: Inference) -> None:
         extra: dict[str, Any] = {} if format_ in ("BMP", "GIF") else {"exif": exif}
         picture.save(buffer, format_, **extra)
         data = buffer.getvalue()
-        seen = inference.see(data + b"LATE")
+        seen = inference.analyse(data + b"LATE")
         assert {seen.width, seen.height} == {90, 120}, format_
         for cut in (len(data) // 2, 60):
             assert_no_import(inference, data[:cut])
@@ -251,15 +251,15 @@ def test_the_inputs_of_users_disks_import_nothing_late(inference: Inference) -> 
 
 def test_too_little_memory_is_still_told(inference: Inference) -> None:
     with pytest.raises(OutOfMemoryError):
-        inference.see(b"MEMORY")
+        inference.analyse(b"MEMORY")
     with pytest.raises(UnreadablePhotoError):
-        inference.see(b"no photo")
+        inference.analyse(b"no photo")
 
 
 def test_it_is_confined_again_after_a_rest(inference: Inference, tmp_path: Path) -> None:
     photo = shoot(tmp_path / "photo.jpg", [3], 1).read_bytes()
     for _ in range(2):
-        assert len(inference.see(photo).faces) == 1
+        assert len(inference.analyse(photo).faces) == 1
         state = inference.confinement
         assert inference.release_after(0)
     assert state.startswith(("full", "partial", "none"))
@@ -275,7 +275,7 @@ def test_the_real_models_work_confined(name: str, threads: int) -> None:
     try:
         from facewatchd.doctor.selftest import photo
 
-        assert len(inference.see(photo().read_bytes()).faces) == 6
+        assert len(inference.analyse(photo().read_bytes()).faces) == 6
     finally:
         inference.close()
 
@@ -355,7 +355,7 @@ def test_the_filter_jumps_inside_itself_and_ends(monkeypatch: pytest.MonkeyPatch
 def test_a_terminal_is_left_for_writing_only(tmp_path: Path) -> None:
     program = (
         "import os, pty\n"
-        "from facewatchd.inference.pool import confinement\n"
+        "from facewatchd.inference import confinement\n"
         "ours, theirs = pty.openpty()\n"
         "confinement._open_for_writing_only(theirs)\n"
         "os.write(theirs, b'said')\n"

@@ -14,7 +14,7 @@ from processes import until
 
 from facewatchd.cli.app import BLAS_THREADS
 from facewatchd.errors import StorageError
-from facewatchd.system.forked import Copy
+from facewatchd.system.forked import ForkedCopy
 
 
 def fail(error: Exception) -> None:
@@ -29,7 +29,7 @@ def test_gives_what_the_function_returned_and_changes_nothing_here() -> None:
         state["pid"] = os.getpid()
         return {"before": before, "after": state, "large": "x" * 200_000}
 
-    result = Copy(change).result()
+    result = ForkedCopy(change).result()
     assert result["before"] == state == {"pid": os.getpid()}
     assert result["after"]["pid"] != os.getpid()
     assert len(result["large"]) == 200_000
@@ -44,16 +44,16 @@ def test_gives_what_the_function_returned_and_changes_nothing_here() -> None:
 )
 def test_errors_come_over(error: Exception, message: str) -> None:
     with pytest.raises(StorageError, match=f"^{message}$"):
-        Copy(lambda: fail(error)).result()
+        ForkedCopy(lambda: fail(error)).result()
 
 
 def test_one_that_is_killed_is_told() -> None:
     with pytest.raises(StorageError, match="SIGKILL"):
-        Copy(lambda: os.kill(os.getpid(), signal.SIGKILL)).result()
+        ForkedCopy(lambda: os.kill(os.getpid(), signal.SIGKILL)).result()
 
 
 def test_one_that_is_not_wanted_any_more_is_ended() -> None:
-    copy = Copy(lambda: threading.Event().wait())
+    copy = ForkedCopy(lambda: threading.Event().wait())
     pid = copy._pid
     with pytest.raises(StorageError):
         copy.result(keep_on=lambda: False)
@@ -63,7 +63,7 @@ def test_one_that_is_not_wanted_any_more_is_ended() -> None:
 
 def test_it_holds_no_file_of_ours() -> None:
     ours, theirs = os.pipe()
-    copy = Copy(lambda: threading.Event().wait())
+    copy = ForkedCopy(lambda: threading.Event().wait())
     until(lambda: f"/{theirs}" not in " ".join(map(str, Path(f"/proc/{copy._pid}/fd").iterdir())))
     os.close(theirs)
     assert os.read(ours, 1) == b"", "the end of the file: nobody else can write"
@@ -76,7 +76,7 @@ def test_it_ends_with_the_process_that_made_it(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     parent = os.fork()
     if not parent:
-        Copy(lambda: (note.write_text(str(os.getpid())), threading.Event().wait()))
+        ForkedCopy(lambda: (note.write_text(str(os.getpid())), threading.Event().wait()))
         signal.pause()
     until(lambda: note.exists() and note.read_text())
     os.kill(parent, signal.SIGKILL)
@@ -95,7 +95,7 @@ MULTIPLYING = """
 import threading
 import numpy as np
 from facewatchd.cli.app import BLAS_THREADS
-from facewatchd.system.forked import Copy
+from facewatchd.system.forked import ForkedCopy
 
 matrix, vector = np.ones((4096, 512), np.float32), np.ones(512, np.float32)
 ending = threading.Event()
@@ -107,7 +107,7 @@ def multiply():
 threads = [threading.Thread(target=multiply, daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
-assert [Copy(lambda: number).result() for number in range(100)] == list(range(100))
+assert [ForkedCopy(lambda: number).result() for number in range(100)] == list(range(100))
 ending.set()
 for thread in threads:
     thread.join(20)

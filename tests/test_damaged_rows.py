@@ -81,13 +81,13 @@ def test_a_damaged_row_is_left_out_and_its_bytes_are_to_be_embedded_again(tmp_pa
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.indexing import maintenance as upkeep
-    upkeep.LOOK_EVERY = 0.2
+    from facewatchd.indexing import maintenance
+    maintenance.LOOK_EVERY = 0.2
 """
 PAUSED = """
 if "run" in sys.argv:
-    from facewatchd.scan.work_queue import Inbox
-    Inbox._take_ready = lambda self, limit, now: ([], True)
+    from facewatchd.scan.work_queue import WorkQueue
+    WorkQueue._take_ready = lambda self, limit, now: ([], True)
 """
 
 
@@ -128,7 +128,7 @@ def expect_healed(daemon: Daemon, photos: list[Path]) -> None:
 
 @pytest.fixture
 def daemon(tmp_path: Path, tiny_root: Path) -> Iterator[Daemon]:
-    """One whose upkeep looks more often, on a directory that is still empty."""
+    """One whose maintenance looks more often, on a directory that is still empty."""
     (tmp_path / "photos").mkdir()
     daemon = Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root)
     daemon.hook(QUICK)

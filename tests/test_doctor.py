@@ -353,7 +353,7 @@ def test_events_flow() -> None:
 
 def test_events_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "EVENT_SECONDS", 0.01)
-    monkeypatch.setattr(inotify.Feed, "watch_closes", lambda *_: None)
+    monkeypatch.setattr(inotify.EventStream, "watch_closes", lambda *_: None)
     (finding,) = findings("events")
     assert finding.status == "warn"
     assert "rescan" in finding.hint
@@ -363,7 +363,7 @@ def test_no_inotify_instance_left(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(inotify, "Feed", no_more)
+    monkeypatch.setattr(inotify, "EventStream", no_more)
     (finding,) = findings("events")
     assert (finding.status, finding.detail) == ("fail", "inotify cannot be used: Too many open files")
     assert "fs.inotify.max_user_instances=" in finding.hint

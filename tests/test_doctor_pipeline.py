@@ -93,11 +93,11 @@ def test_the_whole_way_in_a_temporary_directory(tmp_path: Path, temporary: Path,
 @needs_dlib
 def test_a_daemon_that_ends_badly(tmp_path: Path, temporary: Path, hook: Hook) -> None:
     hook(
-        "    from facewatchd.scan import work_queue as inbox\n"
+        "    from facewatchd.scan import work_queue as queue\n"
         "    def ends(self):\n"
         "        print('facewatchd: the roof is on fire', file=sys.stderr, flush=True)\n"
         "        os._exit(9)\n"
-        "    inbox.Inbox.close = ends\n"
+        "    queue.WorkQueue.close = ends\n"
     )
     finding = found("dlib")
     assert (finding.status, finding.detail) == ("fail", "the daemon ended with status 9: the roof is on fire")

@@ -13,12 +13,12 @@ from processes import until
 
 from facewatchd.indexing import maintenance as upkeep_module
 from facewatchd.indexing import writer as writer_module
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.writer import Writer
 from facewatchd.store import gallery as gallery_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 ROWS = unit(np.random.default_rng(5).normal(size=(60, DIM)))
 
@@ -79,15 +79,17 @@ def test_what_an_earlier_version_deleted_is_overwritten_once(tmp_path: Path) -> 
 
 
 def test_the_index_is_built_anew_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the threads that do it in a daemon: the writer collects, upkeep builds and writes."""
+    """By the threads that do it in a daemon: the writer collects, maintenance builds and writes."""
     monkeypatch.setattr(upkeep_module, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(upkeep_module, "WAKE_EVERY", 0.1)
     monkeypatch.setattr(writer_module, "COLLECT_FIRST", 0.0)
     gallery = filled(tmp_path)
     delete(gallery, 7, 8)
-    writer = Writer(gallery, Vitals())
-    upkeep = Upkeep(gallery, writer, threads=1, polite=False, vitals=Vitals(), look_at=lambda path: None)
-    upkeep.start()
+    writer = Writer(gallery, Liveness())
+    maintenance = IndexMaintenance(
+        gallery, writer, threads=1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
+    maintenance.start()
     writer.start()
     try:
         until(lambda: gallery.index_size == (58, 2) and not gallery.unsaved)
@@ -97,7 +99,7 @@ def test_the_index_is_built_anew_without_them(tmp_path: Path, monkeypatch: pytes
         assert gallery.index_size == (58, 0)
     finally:
         writer.give_up()
-        upkeep.stop()
+        maintenance.stop()
         writer.stop()
     assert gallery.differences() == []
     assert "catalog.sqlite3" in files_with(tmp_path, 9)

@@ -19,10 +19,10 @@ def run(place: Path, program: str = "print('ran')") -> subprocess.CompletedProce
 
 
 WRONG = {
-    "a module's constant": "from facewatchd.threads import readers_writer as turns\nturns.GONE = 1",
-    "one of two": "from facewatchd.threads import readers_writer as turns\nturns.Turns, turns.GONE = 1, 2",
-    "a class's method": "from facewatchd.threads.readers_writer import Turns\nTurns.gone = lambda self: None",
-    "by setattr": "from facewatchd.threads.readers_writer import Turns\nname = 'gone'\nsetattr(Turns, name, 1)",
+    "a module's constant": "from facewatchd.threads import liveness\nliveness.GONE = 1",
+    "one of two": "from facewatchd.threads import liveness\nliveness.Liveness, liveness.GONE = 1, 2",
+    "a class's method": "from facewatchd.threads.liveness import Liveness\nLiveness.gone = lambda self: None",
+    "by setattr": "from facewatchd.threads.liveness import Liveness\nname = 'gone'\nsetattr(Liveness, name, 1)",
     "a keyword's default": "from facewatchd.server.listener import Server\nServer.__init__.__kwdefaults__['gone'] = 1",
     "in a block": "import sys\nif sys.argv:\n    from facewatchd import config\n    config.GONE = 1",
     "an import": "from facewatchd import gone",
@@ -44,23 +44,26 @@ def test_a_hook_that_replaces_nothing_ends_the_process_and_fails_the_test(tmp_pa
 def test_hooks_replace_what_is_there_one_after_the_other(tmp_path: Path) -> None:
     hooks.add(
         tmp_path,
-        "from facewatchd.threads import readers_writer as turns\nfrom facewatchd.server import listener as server\n"
-        "turns.Turns.reading = 'replaced'\nnew = 1",
+        "from facewatchd.threads import liveness\nfrom facewatchd.server import listener as server\n"
+        "liveness.Liveness.beat = 'replaced'\nnew = 1",
     )
     hooks.add(
         tmp_path, "class Own: pass\nOwn().anything = new\nserver.Server.__init__.__kwdefaults__['connections'] = 3"
     )
     result = run(
         tmp_path,
-        "from facewatchd.threads.readers_writer import Turns; from facewatchd.server.listener import Server\n"
-        "print(Turns.reading, Server.__init__.__kwdefaults__['connections'])",
+        "from facewatchd.threads.liveness import Liveness; from facewatchd.server.listener import Server\n"
+        "print(Liveness.beat, Server.__init__.__kwdefaults__['connections'])",
     )
     assert (result.returncode, result.stdout) == (0, "replaced 3\n"), result.stderr
     hooks.check(tmp_path)
     hooks.clear(tmp_path)
     assert (
         "replaced"
-        not in run(tmp_path, "from facewatchd.threads.readers_writer import Turns; print(Turns.reading)").stdout
+        not in run(
+            tmp_path,
+            "from facewatchd.threads.liveness import Liveness; print(Liveness.beat)",
+        ).stdout
     )
 
 

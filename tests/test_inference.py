@@ -23,13 +23,13 @@ from processes import until
 from facewatchd.config import Faces
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
 from facewatchd.inference import worker
-from facewatchd.inference.answers import NonsenseError
 from facewatchd.inference.pool import ClosedError, Inference, NoModelError, SetbackError
-from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_seen
+from facewatchd.inference.validation import InvalidAnswerError
+from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
 from facewatchd.photos import files
 
-LINES = 2
+PARALLEL = 2
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def pack(tiny_root: Path) -> registry.Pack:
 
 @pytest.fixture
 def inference(pack: registry.Pack) -> Iterator[Inference]:
-    inference = Inference(Setup("indexing", pack, Faces(), 1, idle=True), LINES)
+    inference = Inference(Setup("indexing", pack, Faces(), 1, idle=True), PARALLEL)
     yield inference
     inference.close()
 
@@ -62,8 +62,8 @@ def child() -> int:
     return pid
 
 
-def received(line: Line) -> bytes:
-    with files.opened(line.receive_photo()) as file:
+def received(channel: Channel) -> bytes:
+    with files.opened(channel.receive_photo()) as file:
         return file.read()
 
 
@@ -74,7 +74,7 @@ def descriptors() -> int:
 def test_it_sees_what_the_model_sees(inference: Inference, pack: registry.Pack, photo: bytes) -> None:
     model = pack.load(1, Faces())
     assert inference.start() == model.info
-    seen, faces = inference.see(photo), model.faces(files.decode(io.BytesIO(photo)))
+    seen, faces = inference.analyse(photo), model.faces(files.decode(io.BytesIO(photo)))
     assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
     for one, other in zip(seen.faces, faces, strict=True):
         assert (one.box, one.score) == (other.box, other.score)
@@ -84,7 +84,7 @@ def test_it_sees_what_the_model_sees(inference: Inference, pack: registry.Pack, 
 
 
 def test_a_photo_without_a_face(inference: Inference, tmp_path: Path) -> None:
-    assert inference.see(shoot(tmp_path / "none.jpg", [], 1).read_bytes()).faces == []
+    assert inference.analyse(shoot(tmp_path / "none.jpg", [], 1).read_bytes()).faces == []
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_its_errors_are_the_decoders(
     inference: Inference, data: bytes, error: type[Exception], message: str, photo: bytes
 ) -> None:
     with pytest.raises(error, match=message):
-        inference.see(data)
-    assert len(inference.see(photo).faces) == 2
+        inference.analyse(data)
+    assert len(inference.analyse(photo).faces) == 2
 
 
 def test_it_is_in_the_idle_class_and_the_first_to_go(inference: Inference) -> None:
@@ -119,23 +119,23 @@ def test_it_leaves_it_to_the_daemon_when_to_end(inference: Inference, photo: byt
     pid = child()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(pid, number)
-    inference.see(photo)
+    inference.analyse(photo)
     assert child() == pid
 
 
 def test_at_rest_it_is_given_back_and_comes_again(pack: registry.Pack, photo: bytes) -> None:
     now = 100.0
-    inference = Inference(Setup("queries", pack, Faces(), 1, idle=False), LINES, clock=lambda: now)
+    inference = Inference(Setup("queries", pack, Faces(), 1, idle=False), PARALLEL, clock=lambda: now)
     before = descriptors()
     assert not inference.release_after(5), "there is nothing yet"
-    inference.see(photo)
+    inference.analyse(photo)
     now += 4
     assert not inference.release_after(5)
     now += 1
     assert inference.release_after(5)
     assert not inference.release_after(5)
     assert descriptors() == before
-    assert len(inference.see(photo).faces) == 2
+    assert len(inference.analyse(photo).faces) == 2
     inference.close()
     assert descriptors() == before
 
@@ -143,9 +143,9 @@ def test_at_rest_it_is_given_back_and_comes_again(pack: registry.Pack, photo: by
 def test_killed_between_two_photos_it_is_started_again(inference: Inference, photo: bytes) -> None:
     before = descriptors()
     for _ in range(3):
-        inference.see(photo)
+        inference.analyse(photo)
         os.kill(child(), signal.SIGKILL)
-    assert len(inference.see(photo).faces) == 2
+    assert len(inference.analyse(photo).faces) == 2
     inference.close()
     assert descriptors() == before
 
@@ -169,7 +169,7 @@ def test_many_callers_while_it_is_killed_again_and_again(inference: Inference, p
 def answer(inference: Inference, photo: bytes) -> object:
     while True:
         try:
-            return len(inference.see(photo).faces)
+            return len(inference.analyse(photo).faces)
         except NoModelError:
             continue  # killed while it was loading
         except UnreadablePhotoError as exc:
@@ -182,19 +182,19 @@ def test_a_model_that_does_not_load_is_no_photos_fault(tiny_root: Path, tmp_path
     for name in ("det_tiny.onnx", "rec_tiny.onnx"):
         (directory / name).write_bytes((tiny_root / "models" / "tiny" / name).read_bytes()[:100])
     broken = registry.Pack("broken", directory, "broken-00000000", 0.5)
-    inference = Inference(Setup("indexing", broken, Faces(), 1, idle=True), LINES)
+    inference = Inference(Setup("indexing", broken, Faces(), 1, idle=True), PARALLEL)
     before = descriptors()
     for _ in range(2):
         with pytest.raises(NoModelError, match="broken"):
-            inference.see(photo)
+            inference.analyse(photo)
     inference.close()
     assert descriptors() == before
 
 
 def test_closed_while_asked_nobody_waits_for_ever(inference: Inference, photo: bytes) -> None:
     with ThreadPoolExecutor(6) as pool:
-        seen: list[Seen] = []
-        asked = [pool.submit(lambda: [seen.append(inference.see(photo)) for _ in range(100_000)]) for _ in range(6)]
+        seen: list[Analysis] = []
+        asked = [pool.submit(lambda: [seen.append(inference.analyse(photo)) for _ in range(100_000)]) for _ in range(6)]
         try:
             until(lambda: seen)
         finally:
@@ -203,7 +203,7 @@ def test_closed_while_asked_nobody_waits_for_ever(inference: Inference, photo: b
             with pytest.raises(ClosedError):
                 each.result(30)
     with pytest.raises(ClosedError):
-        inference.see(photo)
+        inference.analyse(photo)
 
 
 def test_without_descriptors_no_photo_is_blamed_and_none_is_lost(
@@ -217,34 +217,34 @@ def test_without_descriptors_no_photo_is_blamed_and_none_is_lost(
     with monkeypatch.context() as patch:
         patch.setattr(socket, "socketpair", none_left)
         with pytest.raises(NoModelError, match="Too many open files"):
-            inference.see(photo)
+            inference.analyse(photo)
     assert descriptors() == before
-    assert len(inference.see(photo).faces) == 2
+    assert len(inference.analyse(photo).faces) == 2
 
 
 def test_an_answer_that_makes_no_sense_is_a_death(
     inference: Inference, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line would be out of step: the next photo would get this one's faces."""
+    """The channel would be out of step: the next photo would get this one's faces."""
     inference.start()
     first = child()
 
-    def nonsense(line: Line, dim: int) -> Seen:
-        line.receive(1 << 20)
-        raise NonsenseError("odd")
+    def nonsense(channel: Channel, dim: int) -> Analysis:
+        channel.receive(1 << 20)
+        raise InvalidAnswerError("odd")
 
     with monkeypatch.context() as patch:
-        patch.setattr("facewatchd.inference.pool.receive_seen", nonsense)
+        patch.setattr("facewatchd.inference.pool.receive_analysis", nonsense)
         with pytest.raises(UnreadablePhotoError, match="twice"):
-            inference.see(photo)
-    assert len(inference.see(photo).faces) == 2
+            inference.analyse(photo)
+    assert len(inference.analyse(photo).faces) == 2
     assert child() != first
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 100_000])
 def test_a_photo_arrives_as_it_was_sent_and_leaves_nothing_behind(data: bytes) -> None:
     before = descriptors()
-    ours, theirs = (Line(end) for end in socket.socketpair())
+    ours, theirs = (Channel(end) for end in socket.socketpair())
     for _ in range(3):
         ours.send_photo(data)
     assert [received(theirs) for _ in range(3)] == [data] * 3
@@ -259,26 +259,26 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
     """The bytes wait for their turn before anything is decoded."""
     decoding, free = threading.Semaphore(0), threading.Event()
 
-    def see(file: BinaryIO, model: object) -> Seen:
+    def analyse(file: BinaryIO, model: object) -> Analysis:
         decoding.release()
         assert free.wait(30)
-        return Seen(len(file.read()), 1, [])
+        return Analysis(len(file.read()), 1, [])
 
-    monkeypatch.setattr(worker, "_see", see)
-    turns = threading.Semaphore(LINES)
-    pairs = [[Line(end) for end in socket.socketpair()] for _ in range(LINES + AHEAD)]
+    monkeypatch.setattr(worker, "_analysis_of", analyse)
+    turns = threading.Semaphore(PARALLEL)
+    pairs = [[Channel(end) for end in socket.socketpair()] for _ in range(PARALLEL + AHEAD)]
     threads = [threading.Thread(target=worker._serve, args=(end, None, turns), daemon=True) for _, end in pairs]
     for thread in threads:
         thread.start()
-    for number, (line, _) in enumerate(pairs, 1):
-        assert line.receive_json()["thread"]
-        line.send_photo(bytes(number * 1_000_000))
-    assert all(decoding.acquire(timeout=30) for _ in range(LINES))
+    for number, (channel, _) in enumerate(pairs, 1):
+        assert channel.receive_json()["thread"]
+        channel.send_photo(bytes(number * 1_000_000))
+    assert all(decoding.acquire(timeout=30) for _ in range(PARALLEL))
     assert not decoding.acquire(blocking=False)
     free.set()
-    assert [receive_seen(line, 1).width for line, _ in pairs] == [1_000_000, 2_000_000, 3_000_000]
-    for (line, end), thread in zip(pairs, threads, strict=True):
-        line.close()
+    assert [receive_analysis(channel, 1).width for channel, _ in pairs] == [1_000_000, 2_000_000, 3_000_000]
+    for (channel, end), thread in zip(pairs, threads, strict=True):
+        channel.close()
         thread.join(30)
         end.close()
 
@@ -293,14 +293,14 @@ def changed(**changes: object) -> dict[str, object]:
     return {**HONEST, "faces": [{**HONEST["faces"][0], **changes}]}  # type: ignore[index]
 
 
-def answered(answer: object, embeddings: bytes = UNIT) -> Seen:
+def answered(answer: object, embeddings: bytes = UNIT) -> Analysis:
     """What the daemon makes of an answer of a model with two dimensions."""
-    ours, theirs = (Line(end) for end in socket.socketpair())
+    ours, theirs = (Channel(end) for end in socket.socketpair())
     data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     try:
         theirs.send(data, embeddings)
         theirs.socket.shutdown(socket.SHUT_WR)
-        return receive_seen(ours, 2)
+        return receive_analysis(ours, 2)
     finally:
         ours.close()
         theirs.close()
@@ -332,15 +332,15 @@ def test_an_honest_answer_is_believed() -> None:
     ],
 )
 def test_what_cannot_be_is_not_believed(answer: object, embeddings: bytes) -> None:
-    with pytest.raises(NonsenseError):
+    with pytest.raises(InvalidAnswerError):
         answered(answer, embeddings)
 
 
 def test_a_frame_of_three_gigabytes_is_not_waited_for() -> None:
-    ours, theirs = (Line(end) for end in socket.socketpair())
+    ours, theirs = (Channel(end) for end in socket.socketpair())
     theirs.socket.sendall((3 << 30).to_bytes(8, "big"))
-    with pytest.raises(NonsenseError, match="3221225472 bytes"):
-        receive_seen(ours, 2)
+    with pytest.raises(InvalidAnswerError, match="3221225472 bytes"):
+        receive_analysis(ours, 2)
     ours.close()
     theirs.close()
 
@@ -348,7 +348,7 @@ def test_a_frame_of_three_gigabytes_is_not_waited_for() -> None:
 def test_killed_while_it_loads_it_is_started_again(inference: Inference, photo: bytes) -> None:
     with ThreadPoolExecutor(1) as pool:
         for _ in range(2):
-            seen = pool.submit(inference.see, photo)
+            seen = pool.submit(inference.analyse, photo)
             pid = until(lambda: childs() and child())
             os.kill(pid, signal.SIGKILL)
             assert len(seen.result(60).faces) == 2
@@ -366,12 +366,12 @@ def childs() -> bool:
 def test_a_file_too_large_to_hand_on_is_tried_again_and_not_blamed(
     inference: Inference, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(self: Line, data: bytes) -> None:
+    def too_large(self: Channel, data: bytes) -> None:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Line, "send_photo", too_large)
+        patch.setattr(Channel, "send_photo", too_large)
         with pytest.raises(SetbackError, match="File too large") as caught:
-            inference.see(photo)
+            inference.analyse(photo)
     assert not caught.value.counts
-    assert len(inference.see(photo).faces) == 2
+    assert len(inference.analyse(photo).faces) == 2

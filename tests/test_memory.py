@@ -23,11 +23,11 @@ print(rounds({ROUNDS}))
 
 
 def test_a_process_that_decodes_keeps_an_images_memory_for_the_next_one() -> None:
-    assert _faults("keep_for_the_next_photo") < ROUNDS
+    assert _faults("keep_freed_memory") < ROUNDS
 
 
 def test_the_daemon_gives_large_blocks_back_at_once() -> None:
-    assert _faults("keep_little") >= ROUNDS
+    assert _faults("return_freed_memory") >= ROUNDS
 
 
 def _faults(policy: str) -> int:

@@ -139,8 +139,8 @@ def test_packs_are_chosen_without_importing_what_runs_them(tmp_path: Path) -> No
     tiny_pack.build(tmp_path)
     heavy = ("insightface", "onnxruntime", "cv2", "requests", "_dlib_pybind11", "skimage")
     program = (
-        "import sys; from pathlib import Path; from facewatchd.models.base import packs\n"
-        "root = Path(sys.argv[1]); packs.choose('tiny', root, notify=print); packs.list_packs(root)\n"
+        "import sys; from pathlib import Path; from facewatchd.models import registry\n"
+        "root = Path(sys.argv[1]); registry.choose('tiny', root, notify=print); registry.list_packs(root)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)

@@ -87,9 +87,9 @@ def test_what_is_to_end_is_hurried() -> None:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline().startswith("True True ")
-        scheduling.hurry(process.pid)
+        scheduling.make_normal(process.pid)
         assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
         if scheduling.autogroup(process.pid).exists():
             assert scheduling.autogroup(process.pid).read_text().strip().endswith("nice 0")
         process.stdin.write("\n")
-    scheduling.hurry(process.pid)  # it is gone
+    scheduling.make_normal(process.pid)  # it is gone

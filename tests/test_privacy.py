@@ -14,8 +14,8 @@ FOREIGN_LOAD = """
 import sys
 from pathlib import Path
 from facewatchd.config import Faces
-from facewatchd.models.base import packs
-packs.choose("tiny", Path(sys.argv[1]), notify=print).load(1, Faces())
+from facewatchd.models import registry
+registry.choose("tiny", Path(sys.argv[1]), notify=print).load(1, Faces())
 """
 
 

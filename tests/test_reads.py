@@ -16,11 +16,11 @@ from PIL import Image
 from processes import Daemon, until
 
 from facewatchd.errors import UnreadablePhotoError
-from facewatchd.indexing.claims import Claims
-from facewatchd.indexing.twins import Twins
+from facewatchd.indexing.digest_lookup import DigestLookup
+from facewatchd.indexing.in_flight import InFlight
 from facewatchd.photos import contents
 from facewatchd.photos import files as photos
-from facewatchd.scan.work_queue import Depth, Inbox, Item
+from facewatchd.scan.work_queue import Depth, Item, WorkQueue
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.values import Stamp
 
@@ -215,7 +215,7 @@ def test_bytes_that_change_before_they_are_decoded_are_noticed(
             content.confirm()
 
 
-# ------------------------------------------------------------------------------------------------- twins and claims
+# ---------------------------------------------------------------------------- known digests and files in flight
 
 
 @pytest.fixture
@@ -234,71 +234,71 @@ def recorded(catalog: Catalog, path: bytes, digest: bytes, stamp: Stamp = NOW) -
 
 
 def test_a_file_is_known_by_another_name_with_its_stamp(catalog: Catalog) -> None:
-    inbox = Inbox(0.0)
-    twins = Twins(catalog, inbox)
+    queue = WorkQueue(0.0)
+    digests = DigestLookup(catalog, queue)
     recorded(catalog, b"/p/a", b"d1")
-    assert twins.digest(b"/p/b", NOW) == b"d1"
+    assert digests.digest(b"/p/b", NOW) == b"d1"
     for number in range(len(NOW)):
         other = Stamp(*(value + (place == number) for place, value in enumerate(NOW)))
-        assert twins.digest(b"/p/b", other) is None
+        assert digests.digest(b"/p/b", other) is None
 
 
 def test_a_file_that_was_forgotten_is_known_by_its_stamp(catalog: Catalog) -> None:
-    twins = Twins(catalog, Inbox(0.0))
+    digests = DigestLookup(catalog, WorkQueue(0.0))
     recorded(catalog, b"/p/a", b"d1")
-    twins.forgotten(b"/p/a", NOW, Depth.STAMP)
+    digests.forgotten(b"/p/a", NOW, Depth.STAMP)
     catalog.record([Outcome(b"/p/a", None)])
-    assert twins.digest(b"/p/b", NOW) == b"d1"
+    assert digests.digest(b"/p/b", NOW) == b"d1"
     recorded(catalog, b"/p/c", b"d2")
-    assert twins.digest(b"/p/b", NOW) is None  # two contents with one stamp
+    assert digests.digest(b"/p/b", NOW) is None  # two contents with one stamp
 
 
 def test_a_name_that_was_written_to_does_not_count(catalog: Catalog) -> None:
-    inbox = Inbox(0.0)
-    twins = Twins(catalog, inbox)
+    queue = WorkQueue(0.0)
+    digests = DigestLookup(catalog, queue)
     recorded(catalog, b"/p/a", b"d1")
-    inbox.touch(b"/p/a", settle=False, depth=Depth.BYTES)
-    assert twins.digest(b"/p/b", NOW) is None
-    (item,) = inbox.take(1)
-    assert twins.digest(b"/p/b", NOW) is None
-    inbox.done(item.path)
-    assert twins.digest(b"/p/b", NOW) == b"d1"
-    twins.forgotten(b"/p/a", NOW, Depth.BYTES)
+    queue.touch(b"/p/a", settle=False, depth=Depth.BYTES)
+    assert digests.digest(b"/p/b", NOW) is None
+    (item,) = queue.take(1)
+    assert digests.digest(b"/p/b", NOW) is None
+    queue.done(item.path)
+    assert digests.digest(b"/p/b", NOW) == b"d1"
+    digests.forgotten(b"/p/a", NOW, Depth.BYTES)
     catalog.record([Outcome(b"/p/a", None)])
-    assert twins.digest(b"/p/b", NOW) is None
+    assert digests.digest(b"/p/b", NOW) is None
 
 
 def test_a_coarse_clock_tells_nothing(catalog: Catalog) -> None:
     coarse = NOW._replace(mtime_ns=1_700_000_000_000_000_000, ctime_ns=1_700_000_000_010_000_000)
     recorded(catalog, b"/p/a", b"d1", coarse)
-    assert Twins(catalog, Inbox(0.0)).digest(b"/p/b", coarse) is None
+    assert DigestLookup(catalog, WorkQueue(0.0)).digest(b"/p/b", coarse) is None
 
 
 def test_a_path_that_waited_is_told_what_it_held_and_how_the_other_failed() -> None:
-    claims = Claims()
+    in_flight = InFlight()
     first, second = Item(b"/a", Depth.BYTES), Item(b"/b", Depth.FACES)
-    assert claims.claim(b"d1", first, NOW)
-    assert not claims.claim(b"d1", second, NOW)
+    assert in_flight.claim(b"d1", first, NOW)
+    assert not in_flight.claim(b"d1", second, NOW)
     failure = Outcome(b"/a", NOW, b"d1", error="damaged")
-    assert claims.release(b"/a", failure) == [Item(b"/b", Depth.STAMP)]
-    told = claims.digested(b"/b")
+    assert in_flight.release(b"/a", failure) == [Item(b"/b", Depth.STAMP)]
+    told = in_flight.digested(b"/b")
     assert told is not None
     assert (told.stamp, told.digest, told.failure) == (NOW, b"d1", failure)
-    assert claims.digested(b"/b") is None
+    assert in_flight.digested(b"/b") is None
 
 
 def test_faces_that_were_not_embedded_again_still_are_to_be() -> None:
-    claims = Claims()
-    assert claims.claim(b"d1", Item(b"/a", Depth.STAMP), NOW)
-    assert not claims.claim(b"d1", Item(b"/b", Depth.FACES), NOW)
-    assert claims.release(b"/a", Outcome(b"/a", NOW, b"d1")) == [Item(b"/b", Depth.FACES)]
-    assert claims.digested(b"/b") is None
+    in_flight = InFlight()
+    assert in_flight.claim(b"d1", Item(b"/a", Depth.STAMP), NOW)
+    assert not in_flight.claim(b"d1", Item(b"/b", Depth.FACES), NOW)
+    assert in_flight.release(b"/a", Outcome(b"/a", NOW, b"d1")) == [Item(b"/b", Depth.FACES)]
+    assert in_flight.digested(b"/b") is None
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(0, 1), min_size=6, max_size=6))
 def test_every_path_that_waits_gets_its_turn(order: list[int], contents_of: list[int]) -> None:
     """Six names of three files claim their file, then its content, and release both; each step may come at any time."""
-    claims = Claims()
+    in_flight = InFlight()
     left = {number: ["file", "content", "release"] for number in range(6)}
     waiting: set[int] = set()
 
@@ -308,8 +308,8 @@ def test_every_path_that_waits_gets_its_turn(order: list[int], contents_of: list
             return
         key = {"file": number % 3, "content": b"%d" % contents_of[number % 3]}.get(left[number][0])
         if key is None:
-            waiting.difference_update(int(woken.path) for woken in claims.release(item.path))
-        elif not claims.claim(key, item, NOW):
+            waiting.difference_update(int(woken.path) for woken in in_flight.release(item.path))
+        elif not in_flight.claim(key, item, NOW):
             waiting.add(number)
             return
         left[number].pop(0)

@@ -247,8 +247,8 @@ def test_a_model_without_an_end_is_given_up(
 def test_ctrl_c_ends_a_trial_at_once(tmp_path: Path, root: Path, tiny: Path) -> None:
     pack = strange(tiny, tmp_path / "odd", loops)
     code = (
-        "import sys; from pathlib import Path; from facewatchd.models.base import packs\n"
-        "packs.fetch(sys.argv[1], Path(sys.argv[2]), notify=lambda _: None)"
+        "import sys; from pathlib import Path; from facewatchd.models import registry\n"
+        "registry.fetch(sys.argv[1], Path(sys.argv[2]), notify=lambda _: None)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, pack, root], stderr=subprocess.DEVNULL)
     try:
@@ -275,8 +275,8 @@ def _cpu_seconds(pid: int) -> float:
 
 def test_who_fetches_a_pack_loads_no_library_that_computes(tmp_path: Path, root: Path, tiny: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from facewatchd.models.base import packs\n"
-        "packs.fetch(sys.argv[1], Path(sys.argv[2]), notify=lambda _: None)\n"
+        "import sys; from pathlib import Path; from facewatchd.models import registry\n"
+        "registry.fetch(sys.argv[1], Path(sys.argv[2]), notify=lambda _: None)\n"
         "sys.exit(any(name in sys.modules for name in ('onnxruntime', 'insightface', 'cv2')))"
     )
     subprocess.run([sys.executable, "-c", code, tiny, root], check=True)

@@ -17,7 +17,7 @@ from managers import Ear, launch, listening
 from processes import DEADLINE, Daemon, until
 
 from facewatchd.errors import FacewatchError
-from facewatchd.system.systemd import Manager, is_journal
+from facewatchd.system.systemd import ServiceManager, is_journal
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_one_socket_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "2")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     with pytest.raises(FacewatchError, match="systemd passed 2 sockets"):
-        Manager()
+        ServiceManager()
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_what_cannot_be_used_is_refused(kind: int, message: str, monkeypatch: py
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     with pytest.raises(FacewatchError, match=message):
-        Manager()
+        ServiceManager()
 
 
 def test_what_is_meant_for_another_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     other = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
     for name, value in other.items():
         monkeypatch.setenv(name, value)
-    manager = Manager()
+    manager = ServiceManager()
     assert (manager.listener, manager.watchdog, manager.listens) == (None, 0.0, False)
     assert not other.keys() & os.environ.keys()
     manager.ready()  # to nobody
@@ -169,8 +169,8 @@ HANGING = {
     "writer": "from facewatchd.store.catalog import Catalog as place; name = 'record'",
     "watcher-health": "from facewatchd.watch.watcher import Watcher as place; name = '_look'",
     "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_walk'",
-    "upkeep": "from facewatchd.store.gallery import Gallery as place; name = 'prepared'",
-    "the server": "from facewatchd.service import Service as place; name = 'call'",
+    "maintenance": "from facewatchd.store.gallery import Gallery as place; name = 'prepared'",
+    "the server": "from facewatchd.api.methods import Service as place; name = 'call'",
 }
 
 

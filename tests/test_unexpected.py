@@ -16,11 +16,11 @@ if "run" in sys.argv:
     from facewatchd.indexing import workers as indexer
     indexer.TRIES
     indexer.TRIES = {tries}
-    def odd(self, key, item, stamp=None, claim=indexer.Claims.claim):
+    def odd(self, key, item, stamp=None, claim=indexer.InFlight.claim):
         if item.path.endswith(b"bad.jpg") and os.path.exists({gate!r}):
             raise KeyError("odd")
         return claim(self, key, item, stamp)
-    indexer.Claims.claim = odd
+    indexer.InFlight.claim = odd
 """
 """Claiming the digest of one photo fails for as long as a file is there."""
 
@@ -61,7 +61,7 @@ if "run" in sys.argv:
     def late(self, path, *rest, explain=service.Service._explain, **named):
         open({asked!r}, "x").close()
         end = time.monotonic() + 60
-        while path in self._parts.inbox and time.monotonic() < end:
+        while path in self._parts.queue and time.monotonic() < end:
             time.sleep(0.01)
         return explain(self, path, *rest, **named)
     service.Service._explain = late

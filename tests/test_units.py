@@ -255,4 +255,4 @@ def test_a_wheel_brings_the_units(tmp_path: Path) -> None:
 
     built = next(wheel.WheelBuilder(str(SOURCES.parent)).build(directory=str(tmp_path), versions=["standard"]))
     names = ZipFile(built).namelist()
-    assert {f"facewatchd/units/{name}" for name in units.NAMES} <= set(names)
+    assert {f"facewatchd/service/units/{name}" for name in units.NAMES} <= set(names)

@@ -17,14 +17,14 @@ from processes import until
 from facewatchd.api.verify import Verifier
 from facewatchd.errors import StorageError
 from facewatchd.indexing import maintenance as upkeep_module
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.roots import Roots
-from facewatchd.scan.work_queue import Inbox
+from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import REBUILD_FROM, Gallery
 from facewatchd.store.results import Search
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
 """Roots without any."""
@@ -37,15 +37,17 @@ def gallery(gallery: Gallery, tmp_path: Path) -> Gallery:
 
 
 @pytest.fixture
-def upkeep(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep]:
+def maintenance(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Iterator[IndexMaintenance]:
     monkeypatch.setattr(upkeep_module, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(upkeep_module, "RETRY", 0.1)
-    writer = Writer(gallery, Vitals())
+    writer = Writer(gallery, Liveness())
     writer.start()
-    upkeep = Upkeep(gallery, writer, threads=2, polite=False, vitals=Vitals(), look_at=lambda path: None)
-    yield upkeep
+    maintenance = IndexMaintenance(
+        gallery, writer, threads=2, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
+    yield maintenance
     writer.give_up()
-    upkeep.stop()
+    maintenance.stop()
     writer.stop()
 
 
@@ -54,10 +56,12 @@ def filled(gallery: Gallery, count: int) -> None:
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
 
 
-def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upkeep: Upkeep, tmp_path: Path) -> None:
+def test_levels_and_writes_a_checkpoint_when_nothing_comes(
+    gallery: Gallery, maintenance: IndexMaintenance, tmp_path: Path
+) -> None:
     filled(gallery, 50)
     assert not gallery.ready
-    upkeep.start()
+    maintenance.start()
     until(lambda: gallery.ready and not gallery.unsaved)
     assert (tmp_path / "index.json").exists()
     assert opened(tmp_path).unsaved == 0
@@ -66,33 +70,37 @@ def test_levels_and_writes_a_checkpoint_when_nothing_comes(gallery: Gallery, upk
 def test_ends_when_it_is_told_to_at_whatever_moment(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between two looks, and before it knows that there is nothing to do."""
     gallery.level()
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
-    monkeypatch.setattr(upkeep, "_level", lambda: told(upkeep))
-    upkeep.start()
-    upkeep.join(20)
-    assert not upkeep.is_alive()
+    maintenance = IndexMaintenance(
+        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
+    monkeypatch.setattr(maintenance, "_level", lambda: told(maintenance))
+    maintenance.start()
+    maintenance.join(20)
+    assert not maintenance.is_alive()
 
 
-def told(upkeep: Upkeep) -> None:
+def told(maintenance: IndexMaintenance) -> None:
     """What `stop` does but for waiting."""
-    upkeep._ending.set()
-    upkeep._gallery.changed.set()
+    maintenance._ending.set()
+    maintenance._gallery.changed.set()
 
 
-def test_builds_a_worn_index_anew(gallery: Gallery, upkeep: Upkeep) -> None:
+def test_builds_a_worn_index_anew(gallery: Gallery, maintenance: IndexMaintenance) -> None:
     filled(gallery, REBUILD_FROM + 200)
     gallery.level()
     gallery.record([Outcome(b"/%d" % n, None) for n in range(REBUILD_FROM)])
     gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
-    upkeep._writer.call(lambda gallery: gallery.collect())
+    maintenance._writer.call(lambda gallery: gallery.collect())
     assert gallery.index_size == (200, REBUILD_FROM)
-    upkeep.start()
+    maintenance.start()
     until(lambda: gallery.index_size == (200, 0))
 
 
-def test_an_index_that_failed_is_made_again(gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_failed_is_made_again(
+    gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gallery.level()
-    upkeep.start()
+    maintenance.start()
     with monkeypatch.context() as patched:
         patched.setattr(gallery._vectors, "add", lambda *_: 1 / 0)
         filled(gallery, 40)
@@ -101,18 +109,20 @@ def test_an_index_that_failed_is_made_again(gallery: Gallery, upkeep: Upkeep, mo
     assert gallery.differences() == []
 
 
-def test_what_fails_is_said_and_tried_again(gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_is_said_and_tried_again(
+    gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise StorageError("no room", "free some")
 
     filled(gallery, 40)
     with monkeypatch.context() as patched:
         patched.setattr(gallery, "checkpoint", refuse)
-        upkeep.start()
-        until(lambda: upkeep.trouble == "no room; free some")
+        maintenance.start()
+        until(lambda: maintenance.trouble == "no room; free some")
         assert gallery.nearest(unit(np.ones(DIM)), Search(-1)).matches
     until(lambda: not gallery.unsaved)
-    until(lambda: not upkeep.trouble)
+    until(lambda: not maintenance.trouble)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +143,13 @@ def test_a_checkpoint_is_worth_its_while(
 ) -> None:
     monkeypatch.setattr(Gallery, "unsaved", unsaved)
     monkeypatch.setattr(Gallery, "index_size", (size, 0))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
-    upkeep._seen = unsaved if rests else unsaved - 1
-    assert upkeep._is_due() is due
-    upkeep._rest = 1000.0
-    assert not upkeep._is_due(), "the last one took long"
+    maintenance = IndexMaintenance(
+        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
+    maintenance._seen = unsaved if rests else unsaved - 1
+    assert maintenance._is_due() is due
+    maintenance._rest = 1000.0
+    assert not maintenance._is_due(), "the last one took long"
 
 
 def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
@@ -145,19 +157,21 @@ def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(gallery, "checkpoint", lambda *_: saved.append(gallery.unsaved))
-    upkeep = Upkeep(gallery, Writer(gallery, Vitals()), 1, polite=False, vitals=Vitals(), look_at=lambda path: None)
+    maintenance = IndexMaintenance(
+        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
+    )
     for unsaved, size in ((0, 0), (1, 9_999), (1, 10_000), (99, 1_000_000), (101, 1_000_000)):
         monkeypatch.setattr(Gallery, "unsaved", unsaved)
         monkeypatch.setattr(Gallery, "index_size", (size, 0))
-        upkeep.save_last()
+        maintenance.save_last()
     assert saved == [1, 101]
 
 
 def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
-    gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(gallery, 40)
-    upkeep.start()
+    maintenance.start()
     until(lambda: gallery.ready)
     vectors = gallery._vectors
     assert vectors is not None
@@ -172,34 +186,34 @@ def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
         return prepared(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(gallery, "prepared", slow)
-    verifier = Verifier(gallery, cast(Roots, NOWHERE), Inbox(0.0), upkeep._writer, upkeep)
+    verifier = Verifier(gallery, cast(Roots, NOWHERE), WorkQueue(0.0), maintenance._writer, maintenance)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(verifier.verify, repair=True)
         assert building.wait(60)
         recorded = threading.Event()
         row = unit(np.random.default_rng(6).normal(size=DIM))
-        upkeep._writer.record(photo(b"/late", b"late", [row]), lambda _: recorded.set())
+        maintenance._writer.record(photo(b"/late", b"late", [row]), lambda _: recorded.set())
         assert recorded.wait(60), "the writer does not wait for the index"
         assert not answer.done()
         go_on.set()
         result = answer.result(60)
     assert result["problems"] == ["2 faces are missing from the index"]
     assert result["repaired"]
-    assert names == ["upkeep"]
+    assert names == ["maintenance"]
     assert gallery.differences() == []
     assert gallery.index_size == (41, 0)
 
 
 def test_a_repair_that_fails_or_comes_too_late_says_so(
-    gallery: Gallery, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upkeep.start()
+    maintenance.start()
     until(lambda: gallery.ready)
     with monkeypatch.context() as patched:
         patched.setattr(gallery, "prepared", lambda *_, **__: 1 / 0)
         with pytest.raises(StorageError, match="cannot be built anew"):
-            upkeep.rebuild()
-    upkeep.rebuild()
-    upkeep.stop()
+            maintenance.rebuild()
+    maintenance.rebuild()
+    maintenance.stop()
     with pytest.raises(StorageError, match="stopping"):
-        upkeep.rebuild()
+        maintenance.rebuild()

@@ -20,11 +20,11 @@ from watchdog.events import FileSystemEvent
 
 from facewatchd.values import RootState
 from facewatchd.watch import inotify
-from facewatchd.watch.root import Pace, not_told
+from facewatchd.watch.root import Intervals, not_told
 from facewatchd.watch.watcher import Watcher
 
 DEADLINE = 15.0
-QUICK = Pace(poll=0.2, retry=0.3, heartbeat=0.1, deadline=2.0)
+QUICK = Intervals(poll=0.2, retry=0.3, heartbeat=0.1, deadline=2.0)
 
 
 class Heard:
@@ -78,11 +78,15 @@ class Setup:
         self.data.mkdir()
         self.watchers: list[Watcher] = []
 
-    def start(self, *roots: Path, pace: Pace = QUICK, rescan_every: float = 3600.0, tick: float = 0.05) -> Watcher:
+    def start(
+        self, *roots: Path, intervals: Intervals = QUICK, rescan_every: float = 3600.0, tick: float = 0.05
+    ) -> Watcher:
         paths = [os.fsencode(root) for root in roots or (self.root,)]
         heartbeat = self.data / "heartbeat"
         heard = self.heard
-        watcher = Watcher(paths, heard.touch, heard.rescan, heartbeat, rescan_every=rescan_every, tick=tick, pace=pace)
+        watcher = Watcher(
+            paths, heard.touch, heard.rescan, heartbeat, rescan_every=rescan_every, tick=tick, intervals=intervals
+        )
         self.watchers.append(watcher)
         watcher.start()
         return watcher
@@ -384,7 +388,7 @@ def lose_a_path(setup: Setup) -> None:
 
 def test_a_reader_that_died_is_replaced_at_once(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
     (setup.root / "d").mkdir()
-    watcher = setup.start(pace=Pace(), tick=60.0)
+    watcher = setup.start(intervals=Intervals(), tick=60.0)
     before = inotify_descriptors()
     lose_a_path(setup)
     (setup.elsewhere / "d").rmdir()
@@ -398,7 +402,7 @@ def test_a_reader_that_died_is_replaced_at_once(setup: Setup, caplog: pytest.Log
 
 
 def test_a_reader_that_died_while_it_read_leaves_nothing_open(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    watcher = setup.start(pace=Pace())
+    watcher = setup.start(intervals=Intervals())
     before = inotify_descriptors()
     check, failures = inotify._Reader._check_inotify_fd, [KeyError("a bug")]
 
@@ -434,7 +438,7 @@ def test_events_that_stop_silently_are_noticed_by_the_heartbeat(setup: Setup, mo
             dispatch(handler, event)
 
     monkeypatch.setattr(inotify._Handler, "dispatch", may_dispatch)
-    watcher = setup.start(pace=Pace(poll=0.1, retry=9.0, heartbeat=0.05, deadline=0.3))
+    watcher = setup.start(intervals=Intervals(poll=0.1, retry=9.0, heartbeat=0.05, deadline=0.3))
     deaf.set()
     setup.heard.wait(lambda: watcher.rebuilds >= 1 and setup.heard.rescans)
     setup.heard.wait(lambda: setup.state() is RootState.POLLING)
@@ -446,7 +450,7 @@ def test_events_that_stop_silently_are_noticed_by_the_heartbeat(setup: Setup, mo
 
 
 def test_the_heartbeat_is_heard_and_touches_nothing(setup: Setup) -> None:
-    watcher = setup.start(pace=Pace(heartbeat=0.05, deadline=0.5))
+    watcher = setup.start(intervals=Intervals(heartbeat=0.05, deadline=0.5))
     heartbeat = setup.data / "heartbeat"
     setup.heard.wait(heartbeat.exists)
     written = heartbeat.stat().st_mtime_ns
@@ -459,10 +463,10 @@ def test_the_heartbeat_is_heard_and_touches_nothing(setup: Setup) -> None:
 
 def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
     """A slow callback does not hold up the reader, so watchdog's own lock does, while more is made than fits."""
-    watcher = setup.start(setup.root, setup.elsewhere, pace=Pace())
+    watcher = setup.start(setup.root, setup.elsewhere, intervals=Intervals())
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text(encoding="ascii"))
-    assert watcher._feed is not None
-    with watcher._feed._reader._lock:
+    assert watcher._stream is not None
+    with watcher._stream._reader._lock:
         for number in range(limit // 2):  # three events each: created, closed, deleted
             path = setup.root / f"{number}.jpg"
             path.touch()
@@ -471,7 +475,7 @@ def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytes
     setup.heard.wait(lambda: {os.fsencode(setup.root), os.fsencode(setup.elsewhere)} <= set(setup.heard.rescans))
     warnings = [record.name for record in caplog.records if "queue of file system events" in record.getMessage()]
     assert warnings == ["facewatchd.watch.watcher"]
-    setup.heard.wait(lambda: not watcher._feed or watcher._feed._observer.event_queue.empty(), 60)
+    setup.heard.wait(lambda: not watcher._stream or watcher._stream._observer.event_queue.empty(), 60)
     setup.heard.forget()
     (setup.root / "after.jpg").touch()
     setup.heard.wait_touch(setup.root / "after.jpg", True)
@@ -479,7 +483,7 @@ def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytes
 
 
 def test_a_directory_that_is_not_watched_has_its_root_polled_until_it_is(setup: Setup) -> None:
-    watcher = setup.start(pace=Pace(poll=0.1, retry=3600.0))
+    watcher = setup.start(intervals=Intervals(poll=0.1, retry=3600.0))
     root = os.fsencode(setup.root)
     inside = {setup.root.stat().st_ino}
     watcher.directories_seen(root, inside | {setup.elsewhere.stat().st_ino})
@@ -497,8 +501,8 @@ def test_a_directory_that_watchdog_missed_is_watched_once_a_walk_has_listed_it(s
     watcher = setup.start()
     (setup.root / "d").rename(setup.elsewhere / "d")
     setup.heard.wait_touch(setup.root / "d", False)
-    assert watcher._feed is not None
-    with watcher._feed._reader._lock:
+    assert watcher._stream is not None
+    with watcher._stream._reader._lock:
         (setup.root / "d").mkdir()
         (setup.root / "d").rename(setup.root / "f")
     setup.heard.wait_touch(setup.root / "f", False)
@@ -521,7 +525,7 @@ def test_directories_that_watchdog_takes_for_one_another_are_watched_anew_once_w
     exchanged = {os.fsencode(one), os.fsencode(other)}
     for directory in (one, other):
         directory.mkdir()
-    watcher = setup.start(pace=Pace(poll=0.1, retry=3600.0))
+    watcher = setup.start(intervals=Intervals(poll=0.1, retry=3600.0))
     for number in range(3):
         setup.heard.forget()
         if ctypes.CDLL(None).renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2) != 0:
@@ -554,7 +558,7 @@ def test_a_directory_that_has_gone_since_the_walk_is_not_missed(setup: Setup) ->
 
 
 def test_a_walk_of_a_part_does_not_end_the_polling_of_the_whole(setup: Setup) -> None:
-    watcher = setup.start(pace=Pace(retry=3600.0))
+    watcher = setup.start(intervals=Intervals(retry=3600.0))
     root = os.fsencode(setup.root)
     inside = {setup.root.stat().st_ino}
     watcher.directories_seen(root, {setup.elsewhere.stat().st_ino}, whole=False)
@@ -567,10 +571,10 @@ def test_a_walk_of_a_part_does_not_end_the_polling_of_the_whole(setup: Setup) ->
 
 
 def test_a_directory_newer_than_its_watch_is_no_reason_to_poll(setup: Setup) -> None:
-    watcher = setup.start(pace=Pace())
+    watcher = setup.start(intervals=Intervals())
     known = watcher._roots[os.fsencode(setup.root)]
-    assert watcher._feed is not None
-    with watcher._feed._reader._lock:
+    assert watcher._stream is not None
+    with watcher._stream._reader._lock:
         (setup.root / "d").mkdir()
         watcher.directories_seen(known.path, {path.stat().st_ino for path in (setup.root, setup.root / "d")})
         known.doubted = False
@@ -614,7 +618,7 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 PRELUDE = """
 import json, os, subprocess, sys, threading, time
 from pathlib import Path
-from facewatchd.watch.root import Pace
+from facewatchd.watch.root import Intervals
 from facewatchd.watch.watcher import Watcher
 where = Path(sys.argv[1])
 root = where / "root"
@@ -633,7 +637,7 @@ def walk(path):
     watcher.directories_seen(name, {os.stat(here).st_ino for here, _, _ in os.walk(root)})
     rescans.append(path)
 watcher = Watcher([name], lambda *told: touches.append(told[:2]), walk, where / "data" / "heartbeat",
-                  rescan_every=3600, tick=0.05, pace=Pace(poll=0.2, retry=0.5))
+                  rescan_every=3600, tick=0.05, intervals=Intervals(poll=0.2, retry=0.5))
 """
 
 

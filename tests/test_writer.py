@@ -18,14 +18,14 @@ from facewatchd.indexing import writer as module
 from facewatchd.indexing.writer import Writer
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Box, PhotoState
 
 
 def test_one_that_has_nothing_to_do_does_not_seem_to_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not after the regular collection either, which nobody asked it for."""
     monkeypatch.setattr(module, "COLLECT_EVERY", 0.05)
-    gallery, vitals, collected = opened(tmp_path), Vitals(), threading.Event()
+    gallery, liveness, collected = opened(tmp_path), Liveness(), threading.Event()
     collect = gallery.collect
 
     def once() -> None:
@@ -34,19 +34,19 @@ def test_one_that_has_nothing_to_do_does_not_seem_to_hang(tmp_path: Path, monkey
         collected.set()
 
     monkeypatch.setattr(gallery, "collect", once)
-    writer = Writer(gallery, vitals)
+    writer = Writer(gallery, liveness)
     writer.start()
     try:
         assert collected.wait(10)
-        until(lambda: vitals.silent(-1) == [])
+        until(lambda: liveness.silent(-1) == [])
     finally:
         writer.stop()
 
 
 def test_a_long_call_goes_on_as_long_as_it_shows_that_it_does(tmp_path: Path) -> None:
     now = 0.0
-    vitals = Vitals(lambda: now)
-    writer = Writer(opened(tmp_path), vitals)
+    liveness = Liveness(lambda: now)
+    writer = Writer(opened(tmp_path), liveness)
     silent: list[list[str]] = []
 
     def work(_: object) -> None:
@@ -54,11 +54,11 @@ def test_a_long_call_goes_on_as_long_as_it_shows_that_it_does(tmp_path: Path) ->
         for _step in range(3):
             now += 8
             assert writer.goes_on()
-            silent.append(vitals.silent(10))
+            silent.append(liveness.silent(10))
         now += 6
-        assert not vitals.silent(10)
+        assert not liveness.silent(10)
         now += 6
-        silent.append(vitals.silent(10))
+        silent.append(liveness.silent(10))
 
     writer.start()
     try:
@@ -97,7 +97,7 @@ CANNOT_BE = {
 
 def written(gallery: Gallery, outcomes: Sequence[Outcome]) -> dict[bytes, bool]:
     """Have the writer record all of it at once; return what it said of each path."""
-    writer, told = Writer(gallery, Vitals()), {}
+    writer, told = Writer(gallery, Liveness()), {}
     for outcome in outcomes:
         writer.record(outcome, lambda known, path=outcome.path: told.update({path: known}))
     writer.start()
@@ -186,7 +186,7 @@ def test_what_can_pass_is_tried_again(gallery: Gallery, monkeypatch: pytest.Monk
         record(self, outcome, changes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Catalog, "_record", fails)
-    writer, told = Writer(gallery, Vitals()), []
+    writer, told = Writer(gallery, Liveness()), []
     writer.start()
     try:
         for outcome in GOOD:
@@ -215,7 +215,7 @@ def test_the_writer_outlives_a_collection_that_fails(gallery: Gallery, monkeypat
         raise ValueError("odd")
 
     monkeypatch.setattr(gallery, "collect", fails)
-    writer = Writer(gallery, Vitals())
+    writer = Writer(gallery, Liveness())
     writer.start()
     try:
         assert failed.wait(20)

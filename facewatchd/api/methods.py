@@ -1,7 +1,7 @@
 """What the daemon answers: one method for each of the protocol's, no socket in sight.
 
 Each takes named parameters and returns what can be sent as JSON. Reading happens on the caller's thread; whatever
-changes something is handed to the inbox, the scanner or the writer. No client waits for a disk that does not answer:
+changes something is handed to the queue, the scanner or the writer. No client waits for a disk that does not answer:
 `DiskCalls` looks at what must be looked at, and where that takes too long, what is known is said.
 """
 
@@ -20,13 +20,13 @@ from facewatchd.api.query import QueryRequest, Searcher, Source
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config
 from facewatchd.errors import StorageError, UnreadablePhotoError
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.photos import sheet_mark
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import LINKS_EVERY, Scanner, out_of_reach
-from facewatchd.scan.work_queue import Inbox
+from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.server.params import Params, encode_path
 from facewatchd.store.catalog_reader import Counts, PhotoRecord
@@ -53,10 +53,10 @@ class Parts:
     info: ModelInfo
     gallery: Gallery
     roots: Roots
-    inbox: Inbox
+    queue: WorkQueue
     scanner: Scanner
     writer: Writer
-    upkeep: Upkeep
+    maintenance: IndexMaintenance
     indexer: Indexer
     watcher: Watcher
 
@@ -83,7 +83,7 @@ class Service:
         self._place = place
         self._confinement = confinement
         self._searcher = searcher
-        self._verifier = Verifier(parts.gallery, parts.roots, parts.inbox, parts.writer, parts.upkeep)
+        self._verifier = Verifier(parts.gallery, parts.roots, parts.queue, parts.writer, parts.maintenance)
         self._started = time.monotonic()
         self._methods: dict[str, Callable[[Params], object]] = {
             "status": self._status,
@@ -127,7 +127,7 @@ class Service:
             "roots": [{**encode_path(root), "state": states[root], "photos": photos[root]} for root in paths],
             "photos": counts.photos,
             "faces": counts.faces,
-            "pending": len(parts.inbox),
+            "pending": len(parts.queue),
             "failed": counts.failed,
             "index": {"faces": live, "tombstones": tombstones, "ready": parts.gallery.ready},
             "rates": parts.indexer.rates(),
@@ -138,7 +138,7 @@ class Service:
 
     def waits(self) -> str:
         """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
-        return self._parts.indexer.waits() if len(self._parts.inbox) and not self._parts.inbox.paused else ""
+        return self._parts.indexer.waits() if len(self._parts.queue) and not self._parts.queue.paused else ""
 
     @property
     def _threshold(self) -> float:
@@ -149,7 +149,7 @@ class Service:
     def headline(self) -> str:
         """What the daemon is doing, in one line."""
         paths = self._parts.roots.paths
-        counts, pending = self._counts(paths)[0], len(self._parts.inbox)
+        counts, pending = self._counts(paths)[0], len(self._parts.queue)
         waiting = f", {counted(pending, 'photo')} pending" if pending else ""
         reason = f"; {waits}" if (waits := self.waits()) else ""
         return f"{self._state()}: {counted(counts.photos, 'photo')}, {counted(counts.faces, 'face')}{waiting}{reason}"
@@ -163,19 +163,19 @@ class Service:
 
     def _state(self) -> DaemonState:
         parts = self._parts
-        if parts.writer.trouble or parts.upkeep.trouble or parts.indexer.trouble or parts.gallery.catalog.damage:
+        if parts.writer.trouble or parts.maintenance.trouble or parts.indexer.trouble or parts.gallery.catalog.damage:
             return DaemonState.DEGRADED
-        if parts.inbox.paused:
+        if parts.queue.paused:
             return DaemonState.PAUSED
         if not parts.gallery.ready or not self._walked():
             return DaemonState.STARTING
         if not parts.watcher.alive():
             return DaemonState.DEGRADED
-        return DaemonState.INDEXING if len(parts.inbox) or not parts.scanner.idle else DaemonState.IDLE
+        return DaemonState.INDEXING if len(parts.queue) or not parts.scanner.idle else DaemonState.IDLE
 
     def _problems(self) -> list[str]:
         parts = self._parts
-        troubles = [parts.writer.trouble, parts.upkeep.trouble, parts.indexer.trouble, self._place()]
+        troubles = [parts.writer.trouble, parts.maintenance.trouble, parts.indexer.trouble, self._place()]
         if not parts.writer.trouble:
             troubles.append(parts.gallery.catalog.damage)
         if damaged := len(parts.gallery.catalog.damaged_faces):
@@ -209,8 +209,8 @@ class Service:
     def _complete(self) -> bool:
         """Whether everything that lies in the directories is searchable."""
         parts = self._parts
-        # The scanner is asked again: it may have filled the inbox just after that was seen empty.
-        done = parts.scanner.idle and not len(parts.inbox) and parts.scanner.idle
+        # The scanner is asked again: it may have filled the queue just after that was seen empty.
+        done = parts.scanner.idle and not len(parts.queue) and parts.scanner.idle
         return done and self._within_reach() and self._is_told()
 
     def _is_told(self) -> bool:
@@ -237,7 +237,7 @@ class Service:
         answer = self._searcher.query(asked)
         with parts.gallery.catalog.reading() as reader:
             faces = parts.gallery.index_size[0] if parts.gallery.ready else reader.counts().faces
-        return answer | {"faces": faces, "pending": len(parts.inbox), "complete": complete}
+        return answer | {"faces": faces, "pending": len(parts.queue), "complete": complete}
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
         """Raise `ParamsError` for a directory that can show nothing: outside the watched ones, or not there.
@@ -279,7 +279,7 @@ class Service:
     def _why(self, params: Params) -> dict[str, object]:
         path = params.path()
         params.finish()
-        is_pending = path in self._parts.inbox  # asked first: what is recorded meanwhile leaves the inbox after that
+        is_pending = path in self._parts.queue  # asked first: what is recorded meanwhile leaves the queue after that
         with self._parts.gallery.catalog.reading() as reader:
             record = reader.photo(path)
             found = (record and record.content_id and reader.faces(record.content_id)) or []
@@ -328,9 +328,9 @@ class Service:
         return record.state, _reason_now(record)
 
     def _why_pending(self, path: bytes) -> str:
-        if self._parts.inbox.paused:
+        if self._parts.queue.paused:
             return "it waits for its turn: indexing is paused, `facewatchd resume` goes on"
-        setback = self._parts.indexer.setbacks.reason(path)
+        setback = self._parts.indexer.backoff.reason(path)
         if setback:
             return f"{setback}: it is tried again soon, alone"
         cause = self.waits()
@@ -360,7 +360,7 @@ class Service:
     def _in_state(self, state: PhotoState, after: bytes, limit: int) -> list[tuple[bytes, str]]:
         """The first paths in a state that come after one, each with the reason."""
         if state is PhotoState.PENDING:
-            return [(path, self._why_pending(path)) for path in self._parts.inbox.page(after, limit)]
+            return [(path, self._why_pending(path)) for path in self._parts.queue.page(after, limit)]
         with self._parts.gallery.catalog.reading() as reader:
             return [(path, _reason(state, error)) for path, error in reader.in_state(state, after, limit)]
 
@@ -385,7 +385,7 @@ class Service:
         started = time.monotonic()
         done = self._wait_until_done(60.0 if timeout is None else timeout)
         return {
-            "pending": len(self._parts.inbox),
+            "pending": len(self._parts.queue),
             "seconds": round(time.monotonic() - started, 3),
             "complete": done,
         }
@@ -402,22 +402,22 @@ class Service:
 
     def _all_done(self, deadline: float) -> bool:
         parts = self._parts
-        parts.inbox.look_again()  # the walks cannot tell what will be recorded of what is in hand
+        parts.queue.look_again()  # the walks cannot tell what will be recorded of what is in hand
         requests = [parts.scanner.request(root) for root in parts.roots.paths]
         walked = [request.done.wait(max(0.0, deadline - time.monotonic())) for request in requests]
-        remaining = parts.inbox.barrier().wait(max(0.0, deadline - time.monotonic()))
-        # Where the inbox is closed, the daemon ends, and the walks may have been cut short.
-        failed = parts.inbox.closed or any(request.failed for request in requests)
+        remaining = parts.queue.barrier().wait(max(0.0, deadline - time.monotonic()))
+        # Where the queue is closed, the daemon ends, and the walks may have been cut short.
+        failed = parts.queue.closed or any(request.failed for request in requests)
         return all(walked) and not remaining and not failed and self._within_reach()
 
     def _pause(self, params: Params) -> dict[str, object]:
         params.finish()
-        self._parts.inbox.pause()
+        self._parts.queue.pause()
         return {"state": self._state()}
 
     def _resume(self, params: Params) -> dict[str, object]:
         params.finish()
-        self._parts.inbox.resume()
+        self._parts.queue.resume()
         return {"state": self._state()}
 
     def _verify(self, params: Params) -> dict[str, object]:

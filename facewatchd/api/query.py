@@ -158,11 +158,13 @@ class Searcher:
     def _looked_at(self, source: Source) -> PhotoFaces:
         if source.path is None:
             assert source.data is not None
-            return self._known_content(files.digest(source.data)) or PhotoFaces(self._inference.see(source.data).faces)
+            return self._known_content(files.digest(source.data)) or PhotoFaces(
+                self._inference.analyse(source.data).faces
+            )
         with self._opened(source.path) as content:
             known = self._known_content(content.digest)
             if known is None:
-                known = PhotoFaces(self._inference.see(content.descriptor).faces)
+                known = PhotoFaces(self._inference.analyse(content.descriptor).faces)
                 self._calls.run(source.path, content.confirm, READING)
             return known
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.compare import compare
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.walk import walk
-from facewatchd.scan.work_queue import Inbox
+from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import UnreachableError
@@ -24,18 +24,20 @@ SHOWN = 20
 class Verifier:
     """Finds what is not as it should be, and repairs it where asked to."""
 
-    def __init__(self, gallery: Gallery, roots: Roots, inbox: Inbox, writer: Writer, upkeep: Upkeep) -> None:
+    def __init__(
+        self, gallery: Gallery, roots: Roots, queue: WorkQueue, writer: Writer, maintenance: IndexMaintenance
+    ) -> None:
         self._gallery = gallery
         self._catalog: Catalog = gallery.catalog
         self._roots = roots
-        self._inbox = inbox
+        self._queue = queue
         self._writer = writer
-        self._upkeep = upkeep
+        self._maintenance = maintenance
 
     def verify(self, *, repair: bool) -> dict[str, object]:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
 
-        Paths that wait in the inbox are not findings, nor is anything below a directory that is out of reach: those
+        Paths that wait in the queue are not findings, nor is anything below a directory that is out of reach: those
         directories are ``skipped``. Repairing queues the paths and builds the index anew; SQLite's own findings cannot
         be repaired. A root that stops answering while it is walked is skipped as well.
         """
@@ -46,9 +48,9 @@ class Verifier:
         index = self._index()
         if repair:
             for path in paths:
-                self._inbox.touch(path, settle=False)
+                self._queue.touch(path, settle=False)
             if index:
-                self._upkeep.rebuild()
+                self._maintenance.rebuild()
         problems = damage + _lines(paths) + index
         return {
             "photos": counts.photos,
@@ -124,7 +126,7 @@ class Verifier:
             for directory in reader.directories(root) if not unreadable else []:
                 if directory not in seen:
                     wrong |= dict.fromkeys(reader.recorded(directory), "recorded, but gone")
-        return {path: reason for path, reason in wrong.items() if path not in self._inbox and self._still(path)}
+        return {path: reason for path, reason in wrong.items() if path not in self._queue and self._still(path)}
 
 
 def _lines(paths: dict[bytes, str]) -> list[str]:

@@ -24,18 +24,10 @@ from facewatchd.cli import service as cli_service
 from facewatchd.client import status as overview
 from facewatchd.client.connection import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 from facewatchd.client.query import local_path, path_param
-from facewatchd.client.status import understanding
-from facewatchd.console.arguments import (
-    INTERRUPTED,
-    Formatter,
-    Parser,
-    on_terminal,
-    open_standard_streams,
-    parse,
-    write,
-    write_json,
-)
-from facewatchd.console.output import say, size_and_place, takes_colour
+from facewatchd.client.status import reading_answer
+from facewatchd.console.arguments import INTERRUPTED, HelpFormatter, Parser, parse
+from facewatchd.console.output import size_and_place
+from facewatchd.console.streams import on_terminal, open_standard_streams, say, takes_colour, write, write_json
 from facewatchd.errors import FacewatchError, NoDaemonError, UnreadablePhotoError, UsageError
 from facewatchd.text import counted, printable
 from facewatchd.values import Box
@@ -87,7 +79,7 @@ def make_parser() -> Parser:
         prog=PROG,
         description="Index the faces on your photos, follow the disk, and answer who is where.",
         epilog=_EPILOG,
-        formatter_class=Formatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -244,7 +236,7 @@ def _scan(options: argparse.Namespace) -> int:
     if options.paths:
         params["paths"] = [path_param(local_path(path)) for path in options.paths]
     result = _call(options, "scan", **params)
-    with understanding():
+    with reading_answer():
         write(f"queued {int(result['queued'])}\n")
     return 0
 
@@ -254,7 +246,7 @@ def _why(options: argparse.Namespace) -> int:
     if options.json:
         write_json(result)
         return 0
-    with understanding():
+    with reading_answer():
         lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
         for face in result["faces"]:
             lines.append(
@@ -274,14 +266,14 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _switch(options: argparse.Namespace, method: str) -> int:
     result = _call(options, method)
-    with understanding():
+    with reading_answer():
         write(f"{printable(result['state'])}\n")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
     result = _call(options, "verify", None, **({"repair": True} if options.repair else {}))
-    with understanding():
+    with reading_answer():
         count, repaired = int(result["count"]), bool(result["repaired"])
         lines = [printable(problem) for problem in result["problems"]]
         photos, faces = counted(int(result["photos"]), "photo"), counted(int(result["faces"]), "face")

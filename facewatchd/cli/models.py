@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facewatchd.client import status
-from facewatchd.client.connection import ASIDE_TIMEOUT, Connection
-from facewatchd.console.arguments import write
-from facewatchd.console.output import say, table, takes_colour
+from facewatchd.client.connection import PROBE_TIMEOUT, Connection
+from facewatchd.console.output import table
+from facewatchd.console.streams import say, takes_colour, write
 from facewatchd.errors import FacewatchError
 from facewatchd.text import printable
 
@@ -54,7 +54,7 @@ def _model_root(file: Path | None) -> Path:
 def _model_in_use(socket: Path | None) -> str:
     """The name of the running daemon's model, or an empty string. ``socket`` None: the default."""
     try:
-        with Connection(socket, ASIDE_TIMEOUT) as daemon:
+        with Connection(socket, PROBE_TIMEOUT) as daemon:
             return status.Status.of(daemon.call("status")).model
     except FacewatchError:
         return ""

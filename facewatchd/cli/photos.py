@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import path_of
-from facewatchd.client.status import understanding
-from facewatchd.console.arguments import Parser, did_you_mean, on_terminal, write
-from facewatchd.console.output import listed_line, say
+from facewatchd.client.status import reading_answer
+from facewatchd.console.arguments import Parser, did_you_mean
+from facewatchd.console.output import listed_line
+from facewatchd.console.streams import on_terminal, say, write
 from facewatchd.errors import UsageError
 from facewatchd.text import printable
 from facewatchd.values import LISTED_STATES
@@ -64,7 +65,7 @@ def _pages(daemon: Connection, state: str) -> Iterator[Page]:
     after: object = None
     while True:
         answer = daemon.call("photos", state=state, after=after)
-        with understanding():
+        with reading_answer():
             page, after = list(answer["photos"]), answer["next"]
         yield page
         if after is None:
@@ -75,7 +76,7 @@ def _write_pages(pages: Iterator[Page], wording: Callable[[Page], bytes | str]) 
     """Write pages until nobody reads on; return whether there was anything to write."""
     any_at_all = False
     for page in pages:
-        with understanding():
+        with reading_answer():
             words = wording(page)
         any_at_all = any_at_all or bool(page)
         if not write(words):

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facewatchd.client.connection import ASIDE_TIMEOUT, Connection
+from facewatchd.client.connection import PROBE_TIMEOUT, Connection
 from facewatchd.client.status import Status
-from facewatchd.console.arguments import write
-from facewatchd.console.output import say
+from facewatchd.console.streams import say, write
 from facewatchd.errors import FacewatchError
 from facewatchd.text import printable
 
@@ -40,7 +39,7 @@ def install(options: argparse.Namespace) -> int:
     there = os.path.exists(paths.units_path() / units.SERVICE)
     written = units.install(loaded, [*arguments, *map(str, directories)])
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
-    if warning := units.fleeting(loaded, [*arguments, *map(str, directories)]):
+    if warning := units.warning_of_temporary_paths(loaded, [*arguments, *map(str, directories)]):
         say(f"facewatchd: {warning}")
     if not there and (running := _running_by_hand()):  # else to ask would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
@@ -81,7 +80,7 @@ def _bring_model(loaded: Config) -> str:
 def _running_by_hand() -> int:
     """The pid of a daemon that answers and was not started by systemd; 0 where there is none."""
     try:
-        with Connection(None, ASIDE_TIMEOUT) as daemon:
+        with Connection(None, PROBE_TIMEOUT) as daemon:
             pid = Status.of(daemon.call("status")).pid
         words = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
     except (FacewatchError, OSError):

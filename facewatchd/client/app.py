@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from facewatchd import __version__
-from facewatchd.client.connection import ASIDE_TIMEOUT, DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
+from facewatchd.client.connection import DEFAULT_TIMEOUT, INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
 from facewatchd.client.query import (
     STDIN,
     Answer,
@@ -31,16 +31,16 @@ from facewatchd.client.query import (
     photo_faces,
 )
 from facewatchd.console import output
-from facewatchd.console.arguments import (
-    INTERRUPTED,
-    Formatter,
-    Parser,
+from facewatchd.console.arguments import INTERRUPTED, HelpFormatter, Parser
+from facewatchd.console.streams import (
     on_terminal,
     open_standard_streams,
+    say,
+    takes_colour,
+    takes_drawing,
     write,
     write_json,
 )
-from facewatchd.console.output import say
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.text import counted, printable
 
@@ -98,7 +98,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos."""
     end = argv.index("--") if "--" in argv else len(argv)
     parser = make_parser()
-    options = parser.parse_intermixed_args(_glue_numbers(argv[:end]))
+    options = parser.parse_intermixed_args(_join_numbers(argv[:end]))
     options.photos = [local_path(photo) for photo in (*options.photos, *argv[end + 1 :])]
     if not options.photos:
         parser.error("name a photo")
@@ -120,7 +120,7 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--list-faces takes one photo")
 
 
-def _glue_numbers(argv: list[str]) -> list[str]:
+def _join_numbers(argv: list[str]) -> list[str]:
     """Tie what argparse would part or join wrongly.
 
     A bare ``--wait`` must not eat the photo after it, and ``-0`` makes argparse take ``-1`` and ``-0.2`` for options.
@@ -150,7 +150,7 @@ def make_parser() -> Parser:
         usage="%(prog)s [OPTIONS] PHOTO ...",
         description="Find the photos that show the same person. Asks the facewatchd daemon.",
         epilog=_EPILOG,
-        formatter_class=Formatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("photos", metavar="PHOTO", nargs="*", help="several photos are the same person; '-' reads one from stdin")
@@ -267,7 +267,7 @@ def _list_faces(options: argparse.Namespace) -> int:
     if options.json:
         write_json({"photo": photo.text, **document})
     elif on_terminal():
-        write(output.face_table(faces, colour=output.takes_colour(sys.stdout)))
+        write(output.face_table(faces, colour=takes_colour(sys.stdout)))
     else:
         write(output.face_lines(faces))
     if not faces:
@@ -319,7 +319,7 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         return ask(call, photos)
 
 
-class _Glance(NamedTuple):
+class _DaemonState(NamedTuple):
     """What the daemon says of itself beside a query; an empty state where it does not say so at once."""
 
     state: str = ""
@@ -328,18 +328,18 @@ class _Glance(NamedTuple):
     """What pending photos wait for."""
 
 
-def _glance(options: argparse.Namespace) -> _Glance:
+def _daemon_state(options: argparse.Namespace) -> _DaemonState:
     try:
-        with Connection(options.socket, ASIDE_TIMEOUT) as daemon:
+        with Connection(options.socket, PROBE_TIMEOUT) as daemon:
             status = daemon.call("status")
-        return _Glance(str(status["state"]), int(status["pending"]), str(status.get("waits", "")))
+        return _DaemonState(str(status["state"]), int(status["pending"]), str(status.get("waits", "")))
     except (FacewatchError, AttributeError, KeyError, TypeError, ValueError):
-        return _Glance()
+        return _DaemonState()
 
 
 def _say_what_is_waited_for(options: argparse.Namespace) -> None:
     """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
-    now = _glance(options)
+    now = _daemon_state(options)
     if now.state == "paused":
         say(f"{PROG}: the daemon is paused, so new photos do not become searchable; go on with: facewatchd resume")
     if now.state and sys.stderr is not None and sys.stderr.isatty():
@@ -348,7 +348,7 @@ def _say_what_is_waited_for(options: argparse.Namespace) -> None:
 
 def _what_helps(options: argparse.Namespace) -> str:
     """What to do after a wait that was too short."""
-    now = _glance(options)
+    now = _daemon_state(options)
     if now.state == "paused":
         return "the daemon is paused: facewatchd resume"
     if now.state == "degraded":
@@ -369,7 +369,7 @@ def _print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) ->
     elif options.paths:
         write(output.path_list(answer.matches) if on_terminal() else output.path_lines(answer.matches, b"\n"))
     elif on_terminal():
-        colour = output.takes_colour(sys.stdout)
+        colour = takes_colour(sys.stdout)
         write(output.match_table(answer.matches, which=options.face == "all", colour=colour))
     else:
         write(output.match_lines(answer.matches))
@@ -424,7 +424,7 @@ def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     faces = [face for face in answer.query if isinstance(face, QueryFace)]
     tiles = [sheet.query_tile(face.photo.path, face.photo.data, face.photo.name, face.box) for face in faces]
     tiles += [sheet.match_tile(match) for match in answer.matches]
-    shows_progress = not options.quiet and output.takes_drawing(sys.stderr)
+    shows_progress = not options.quiet and takes_drawing(sys.stderr)
     left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
     if left_out and not options.quiet:
         say(f"{printable(str(options.sheet))} leaves out {_last(left_out)}; ask for fewer with --top")

@@ -17,12 +17,19 @@ import time
 from typing import Any
 
 from facewatchd import paths
-from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, StrangerError, TooLargeError, UsageError
+from facewatchd.errors import (
+    DeadlineError,
+    FacewatchError,
+    NoDaemonError,
+    TooLargeError,
+    UsageError,
+    WrongListenerError,
+)
 from facewatchd.system import peer_credentials
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds for one reply: a query may wait for a model to be loaded and for the photo in hand."""
-ASIDE_TIMEOUT = 2.0
+PROBE_TIMEOUT = 2.0
 """Seconds for an answer that is only nice to have."""
 MAX_LINE = 64 << 20
 """Bytes of one request that the daemon takes (the contract's number)."""
@@ -63,8 +70,8 @@ class Connection:
     def __enter__(self) -> Connection:
         """Connect.
 
-        Raises `NoDaemonError` where nobody listens, `StrangerError` where another user does, and `UsageError` for a
-        path that cannot be one.
+        Raises `NoDaemonError` where no process listens, `WrongListenerError` where another user's does, and
+        `UsageError` for a path that no socket can have.
         """
         deadline = self._deadline()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -114,7 +121,7 @@ class Connection:
             except TimeoutError as exc:
                 raise self._too_late() from exc
             except PermissionError as exc:
-                raise StrangerError(
+                raise WrongListenerError(
                     f"the daemon on {self.path} is not yours to ask", "only its own user may: run this as that user"
                 ) from exc
             except OSError as exc:
@@ -123,11 +130,11 @@ class Connection:
                 raise NoDaemonError(f"no daemon answers on {self.path}", "start it: facewatchd run DIR") from exc
 
     def _check_owner(self, sock: socket.socket) -> None:
-        """Raise `StrangerError` if neither this user nor root listens. Root may ask a user at the user's own place."""
+        """Raise `WrongListenerError` unless this user or root listens; root may also ask the owner of the directory."""
         uid = peer_credentials.user(sock)
         if peer_credentials.is_trusted(uid) or (os.geteuid() == 0 and uid == _owner(os.path.dirname(self.path))):
             return
-        raise StrangerError(
+        raise WrongListenerError(
             f"what listens on {self.path} belongs to user {uid}, so nothing was sent",
             "check the path given to --socket, or remove it",
         )
@@ -201,8 +208,8 @@ class Connection:
             "ask again, or see: facewatchd status",
         )
 
-    def _stranger(self) -> StrangerError:
-        return StrangerError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
+    def _stranger(self) -> WrongListenerError:
+        return WrongListenerError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
 
 
 def _owner(path: str) -> int | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from facewatchd.client.query import path_of
-from facewatchd.console.arguments import wait_while_read, write, write_json
-from facewatchd.console.progress import Progress, aside
+from facewatchd.console.progress import Progress, bars_hidden
+from facewatchd.console.streams import wait_while_read, write, write_json
 from facewatchd.errors import FacewatchError
 from facewatchd.text import counted, printable
 
@@ -72,7 +72,7 @@ class Status:
     @classmethod
     def of(cls, document: Any) -> Status:
         """Raise `FacewatchError` for a document of another shape."""
-        with understanding():
+        with reading_answer():
             model, index, rates = document["model"], document["index"], document["rates"]
             return cls(
                 version=str(document["version"]),
@@ -98,7 +98,7 @@ class Status:
 
 
 @contextlib.contextmanager
-def understanding() -> Iterator[None]:
+def reading_answer() -> Iterator[None]:
     """Raise `FacewatchError` where the block reads an answer of another shape than the contract's."""
     try:
         yield
@@ -182,7 +182,7 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
             now = _states(status) if for_people else (*_states(status), *_numbers(status))
             if now != before:
                 words = text(status, colour=colour) if for_people and before is None else f"{line(status)}\n"
-                with aside():
+                with bars_hidden():
                     heard = write_json(document, indented=False) if as_json else write(words)
                 if not heard:
                     return

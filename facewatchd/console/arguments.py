@@ -1,4 +1,4 @@
-"""What both commands do the same way: read arguments, and write results to standard output.
+"""How both commands read their arguments: argparse, with messages that name what is wrong and what is wanted.
 
 Standard library only, because `facewatch-query` starts with it.
 """
@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import select
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from facewatchd.console.streams import write
 from facewatchd.errors import UsageError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
-_STDERR = 2
-
-
-class Formatter(argparse.RawDescriptionHelpFormatter):
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal. argparse makes one of these for every option, and asks shutil for the width."""
 
     def __init__(self, prog: str) -> None:
@@ -144,76 +140,3 @@ def _subparsers(parser: Parser) -> dict[str, Parser]:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     return {}
-
-
-def open_standard_streams() -> None:
-    """Lead a closed standard stream to the null device: else the next file or socket would become one."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        pass
-    os.close(descriptor)
-
-
-def on_terminal() -> bool:
-    """Whether a person reads the results."""
-    return sys.stdout is not None and sys.stdout.isatty()
-
-
-def wait_while_read(seconds: float) -> bool:
-    """Sleep, or return False as soon as nothing reads standard output on: the other end of its pipe was closed."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always told
-    return not poll.poll(seconds * 1000)
-
-
-def write_json(document: object, *, indented: bool | None = None) -> bool:
-    """Write a document as `write` does: on one line, or indented for a person, unless told which.
-
-    Plain ASCII: a file name can hold nothing that a terminal or a reader would trip over.
-    """
-    text = json.dumps(document, indent=2 if (on_terminal() if indented is None else indented) else None)
-    return write(f"{text}\n")
-
-
-def write(results: str | bytes) -> bool:
-    """Write to standard output; False where nobody reads on (``| head``), which is no error.
-
-    Raises `UsageError` where the results cannot be written.
-    """
-    if not results:
-        return True
-    if sys.stdout is None:
-        raise UsageError("standard output is closed", "send the results somewhere")
-    if isinstance(results, str):
-        results = results.encode(sys.stdout.encoding, "backslashreplace")
-    try:
-        _write_all(results)
-    except BrokenPipeError:
-        _discard_output()
-        return False
-    except OSError as exc:
-        _discard_output()
-        raise UsageError(f"cannot write the results: {exc.strerror}", "make room, or send them elsewhere") from exc
-    return True
-
-
-def _write_all(data: bytes) -> None:
-    """Write everything, also to a pipe that does not block, of which the buffered stream would take a part.
-
-    Raises OSError.
-    """
-    stream: Any = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-    rest = memoryview(data)
-    while rest:
-        if (written := stream.write(rest)) is None:  # there is no room now
-            room = select.poll()
-            room.register(stream.fileno(), select.POLLOUT)
-            room.poll()
-        else:
-            rest = rest[written:]
-
-
-def _discard_output() -> None:
-    """Let what is still buffered go nowhere, or Python would complain of it once more at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

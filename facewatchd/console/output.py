@@ -8,10 +8,7 @@ where it is part of a tab-separated line, so that a match is always one line.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
-from typing import TextIO
 
 from facewatchd.matches import Box, Match
 from facewatchd.text import counted, printable
@@ -20,39 +17,6 @@ _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\
 
 _BOLD = "1"
 _BOLD_GREEN = "1;32"
-
-
-def takes_colour(stream: TextIO | None) -> bool:
-    """Whether colour may be written: a terminal that knows it, and no ``NO_COLOR`` (https://no-color.org)."""
-    return (
-        stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
-
-
-NARROW = 40
-"""Columns below which a bar has no room."""
-
-
-def takes_drawing(stream: TextIO | None) -> bool:
-    """Whether a line may be drawn over again: a terminal that can, and has the room."""
-    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
-        return False
-    try:
-        columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):
-        return True
-    return columns == 0 or columns >= NARROW  # 0: it does not know
-
-
-def say(text: str) -> None:
-    """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
-    if sys.stderr is None:
-        return
-    try:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):  # ValueError: closed since
-        pass
 
 
 def size_and_place(box: Box) -> str:

@@ -1,7 +1,7 @@
 """Progress bars on standard error, and log lines that do not break them: the one module that imports tqdm.
 
-Bars are drawn for terminals only. Whoever writes a line to a terminal while a bar may be there does so inside `aside`,
-from any thread; bars themselves belong to one thread. tqdm takes 50 ms to import: it comes with the first bar.
+Bars are drawn on terminals only. A line is written to a terminal inside `bars_hidden`, from any thread; a bar belongs
+to one thread. tqdm takes 50 ms to import: it is imported with the first bar.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from facewatchd.console.output import say, takes_drawing
+from facewatchd.console.streams import say, takes_drawing
 from facewatchd.text import counted
 
 LINES_EVERY = 10.0
@@ -115,7 +115,7 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextlib.contextmanager
-def aside() -> Iterator[None]:
+def bars_hidden() -> Iterator[None]:
     """Take every bar off the terminal while the block writes to it."""
     with _lock:
         if _bar_class is None:
@@ -132,7 +132,7 @@ class TerminalHandler(logging.Handler):
         """Write one record."""
         try:
             line = self.format(record)
-            with aside():
+            with bars_hidden():
                 say(line)
         except Exception:  # noqa: BLE001 - as logging asks of handlers
             self.handleError(record)

@@ -1,7 +1,7 @@
 """The daemon: everything is built here, started in order, and stopped in reverse.
 
-Start: lock the data directory, find and load the model, open the catalog, bring the index level (upkeep does, while
-queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
+Start: lock the data directory, find and load the model, open the catalog, bring the index level (on its own thread,
+while queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
 nothing falls between them.
 """
 
@@ -20,13 +20,13 @@ from pathlib import Path
 from facewatchd.api.methods import Parts, Service
 from facewatchd.api.query import Searcher
 from facewatchd.client.connection import Connection, RemoteError
-from facewatchd.config import Config, take_over
+from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
 from facewatchd.ignore import Exclusion
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.confinement import FULL
@@ -36,7 +36,7 @@ from facewatchd.inference.wire import Setup
 from facewatchd.models import registry
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
-from facewatchd.scan.work_queue import Depth, Inbox
+from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store import recovery
@@ -44,9 +44,9 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, unusable
 from facewatchd.store.gallery import Gallery
 from facewatchd.system import malloc
-from facewatchd.system.systemd import Manager
+from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo
 from facewatchd.watch.watcher import Watcher
 
@@ -64,11 +64,11 @@ def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> 
     ``reread`` loads the configuration again, as it was loaded.
     """
     _stand_alone()
-    malloc.keep_little()
+    malloc.return_freed_memory()
     logs.to_stderr({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     threading.excepthook = _thread_died
     try:
-        manager = Manager()
+        manager = ServiceManager()
         with locked(config.data_dir):
             return _run(config, reread, manager, show_progress=verbosity >= 0 and sys.stderr.isatty())
     except FacewatchError as exc:
@@ -76,7 +76,7 @@ def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> 
         return exc.exit_status
 
 
-def _run(config: Config, reread: Callable[[], Config], manager: Manager, *, show_progress: bool) -> int:
+def _run(config: Config, reread: Callable[[], Config], manager: ServiceManager, *, show_progress: bool) -> int:
     last = LastRun.of(config.data_dir)
     last.expect(config.directories)
     # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
@@ -113,15 +113,17 @@ class Daemon:
         self._pack = pack
         self._reread = reread
         self._passed = passed
-        self._vitals = Vitals()
+        self._liveness = Liveness()
         self._stops: list[Callable[[], object]] = []
         threads, faces = config.resources.threads, config.faces
         # Queries have a process of their own, at normal priority, whose inference uses every thread it was given. Two
         # callers with one thread each beat one caller with two: so does indexing, all of it in the idle class.
-        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), lines=max(2, threads))
+        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), parallel=max(2, threads))
         one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
-        self._indexing = Inference(one, lines=threads, beat=self._vitals.beat)
-        self._hedge = Hedge(self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._vitals.beat)
+        self._indexing = Inference(one, parallel=threads, beat=self._liveness.beat)
+        self._hedge = Hedge(
+            self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._liveness.beat
+        )
         self._build()
 
     def _build(self) -> None:
@@ -137,22 +139,22 @@ class Daemon:
         log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
 
     def _build_storage(self, directory: Path, info: ModelInfo) -> None:
-        """What is kept of the photos: in the catalog, in the index, and in the inbox until it is known."""
+        """What is kept of the photos: in the catalog, in the index, and in the queue until it is known."""
         config = self._config
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops += [self._reserve.fill, self._catalog.close]
         self._gallery = Gallery(self._catalog, directory)
-        self._inbox = Inbox(config.watch.settle)
-        self._writer = Writer(self._gallery, self._vitals)
-        self._upkeep = Upkeep(
+        self._queue = WorkQueue(config.watch.settle)
+        self._writer = Writer(self._gallery, self._liveness)
+        self._maintenance = IndexMaintenance(
             self._gallery,
             self._writer,
             config.resources.threads,
             polite=config.resources.idle_priority,
-            vitals=self._vitals,
-            look_at=lambda path: self._inbox.touch(path, settle=False),
+            liveness=self._liveness,
+            look_at=lambda path: self._queue.touch(path, settle=False),
         )
 
     def _build_watch(self, directory: Path) -> None:
@@ -167,26 +169,26 @@ class Daemon:
             self._rescan,
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
-            beat=self._vitals.beat,
+            beat=self._liveness.beat,
             calls=self._roots.calls,
         )
         self._scanner = Scanner(
             self._catalog,
-            self._inbox,
+            self._queue,
             self._roots,
             walked=lambda root, seen, whole: self._watcher.directories_seen(root, seen, whole=whole),
             write=lambda job: self._writer.call(lambda gallery: job(gallery.catalog)),
-            vitals=self._vitals,
+            liveness=self._liveness,
         )
 
     def _build_indexing(self) -> None:
         self._indexer = Indexer(
             self._gallery,
-            self._inbox,
+            self._queue,
             self._roots,
             self._writer,
             inference=self._hedge,
-            vitals=self._vitals,
+            liveness=self._liveness,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
         )
@@ -198,10 +200,10 @@ class Daemon:
             info,
             self._gallery,
             self._roots,
-            self._inbox,
+            self._queue,
             self._scanner,
             self._writer,
-            self._upkeep,
+            self._maintenance,
             self._indexer,
             self._watcher,
         )
@@ -219,21 +221,21 @@ class Daemon:
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         depth = Depth.BYTES if written else Depth.STAMP
-        self._inbox.touch(path, settle=settle, depth=depth)
+        self._queue.touch(path, settle=settle, depth=depth)
         passing, below = self._roots.links.through(path)
         for link in passing:
-            self._inbox.touch(link, settle=settle, depth=depth)
+            self._queue.touch(link, settle=settle, depth=depth)
         for link in below:  # what comes into a new directory before that is watched is no event: it is looked at late
-            self._inbox.touch(link)
+            self._queue.touch(link)
 
     def _rescan(self, root: bytes) -> None:
         self._scanner.request(root)
 
     def start(self) -> None:
         """Start every part; what was started is stopped by `stop`, in reverse."""
-        self._stops.append(self._upkeep.save_last)
+        self._stops.append(self._maintenance.save_last)
         self._start(self._writer.start, self._writer.stop)
-        self._start(self._upkeep.start, self._upkeep.stop)
+        self._start(self._maintenance.start, self._maintenance.stop)
         self._start(self._server.start, self._server.stop)
         self._start(self._indexer.start, self._indexer.stop)
         self._start(self._scanner.start, self._scanner.stop)
@@ -253,7 +255,7 @@ class Daemon:
         with self._catalog.reading() as reader:
             strays = reader.outside(self._roots.paths)
         for path in strays:
-            self._inbox.touch(path, settle=False)
+            self._queue.touch(path, settle=False)
 
     def remember(self) -> None:
         """Note the model and the directories for the next start."""
@@ -269,7 +271,7 @@ class Daemon:
         """Which part ended that should not have."""
         parts = {
             "the writer": self._writer.is_alive(),
-            "the index's upkeep": self._upkeep.is_alive(),
+            "the index maintenance": self._maintenance.is_alive(),
             "the scanner": self._scanner.is_alive(),
             "an indexing thread": self._indexer.alive(),
             "the server": self._server.alive(),
@@ -278,7 +280,7 @@ class Daemon:
 
     def hung(self) -> str:
         """Which part hangs: threads that work without a sign of life, a watcher that looks no more, a mute server."""
-        silent = self._vitals.silent(SILENCE)
+        silent = self._liveness.silent(SILENCE)
         if silent:
             return ", ".join(silent)
         if not self._watcher.looks():
@@ -307,11 +309,11 @@ class Daemon:
 
     def progress(self) -> tuple[int, int]:
         """Paths examined since the start, and pending."""
-        return int(self._indexer.rates()["examined"]), len(self._inbox)
+        return int(self._indexer.rates()["examined"]), len(self._queue)
 
     def is_busy(self) -> bool:
         """Whether anything is pending, being walked, or being brought level."""
-        return bool(len(self._inbox)) or not self._scanner.idle or not self._gallery.ready
+        return bool(len(self._queue)) or not self._scanner.idle or not self._gallery.ready
 
     def waits(self) -> str:
         """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
@@ -333,12 +335,12 @@ class Daemon:
         """
         wanted = self._reread()
         LastRun.of(self._config.data_dir).expect(wanted.directories)
-        before, (now, waiting) = self._config, take_over(self._config, wanted)
+        before, (now, waiting) = self._config, apply_reload(self._config, wanted)
         if (before.directories, before.exclude) != (now.directories, now.exclude):
             self._change_roots(now, anew=before.exclude != now.exclude)
         self._config = now  # only now: what failed above is tried again by the next
         self._service.defaults = now.query
-        self._inbox.settle_for(now.watch.settle)
+        self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()
         log.info("the configuration was read again: %s", counted(len(now.directories), "directory", "directories"))
@@ -351,7 +353,7 @@ class Daemon:
         self._roots.become(after, Exclusion(wanted.exclude))
         self._watcher.follow([path for path in before if path in after])  # one may lie in another that is new
         self._watcher.follow(after)
-        self._inbox.look_again()  # what is in hand was looked at by the old rules
+        self._queue.look_again()  # what is in hand was looked at by the old rules
         for path in after:
             if anew or path not in before:
                 self._scanner.request(path)
@@ -361,7 +363,7 @@ class Daemon:
         """Stop in reverse order of the start."""
         started = time.monotonic()
         self._writer.give_up()
-        self._inbox.close()
+        self._queue.close()
         while self._stops:
             self._stops.pop()()
         log.debug("stopped in %.1f s", time.monotonic() - started)

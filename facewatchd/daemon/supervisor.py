@@ -23,7 +23,7 @@ from typing import Protocol
 
 from facewatchd.console.progress import Progress
 from facewatchd.errors import FacewatchError
-from facewatchd.system.systemd import Manager
+from facewatchd.system.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _note(_number: int, _frame: object) -> None:
 class Supervisor:
     """`run` it once everything is started."""
 
-    def __init__(self, daemon: Supervised, manager: Manager, signals: Signals, *, show_progress: bool) -> None:
+    def __init__(self, daemon: Supervised, manager: ServiceManager, signals: Signals, *, show_progress: bool) -> None:
         self._daemon = daemon
         self._signals = signals
         self._manager = manager
@@ -190,4 +190,4 @@ class Supervisor:
                 log.error("%s hangs: systemd starts the daemon again if this goes on", hung)
             else:
                 self._well_at = now
-                self._manager.well()
+                self._manager.ping_watchdog()

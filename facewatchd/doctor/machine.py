@@ -20,7 +20,7 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
-from facewatchd.errors import DeadlineError, NoDaemonError, StrangerError
+from facewatchd.errors import DeadlineError, NoDaemonError, WrongListenerError
 from facewatchd.ignore import Exclusion
 from facewatchd.server import socket_file
 from facewatchd.system import mounts
@@ -97,18 +97,18 @@ def _count_directories(loaded: Config) -> tuple[int, bool]:
 
 def events(_: Config) -> Iterator[Finding]:
     """Write a file and wait for its event."""
-    from facewatchd.watch.inotify import Feed
+    from facewatchd.watch.inotify import EventStream
 
     heard = threading.Event()
     try:
-        feed = Feed(lambda: None, lambda: None)
+        stream = EventStream(lambda: None, lambda: None)
     except OSError as exc:
         hint = mounts.inotify_advice("max_user_instances")
         yield Finding("events", "fail", f"inotify cannot be used: {exc.strerror}", hint)
         return
-    with closing(feed), tempfile.TemporaryDirectory() as directory:
+    with closing(stream), tempfile.TemporaryDirectory() as directory:
         started = time.monotonic()
-        feed.watch_closes(os.fsencode(directory), lambda _path, _settle, _written: heard.set())
+        stream.watch_closes(os.fsencode(directory), lambda _path, _settle, _written: heard.set())
         Path(directory, "file").write_bytes(b"")
         if heard.wait(EVENT_SECONDS):
             milliseconds = (time.monotonic() - started) * 1000
@@ -163,7 +163,7 @@ def _no_daemon(path: Path, exc: NoDaemonError) -> Finding:
         return Finding(
             "socket", "fail", f"{path} is there and is no socket", f"move it away, or {socket_file.ELSEWHERE}"
         )
-    if isinstance(exc, StrangerError):
+    if isinstance(exc, WrongListenerError):
         return Finding("socket", "fail", exc.message, exc.hint)
     return Finding("socket", "warn", f"{exc.message}: its socket is stale", "the next `facewatchd run` replaces it")
 

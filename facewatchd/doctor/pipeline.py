@@ -22,7 +22,7 @@ from typing import Any
 
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import path_param
-from facewatchd.client.status import understanding
+from facewatchd.client.status import reading_answer
 from facewatchd.config import Config
 from facewatchd.doctor import model, selftest
 from facewatchd.doctor.finding import Finding
@@ -165,7 +165,7 @@ class Trial:
     def _found(self, photo: Path, source: dict[str, Any]) -> int:
         """Ask for every face of a picture, and return how many of them were found on the photo."""
         answer = self._call("query", photos=[source], face="all", top=0, wait=self._left())
-        with understanding():
+        with reading_answer():
             photos = [match for match in answer["matches"] if match["similarity"] >= SAME]
             names = {os.path.basename(match["path"]) for match in photos}
             same = [face for match in photos for face in (match, *match["also"]) if face["similarity"] >= SAME]

@@ -15,7 +15,7 @@ from pathlib import Path
 from facewatchd import paths
 from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
-from facewatchd.service.units import SERVICE, SOCKET, hidden, is_hidden
+from facewatchd.service.units import SERVICE, SOCKET, is_in_private_tmp, paths_in_private_tmp
 from facewatchd.text import counted
 
 UNITS = (SERVICE, SOCKET)
@@ -152,7 +152,7 @@ def _hidden(path: Path, config: Config) -> str:
     shown = [
         line.partition("=")[2].strip('"').removeprefix("-") for line in text.splitlines() if line.startswith("Bind")
     ]
-    needed = [*hidden(config, []), *([config.data_dir] if is_hidden(config.data_dir) else [])]
+    needed = [*paths_in_private_tmp(config, []), *([config.data_dir] if is_in_private_tmp(config.data_dir) else [])]
     return next((str(each) for each in needed if str(each) not in shown), "")
 
 

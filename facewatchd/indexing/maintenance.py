@@ -20,7 +20,7 @@ from facewatchd.indexing.writer import Writer
 from facewatchd.store.gallery import Gallery
 from facewatchd.system.scheduling import Pace
 from facewatchd.text import counted
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class _Rebuild:
         self.trouble = ""
 
 
-class Upkeep(threading.Thread):
+class IndexMaintenance(threading.Thread):
     """Start it after the writer and `stop` it before; then `save_last`."""
 
     def __init__(
@@ -59,20 +59,20 @@ class Upkeep(threading.Thread):
         threads: int,
         *,
         polite: bool,
-        vitals: Vitals,
+        liveness: Liveness,
         look_at: Callable[[bytes], object],
     ) -> None:
         """``threads`` build an index anew; ``polite``: with rests, while other programs compute.
 
         ``look_at`` has a photo examined.
         """
-        super().__init__(name="upkeep")
+        super().__init__(name="maintenance")
         self._gallery = gallery
         self._writer = writer
         self._look_at = look_at
         self._threads = threads
         self._polite = polite
-        self._vitals = vitals
+        self._liveness = liveness
         self._ending = threading.Event()
         self._seen = 0
         self._saved_at = time.monotonic()
@@ -109,7 +109,7 @@ class Upkeep(threading.Thread):
             raise StorageError(f"the index cannot be built anew: {wish.trouble}", "try again")
 
     def run(self) -> None:
-        self._vitals.beat()
+        self._liveness.beat()
         self._level()
         while self._next_look():
             if not self._wanted.empty():
@@ -133,16 +133,16 @@ class Upkeep(threading.Thread):
             return False
         if not self._wanted.empty():
             return True
-        self._vitals.rest()
+        self._liveness.rest()
         idle = not (self._gallery.worn or self._gallery.unsaved or self._gallery.catalog.damaged_faces)
         if self._gallery.ready and idle:
             self._gallery.changed.wait(WAKE_EVERY)
         ends = self._ending.wait(LOOK_EVERY)
-        self._vitals.beat()
+        self._liveness.beat()
         return not ends
 
     def _keep_on(self) -> bool:
-        self._vitals.beat()
+        self._liveness.beat()
         return not self._ending.is_set()
 
     def _fulfil(self) -> None:
@@ -187,7 +187,7 @@ class Upkeep(threading.Thread):
     def _prepare_and_adopt(self, *, anew: bool = False) -> None:
         vectors = self._gallery.prepared(self._paced(), anew=anew, threads=self._threads)
         if vectors is not None:
-            self._vitals.rest()  # the writer shows signs of life itself
+            self._liveness.rest()  # the writer shows signs of life itself
             self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
 
     def _is_due(self) -> bool:

@@ -1,4 +1,4 @@
-"""Takes paths from the inbox and ends with the gallery telling the truth about each of them.
+"""Takes paths from the queue and ends with the gallery telling the truth about each of them.
 
 Several workers look and read, `Inference` decodes and embeds, the writer records. Where a step shows that there is
 nothing to do, the ones after it are left out: an equal stamp needs no read, a known digest no inference.
@@ -6,8 +6,8 @@ nothing to do, the ones after it are left out: an equal stamp needs no read, a k
 - A photo is never held whole: `contents` digests it in parts, and the inference process gets its descriptor.
 - Two files with the same new bytes in two workers' hands: one *claims* the digest, the other waits for its outcome, and
   its digest is kept meanwhile. So it is with the links of one file, which claim its stamp before it is read.
-- A file of which another name is recorded with the same stamp is not read (`Twins`): it was moved, or is linked.
-- A file that changes while it is read goes back to the inbox, and so does one whose disk does not answer a look.
+- A file of which another name is recorded with the same stamp is not read (`DigestLookup`): it was moved, or is linked.
+- A file that changes while it is read goes back to the queue, and so does one whose disk does not answer a look.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from facewatchd.errors import FacewatchError, ModelError, StorageError, UnreadablePhotoError, UnsupportedPhotoError
-from facewatchd.indexing.claims import Claims
-from facewatchd.indexing.setbacks import Setbacks
-from facewatchd.indexing.tally import Tally
-from facewatchd.indexing.twins import Twins
+from facewatchd.indexing.backoff import Backoff
+from facewatchd.indexing.counters import Counters
+from facewatchd.indexing.digest_lookup import DigestLookup
+from facewatchd.indexing.in_flight import InFlight
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.pool import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.wire import AHEAD
 from facewatchd.photos import contents, files, sheet_mark
 from facewatchd.scan.roots import Roots, identity_of
-from facewatchd.scan.work_queue import Depth, Inbox, Item
+from facewatchd.scan.work_queue import Depth, Item, WorkQueue
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.text import one_line, printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import RootState, Stamp
 
 log = logging.getLogger(__name__)
@@ -71,32 +71,32 @@ class Indexer:
     def __init__(
         self,
         gallery: Gallery,
-        inbox: Inbox,
+        queue: WorkQueue,
         roots: Roots,
         writer: Writer,
         *,
         inference: Hedge,
-        vitals: Vitals,
+        liveness: Liveness,
         scan: Callable[[bytes], object],
         workers: int,
     ) -> None:
         """``scan`` is asked to walk a directory. ``workers``: photos that are looked at at the same time."""
         self._catalog = gallery.catalog
-        self._inbox = inbox
+        self._queue = queue
         self._roots = roots
         self._writer = writer
         self._inference = inference
-        self._vitals = vitals
+        self._liveness = liveness
         self._scan = scan
-        self._claims = Claims()
-        self._twins = Twins(gallery.catalog, inbox)
+        self._in_flight = InFlight()
+        self._digests = DigestLookup(gallery.catalog, queue)
         self._told: dict[bytes, Stamp | None] = {}
         """Paths that are to be looked at because another name of the same file has this stamp now."""
         self._tries: dict[bytes, int] = {}
-        self.setbacks = Setbacks()
+        self.backoff = Backoff()
         self._rest_until = 0.0
         self._stopping = threading.Event()
-        self._tally = Tally()
+        self._counters = Counters()
         self.trouble = ""
         """Why nothing can be embedded; empty when all is well."""
         self._threads = [
@@ -110,7 +110,7 @@ class Indexer:
 
     def stop(self) -> None:
         """Let each worker finish the photo in its hand, and end; in the end without it."""
-        self._inbox.close()
+        self._queue.close()
         self._stopping.set()
         self._inference.close(FINISH)
         deadline = time.monotonic() + LEAVE
@@ -119,8 +119,8 @@ class Indexer:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def rates(self) -> dict[str, float]:
-        """The contract's ``rates``: `Tally.rates`."""
-        return self._tally.rates()
+        """The contract's ``rates``: `Counters.rates`."""
+        return self._counters.rates()
 
     def waits(self) -> str:
         """What keeps photos waiting though nothing is wrong, and what changes that; empty where nothing does."""
@@ -136,10 +136,10 @@ class Indexer:
     # Workers
 
     def _run(self) -> None:
-        while items := self._inbox.take(1):
-            self._vitals.beat()
+        while items := self._queue.take(1):
+            self._liveness.beat()
             self._deal_with(items[0])
-            self._vitals.rest()
+            self._liveness.rest()
             if (rest := self._rest_until - time.monotonic()) > 0:  # what failed for this one fails for all
                 self._stopping.wait(rest)
 
@@ -180,26 +180,26 @@ class Indexer:
         self._conclude(item, outcome)
 
     def _conclude(self, item: Item, outcome: Outcome | None) -> None:
-        self._tally.count("examined")
-        self.setbacks.forget(item.path)
+        self._counters.count("examined")
+        self.backoff.forget(item.path)
         if outcome is None:
             self._done(item)
         else:
-            self._vitals.rest()  # the writer may have to wait for room on the disk, and lives
+            self._liveness.rest()  # the writer may have to wait for room on the disk, and lives
             self._writer.record(outcome, lambda known: self._recorded(item, outcome, known=known))
 
     def _put_back(self, item: Item, delay: float = 0.0, outcome: Outcome | None = None) -> None:
-        woken = self._claims.release(item.path, outcome)  # first: another worker may take the path at once, and claim
-        self._inbox.put_back(item, delay)
+        woken = self._in_flight.release(item.path, outcome)  # first: another worker may take the path at once
+        self._queue.put_back(item, delay)
         self._wake(woken)
 
     def _done(self, item: Item, outcome: Outcome | None = None) -> None:
-        self._inbox.done(item.path)  # first: for those that wait for it, a path that is to be read does not count
-        self._wake(self._claims.release(item.path, outcome))
+        self._queue.done(item.path)  # first: for those that wait for it, a path that is to be read does not count
+        self._wake(self._in_flight.release(item.path, outcome))
 
     def _wake(self, items: list[Item]) -> None:
         for item in items:
-            self._inbox.put_back(item)
+            self._queue.put_back(item)
 
     def _fail(self, item: Item, error: Exception) -> None:
         """Try a path again after an error that was not foreseen; after some tries, record that as its failure."""
@@ -235,7 +235,7 @@ class Indexer:
         """Find out what is true of a path; None where the catalog says so already."""
         path = item.path
         self._roots.calls.run(path, lambda: os.path.exists(path))
-        digested, told = self._claims.digested(path), self._told.pop(path, None)
+        digested, told = self._in_flight.digested(path), self._told.pop(path, None)
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
             below = [] if recorded else reader.paths(path)
@@ -276,14 +276,14 @@ class Indexer:
         if sheet_mark.is_sheet(path):
             return Outcome(path, stamp)
         if is_linked:
-            if not self._claims.claim(stamp[1:], item):
+            if not self._in_flight.claim(stamp[1:], item):
                 raise _LinedUp
             if digest := self._digest_of_twin(item, stamp):  # recorded between the first look and the claim
                 return Outcome(path, stamp, digest)
         return self._read(item, stamp)
 
     def _digest_of_twin(self, item: Item, stamp: Stamp) -> bytes | None:
-        return self._twins.digest(item.path, stamp) if item.depth is Depth.STAMP else None
+        return self._digests.digest(item.path, stamp) if item.depth is Depth.STAMP else None
 
     def _missing(self, item: Item, recorded: Stamp | None, error: OSError) -> Outcome | None:
         path, depth = item.path, item.depth
@@ -293,7 +293,7 @@ class Indexer:
         if not recorded:
             return None
         if self._roots.may_forget(path, recorded):
-            self._twins.forgotten(path, recorded, depth)
+            self._digests.forgotten(path, recorded, depth)
             return Outcome(path, None)
         root = self._roots.of(path)
         if root and self._roots.state(root) is RootState.WATCHING:  # a walk must judge, and note what is out of reach
@@ -303,7 +303,7 @@ class Indexer:
 
     def _look_at(self, paths: list[bytes]) -> None:
         for path in paths:
-            self._inbox.touch(path, settle=False)
+            self._queue.touch(path, settle=False)
 
     def _look_at_links(self, path: bytes, inode: int | None, now: Stamp | None) -> None:
         """Look at the other names of a file: an event tells of one, and the stamp of all has changed."""
@@ -325,7 +325,7 @@ class Indexer:
         path = item.path
         try:
             with contents.opened(path) as content:
-                self._tally.count("read")
+                self._counters.count("read")
                 if not content.stamp.same_bytes(stamp) or content.digest != (expected or content.digest):
                     raise files.ChangedWhileReadError("the file changed before it was read")
                 return self._content(item, stamp, content.digest, content)
@@ -347,7 +347,7 @@ class Indexer:
         """Record a known content at once; else claim it, and have it embedded from the open file."""
         if item.depth < Depth.FACES and self._is_known(digest):
             return Outcome(item.path, stamp, digest)
-        if not self._claims.claim(digest, item, stamp):
+        if not self._in_flight.claim(digest, item, stamp):
             raise _LinedUp
         # Between the look and the claim another worker's outcome may have been recorded.
         if item.depth < Depth.FACES and self._is_known(digest):
@@ -362,12 +362,12 @@ class Indexer:
 
     def _embed(self, item: Item, stamp: Stamp, content: contents.Content) -> Outcome:
         try:
-            seen = self._inference.see(content.descriptor, alone=item.path in self.setbacks)
+            seen = self._inference.analyse(content.descriptor, alone=item.path in self.backoff)
         except (NoModelError, ClosedError, files.DiskError):
             raise
         except FacewatchError as exc:
             self._say("")
-            if isinstance(exc, SetbackError) and (delay := self.setbacks.note(item.path, exc.message, exc.counts)):
+            if isinstance(exc, SetbackError) and (delay := self.backoff.note(item.path, exc.message, exc.counts)):
                 raise _PassingError(delay) from exc
             content.confirm()
             if isinstance(exc, ModelError):
@@ -377,7 +377,7 @@ class Indexer:
             return Outcome(item.path, stamp, content.digest, error=exc.message, unsupported=unsupported)
         self._say("")
         content.confirm()
-        self._tally.count("embedded")
+        self._counters.count("embedded")
         if _is_as_before(item.path, stamp):
             return Outcome(item.path, stamp, content.digest, seen.width, seen.height, seen.faces)
         # It was renamed, touched or replaced: the bytes may be found again, and need not be embedded again then.

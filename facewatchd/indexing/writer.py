@@ -23,7 +23,7 @@ from facewatchd.errors import DamagedError, FacewatchError, RefusedError, Storag
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.text import printable
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class _Call:
 class Writer(threading.Thread):
     """Start it before the workers, and stop it after them."""
 
-    def __init__(self, gallery: Gallery, vitals: Vitals) -> None:
+    def __init__(self, gallery: Gallery, liveness: Liveness) -> None:
         super().__init__(name="writer")
         self._gallery = gallery
-        self._vitals = vitals
+        self._liveness = liveness
         self._jobs: queue.Queue[_Record | _Call | None] = queue.Queue(maxsize=4 * BATCH)
         self._ending = threading.Event()
         self._collected_at = time.monotonic() + min(COLLECT_FIRST, COLLECT_EVERY) - COLLECT_EVERY
@@ -104,15 +104,15 @@ class Writer(threading.Thread):
 
     def goes_on(self) -> bool:
         """What a call that takes long asks now and then: it shows that the thread lives, and says when to end."""
-        self._vitals.beat()
+        self._liveness.beat()
         return not self._ending.is_set()
 
     def run(self) -> None:
         ended = False
         while not ended:
-            self._vitals.rest()
+            self._liveness.rest()
             jobs, ended = self._next()
-            self._vitals.beat()
+            self._liveness.beat()
             self._work_off(jobs)
             if not ended and time.monotonic() - self._collected_at > COLLECT_EVERY:
                 self._collected_at = time.monotonic()
@@ -137,7 +137,7 @@ class Writer(threading.Thread):
             self._record(records)
         for job in jobs:
             if isinstance(job, _Call):
-                self._vitals.beat()
+                self._liveness.beat()
                 self._call(job)
 
     def _record(self, records: Sequence[_Record]) -> None:
@@ -191,7 +191,7 @@ class Writer(threading.Thread):
     def _insist(self, write: Callable[[], object]) -> bool:
         """Write until it works; False when the end comes first. Raises what no later try would change."""
         while True:
-            self._vitals.beat()
+            self._liveness.beat()
             try:
                 write()
             except RefusedError:

@@ -1,4 +1,4 @@
-"""Room for what threads do at once, when it is the sum of it that counts."""
+"""A budget that threads share: an amount of something that all of them together may use at one time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Room:
-    """So much is there for all threads together; who asks first is served first."""
+class Budget:
+    """An amount of which threads reserve parts. Requests are served in the order in which they come."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -17,10 +17,10 @@ class Room:
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, amount: int) -> Iterator[None]:
-        """Wait until there is room for the amount, and hold it. More than the whole counts as the whole."""
+    def reserved(self, amount: int) -> Iterator[None]:
+        """Wait until the amount is free, and hold it. An amount above the size of the budget counts as all of it."""
         amount = min(amount, self._size)
-        with self._turn, self._changed:  # in turn: or many small ones would pass a large one for ever
+        with self._turn, self._changed:  # one at a time: else small requests could delay a large one without end
             self._changed.wait_for(lambda: self._free >= amount)
             self._free -= amount
         try:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.pool import Inference, WaitEndedError
-from facewatchd.inference.wire import Seen
+from facewatchd.inference.wire import Analysis
 
 PATIENCE = 2.0
 """Seconds without a photo from the indexing process after which the other one helps."""
@@ -61,8 +61,8 @@ class Hedge:
         self._starves = False
         self._starved_at: float | None = None
 
-    def see(self, data: bytes | int, *, alone: bool = False) -> Seen:
-        """What `Inference.see` returns and raises; a photo that is ``alone`` is not given to the other process."""
+    def analyse(self, data: bytes | int, *, alone: bool = False) -> Analysis:
+        """What `Inference.analyse` returns and raises; a photo that is ``alone`` is not given to the other process."""
         began = self._clock()
         tried = False
 
@@ -73,7 +73,7 @@ class Hedge:
                 self._help(data)
 
         try:
-            seen = self._indexing.see(data, wait, alone=alone)
+            seen = self._indexing.analyse(data, wait, alone=alone)
         except _HelpedError as exc:
             return exc.seen
         except FacewatchError:
@@ -130,6 +130,6 @@ class Hedge:
 class _HelpedError(WaitEndedError):
     """The other process was faster."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: Analysis) -> None:
         super().__init__("seen by the other process")
         self.seen = seen

@@ -5,9 +5,9 @@ its memory, never return - happens to a child here:
 
 - A photo with which the process died is tried once more, alone in a fresh process, so that the guilty can be told from
   those that were in hand beside it. When that dies too, it is an `UnreadablePhotoError`.
-- A photo that takes more than `patience.CPU_LIMIT` is one at once, and the process is killed. So it is when nothing
-  moves for `patience.REST_LIMIT`, which may be another photo's fault: that counts as a death.
-- An answer that makes no sense (`answers`) is a death, too: the process is ended, as the line is out of step.
+- A photo that takes more than `deadlines.CPU_LIMIT` is one at once, and the process is killed. So it is when nothing
+  moves for `deadlines.REST_LIMIT`, which may be another photo's fault: that counts as a death.
+- An answer that makes no sense (`validation`) is a death, too: the process is ended, as the channel is out of step.
 - A death by a signal from outside (SIGKILL where memory runs out, or an administrator's) says nothing about the photo:
   that is a `SetbackError`, and the photo is tried again later. So is what the daemon itself lacks to hand it on.
 - The process has a limit on its memory, and is what the kernel kills first where memory runs out.
@@ -32,10 +32,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, UnreadablePhotoError
-from facewatchd.inference import patience
-from facewatchd.inference.answers import NonsenseError
-from facewatchd.inference.patience import HINT, Deadline, DiedError, Watch
-from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, receive_info, receive_seen, receive_threads
+from facewatchd.inference import deadlines
+from facewatchd.inference.deadlines import HINT, AnswerDeadline, DiedError, LoadDeadline
+from facewatchd.inference.validation import InvalidAnswerError
+from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis, receive_info, receive_threads
 from facewatchd.system import malloc, scheduling
 from facewatchd.values import ModelInfo
 
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 LOADS = 5
 """Times that a process is started whose loading a signal ends."""
 PARTING = 5.0
-"""Seconds in which a process that let go of a line must have ended, before it is killed."""
+"""Seconds in which a process that let go of a channel must have ended, before it is killed."""
 _OWN = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
     | {signal.SIGXFSZ, signal.SIGXCPU}
@@ -84,21 +84,21 @@ class WaitEndedError(Exception):
 class Inference:
     """A process that is started when it is needed, and as often. Any thread may ask.
 
-    ``lines``: photos that it looks at at the same time. `AHEAD` more are sent to it and wait there, so that it never
+    ``parallel``: photos that it looks at at the same time. `AHEAD` more are sent to it and wait there, so that it never
     waits for one.
     """
 
     def __init__(
         self,
         setup: Setup,
-        lines: int,
+        parallel: int,
         beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``beat`` is called now and then by who waits for a photo: it takes its time, and is looked after."""
         self._setup = setup
         self._beat = beat
-        self._lines = lines + AHEAD
+        self._channels = parallel + AHEAD
         self._clock = clock
         self._condition = threading.Condition()
         self._in_hand = 0
@@ -123,7 +123,9 @@ class Inference:
         """How far the latest process is confined, as it says itself: `Confinement.state`; empty before the first."""
         return self._confinement
 
-    def see(self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, alone: bool = False) -> Seen:
+    def analyse(
+        self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, alone: bool = False
+    ) -> Analysis:
         """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
 
         ``alone``: with no other photo in hand, from the start.
@@ -140,29 +142,29 @@ class Inference:
         else:
             try:
                 with self._turn(alone=False) as process:
-                    return process.see(data, self._beat, waiting)
+                    return process.analyse(data, self._beat, waiting)
             except (DiedError, OutOfMemoryError) as exc:
                 log.debug("%s with this photo in hand: it is tried again, alone", exc)
-        plenty = malloc.is_plenty()
+        plenty = malloc.has_spare_memory()
         try:
             with self._turn(alone=True) as process:
-                return process.see(data, self._beat)
+                return process.analyse(data, self._beat)
         except DiedError as exc:
             if self._closed:
                 raise _closed() from exc
             if exc.from_outside:
-                counts = plenty and malloc.is_plenty()
+                counts = plenty and malloc.has_spare_memory()
                 raise SetbackError(f"its process {exc}, from outside", "it is tried again", counts=counts) from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", HINT) from exc
 
-    def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Seen | None:
-        """Decode a photo like `see`, but once. Raises what `see` raises otherwise.
+    def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Analysis | None:
+        """Decode a photo like `analyse`, but once. Raises what `analyse` raises otherwise.
 
         None where the process died, lacks memory, has no model, or cannot be given the photo.
         """
         try:
             with self._turn(alone=False) as process:
-                return process.see(data, beat)
+                return process.analyse(data, beat)
         except (DiedError, OutOfMemoryError, NoModelError, SetbackError) as exc:
             log.debug("%s with a photo for the index in hand", exc)
             return None
@@ -175,7 +177,9 @@ class Inference:
     @contextlib.contextmanager
     def _turn(self, *, alone: bool) -> Iterator[_Process]:
         with self._condition:
-            while not self._condition.wait_for(lambda: self._closed or self._is_free(alone=alone), patience.LOOK_EVERY):
+            while not self._condition.wait_for(
+                lambda: self._closed or self._is_free(alone=alone), deadlines.LOOK_EVERY
+            ):
                 self._beat()
             self._suspects -= alone
             self._in_hand += 1
@@ -199,7 +203,7 @@ class Inference:
             return self._in_hand == 0
         if self._suspects or self._alone:
             return False
-        return self._in_hand == 0 or (self._in_hand < self._lines and self._lives())
+        return self._in_hand == 0 or (self._in_hand < self._channels and self._lives())
 
     def _lives(self) -> bool:
         """Whether the process can take another photo: one that died is replaced when all who had it have seen that."""
@@ -242,7 +246,7 @@ class Inference:
 
     def _load_once(self) -> _Process:
         try:
-            process = self._process = _Process(self._setup, self._lines)
+            process = self._process = _Process(self._setup, self._channels)
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
             process.load(self._setup, self.info, self._beat)
@@ -267,7 +271,7 @@ class Inference:
         with self._condition:
             if self._in_hand or self._clock() - self._used_at < seconds or self._process is None:
                 return False
-            self._in_hand = self._lines  # nobody's turn until it is gone
+            self._in_hand = self._channels  # nobody's turn until it is gone
         self._discard()
         with self._condition:
             self._in_hand = 0
@@ -291,38 +295,38 @@ class Inference:
 
 
 class _Process:
-    """One child and its lines. `load` comes first, `end` last."""
+    """One child and its channels. `load` comes first, `end` last."""
 
     info: ModelInfo
     confinement: str
     """`Confinement.state`, as the process says it."""
 
-    def __init__(self, setup: Setup, lines: int) -> None:
+    def __init__(self, setup: Setup, channels: int) -> None:
         """Start it. Raises `NoModelError`."""
-        self._all: list[Line] = []
-        self._threads: dict[Line, int] = {}
+        self._all: list[Channel] = []
+        self._threads: dict[Channel, int] = {}
         self._killed = False
         self._ended_by_us = False
         self._life = -1
         try:
-            self._popen = self._start(setup, lines)
+            self._popen = self._start(setup, channels)
         except (OSError, MemoryError) as exc:
             self._close()
             raise NoModelError(
                 f"no process can be started for the model: {_reason(exc)}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
-        self._owed: set[Line] = set()
+        self._owed: set[Channel] = set()
         """Lines of photos that were given up: on each an answer comes that nobody waits for."""
 
-    def _start(self, setup: Setup, lines: int) -> subprocess.Popen[bytes]:
+    def _start(self, setup: Setup, channels: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
             life, self._life = os.pipe()  # its end of file is how the child learns that the daemon is no more
             theirs.callback(os.close, life)
             passed = [life]
-            for _ in range(lines):
+            for _ in range(channels):
                 ours, end = socket.socketpair()
-                self._all.append(Line(ours))
+                self._all.append(Channel(ours))
                 passed.append(theirs.enter_context(end).fileno())
             command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", setup.purpose, *map(str, passed)]
             return subprocess.Popen(
@@ -339,21 +343,21 @@ class _Process:
         ``known``: what the model must be, where that is known.
         """
         try:
-            for line in self._all:
-                line.patience = Deadline(line, beat)
+            for channel in self._all:
+                channel.before_receive = LoadDeadline(channel, beat)
             self._all[0].send_json(setup.to_json())
             self.info, self.confinement = receive_info(self._all[0], setup.pack)
             if self.info != (known or self.info):
-                raise NonsenseError("another model than before")
+                raise InvalidAnswerError("another model than before")
             self._threads = receive_threads(self._all, self._popen.pid)
         except ModelError as exc:
             raise NoModelError(exc.message, exc.hint) from exc
-        except (NonsenseError, TimeoutError) as exc:
+        except (InvalidAnswerError, TimeoutError) as exc:
             self.kill()
             raise NoModelError(
                 f"the model {setup.pack.name} cannot be loaded: its process says nonsense ({exc})"
-                if isinstance(exc, NonsenseError)
-                else f"the model {setup.pack.name} was not loaded in {patience.LOAD_LIMIT:.0f} s",
+                if isinstance(exc, InvalidAnswerError)
+                else f"the model {setup.pack.name} was not loaded in {deadlines.LOAD_LIMIT:.0f} s",
                 "see `facewatchd doctor`",
             ) from exc
         except (OSError, EOFError) as exc:
@@ -363,45 +367,47 @@ class _Process:
         """Have it leave the processors to others. It cannot do so itself once it is confined."""
         scheduling.make_idle(self._popen.pid)
 
-    def see(self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None) -> Seen:
-        """``waiting`` may raise to give the photo up: the line then owes an answer, which is passed over later."""
-        line = self._free.pop()
+    def analyse(
+        self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None
+    ) -> Analysis:
+        """``waiting`` may raise to give the photo up: the channel then owes an answer, which is passed over later."""
+        channel = self._free.pop()
         try:
-            if line in self._owed:
-                self._drain(line, beat, waiting)
-            line.expect_silence()
-            self._hand_on(line, data)
-            self._owed.add(line)
-            line.patience = watch = Watch(self, line, self._threads[line], beat)
+            if channel in self._owed:
+                self._drain(channel, beat, waiting)
+            channel.expect_silence()
+            self._hand_on(channel, data)
+            self._owed.add(channel)
+            channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
             watch.wait_for_beginning(waiting)
-            self._owed.discard(line)
-            return receive_seen(line, self.info.dim)
-        except NonsenseError as exc:
+            self._owed.discard(channel)
+            return receive_analysis(channel, self.info.dim)
+        except InvalidAnswerError as exc:
             self.kill()
             raise DiedError(f"answered nonsense: {exc}") from exc
         except (FacewatchError, DiedError, WaitEndedError):
             raise
-        except Exception as exc:  # no answer: the line would be out of step
+        except Exception as exc:  # no answer: the channel would be out of step
             raise self.death() from exc
         finally:
-            self._free.insert(0 if line in self._owed else len(self._free), line)
+            self._free.insert(0 if channel in self._owed else len(self._free), channel)
 
-    def _drain(self, line: Line, beat: Callable[[], None], waiting: Callable[[], None]) -> None:
+    def _drain(self, channel: Channel, beat: Callable[[], None], waiting: Callable[[], None]) -> None:
         """Receive and pass over the answer about a photo that was given up."""
-        line.patience = watch = Watch(self, line, self._threads[line], beat)
+        channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
         try:
             watch.wait_for_beginning(waiting)
-            receive_seen(line, self.info.dim)
+            receive_analysis(channel, self.info.dim)
         except UnreadablePhotoError as exc:
             if self._killed:  # the photo that was given up hangs, not the one that waits behind it
                 raise DiedError("hung") from exc
         except FacewatchError:
             pass
-        self._owed.discard(line)
+        self._owed.discard(channel)
 
-    def _hand_on(self, line: Line, data: bytes | int) -> None:
+    def _hand_on(self, channel: Channel, data: bytes | int) -> None:
         try:
-            line.send_photo(data)
+            channel.send_photo(data)
         except (BrokenPipeError, ConnectionResetError):
             raise
         except (OSError, MemoryError) as exc:
@@ -416,23 +422,23 @@ class _Process:
 
     def effort(self) -> tuple[float, bool]:
         """Processor time of all threads so far, in seconds, and whether any of them runs or could."""
-        works = [patience.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        works = [deadlines.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
         return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:
         return not self._killed and self._popen.poll() is None
 
     def kill(self) -> None:
-        """End it at once; who waits for an answer sees the end of the line."""
+        """End it at once; who waits for an answer sees the end of the channel."""
         self._killed = True  # it may take its time to go
         if self._popen.poll() is not None:
             return
         self._ended_by_us = True
         self._popen.kill()
-        scheduling.hurry(self._popen.pid)  # on a busy machine one of the idle class would hardly get to its end
-        for line in self._all:
+        scheduling.make_normal(self._popen.pid)  # on a busy machine one of the idle class would hardly get to its end
+        for channel in self._all:
             with contextlib.suppress(OSError):
-                line.socket.shutdown(socket.SHUT_RDWR)
+                channel.socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
         """End it, and let go of everything. Nobody may be waiting for an answer."""
@@ -443,13 +449,13 @@ class _Process:
     def _close(self) -> None:
         if self._life >= 0:
             os.close(self._life)
-        for line in self._all:
-            line.close()
+        for channel in self._all:
+            channel.close()
 
     def death(self) -> DiedError:
-        """How it ended; one that let go of a line though it lives is ended."""
+        """How it ended; one that let go of a channel though it lives is ended."""
         if not self._killed:
-            scheduling.hurry(self._popen.pid)
+            scheduling.make_normal(self._popen.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(PARTING)
         self.kill()

@@ -1,9 +1,9 @@
-"""How the daemon and its inference processes talk: frames over a socket pair, one pair a line.
+"""How the daemon and its inference processes talk: frames over a socket pair, one pair a channel.
 
-A frame is its length in eight bytes and then its bytes. The first frame of the first line is a `Setup`; the answer is
-a model's info, or an error. After that the daemon sends photos, each as an open file, and gets what was seen: a
+A frame is its length in eight bytes and then its bytes. The first frame of the first channel is a `Setup`; the answer
+is a model's info, or an error. After that the daemon sends photos, each as an open file, and gets what was seen: a
 JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code, and the daemon believes
-nothing that `answers` has not checked: a decoder that was taken over by a photo cannot use this against the daemon.
+nothing that `validation` has not checked: a decoder that was taken over by a photo cannot use this against the daemon.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 
 from facewatchd.config import Faces
 from facewatchd.errors import FacewatchError
-from facewatchd.inference.answers import (
+from facewatchd.inference.validation import (
     ERRORS,
     MOST_DIMENSIONS,
     MOST_JSON,
     MOST_TEXT,
-    NonsenseError,
+    InvalidAnswerError,
     document,
     expect_no_error,
     face,
@@ -72,7 +72,7 @@ class Setup:
         )
 
 
-class Seen(NamedTuple):
+class Analysis(NamedTuple):
     """What a photo shows."""
 
     width: int
@@ -81,12 +81,12 @@ class Seen(NamedTuple):
     faces: list[Face]
 
 
-class Line:
+class Channel:
     """One end of a socket pair. A conversation: one thread at a time."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
-        self.patience: Callable[[], None] = lambda: None
+        self.before_receive: Callable[[], None] = lambda: None
         """Called before each piece that is received; it may wait for it, and may raise."""
 
     def send(self, *frames: bytes) -> None:
@@ -98,18 +98,18 @@ class Line:
     def receive(self, most: int, least: int = 0) -> bytes:
         """Wait for one frame of so many bytes.
 
-        Raises EOFError when the other side is gone, also in its middle, and `NonsenseError` for another length.
+        Raises EOFError when the other side is gone, also in its middle, and `InvalidAnswerError` for another length.
         """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
         if not least <= length <= most:
-            raise NonsenseError(f"a frame has {length} bytes")
+            raise InvalidAnswerError(f"a frame has {length} bytes")
         return self._read(length)
 
     def _read(self, length: int) -> bytes:
         data = bytearray(length)
         rest = memoryview(data)
         while rest:
-            self.patience()
+            self.before_receive()
             count = self.socket.recv_into(rest)
             if not count:
                 raise EOFError("the other side is gone")
@@ -117,13 +117,13 @@ class Line:
         return bytes(data)
 
     def expect_silence(self) -> None:
-        """Raise `NonsenseError` where something waits to be received that nobody asked for."""
+        """Raise `InvalidAnswerError` where something waits to be received that nobody asked for."""
         try:
             waiting = self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         if waiting:
-            raise NonsenseError("an answer that nobody asked for")
+            raise InvalidAnswerError("an answer that nobody asked for")
         raise EOFError("the other side is gone")
 
     def send_photo(self, data: bytes | int) -> None:
@@ -158,59 +158,61 @@ class Line:
         self.socket.close()
 
 
-def send_error(line: Line, error: FacewatchError) -> None:
+def send_error(channel: Channel, error: FacewatchError) -> None:
     """Tell of an error, as the nearest kind that the other side knows."""
     name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS)
     message, hint = (one_line(text, MOST_TEXT) if text else "" for text in (error.message, error.hint))
-    line.send_json({"error": name, "message": message, "hint": hint})
+    channel.send_json({"error": name, "message": message, "hint": hint})
 
 
-def send_info(line: Line, info: ModelInfo, confinement: str) -> None:
-    line.send_json({"model": asdict(info), "confinement": confinement})
+def send_info(channel: Channel, info: ModelInfo, confinement: str) -> None:
+    channel.send_json({"model": asdict(info), "confinement": confinement})
 
 
-def receive_info(line: Line, pack: Pack) -> tuple[ModelInfo, str]:
+def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, str]:
     """Return what the model is, and how far the process is confined.
 
-    Raises `ModelError` where the model could not be loaded, `NonsenseError` where it is not that of the pack.
+    Raises `ModelError` where the model could not be loaded, `InvalidAnswerError` where it is not that of the pack.
     """
-    document = line.receive_json()
+    document = channel.receive_json()
     expect_no_error(document)
     answer = document.get("model")
     if not isinstance(answer, dict):
-        raise NonsenseError("no model")
+        raise InvalidAnswerError("no model")
     info = ModelInfo(pack.id, pack.name, whole(answer.get("dim"), "the dimension", 1, MOST_DIMENSIONS), pack.threshold)
     if answer != asdict(info):
-        raise NonsenseError("another model")
+        raise InvalidAnswerError("another model")
     return info, text(document, "confinement")
 
 
-def receive_threads(lines: Sequence[Line], pid: int) -> dict[Line, int]:
-    """Which thread of the process serves each line."""
-    threads = {line: whole(line.receive_json().get("thread"), "a thread", 1, 1 << 31) for line in lines}
-    if len(set(threads.values())) < len(lines) or not all(
+def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]:
+    """Which thread of the process serves each channel."""
+    threads = {channel: whole(channel.receive_json().get("thread"), "a thread", 1, 1 << 31) for channel in channels}
+    if len(set(threads.values())) < len(channels) or not all(
         Path(f"/proc/{pid}/task/{id_}").exists() for id_ in threads.values()
     ):
-        raise NonsenseError("threads that are none of its own")
+        raise InvalidAnswerError("threads that are none of its own")
     return threads
 
 
-def send_seen(line: Line, seen: Seen) -> None:
+def send_analysis(channel: Channel, seen: Analysis) -> None:
     faces = [{"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist()} for each in seen.faces]
     embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in seen.faces]
     header = json.dumps({"width": seen.width, "height": seen.height, "faces": faces}).encode()
-    line.send(header, b"".join(embeddings))
+    channel.send(header, b"".join(embeddings))
 
 
-def receive_seen(line: Line, dim: int) -> Seen:
+def receive_analysis(channel: Channel, dim: int) -> Analysis:
     """Raises what the other side met: `UnreadablePhotoError`, `OutOfMemoryError`, `TooLargeError`, `ModelError`.
 
-    ``dim``: numbers of an embedding. Raises `NonsenseError` for what cannot be.
+    ``dim``: numbers of an embedding. Raises `InvalidAnswerError` for what cannot be.
     """
-    answer = line.receive_json(MOST_JSON)
+    answer = channel.receive_json(MOST_JSON)
     expect_no_error(answer)
     width, height = size(answer)
     faces = listed(answer)
     length = len(faces) * dim * 4
-    embeddings = np.frombuffer(line.receive(length, length), "<f4").reshape(len(faces), dim)
-    return Seen(width, height, [face(entry, row, width, height) for entry, row in zip(faces, embeddings, strict=True)])
+    embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
+    return Analysis(
+        width, height, [face(entry, row, width, height) for entry, row in zip(faces, embeddings, strict=True)]
+    )

@@ -1,8 +1,8 @@
 """The child: ``python -m facewatchd.inference.worker PURPOSE LIFE LINE ...``, the numbers of inherited descriptors.
 
-It loads the model that it is told, then has a thread for each line that decodes what comes and answers with what was
-seen, until the daemon is no more. All lines but `AHEAD` have their turn at the same time: on the others the next photo
-lies ready, not decoded.
+It loads the model that the daemon names, then runs one thread for each channel. A thread decodes the photo that arrives
+on its channel and answers with the faces on it, until the daemon is gone. All threads but `AHEAD` work at the same
+time; on the channels of the others the next photo waits, not decoded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import BinaryIO
 
 from facewatchd.console import logs
 from facewatchd.errors import FacewatchError, OutOfMemoryError
-from facewatchd.inference.budget import Room
+from facewatchd.inference.budget import Budget
 from facewatchd.inference.confinement import Confinement
-from facewatchd.inference.wire import AHEAD, Line, Seen, Setup, send_error, send_info, send_seen
+from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, send_analysis, send_error, send_info
 from facewatchd.models.base import Model
 from facewatchd.photos import files
 from facewatchd.system import malloc
@@ -35,7 +35,7 @@ MEMORY = 6 << 30
 """Bytes of data that the process may have: a photo of 250 megapixels takes four of them in the worst of its modes."""
 FILE_BYTES = 4
 """Bytes of a file that count as a pixel: some decoders know nothing but a file that is in memory as a whole."""
-_room = Room(files.MAX_PIXELS)
+_pixels_in_hand = Budget(files.MAX_PIXELS)
 """Pixels of all photos in hand: the largest one takes most of the memory, and a second one beside it waits."""
 FIRST_TO_GO = "900"
 """Where memory runs out, the kernel ends this process before the daemon, and before what the user looks at."""
@@ -46,23 +46,25 @@ def main(arguments: Sequence[str]) -> int:
     _, life, *ends = arguments
     _end_with(int(life))
     _stand_back()
-    malloc.keep_for_the_next_photo()
-    lines = [Line(socket.socket(fileno=int(end))) for end in ends]
+    malloc.keep_freed_memory()
+    channels = [Channel(socket.socket(fileno=int(end))) for end in ends]
     try:
-        setup = Setup.from_json(lines[0].receive_json())
+        setup = Setup.from_json(channels[0].receive_json())
         confinement = Confinement()
         try:
             confinement.before_loading(setup.pack.files, setup.pack.backend())
             model = setup.pack.load(setup.threads, setup.faces)
         except FacewatchError as exc:
-            send_error(lines[0], exc)
+            send_error(channels[0], exc)
             return 1
         confinement.before_photos()
-        send_info(lines[0], model.info, confinement.state)
+        send_info(channels[0], model.info, confinement.state)
     except (OSError, EOFError):
         return 0
-    turns = threading.Semaphore(len(lines) - AHEAD)
-    threads = [threading.Thread(target=_serve, args=(line, model, turns), name=f"line {line}") for line in lines]
+    turns = threading.Semaphore(len(channels) - AHEAD)
+    threads = [
+        threading.Thread(target=_serve, args=(channel, model, turns), name=f"channel {channel}") for channel in channels
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,39 +95,39 @@ def _stand_back() -> None:
     logs.to_stderr(logging.WARNING)
 
 
-def _serve(line: Line, model: Model, turns: threading.Semaphore) -> None:
+def _serve(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
     try:
-        line.send_json({"thread": threading.get_native_id()})
+        channel.send_json({"thread": threading.get_native_id()})
         while True:
-            _answer(line, model, turns)
+            _answer(channel, model, turns)
     except (OSError, EOFError):
         return  # the daemon is gone
-    except BaseException as exc:  # noqa: BLE001 - the daemon waits for this line
+    except BaseException as exc:  # noqa: BLE001 - the daemon waits for this channel
         log.error("inference ended: %s", exc)
         os._exit(1)
 
 
-def _answer(line: Line, model: Model, turns: threading.Semaphore) -> None:
-    photo = line.receive_photo()
+def _answer(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
+    photo = channel.receive_photo()
     try:
         with turns, files.opened(photo) as file:
-            seen = _see(file, model)
+            seen = _analysis_of(file, model)
     except FacewatchError as exc:
-        send_error(line, exc)
+        send_error(channel, exc)
     except MemoryError:
-        send_error(line, OutOfMemoryError("there is not enough memory for it", "make a smaller copy of it"))
+        send_error(channel, OutOfMemoryError("there is not enough memory for it", "make a smaller copy of it"))
     except Exception as exc:  # noqa: BLE001 - one photo: the daemon tells, and goes on
-        send_error(line, FacewatchError(f"internal error: {exc}", "please report it"))
+        send_error(channel, FacewatchError(f"internal error: {exc}", "please report it"))
     else:
-        send_seen(line, seen)
+        send_analysis(channel, seen)
 
 
-def _see(file: BinaryIO, model: Model) -> Seen:
+def _analysis_of(file: BinaryIO, model: Model) -> Analysis:
     size = file.seek(0, os.SEEK_END)
-    with _room.taken(files.pixels_of(file) + size // FILE_BYTES):
+    with _pixels_in_hand.reserved(files.pixels_of(file) + size // FILE_BYTES):
         pixels = files.decode(file)
         height, width = pixels.shape[:2]
-        return Seen(width, height, model.faces(pixels))
+        return Analysis(width, height, model.faces(pixels))
 
 
 if __name__ == "__main__":

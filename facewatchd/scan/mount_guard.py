@@ -17,7 +17,7 @@ from facewatchd.system.mounts import Mount, Mounts
 from facewatchd.values import Identity, RootState, Stamp, is_within
 
 
-class Moment(NamedTuple):
+class Snapshot(NamedTuple):
     """A root, when a walk of it begins."""
 
     identity: Identity | None
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
     """How often the mount table had been seen to change."""
 
 
-class Belief:
+class MountGuard:
     """Remembers what was mounted at the last good walk of each root. Close it when done."""
 
     def __init__(self, roots: Roots) -> None:
@@ -42,17 +42,24 @@ class Belief:
         """Let go of the mount table."""
         self._mounts.close()
 
-    def moment(self, root: bytes) -> Moment:
+    def snapshot(self, root: bytes) -> Snapshot:
         """Look at a root before it is walked."""
         around = self._around(root)
-        return Moment(identity_of(root), around, self._changes)
+        return Snapshot(identity_of(root), around, self._changes)
 
-    def is_still(self, root: bytes, moment: Moment) -> bool:
-        """Whether the same is mounted there as at that moment."""
-        return self.moment(root)[:2] == moment[:2]
+    def is_unchanged(self, root: bytes, snapshot: Snapshot) -> bool:
+        """Whether the same is mounted there as at that snapshot."""
+        return self.snapshot(root)[:2] == snapshot[:2]
 
     def root_state(
-        self, root: bytes, moment: Moment, census: Census, gone: Mapping[bytes, Stamp], *, readable: bool, recorded: int
+        self,
+        root: bytes,
+        snapshot: Snapshot,
+        census: Census,
+        gone: Mapping[bytes, Stamp],
+        *,
+        readable: bool,
+        recorded: int,
     ) -> RootState:
         """Say whether a walk of a whole root may be believed, where ``recorded`` photos are known below it."""
         then = self._roots.identity(root)
@@ -62,14 +69,14 @@ class Belief:
         some_are_away = any(is_away(stamp.device) for stamp in gone.values())
         return root_state(
             RootView(
-                moment.identity,
+                snapshot.identity,
                 readable,
                 empty=_is_empty(root),
                 gone=len(gone),
                 doubted=self._may_be_held_anew(root) or self._roots.state(root) is RootState.OFFLINE,
-                apart=some_are_away and (had_another or moment.identity != then),
+                apart=some_are_away and (had_another or snapshot.identity != then),
                 known=any(census.knows(disk, _on(disk, gone)) for disk in disks),
-                stayed=moment.identity == then and self._stayed(root),
+                stayed=snapshot.identity == then and self._stayed(root),
             ),
             recorded,
             then,
@@ -100,9 +107,9 @@ class Belief:
                 nearest[directory] = self._roots.device_around(path)
         return {path: Missing(stamp, nearest[os.path.dirname(path)]) for path, stamp in gone.items()}
 
-    def note_good(self, root: bytes, moment: Moment) -> None:
+    def note_good_walk(self, root: bytes, snapshot: Snapshot) -> None:
         """Note that what a walk saw, which began then, is what belongs there."""
-        self._good_at[root] = moment.changes
+        self._good_at[root] = snapshot.changes
         self._others.pop(root, None)
 
     def _around(self, root: bytes) -> tuple[Mount, ...]:

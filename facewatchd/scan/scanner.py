@@ -1,6 +1,6 @@
 """Holds directories against the catalog: the first walk, `scan`, the periodic rescan, and every doubt.
 
-One thread takes requests in turn. It walks the disk, reads the catalog, and puts what differs into the inbox; it
+One thread takes requests in turn. It walks the disk, reads the catalog, and puts what differs into the queue; it
 changes nothing itself. What is gone is queued too: the indexer looks again before anything is forgotten. Nothing
 is queued of a root that is not to be believed (`reconcile.root_state`), nor of a disk that is away
 (`reconcile.judge`). Directories that could not be read are looked at again on their own. A root whose disk does not
@@ -22,14 +22,14 @@ from dataclasses import dataclass, field
 
 from facewatchd.errors import FacewatchError
 from facewatchd.scan.compare import Census, Verdict, accept, compare
-from facewatchd.scan.mount_guard import Belief, Moment
+from facewatchd.scan.mount_guard import MountGuard, Snapshot
 from facewatchd.scan.roots import Roots, identity_of
 from facewatchd.scan.walk import Listing, Row, walk
-from facewatchd.scan.work_queue import Depth, Inbox
+from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.store.catalog import Catalog
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Identity, RootState, Stamp, is_within
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ TRIES = 3
 
 @dataclass(slots=True)
 class Request:
-    """A path to be scanned; `done` is set when everything that differs below it is in the inbox."""
+    """A path to be scanned; `done` is set when everything that differs below it is in the queue."""
 
     path: bytes
     force: bool = False
@@ -87,12 +87,12 @@ class Scanner(threading.Thread):
     def __init__(
         self,
         catalog: Catalog,
-        inbox: Inbox,
+        queue: WorkQueue,
         roots: Roots,
         *,
         walked: Callable[[bytes, dict[int, bytes], bool], None],
         write: Callable[[Callable[[Catalog], object]], None],
-        vitals: Vitals | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
         """``write`` runs a job on the writer's thread, and waits for it.
 
@@ -100,16 +100,16 @@ class Scanner(threading.Thread):
         """
         super().__init__(name="scanner", daemon=True)
         self._catalog = catalog
-        self._inbox = inbox
+        self._queue = queue
         self._roots = roots
         self._walked = walked
         self._write_now = write
-        self._vitals = vitals or Vitals()
+        self._liveness = liveness or Liveness()
         self._requests: OrderedDict[bytes, Request] = OrderedDict()
         self._condition = threading.Condition()
         self._ended = False
         self._busy = False
-        self._belief = Belief(roots)
+        self._guard = MountGuard(roots)
         self._unread: dict[bytes, int] = {}
         self._look_again = LOOK_AGAIN
         self._again_at = self._links_at = self._failed_at = 0.0
@@ -145,7 +145,7 @@ class Scanner(threading.Thread):
         if self.is_alive():
             log.error("the scanner does not end; a watched file system does not answer")
         else:
-            self._belief.close()
+            self._guard.close()
 
     def run(self) -> None:
         while not self._ended:
@@ -155,7 +155,7 @@ class Scanner(threading.Thread):
                 self._look_at_links()
             if not self._requests:
                 self._unread = self._roots.forget_unreadable()
-            self._vitals.rest()
+            self._liveness.rest()
             with self._condition:
                 self._busy = False
                 if request and request.failed:
@@ -164,12 +164,12 @@ class Scanner(threading.Thread):
                 request.done.set()
 
     def _write(self, job: Callable[[Catalog], object]) -> None:
-        self._vitals.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
+        self._liveness.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
         self._write_now(job)
-        self._vitals.beat()
+        self._liveness.beat()
 
     def _carry_out(self, request: Request) -> None:
-        self._vitals.beat()
+        self._liveness.beat()
         try:
             self._scan(request)
         except FacewatchError as exc:
@@ -182,8 +182,8 @@ class Scanner(threading.Thread):
         """Queue the links that lead out of the watched directories, to something else than before."""
         started = time.monotonic()
         for link in self._roots.links.changed_outside():
-            self._vitals.beat()
-            self._inbox.touch(link)
+            self._liveness.beat()
+            self._queue.touch(link)
         now = time.monotonic()
         self._links_at = now + max(LINKS_EVERY, LINKS_REST * (now - started))
 
@@ -236,7 +236,7 @@ class Scanner(threading.Thread):
         elif _is_directory(request.path) or (request.force and not os.path.lexists(request.path)):
             self._scan_part(root, request)
         else:
-            self._inbox.touch(request.path, depth=request.depth)
+            self._queue.touch(request.path, depth=request.depth)
 
     def _require_answer(self, root: bytes) -> None:
         """Raise `NotAnsweringError` where the disk of a root does not answer; one never walked is offline then."""
@@ -271,30 +271,30 @@ class Scanner(threading.Thread):
         self._roots.links.follow(self._roots.paths)
         with self._catalog.reading() as reader:
             recorded = reader.count_photos(root)
-        moment, walked = self._walk_root(root, request)
+        snapshot, walked = self._walk_root(root, request)
         if self._ended:
             return
         readable = root not in walked.unreadable or walked.photos > 0
-        state = self._belief.root_state(root, moment, walked.census, walked.gone, readable=readable, recorded=recorded)
-        if request.force and state is RootState.OFFLINE and moment.identity is not None:
+        state = self._guard.root_state(root, snapshot, walked.census, walked.gone, readable=readable, recorded=recorded)
+        if request.force and state is RootState.OFFLINE and snapshot.identity is not None:
             state = RootState.WATCHING  # the user says that it is meant to be empty
-        if state is RootState.WATCHING and moment.identity is not None:
-            self._believe(root, moment, moment.identity, walked, request, recorded)
+        if state is RootState.WATCHING and snapshot.identity is not None:
+            self._accept_walk(root, snapshot, snapshot.identity, walked, request, recorded)
         else:
-            self._disbelieve(root, moment, state, walked, recorded)
+            self._reject_walk(root, snapshot, state, walked, recorded)
         log.debug("walked %s in %.2f s: %d photos", printable(root), time.monotonic() - started, walked.photos)
 
-    def _walk_root(self, root: bytes, request: Request) -> tuple[Moment, _Walked]:
+    def _walk_root(self, root: bytes, request: Request) -> tuple[Snapshot, _Walked]:
         """Walk it, and again where something was mounted or unmounted there meanwhile."""
         for _ in range(TRIES):
-            moment = self._belief.moment(root)
-            walked = self._walk(request, root) if moment.identity else _Walked()
-            if not walked.gone or self._belief.is_still(root, moment):
+            snapshot = self._guard.snapshot(root)
+            walked = self._walk(request, root) if snapshot.identity else _Walked()
+            if not walked.gone or self._guard.is_unchanged(root, snapshot):
                 break
-        return moment, walked
+        return snapshot, walked
 
-    def _believe(
-        self, root: bytes, moment: Moment, identity: Identity, walked: _Walked, request: Request, recorded: int
+    def _accept_walk(
+        self, root: bytes, snapshot: Snapshot, identity: Identity, walked: _Walked, request: Request, recorded: int
     ) -> None:
         verdict = self._judge(root, identity, walked, request, whole=True)
         self._keep_apart(verdict.kept, walked)  # first, or their disk's number might be taken for the root's
@@ -306,19 +306,19 @@ class Scanner(threading.Thread):
         self._queue_gone(verdict.gone)
         if was is not RootState.WATCHING:
             self._queue_unread(root)
-        self._belief.note_good(root, moment)
+        self._guard.note_good_walk(root, snapshot)
         self._walked(root, walked.inodes, True)
 
-    def _disbelieve(self, root: bytes, moment: Moment, state: RootState, walked: _Walked, recorded: int) -> None:
-        if state is RootState.OFFLINE and moment.identity and walked.photos:
-            self._keep_apart(self._belief.tell_apart(root, moment.identity, walked.census, walked.gone), walked)
-        self._note_state(root, state, moment.identity, recorded)
+    def _reject_walk(self, root: bytes, snapshot: Snapshot, state: RootState, walked: _Walked, recorded: int) -> None:
+        if state is RootState.OFFLINE and snapshot.identity and walked.photos:
+            self._keep_apart(self._guard.tell_apart(root, snapshot.identity, walked.census, walked.gone), walked)
+        self._note_state(root, state, snapshot.identity, recorded)
         self._roots.saw_unreachable(root, {}, {})
 
     def _judge(self, root: bytes, now: Identity, walked: _Walked, request: Request, *, whole: bool) -> Verdict:
         if request.force:
-            return accept(self._belief.missing(walked.gone))
-        return self._belief.verdict(root, now, walked.census, walked.gone, whole=whole)
+            return accept(self._guard.missing(walked.gone))
+        return self._guard.verdict(root, now, walked.census, walked.gone, whole=whole)
 
     def _keep_apart(self, kept: Mapping[bytes, int], walked: _Walked) -> None:
         """Note the numbers that stand for disks that are away."""
@@ -350,7 +350,7 @@ class Scanner(threading.Thread):
         with self._catalog.reading() as reader:
             unread = reader.unread(root)
         for path in unread:
-            self._inbox.touch(path, settle=False, depth=Depth.FACES)
+            self._queue.touch(path, settle=False, depth=Depth.FACES)
 
     def _note_state(self, root: bytes, state: RootState, identity: Identity | None, recorded: int) -> None:
         before = self._roots.state(root)
@@ -370,7 +370,7 @@ class Scanner(threading.Thread):
         walked = _Walked()
         recorded_in = None if request.force else self._rows
         for listing in walk(request.path, self._roots.exclusion, root, recorded_in, self._roots.device_of):
-            self._vitals.beat()
+            self._liveness.beat()
             if self._ended:
                 return walked
             rows = self._rows(listing.directory) if request.force else listing.recorded
@@ -410,7 +410,7 @@ class Scanner(threading.Thread):
         now = time.time()
         found = [(path, *_ages(listing.files[path], now)) for path in difference.examine]
         if found:
-            self._inbox.add_found(found, depth=request.depth, live=request.live)
+            self._queue.add_found(found, depth=request.depth, live=request.live)
 
     def _note_links(self, listing: Listing, walked: _Walked) -> None:
         """Register the links; what they pass must be watched as well, though it may be hidden."""
@@ -425,7 +425,7 @@ class Scanner(threading.Thread):
 
     def _queue_gone(self, paths: list[bytes]) -> None:
         for path in paths:
-            self._inbox.touch(path, settle=False)
+            self._queue.touch(path, settle=False)
 
     def _note_devices(self, devices: list[tuple[bytes, int]]) -> None:
         if devices:

@@ -73,7 +73,7 @@ _NEVER = math.inf
 
 
 class _Entry(NamedTuple):
-    """A path that waits, in `Inbox._entries`; the same value is the item of a heap."""
+    """A path that waits, in `WorkQueue._entries`; the same value is the item of a heap."""
 
     key: float
     """When it will be ready; of a ready one its place in line, the lowest first."""
@@ -89,7 +89,7 @@ class _Entry(NamedTuple):
 
 
 class _Hand(NamedTuple):
-    """A path that was taken, in `Inbox._taken`."""
+    """A path that was taken, in `WorkQueue._taken`."""
 
     generation: int
     number: int
@@ -100,8 +100,8 @@ class _Hand(NamedTuple):
 class Barrier:
     """The paths that were pending at one moment; `wait` ends when every one of them has been dealt with."""
 
-    def __init__(self, inbox: Inbox, generation: int, remaining: int) -> None:
-        self._inbox = inbox
+    def __init__(self, queue: WorkQueue, generation: int, remaining: int) -> None:
+        self._queue = queue
         self._passed = threading.Event()
         self._generation = generation
         self.remaining = remaining
@@ -109,11 +109,11 @@ class Barrier:
     def wait(self, timeout: float) -> int:
         """Wait, once, at most ``timeout`` seconds; return how many paths are still to be done."""
         self._passed.wait(timeout)
-        self._inbox.forget_barrier(self)
+        self._queue.forget_barrier(self)
         return self.remaining
 
     def note_end(self, generation: int) -> None:
-        """A path of a generation is dealt with. Called by the inbox, which holds its lock."""
+        """A path of a generation is dealt with. Called by the queue, which holds its lock."""
         if generation <= self._generation:
             self.remaining -= 1
         if not self.remaining:
@@ -124,7 +124,7 @@ class Barrier:
         self._passed.set()
 
 
-class Inbox:
+class WorkQueue:
     """The queue between those who notice and the one who looks."""
 
     def __init__(self, settle: float, cap: float = SETTLE_CAP, clock: Callable[[], float] = time.monotonic) -> None:

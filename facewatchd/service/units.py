@@ -1,8 +1,8 @@
 """``facewatchd service``: the user units that have systemd run the daemon, with the paths of this installation.
 
-The units in ``systemd/`` work as they are for ``pip install --user``, once there are a data directory and a model. What
-is written is the same, but for the lines that depend on where Python, the configuration and the data are: `fitted`
-makes them, and touches no other.
+The units in ``systemd/`` work unchanged for ``pip install --user``, once there are a data directory and a model. The
+units that `install` writes differ from them in the lines that depend on where Python, the configuration and the data
+are; `service_unit` changes these lines and no others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from facewatchd import paths as places
+from facewatchd import paths
 from facewatchd.config import Config
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.text import printable
@@ -41,10 +41,10 @@ def install(config: Config, arguments: Sequence[str], directory: Path | None = N
 
     ``arguments`` are those of ``facewatchd run``. The data directory is made: the service may write nowhere else.
     """
-    directory = directory or places.units_path()
+    directory = directory or paths.units_path()
     command = [sys.executable, "-P", "-m", "facewatchd", "run", *arguments]
     units = {name: _source(name) for name in NAMES}
-    units[SERVICE] = fitted(units[SERVICE], command, config.data_dir, hidden(config, arguments))
+    units[SERVICE] = service_unit(units[SERVICE], command, config.data_dir, paths_in_private_tmp(config, arguments))
     for name in NAMES:
         _require_ours(directory / name, "cannot write")
     written = []
@@ -63,7 +63,7 @@ def install(config: Config, arguments: Sequence[str], directory: Path | None = N
 
 def uninstall(directory: Path | None = None) -> list[Path]:
     """Remove the units, and what enables them; return what was there."""
-    directory = directory or places.units_path()
+    directory = directory or paths.units_path()
     for name in NAMES:
         _require_ours(directory / name, "cannot remove")
     removed = []
@@ -78,33 +78,34 @@ def uninstall(directory: Path | None = None) -> list[Path]:
     return removed
 
 
-def hidden(config: Config, arguments: Sequence[str]) -> list[Path]:
+def paths_in_private_tmp(config: Config, arguments: Sequence[str]) -> list[Path]:
     """What the service reads and `PrivateTmp=` would hide from it: paths below `TEMPORARY`, but for the data."""
     files = [Path(word) for word in arguments if word.startswith("/")]
     program = [Path(sys.executable), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
     wanted = dict.fromkeys([*program, *files, config.model_root, *config.directories])
-    return [path for path in wanted if path != config.data_dir and is_hidden(path)]
+    return [path for path in wanted if path != config.data_dir and is_in_private_tmp(path)]
 
 
-def fleeting(config: Config, arguments: Sequence[str]) -> str:
+def warning_of_temporary_paths(config: Config, arguments: Sequence[str]) -> str:
     """Say that something that the service needs lies where files are deleted at a boot; empty where nothing does."""
-    paths = [*hidden(config, arguments), *([config.data_dir] if is_hidden(config.data_dir) else [])]
-    if not paths:
+    lost = paths_in_private_tmp(config, arguments)
+    lost += [config.data_dir] if is_in_private_tmp(config.data_dir) else []
+    if not lost:
         return ""
-    places = " and ".join(map(str, TEMPORARY))
+    directories = " and ".join(map(str, TEMPORARY))
     return (
-        f"{printable(str(paths[0]))} may not last: many systems delete what lies below {places}; "
+        f"{printable(str(lost[0]))} may not last: many systems delete what lies below {directories}; "
         "keep it elsewhere, and call `facewatchd service install` again"
     )
 
 
-def is_hidden(path: Path) -> bool:
+def is_in_private_tmp(path: Path) -> bool:
     """Whether a path, or what it leads to, lies below a directory that `PrivateTmp=` hides."""
-    places = (Path(os.path.abspath(path)), path.resolve())
-    return any(place.is_relative_to(directory) for place in places for directory in TEMPORARY)
+    spellings = (Path(os.path.abspath(path)), path.resolve())
+    return any(spelling.is_relative_to(directory) for spelling in spellings for directory in TEMPORARY)
 
 
-def fitted(unit: str, command: Sequence[str], data_dir: Path, shown: Sequence[Path] = ()) -> str:
+def service_unit(unit: str, command: Sequence[str], data_dir: Path, shown: Sequence[Path] = ()) -> str:
     """Make the service's unit one for this command and data. Raises `UsageError` for what systemd does not take.
 
     ``shown``: paths that are bound into the service's own temporary directories, for reading.
@@ -120,7 +121,7 @@ def fitted(unit: str, command: Sequence[str], data_dir: Path, shown: Sequence[Pa
         assert count == 1, f"the unit has one {key}"
     # A missing directory may come back, and is no reason not to start.
     binds = [f"BindReadOnlyPaths={_quoted('-' + _bound(path))}" for path in shown]
-    binds += [f"BindPaths={_quoted(_bound(data_dir))}"] if is_hidden(data_dir) else []
+    binds += [f"BindPaths={_quoted(_bound(data_dir))}"] if is_in_private_tmp(data_dir) else []
     return unit.replace("PrivateTmp=yes\n", "".join(f"{line}\n" for line in ("PrivateTmp=yes", *binds)))
 
 

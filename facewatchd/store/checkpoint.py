@@ -8,7 +8,7 @@ Saving renames the manifest first. So that a crash before the index is renamed t
 also describes the index that it finds in place, but only one that was loaded and found right, or saved, by this very
 process: an index that was refused must not come back under the name of the one that was to take its place.
 
-The index is written by a `Copy` of this process, so that nobody waits for hnswlib, nor for the disk.
+The index is written by a `ForkedCopy` of this process, so that nobody waits for hnswlib, nor for the disk.
 
 What is refused is deleted at once. It stays wrong, but may look right later: a catalog from a backup gives the ids of
 the faces that it lost to others, and then no id is missing any more.
@@ -32,7 +32,7 @@ from facewatchd.errors import DamagedError, StorageError
 from facewatchd.store import hnsw
 from facewatchd.store.hnsw import Labels, Vectors
 from facewatchd.system import atomic_files
-from facewatchd.system.forked import Copy
+from facewatchd.system.forked import ForkedCopy
 
 FORMAT = 4
 
@@ -64,7 +64,7 @@ class Checkpoint:
             with index.at_rest() as labels:
                 # What was recorded since `origin` was asked for is in the catalog, and may be in the index.
                 last_face_id = max(origin.last_face_id, index.last_id)
-                unsaved, copy = index.unsaved, Copy(lambda: _written(index, temporary))
+                unsaved, copy = index.unsaved, ForkedCopy(lambda: _written(index, temporary))
             entry = {**copy.result(keep_on), "tombstones": labels.tombstones, "groups": labels.groups}
             entry["clean_at"] = int(labels.clean_at)  # the seal is of what is read: each digit counts
             manifest = {

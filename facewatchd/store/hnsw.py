@@ -9,7 +9,8 @@ faces. When the node's own face is deleted, one of its followers becomes a node 
 
 hnswlib asks for care (version 0.8):
 
-- Searching is unsafe while something is added or the index grows: `Turns` keeps them apart, a few faces at a time.
+- Searching is unsafe while something is added or the index grows: a `ReadersWriterLock` keeps them apart, a few
+  faces at a time.
 - A label is added once and never again; a face that is gone is a tombstone until the next rebuild.
 - `knn_query` raises when it cannot reach ``k`` live elements: callers keep ``k`` well below `len`, and what is
   raised all the same is an `UnreachableError`, to which the exact scan is the answer.
@@ -32,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.errors import BadEmbeddingError, DamagedError, FacewatchError, StorageError
-from facewatchd.threads.readers_writer import Turns
+from facewatchd.threads.readers_writer import ReadersWriterLock
 
 M = 48
 """Links of a face. A person's faces form a star: those far from its middle are linked to by few, and with 16 links one
@@ -92,7 +93,7 @@ class Vectors:
         self.dim = dim
         self.unsaved = 0
         """Faces added and deleted since it was read or written."""
-        self._turns = Turns()
+        self._lock = ReadersWriterLock()
         self._index = _new_index(dim)
         self._index.init_index(FIRST_CAPACITY, M=M, ef_construction=EF_CONSTRUCTION)
         self._index.set_ef(EF)
@@ -128,17 +129,17 @@ class Vectors:
 
     def live_ids(self) -> Ids:
         """The ids that a search can answer with, ascending."""
-        with self._turns.reading():
+        with self._lock.reading():
             return np.flatnonzero(self._states == _LIVE)
 
     def labels(self) -> Ids:
         """Ids that cannot be added: live ones and tombstones, ascending."""
-        with self._turns.reading():
+        with self._lock.reading():
             return np.flatnonzero(self._states)
 
     def followers(self, nodes: Ids) -> tuple[Ids, Ids]:
         """The followers of some nodes, and for each the position of its node in ``nodes``."""
-        with self._turns.reading():
+        with self._lock.reading():
             groups = [self._followers.get(node, {}) for node in nodes.tolist()]
             at = np.repeat(np.arange(len(nodes)), [len(group) for group in groups])
             return np.fromiter((face_id for group in groups for face_id in group), np.int64, len(at)), at
@@ -165,7 +166,7 @@ class Vectors:
         step = STEP if threads == 1 else _BULK
         for start in range(0, len(heads), step):
             part = slice(start, start + step)
-            with self._turns.changing():
+            with self._lock.writing():
                 nodes = self._placed(ids[heads[part]], embeddings[heads[part]], threads)
                 for at, node in enumerate(nodes, start):
                     members = ids[order[bounds[at] : bounds[at + 1]]]
@@ -225,7 +226,7 @@ class Vectors:
         They are chosen by chance: whatever the order in which a group is deleted, few of its faces are nodes once.
         """
         leaving = set(ids.tolist())
-        with self._turns.reading():
+        with self._lock.reading():
             groups = [self._followers[node] for node in leaving & self._followers.keys()]
         staying = [[face_id for face_id in group if face_id not in leaving] for group in groups]
         return np.array([random.choice(group) for group in staying if group], np.int64)
@@ -242,13 +243,13 @@ class Vectors:
         followers = [face_id for face_id in live if face_id in self._followed]
         nodes = [face_id for face_id in live if face_id not in self._followed]
         for start in range(0, len(followers), _BULK):
-            with self._turns.changing():
+            with self._lock.writing():
                 for face_id in followers[start : start + _BULK]:
                     self._leave(face_id)
         heir_of = {self._followed[heir]: heir for heir in successors if heir in self._followed}
         step = STEP if heir_of else _BULK
         for start in range(0, len(nodes), step):
-            with self._turns.changing():
+            with self._lock.writing():
                 for node in nodes[start : start + step]:
                     heir = heir_of.get(node)
                     self._bury(node, heir, None if heir is None else successors[heir])
@@ -284,7 +285,7 @@ class Vectors:
 
         A follower is as alike as its node: within 1e-3, and most often within 1e-4.
         """
-        with self._turns.reading():
+        with self._lock.reading():
             try:
                 labels, distances = self._index.knn_query(embedding, k=k, num_threads=1)
             except RuntimeError as exc:
@@ -301,7 +302,7 @@ class Vectors:
 
         Raises `UnreachableError` where one has been deleted.
         """
-        with self._turns.reading():
+        with self._lock.reading():
             try:
                 return self._stored(ids)
             except RuntimeError as exc:
@@ -317,7 +318,7 @@ class Vectors:
     @contextmanager
     def at_rest(self) -> Iterator[Labels]:
         """Have nothing change meanwhile, while searches go on. Gives what hnswlib's file does not hold."""
-        with self._turns.reading():
+        with self._lock.reading():
             if not self._deleted:
                 self.clean_at = time.time()
             groups = [[node, *group] for node, group in self._followers.items()]

@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None)
 
 
-class Copy:
+class ForkedCopy:
     """One run. Make it and then ask for its `result`, on the same thread: the copy ends with that thread."""
 
     def __init__(self, function: Callable[[], Any]) -> None:

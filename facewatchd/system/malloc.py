@@ -22,12 +22,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 """Of mallopt(3). Setting any of the first three ends the learning."""
 
 
-def keep_little() -> None:
+def return_freed_memory() -> None:
     """For the whole process, from now on. Nothing happens where the allocator is not glibc's."""
     _set({_M_ARENA_MAX: ARENAS, _M_MMAP_THRESHOLD: LARGE, _M_TRIM_THRESHOLD: 2 * LARGE})
 
 
-def keep_for_the_next_photo() -> None:
+def keep_freed_memory() -> None:
     """The same for a process that decodes one photo after the other, and ends when none has come for a while."""
     _set({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: SPARE})
 
@@ -43,7 +43,7 @@ PLENTY = 4 << 30
 """Bytes that the largest photo takes; half of the machine's memory where that is less."""
 
 
-def is_plenty() -> bool:
+def has_spare_memory() -> bool:
     """Whether there is memory to spare: on the machine, and in each control group that this process is in."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     machine = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}

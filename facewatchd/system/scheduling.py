@@ -86,7 +86,7 @@ def make_idle(pid: int) -> None:
     _weigh_own_session(pid, LOWEST)
 
 
-def hurry(pid: int) -> None:
+def make_normal(pid: int) -> None:
     """Undo what `make_idle` did to a process, so that it can end on a busy machine. One that is gone is no error."""
     with contextlib.suppress(OSError):
         _weigh_own_session(pid, USUAL)

@@ -22,7 +22,7 @@ FIRST_PASSED = 3
 _SEND_SECONDS = 5.0
 
 
-class Manager:
+class ServiceManager:
     """The one that started this process and wants to hear of it, if there is one."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Manager:
             self._status = text
             self._say(f"STATUS={text}")
 
-    def well(self) -> None:
+    def ping_watchdog(self) -> None:
         """Nothing hangs."""
         self._say("WATCHDOG=1")
 

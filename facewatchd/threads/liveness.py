@@ -18,7 +18,7 @@ _FILE_SYSTEMS = ("request_wait_answer", "fuse_", "autofs_", "rpc_", "nfs", "cifs
 """Where the kernel lets a thread sleep that asked FUSE, NFS, SMB or Ceph, and can be interrupted."""
 
 
-class Vitals:
+class Liveness:
     """Shared by threads that work, and one that looks after them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,9 @@
-"""Whose turn it is where many read and one changes: neither side waits for more than one turn of the other."""
+"""A phase-fair readers-writer lock.
+
+A reader waits for at most one writer, and a writer waits for at most the readers that hold the lock already: neither
+side can starve the other (Brandenburg and Anderson, "Spin-Based Reader-Writer Synchronization for Multiprocessor
+Real-Time Systems", 2010). The lock is not reentrant.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +12,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Turns:
-    """A phase-fair lock for readers and writers (Brandenburg and Anderson, 2010). It is not to be taken twice.
-
-    Who wants to read waits for at most one change; who wants to change waits for those who read already.
-    """
+class ReadersWriterLock:
+    """Held by any number of readers or by one writer."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._one_change = threading.Lock()
+        self._one_writer = threading.Lock()
         self._reading = 0
         self._waiting = 0
-        self._changing = False
+        self._writing = False
         self._phase = 0
+        """Writers that have finished."""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Nothing changes meanwhile."""
+        """Hold the lock as a reader: no writer holds it meanwhile."""
         with self._condition:
-            if self._changing:
+            if self._writing:
                 self._waiting += 1
                 phase = self._phase
-                self._condition.wait_for(lambda: self._phase != phase)  # `changing` has counted it among the readers
+                self._condition.wait_for(lambda: self._phase != phase)  # `writing` has counted it among the readers
             else:
                 self._reading += 1
         try:
@@ -40,17 +43,17 @@ class Turns:
                     self._condition.notify_all()
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Nobody reads meanwhile, or changes."""
-        with self._one_change:
+    def writing(self) -> Iterator[None]:
+        """Hold the lock as the only writer: no reader holds it meanwhile."""
+        with self._one_writer:
             with self._condition:
-                self._changing = True
+                self._writing = True
                 self._condition.wait_for(lambda: not self._reading)
             try:
                 yield
             finally:
                 with self._condition:
-                    self._changing = False
+                    self._writing = False
                     self._reading, self._waiting = self._waiting, 0
                     self._phase += 1
                     self._condition.notify_all()

@@ -1,19 +1,19 @@
 """watchdog's inotify observer, made to say what it hides: the one module that imports watchdog.
 
-A `Feed` is one inotify queue with its threads: a reader, an emitter for each watch, and a dispatcher, which calls
-``tell(path, settle, written)``. watchdog 7.1 has these holes, which are closed or made visible here:
+An `EventStream` is one inotify queue with its threads: a reader, an emitter for each watch, and a dispatcher, which
+calls ``tell(path, settle, written)``. watchdog 7.1 has these holes, which are closed or made visible here:
 
 - An overflow of the queue is only logged. `_Reader` reports it, once watchdog has set its watches again.
 - Its bookkeeping loses paths when a directory is moved out of a watched one, and then a KeyError ends the reader, with
   a traceback, or leaves an emitter that never ends. `_Reader` reports its end, `_Emitter` always ends.
-- The same bookkeeping takes two directories that were exchanged for one another. `Feed.paths` shows it.
+- The same bookkeeping takes two directories that were exchanged for one another. `EventStream.paths` shows it.
 - A handler that raises ends the dispatcher.
 - Moves from and to elsewhere look like deletes and creates, unless the emitter is the full one.
 
 Names of watchdog's that are used and not documented: ``InotifyFD.handle_event``, ``_inotify_fd``, ``_is_reading`` and
 ``_lock``, ``InotifyEmitter._inotify``, ``InotifyWatchGroup._active_callbacks_by_watch``.
 
-A `Pulse` proves that events still flow.
+A `Heartbeat` proves that events still flow.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _AT_REST = (events.EVENT_TYPE_MOVED, events.EVENT_TYPE_DELETED)
 _JOIN_SECONDS = 10.0
 
 
-class Feed:
+class EventStream:
     """One inotify queue and its threads, which run from the start to `close`."""
 
     def __init__(self, lost: Callable[[], None], ended: Callable[[], None]) -> None:
@@ -119,7 +119,7 @@ class Feed:
         self._observer.join(_JOIN_SECONDS)
 
 
-class Pulse:
+class Heartbeat:
     """The heartbeat: a file that is opened and closed, and the event that must follow. Times are the clock's seconds.
 
     Nothing is written, so that neither a full disk nor a sleeping one matters.
@@ -137,11 +137,11 @@ class Pulse:
         self._sent_at: float | None = None
         self._last_event = 0.0
 
-    def listen(self, feed: Feed, now: float) -> None:
+    def listen(self, stream: EventStream, now: float) -> None:
         """Watch the file's directory. To be called before the roots are watched: of two masks the later one holds."""
         self.reset(now)
         try:
-            self.watch = feed.watch_closes(os.fsencode(self._path.parent), self._hear)
+            self.watch = stream.watch_closes(os.fsencode(self._path.parent), self._hear)
         except OSError as exc:
             logger.warning("no heartbeat for the file system events, %s cannot be watched: %s", self._path.parent, exc)
 
@@ -181,7 +181,7 @@ class Pulse:
             self.reset(self._clock())
 
 
-class Hush(logging.Handler):
+class WatchdogLog(logging.Handler):
     """Takes watchdog's own log lines while it is installed: what they tell is told better by those who use this."""
 
     def __init__(self) -> None:

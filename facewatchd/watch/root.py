@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from facewatchd.system import mounts
-from facewatchd.watch.inotify import Pulse, Watch
+from facewatchd.watch.inotify import Heartbeat, Watch
 
 Touch = Callable[[bytes, bool, bool], None]
 """``touch(path, settle, written)``: see `facewatchd.watch.watcher.Watcher`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Intervals:
     """How often things are looked at, in seconds."""
 
     poll: float = 15.0
@@ -27,7 +27,7 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Watched(mounts.Root):
+class WatchedRoot(mounts.Root):
     """A root, with what the health thread remembers of it. Times are those of the clock."""
 
     watch: Watch | None = None
@@ -46,18 +46,18 @@ class Watched(mounts.Root):
     """When directories without a watch are tried again."""
 
 
-class Translator:
-    """Turns events below the real path of a root into touches below the root as configured."""
+class PathTranslator:
+    """ReadersWriterLock events below the real path of a root into touches below the root as configured."""
 
-    def __init__(self, real: bytes, root: bytes, touch: Touch, pulse: Pulse, wake: threading.Event) -> None:
+    def __init__(self, real: bytes, root: bytes, touch: Touch, heartbeat: Heartbeat, wake: threading.Event) -> None:
         self._real = real.rstrip(b"/")  # of "/" nothing is left, which is right for what stands before each path
         self._root = root.rstrip(b"/")
         self._touch = touch
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._wake = wake
 
     def __call__(self, path: bytes, settle: bool, written: bool) -> None:
-        self._pulse.felt()
+        self._heartbeat.felt()
         if path == self._real:
             self._wake.set()  # the root itself was removed, or its permissions were changed
         else:

@@ -3,12 +3,13 @@
 Events are hints: nothing is decided here about a file, and a needless touch costs one stamp. Whatever may have
 been missed is answered with ``rescan(root)``, which holds the whole root against the disk.
 
-Theory of operation. All roots share one `Feed`. Once `Watcher.start` has returned, the thread ``watcher-health`` alone
-sets and removes watches and alone calls ``rescan``. It wakes every ``tick`` seconds, or when something ended, and sees
+Theory of operation. All roots share one `EventStream`. Once `Watcher.start` has returned, the thread ``watcher-health``
+alone sets and removes watches and alone calls ``rescan``. It wakes every ``tick`` seconds, or when something ended, and
+sees
 
 - a root that went, came back, is another directory now, or has something else mounted on or in it: watched anew;
 - an overflow of the kernel's queue: every root is rescanned;
-- threads that died, or a heartbeat that was not heard: the feed is torn down and built again;
+- threads that died, or a heartbeat that was not heard: the stream is torn down and built again;
 - directories that a walk has listed and inotify does not watch (it is silent about its limit), or of which watchdog
   tells under another path: watched anew, and the root is polled where that does not help;
 - file systems on which other machines write, and roots that cannot be watched: polled;
@@ -30,8 +31,8 @@ from pathlib import Path
 from facewatchd.system import mounts
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 from facewatchd.values import RootState
-from facewatchd.watch.inotify import Feed, Hush, Pulse
-from facewatchd.watch.root import Pace, Touch, Translator, Watched, not_told
+from facewatchd.watch.inotify import EventStream, Heartbeat, WatchdogLog
+from facewatchd.watch.root import Intervals, PathTranslator, Touch, WatchedRoot, not_told
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ _LATE = 3.0
 """Seconds by which a look may come late, before that is taken for a stop of the process (SIGSTOP)."""
 _SILENT = 2
 """Heartbeats missed in a row after which the roots are polled as well."""
-_PACE = Pace()
+_INTERVALS = Intervals()
 _LONGEST_POLL = 900.0
 _MEND_REST = 20
 """How much longer than setting all watches of a root again is the pause after that."""
@@ -63,7 +64,7 @@ class Watcher:
         calls: DiskCalls | None = None,
         clock: Callable[[], float] = time.monotonic,
         tick: float = 2.0,
-        pace: Pace = _PACE,
+        intervals: Intervals = _INTERVALS,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -83,17 +84,17 @@ class Watcher:
         self.rescan_every = rescan_every
         self._clock = clock
         self._tick = tick
-        self._pace = pace
+        self._intervals = intervals
         self._roots = {path: self._unknown(path) for path in roots}
         """Another dict, never changed in place: others look at it as well."""
         self._wanted: tuple[Sequence[bytes], threading.Event] | None = None
         self._mounts = mounts.Mounts()
-        self._pulse = Pulse(heartbeat, pace.heartbeat, pace.deadline, clock)
-        self._feed: Feed | None = None
-        self._feed_error: OSError | None = None
-        self._feed_retry_at = self._rescanned_at = 0.0
+        self._heartbeat = Heartbeat(heartbeat, intervals.heartbeat, intervals.deadline, clock)
+        self._stream: EventStream | None = None
+        self._stream_error: OSError | None = None
+        self._stream_retry_at = self._rescanned_at = 0.0
         self._lost = False
-        self._hush = Hush()
+        self._watchdog_log = WatchdogLog()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -101,7 +102,7 @@ class Watcher:
 
     def start(self) -> None:
         """Set the watches, then start the thread. A root that cannot be watched is no error: see `states`."""
-        self._hush.install()
+        self._watchdog_log.install()
         now = self._clock()
         self._rescanned_at = now
         self._mounts.refresh()
@@ -127,12 +128,12 @@ class Watcher:
             if self._thread.is_alive():
                 logger.error("the health thread does not end; a watched file system does not answer")
         self._tear_down()
-        self._hush.remove()
+        self._watchdog_log.remove()
         self._mounts.close()
 
     def states(self) -> dict[bytes, RootState]:
         """Say how each root is followed just now."""
-        deaf = self._pulse.missed >= _SILENT
+        deaf = self._heartbeat.missed >= _SILENT
         states = {path: self._as_it_answers(root).state for path, root in self._roots.items()}
         return {
             path: RootState.POLLING if deaf and state is RootState.WATCHING else state for path, state in states.items()
@@ -141,14 +142,14 @@ class Watcher:
     def problems(self) -> list[str]:
         """Word what is not as it should be, one line each."""
         lines = []
-        if self._feed_error is not None:
+        if self._stream_error is not None:
             advice = mounts.inotify_advice("max_user_instances")
-            lines.append(f"no inotify instance ({self._feed_error.strerror}): every directory is polled; {advice}")
-        if self._pulse.missed >= _SILENT:
+            lines.append(f"no inotify instance ({self._stream_error.strerror}): every directory is polled; {advice}")
+        if self._heartbeat.missed >= _SILENT:
             lines.append("file system events do not arrive: every directory is polled")
         return lines + [problem for root in self._roots.values() if (problem := self._as_it_answers(root).problem)]
 
-    def _as_it_answers(self, root: Watched) -> Watched:
+    def _as_it_answers(self, root: WatchedRoot) -> WatchedRoot:
         """The root, with what is known now of whether it answers: the health thread itself may wait for it."""
         return replace(root, is_silent=self._calls.late(root.path) is not None)
 
@@ -170,7 +171,7 @@ class Watcher:
             if not whole:
                 return
             if known.asked_at is not None:
-                known.poll_pause = max(self._pace.poll, min(10 * (now - known.asked_at), _LONGEST_POLL))
+                known.poll_pause = max(self._intervals.poll, min(10 * (now - known.asked_at), _LONGEST_POLL))
             known.poll_at, known.asked_at = now + known.poll_pause, None
 
     def looks(self) -> bool:
@@ -179,15 +180,15 @@ class Watcher:
 
     def alive(self) -> bool:
         """Whether the health thread runs, and the events' threads do or there can be none."""
-        feed = self._feed
-        return self._thread.is_alive() and (feed is None or feed.is_alive())
+        stream = self._stream
+        return self._thread.is_alive() and (stream is None or stream.is_alive())
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
             self._wake.wait(self._tick)
             if time.monotonic() - began > self._tick + _LATE:
-                self._pulse.reset(self._clock())  # the process was stopped: that no event came meanwhile says nothing
+                self._heartbeat.reset(self._clock())  # the process was stopped, so that silence says nothing
             self._wake.clear()
             if self._stopping.is_set():
                 break
@@ -212,10 +213,10 @@ class Watcher:
             self._begin(self._roots[path], now)
         done.set()
 
-    def _unknown(self, path: bytes) -> Watched:
-        return Watched(path, mounts.Reach(RootState.OFFLINE, b"", (0, 0)), poll_pause=self._pace.poll)
+    def _unknown(self, path: bytes) -> WatchedRoot:
+        return WatchedRoot(path, mounts.Reach(RootState.OFFLINE, b"", (0, 0)), poll_pause=self._intervals.poll)
 
-    def _begin(self, root: Watched, now: float) -> None:
+    def _begin(self, root: WatchedRoot, now: float) -> None:
         self._inspect(root, now, mounts_changed=False)
         root.poll_at = now + root.poll_pause
 
@@ -236,7 +237,7 @@ class Watcher:
         for root in due:
             self._ask(root, now)
 
-    def _ask(self, root: Watched, now: float) -> None:
+    def _ask(self, root: WatchedRoot, now: float) -> None:
         with self._lock:
             root.poll_at = now + root.poll_pause
             root.asked_at = now if root.asked_at is None else root.asked_at
@@ -250,51 +251,51 @@ class Watcher:
             return False
         self._lost = False
         self.overflows += 1
-        self._pulse.reset(self._clock())  # the heartbeat may be among what was lost
+        self._heartbeat.reset(self._clock())  # the heartbeat may be among what was lost
         logger.warning("the queue of file system events overflowed: looking through every directory")
         return True
 
     def _restored(self, now: float) -> bool:
-        """Build the feed anew if it is dead, deaf or could not be had so far; True where that was tried."""
-        if self._feed is None:
-            if now < self._feed_retry_at:
+        """Build the stream anew if it is dead, deaf or could not be had so far; True where that was tried."""
+        if self._stream is None:
+            if now < self._stream_retry_at:
                 return False
-        elif not self._feed.is_alive() or (self._pulse.watch and not self._feed.follows(self._pulse.watch)):
+        elif not self._stream.is_alive() or (self._heartbeat.watch and not self._stream.follows(self._heartbeat.watch)):
             logger.warning("file system events stopped: watching every directory anew")
-        elif self._pulse.is_missing(now):
-            logger.warning("no file system event came in %g s: watching every directory anew", self._pace.deadline)
+        elif self._heartbeat.is_missing(now):
+            logger.warning("no file system event came in %g s: watching every directory anew", self._intervals.deadline)
         else:
-            self._pulse.beat(now)
+            self._heartbeat.beat(now)
             return False
         self._tear_down()
         self._build(now)
-        self.rebuilds += self._feed is not None
+        self.rebuilds += self._stream is not None
         for root in self._roots.values():
             root.reach = root.reach._replace(identity=(0, 0))
         return True
 
     def _build(self, now: float) -> None:
-        self._feed_retry_at = now + self._pace.retry
+        self._stream_retry_at = now + self._intervals.retry
         try:
-            self._feed = Feed(self._note_loss, self._wake.set)
+            self._stream = EventStream(self._note_loss, self._wake.set)
         except OSError as exc:
-            self._feed_error = exc
+            self._stream_error = exc
             return
-        self._feed_error = None
-        self._pulse.listen(self._feed, now)
+        self._stream_error = None
+        self._heartbeat.listen(self._stream, now)
 
     def _tear_down(self) -> None:
-        feed, self._feed = self._feed, None
-        self._pulse.watch = None
+        stream, self._stream = self._stream, None
+        self._heartbeat.watch = None
         for root in self._roots.values():
             root.watch, root.is_watched = None, False
-        if feed is not None:
-            feed.close()
+        if stream is not None:
+            stream.close()
 
     def _note_loss(self) -> None:
         self._lost = True
 
-    def _inspect(self, root: Watched, now: float, *, mounts_changed: bool) -> bool:
+    def _inspect(self, root: WatchedRoot, now: float, *, mounts_changed: bool) -> bool:
         """Bring a root's watch level with the disk; True where all of it is in doubt."""
         try:
             reach = self._reach(root)
@@ -320,7 +321,7 @@ class Watcher:
             return root.is_watched
         return was_silent
 
-    def _reach(self, root: Watched) -> mounts.Reach:
+    def _reach(self, root: WatchedRoot) -> mounts.Reach:
         """Look at a root. Raises `NotAnsweringError` where it is on another machine, or not known yet.
 
         A look by another thread costs wakeups, and few local disks die without an error: this thread waits for those.
@@ -330,53 +331,53 @@ class Watcher:
         with self._calls.made_here(root.path, _LOOK):
             return mounts.reach(root.path)
 
-    def _note_silence(self, root: Watched) -> None:
+    def _note_silence(self, root: WatchedRoot) -> None:
         """Note that a root is not answering. Its watch is kept: a disk that spins up again has lost nothing."""
         if not root.is_silent:
             root.is_silent = True
             logger.warning("%s", root.problem)
 
-    def _is_adrift(self, root: Watched, *, mounts_changed: bool) -> bool:
+    def _is_adrift(self, root: WatchedRoot, *, mounts_changed: bool) -> bool:
         """Whether a root that looks the same has lost its watch: removed and made again, or unmounted and mounted."""
-        if self._feed is None or root.watch is None:
+        if self._stream is None or root.watch is None:
             return False
-        if not self._feed.follows(root.watch):
+        if not self._stream.follows(root.watch):
             return True
         return mounts_changed and root.is_comparable and root.reach.identity[1] not in self._told_of(root)
 
-    def _rewatch(self, root: Watched, now: float) -> None:
+    def _rewatch(self, root: WatchedRoot, now: float) -> None:
         self._unwatch(root)
-        root.retry_at = now + self._pace.retry
-        if self._feed is None or root.is_remote:
+        root.retry_at = now + self._intervals.retry
+        if self._stream is None or root.is_remote:
             return
-        tell = Translator(root.reach.real, root.path, self._touch, self._pulse, self._wake)
+        tell = PathTranslator(root.reach.real, root.path, self._touch, self._heartbeat, self._wake)
         try:
-            root.watch = self._feed.watch_tree(root.reach.real, tell)
+            root.watch = self._stream.watch_tree(root.reach.real, tell)
         except OSError as exc:
             root.error = exc
             return
         root.is_watched = True
         root.is_comparable = root.reach.identity[1] in self._told_of(root)
 
-    def _told_of(self, root: Watched) -> dict[int, set[bytes]]:
+    def _told_of(self, root: WatchedRoot) -> dict[int, set[bytes]]:
         """The watched inodes, each with the paths below the root (and b"") under which its events are told."""
         told: dict[int, set[bytes]] = {}
-        if self._feed is not None:
-            paths = self._feed.paths(root.watch) if root.watch is not None else {}
+        if self._stream is not None:
+            paths = self._stream.paths(root.watch) if root.watch is not None else {}
             before, here = len(root.reach.real.rstrip(b"/")), root.path.rstrip(b"/")
-            for watch, inode in mounts.watched_inodes(self._feed.descriptor).items():
+            for watch, inode in mounts.watched_inodes(self._stream.descriptor).items():
                 path = paths.get(watch)
                 told.setdefault(inode, {b""}).update([here + path[before:]] if path is not None else [])
         return told
 
-    def _unwatch(self, root: Watched) -> None:
+    def _unwatch(self, root: WatchedRoot) -> None:
         watch, root.watch = root.watch, None
         root.is_watched = root.is_comparable = root.doubted = False
         root.error = None
-        if self._feed is not None and watch is not None:
-            self._feed.unwatch(watch)
+        if self._stream is not None and watch is not None:
+            self._stream.unwatch(watch)
 
-    def _is_uncovered(self, root: Watched, now: float) -> bool:
+    def _is_uncovered(self, root: WatchedRoot, now: float) -> bool:
         """Hold the directories that walks have listed against the watches; True where they were set again.
 
         What is missing once may be newer than its watch, so it is looked at again a tick later.
@@ -398,10 +399,10 @@ class Watcher:
             return False
         return self._mended(root, missing, now)
 
-    def _mended(self, root: Watched, missing: Mapping[int, bytes], now: float) -> bool:
+    def _mended(self, root: WatchedRoot, missing: Mapping[int, bytes], now: float) -> bool:
         """Set a root's watches again, if that was not just tried; what still has none is polled.
 
-        Where it did not help, it is tried again after `Pace.retry`; else as soon as it takes little of the time.
+        Where it did not help, it is tried again after `Intervals.retry`; else as soon as it takes little of the time.
         """
         if not root.unwatched:
             logger.warning("%d directories under %s have no watch, or a wrong one", len(missing), root.name)
@@ -411,7 +412,7 @@ class Watcher:
         self._rewatch(root, now)
         root.unwatched = len(not_told(missing, self._told_of(root)))
         done = self._clock()
-        pause = self._pace.retry if root.unwatched else min(_MEND_REST * (done - now), self._pace.retry)
+        pause = self._intervals.retry if root.unwatched else min(_MEND_REST * (done - now), self._intervals.retry)
         root.mend_at = done + pause
-        root.is_limited = self._feed is not None and root.unwatched > 0 and self._feed.is_full()
+        root.is_limited = self._stream is not None and root.unwatched > 0 and self._stream.is_full()
         return True

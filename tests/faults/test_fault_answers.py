@@ -40,28 +40,28 @@ if {{"indexing", "queries"}} & set(sys.argv):
     import json, struct, threading
     import numpy as np
     from facewatchd.photos import files as photos
-    from facewatchd.inference.pool import wire
+    from facewatchd.inference import wire
     lies, hand = {lies!r}, threading.local()
     def noting(file, decode=photos.decode):
         hand.size = file.seek(0, os.SEEK_END)
         return decode(file)
     photos.decode = noting
-    def lying(line, seen, send=wire.send_seen):
+    def lying(channel, seen, send=wire.send_analysis):
         lie = lies.get(hand.size)
         if lie is None:
-            return send(line, seen)
+            return send(channel, seen)
         (only,) = seen.faces
         face = {{"box": only.box, "score": only.score, "landmarks": only.landmarks.tolist()}}
         told = {{"answer": {{"width": seen.width, "height": seen.height, "faces": [face]}}, "face": face}}
         told |= {{"embedding": np.array(only.embedding), "raw": b""}}
         exec(lie, {{"np": np, "struct": struct}}, told)
         if told["raw"]:
-            return line.socket.sendall(told["raw"])
-        line.send(json.dumps(told["answer"]).encode(), told["embedding"].tobytes())
-    wire.send_seen = lying
+            return channel.socket.sendall(told["raw"])
+        channel.send(json.dumps(told["answer"]).encode(), told["embedding"].tobytes())
+    wire.send_analysis = lying
 if "run" in sys.argv:
-    from facewatchd.inference.pool import patience
-    patience.REST_LIMIT, patience.LOOK_EVERY = 1.0, 0.1
+    from facewatchd.inference import deadlines
+    deadlines.REST_LIMIT, deadlines.LOOK_EVERY = 1.0, 0.1
 """
 MOST_MEMORY = 500_000_000
 """Bytes that the daemon's own process may take: what it is told to wait for has no part in it."""
@@ -155,12 +155,12 @@ import os, sys
 if "indexing" in sys.argv and os.path.exists({gate!r}):
     with open({gate!r}) as file:
         lie = file.read()
-    from facewatchd.inference.pool import wire
-    def lying(self, document, send=wire.Line.send_json):
+    from facewatchd.inference import wire
+    def lying(self, document, send=wire.Channel.send_json):
         if next(iter(document)) in lie:
             exec(lie)
         send(self, document)
-    wire.Line.send_json = lying
+    wire.Channel.send_json = lying
 if "run" in sys.argv:
     from facewatchd.indexing import workers as indexer
     indexer.MODEL_RETRY = 0.2

@@ -130,8 +130,8 @@ def test_killed_during_a_checkpoint(library: Library, resumed: Resumed, file: st
 KILLED_AT_SYNC = """
 import os, pathlib, sys
 if "run" in sys.argv:
-    from facewatchd.indexing import maintenance as upkeep
-    upkeep.LOOK_EVERY = 0.4
+    from facewatchd.indexing import maintenance
+    maintenance.LOOK_EVERY = 0.4
     daemon = os.getpid()
     replace = pathlib.Path.replace
     fsync = os.fsync

@@ -60,8 +60,8 @@ def test_killed_a_hundred_times_in_an_import(
 FREQUENT_CHECKPOINTS = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.indexing import maintenance as upkeep
-    upkeep.CHECKPOINT_CHANGES, upkeep.CHECKPOINT_REST, upkeep.LOOK_EVERY = 10, 0, 0.1
+    from facewatchd.indexing import maintenance
+    maintenance.CHECKPOINT_CHANGES, maintenance.CHECKPOINT_REST, maintenance.LOOK_EVERY = 10, 0, 0.1
 """
 
 

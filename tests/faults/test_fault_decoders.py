@@ -72,10 +72,10 @@ if {"indexing", "queries"} & set(sys.argv):
         return decode(file)
     photos.decode = bad
 if "run" in sys.argv:
-    from facewatchd.inference.pool import patience
-    patience.CPU_LIMIT, patience.REST_LIMIT, patience.LOOK_EVERY = 0.5, 1.0, 0.1
-    from facewatchd.indexing import setbacks
-    setbacks.DELAYS = (0.1, 0.2, 0.4)
+    from facewatchd.inference import deadlines
+    deadlines.CPU_LIMIT, deadlines.REST_LIMIT, deadlines.LOOK_EVERY = 0.5, 1.0, 0.1
+    from facewatchd.indexing import backoff
+    backoff.DELAYS = (0.1, 0.2, 0.4)
 """
 CASE = """
 if {{"indexing", "queries"}} & set(sys.argv):
@@ -83,7 +83,7 @@ if {{"indexing", "queries"}} & set(sys.argv):
 """
 PATIENT = """
 if "run" in sys.argv:
-    patience.CPU_LIMIT = patience.REST_LIMIT = 1e9
+    deadlines.CPU_LIMIT = deadlines.REST_LIMIT = 1e9
 """
 
 

@@ -18,9 +18,9 @@ LIMITED = ("bash", "-c", f'ulimit -f {BYTES >> 10} && exec "$@"', "bash")
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.indexing import setbacks, workers as indexer, writer
+    from facewatchd.indexing import backoff, workers as indexer, writer
     writer.RETRY, indexer.STORAGE_RETRY = 0.2, 0.2
-    setbacks.DELAYS = (0.1, 0.2)
+    backoff.DELAYS = (0.1, 0.2)
 """
 
 

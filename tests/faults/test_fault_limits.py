@@ -25,12 +25,12 @@ Amount = Callable[[int, int], int]
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.indexing import maintenance as upkeep, writer
+    from facewatchd.indexing import maintenance, writer
     from facewatchd.watch import watcher
-    watcher.Watcher.__init__.__kwdefaults__["pace"] = watcher.Pace(poll=0.3, retry=1.0)
+    watcher.Watcher.__init__.__kwdefaults__["intervals"] = watcher.Intervals(poll=0.3, retry=1.0)
     watcher.Watcher.__init__.__kwdefaults__["tick"] = 0.4
     writer.RETRY = 0.2
-    upkeep.LOOK_EVERY, upkeep.RETRY = 0.3, 2.0
+    maintenance.LOOK_EVERY, maintenance.RETRY = 0.3, 2.0
 """
 """What failed is tried again in a second or three, instead of one or five minutes."""
 
@@ -150,7 +150,7 @@ def test_without_an_inotify_instance_all_is_polled_until_there_is_one(daemon: Da
 
 @pytest.mark.full
 def test_the_limits_are_tried_again_without_help(daemon: Daemon) -> None:
-    """At the pace of the daemon itself: every five minutes."""
+    """At the intervals of the daemon itself: every five minutes."""
     hooks.clear(daemon.hooked)
     daemon.count_embeddings()
     photos = albums(daemon.roots[0], 30)

@@ -112,7 +112,7 @@ QUICK = """
 import sys
 if "run" in sys.argv:
     from facewatchd.watch import watcher
-    watcher.Watcher.__init__.__kwdefaults__["pace"] = watcher.Pace(poll=0.3, retry=1.0)
+    watcher.Watcher.__init__.__kwdefaults__["intervals"] = watcher.Intervals(poll=0.3, retry=1.0)
 """
 """Directories that are not watched are polled, and tried again, in a second, instead of fifteen and 300."""
 
@@ -517,10 +517,10 @@ REFUSED = """
 import sys
 if "run" in sys.argv:
     import errno, os
-    from facewatchd.watch import inotify as feed
-    def refused(self, directory, tell, watch_tree=feed.Feed.watch_tree):
+    from facewatchd.watch import inotify as stream
+    def refused(self, directory, tell, watch_tree=stream.EventStream.watch_tree):
         if os.path.exists("{flag}"):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), directory)
         return watch_tree(self, directory, tell)
-    feed.Feed.watch_tree = refused
+    stream.EventStream.watch_tree = refused
 """

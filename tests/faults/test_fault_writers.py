@@ -238,7 +238,7 @@ def test_photos_written_to_a_temporary_and_renamed(tmp_path: Path, tiny_root: Pa
 
 @pytest.mark.parametrize("settle", [0.2, 2.0])
 def test_a_slow_writer_is_never_indexed_half(tmp_path: Path, tiny_root: Path, amount: Amount, settle: float) -> None:
-    """A kilobyte a second: files settle in each rest, or in none and at full size the inbox waits no longer."""
+    """A kilobyte a second: files settle in each rest, or in none and at full size the queue waits no longer."""
     root = tmp_path / "photos"
     size, rest = ((800, 600), 1.0) if amount(0, 1) else ((140, 140), 0.5)
     data = shoot(tmp_path / "slow.jpg", [1], 1, size=size).read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from facewatchd.errors import UnreadablePhotoError
-from facewatchd.inference.wire import Line
+from facewatchd.inference.wire import Channel
 
 CPU_LIMIT = 300.0
 """Seconds of CPU that one photo may take: 250 megapixels of HEIC take a slow machine less than a minute."""
@@ -33,7 +33,7 @@ class DiedError(Exception):
         self.from_outside = from_outside
 
 
-class Watched(Protocol):
+class Killable(Protocol):
     """A process whose answer is awaited."""
 
     @property
@@ -42,14 +42,14 @@ class Watched(Protocol):
     def kill(self) -> None: ...
 
 
-class Deadline:
+class LoadDeadline:
     """Waits for each piece of what a process says while it loads, with a ``beat`` each second.
 
     Raises TimeoutError after `LOAD_LIMIT`; a stop of the daemon itself counts as one second.
     """
 
-    def __init__(self, line: Line, beat: Callable[[], None]) -> None:
-        self._poll = _polling(line)
+    def __init__(self, channel: Channel, beat: Callable[[], None]) -> None:
+        self._poll = _polling(channel)
         self._beat = beat
         self._left = LOAD_LIMIT
 
@@ -68,12 +68,12 @@ class Deadline:
         return now
 
 
-class Watch:
+class AnswerDeadline:
     """Waits for each piece of an answer, with a ``beat`` each second; kills a process that takes too long for it."""
 
-    def __init__(self, process: Watched, line: Line, thread: int, beat: Callable[[], None]) -> None:
+    def __init__(self, process: Killable, channel: Channel, thread: int, beat: Callable[[], None]) -> None:
         self._process = process
-        self._poll = _polling(line)
+        self._poll = _polling(channel)
         self._beat = beat
         self._stat = Path(f"/proc/{process.pid}/task/{thread}/stat")
         self._begun: float | None = None
@@ -109,9 +109,9 @@ class Watch:
             raise DiedError("hung")
 
 
-def _polling(line: Line) -> select.poll:
+def _polling(channel: Channel) -> select.poll:
     poll = select.poll()
-    poll.register(line.socket, select.POLLIN)
+    poll.register(channel.socket, select.POLLIN)
     return poll
 
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 
-class Tally:
+class Counters:
     """What was done since the start."""
 
     WINDOW = 30.0

@@ -20,7 +20,7 @@ class Digested(NamedTuple):
     """What was recorded of another file with the same bytes, where these cannot be embedded."""
 
 
-class Claims:
+class InFlight:
     """What is claimed is a file, by the numbers of its stamp, or a content, by its digest. Any thread may ask.
 
     A path holds what it claims until it is released, also while it waits for another claim.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from facewatchd.threads import liveness
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 
 
 class Clock:
@@ -44,7 +44,7 @@ def working(name: str, *signs: Callable[[], None]) -> Iterator[None]:
 
 def test_who_works_and_says_nothing_hangs() -> None:
     clock = Clock()
-    signs = Vitals(clock)
+    signs = Liveness(clock)
     with working("worker-1", signs.beat), working("worker-2", signs.beat, signs.rest), working("worker-3"):
         clock.now += 10
         assert signs.silent(10) == []
@@ -55,7 +55,7 @@ def test_who_works_and_says_nothing_hangs() -> None:
 
 def test_a_sign_counts_from_when_it_was_given() -> None:
     clock = Clock()
-    signs = Vitals(clock)
+    signs = Liveness(clock)
     signs.beat()
     clock.now += 10
     signs.beat()
@@ -67,7 +67,7 @@ def test_a_sign_counts_from_when_it_was_given() -> None:
 
 def test_who_waits_for_a_disk_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    signs = Vitals(clock)
+    signs = Liveness(clock)
     signs.beat()
     for _ in range(6):
         clock.now += 10
@@ -101,7 +101,7 @@ def test_which_waits_are_a_disks(
 
 def test_a_stop_of_the_whole_process_is_no_silence() -> None:
     clock = Clock()
-    signs = Vitals(clock)
+    signs = Liveness(clock)
     signs.beat()
     clock.now += 5
     assert signs.silent(10) == []

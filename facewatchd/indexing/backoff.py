@@ -22,7 +22,7 @@ class _Record:
     reason: str = ""
 
 
-class Setbacks:
+class Backoff:
     """By path. Any thread may ask."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from facewatchd.scan.work_queue import Depth, Inbox
+from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.store.catalog import Catalog
 from facewatchd.values import Stamp
 
@@ -23,12 +23,12 @@ LOOKED_AT = 20
 """Links of a file that are held against each other."""
 
 
-class Twins:
+class DigestLookup:
     """Any thread may ask."""
 
-    def __init__(self, catalog: Catalog, inbox: Inbox) -> None:
+    def __init__(self, catalog: Catalog, queue: WorkQueue) -> None:
         self._catalog = catalog
-        self._inbox = inbox
+        self._queue = queue
         self._lock = threading.Lock()
         self._forgotten: OrderedDict[Stamp, bytes | None] = OrderedDict()
 
@@ -45,7 +45,7 @@ class Twins:
                 return None
             (digest,) = digests
             known = digest is not None and reader.has_content(digest)
-        if any(self._inbox.is_to_be_read(other) for other in recorded if other != path):
+        if any(self._queue.is_to_be_read(other) for other in recorded if other != path):
             return None
         return digest if known else None
 

@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from facewatchd.errors import FacewatchError
-from facewatchd.inference.answers import ERRORS, MOST_TEXT, NonsenseError
-from facewatchd.inference.wire import Line, Seen, receive_info, receive_seen, receive_threads
+from facewatchd.inference.validation import ERRORS, MOST_TEXT, InvalidAnswerError
+from facewatchd.inference.wire import Analysis, Channel, receive_analysis, receive_info, receive_threads
 from facewatchd.models.base import UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
 from facewatchd.photos.files import MAX_PIXELS
@@ -95,16 +95,16 @@ def framed(*frames: bytes) -> bytes:
     return b"".join(struct.pack("!Q", len(frame)) + frame for frame in frames)
 
 
-def pair(data: bytes) -> tuple[Line, Line]:
+def pair(data: bytes) -> tuple[Channel, Channel]:
     """A line on which these bytes have come, and nothing more comes."""
-    ours, theirs = (Line(end) for end in socket.socketpair())
+    ours, theirs = (Channel(end) for end in socket.socketpair())
     theirs.socket.settimeout(5)  # a failure, should it ever be more than fits in the kernel's buffer
     theirs.socket.sendall(data)
     theirs.socket.shutdown(socket.SHUT_WR)
     return ours, theirs
 
 
-def expect_possible(seen: Seen) -> None:
+def expect_possible(seen: Analysis) -> None:
     assert type(seen.width) is type(seen.height) is int
     assert seen.width > 0
     assert seen.height > 0
@@ -139,7 +139,7 @@ def told_or_nonsense(data: bytes) -> Iterator[Any]:
         yield ours
     except FacewatchError as exc:
         expect_told(exc)
-    except (NonsenseError, EOFError):
+    except (InvalidAnswerError, EOFError):
         pass
     finally:
         ours.close()
@@ -148,7 +148,7 @@ def told_or_nonsense(data: bytes) -> Iterator[Any]:
 
 def read_seen(data: bytes) -> None:
     with told_or_nonsense(data) as ours:
-        expect_possible(receive_seen(ours, DIM))
+        expect_possible(receive_analysis(ours, DIM))
 
 
 @settings(deadline=None, max_examples=300)
@@ -188,7 +188,7 @@ def test_what_a_process_says_of_its_threads_is_true_or_nonsense(document: Any) -
     try:
         (thread,) = receive_threads([ours], 1).values()
         assert thread == 1
-    except (NonsenseError, EOFError):
+    except (InvalidAnswerError, EOFError):
         pass
     finally:
         ours.close()

@@ -1,4 +1,4 @@
-"""Room that threads share: never more than there is, and in turn."""
+"""Budget that threads share: never more than there is, and in turn."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import threading
 
 from processes import until
 
-from facewatchd.inference.budget import Room
+from facewatchd.inference.budget import Budget
 
 
 def test_never_more_is_taken_than_there_is() -> None:
-    room, lock, taken, most = Room(10), threading.Lock(), 0, 0
+    room, lock, taken, most = Budget(10), threading.Lock(), 0, 0
 
     def work(amount: int) -> None:
         nonlocal taken, most
         for _ in range(200):
-            with room.taken(amount):
+            with room.reserved(amount):
                 with lock:
                     taken += amount
                     most = max(most, taken)
@@ -32,13 +32,13 @@ def test_never_more_is_taken_than_there_is() -> None:
 
 
 def test_who_asks_first_is_served_first() -> None:
-    room, order = Room(10), []
+    room, order = Budget(10), []
 
     def ask(amount: int) -> None:
-        with room.taken(amount):
+        with room.reserved(amount):
             order.append(amount)
 
-    with room.taken(6):
+    with room.reserved(6):
         large = threading.Thread(target=ask, args=(10,))
         large.start()
         until(room._turn.locked)  # it waits for its room now
@@ -52,11 +52,11 @@ def test_who_asks_first_is_served_first() -> None:
 
 
 def test_more_than_there_is_takes_all_and_room_comes_back_after_an_error() -> None:
-    room = Room(10)
+    room = Budget(10)
     try:
-        with room.taken(11):
+        with room.reserved(11):
             raise ValueError
     except ValueError:
         pass
-    with room.taken(10):
+    with room.reserved(10):
         pass

@@ -6,7 +6,7 @@ import threading
 
 from processes import until
 
-from facewatchd.threads.readers_writer import Turns
+from facewatchd.threads.readers_writer import ReadersWriterLock
 
 PATIENCE = 10.0
 
@@ -18,7 +18,7 @@ def begun(function: object) -> threading.Thread:
 
 
 def test_many_read_at_once_and_a_change_is_alone() -> None:
-    turns, inside, problems = Turns(), [0, 0], []
+    turns, inside, problems = ReadersWriterLock(), [0, 0], []
     lock, barrier = threading.Lock(), threading.Barrier(5)
 
     def note(reading: int, changing: int) -> None:
@@ -38,7 +38,7 @@ def test_many_read_at_once_and_a_change_is_alone() -> None:
     def change() -> None:
         barrier.wait()
         for _ in range(500):
-            with turns.changing():
+            with turns.writing():
                 note(0, 1)
                 note(0, -1)
 
@@ -50,7 +50,7 @@ def test_many_read_at_once_and_a_change_is_alone() -> None:
 
 
 def test_reading_goes_on_beside_reading() -> None:
-    turns, read = Turns(), threading.Event()
+    turns, read = ReadersWriterLock(), threading.Event()
 
     def other() -> None:
         with turns.reading():
@@ -62,13 +62,13 @@ def test_reading_goes_on_beside_reading() -> None:
 
 
 def test_who_reads_waits_for_one_change_only() -> None:
-    turns, first, told = Turns(), threading.Event(), []
+    turns, first, told = ReadersWriterLock(), threading.Event(), []
 
     def change_again_and_again() -> None:
-        with turns.changing():
+        with turns.writing():
             first.set()
             until(lambda: turns._waiting == 1)
-        with turns.changing():
+        with turns.writing():
             told.append("second change")
 
     changer = begun(change_again_and_again)
@@ -80,10 +80,10 @@ def test_who_reads_waits_for_one_change_only() -> None:
 
 
 def test_who_changes_waits_for_those_who_read_already_only() -> None:
-    turns, order = Turns(), []
+    turns, order = ReadersWriterLock(), []
 
     def change() -> None:
-        with turns.changing():
+        with turns.writing():
             order.append("change")
 
     def late() -> None:
@@ -92,7 +92,7 @@ def test_who_changes_waits_for_those_who_read_already_only() -> None:
 
     with turns.reading():
         changer = begun(change)
-        until(lambda: turns._changing)
+        until(lambda: turns._writing)
         latecomer = begun(late)
         until(lambda: turns._waiting == 1)
         assert order == []

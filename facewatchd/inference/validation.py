@@ -1,7 +1,8 @@
 """What an inference process may answer: every length, type and range is checked before anything is believed.
 
 The process meets arbitrary bytes, and a decoder in it may be wrong or taken over. An answer that breaks a rule is a
-`NonsenseError`: the process is ended, because the line may be out of step, and the photo is to blame, not the disk.
+`InvalidAnswerError`: the process is ended, because the channel may be out of step, and the photo is to blame, not the
+disk.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ERRORS: dict[str, type[errors.FacewatchError]] = {
 }
 
 
-class NonsenseError(Exception):
+class InvalidAnswerError(Exception):
     """An answer that cannot be; the message says what of it."""
 
 
@@ -47,14 +48,14 @@ def document(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
-        raise NonsenseError("it is no JSON") from exc
+        raise InvalidAnswerError("it is no JSON") from exc
     if not isinstance(value, dict):
-        raise NonsenseError("it is no JSON object")
+        raise InvalidAnswerError("it is no JSON object")
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise NonsenseError(f"{name} is no number")
+    raise InvalidAnswerError(f"{name} is no number")
 
 
 def expect_no_error(answer: dict[str, Any]) -> None:
@@ -63,7 +64,7 @@ def expect_no_error(answer: dict[str, Any]) -> None:
         return
     kind = ERRORS.get(text(answer, "error"))
     if kind is None:
-        raise NonsenseError("an error of no known kind")
+        raise InvalidAnswerError("an error of no known kind")
     raise kind(text(answer, "message"), text(answer, "hint"))
 
 
@@ -71,21 +72,21 @@ def text(answer: dict[str, Any], key: str) -> str:
     """A string on one line that can be encoded."""
     value = answer.get(key)
     if not isinstance(value, str) or len(value) > MOST_TEXT:
-        raise NonsenseError(f"its {key} is no short text")
+        raise InvalidAnswerError(f"its {key} is no short text")
     return " ".join(value.encode("utf-8", "replace").decode().split())
 
 
 def whole(value: object, what: str, least: int, most: int) -> int:
     """An integer in a range; True and False are none."""
     if type(value) is not int or not least <= value <= most:
-        raise NonsenseError(f"{what} is no whole number from {least} to {most}")
+        raise InvalidAnswerError(f"{what} is no whole number from {least} to {most}")
     return value
 
 
 def number(value: object, what: str) -> float:
     """A finite number; True and False are none."""
     if type(value) not in (int, float) or not abs(value) <= 1e9 or not math.isfinite(value):  # type: ignore[arg-type]
-        raise NonsenseError(f"{what} is no finite number")
+        raise InvalidAnswerError(f"{what} is no finite number")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -99,14 +100,14 @@ def listed(answer: dict[str, Any]) -> list[Any]:
     """The faces, not checked one by one yet."""
     faces = answer.get("faces")
     if not isinstance(faces, list) or len(faces) > MOST_FACES:
-        raise NonsenseError(f"the faces are no list of at most {MOST_FACES}")
+        raise InvalidAnswerError(f"the faces are no list of at most {MOST_FACES}")
     return faces
 
 
 def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width: int, height: int) -> Face:
     """One face: a box inside the photo, a score from 0 to 1, five landmarks, and an embedding of unit length."""
     if not isinstance(entry, dict):
-        raise NonsenseError("a face is no JSON object")
+        raise InvalidAnswerError("a face is no JSON object")
     x, y, w, h = _numbers(entry.get("box"), 4, "a box")
     whole(x, "a box's left edge", 0, width - 1)
     whole(y, "a box's upper edge", 0, height - 1)
@@ -114,15 +115,15 @@ def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width:
     whole(h, "a box's height", 1, height - y)
     score = number(entry.get("score"), "a score")
     if not 0.0 <= score <= 1.0:
-        raise NonsenseError("a score is not from 0 to 1")
+        raise InvalidAnswerError("a score is not from 0 to 1")
     points = [[number(each, "a landmark") for each in _numbers(point, 2, "a landmark")]
               for point in _numbers(entry.get("landmarks"), 5, "the landmarks")]  # fmt: skip
     if not is_unit(embedding, embedding.size):
-        raise NonsenseError("an embedding is not of unit length")
+        raise InvalidAnswerError("an embedding is not of unit length")
     return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding)
 
 
 def _numbers(value: object, count: int, what: str) -> list[Any]:
     if not isinstance(value, list) or len(value) != count:
-        raise NonsenseError(f"{what} has not {count} parts")
+        raise InvalidAnswerError(f"{what} has not {count} parts")
     return value

@@ -1,0 +1,121 @@
+"""The three standard streams of both commands: results to standard output, everything else to standard error.
+
+Standard library only, because `facewatch-query` starts with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from typing import Any, TextIO
+
+from facewatchd.errors import UsageError
+
+_STDERR = 2
+"""Its descriptor."""
+NARROW = 40
+"""Columns below which a bar has no room."""
+
+
+def open_standard_streams() -> None:
+    """Lead a closed standard stream to the null device: else the next file or socket would become one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+
+
+def on_terminal() -> bool:
+    """Whether a person reads the results."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def wait_while_read(seconds: float) -> bool:
+    """Sleep, or return False as soon as nothing reads standard output on: the other end of its pipe was closed."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always told
+    return not poll.poll(seconds * 1000)
+
+
+def write_json(document: object, *, indented: bool | None = None) -> bool:
+    """Write a document as `write` does: on one line, or indented for a person, unless told which.
+
+    Plain ASCII: a file name can hold nothing that a terminal or a reader would trip over.
+    """
+    text = json.dumps(document, indent=2 if (on_terminal() if indented is None else indented) else None)
+    return write(f"{text}\n")
+
+
+def write(results: str | bytes) -> bool:
+    """Write to standard output; False where nobody reads on (``| head``), which is no error.
+
+    Raises `UsageError` where the results cannot be written.
+    """
+    if not results:
+        return True
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", "send the results somewhere")
+    if isinstance(results, str):
+        results = results.encode(sys.stdout.encoding, "backslashreplace")
+    try:
+        _write_all(results)
+    except BrokenPipeError:
+        _discard_output()
+        return False
+    except OSError as exc:
+        _discard_output()
+        raise UsageError(f"cannot write the results: {exc.strerror}", "make room, or send them elsewhere") from exc
+    return True
+
+
+def _write_all(data: bytes) -> None:
+    """Write everything, also to a pipe that does not block, of which the buffered stream would take a part.
+
+    Raises OSError.
+    """
+    stream: Any = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    rest = memoryview(data)
+    while rest:
+        if (written := stream.write(rest)) is None:  # there is no room now
+            room = select.poll()
+            room.register(stream.fileno(), select.POLLOUT)
+            room.poll()
+        else:
+            rest = rest[written:]
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, or Python would complain of it once more at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def takes_colour(stream: TextIO | None) -> bool:
+    """Whether colour may be written: a terminal that knows it, and no ``NO_COLOR`` (https://no-color.org)."""
+    return (
+        stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def takes_drawing(stream: TextIO | None) -> bool:
+    """Whether a line may be drawn over again: a terminal that can, and has the room."""
+    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return True
+    return columns == 0 or columns >= NARROW  # 0: it does not know
+
+
+def say(text: str) -> None:
+    """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):  # ValueError: closed since
+        pass
