@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, StorageError
 from facewatchd.health.report import Report, RootReport
-from facewatchd.indexing.maintenance import Upkeep
+from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
-from facewatchd.scan.work_queue import Inbox
+from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.listener import Server
 from facewatchd.store.catalog_reader import Counts
 from facewatchd.store.gallery import Gallery
-from facewatchd.threads.liveness import Vitals
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import RootState
 from facewatchd.watch.watcher import Watcher
 
@@ -36,24 +36,24 @@ class Monitor:
 
     gallery: Gallery
     roots: Roots
-    inbox: Inbox
+    queue: WorkQueue
     scanner: Scanner
     writer: Writer
-    upkeep: Upkeep
+    maintenance: IndexMaintenance
     indexer: Indexer
     watcher: Watcher
     server: Server
-    vitals: Vitals
+    liveness: Liveness
 
     def report(self) -> Report:
         """Ask every part."""
-        scanning, pending = not self.scanner.idle, len(self.inbox)
+        scanning, pending = not self.scanner.idle, len(self.queue)
         followed = self.watcher.states()
         catalog = self.gallery.catalog
         return Report(
             roots=tuple(self._root(path, followed.get(path)) for path in self.roots.paths),
             writer=self.writer.trouble,
-            index=self.upkeep.trouble,
+            index=self.maintenance.trouble,
             workers=self.indexer.trouble,
             socket=self.server.trouble,
             catalog=catalog.damage,
@@ -62,7 +62,7 @@ class Monitor:
             watcher_is_alive=self.watcher.alive(),
             links_outside=tuple(self.roots.links.outside()),
             index_is_ready=self.gallery.ready,
-            paused=self.inbox.paused,
+            paused=self.queue.paused,
             pending=pending,
             # Asked again: a walk may have filled the queue, and ended, just after that was seen empty.
             scanning=scanning or not self.scanner.idle,
@@ -93,15 +93,23 @@ class Monitor:
         counts, _ = self.counts(report)
         return report.headline(counts.photos, counts.faces)
 
+    def pending(self) -> int:
+        """How many paths wait to be examined, or are."""
+        return len(self.queue)
+
+    def rates(self) -> dict[str, float]:
+        """Return the contract's ``rates``."""
+        return self.indexer.rates()
+
     def examined(self) -> int:
         """How many paths were examined since the start."""
-        return int(self.indexer.rates()["examined"])
+        return int(self.rates()["examined"])
 
     def ended(self) -> str:
         """Name a part whose thread ended though it should not have; empty where all run."""
         alive = {
             "the writer": self.writer.is_alive(),
-            "the index's upkeep": self.upkeep.is_alive(),
+            "the index maintenance": self.maintenance.is_alive(),
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),
             "the server": self.server.alive(),
@@ -115,7 +123,7 @@ class Monitor:
         thread has ended, the server when it answers none of two requests: the process may have been stopped (SIGSTOP)
         while it waited for its own first answer.
         """
-        silent = self.vitals.silent(SILENCE)
+        silent = self.liveness.silent(SILENCE)
         if silent:
             return ", ".join(silent)
         if not self.watcher.looks():

@@ -25,7 +25,8 @@ from facewatchd.scan.scanner import LINKS_EVERY, out_of_reach
 from facewatchd.text import counted, printable
 from facewatchd.values import DaemonState, RootState
 
-_REACHABLE = (RootState.WATCHING, RootState.POLLING)
+REACHABLE = (RootState.WATCHING, RootState.POLLING)
+"""The states of a root whose disk is there."""
 _NOT_BELIEVED = (RootState.OFFLINE, RootState.UNREADABLE)
 
 
@@ -51,7 +52,7 @@ class RootReport:
     @property
     def disk_is_there(self) -> bool:
         """Whether the watcher reaches the directory, whatever the last walk found there."""
-        return self.watched in _REACHABLE
+        return self.watched in REACHABLE
 
     @property
     def within_reach(self) -> bool:
