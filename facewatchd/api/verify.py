@@ -13,7 +13,7 @@ from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.params import Params
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.hnsw import UnreachableError
+from facewatchd.store.graph import UnreachableError
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import RootState, Stamp
