@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd.client.connection import Connection
-from facewatchd.client.query import path_param
-from facewatchd.client.status import reading_answer
+from facewatchd.client.query import path_param, reading_answer
 from facewatchd.config import Config
 from facewatchd.doctor import model, selftest
 from facewatchd.doctor.finding import Finding

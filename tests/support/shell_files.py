@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import shtab
 
 from facewatchd.cli import app as cli
-from facewatchd.client import app as client
+from facewatchd.client import arguments as query_arguments
 from facewatchd.config import AUTO_MODEL
 from facewatchd.console.arguments import Parser
 from facewatchd.models.install import RELEASED
@@ -40,7 +40,7 @@ Values = shtab.CompleteType
 
 def parsers() -> dict[str, Parser]:
     """A new parser for each of the two commands, by the command's name."""
-    return {parser.prog: parser for parser in (cli.make_parser(), client.make_parser())}
+    return {parser.prog: parser for parser in (cli.make_parser(), query_arguments.make_parser())}
 
 
 def files() -> dict[str, str]:
