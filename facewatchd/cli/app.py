@@ -143,10 +143,8 @@ def _add_models(commands: Any) -> None:
 
 
 def _add_service(commands: Any) -> None:
-    text = "the systemd user units, with the right paths"
-    parser = commands.add_parser(
-        "service", help=text, description="Install or remove the systemd user units that run the daemon."
-    )
+    text = "install or remove the systemd user units that run the daemon"
+    parser = commands.add_parser("service", help=text, description=f"{text.capitalize()}.")
     actions = parser.add_subparsers(metavar="install|uninstall", required=True)
     install = _add(actions, "install", service.install, "write the units, and print the next command", socket=False)
     install.add_argument(
