@@ -108,7 +108,7 @@ def _add(
 
 
 def _add_config(parser: Parser, *options: str) -> None:
-    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file, see facewatchd.toml(5)")
     if "--model" in options:
         parser.add_argument("--model", metavar="NAME|PATH", help="the model, instead of the configuration's")
     if "--data-dir" in options:

@@ -142,7 +142,7 @@ def _add_output_options(parser: Parser) -> None:
     add = parser.add_argument
     add("-l", "--paths", action="store_true", help="print paths only, each photo once")
     add("-0", "--print0", action="store_true", help="the same, NUL between them")
-    add("--json", action="store_true", help="print one JSON document")
+    add("--json", action="store_true", help="print one JSON document, see facewatchd-protocol(7)")
     add(
         "--wait",
         metavar="SECONDS",

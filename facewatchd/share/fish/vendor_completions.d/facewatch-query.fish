@@ -58,7 +58,7 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l no-collapse -d 's
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s l -l paths -d 'print paths only, each photo once'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s 0 -l print0 -d 'the same, NUL between them'
-complete -c facewatch-query -n _shtab_facewatch_query_using -l json -d 'print one JSON document'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l json -d 'print one JSON document, see facewatchd-protocol(7)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l wait -x -d 'first wait until everything written before the call is searchable (default 60)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l exact -d 'compare with every face instead of the index'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
