@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from facewatchd.scan import compare as reconcile
-from facewatchd.scan.compare import (
+from facewatchd.scan import missing_disk
+from facewatchd.scan.compare import Difference, compare
+from facewatchd.scan.missing_disk import (
     Census,
     Devices,
-    Difference,
     Missing,
     RootView,
-    compare,
+    Surroundings,
     judge,
     may_forget,
     root_state,
 )
+from facewatchd.scan.work_queue import Depth
 from facewatchd.values import Identity, RootState, Stamp
 
 HERE = Identity(device=1, inode=10)
@@ -38,7 +39,7 @@ def test_another_device_number_alone_is_no_change() -> None:
 
 
 def test_force_looks_at_everything() -> None:
-    assert compare({b"/a": stamp()}, {b"/a": stamp()}, force=True) == Difference([b"/a"], [])
+    assert compare({b"/a": stamp()}, {b"/a": stamp()}, Depth.FACES) == Difference([b"/a"], [])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def judged(
     census.count(disk, recorded)
     missing = {path: Missing(recorded[path], nearest) for path in recorded if path not in disk}
     verdict = judge(missing, census, Devices(frozenset({then}), now, root_remounted=mounted, inside_remounted=mounted))
-    assert all(reconcile.is_away(number) for number in verdict.kept.values())
+    assert all(missing_disk.is_away(number) for number in verdict.kept.values())
     return verdict.gone, sorted(verdict.kept), dict(verdict.devices)
 
 
@@ -168,25 +169,25 @@ def test_a_disk_that_is_away_is_not_taken_for_the_root_when_that_gets_its_number
 
 @pytest.mark.parametrize("device", [DISK, ROOT])
 def test_a_disk_that_was_away_is_known_when_it_is_back_whatever_its_number(device: int) -> None:
-    recorded = album(reconcile.AWAY, reconcile.AWAY, reconcile.AWAY - 1)
+    recorded = album(missing_disk.AWAY, missing_disk.AWAY, missing_disk.AWAY - 1)
     assert judged(recorded, {}, DISK) == ([], [b"/0", b"/1", b"/2"], {})
     back = {b"/0": file(0, device)}
     assert judged(recorded, back, device, mounted=True) == ([b"/1"], [b"/2"], {b"/1": device})
 
 
 def test_each_disk_that_is_away_has_a_number_of_its_own_and_keeps_it() -> None:
-    recorded = album(DISK, DISK_NOW, reconcile.AWAY, reconcile.AWAY - 1, DISK)
+    recorded = album(DISK, DISK_NOW, missing_disk.AWAY, missing_disk.AWAY - 1, DISK)
     disk = {b"/3": file(3, 11)}
     census = Census()
     census.count(disk, recorded)
     missing = {path: Missing(recorded[path], ROOT) for path in recorded if path not in disk}
     kept = judge(missing, census, Devices(frozenset({ROOT}), ROOT)).kept
     assert kept[b"/0"] == kept[b"/4"]
-    assert kept[b"/2"] == reconcile.AWAY
-    assert len({*kept.values(), reconcile.AWAY - 1}) == 4
-    assert all(map(reconcile.is_away, kept.values()))
+    assert kept[b"/2"] == missing_disk.AWAY
+    assert len({*kept.values(), missing_disk.AWAY - 1}) == 4
+    assert all(map(missing_disk.is_away, kept.values()))
     gone = {path: stamp for path, stamp in recorded.items() if path not in disk}
-    assert reconcile.tell_apart(DISK, gone, census) == dict.fromkeys((b"/0", b"/4"), reconcile.AWAY - 2)
+    assert missing_disk.away_numbers(DISK, gone, census) == dict.fromkeys((b"/0", b"/4"), missing_disk.AWAY - 2)
 
 
 def test_a_walk_of_a_part_leaves_doubts_to_one_of_the_whole() -> None:
@@ -199,10 +200,11 @@ def test_a_walk_of_a_part_leaves_doubts_to_one_of_the_whole() -> None:
 
 def test_the_user_may_say_that_all_is_as_it_should_be() -> None:
     missing = {path: Missing(stamp, ROOT) for path, stamp in album(DISK, ROOT).items()}
-    verdict = reconcile.accept(missing)
+    verdict = missing_disk.accept(missing)
     assert (verdict.gone, verdict.kept, verdict.devices) == ([b"/0", b"/1"], {}, [(b"/0", ROOT)])
 
 
 def test_only_where_the_same_disk_is_there_may_be_forgotten() -> None:
-    assert may_forget(DISK, DISK)
-    assert not may_forget(DISK, ROOT)
+    recorded = file(0, DISK)
+    assert may_forget(recorded, Surroundings(b"/", RootState.WATCHING, True, DISK))
+    assert not may_forget(recorded, Surroundings(b"/", RootState.WATCHING, True, ROOT))
