@@ -11,8 +11,21 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facewatchd import paths as places
+from facewatchd import paths
 from facewatchd.errors import UsageError
+from facewatchd.fields import (
+    Computed,
+    Flag,
+    Kind,
+    Number,
+    Object,
+    UnknownNameError,
+    Whole,
+    WrongValueError,
+    describe,
+    optional,
+    present,
+)
 from facewatchd.ignore import Exclusion
 from facewatchd.system import atomic_files
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
@@ -21,66 +34,156 @@ AUTO_MODEL = "auto"
 MAX_THREADS = 1024
 
 
+# Kinds of values that only the configuration has
+
+
+class _Text(Kind[str]):
+    words = "a string that is not empty"
+
+    def read(self, value: object, name: str) -> str:
+        if not _is_text(value):
+            raise WrongValueError(name, value, self.words)
+        return str(value)
+
+
+class _Directory(Kind[Path]):
+    words = "an absolute path, or one that begins with `~/`"
+
+    def read(self, value: object, name: str) -> Path:
+        # TOML is UTF-8, and so are the names in it, whatever the locale's encoding of names is.
+        path = os.path.expanduser(os.fsdecode(_Text().read(value, name).encode()))
+        if path.startswith("~"):
+            expected = "the path of a directory; `~` is your own home, `~name` that of a user who exists"
+            raise WrongValueError(name, value, expected)
+        if not Path(path).is_absolute():
+            raise WrongValueError(name, value, self.words)
+        return Path(path)
+
+
+class _Strings(Kind[tuple[str, ...]]):
+    words = "a list of strings, none of them empty"
+
+    def read(self, value: object, name: str) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(map(_is_text, value)):
+            raise WrongValueError(name, value, self.words)
+        return tuple(value)
+
+
+class _Directories(Kind[tuple[Path, ...]]):
+    words = f"a list, each {_Directory.words}"
+
+    def read(self, value: object, name: str) -> tuple[Path, ...]:
+        try:
+            return tuple(_Directory().read(text, name) for text in _Strings().read(value, name))
+        except WrongValueError as exc:
+            raise WrongValueError(name, value, exc.expected) from exc
+
+
+class _Patterns(Kind[tuple[str, ...]]):
+    words = "a list of gitignore patterns"
+
+    def read(self, value: object, name: str) -> tuple[str, ...]:
+        patterns = _Strings().read(value, name)
+        try:
+            Exclusion(patterns)
+        except ValueError as exc:
+            raise WrongValueError(name, value, f"{self.words} ({exc})") from exc
+        return patterns
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+# The keys
+
+
 @dataclass(frozen=True, slots=True)
 class Faces:
     """Which detections count as faces."""
 
-    min_size: int = 40
-    """Pixels of the full-size image, on the box's shorter side."""
-    min_score: float = 0.5
-    detector_size: int = 640
-    """Side of the square that the detector sees, in pixels; a multiple of 32."""
+    min_size: int = optional(
+        Whole(1, 10_000), "Smallest face that is indexed: pixels of the full-size photo, on the box's shorter side.", 40
+    )
+    min_score: float = optional(Number(0.01, 1), "Lowest score of the detector that counts as a face.", 0.5)
+    detector_size: int = optional(
+        Whole(64, 4096, step=32), "Side of the square in which the detector sees a photo, in pixels.", 640
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Defaults of a query that says nothing itself."""
+    """Defaults of the parameters of a query."""
 
-    top: int = 20
-    threshold: float | None = None
-    """None: the model's own."""
+    top: int = optional(Whole(0, 1_000_000), "Most photos in an answer; 0 is all.", 20)
+    threshold: float | None = optional(
+        Number(-1, 1),
+        "Similarity from which a face matches; allowed only beside a `model` other than `auto`.",
+        Computed(lambda: None, "the model's own"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the daemon may take of the machine."""
+    """Limits on the processor time and the memory that the daemon uses."""
 
-    threads: int = field(default_factory=lambda: min(MAX_THREADS, len(os.sched_getaffinity(0))))
-    idle_priority: bool = True
-    unload_after: float = 300.0
-    """Seconds without inference after which the model's memory is given back; 0: never."""
+    threads: int = optional(
+        Whole(1, MAX_THREADS),
+        "Threads that index.",
+        Computed(lambda: min(MAX_THREADS, len(os.sched_getaffinity(0))), "one for each processor"),
+    )
+    idle_priority: bool = optional(
+        Flag(),
+        "Whether indexing runs in the idle scheduling classes of processor and disk.",
+        True,
+    )
+    unload_after: float = optional(
+        Number(0, 1e9), "Seconds without work after which the model's memory is given back; 0 is never.", 300.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How the disk is followed, in seconds."""
+    """How the disk is followed."""
 
-    settle: float = 1.0
-    rescan: float = 6 * 3600.0
+    settle: float = optional(Number(0, 3600), "Seconds without a change after which a new file is read.", 1.0)
+    rescan: float = optional(
+        Number(1, 1e9),
+        "Seconds between two walks, which find changes that no event reported.",
+        6 * 3600.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that a daemon is told."""
+    """The keys of the file, and two paths that only flags set."""
 
-    directories: tuple[Path, ...] = ()
-    exclude: tuple[str, ...] = ()
-    model: str = AUTO_MODEL
-    model_root: Path = field(default_factory=places.model_root)
-    data_dir: Path = field(default_factory=places.data_path)
-    socket: Path = field(default_factory=places.socket_path)
-    faces: Faces = Faces()
-    query: Query = Query()
-    resources: Resources = field(default_factory=Resources)
-    watch: Watch = Watch()
+    directories: tuple[Path, ...] = optional(_Directories(), "The directories whose photos are indexed.", ())
+    exclude: tuple[str, ...] = optional(
+        _Patterns(),
+        "What is not indexed: patterns as in a `.gitignore` at the top of each directory.",
+        (),
+    )
+    model: str = optional(
+        _Text(),
+        "Name of a model pack, or a directory that holds one; `auto` keeps the pack that was used last.",
+        AUTO_MODEL,
+    )
+    model_root: Path = optional(
+        _Directory(),
+        "Directory below which packs are looked for and fetched to.",
+        Computed(paths.model_root, "~/.insightface"),
+    )
+    data_dir: Path = field(default_factory=paths.data_path)
+    socket: Path = field(default_factory=paths.socket_path)
+    faces: Faces = optional(Object(Faces, "a table"), "", Faces())
+    query: Query = optional(Object(Query, "a table"), "", Query())
+    resources: Resources = optional(Object(Resources, "a table"), "", Computed(Resources, ""))
+    watch: Watch = optional(Object(Watch, "a table"), "", Watch())
 
 
-@dataclass(frozen=True, slots=True)
-class _Defaults:
-    faces: Faces = Faces()
-    query: Query = Query()
-    resources: Resources = field(default_factory=Resources)
-    watch: Watch = Watch()
+KEYS = describe(Config)
+"""The keys of the file, in words, for the manual page."""
 
 
 def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> Config:
@@ -92,8 +195,8 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
     """
     given = {name: value for name, value in flags.items() if value is not None}
     source = path or default_source(needed="data_dir" not in given)
-    paths: dict[str, Path] = {name: given[name] for name in ("data_dir", "socket") if name in given}
-    config = replace(_from_table(_read(source, required=path is not None), source, paths), **given)
+    given_paths: dict[str, Any] = {name: given[name] for name in ("data_dir", "socket") if name in given}
+    config = replace(_from_table(_read(source, required=path is not None), source, given_paths), **given)
     if needs_directories and not config.directories:
         raise UsageError(
             "no directory to watch", f"name one (facewatchd run ~/Pictures) or set `directories` in {source}"
@@ -112,21 +215,21 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
 def default_source(*, needed: bool) -> Path:
     """The configuration's default place. Without a home there is none, and no file there, unless it is needed."""
     try:
-        return places.config_path()
+        return paths.config_path()
     except UsageError:
         if needed:
             raise
-        return Path(places.NOWHERE, "config.toml")
+        return Path(paths.NOWHERE, "config.toml")
 
 
 def _model_root(data_dir: Path | None) -> Path:
     """The default of `model_root`: in the home, or without a home in the data directory that was named."""
     try:
-        return places.model_root()
+        return paths.model_root()
     except UsageError:
-        if data_dir is None or data_dir == Path(places.NOWHERE):
+        if data_dir is None or data_dir == Path(paths.NOWHERE):
             raise
-        return Path(os.path.abspath(data_dir), places.MODELS)
+        return Path(os.path.abspath(data_dir), paths.MODELS)
 
 
 def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
@@ -179,43 +282,17 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
 
 
-def _from_table(table: dict[str, Any], source: Path, paths: dict[str, Path]) -> Config:
-    reader = _Table(table, source)
-    faces = reader.table("faces")
-    query = reader.table("query")
-    resources = reader.table("resources")
-    watch = reader.table("watch")
-    defaults = _Defaults()
-    config = Config(
-        **paths,
-        directories=reader.directories("directories"),
-        exclude=reader.patterns("exclude"),
-        model=reader.text("model", AUTO_MODEL),
-        model_root=reader.directory("model_root") or _model_root(paths.get("data_dir")),
-        faces=Faces(
-            min_size=int(faces.number("min_size", defaults.faces.min_size, 1, 10_000, whole=True)),
-            min_score=faces.number("min_score", defaults.faces.min_score, 0.01, 1),
-            detector_size=int(
-                faces.number("detector_size", defaults.faces.detector_size, 64, 4096, whole=True, step=32)
-            ),
-        ),
-        query=Query(
-            top=int(query.number("top", defaults.query.top, 0, 1_000_000, whole=True)),
-            threshold=query.number("threshold", -1, -1, 1) if "threshold" in query else None,
-        ),
-        resources=Resources(
-            threads=int(resources.number("threads", defaults.resources.threads, 1, MAX_THREADS, whole=True)),
-            idle_priority=resources.flag("idle_priority", defaults.resources.idle_priority),
-            unload_after=resources.number("unload_after", defaults.resources.unload_after, 0, 1e9),
-        ),
-        watch=Watch(
-            settle=watch.number("settle", defaults.watch.settle, 0, 3600),
-            rescan=watch.number("rescan", defaults.watch.rescan, 1, 1e9),
-        ),
-    )
-    for part in (reader, faces, query, resources, watch):
-        part.finish()
-    return config
+def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]) -> Config:
+    try:
+        values = present(Config, table)
+    except WrongValueError as exc:
+        raise UsageError(f"`{exc.name}` in {source} is {exc.value!r}", f"it must be {exc.expected}") from exc
+    except UnknownNameError as exc:
+        known = ", ".join(sorted(exc.known))
+        raise UsageError(f"unknown key `{exc.name}` in {source}", f"the keys here are: {known}") from exc
+    if "model_root" not in values:
+        values["model_root"] = _model_root(given_paths.get("data_dir"))
+    return Config(**given_paths, **values)
 
 
 def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -263,91 +340,3 @@ def _refuse_threshold_without_model(config: Config, source: Path) -> None:
             "has its own scale",
             "set `model` to the one that the threshold is for, or leave the threshold out",
         )
-
-
-class _Table:
-    """One TOML table, read key by key; `finish` refuses what nobody asked for."""
-
-    def __init__(self, values: dict[str, Any], source: Path, prefix: str = "") -> None:
-        self._values = values
-        self._source = source
-        self._prefix = prefix
-        self._known: set[str] = set()
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._values
-
-    def table(self, key: str) -> _Table:
-        values = self._take(key, {})
-        if not isinstance(values, dict):
-            raise self._wrong(key, "a table")
-        return _Table(values, self._source, f"{key}.")
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        values = self._take(key, [])
-        if not isinstance(values, list) or not all(_is_text(value) for value in values):
-            raise self._wrong(key, "a list of strings, none of them empty")
-        return tuple(values)
-
-    def patterns(self, key: str) -> tuple[str, ...]:
-        patterns = self.strings(key)
-        try:
-            Exclusion(patterns)
-        except ValueError as exc:
-            raise self._wrong(key, f"a list of gitignore patterns ({exc})") from exc
-        return patterns
-
-    def text(self, key: str, default: str) -> str:
-        value = self._take(key, default)
-        if not _is_text(value):
-            raise self._wrong(key, "a string that is not empty")
-        return str(value)
-
-    def directory(self, key: str) -> Path | None:
-        return self._directory(key, self.text(key, "")) if self._take(key, None) is not None else None
-
-    def directories(self, key: str) -> tuple[Path, ...]:
-        return tuple(self._directory(key, text) for text in self.strings(key))
-
-    def _directory(self, key: str, text: str) -> Path:
-        # TOML is UTF-8, and so are the names it means, whatever the locale says of names.
-        path = os.path.expanduser(os.fsdecode(text.encode()))
-        if path.startswith("~"):
-            raise self._wrong(key, "the path of a directory; `~` is your own home, `~name` that of a user who exists")
-        if not Path(path).is_absolute():
-            raise self._wrong(key, "an absolute path, or one that begins with `~/`")
-        return Path(path)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._take(key, default)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false")
-        return value
-
-    def number(self, key: str, default: float, low: float, high: float, *, whole: bool = False, step: int = 1) -> float:
-        value = self._take(key, default)
-        kind = "a whole number" if whole else "a number"
-        multiple = f", a multiple of {step}" if step > 1 else ""
-        allowed = (int,) if whole else (int, float)
-        wrong_type = isinstance(value, bool) or not isinstance(value, allowed)
-        if wrong_type or not low <= value <= high or (whole and value % step):
-            raise self._wrong(key, f"{kind} from {low:.10g} to {high:.10g}{multiple}")
-        return float(value)
-
-    def finish(self) -> None:
-        for key in self._values:
-            if key not in self._known:
-                known = ", ".join(sorted(self._known))
-                raise UsageError(f"unknown key `{self._prefix}{key}` in {self._source}", f"the keys here are: {known}")
-
-    def _take(self, key: str, default: Any) -> Any:
-        self._known.add(key)
-        return self._values.get(key, default)
-
-    def _wrong(self, key: str, expected: str) -> UsageError:
-        value = self._values.get(key)
-        return UsageError(f"`{self._prefix}{key}` in {self._source} is {value!r}", f"it must be {expected}")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value

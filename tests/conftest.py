@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import tiny_pack
-from galleries import close_all, opened
-from processes import Daemon
 
 from facewatchd.store.gallery import Gallery
+from tests.support import tiny_pack
+from tests.support.galleries import close_all, opened
+from tests.support.processes import Daemon
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,7 +12,7 @@ from facewatchd.scan.walk import walk
 from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.hnsw import UnreachableError
+from facewatchd.store.graph import UnreachableError
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import RootState, Stamp

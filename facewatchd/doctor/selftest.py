@@ -87,11 +87,11 @@ def _index() -> dict[str, object]:
     """Add vectors to an index and find each of them again."""
     import numpy as np
 
-    from facewatchd.store.hnsw import Vectors
+    from facewatchd.store.graph import Graph
 
     directions = np.random.default_rng(0).standard_normal((64, 128)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    vectors = Vectors(128)
+    vectors = Graph(128)
     vectors.add(np.arange(64, dtype=np.int64), directions)
     found = sum(int(vectors.nearest(direction, 1)[0][0]) == number for number, direction in enumerate(directions))
     if found < len(directions):

@@ -6,7 +6,7 @@ How a photo is seen:
    InsightFace for that size; at 128, where only a face that fills the frame is found, what is there besides.
    The square that it is given at full size is black where the photo is not. Most of that is left out, a fifth of the
    work for a photo of 4:3, unless a face is near to it, which would have another embedding then. All others keep
-   theirs, to a cosine of 0.9996 and more (`python -m benchmarks importing`).
+   theirs, to a cosine of 0.9996 and more (`python -m tests.benchmarks importing`).
 2. What is smaller than ``min_size`` goes, before anything is spent on it.
 3. Each face is turned and scaled by its five landmarks to where ArcFace expects them.
 4. All crops of the photo go through the recogniser in one batch.

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.errors import DamagedError, StorageError
-from facewatchd.store import hnsw
-from facewatchd.store.hnsw import Labels, Vectors
+from facewatchd.store import graph
+from facewatchd.store.graph import Graph, Labels
 from facewatchd.system import atomic_files
 from facewatchd.system.forked import ForkedCopy
 
@@ -54,7 +54,7 @@ class Checkpoint:
         self._in_place: dict[str, Any] | None = None
         """The manifest's entry of the index that lies there; None unless this process trusts it."""
 
-    def save(self, index: Vectors, origin: Origin, keep_on: Callable[[], bool] = lambda: True) -> None:
+    def save(self, index: Graph, origin: Origin, keep_on: Callable[[], bool] = lambda: True) -> None:
         """Write the index and rename it into place. Raises `StorageError`; the one before then stays.
 
         So it does when ``keep_on`` says that it is not wanted any more.
@@ -84,7 +84,7 @@ class Checkpoint:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def load(self, dim: int, origin: Origin) -> Vectors:
+    def load(self, dim: int, origin: Origin) -> Graph:
         """Read the index. Raises `DamagedError`, with the reason, for one that is not to be trusted.
 
         ``origin`` is the catalog as it is now: a checkpoint of another catalog does not fit, nor does one that
@@ -99,14 +99,14 @@ class Checkpoint:
             raise DamagedError("the index was made from another catalog, or from a later state of this one")
         with _translated():
             entry = self._entry_of_index(manifest["entries"])
-            index = Vectors.read(self._index, dim, Labels(entry["tombstones"], entry["groups"], entry["clean_at"]))
+            index = Graph.read(self._index, dim, Labels(entry["tombstones"], entry["groups"], entry["clean_at"]))
         self._in_place = entry
         return index
 
     def stored(self, dim: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """What lies in the index's file, as `vectors.stored` gives it. Raises `DamagedError`."""
+        """What lies in the index's file, as `graph.stored` gives it. Raises `DamagedError`."""
         with _translated():
-            yield from hnsw.stored(self._index, dim)
+            yield from graph.stored(self._index, dim)
 
     def discard(self) -> None:
         """Delete the files, the manifest first, as well as it goes."""
@@ -149,7 +149,7 @@ class Checkpoint:
         raise DamagedError("the index is not the one that its manifest describes")
 
 
-def _written(index: Vectors, path: Path) -> dict[str, Any]:
+def _written(index: Graph, path: Path) -> dict[str, Any]:
     """Write the index to a new file. hnswlib opens it by name: by the descriptor's, which leads nowhere else."""
     descriptor = atomic_files.create(path)
     try:

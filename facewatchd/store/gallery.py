@@ -23,7 +23,7 @@ from facewatchd.models.base import is_unit
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.checkpoint import Checkpoint, Origin
-from facewatchd.store.hnsw import UnreachableError, Vectors
+from facewatchd.store.graph import Graph, UnreachableError
 from facewatchd.store.results import Above, Found, Search, found
 from facewatchd.text import counted
 
@@ -36,7 +36,7 @@ FIRST_K = 256
 SMALL_K = 64
 GROWTH = 2.5
 """How many neighbours are asked for first, fewer of few faces, and by how much more each time the last was still above
-the threshold. Up to `vectors.EF` more of them cost nothing; where it would be half of all, every face is compared."""
+the threshold. Up to `graph.EF` more of them cost nothing; where it would be half of all, every face is compared."""
 FEW = 8
 """Where the first answer has fewer faces above the threshold, more are asked for: the search becomes broader by that.
 Of a million, one in a thousand of those who are on few photos is not found at first, and one in six thousand then."""
@@ -67,7 +67,7 @@ class Gallery:
         self.catalog = catalog
         self.dim = catalog.dim
         self._checkpoint = Checkpoint(directory)
-        self._vectors: Vectors | None = None
+        self._vectors: Graph | None = None
         self.changed = threading.Event()
         """Set when the index changes, or a damaged face is read, for the thread that looks after both."""
         catalog.on_damaged_face = self.changed.set
@@ -128,7 +128,7 @@ class Gallery:
             self._vectors = None
         self.changed.set()
 
-    def _delete(self, vectors: Vectors, ids: NDArray[np.int64]) -> None:
+    def _delete(self, vectors: Graph, ids: NDArray[np.int64]) -> None:
         """Delete faces from an index. Nodes that stand for other faces too are replaced by one of those."""
         heirs = vectors.heirs(ids)
         while len(heirs):
@@ -140,7 +140,7 @@ class Gallery:
             heirs = vectors.heirs(ids)
         return vectors.delete(ids)
 
-    def adopt(self, vectors: Vectors, keep_on: KeepOn = _always) -> None:
+    def adopt(self, vectors: Graph, keep_on: KeepOn = _always) -> None:
         """Take over what was `prepared`, once it has what was recorded meanwhile."""
         if self._catch_up(vectors, keep_on, threads=1):
             self._vectors = vectors
@@ -153,7 +153,7 @@ class Gallery:
 
     # What takes long (one thread)
 
-    def prepared(self, keep_on: KeepOn = _always, *, anew: bool = False, threads: int = 1) -> Vectors | None:
+    def prepared(self, keep_on: KeepOn = _always, *, anew: bool = False, threads: int = 1) -> Graph | None:
         """An index that is level with the catalog: the one on the disk, checked and caught up, or one built anew.
 
         It is built anew where there is an index already. Searches and recording may go on meanwhile. None as soon as
@@ -161,10 +161,10 @@ class Gallery:
         """
         vectors = None if anew or self.ready else self._load(keep_on)
         if vectors is None or vectors.tombstones > vectors.nodes:  # else it will do until a new one is built
-            vectors = Vectors(self.dim)
+            vectors = Graph(self.dim)
         return vectors if keep_on() and self._catch_up(vectors, keep_on, threads) else None
 
-    def _load(self, keep_on: KeepOn) -> Vectors | None:
+    def _load(self, keep_on: KeepOn) -> Graph | None:
         with self.catalog.reading() as reader:
             origin = Origin(self.catalog.uuid, reader.last_face_id())
             try:
@@ -177,7 +177,7 @@ class Gallery:
                 return None
         return vectors
 
-    def _compare(self, reader: CatalogReader, vectors: Vectors, keep_on: KeepOn) -> None:
+    def _compare(self, reader: CatalogReader, vectors: Graph, keep_on: KeepOn) -> None:
         """Hold every vector that was stored against the catalog. Raises `DamagedError` for one that differs.
 
         All of them: two faces that a restored catalog numbered the other way round are found by no sample.
@@ -196,7 +196,7 @@ class Gallery:
             if not keep_on():
                 return
 
-    def _catch_up(self, vectors: Vectors, keep_on: KeepOn, threads: int) -> bool:
+    def _catch_up(self, vectors: Graph, keep_on: KeepOn, threads: int) -> bool:
         """Delete what the catalog lacks and add what it has; False when ``keep_on`` ended it.
 
         Read in parts, and not in one state: hours of building would keep SQLite's log from being emptied.
@@ -305,7 +305,7 @@ def _expect_equal(
         raise DamagedError("the index holds other faces than the catalog")
 
 
-def _worn(vectors: Vectors) -> bool:
+def _worn(vectors: Graph) -> bool:
     dead = vectors.tombstones
     if dead and time.time() - vectors.clean_at > PURGE_AFTER:
         return True

@@ -3,7 +3,7 @@
 Left alone, glibc learns from the large blocks that come and go to keep them: up to 64 MiB in each of its arenas, which
 are eight a core, and threads use them in turn. A daemon that was sent a few large photos would hold on to that. What
 is larger it asks the system for each time, which clears every page of it: a sixth of the time that it takes to decode
-photos of 12 megapixels, as `python -m benchmarks importing` shows.
+photos of 12 megapixels, as `python -m tests.benchmarks importing` shows.
 """
 
 from __future__ import annotations

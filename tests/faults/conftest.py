@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import library as libraries
 import pytest
-from library import Library
-from processes import Daemon
+
+from tests.support import library as libraries
+from tests.support.library import Library
+from tests.support.processes import Daemon
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-# Written by shtab (github.com/tqdm/shtab, MPL-2.0) for python tests/shell_files.py: change that, not this.
+# Written by shtab (github.com/tqdm/shtab, MPL-2.0) for python -m tests.support.shell_files: change that, not this.
 
 function _shtab_facewatchd_scan
   set -g _shtab_facewatchd_cmdpath ''

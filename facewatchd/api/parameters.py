@@ -1,0 +1,183 @@
+"""The methods of the protocol: the parameters of each, declared once, and what each returns in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from facewatchd.fields import (
+    Choice,
+    ChoiceOrWhole,
+    Computed,
+    Description,
+    Flag,
+    ListOf,
+    Number,
+    Object,
+    Whole,
+    describe,
+    optional,
+    required,
+)
+from facewatchd.server.params import Base64, PathItem, Paths, SplitPath, encode_path
+from facewatchd.values import LISTED_STATES
+
+MOST = 1000
+"""Photos, faces by id, or directories, that one query may name."""
+MOST_BYTES = 1 << 20
+"""Bytes of the directories that one query may name, together."""
+MOST_NUMBERS = 65536
+"""Numbers of an embedding that are read at all; its length is compared with the model's afterwards."""
+MOST_LISTED = 1000
+"""Photos in one page: with the longest paths and reasons that there are, half of what a line may have."""
+MAX_WAIT = 24 * 3600.0
+"""Seconds."""
+
+_ABSENT = Computed(lambda: None, "none")
+
+
+@dataclass(frozen=True, slots=True)
+class NoParameters:
+    """Of a method that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One photo: a path on the daemon's machine, or bytes."""
+
+    ONE_OF: ClassVar = ("path", "data")
+
+    path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
+    data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
+
+    def name(self) -> dict[str, str | None]:
+        """Return the path as a reply holds it; None for bytes."""
+        return {"path": None} if self.path is None else dict(encode_path(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParameters:
+    """Of ``query``. None stands for what the configuration or the model says."""
+
+    ONE_OF: ClassVar = ("photos", "faces", "embedding")
+
+    photos: tuple[Source, ...] = optional(ListOf(Object(Source), MOST, least=1), "Photos of one person.", ())
+    faces: tuple[int, ...] = optional(ListOf(Whole(), MOST, least=1), "Faces of one person, by `face_id`.", ())
+    embedding: tuple[float, ...] = optional(
+        ListOf(Number(), MOST_NUMBERS),
+        "The embedding of a face: as many numbers as the model has dimensions.",
+        (),
+    )
+    face: int | str = optional(
+        ChoiceOrWhole(("largest", "all")), "Which face of each photo; a number counts left to right from 0.", "largest"
+    )
+    top: int | None = optional(Whole(), "Most photos in the answer; 0 is all.", Computed(lambda: None, "as configured"))
+    threshold: float | None = optional(
+        Number(-1, 1),
+        "Similarity from which a face matches.",
+        Computed(lambda: None, "as configured, else the model's own"),
+    )
+    dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
+    min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
+    exact: bool = optional(Flag(), "Compare with every face instead of asking the index.", False)
+    collapse: bool = optional(Flag(), "Show photos with the same bytes as one.", True)
+    wait: float | None = optional(
+        Number(0, MAX_WAIT),
+        "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",
+        _ABSENT,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WhyParameters:
+    """Of ``why``."""
+
+    path: bytes = required(SplitPath(), "The file.")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotosParameters:
+    """Of ``photos``."""
+
+    state: str = required(Choice(tuple(map(str, LISTED_STATES))), "The state of the files that are listed.")
+    after: bytes = optional(PathItem(), "`next` of the page before.", Computed(lambda: b"", "from the first"))
+    limit: int = optional(Whole(1, MOST_LISTED), "Most files in the page.", MOST_LISTED)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanParameters:
+    """Of ``scan``."""
+
+    paths: tuple[bytes, ...] = optional(Paths(), "Where to look.", Computed(lambda: (), "all watched directories"))
+    force: bool = optional(Flag(), "Embed again what has not changed.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitParameters:
+    """Of ``wait``."""
+
+    timeout: float = optional(Number(0, MAX_WAIT), "Seconds to wait at most.", 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyParameters:
+    """Of ``verify``."""
+
+    repair: bool = optional(Flag(), "Mend what can be mended.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of the protocol."""
+
+    parameters: type
+    """Their declaration."""
+    meaning: str
+    """What it does, in a sentence."""
+    result: str
+    """The names in its result."""
+
+    def describe(self) -> list[Description]:
+        """Return its parameters in words, for the manual page."""
+        return describe(self.parameters)
+
+
+METHODS = {
+    "status": Method(
+        NoParameters,
+        "Return the state of the daemon.",
+        "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
+        "failed index{faces,tombstones,ready} rates problems waits confinement",
+    ),
+    "query": Method(
+        QueryParameters,
+        "Find the photos that show the same person.",
+        "query[{photo,face,faces,box,score}] matches[{path,similarity,box,score,face_id,of,itself,copies}] total "
+        "threshold model faces pending complete exact elapsed_ms",
+    ),
+    "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,landmarks}]"),
+    "why": Method(
+        WhyParameters,
+        "Return the state of one file, and the reason.",
+        "path state reason faces[{face_id,box,score}]",
+    ),
+    "photos": Method(
+        PhotosParameters,
+        "List the files in one state by path, in pages; `next` is null on the last one.",
+        "photos[{path,state,reason}] next",
+    ),
+    "scan": Method(ScanParameters, "Reconcile with the disk now.", "queued"),
+    "wait": Method(
+        WaitParameters,
+        "Wait until everything that was on the disk at the call is searchable.",
+        "pending seconds complete",
+    ),
+    "pause": Method(NoParameters, "Stop indexing; queries go on.", "state"),
+    "resume": Method(NoParameters, "Go on indexing.", "state"),
+    "verify": Method(
+        VerifyParameters,
+        "Hold disk, catalog and index against each other.",
+        "photos faces problems count skipped repaired",
+    ),
+}
+"""Every method by its name."""

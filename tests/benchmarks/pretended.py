@@ -1,0 +1,64 @@
+"""``python -m tests.benchmarks.pretended run ...``: the daemon on a made-up library.
+
+All of it is real but for what the model says of itself: 512 dimensions, whatever pack it is. Two things can be asked of
+it besides: to record so many photos (``record``), the same ones with other faces each time, and to find its index worn
+(``wear``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from facewatchd.api.methods import Parts, Service
+from facewatchd.api.query import Searcher
+from facewatchd.cli import app as cli
+from facewatchd.inference.pool import Inference
+from facewatchd.server.params import Params
+from facewatchd.store import gallery as gallery_module
+from facewatchd.store.gallery import Gallery
+from facewatchd.values import ModelInfo
+from tests.benchmarks import gallery as faces
+from tests.benchmarks.library import MODEL, outcome
+
+BEHIND = 1_000_000_000
+"""Number of the first photo that is recorded besides, behind all of the library's."""
+
+
+class Pretended(Inference):
+    def start(self) -> ModelInfo:
+        super().start()
+        return MODEL
+
+
+class AskedMoreService(Service):
+    def __init__(self, parts: Parts, searcher: Searcher, *others: Callable[[], Any]) -> None:
+        super().__init__(parts, searcher, *others)
+        self._root = parts.roots.paths[0]
+
+    def call(self, method: str, params: Mapping[str, object]) -> object:
+        if method == "record":
+            return self._record(Params(params).ints("count")[0])
+        if method == "wear":
+            gallery_module.REBUILD_AT = 0.0
+            self._parts.gallery.changed.set()
+            return None
+        return super().call(method, params)
+
+    def _record(self, count: int) -> object:
+        rng = np.random.default_rng()
+        rows = faces.near(np.zeros((count, faces.DIM), np.float32), (0, 0), rng)
+        for photo, row in enumerate(rows, BEHIND):
+            new = outcome(b"%s/%d.jpg" % (self._root, photo), photo, row)
+            self._parts.writer.call(partial(Gallery.record, outcomes=[new]))
+        return {"recorded": count}
+
+
+if __name__ == "__main__":
+    with patch.multiple("facewatchd.daemon.app", Inference=Pretended, Service=AskedMoreService):
+        sys.exit(cli.main())

@@ -1,0 +1,61 @@
+"""A pack whose files are replaced while the model is not loaded: two models' embeddings are never mixed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from facewatchd.config import Faces
+from facewatchd.errors import ModelError
+from facewatchd.models import registry
+from tests.support import invariant, tiny_pack
+from tests.support.albums import album, shoot
+from tests.support.processes import Daemon, until
+
+
+def test_other_files_than_those_chosen_are_not_loaded(tmp_path: Path) -> None:
+    directory = tiny_pack.build(tmp_path)
+    pack = registry.find(str(directory), tmp_path)
+    assert pack is not None
+    assert pack.load(1, Faces()).info.id == pack.id
+    shutil.rmtree(directory)
+    tiny_pack.build(tmp_path, seed=1)
+    with pytest.raises(ModelError, match="are others than when it was chosen"):
+        pack.load(1, Faces())
+
+
+def test_a_pack_replaced_while_unloaded_is_said_and_nothing_is_recorded(tmp_path: Path) -> None:
+    models = tmp_path / "insightface"
+    pack = tiny_pack.build(models)
+    aside = tmp_path / "first"
+    root = tmp_path / "photos"
+    photos = sorted(album(root, 4, people=2))
+    resources = "unload_after = 1\nidle_priority = false"
+    with Daemon(tmp_path / "home", root, model="tiny", model_root=models, resources=resources) as daemon:
+        daemon.hook(
+            "import sys\nif 'run' in sys.argv:\n    from facewatchd.daemon import supervisor\n"
+            "    supervisor.TICK = 0.5\n"
+        )
+        daemon.hook(
+            "if 'run' in sys.argv:\n    from facewatchd.indexing import workers\n    workers.MODEL_RETRY = 0.5\n"
+        )
+        daemon.start()
+        daemon.settle()
+        found = daemon.paths(photos[0])
+        until(lambda: not daemon.children())
+        pack.rename(aside)
+        tiny_pack.build(models, seed=1)
+        new = shoot(root / "new.jpg", [1], 900)
+        said = "the files of the model tiny in"
+        until(lambda: any(said in problem for problem in daemon.status()["problems"]))
+        assert daemon.paths(photos[0]) == found, "what is indexed is answered from the catalog"
+        assert not daemon.call("query", photos=[{"path": str(photos[0])}])["complete"]
+        result = daemon.query(shoot(tmp_path / "strange.jpg", [1], 901))
+        assert result.returncode in (2, 5)
+        assert said in result.stderr
+        shutil.rmtree(pack)
+        aside.rename(pack)
+        until(lambda: new in daemon.paths(photos[0]))
+        invariant.check(daemon)

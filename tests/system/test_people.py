@@ -1,0 +1,168 @@
+"""The main job, as processes: photos come in, and each person is found from each photo, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.support import samples
+from tests.support.processes import Daemon, until
+
+Start = Callable[..., Daemon]
+
+BOTH_PACKS = [
+    pytest.param("scrfd25g_mfn", id="scrfd25g_mfn", marks=samples.needs_packs),
+    pytest.param("dlib", id="dlib", marks=samples.needs_dlib),
+]
+
+
+def expect_everybody(daemon: Daemon, directory: Path, who: dict[str, list[str]]) -> None:
+    """Ask from every face on every photo; the answer must be that person's photos and no other."""
+    photos_of: dict[str, set[Path]] = {}
+    for name, persons in who.items():
+        for person in persons:
+            photos_of.setdefault(person, set()).add(directory / name)
+    for name, persons in who.items():
+        assert len(daemon.call("faces", path=str(directory / name))["faces"]) == len(persons), name
+        for index, person in enumerate(persons):
+            found = daemon.paths(directory / name, face=index)
+            assert found == photos_of[person], f"{person}, asked from {name}"
+
+
+def copy_one_by_one(daemon: Daemon, names: Iterable[str], target: Path) -> None:
+    for count, name in enumerate(names, 1):
+        shutil.copy(samples.PHOTOS / name, target)
+        until(lambda wanted=count: daemon.status()["photos"] == wanted)
+
+
+def copy_in_a_burst(_: Daemon, names: Iterable[str], target: Path) -> None:
+    for name in names:
+        shutil.copy(samples.PHOTOS / name, target)
+
+
+@samples.needs_shared
+@pytest.mark.parametrize("model", BOTH_PACKS)
+@pytest.mark.parametrize("copy", [copy_one_by_one, copy_in_a_burst])
+def test_labelled_photos_that_come_in(
+    start: Start, tmp_path: Path, model: str, copy: Callable[[Daemon, Iterable[str], Path], None]
+) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    daemon = start(root, model=model, model_root=samples.PACKS)
+    assert daemon.settle()["photos"] == 0
+    who = samples.people()
+    copy(daemon, who, root)
+    status = daemon.settle()
+    assert (status["photos"], status["failed"]) == (len(who), 0)
+    expect_everybody(daemon, root, who)
+
+
+@samples.needs_shared
+@pytest.mark.parametrize("model", BOTH_PACKS)
+def test_labelled_photos_in_a_directory_that_is_moved_in(start: Start, tmp_path: Path, model: str) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    daemon = start(root, model=model, model_root=samples.PACKS)
+    shutil.copytree(samples.PHOTOS, tmp_path / "outside" / "deep" / "er")
+    (tmp_path / "outside").rename(root / "album")
+    until(lambda: daemon.status()["photos"] == len(samples.people()))
+    daemon.settle()
+    expect_everybody(daemon, root / "album" / "deep" / "er", samples.people())
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A group photo of six and a portrait, each as six files."""
+    directory = tmp_path_factory.mktemp("crew")
+    samples.derived(directory, samples.group_photo(), "group")
+    samples.derived(directory, samples.astronaut(), "astronaut")
+    return directory
+
+
+@samples.needs_dlib
+@pytest.mark.parametrize("arrival", ["burst", "moved in"])
+def test_photos_that_packages_ship(start: Start, tmp_path: Path, crew: Path, arrival: str) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    daemon = start(root)
+    if arrival == "burst":
+        for photo in crew.iterdir():
+            shutil.copy(photo, root)
+        place = root
+    else:
+        shutil.copytree(crew, tmp_path / "new")
+        place = (tmp_path / "new").rename(root / "new")
+    until(lambda: daemon.status()["photos"] == 12)
+    daemon.settle()
+    groups, portraits = set(place.glob("group*")), set(place.glob("astronaut*"))
+    assert (len(groups), len(portraits)) == (6, 6)
+    for photo in portraits:
+        faces = daemon.call("faces", path=str(photo))["faces"]  # HOG also sees one in the patches of the suit
+        highest = min(range(len(faces)), key=lambda index: faces[index]["box"][1])
+        assert daemon.paths(photo, face=highest) == portraits, photo.name
+    for photo in sorted(groups):
+        faces = daemon.call("faces", path=str(photo))["faces"]
+        assert len(faces) == 6
+        for index in range(6):
+            answer = daemon.call("query", photos=[{"path": str(photo)}], face=index, top=0)
+            found = [match["path"] for match in answer["matches"]]
+            assert set(found) == set(map(str, groups)), f"face {index} of {photo.name}"
+            assert len(found) == 6, "one face of each photo: the others on it are other people"
+
+
+@samples.needs_dlib
+def test_the_query_photo_need_not_be_indexed_or_readable_by_the_daemon(
+    start: Start, tmp_path: Path, crew: Path
+) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    shutil.copy(crew / "astronaut small.png", root / "astronaut.png")
+    daemon = start(root)
+    daemon.settle()
+    result = daemon.query("-l", "--face", "1", crew / "astronaut turned.jpg")
+    assert (result.returncode, result.stdout) == (0, f"{root / 'astronaut.png'}\n")
+    with (crew / "astronaut low.jpg").open("rb") as photo:
+        piped = daemon.query("-l", "--face", "1", "-", stdin=photo)
+    assert (piped.returncode, piped.stdout) == (0, f"{root / 'astronaut.png'}\n")
+    assert daemon.query("-l", "--face", "2", crew / "group.jpg").returncode == 1
+
+
+@samples.needs_dlib
+def test_boxes_lie_on_the_upright_picture(start: Start, tmp_path: Path, crew: Path) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(crew, root)
+    daemon = start(root)
+    daemon.settle()
+    boxes = {}
+    for name in ("astronaut.png", "astronaut turned.jpg", "astronaut upside down.webp"):
+        faces = daemon.call("faces", path=str(root / name))["faces"]
+        boxes[name] = min((face["box"] for face in faces), key=lambda box: box[1])
+    straight = boxes.pop("astronaut.png")
+    for name, box in boxes.items():
+        assert box == pytest.approx(straight, abs=12), name
+
+
+def test_a_path_is_answered_by_its_bytes(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from tests.support import tiny_pack
+
+    root = tmp_path / "photos"
+    root.mkdir()
+    image = samples.noise(1)
+    tiny_pack.draw_face(image, (80, 60, 96, 96), 3)
+    names = [b"plain.png", b"latin \xe9.png", b"new\nline.png", "grüße 日本.png".encode(), b"tab\t'\"$(x).png"]
+    for name in names:
+        with open(os.path.join(os.fsencode(root), name), "wb") as file:
+            Image.fromarray(np.asarray(image)).save(file, "PNG")
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+    result = daemon.query("-0", "--no-collapse", root / "plain.png", errors="surrogateescape")
+    assert result.returncode == 0, result.stderr
+    found = {os.path.basename(os.fsencode(path)) for path in result.stdout.split("\0") if path}
+    assert found == set(names)

@@ -1,0 +1,744 @@
+"""`facewatch-query` against a scripted daemon on a real Unix socket: in process, and as one with pipes or a pty."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from facewatchd import __version__
+from facewatchd.client import app as client
+from facewatchd.client import connection as rpc
+from facewatchd.client.connection import MAX_LINE, Connection, RemoteError
+from facewatchd.client.query import MAX_BYTES
+from facewatchd.console.arguments import INTERRUPTED
+from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, UsageError, WrongListenerError
+from facewatchd.pictures import sheet
+from facewatchd.system import peer_credentials
+from facewatchd.text import printable
+from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
+from tests.support.replies import answer, match, query_face
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
+    with FakeDaemon(tmp_path / "socket") as fake:
+        fake.script = lambda request: reply(request, answer())
+        yield fake
+
+
+@pytest.fixture
+def ask(daemon: FakeDaemon) -> Callable[..., int]:
+    """Run the command in this process."""
+    return lambda *arguments: client.main(["--socket", str(daemon.path), *map(str, arguments)])
+
+
+def command(daemon: FakeDaemon | None, arguments: Sequence[str | bytes | Path]) -> list[str | bytes | Path]:
+    start: list[str | bytes | Path] = [sys.executable, "-m", "facewatchd.client.app"]
+    return [*start, *(["--socket", daemon.path] if daemon else []), *arguments]
+
+
+def run(
+    daemon: FakeDaemon | None, *arguments: str | bytes | Path, given: bytes = b"", **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command as a process with pipes."""
+    return subprocess.run(
+        command(daemon, arguments), input=given, capture_output=True, timeout=DEADLINE, check=False, **options
+    )
+
+
+def run_on_terminal(daemon: FakeDaemon, *arguments: str | bytes | Path, **environment: str) -> tuple[int, bytes, bytes]:
+    """Run the command with its standard output on a pseudo-terminal; return status, output and standard error."""
+    return run_with_terminal(command(daemon, arguments), **environment)
+
+
+# What is sent
+
+
+def test_photos_go_by_absolute_path_and_only_given_options_are_sent(ask: Any, daemon: FakeDaemon) -> None:
+    assert ask("a/../anna.jpg", "ünï.jpg") == client.NOTHING_FOUND
+    assert daemon.requests[0]["method"] == "query"
+    assert daemon.params() == {"photos": [{"path": os.path.abspath("anna.jpg")}, {"path": os.path.abspath("ünï.jpg")}]}
+
+
+def test_every_option_is_sent(ask: Any, daemon: FakeDaemon) -> None:
+    ask(
+        "-n",
+        "0",
+        "a.jpg",
+        "--threshold",
+        "-0.25",
+        "--face",
+        "2",
+        "-d",
+        "x",
+        "--dir",
+        "/y",
+        "--min-size",
+        "50",
+        "--exact",
+    )
+    assert daemon.params() == {
+        "photos": [{"path": os.path.abspath("a.jpg")}], "top": 0, "threshold": -0.25, "face": 2,
+        "dirs": [os.path.abspath("x"), "/y"], "min_size": 50, "exact": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "photos", "seconds"),
+    [
+        (["--wait", "a.jpg"], ["a.jpg"], 60),
+        (["a.jpg", "--wait"], ["a.jpg"], 60),
+        (["--wait", "5", "a.jpg"], ["a.jpg"], 5),
+        (["--wait=0.5", "a.jpg"], ["a.jpg"], 0.5),
+        (["--wait", "--exact", "a.jpg"], ["a.jpg"], 60),
+        (["--wait", "--", "5"], ["5"], 60),
+        (["--wait", "-0", "-n", "0", "a.jpg"], ["a.jpg"], 60),
+        (["-0", "--wait", "0", "a.jpg"], ["a.jpg"], 0),
+    ],
+)
+def test_wait_takes_a_number_and_never_a_photo(
+    ask: Any, daemon: FakeDaemon, arguments: list[str], photos: list[str], seconds: float
+) -> None:
+    ask(*arguments)
+    params = daemon.params()
+    assert [photo["path"] for photo in params["photos"]] == [os.path.abspath(photo) for photo in photos]
+    assert 0 <= seconds - params["wait"] < 4
+
+
+def test_after_two_dashes_there_are_only_photos(ask: Any, daemon: FakeDaemon) -> None:
+    ask("--exact", "a.jpg", "--", "--json", "-x.jpg")
+    expected = [os.path.abspath(name) for name in ("a.jpg", "--json", "-x.jpg")]
+    assert [photo["path"] for photo in daemon.params()["photos"]] == expected
+    assert daemon.params()["exact"] is True
+
+
+def test_stdin_is_sent_as_bytes(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", query=[query_face(None)]))
+    done = run(daemon, "--json", "-", given=b"\xff\xd8 picture")
+    assert done.returncode == client.FOUND, done.stderr
+    assert daemon.params()["photos"] == [{"data": base64.b64encode(b"\xff\xd8 picture").decode()}]
+    assert json.loads(done.stdout)["query"][0]["photo"] == "-"
+
+
+def test_a_pipe_named_by_dev_fd_is_sent_as_bytes(daemon: FakeDaemon) -> None:
+    run(daemon, "/dev/fd/0", given=b"picture")
+    assert daemon.params()["photos"] == [{"data": base64.b64encode(b"picture").decode()}]
+
+
+def test_a_named_pipe_is_read_here(daemon: FakeDaemon, ask: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    writer = threading.Thread(target=(tmp_path / "pipe.jpg").write_bytes, args=(b"picture",), name="writer")
+    writer.start()
+    ask(tmp_path / "pipe.jpg")
+    writer.join(DEADLINE)
+    assert daemon.params()["photos"] == [{"data": base64.b64encode(b"picture").decode()}]
+
+
+def test_names_that_are_not_utf8_go_as_path_bytes(daemon: FakeDaemon, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.jpg"
+    done = run(daemon, path, "-d", path, "-d", tmp_path, "--json")
+    assert daemon.params()["photos"] == [{"path_bytes": base64.b64encode(path).decode()}]
+    assert daemon.params()["dirs"] == [{"path_bytes": base64.b64encode(path).decode()}, str(tmp_path)]
+    assert json.loads(done.stdout)["query"][0]["photo"].endswith("/\ufffd.jpg")
+
+
+def test_bytes_follow_where_the_daemon_cannot_read_the_path(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    daemon.script = lambda request: (
+        error(request, "unreadable-photo")
+        if "path" in request["params"]["photos"][0]
+        else reply(request, answer(b"/b"))
+    )
+    assert ask(tmp_path / "a.jpg", tmp_path / "gone.jpg") == client.FOUND
+    assert [request["params"]["photos"] for request in daemon.requests] == [
+        [{"path": str(tmp_path / "a.jpg")}, {"path": str(tmp_path / "gone.jpg")}],
+        [{"data": base64.b64encode(b"picture").decode()}, {"path": str(tmp_path / "gone.jpg")}],
+    ]
+
+
+def test_a_photo_that_nobody_can_read_is_asked_for_once(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
+) -> None:
+    daemon.script = lambda request: error(request, "unreadable-photo", "there is no file /x")
+    assert ask(tmp_path / "gone.jpg") == client.WRONG
+    assert len(daemon.requests) == 1
+    assert capfd.readouterr() == ("", "facewatch-query: there is no file /x; what to do\n")
+
+
+def test_bytes_that_are_no_photo_end_it_and_the_error_names_the_file(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    daemon.script = lambda request: error(request, "unreadable-photo", "not an image")
+    assert ask(tmp_path / "a.jpg") == client.WRONG
+    assert len(daemon.requests) == 2
+    assert capfd.readouterr().err == f"facewatch-query: {tmp_path}/a.jpg: not an image; what to do\n"
+
+
+def test_photos_too_large_for_one_line_are_refused_here(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
+) -> None:
+    with open(tmp_path / "huge.jpg", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    daemon.script = lambda request: error(request, "unreadable-photo", "permission denied")
+    assert ask(tmp_path / "huge.jpg") == client.WRONG
+    assert "permission denied" in capfd.readouterr().err
+
+
+# What is printed
+
+
+def test_piped_each_match_is_a_line(ask: Any, daemon: FakeDaemon, capfdbinary: Any) -> None:
+    names = [b"/p/plain.jpg", "/p/ü.jpg".encode(), b"/p/\xff.jpg", b"/p/tab\tnew\nline\\.jpg"]
+    daemon.script = lambda request: reply(request, answer(*names))
+    assert ask("anna.jpg") == client.FOUND
+    out, err = capfdbinary.readouterr()
+    assert out.split(b"\n") == [
+        b"0.742\t1,2,30,40\t/p/plain.jpg",
+        b"0.742\t1,2,30,40\t" + names[1],
+        b"0.742\t1,2,30,40\t/p/\xff.jpg",
+        b"0.742\t1,2,30,40\t/p/tab\\tnew\\nline\\\\.jpg",
+        b"",
+    ]
+    assert err == b""
+
+
+@pytest.mark.parametrize(("option", "end"), [("-l", b"\n"), ("-0", b"\0"), ("-l0", b"\0"), ("--print0", b"\0")])
+def test_paths_are_raw_and_come_once(ask: Any, daemon: FakeDaemon, capfdbinary: Any, option: str, end: bytes) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/\xff\n.jpg", b"/b.jpg", b"/\xff\n.jpg"))
+    assert ask(option, "anna.jpg") == client.FOUND
+    assert capfdbinary.readouterr().out == b"/\xff\n.jpg" + end + b"/b.jpg" + end
+
+
+def test_json_is_the_daemons_document_with_the_users_names(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    document = answer(b"/a\xff.jpg", b"/b.jpg")
+    daemon.script = lambda request: reply(request, document)
+    assert ask("anna.jpg", "--json") == client.FOUND
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {**document, "query": [query_face("anna.jpg", 1, 3)]}
+    assert base64.b64decode(json.loads(out)["matches"][0]["path_bytes"]) == b"/a\xff.jpg"
+    assert out.isascii()
+    assert err == ""
+
+
+def test_with_all_faces_each_entry_gets_its_photo(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    entries = [query_face("x", 0, 2), query_face("x", 1, 2), query_face("y", 0, 1), query_face("z", 0, 1)]
+    daemon.script = lambda request: reply(request, answer(query=entries))
+    ask("--face", "all", "a.jpg", "b.jpg", "c.jpg", "--json")
+    assert [entry["photo"] for entry in json.loads(capfd.readouterr().out)["query"]] == [
+        "a.jpg",
+        "a.jpg",
+        "b.jpg",
+        "c.jpg",
+    ]
+
+
+def test_with_one_face_a_photo_each_entry_is_the_next_photo(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, answer(query=[query_face(None, 0, 2), query_face(None, 1, 2)]))
+    ask("a.jpg", "b.jpg", "--json")
+    assert [entry["photo"] for entry in json.loads(capfd.readouterr().out)["query"]] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("which", ["all", "largest"])
+def test_a_photo_without_a_face_among_others_is_named(ask: Any, daemon: FakeDaemon, capfd: Any, which: str) -> None:
+    faceless = {"photo": "/x", "face": None, "faces": 0}
+    entries = [faceless, query_face(None, 0, 1), faceless, query_face(None, 1, 2)]
+    daemon.script = lambda request: reply(request, answer(b"/m.jpg", query=entries))
+    assert ask("a.jpg", "b.jpg", "c.jpg", "d.jpg", "-v", "--face", which) == client.FOUND
+    lines = capfd.readouterr().err.splitlines()
+    if which == "all":
+        assert [line[:8] for line in lines[:4]] == [f"query {number}:" for number in range(4)]
+        lines = [line[:5] + line[7:] for line in lines]
+    assert lines[0] == "query: no face on a.jpg, which is left out"
+    assert lines[1].startswith("query: the one face on b.jpg at ")
+    assert lines[2] == "query: no face on c.jpg, which is left out"
+    assert lines[3].startswith("query: face 1 (of 0 to 1, left to right) on d.jpg at ")
+
+
+def test_a_terminal_gets_the_face_a_table_and_a_summary(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(
+        request, answer(matches=[match(b"/p/a.jpg", 0.742), match(b"/evil\x1b[2J\n\xff.jpg", -0.1)])
+    )
+    status, out, err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    assert status == client.FOUND
+    assert out.decode() == (
+        "SIMILARITY  BOX        PATH\n"
+        "0.742       1,2 30x40  /p/a.jpg\n"
+        "-0.100      1,2 30x40  /evil\\x1b[2J\\x0a\\xff.jpg\n"
+    )
+    assert err.decode() == (
+        "query: face 1 (of 0 to 2, left to right) on anna.jpg at 10,20 80x90, score 0.89\n"
+        "2 of 2 photos; 18431 faces searched, 0 pending, 14 ms\n"
+    )
+
+
+def test_a_terminal_says_how_many_there_are_which_is_the_query_and_what_has_copies(daemon: FakeDaemon) -> None:
+    matches = [match(b"/p/a.jpg", 1.0, itself=True, copies=["/q/a.jpg"]), match(b"/p/b.jpg", copies=["/1", "/2"])]
+    daemon.script = lambda request: reply(request, answer(matches=matches, total=106, faces=363))
+    _, out, err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    assert out.decode() == (
+        "SIMILARITY  BOX        PATH\n"
+        "1.000       1,2 30x40  /p/a.jpg  (the query photo, +1 copy)\n"
+        "0.742       1,2 30x40  /p/b.jpg  (+2 copies)\n"
+    )
+    assert err.decode().splitlines()[1] == "2 of 106 photos; -n 0 shows all; 363 faces searched, 0 pending, 14 ms"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [([], True), (["-l"], True), (["-0"], True), (["-q"], False), (["-l", "-q"], False), (["--json"], False)],
+)
+def test_an_answer_that_was_cut_says_so_in_a_pipe(
+    ask: Any, daemon: FakeDaemon, capfd: Any, arguments: list[str], said: bool
+) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", b"/b.jpg", total=106))
+    assert ask("anna.jpg", *arguments) == client.FOUND
+    assert capfd.readouterr().err == ("2 of 106 photos; -n 0 shows all\n" if said else "")
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", b"/b.jpg"))
+    assert ask("anna.jpg", *arguments) == client.FOUND
+    assert capfd.readouterr().err == "", "nothing is left out"
+
+
+def test_with_all_faces_each_match_says_whose_it_is(daemon: FakeDaemon, ask: Any, capfd: Any) -> None:
+    also = [{"of": 0, "similarity": 0.6, "box": [9, 9, 9, 9], "score": 0.5, "face_id": 3}]
+    matches = [match(b"/both", 0.9, of=1, also=also), match(b"/one", 0.8, of=0, also=[])]
+    query = [query_face("x", 0, 2), query_face("x", 1, 2)]
+    daemon.script = lambda request: reply(request, answer(query=query, matches=matches))
+    _, out, err = run_on_terminal(daemon, "--face", "all", "anna.jpg", NO_COLOR="1")
+    assert out.decode() == (
+        "SIMILARITY  BOX        QUERY  PATH\n0.900       1,2 30x40  1,0    /both\n0.800       1,2 30x40  0      /one\n"
+    )
+    assert [line[:8] for line in err.decode().splitlines()[:2]] == ["query 0:", "query 1:"]
+    assert ask("--face", "all", "anna.jpg") == client.FOUND
+    assert capfd.readouterr().out == "0.900\t1,2,30,40\t/both\n0.800\t1,2,30,40\t/one\n"
+
+
+def test_copies_are_shown_each_by_itself_if_asked_for(ask: Any, daemon: FakeDaemon) -> None:
+    ask("anna.jpg", "--no-collapse")
+    assert daemon.params()["collapse"] is False
+
+
+def test_colour_is_for_terminals_that_know_it(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/p/a.jpg"))
+    coloured = run_on_terminal(daemon, "anna.jpg")[1]
+    assert b"\x1b[1;32m0.742     \x1b[0m" in coloured
+    assert re.sub(rb"\x1b\[[0-9;]*m", b"", coloured) == run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")[1]
+    assert b"\x1b" not in run_on_terminal(daemon, "anna.jpg", TERM="dumb")[1]
+    assert b"\x1b" not in run(daemon, "anna.jpg").stdout
+
+
+def test_quiet_and_verbose(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/p/a.jpg", pending=7, complete=False))
+    status, out, err = run_on_terminal(daemon, "-q", "anna.jpg")
+    assert (status, err) == (client.FOUND, b"")
+    assert b"/p/a.jpg" in out
+    verbose = run(daemon, "-v", "anna.jpg").stderr.decode()
+    assert "query: face 1" in verbose
+    assert "model buffalo_l, threshold 0.4, by the index" in verbose
+
+
+def test_paths_on_a_terminal_cannot_steer_it(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/\x1b]0;x\x07.jpg"))
+    assert run_on_terminal(daemon, "-l", "-q", "anna.jpg")[1] == b"/\\x1b]0;x\\x07.jpg\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pending": 7}, "not complete: 7 photos are not searchable yet; --wait waits for them\n"),
+        (
+            {"pending": 0},
+            "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status\n",
+        ),
+    ],
+)
+def test_an_incomplete_answer_says_so_also_in_a_pipe(
+    ask: Any, daemon: FakeDaemon, capfd: Any, changes: dict[str, Any], words: str
+) -> None:
+    daemon.script = lambda request: reply(request, answer(complete=False, **changes))
+    assert ask("anna.jpg") == client.NOTHING_FOUND
+    assert capfd.readouterr() == ("", words)
+    assert ask("anna.jpg", "--json") == client.NOTHING_FOUND
+    assert capfd.readouterr().err == ""
+
+
+def test_printable_hides_what_steers_a_terminal_and_nothing_else() -> None:
+    assert printable("Zoë 日本 👩\u200d🚀\u202f\xa0.jpg") == "Zoë 日本 👩\u200d🚀\u202f\xa0.jpg"
+    assert printable(b"\xff\xc2\x9b\x7f") == "\\xff\\x9b\\x7f"
+    assert printable("a\u202egpj.exe\u2028") == "a\\u202egpj.exe\\u2028"
+
+
+# --list-faces
+
+FACES = {"faces": [{"box": [1, 2, 30, 40], "score": 0.8765, "landmarks": []}, {"box": [50, 6, 7, 8], "score": 0.5}]}
+
+
+def test_list_faces_piped_and_as_json(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, FACES)
+    assert ask("--list-faces", "anna.jpg") == client.FOUND
+    assert daemon.requests[0]["method"] == "faces"
+    assert daemon.params() == {"path": os.path.abspath("anna.jpg")}
+    assert capfd.readouterr() == ("0\t1,2,30,40\t0.876\n1\t50,6,7,8\t0.500\n", "")
+    assert ask("--list-faces", "anna.jpg", "--json") == client.FOUND
+    assert json.loads(capfd.readouterr().out) == {"photo": "anna.jpg", **FACES}
+
+
+def test_list_faces_on_a_terminal(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, FACES)
+    status, out, err = run_on_terminal(daemon, "--list-faces", "anna.jpg", NO_COLOR="1")
+    assert (status, err) == (client.FOUND, b"")
+    assert out.decode() == "FACE  BOX        SCORE\n0     1,2 30x40  0.876\n1     50,6 7x8   0.500\n"
+
+
+def test_list_faces_of_a_photo_without_any(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, {"faces": []})
+    assert ask("--list-faces", "anna.jpg") == client.NO_FACE
+    assert capfd.readouterr().err.startswith("facewatch-query: no face found on anna.jpg; ")
+
+
+def test_list_faces_sends_bytes_too(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    daemon.script = lambda request: (
+        error(request, "unreadable-photo") if "path" in request["params"] else reply(request, FACES)
+    )
+    assert ask("--list-faces", tmp_path / "a.jpg") == client.FOUND
+    assert daemon.requests[1]["params"] == {"data": base64.b64encode(b"picture").decode()}
+
+
+# --sheet
+
+
+def test_a_sheet_is_drawn_besides_the_matches(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (200, 200), "red").save(tmp_path / "a.png")
+    path = os.fsencode(tmp_path / "a.png")
+    daemon.script = lambda request: reply(request, answer(path, path, b"/gone.jpg"))
+    assert ask(tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert capfd.readouterr() == (f"0.742\t1,2,30,40\t{tmp_path}/a.png\n" * 2 + "0.742\t1,2,30,40\t/gone.jpg\n", "")
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.size == (16 + 4 * 216, 289)
+        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)  # the query, from the user's own file
+    monkeypatch.setattr(sheet, "MAX_TILES", 2)
+    assert ask(tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert capfd.readouterr().err == f"{tmp_path}/s.png leaves out the last 2 matches; ask for fewer with --top\n"
+
+
+def test_a_sheet_of_a_photo_from_stdin(daemon: FakeDaemon, tmp_path: Path) -> None:
+    Image.new("RGB", (200, 200), "red").save(tmp_path / "a.png")
+    daemon.script = lambda request: reply(request, answer(query=[query_face(None)]))
+    done = run(daemon, "-", "--sheet", tmp_path / "s.png", given=(tmp_path / "a.png").read_bytes())
+    assert (done.returncode, done.stderr) == (client.NOTHING_FOUND, b"")
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
+
+
+# Exit statuses
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status"),
+    [
+        ("no-face", -32001, client.NO_FACE),
+        ("unreadable-photo", -32000, client.WRONG),
+        ("too-large", -32004, client.WRONG),
+        ("bad-embedding", -32002, client.WRONG),
+        ("not-ready", -32003, client.NOT_READY),
+        ("timeout", -32006, client.NOT_READY),
+        ("internal", -32007, client.NOT_READY),
+        ("", -32602, client.WRONG),
+        ("", -32601, client.NOT_READY),
+    ],
+)
+def test_the_kind_of_error_is_the_exit_status(
+    ask: Any, daemon: FakeDaemon, capfd: Any, kind: str, code: int, status: int
+) -> None:
+    daemon.script = lambda request: error(request, kind, "bad\x1b[2J\nthing", code)
+    assert ask("anna.jpg") == status
+    own = "; the daemon is of another version: restart it" if code == rpc.METHOD_NOT_FOUND else ""
+    hint = "; what to do" if kind else own
+    assert capfd.readouterr() == ("", f"facewatch-query: bad\\x1b[2J\\x0athing{hint}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--exact"],
+        ["--no-such-option", "a.jpg"],
+        ["a.jpg", "--top"],
+        ["a.jpg", "--top", "-1"],
+        ["a.jpg", "--threshold", "nan"],
+        ["a.jpg", "--threshold", "1.5"],
+        ["a.jpg", "--face", "left"],
+        ["a.jpg", "--min-size", "2.5"],
+        ["a.jpg", "--wait=soon"],
+        ["a.jpg", "--wait", "-1"],
+        ["a.jpg", "--json", "-l"],
+        ["a.jpg", "-q", "-v"],
+        ["-", "-"],
+        ["a.jpg", "--list-faces", "--top", "0"],
+        ["a.jpg", "b.jpg", "--list-faces"],
+        ["a.jpg", "--sheet", "sheet.txt"],
+        ["a.jpg", "--sheet", "/no/such/directory/sheet.png"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_asks_nothing(
+    ask: Any, daemon: FakeDaemon, capfd: Any, arguments: list[str]
+) -> None:
+    assert ask(*arguments) == client.WRONG
+    out, err = capfd.readouterr()
+    assert re.fullmatch(r"facewatch-query: [^\n]+; [^\n]+\n", err), err
+    assert (out, daemon.requests) == ("", [])
+
+
+def test_stdin_that_is_empty_or_a_terminal_is_refused(daemon: FakeDaemon) -> None:
+    done = run(daemon, "-")
+    assert done.returncode == client.WRONG
+    assert done.stderr == b"facewatch-query: standard input is empty; pipe a photo in\n"
+    ours, theirs = pty.openpty()
+    done = subprocess.run(command(daemon, ["-"]), stdin=theirs, capture_output=True, timeout=DEADLINE, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == client.WRONG
+    assert b"'-' reads the photo from standard input" in done.stderr
+
+
+def test_no_daemon(tmp_path: Path, capfd: Any) -> None:
+    expected = f"facewatch-query: no daemon answers on {tmp_path}/s; start it: facewatchd run DIR\n"
+    assert client.main(["--socket", f"{tmp_path}/s", "a.jpg"]) == client.NO_DAEMON
+    assert capfd.readouterr() == ("", expected)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{tmp_path}/s")
+    assert client.main(["--socket", f"{tmp_path}/s", "a.jpg"]) == client.NO_DAEMON
+    assert capfd.readouterr() == ("", expected)
+
+
+def test_the_default_socket_is_in_the_runtime_directory(tmp_path: Path) -> None:
+    done = run(None, "a.jpg", env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
+    assert done.returncode == client.NO_DAEMON
+    assert f"no daemon answers on {tmp_path}/facewatchd/socket".encode() in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint", "status"),
+    [
+        (None, "hung up", client.NO_DAEMON),
+        (b"220 mail ready\n", "is not facewatchd", client.NO_DAEMON),
+        (b"[1]\n", "is not facewatchd", client.NO_DAEMON),
+        (b'{"jsonrpc":"2.0","id":77,"result":1}\n', "is not facewatchd", client.NO_DAEMON),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"matches":3}}\n', "makes no sense", client.NOT_READY),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"query":[],"matches":[3]}}\n', "makes no sense", client.NOT_READY),
+        (b'{"jsonrpc":"2.0","id":1,"result":null}\n', "makes no sense", client.NOT_READY),
+        (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"not JSON"}}\n', "not JSON", client.NOT_READY),
+    ],
+)
+def test_strange_answers_are_one_line(
+    ask: Any, daemon: FakeDaemon, capfd: Any, words: bytes | None, complaint: str, status: int
+) -> None:
+    daemon.script = lambda request: words
+    assert ask("a.jpg") == status
+    out, err = capfd.readouterr()
+    assert complaint in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_more_query_faces_than_photos_make_no_sense(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, answer(query=[query_face("a"), query_face("b")]))
+    assert ask("a.jpg") == client.NOT_READY
+    assert "makes no sense" in capfd.readouterr().err
+
+
+def test_a_wait_that_ends_too_early_prints_what_there_is(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", pending=3, complete=False))
+    assert ask("a.jpg", "--wait", "0") == client.NOT_READY
+    out, err = capfd.readouterr()
+    assert out == "0.742\t1,2,30,40\t/a.jpg\n"
+    assert "facewatch-query: not everything is searchable after 0 s, 3 photos are pending; wait longer" in err
+
+
+def test_a_wait_that_ends_before_the_disk_was_walked_is_too_short(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", pending=0, complete=False))
+    assert ask("a.jpg", "--wait", "0") == client.NOT_READY
+    assert "not everything is searchable after 0 s" in capfd.readouterr().err
+
+
+def test_a_directory_out_of_reach_is_no_wait_too_short(ask: Any, daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", pending=0, complete=False))
+    assert ask("a.jpg", "--wait", "1000") == client.FOUND
+
+
+def test_photos_that_came_after_the_wait_are_no_failure(ask: Any, daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg", pending=3, complete=False))
+    assert ask("a.jpg", "--wait", "1000") == client.FOUND
+
+
+def test_the_deadline_of_a_call(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: b""
+    with Connection(daemon.path, timeout=0.05) as connection, pytest.raises(DeadlineError, match=r"within 0\.05 s"):
+        connection.call("status")
+
+
+# rpc
+
+
+def test_calls_on_one_connection_and_a_reply_in_pieces(daemon: FakeDaemon) -> None:
+    big = "x" * (3 << 20)
+    daemon.script = lambda request: reply(request, [request["params"], big])
+    with Connection(daemon.path) as connection:
+        for number in range(3):
+            assert connection.call("scan", paths=["ü\udcff"], method=number) == [
+                {"paths": ["ü\udcff"], "method": number},
+                big,
+            ]
+    assert [request["id"] for request in daemon.requests] == [1, 2, 3]
+
+
+def test_a_remote_error_carries_everything(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: error(request, "not-ready", "starting", -32003)
+    with Connection(daemon.path) as connection:
+        with pytest.raises(RemoteError) as caught:
+            connection.call("status")
+        assert (caught.value.code, caught.value.kind, caught.value.message, caught.value.hint) == (
+            -32003, "not-ready", "starting", "what to do",
+        )  # fmt: skip
+        daemon.script = lambda request: reply(request, "fine")
+        assert connection.call("status") == "fine"
+
+
+def test_a_request_over_the_limit_is_not_sent(daemon: FakeDaemon) -> None:
+    with Connection(daemon.path) as connection, pytest.raises(TooLargeError):
+        connection.call("query", data="x" * MAX_LINE)
+    assert daemon.requests == []
+
+
+def test_a_refusal_is_read_although_the_request_broke_off(tmp_path: Path) -> None:
+    """A daemon may answer an over-long line before its end, and hang up."""
+
+    def refuse() -> None:
+        with listener.accept()[0] as connection:
+            connection.sendall(error({"id": None}, "too-large", "a request line too long"))
+            connection.shutdown(socket.SHUT_RDWR)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        thread = threading.Thread(target=refuse, name="refuser")
+        thread.start()
+        with Connection(tmp_path / "s") as connection, pytest.raises(RemoteError, match="too long"):
+            connection.call("query", data="x" * (8 << 20))
+        thread.join(DEADLINE)
+
+
+def test_a_full_queue_of_connections_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(0)
+        first.connect(str(tmp_path / "s"))
+        with pytest.raises(DeadlineError), Connection(tmp_path / "s", timeout=0.1):
+            pass
+
+
+def test_nothing_is_sent_to_another_user(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = os.geteuid() + 1
+    monkeypatch.setattr(peer_credentials, "user", lambda _: other)
+    with (
+        pytest.raises(WrongListenerError, match=f"belongs to user {other}, so nothing was sent"),
+        Connection(daemon.path),
+    ):
+        pass
+    monkeypatch.setattr(rpc, "_owner", lambda _: other)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)  # root may ask a user's daemon in the user's own directory
+    with Connection(daemon.path) as connection:
+        connection.call("status")
+    assert len(daemon.requests) == 1
+
+
+def test_socket_paths_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too long"), Connection(tmp_path / ("x" * 200)):
+        pass
+    with pytest.raises(NoDaemonError), Connection(tmp_path):
+        pass
+
+
+# As a process
+
+
+def test_version_and_help() -> None:
+    done = run(None, "--version")
+    assert (done.returncode, done.stdout) == (0, f"facewatch-query {__version__}\n".encode())
+    done = run(None, "--help")
+    assert done.returncode == 0
+    for option in b"--top --threshold --face --list-faces --dir --min-size --sheet -l -0 --json --wait --exact".split():
+        assert option in done.stdout
+
+
+def test_help_and_a_query_need_only_the_standard_library(daemon: FakeDaemon) -> None:
+    program = (
+        "import sys; from facewatchd.client import app as client\n"
+        "try: status = client.main(sys.argv[1:])\n"
+        "except SystemExit as exc: status = exc.code\n"
+        "names = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
+        "foreign = sorted(name for name in names if getattr(sys.modules[name], '__file__', None))\n"
+        "print(status, *foreign, file=sys.stderr)\n"
+    )
+    for arguments, status in ((["--help"], 0), (["--socket", str(daemon.path), "anna.jpg"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{program}", *arguments],
+            capture_output=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        assert done.stderr.decode().split() == [str(status), "facewatchd"]
+
+
+ROOT = str(Path(client.__file__).parents[2])
+
+
+def test_a_reader_that_leaves_is_no_error(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(*[b"/photo-%d.jpg" % number for number in range(20_000)]))
+    process = subprocess.Popen(command(daemon, ["a.jpg"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.read(1) == b"0"
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(DEADLINE) == client.FOUND
+
+
+def test_results_that_cannot_be_written_are_an_error(daemon: FakeDaemon) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg"))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command(daemon, ["a.jpg"]), stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False
+        )
+    assert done.returncode == client.WRONG
+    assert re.fullmatch(rb"facewatch-query: cannot write the results: No space left on device; [^\n]+\n", done.stderr)
+
+
+def test_ctrl_c_is_quiet(daemon: FakeDaemon) -> None:
+    asked = threading.Event()
+
+    def never(_: dict[str, Any]) -> bytes:
+        asked.set()
+        return b""
+
+    daemon.script = never
+    process = subprocess.Popen(command(daemon, ["a.jpg"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert asked.wait(DEADLINE)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=DEADLINE) == (b"", b"")
+    assert process.returncode == INTERRUPTED

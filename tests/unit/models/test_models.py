@@ -1,0 +1,567 @@
+"""Models: pixels to faces. The tiny pack proves the InsightFace path anywhere; real packs and dlib where they are."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import logging
+import math
+import sys
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from facewatchd.config import Faces
+from facewatchd.errors import ModelError
+from facewatchd.models import registry
+from facewatchd.models.base import Model, clipped, left_to_right, unit_length
+from facewatchd.models.dlib import WEIGHTS, DlibModel
+from facewatchd.values import Box, Face
+from tests.support import tiny_pack
+from tests.support.paths import SHARED
+
+REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
+BOXES = [(60, 40, 200, 200), (420, 60, 120, 120), (640, 300, 90, 90), (200, 420, 160, 160)]
+Image8 = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An InsightFace root with the tiny pack."""
+    root = tmp_path_factory.mktemp("insightface")
+    tiny_pack.build(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> Model:
+    return load(tiny, "tiny")
+
+
+def load(root: Path, name: str, **faces: float) -> Model:
+    pack = registry.find(name, root)
+    assert pack is not None
+    return pack.load(2, Faces(**faces))  # type: ignore[arg-type]
+
+
+def real(name: str) -> Model:
+    if not (SHARED / "insightface/models" / name).is_dir():
+        pytest.skip("the real packs of ../shared are not on this machine")
+    return load(SHARED / "insightface", name)
+
+
+def dlib() -> Model:
+    if registry.find("dlib", Path("/nonexistent")) is None:
+        pytest.skip("dlib-bin and face-recognition-models are not installed")
+    return load(Path("/nonexistent"), "dlib")
+
+
+def canvas(width: int = 800, height: int = 640) -> Image8:
+    return np.random.default_rng(1).integers(60, 180, (height, width, 3)).astype(np.uint8)
+
+
+def scene() -> Image8:
+    image = canvas()
+    for person, box in enumerate(BOXES, start=1):
+        tiny_pack.draw_face(image, box, person)
+    return image
+
+
+def jpeg(image: Image8, quality: int = 75, scale: float = 1.0) -> Image8:
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    buffer = io.BytesIO()
+    Image.fromarray(image).resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def read(path: Path) -> Image8:
+    with Image.open(path) as opened:
+        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+
+
+def installed_image(package: str, file: str) -> Image8:
+    """An image that an installed package ships."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return read(Path(spec.submodule_search_locations[0]) / file)
+
+
+def group_of_six() -> Image8:
+    return installed_image("insightface", "data/images/t1.jpg")
+
+
+def portrait() -> Image8:
+    return installed_image("skimage", "data/astronaut.png")
+
+
+def overlap(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(0, across) * max(0, down)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+def assert_sound(faces: list[Face], image: Image8, dim: int) -> None:
+    """What every backend promises of every answer."""
+    height, width = image.shape[:2]
+    assert [(face.box.x, face.box.y) for face in faces] == sorted((face.box.x, face.box.y) for face in faces)
+    for face in faces:
+        assert all(isinstance(value, int) for value in face.box)
+        assert 0 <= face.box.x < face.box.x + face.box.w <= width
+        assert 0 <= face.box.y < face.box.y + face.box.h <= height
+        assert 0 < face.score <= 1
+        assert face.landmarks.shape == (5, 2)
+        assert face.landmarks.dtype == np.float32
+        assert face.embedding.shape == (dim,)
+        assert face.embedding.dtype == np.float32
+        assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
+
+
+# Shared helpers
+
+
+def test_a_box_is_rounded_and_clipped_to_the_image() -> None:
+    image = np.zeros((100, 200, 3), np.uint8)
+    assert clipped((-4.4, 10.6, 50.4, 120), image) == Box(0, 11, 50, 89)
+    assert clipped((199.6, 0, 260, 50), image) is None
+    assert clipped((10, 10, math.nan, 50), image) is None
+
+
+@pytest.mark.parametrize("vector", [[0.0, 0.0], [math.inf, 1.0], [math.nan, 1.0], []])
+def test_a_vector_without_direction_has_no_unit_length(vector: list[float]) -> None:
+    assert unit_length(vector) is None
+
+
+def test_unit_length_takes_any_shape_and_size() -> None:
+    unit = unit_length([[3e20, 4e20]])
+    assert unit is not None
+    assert unit.tolist() == pytest.approx([0.6, 0.8])
+
+
+def test_faces_are_ordered_from_left_to_right_then_from_above() -> None:
+    boxes = [Box(50, 9, 1, 1), Box(7, 80, 1, 1), Box(7, 3, 1, 1)]
+    nothing = np.zeros((5, 2), np.float32)
+    ordered = left_to_right(Face(box, 1.0, nothing, np.zeros(2, np.float32)) for box in boxes)
+    assert [face.box[:2] for face in ordered] == [(7, 3), (7, 80), (50, 9)]
+
+
+# The InsightFace path, on the tiny pack
+
+
+def test_drawn_faces_are_found_where_they_are(model: Model) -> None:
+    faces = model.faces(scene())
+    assert_sound(faces, scene(), tiny_pack.DIM)
+    assert len(faces) == len(BOXES)
+    for face, box in zip(faces, sorted(BOXES), strict=True):
+        assert overlap(face.box, box) > 0.85
+        assert face.score > 0.9
+        left_eye, right_eye, *_, right_mouth = face.landmarks
+        assert box[0] < left_eye[0] < right_eye[0] < box[0] + box[2]
+        assert box[1] < left_eye[1] < right_mouth[1] < box[1] + box[3]
+
+
+def test_one_person_is_alike_and_two_are_not_after_jpeg_and_scaling(model: Model) -> None:
+    first = model.faces(scene())
+    for quality, scale in ((60, 1.0), (85, 0.6), (75, 2.0)):
+        again = model.faces(jpeg(scene(), quality, scale))
+        similarity = np.array([[one.embedding @ other.embedding for other in again] for one in first])
+        assert np.diag(similarity).min() > 0.9
+        assert (similarity - np.diag(np.diag(similarity))).max() < 0.3
+
+
+def test_embeddings_are_those_of_the_colours_and_the_alignment(model: Model) -> None:
+    """With red and blue swapped they would be the opposite, with a shifted crop another person's."""
+    for face, (_, person) in zip(model.faces(scene()), sorted(zip(BOXES, range(1, 5), strict=True)), strict=True):
+        assert face.embedding @ tiny_pack.embedding(person) > 0.95
+
+
+def test_photographs_without_drawn_faces_have_none(model: Model) -> None:
+    assert model.faces(portrait()) == []
+
+
+def test_a_face_that_fills_the_frame_is_found(model: Model) -> None:
+    image = canvas(500, 500)
+    tiny_pack.draw_face(image, (0, 0, 500, 500), 3)
+    (face,) = model.faces(image)
+    assert overlap(face.box, (0, 0, 500, 500)) > 0.95
+
+
+def test_the_small_detector_size_is_used_too(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    insightface = load(tiny, "tiny", detector_size=320)
+    seen = []
+    detector = insightface._detector  # type: ignore[attr-defined]
+    forward = detector.forward
+
+    def spy(image: Image8, threshold: float) -> object:
+        seen.append(image.shape)
+        return forward(image, threshold)
+
+    monkeypatch.setattr(detector, "forward", spy)
+    insightface.faces(np.zeros((300, 300, 3), np.uint8))
+    assert seen == [(320, 320, 3), (128, 128, 3)]
+
+
+def test_black_beside_the_photo_is_left_out_unless_a_face_is_near(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    insightface = load(tiny, "tiny", detector_size=640)
+    seen = []
+    detector = insightface._detector  # type: ignore[attr-defined]
+    forward = detector.forward
+    monkeypatch.setattr(
+        detector, "forward", lambda image, threshold: seen.append(image.shape) or forward(image, threshold)
+    )
+    wide = np.zeros((400, 1280, 3), np.uint8)
+    insightface.faces(wide)
+    assert seen == [(288, 640, 3), (128, 128, 3)]
+    tall = wide.transpose(1, 0, 2).copy()
+    seen.clear()
+    tiny_pack.draw_face(tall, (30, 100, 200, 200), 1)
+    assert len(insightface.faces(tall)) == 1
+    assert seen == [(640, 288, 3), (128, 128, 3)]
+    seen.clear()
+    tiny_pack.draw_face(tall, (190, 600, 200, 200), 2)
+    assert len(insightface.faces(tall)) == 2
+    assert seen == [(640, 288, 3), (640, 640, 3), (128, 128, 3)]
+    assert len(set(map(id, detector.resolution_sessions.values()))) == 1
+
+
+def test_faces_below_min_size_go(tiny: Path) -> None:
+    assert [face.box.w for face in load(tiny, "tiny", min_size=110).faces(scene())] == pytest.approx(
+        [200, 160, 120], abs=10
+    )
+
+
+def test_min_score_decides(tiny: Path) -> None:
+    image = canvas()
+    tiny_pack.draw_face(image, (60, 60, 150, 150), 1, strength=0.7)
+    assert load(tiny, "tiny", min_score=0.8).faces(image) == []
+    assert len(load(tiny, "tiny", min_score=0.5).faces(image)) == 1
+
+
+def test_all_faces_of_a_photo_are_embedded_in_one_run(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = []
+    recogniser = model._recogniser  # type: ignore[attr-defined]
+    get_feat = recogniser.get_feat
+
+    def spy(crops: list[Image8]) -> object:
+        batches.append(len(crops))
+        return get_feat(crops)
+
+    monkeypatch.setattr(recogniser, "get_feat", spy)
+    model.faces(scene())
+    assert batches == [len(BOXES)]
+
+
+def test_a_photo_without_faces_runs_no_recogniser(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model._recogniser, "get_feat", None)  # type: ignore[attr-defined]
+    assert model.faces(canvas()) == []
+
+
+def test_fixed_input_sizes_give_the_same_faces(tmp_path: Path, model: Model) -> None:
+    tiny_pack.build(tmp_path, "fixed", side=640, batch=1)
+    faces = load(tmp_path, "fixed").faces(scene())
+    expected = model.faces(scene())
+    assert [face.box for face in faces] == [face.box for face in expected]
+    for one, other in zip(faces, expected, strict=True):
+        assert one.embedding @ other.embedding == pytest.approx(1, abs=1e-4)
+
+
+def test_a_face_without_a_usable_embedding_is_dropped_and_logged(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = scene()
+    tiny_pack.draw_face(image, (560, 480, 120, 120), None)
+    with caplog.at_level(logging.WARNING):
+        faces = model.faces(image)
+    assert len(faces) == len(BOXES)
+    assert "dropped a face" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (40, 6000), (7, 5)])
+def test_images_of_any_shape_are_looked_at(model: Model, shape: tuple[int, int]) -> None:
+    assert model.faces(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+@pytest.mark.parametrize("size", [(80, 5000), (5000, 80)])
+def test_faces_in_a_very_long_image_are_sound(model: Model, size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 90, np.uint8)
+    tiny_pack.draw_face(image, (0, 0, 80, 80), 2)
+    assert_sound(model.faces(image), image, tiny_pack.DIM)
+
+
+def test_an_extremely_long_image_takes_no_more_memory_than_its_pixels(model: Model) -> None:
+    """Padded to a shape that the detector takes, this one would be 37 gigabytes."""
+    image = np.full((900_000, 1, 3), 90, np.uint8)
+    tracemalloc.start()
+    try:
+        assert model.faces(image) == []
+        assert tracemalloc.get_traced_memory()[1] < 10 * image.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_read_only_image_will_do(model: Model) -> None:
+    image = scene()
+    image.flags.writeable = False
+    assert len(model.faces(image)) == len(BOXES)
+
+
+def test_several_threads_get_what_one_gets(model: Model) -> None:
+    images = [scene(), canvas(), jpeg(scene(), scale=0.7), jpeg(scene(), scale=1.3)]
+    expected = [model.faces(image) for image in images]
+    with ThreadPoolExecutor(4, "models") as pool:
+        answers = list(pool.map(model.faces, images * 8))
+    for faces, right in zip(answers, expected * 8, strict=True):
+        assert [face.box for face in faces] == [face.box for face in right]
+        for one, other in zip(faces, right, strict=True):
+            np.testing.assert_array_equal(one.embedding, other.embedding)
+
+
+def test_two_loads_have_sessions_of_their_own(tiny: Path) -> None:
+    one, other = load(tiny, "tiny"), load(tiny, "tiny")
+    assert one.info == other.info
+    assert one._recogniser.session is not other._recogniser.session  # type: ignore[attr-defined]
+    assert one._detector.session is not other._detector.session  # type: ignore[attr-defined]
+
+
+def test_sessions_keep_to_their_threads_and_do_not_spin(model: Model) -> None:
+    for session in (model._recogniser.session, model._detector.session):  # type: ignore[attr-defined]
+        options = session.get_session_options()
+        assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_info_names_the_model(tiny: Path, model: Model) -> None:
+    pack = registry.find("tiny", tiny)
+    assert pack is not None
+    assert (model.info.id, model.info.name, model.info.dim) == (pack.id, "tiny", tiny_pack.DIM)
+    assert model.info.threshold == registry.GENERIC.threshold
+
+
+def test_nothing_is_printed_and_no_warning_is_given(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(tiny, "tiny").faces(scene())
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("side", [112, 128, 224])
+def test_alignment_is_insightface_s(side: int) -> None:
+    from insightface.utils.face_align import norm_crop
+
+    from facewatchd.models.insightface import _aligned
+
+    image = jpeg(portrait())
+    random = np.random.default_rng(2)
+    points = np.array([[195, 105], [235, 103], [215, 128], [200, 148], [232, 147]], np.float32)
+    for _ in range(5):
+        moved = points + random.normal(0, 12, points.shape).astype(np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            expected = norm_crop(image, moved, side)
+        assert np.abs(_aligned(image, moved, side).astype(int) - expected).max() <= 2
+
+
+def remove_recognition(directory: Path) -> None:
+    (directory / "rec_tiny.onnx").unlink()
+
+
+def remove_detection(directory: Path) -> None:
+    (directory / "det_tiny.onnx").unlink()
+
+
+def truncate(directory: Path) -> None:
+    path = directory / "det_tiny.onnx"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def scribble(directory: Path) -> None:
+    (directory / "rec_tiny.onnx").write_bytes(b"<html>404</html>")
+
+
+@pytest.mark.parametrize("damage", [remove_recognition, remove_detection, truncate, scribble])
+def test_a_broken_pack_is_one_line(tmp_path: Path, damage: object, capfd: pytest.CaptureFixture[str]) -> None:
+    directory = tiny_pack.build(tmp_path, "broken")
+    damage(directory)  # type: ignore[operator]
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path, "broken")
+    line = str(caught.value)
+    assert "broken" in line
+    assert str(directory) in line
+    assert "facewatchd models fetch" in line
+    assert "\n" not in line
+    assert len(line) < 600
+    assert capfd.readouterr().out == ""
+
+
+def test_a_pack_that_vanished_is_an_error_and_not_a_download(tmp_path: Path) -> None:
+    directory = tiny_pack.build(tmp_path)
+    pack = registry.find("tiny", tmp_path)
+    assert pack is not None
+    directory.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="there is no directory"):
+        pack.load(1, Faces())
+
+
+def test_a_failing_run_is_a_model_error(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("out\nof memory")
+
+    monkeypatch.setattr(model._recogniser, "get_feat", fail)  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match="out of memory"):
+        model.faces(scene())
+
+
+# Real packs
+
+
+def photos() -> Iterator[tuple[Image8, list[str]]]:
+    if not (SHARED / "photos").is_dir():
+        pytest.skip("the photos of ../shared are not on this machine")
+    with (SHARED / "photos/people.csv").open() as table:
+        for row in csv.DictReader(table):
+            yield read(SHARED / "photos" / row["file"]), row["people"].split()
+
+
+def assert_tells_people_apart(model: Model) -> None:
+    """On each photo whose faces are all found: one person above the model's threshold, two people below."""
+    seen: list[tuple[str, Face]] = []
+    for image, people in photos():
+        faces = model.faces(image)
+        assert_sound(faces, image, model.info.dim)
+        if len(faces) == len(people):
+            seen.extend(zip(people, faces, strict=True))
+    assert len(seen) >= 18
+    for index, (person, face) in enumerate(seen):
+        for other_person, other in seen[:index]:
+            alike = float(face.embedding @ other.embedding) >= model.info.threshold
+            assert alike == (person == other_person), (person, other_person)
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_a_real_pack_tells_people_apart(name: str) -> None:
+    assert_tells_people_apart(real(name))
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_a_real_pack_answers_as_insightface_does(name: str) -> None:
+    model = real(name)
+    from insightface.app import FaceAnalysis
+
+    analysis = FaceAnalysis(str(SHARED / "insightface/models" / name), allowed_modules=["detection", "recognition"])
+    analysis.prepare(0, det_thresh=0.5, det_size=(640, 640))
+    whole = [group_of_six(), portrait(), *(image for image, _ in list(photos())[::4])]
+    # Faces that the edge cuts are those for which the black beyond it counts.
+    cut = [image[: image.shape[0] * share // 8] for image in whole[:3] for share in (3, 4, 5)]
+    cut += [image[:, : image.shape[1] * 2 // 5].copy() for image in whole[:3]]
+    compared = 0
+    for image in whole + cut:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            expected = analysis.get(image[:, :, ::-1])
+        faces = model.faces(image)
+        for right in expected:
+            if min(right.bbox[2:] - right.bbox[:2]) > 41 and right.det_score > 0.51:
+                best = max(faces, key=lambda face: float(face.embedding @ right.normed_embedding))
+                assert best.embedding @ right.normed_embedding > 0.999
+                assert best.score == pytest.approx(float(right.det_score), abs=0.02)
+                compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_a_real_pack_finds_a_group_and_a_close_up(name: str) -> None:
+    model = real(name)
+    assert len(model.faces(group_of_six())) == 6
+    (face,) = model.faces(portrait())
+    x, y, w, h = face.box
+    (close_up,) = model.faces(portrait()[y : y + h, x : x + w])
+    assert close_up.embedding @ face.embedding > model.info.threshold
+
+
+# dlib
+
+
+def test_dlib_tells_people_apart() -> None:
+    assert_tells_people_apart(dlib())
+
+
+def test_dlib_finds_a_group_and_tells_its_faces_apart() -> None:
+    model = dlib()
+    image = group_of_six()
+    faces = model.faces(image)
+    assert_sound(faces, image, 128)
+    assert len(faces) == 6
+    for index, face in enumerate(faces):
+        assert all(face.embedding @ other.embedding < model.info.threshold for other in faces[:index])
+    smaller = model.faces(jpeg(image, quality=60, scale=0.8))
+    assert [max(range(6), key=lambda k: face.embedding @ faces[k].embedding) for face in smaller] == list(range(6))
+
+
+def test_dlib_finds_small_faces_and_those_that_fill_the_frame() -> None:
+    model = dlib()
+    (face,) = model.faces(portrait())
+    for scale in (0.55, 3.0):
+        (scaled,) = model.faces(jpeg(portrait(), 90, scale))
+        assert scaled.box.w == pytest.approx(face.box.w * scale, rel=0.3)
+        assert scaled.embedding @ face.embedding > model.info.threshold
+    x, y, w, h = face.box
+    edge = w // 10
+    (close_up,) = model.faces(portrait()[y + edge : y + h - edge, x + edge : x + w - edge])
+    assert min(close_up.box.w, close_up.box.h) > w - 3 * edge
+    assert close_up.embedding @ face.embedding > model.info.threshold
+
+
+def test_dlib_keeps_min_size_and_min_score() -> None:
+    dlib()
+    root = Path("/nonexistent")
+    assert load(root, "dlib", min_size=120).faces(portrait()) == []
+    faces = load(root, "dlib", min_score=0.8).faces(group_of_six())
+    assert 0 < len(faces) < 6
+    assert all(face.score >= 0.8 for face in faces)
+    assert load(root, "dlib", min_score=1).faces(portrait()) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40, 6000), (7, 5), (3000, 2200)])
+def test_dlib_looks_at_images_of_any_shape(shape: tuple[int, int]) -> None:
+    assert dlib().faces(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def test_dlib_gives_several_threads_what_one_gets() -> None:
+    model = dlib()
+    images = [portrait(), jpeg(portrait(), 80), jpeg(portrait(), 90, 0.7)]
+    expected = [model.faces(image) for image in images]
+    with ThreadPoolExecutor(3, "dlib") as pool:
+        answers = list(pool.map(model.faces, images * 2))
+    for faces, right in zip(answers, expected * 2, strict=True):
+        assert [face.box for face in faces] == [face.box for face in right]
+        for one, other in zip(faces, right, strict=True):
+            np.testing.assert_array_equal(one.embedding, other.embedding)
+
+
+def test_dlib_s_weights_are_checked_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "face_recognition_models"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    for name in WEIGHTS:
+        (package / "models" / name).write_bytes(b"not the weights")
+    monkeypatch.delitem(sys.modules, "face_recognition_models", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match="is not the file") as caught:
+        DlibModel(model_id="dlib-0", name="dlib", threshold=0.9, threads=1, faces=Faces())
+    assert "-m pip install --force-reinstall 'dlib-bin>=" in caught.value.hint
+
+
+def test_dlib_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="face-recognition-models is missing") as caught:
+        DlibModel(model_id="dlib-0", name="dlib", threshold=0.9, threads=1, faces=Faces())
+    assert "-m pip install 'dlib-bin>=" in caught.value.hint

@@ -1,0 +1,318 @@
+"""The catalog: contents, photos, faces, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facewatchd.errors import DamagedError, StorageError
+from facewatchd.store import schema
+from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.catalog_reader import CatalogReader, Counts, PhotoRecord
+from facewatchd.values import Identity, PhotoState
+from tests.support.galleries import DIM, photo, stamp, unit
+
+MODEL = "test-00000000"
+ROWS = unit(np.random.default_rng(0).normal(size=(20, DIM)))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = Catalog(tmp_path / "catalog.sqlite3", MODEL, DIM)
+    yield catalog
+    catalog.close()
+
+
+def record_of(catalog: Catalog, path: bytes) -> PhotoRecord | None:
+    with catalog.reading() as reader:
+        return reader.photo(path)
+
+
+def test_a_photo_and_its_faces_come_back_as_they_were(catalog: Catalog) -> None:
+    changes = catalog.record([photo(b"/p/\xff\n.jpg", b"d1", ROWS[:2])])
+    assert len(changes.added) == 2
+    record = record_of(catalog, b"/p/\xff\n.jpg")
+    assert record is not None
+    assert (record.state, record.faces, record.stamp) == (PhotoState.INDEXED, 2, stamp(1))
+    with catalog.reading() as reader:
+        assert record.content_id is not None
+        (first, one), (second, _) = reader.faces(record.content_id)
+        assert {first, second} == set(changes.added)
+        assert np.array_equal(one.embedding, ROWS[0])
+        assert reader.recorded(b"/p") == {b"/p/\xff\n.jpg": stamp(1)}
+        ids, matrix = next(reader.embeddings())
+        assert np.array_equal(matrix, ROWS[:2])
+        assert ids.tolist() == changes.added
+
+
+def test_a_copy_points_at_the_same_content(catalog: Catalog) -> None:
+    catalog.record([photo(b"/a", b"d1", ROWS[:1])])
+    changes = catalog.record([Outcome(b"/b", stamp(2), b"d1")])
+    assert changes.added == []
+    with catalog.reading() as reader:
+        assert reader.copies([1]) == {1: [b"/a", b"/b"]}
+        assert reader.count_copies([1]) == {1: 2}
+
+
+def test_content_without_a_photo_is_kept_for_a_while(catalog: Catalog) -> None:
+    catalog.record([photo(b"/a", b"d1", ROWS[:1])])
+    catalog.record([Outcome(b"/a", None)])
+    assert record_of(catalog, b"/a") is None
+    assert catalog.collect_orphans(older_than=3600) == []
+    catalog.record([Outcome(b"/back", stamp(3), b"d1")])
+    assert catalog.collect_orphans(older_than=-1) == [], "a photo points at it again"
+    catalog.record([Outcome(b"/back", None)])
+    assert catalog.collect_orphans(older_than=-1) == [1]
+    with catalog.reading() as reader:
+        assert not reader.has_content(b"d1")
+        assert reader.last_face_id() == 1
+    assert catalog.record([photo(b"/a", b"d1", ROWS[:1])]).added == [2], "an id is never used twice"
+
+
+def test_content_that_was_collected_meanwhile_is_not_pointed_at(catalog: Catalog) -> None:
+    catalog.record([Outcome(b"/a", stamp(1), b"never seen")])
+    assert record_of(catalog, b"/a") is None
+
+
+def test_embedding_again_replaces_the_faces(catalog: Catalog) -> None:
+    catalog.record([photo(b"/a", b"d1", ROWS[:2])])
+    changes = catalog.record([photo(b"/a", b"d1", ROWS[2:3])])
+    assert (changes.removed, changes.added) == ([1, 2], [3])
+
+
+def test_failures_belong_to_content_or_to_the_file(catalog: Catalog) -> None:
+    catalog.record(
+        [
+            Outcome(b"/torn.jpg", stamp(1), b"d1", error="truncated"),
+            Outcome(b"/pipe.jpg", stamp(2), error="a pipe"),
+            Outcome(b"/raw.dng", stamp(4), b"d3", error="a camera's raw file", unsupported=True),
+            Outcome(b"/notes.txt", stamp(3)),
+            photo(b"/wall.jpg", b"d2", []),
+        ]
+    )
+    states = {
+        path: record_of(catalog, path)
+        for path in (b"/torn.jpg", b"/pipe.jpg", b"/notes.txt", b"/wall.jpg", b"/raw.dng")
+    }
+    assert {path: record and (record.state, record.error) for path, record in states.items()} == {
+        b"/torn.jpg": (PhotoState.FAILED, "truncated"),
+        b"/pipe.jpg": (PhotoState.FAILED, "a pipe"),
+        b"/notes.txt": (PhotoState.EXCLUDED, None),
+        b"/wall.jpg": (PhotoState.NO_FACE, None),
+        b"/raw.dng": (PhotoState.UNSUPPORTED, "a camera's raw file"),
+    }
+    with catalog.reading() as reader:
+        counts = reader.counts()
+    assert (counts.photos, counts.faces, counts.failed) == (4, 0, 2)
+    catalog.record([Outcome(b"/raw.dng", stamp(4), b"d3", error="damaged")])
+    after = record_of(catalog, b"/raw.dng")
+    assert after is not None
+    assert after.state is PhotoState.FAILED
+
+
+def test_what_was_counted_is_counted_again_when_something_was_written(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def counts(reader: CatalogReader, count: Callable[[CatalogReader], Counts] = CatalogReader.counts) -> Counts:
+        counted.append(reader)
+        return count(reader)
+
+    monkeypatch.setattr(CatalogReader, "counts", counts)
+    assert catalog.counts([b"/p"]) == catalog.counts([b"/p"]) == (Counts(0, 0, 0), {b"/p": 0})
+    assert len(counted) == 1
+    catalog.record([photo(b"/p/1", b"d1", ROWS[:2]), Outcome(b"/q/2", stamp(2), b"d2", error="truncated")])
+    assert catalog.counts([b"/p"]) == catalog.counts([b"/p"]) == (Counts(2, 2, 1), {b"/p": 1})
+    assert catalog.counts([b"/p", b"/q"]) == (Counts(2, 2, 1), {b"/p": 1, b"/q": 1})
+    assert len(counted) == 3
+    catalog.record([Outcome(b"/q/2", None)])
+    assert catalog.counts([b"/p", b"/q"]) == (Counts(1, 2, 0), {b"/p": 1, b"/q": 0})
+
+
+def test_a_directory_is_not_its_neighbours(catalog: Catalog) -> None:
+    catalog.record([photo(path, path, []) for path in (b"/p/a/1", b"/p/a/b/2", b"/p/a.3", b"/p/a0", b"/p/a\xff/4")])
+    with catalog.reading() as reader:
+        assert reader.paths(b"/p/a") == [b"/p/a/1", b"/p/a/b/2"]
+        assert sorted(reader.directories(b"/p/a")) == [b"/p/a", b"/p/a/b"]
+        assert reader.count_photos(b"/p") == 5
+        assert reader.outside([b"/p/a", b"/p/a\xff"]) == [b"/p/a.3", b"/p/a0"]
+
+
+def test_content_that_no_photo_shows_waits_for_one(catalog: Catalog) -> None:
+    nobodys = dataclasses.replace(photo(b"", b"d", [ROWS[0]]), stamp=None)
+    changes = catalog.record([nobodys])
+    assert len(changes.added) == 1
+    assert catalog.collect_orphans(older_than=3600) == []
+    copy = dataclasses.replace(photo(b"/p/a", b"d", []), faces=None)
+    assert catalog.record([copy]).added == []
+    assert catalog.collect_orphans(older_than=-1) == [], "it is shown now"
+    catalog.record([Outcome(b"/p/a", None)])
+    assert catalog.collect_orphans(older_than=-1) == changes.added
+
+
+def test_content_that_was_collected_since_it_was_known_is_told(catalog: Catalog) -> None:
+    copy = dataclasses.replace(photo(b"/p/a", b"d", []), faces=None)
+    assert catalog.record([copy, photo(b"/p/b", b"e", [])]).unknown == {b"/p/a"}
+    assert record_of(catalog, b"/p/a") is None
+
+
+TO_2 = """
+DROP INDEX content_failed; DROP INDEX photo_excluded; DROP INDEX face_shown;
+ALTER TABLE content DROP COLUMN unsupported;
+"""
+BACKWARDS = {
+    2: f"{TO_2} PRAGMA user_version = 2;",
+    1: f"{TO_2} CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;",
+}
+"""What makes a catalog one of an earlier version."""
+
+
+@pytest.mark.parametrize("version", BACKWARDS)
+def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    catalog = Catalog(path, MODEL, DIM)
+    catalog.record(
+        [
+            photo(b"/p/a", b"d", ROWS[:1]),
+            Outcome(b"/p/pipe", stamp(2), error="a pipe"),
+            Outcome(b"/p/torn", stamp(3), b"e", error="torn"),
+        ]
+    )
+    catalog.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(BACKWARDS[version])
+    Catalog(path, MODEL, DIM).close()
+    catalog = Catalog(path, MODEL, DIM)
+    with catalog.reading() as reader:
+        assert reader.paths(b"/p") == [b"/p/a", b"/p/pipe"], "what failed is looked at again"
+        assert reader.face_ids().tolist() == [1]
+        assert reader.counts() == Counts(2, 1, 1)
+        assert reader.check() == []
+    assert catalog.record([Outcome(b"/p/b", stamp(4), b"f", error="raw", unsupported=True)]).unknown == set()
+    catalog.close()
+    Catalog(tmp_path / "new.sqlite3", MODEL, DIM).close()
+    assert _tables(path) == _tables(tmp_path / "new.sqlite3")
+
+
+def _tables(path: Path) -> list[tuple[str]]:
+    """Names of a catalog's tables and indexes."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT name FROM sqlite_schema ORDER BY name").fetchall()
+
+
+def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:
+    catalog.set_root(b"/p", Identity(1, 2))
+    catalog.set_root(b"/p", Identity(3, 4))
+    catalog.record([photo(b"/p/a", b"d", [])])
+    catalog.set_devices([(b"/p/a", 77)])
+    with catalog.reading() as reader:
+        assert reader.root(b"/p") == Identity(3, 4)
+        assert reader.recorded(b"/p")[b"/p/a"].device == 77
+
+
+def test_a_failed_transaction_leaves_nothing(catalog: Catalog) -> None:
+    broken = photo(b"/b", b"d2", ROWS[:1])
+    with pytest.raises(StorageError):
+        catalog.record([photo(b"/a", b"d1", ROWS[:1]), Outcome(broken.path, broken.stamp, "no bytes" * 2, 1, 1, [])])  # type: ignore[arg-type]
+    assert record_of(catalog, b"/a") is None
+
+
+def test_a_full_disk_is_said_so(catalog: Catalog) -> None:
+    catalog._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageError, match="full") as caught:
+        catalog.record([photo(f"/{n}".encode(), bytes([n]), ROWS) for n in range(100)])
+    assert "free some disk space" in str(caught.value)
+    catalog._db.execute("PRAGMA max_page_count = 1000000")
+    assert len(catalog.record([photo(b"/a", b"d1", ROWS[:1])]).added) == 1
+
+
+def test_what_is_no_catalog_is_not_touched(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.sqlite3"
+    garbage.write_bytes(b"not a database at all" * 1000)
+    with pytest.raises(DamagedError, match="damaged"):
+        Catalog(garbage, MODEL, DIM)
+    assert garbage.read_bytes() == b"not a database at all" * 1000
+    foreign = tmp_path / "foreign.sqlite3"
+    db = sqlite3.connect(foreign)
+    db.execute("CREATE TABLE t(x)")
+    db.close()
+    with pytest.raises(DamagedError, match="not a catalog"):
+        Catalog(foreign, MODEL, DIM)
+
+
+def test_another_model_or_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    Catalog(path, MODEL, DIM).close()
+    with pytest.raises(DamagedError, match="belongs to model"):
+        Catalog(path, "other-11111111", DIM)
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    db.close()
+    with pytest.raises(StorageError, match="another version"):
+        Catalog(path, MODEL, DIM)
+
+
+def test_readers_cannot_write_and_see_one_state(catalog: Catalog) -> None:
+    with catalog.reading() as reader:
+        assert reader.counts().photos == 0
+        catalog.record([photo(b"/a", b"d1", [])])
+        assert reader.counts().photos == 0
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._db.execute("DELETE FROM photo")
+    with catalog.reading() as reader:
+        assert reader.counts().photos == 1
+        assert reader.check() == []
+
+
+@pytest.mark.parametrize("error", [OverflowError, UnicodeError, ValueError, sqlite3.OperationalError, DamagedError])
+def test_what_a_caller_raises_while_it_reads_is_not_the_disks_fault(catalog: Catalog, error: type[Exception]) -> None:
+    raised = error("the caller's own")
+
+    def read() -> None:
+        with catalog.reading() as reader:
+            assert reader.counts().photos == 0
+            raise raised
+
+    with pytest.raises(error) as caught:
+        read()
+    assert caught.value is raised
+    assert catalog.damage == ""
+    with catalog.reading() as reader:
+        assert reader.counts().photos == 0, "the connection was given back"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda reader: reader.counts(),
+        lambda reader: reader.contents_of([1]),
+        lambda reader: reader.face_ids(),
+        lambda reader: reader.embeddings_of([1]),
+        lambda reader: list(reader.embeddings()),
+    ],
+)
+def test_what_a_statement_raises_is_said_of_the_catalog(
+    catalog: Catalog, ask: Callable[[CatalogReader], object]
+) -> None:
+    catalog._db.execute("ALTER TABLE face RENAME TO gone")
+    with catalog.reading() as reader, pytest.raises(StorageError, match="cannot read the catalog: no such table"):
+        ask(reader)
+
+
+def test_damage_that_a_statement_meets_is_remembered(catalog: Catalog) -> None:
+    catalog.record([photo(b"/%d" % n, b"%d" % n, [ROWS[0]]) for n in range(600)])
+    catalog._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = catalog.path.stat().st_size
+    with catalog.path.open("r+b") as file:
+        file.seek(16384)
+        file.write(b"\xff" * (size - 16384))
+    with catalog.reading() as reader, pytest.raises(DamagedError, match="damaged"):
+        reader.counts()
+    assert "damaged" in catalog.damage

@@ -1,0 +1,189 @@
+"""What is made of the faces above the threshold: one result a photo and content, counted whole, cut to ``top``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
+from facewatchd.values import Box
+from tests.support.galleries import BOX, DIM, close_all, face, opened, photo, stamp, unit
+
+RNG = np.random.default_rng(4)
+ROWS = unit(RNG.normal(size=(4, DIM)))
+"""Four people, none like another."""
+
+
+def like(person: int, similarity: float) -> np.ndarray:
+    """An embedding with this similarity to a person."""
+    other = RNG.normal(size=DIM)
+    other -= (other @ ROWS[person]) * ROWS[person]
+    return unit((similarity * ROWS[person] + np.sqrt(1 - similarity**2) * unit(other[None])[0])[None])[0]
+
+
+def test_a_collage_and_links_hide_nobody(gallery: Gallery) -> None:
+    """A photo with the same face twenty times counts once, as does a file with thirty names."""
+    gallery.record([photo(b"/collage", b"c", [like(0, 0.99) for _ in range(20)])])
+    gallery.record([photo(b"/links/00", b"l", [like(0, 0.98)])])
+    gallery.record([Outcome(b"/links/%02d" % n, stamp(2), b"l") for n in range(1, 30)])
+    gallery.record([photo(b"/other/%d" % n, b"o%d" % n, [like(0, 0.9 - n / 100)]) for n in range(10)])
+    answer = gallery.nearest(ROWS[0], Search(0.5, top=5))
+    paths = [match.path for match in answer.matches]
+    assert paths == [b"/collage", b"/links/00", b"/other/0", b"/other/1", b"/other/2"]
+    assert answer.total == 12
+    assert answer.matches[1].copies == tuple(b"/links/%02d" % n for n in range(1, 30))
+    assert answer.matches[0].similarity == pytest.approx(0.99, abs=1e-3)
+    every = gallery.nearest(ROWS[0], Search(0.5, collapse=False))
+    assert len(every.matches) == every.total == 41
+    assert not any(match.copies for match in every.matches)
+    assert [match.path for match in gallery.nearest(ROWS[0], Search(0.5, top=3, collapse=False)).matches] == [
+        b"/collage", b"/links/00", b"/links/01",
+    ]  # fmt: skip
+
+
+def test_one_path_stands_for_its_copies(gallery: Gallery) -> None:
+    names = [b"/p/a copy.jpg", b"/p/b.jpg", b"/p/a.jpg", b"/p/backup/a.jpg"]
+    gallery.record([photo(names[0], b"d", [ROWS[0]])])
+    gallery.record([Outcome(name, stamp(1), b"d") for name in names[1:]])
+    (match,) = gallery.nearest(ROWS[0], Search(0.5)).matches
+    assert (match.path, match.copies) == (b"/p/a.jpg", (b"/p/a copy.jpg", b"/p/b.jpg", b"/p/backup/a.jpg"))
+    (match,) = gallery.nearest(ROWS[0], Search(0.5, own_paths=frozenset({b"/p/a copy.jpg"}))).matches
+    assert match.path == b"/p/a copy.jpg", "the query's own"
+    answer = gallery.nearest(ROWS[0], Search(0.5, directories=(b"/p/backup",)))
+    assert [(match.path, match.copies) for match in answer.matches] == [(b"/p/backup/a.jpg", ())], "of those below it"
+
+
+def test_what_was_asked_with_comes_first(gallery: Gallery) -> None:
+    gallery.record([photo(b"/p/%d" % n, b"%d" % n, [like(0, 0.99 - n / 100)]) for n in range(5)])
+    with gallery.catalog.reading() as reader:
+        record = reader.photo(b"/p/3")
+    assert record is not None
+    assert record.content_id is not None
+    own = frozenset({record.content_id})
+    answer = gallery.nearest(ROWS[0], Search(0.5, top=3, own=own))
+    assert [match.path for match in answer.matches] == [b"/p/3", b"/p/0", b"/p/1"]
+    assert [match.itself for match in answer.matches] == [True, False, False]
+
+
+def test_the_size_is_that_of_the_face_that_is_alike(gallery: Gallery) -> None:
+    """Also where a larger face, of somebody else or less alike, is on the photo."""
+    faces = [face(like(0, 0.95), Box(0, 0, 30, 90)), face(like(0, 0.8), Box(90, 0, 60, 60)), face(ROWS[1], BOX)]
+    gallery.record([Outcome(b"/p", stamp(1), b"d", 640, 480, faces)])
+    (small,) = gallery.nearest(ROWS[0], Search(0.5)).matches
+    assert small.box == faces[0].box
+    (large,) = gallery.nearest(ROWS[0], Search(0.5, min_size=31)).matches
+    assert large.box == faces[1].box
+    assert gallery.nearest(ROWS[0], Search(0.5, min_size=61)).total == 0
+
+
+def test_several_people_each_with_their_face(gallery: Gallery) -> None:
+    gallery.record(
+        [
+            photo(b"/both", b"1", [like(0, 0.8), like(1, 0.9), like(0, 0.7)]),
+            photo(b"/first", b"2", [like(0, 0.95)]),
+            photo(b"/second", b"3", [like(1, 0.6)]),
+            photo(b"/neither", b"4", [ROWS[2]]),
+        ]
+    )
+    answer = gallery.nearest(ROWS[:2], Search(0.5))
+    assert [(match.path, match.of) for match in answer.matches] == [(b"/first", 0), (b"/both", 1), (b"/second", 1)]
+    assert answer.total == 3, "a photo counts once"
+    (also,) = answer.matches[1].also
+    assert (also.of, also.similarity) == (0, pytest.approx(0.8, abs=1e-3))
+    assert not answer.matches[0].also
+
+
+directories = st.sampled_from([(), (b"/a",), (b"/a/b", b"/c"), (b"/",), (b"/none",), (b"/c/3",)])
+
+
+@given(
+    photos=st.lists(
+        st.tuples(
+            st.sampled_from([b"/a", b"/a/b", b"/ab", b"/c"]),
+            st.integers(0, 5),
+        ),
+        max_size=14,
+        unique=True,
+    ),
+    contents=st.lists(
+        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([20, 50, 80])), max_size=4), min_size=6, max_size=6
+    ),
+    top=st.integers(0, 4),
+    min_size=st.sampled_from([0, 30, 70]),
+    directories=directories,
+    collapse=st.booleans(),
+    exact=st.booleans(),
+    own=st.integers(0, 5),
+)
+@settings(deadline=None, max_examples=60)
+def test_it_is_what_a_plain_loop_finds(
+    photos: list[tuple[bytes, int]],
+    contents: list[list[tuple[int, int]]],
+    top: int,
+    min_size: int,
+    directories: tuple[bytes, ...],
+    collapse: bool,
+    exact: bool,
+    own: int,
+) -> None:
+    """Photos of six contents in some directories; each content has faces of three people, in three sizes."""
+    embeddings = [[like(person, 0.99 - number / 50) for number, (person, _) in enumerate(faces)] for faces in contents]
+    with tempfile.TemporaryDirectory() as directory:
+        gallery = opened(Path(directory))
+        for number, (folder, content) in enumerate(photos):
+            faces = [
+                face(embedding, Box(0, 0, size, size + 5))
+                for embedding, (_, size) in zip(embeddings[content], contents[content], strict=True)
+            ]
+            known = any(content == other for _, other in photos[:number])
+            outcome = Outcome(b"%s/%d" % (folder, content), stamp(number), b"%d" % content, 9, 9, faces)
+            gallery.record([Outcome(outcome.path, stamp(number), b"%d" % content) if known else outcome])
+        ids = {}
+        with gallery.catalog.reading() as reader:
+            for path in reader.paths(b"/"):
+                record = reader.photo(path)
+                assert record is not None
+                ids[int(path[-1:])] = record.content_id or 0
+        search = Search(0.5, top, directories, min_size, exact, collapse, frozenset({ids.get(own, 0)}))
+        answer = gallery.nearest(ROWS[:2], search)
+        close_all()
+
+    expected = {}
+    for content in range(6):
+        names = [b"%s/%d" % pair for pair in photos if pair[1] == content]
+        names = [name for name in names if not directories or any(_within(name, parent) for parent in directories)]
+        alike = [
+            float(embedding @ ROWS[person])
+            for embedding, (_, size) in zip(embeddings[content], contents[content], strict=True)
+            for person in (0, 1)
+            if size >= min_size and embedding @ ROWS[person] >= 0.5
+        ]
+        if names and alike:
+            expected[content] = max(alike), names
+    results = len(expected) if collapse else sum(len(names) for _, names in expected.values())
+    assert answer.total == results
+    assert len(answer.matches) == (min(top, results) if top else results)
+    keys = []
+    for match in answer.matches:
+        content = int(match.path[-1:])
+        similarity, names = expected[content]
+        assert match.similarity == pytest.approx(similarity, abs=1e-4)
+        assert match.itself == (content == own)
+        keys.append((not match.itself, -round(similarity, 4)))
+        if collapse:
+            assert {match.path, *match.copies} == set(names)
+            assert match.path == min(names, key=lambda name: (len(name), name))
+        else:
+            assert match.path in names
+    assert keys == sorted(keys)
+
+
+def _within(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

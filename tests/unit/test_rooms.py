@@ -1,0 +1,159 @@
+"""The plan: which package may import which, which module each third-party library, and what the client starts with."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import PROJECT
+
+PACKAGE = PROJECT / "facewatchd"
+
+LEAVES = {"__init__", "errors", "fields", "matches", "text", "ignore"}
+"""Modules of the top level that import nothing of the project. Every module may import them."""
+
+MAY_IMPORT = {
+    package: set(others.split())
+    for package, others in {
+        "values": "",
+        "paths": "",
+        "threads": "values",
+        "system": "threads values",
+        "console": "system",
+        "config": "paths system threads",
+        "photos": "values",
+        "pictures": "photos values",
+        "server": "system",
+        "client": "console paths pictures server system",
+        "models": "config system values",
+        "inference": "config console models photos system values",
+        "store": "models system threads values",
+        "scan": "photos store system threads values",
+        "watch": "system threads values",
+        "indexing": "inference photos scan store system threads values",
+        "api": "config indexing inference models photos scan server store threads values watch",
+        "daemon": "api client config console indexing inference models scan server store system threads values watch",
+        "service": "config paths",
+        "doctor": "client config models paths photos scan server service store system threads values watch",
+        "cli": "client config console daemon doctor models paths service store system values",
+        "__main__": "cli",
+    }.items()
+}
+"""The packages, and the other modules of the top level, from the bottom to the top."""
+
+OWNERS = {
+    "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
+    "cv2": {"models.insightface", "photos.jpeg"},
+    "_dlib_pybind11": {"models.dlib"},
+    "dlib": {"models.dlib"},
+    "hnswlib": {"store.graph"},
+    "insightface": {"models.insightface"},
+    "onnxruntime": {"models.insightface"},
+    "pathspec": {"ignore"},
+    "pillow_heif": {"photos.decode"},
+    "platformdirs": {"paths"},
+    "requests": {"models.install"},
+    "simplejpeg": {"photos.jpeg"},
+    "imagecodecs": {"photos.jpeg"},
+    "tifffile": {"photos.tiff"},
+    "sortedcontainers": {"scan.links", "scan.work_queue"},
+    "tqdm": {"console.progress"},
+    "watchdog": {"watch.inotify"},
+}
+ANYWHERE = {"numpy"}
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of what a module imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: imports are absolute"
+            module = node.module or ""
+            names |= {f"{module}.{alias.name}" if is_module(module, alias.name) else module for alias in node.names}
+    return names
+
+
+def is_module(package: str, name: str) -> bool:
+    inner = f"{package}.{name}".removeprefix("facewatchd").lstrip(".")
+    return package.startswith("facewatchd") and inner in MODULES
+
+
+def top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def packages_of(module: str) -> set[str]:
+    """The other packages, and modules of the top level, that a module imports."""
+    names = {name.removeprefix("facewatchd.") for name in imports(MODULES[module]) if name.startswith("facewatchd.")}
+    return {top(name) for name in names} - {top(module)}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_what_the_table_allows(module: str) -> None:
+    own = top(module)
+    if own not in LEAVES:
+        assert own in MAY_IMPORT, f"{own} is not in the table"
+        assert packages_of(module) <= MAY_IMPORT[own] | LEAVES
+    else:
+        assert packages_of(module) == set()
+
+
+def test_the_table_only_goes_down_and_allows_no_more_than_is_used() -> None:
+    above: set[str] = set()
+    for package, allowed in MAY_IMPORT.items():
+        assert allowed <= above, f"{package} may import what stands below it in the table"
+        above.add(package)
+        used = {each for module in MODULES if top(module) == package for each in packages_of(module)}
+        assert allowed == used - LEAVES, f"{package} imports less than the table allows"
+
+
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    graph = {
+        module: {name.removeprefix("facewatchd.") for name in imports(path) if name.startswith("facewatchd.")}
+        for module, path in MODULES.items()
+    }
+    done: set[str] = set()
+    while len(done) < len(graph):
+        free = {module for module in graph.keys() - done if graph[module] - {module} <= done}
+        assert free, f"these import each other: {sorted(graph.keys() - done)}"
+        done |= free
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_library_has_one_importer(module: str) -> None:
+    for name in imports(MODULES[module]):
+        library = top(name)
+        if library == "facewatchd" or library in sys.stdlib_module_names or library in ANYWHERE:
+            continue
+        assert library in OWNERS, f"{library} has no owner"
+        assert module in OWNERS[library], f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_the_client_starts_on_the_standard_library(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom facewatchd.client.app import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as exit:\n    assert not exit.code\n"
+        "foreign = {name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names) - {'facewatchd'}\n"
+        "print('foreign', sorted(name for name in foreign if getattr(sys.modules.get(name), '__file__', None)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n{code}", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "foreign ['__main__']" or result.stdout.splitlines()[-1] == "foreign []"
+    assert "facewatch-query" in result.stdout
