@@ -39,9 +39,10 @@ class Snapshot(NamedTuple):
 class MountGuard:
     """Close it when done."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, mounts: Mounts | None = None) -> None:
+        """``mounts``: the mount table, by default that of this process."""
         self._roots = roots
-        self._mounts = Mounts()
+        self._mounts = mounts or Mounts()
         self._changes = 0
         """Changes of the mount table that were seen."""
         self._good_at: dict[bytes, int] = {}
