@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import _thread
 import binascii
+import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from facewatchd.client.connection import MAX_LINE, RemoteError
@@ -23,8 +24,6 @@ STDIN = "-"
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
 """Bytes of a photo that still fits into one line in base64, with room for the rest of the request."""
 
-_OTHER_SHAPE = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
-"""What taking a document apart raises where it is not built as the contract says."""
 _OF_THIS_PROCESS = ("/dev/", "/proc/")
 _PATIENCE = 2.0
 """Seconds in which a disk must say what lies at a path."""
@@ -108,7 +107,7 @@ class Answer:
 
         Raises `FacewatchError` for a document of another shape.
         """
-        try:
+        with reading_answer():
             self.query = _query_entries(document["query"], photos, every_face=every_face)
             self.matches = [_match(item) for item in document["matches"]]
             self.total = int(document["total"])
@@ -119,8 +118,6 @@ class Answer:
             self.complete = bool(document["complete"])
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
-        except _OTHER_SHAPE as exc:
-            raise _not_understood() from exc
         named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
 
@@ -199,12 +196,19 @@ def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:
     return any(changed)
 
 
+@contextlib.contextmanager
+def reading_answer() -> Iterator[None]:
+    """Raise `FacewatchError` where the block reads an answer of another shape than the protocol's."""
+    try:
+        yield
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as exc:
+        raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
+
+
 def photo_faces(document: Any) -> list[tuple[Box, float]]:
     """Read the result of ``faces``: box and score of each, left to right."""
-    try:
+    with reading_answer():
         return [(Box(*map(int, face["box"])), float(face["score"])) for face in document["faces"]]
-    except _OTHER_SHAPE as exc:
-        raise _not_understood() from exc
 
 
 def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> list[QueryFace | Faceless]:
@@ -270,10 +274,6 @@ def _read_limited(file: BinaryIO, name: str) -> bytes:
 
 def _unreadable(name: str, exc: OSError) -> UnreadablePhotoError:
     return UnreadablePhotoError(f"cannot read {name}: {exc.strerror or exc}", "name a photo that you can read")
-
-
-def _not_understood() -> FacewatchError:
-    return FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version")
 
 
 def _utf8(text: str) -> str:

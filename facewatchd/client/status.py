@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from facewatchd.client.query import path_of
+from facewatchd.client.query import path_of, reading_answer
 from facewatchd.console.progress import Progress, bars_hidden
 from facewatchd.console.streams import wait_while_read, write, write_json
-from facewatchd.errors import FacewatchError
 from facewatchd.text import counted, printable
 
 _WHICH_FAILED = ": facewatchd photos --state failed"
@@ -95,15 +93,6 @@ class Status:
                 waits=str(document.get("waits", "")),
                 confinement=str(document.get("confinement", "")),
             )
-
-
-@contextlib.contextmanager
-def reading_answer() -> Iterator[None]:
-    """Raise `FacewatchError` where the block reads an answer of another shape than the contract's."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
 
 
 def text(status: Status, *, colour: bool) -> str:

@@ -60,7 +60,11 @@ class Parser(argparse.ArgumentParser):
             raise (_needs_value(action) if action.option_strings else exc) from exc
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`; for an option that is not known, with the name of one like it."""
+        """Raise `UsageError`, in our own words for an argument that is missing and for an option that is not known."""
+        if message.startswith(_MISSING):
+            name = message.removeprefix(_MISSING).split(", ")[0]
+            action = next(each for each in self._actions if argparse._get_action_name(each) == name)
+            message = f"{name} is missing: {'it needs' if action.option_strings else 'name'} {_value_of(action)}"
         if message.startswith(_NOT_KNOWN) and (rest := message.removeprefix(_NOT_KNOWN)).startswith("-"):
             self.refuse_option(rest.split(" ")[0].partition("=")[0])
         raise UsageError(message, f"see {self.prog} --help")
@@ -71,7 +75,9 @@ class Parser(argparse.ArgumentParser):
 
 
 _NOT_KNOWN = "unrecognized arguments: "
-"""How argparse says what it did not take."""
+"""How argparse begins a message about arguments that it did not take."""
+_MISSING = "the following arguments are required: "
+"""How argparse begins a message about arguments that are not there."""
 
 
 _VALUES = {
@@ -83,14 +89,21 @@ _VALUES = {
     "FILE": "a file",
     "DIR": "a directory",
     "NAME|PATH": "a model's name or directory",
+    "NAME|ZIP|DIR": "a released pack, or a pack's zip file or directory",
     "largest|all|N": "largest, all or a number from 0",
 }
 """What the values of options are, by their names in the help."""
 
 
 def _needs_value(action: argparse.Action) -> argparse.ArgumentError:
-    value = ", ".join(map(str, action.choices)) if action.choices else _VALUES[str(action.metavar)]
-    return argparse.ArgumentError(action, f"it needs {value}")
+    return argparse.ArgumentError(action, f"it needs {_value_of(action)}")
+
+
+def _value_of(action: argparse.Action) -> str:
+    if action.choices:
+        *others, last = map(str, action.choices)
+        return f"{', '.join(others)} or {last}"
+    return _VALUES[str(action.metavar)]
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.photos import files as photos
 from facewatchd.photos import sheet_mark
-from facewatchd.pictures import outputs
+from facewatchd.system import atomic_files
 from facewatchd.text import printable
 from facewatchd.values import Box, Match
 
@@ -302,7 +302,7 @@ def _save(sheet: Image.Image, target: Path) -> None:
     """Write beside the target, then rename: a reader sees the old picture or the new one. Links are followed."""
     name = _FORMATS[target.suffix.lower()]
     try:
-        with outputs.written(Path(os.path.realpath(target)), sheet_mark.is_sheet) as file:
+        with atomic_files.written(Path(os.path.realpath(target)), sheet_mark.is_sheet) as file:
             sheet.save(file, format=name, quality=92, resolution=150, **_mark(name))
     except FileExistsError as exc:
         raise _not_ours(target) from exc

@@ -16,6 +16,7 @@ from pathlib import Path
 from facewatchd import paths
 from facewatchd.config import Config
 from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.system import atomic_files
 from facewatchd.text import printable
 
 SOCKET, SERVICE = NAMES = ("facewatchd.socket", "facewatchd.service")
@@ -54,7 +55,8 @@ def install(config: Config, arguments: Sequence[str], directory: Path | None = N
         for name, text in units.items():
             path, data = directory / name, f"{MARK} systemctl --user edit {name}\n{text}".encode()
             if not path.exists() or path.read_bytes() != data:
-                _replace(path, data)
+                with atomic_files.written(path, _begins_as_ours) as file:
+                    file.write(data)
                 written.append(path)
     except OSError as exc:
         raise FacewatchError(f"cannot write {exc.filename}: {exc.strerror}", "check its permissions") from exc
@@ -167,13 +169,3 @@ def _source(name: str) -> str:
         if (place / name).exists():
             return (place / name).read_text(encoding="utf-8")
     raise FacewatchError(f"this installation has no {name}", "install facewatchd again")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), 0o644)
-    temporary.replace(path)

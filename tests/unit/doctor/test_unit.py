@@ -10,7 +10,7 @@ import pytest
 
 from facewatchd import paths
 from facewatchd.cli import app as cli
-from facewatchd.doctor import pipeline, selftest, unit
+from facewatchd.doctor import model_trial, pipeline, unit
 from facewatchd.doctor.checks import Finding
 from tests.support.findings import findings, statuses
 
@@ -206,7 +206,7 @@ def test_a_failed_unit_is_exit_status_1(
     systemd: Systemd, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = {"vectors": 64, "faces": 6, "threshold": 0.4, "closest": 0.1, "load_s": 1.0, "faces_s": 0.1}
-    monkeypatch.setattr(selftest, "run", lambda *_: good)
+    monkeypatch.setattr(model_trial, "run", lambda *_: good)
     monkeypatch.setattr(pipeline.Trial, "run", lambda _: 6)
     systemd.install()
     systemd.says(RUNNING)

@@ -201,13 +201,13 @@ def test_a_daemon_says_it_in_one_line_and_ends(tmp_path: Path, tiny_root: Path, 
         daemon.log.write_bytes(b"")
         assert daemon.launch().wait(60) == 1
         lines = daemon.log.read_text().splitlines()
-        assert f"{path} is a FIFO" in lines[-1]
+        assert f"{path} is a named pipe" in lines[-1]
         assert not any("Traceback" in line for line in lines)
 
 
 @pytest.mark.parametrize(
     ("make", "what"),
-    [(fifo, "a FIFO"), (link, "a file"), (dangling, "a link to "), (Path.touch, "a file")],
+    [(fifo, "a named pipe"), (link, "a file"), (dangling, "a link to "), (Path.touch, "a file")],
 )
 @pytest.mark.parametrize("below", ["", "data"])
 def test_something_else_where_the_data_directory_should_be_is_named(
