@@ -27,8 +27,8 @@ from facewatchd.indexing.counters import Counters
 from facewatchd.indexing.digest_lookup import DigestLookup
 from facewatchd.indexing.in_flight import InFlight
 from facewatchd.indexing.writer import Writer
+from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.hedge import Hedge
-from facewatchd.inference.pool import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.wire import AHEAD
 from facewatchd.photos import contents, files, sheet_mark
 from facewatchd.scan.roots import Roots, identity_of
