@@ -1,10 +1,10 @@
-"""``facewatchd``: the daemon and its control.
+"""``facewatchd``: the parser of its command line, and the exit status of its errors.
 
-Results go to standard output, everything else to standard error. Exit status: 0 fine; 1 failed, or something is
-found that is not as it should be (``verify``, ``doctor``); 2 wrong usage or configuration; 3 another daemon holds this
-data directory; 4 no daemon. 130 after Ctrl-C.
+Results go to standard output, everything else to standard error. Exit status: 0 fine; 1 failed, or ``verify`` or
+``doctor`` found a fault; 2 wrong usage or configuration; 3 another daemon holds this data directory; 4 no daemon. 130
+after Ctrl-C.
 
-What a command needs is imported when it runs: the control commands start on the standard library alone.
+A command imports its libraries when it runs: the commands that ask a daemon start on the standard library alone.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status_of(error: FacewatchError) -> int:
     if isinstance(error, RemoteError) and (error.code == INVALID_PARAMS or error.kind == UnreadablePhotoError.kind):
-        return UsageError.exit_status  # a path that is no good
+        return UsageError.exit_status  # the path that was given is wrong
     return error.exit_status
 
 
@@ -66,7 +66,7 @@ def make_parser() -> Parser:
     """Return the parser of the command line; `Parser` and `parse` say how it reads."""
     parser = Parser(
         prog=PROG,
-        description="Index the faces on your photos, follow the disk, and answer who is where.",
+        description="Index the faces on your photos, follow the disk, and answer queries about them.",
         epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
@@ -75,10 +75,10 @@ def make_parser() -> Parser:
     _add_run(commands)
     status = _add(commands, "status", control.status, "progress, directories, model, index, rates")
     status.add_argument("--json", action="store_true", help="print one JSON document; with --follow, one a line")
-    status.add_argument("--follow", action="store_true", help="go on until Ctrl-C, and tell what changes")
+    status.add_argument("--follow", action="store_true", help="print every change until Ctrl-C")
     scan = _add(commands, "scan", control.scan, "reconcile with the disk now")
-    scan.add_argument("paths", metavar="PATH", nargs="*", help="only what lies here (default: all directories)")
-    scan.add_argument("--force", action="store_true", help="embed again what has not changed")
+    scan.add_argument("paths", metavar="PATH", nargs="*", help="only this file or directory (default: all directories)")
+    scan.add_argument("--force", action="store_true", help="embed unchanged photos again as well")
     why = _add(commands, "why", control.why, "what is known of one file, and why it is (not) found")
     why.add_argument("path", metavar="PATH")
     why.add_argument("--json", action="store_true", help="print one JSON document")
@@ -86,10 +86,10 @@ def make_parser() -> Parser:
     photos.add_options(listing)
     _add(commands, "pause", control.pause, "stop indexing; queries go on")
     _add(commands, "resume", control.resume, "go on indexing")
-    verify = _add(commands, "verify", control.verify, "hold disk, catalog and index against each other")
-    verify.add_argument("--repair", action="store_true", help="mend what can be mended")
+    verify = _add(commands, "verify", control.verify, "compare disk, catalog and index")
+    verify.add_argument("--repair", action="store_true", help="repair what can be repaired")
     _add_models(commands)
-    checks = _add(commands, "doctor", doctor.diagnose, "checks of this machine, and a trial of the whole")
+    checks = _add(commands, "doctor", doctor.diagnose, "check this machine, and try the way from a photo to an answer")
     checks.add_argument("--json", action="store_true", help="print a JSON list")
     _add_config(checks, "--model", "--data-dir")
     _add_service(commands)
@@ -99,7 +99,7 @@ def make_parser() -> Parser:
 def _add(
     commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str, *, socket: bool = True
 ) -> Parser:
-    """Add a command; most have to know where the daemon's socket is."""
+    """Add a command; most take the daemon's socket."""
     parser: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(command=command)
     if socket:
@@ -108,11 +108,11 @@ def _add(
 
 
 def _add_config(parser: Parser, *options: str) -> None:
-    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file, see facewatchd.toml(5)")
     if "--model" in options:
-        parser.add_argument("--model", metavar="NAME|PATH", help="instead of the one in the configuration")
+        parser.add_argument("--model", metavar="NAME|PATH", help="the model, instead of the configuration's")
     if "--data-dir" in options:
-        parser.add_argument("--data-dir", metavar="DIR", type=Path, help="where catalog and index are")
+        parser.add_argument("--data-dir", metavar="DIR", type=Path, help="the directory of catalog and index")
 
 
 def _directory(text: str) -> Path:
@@ -126,27 +126,27 @@ def _add_run(commands: Any) -> None:
     )
     _add_config(parser, "--model", "--data-dir")
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("-v", "--verbose", action="store_const", const=1, dest="verbosity", default=0, help="say more")
+    amount.add_argument("-v", "--verbose", action="store_const", const=1, dest="verbosity", default=0, help="log more")
     amount.add_argument(
-        "-q", "--quiet", action="store_const", const=-1, dest="verbosity", help="say only what is wrong"
+        "-q", "--quiet", action="store_const", const=-1, dest="verbosity", help="log warnings and errors only"
     )
 
 
 def _add_models(commands: Any) -> None:
     parser = commands.add_parser("models", help="list and fetch models", description="List and fetch models.")
     actions = parser.add_subparsers(metavar="list|fetch", required=True)
-    listing = _add(actions, "list", models.list_models, "what can be chosen, and where it is")
-    fetch = _add(actions, "fetch", models.fetch_model, "bring a model to this machine", socket=False)
+    listing = _add(actions, "list", models.list_models, "the packs that can be chosen, and where they are")
+    fetch = _add(actions, "fetch", models.fetch_model, "fetch a model to this machine", socket=False)
     fetch.add_argument("source", metavar="NAME|ZIP|DIR", help="a released pack, or a pack's zip file or directory")
     for action in (listing, fetch):
         _add_config(action)
 
 
 def _add_service(commands: Any) -> None:
-    text = "the systemd user units, with the right paths"
-    parser = commands.add_parser("service", help=text, description="Have systemd run the daemon, or no more.")
+    text = "install or remove the systemd user units that run the daemon"
+    parser = commands.add_parser("service", help=text, description=f"{text.capitalize()}.")
     actions = parser.add_subparsers(metavar="install|uninstall", required=True)
-    install = _add(actions, "install", service.install, "write the units, and tell what comes next", socket=False)
+    install = _add(actions, "install", service.install, "write the units, and print the next command", socket=False)
     install.add_argument(
         "directories", metavar="DIR", nargs="*", type=_directory, help="instead of the directories in the configuration"
     )

@@ -35,7 +35,7 @@ def _follow(options: argparse.Namespace) -> int:
     def ask() -> Any:
         nonlocal answered
         try:
-            document = _call(options, "status")  # a connection each time: none is held for hours
+            document = _call(options, "status")  # one connection a request: none is held for hours
         except NoDaemonError as exc:
             if not answered:
                 raise
@@ -43,7 +43,7 @@ def _follow(options: argparse.Namespace) -> int:
         answered = True
         return document
 
-    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
         status_text.follow(ask, as_json=options.json, on_terminal=on_terminal(), colour=takes_colour(sys.stdout))
     return 0
 

@@ -1,11 +1,10 @@
-"""``facewatch-query``: where else is this person?
+"""``facewatch-query``: find the photos that show the same person.
 
-Results go to standard output, everything else to standard error. The module starts on the standard library alone;
-Pillow and numpy come in with ``--sheet`` only.
+Results go to standard output, everything else to standard error. The command starts on the standard library alone;
+Pillow and numpy are imported for ``--sheet`` only.
 
 Exit status: 0 found; 1 nothing found; 2 wrong usage or unreadable photo (also a sheet or results that cannot be
-written); 3 no face on the photo; 4 no daemon; 5 not ready in time, which also stands for a daemon that is there and
-could not answer. 130 after Ctrl-C.
+written); 3 no face on the photo; 4 no daemon; 5 not ready in time, or the daemon could not answer. 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def _search(options: argparse.Namespace) -> int:
     photos = [QueryPhoto(argument) for argument in options.photos]
     started = time.monotonic()
     answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")
-    # The daemon does not say why it is not complete; a directory out of reach would not have used up the time.
+    # An answer does not hold the reason why it is incomplete; where a directory is out of reach, the wait ends early.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
     print_answer(options, answer, late=late)
     if options.sheet is not None:
@@ -114,7 +113,7 @@ def _search(options: argparse.Namespace) -> int:
     if late:
         raise FacewatchError(
             f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
-            _what_helps(options),
+            _hint_after_wait(options),
         )
     return FOUND if answer.matches else NOTHING_FOUND
 
@@ -133,13 +132,13 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         return daemon.call("query", photos=[photo.param() for photo in photos], **params)
 
     if options.wait and not options.quiet:
-        _say_what_is_waited_for(options)
+        _announce_wait(options)
     with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
         return ask(call, photos)
 
 
 class _DaemonState(NamedTuple):
-    """What the daemon says of itself beside a query; an empty state where it does not say so at once."""
+    """Parts of ``status``, asked beside a query; the state is empty where no answer came at once."""
 
     state: str = ""
     pending: int = 0
@@ -156,8 +155,8 @@ def _daemon_state(options: argparse.Namespace) -> _DaemonState:
         return _DaemonState()
 
 
-def _say_what_is_waited_for(options: argparse.Namespace) -> None:
-    """Say that the daemon is paused, and on a terminal how much is pending; what goes wrong, the query itself says."""
+def _announce_wait(options: argparse.Namespace) -> None:
+    """Write that the daemon is paused, and on a terminal how much is pending. Errors are left to the query itself."""
     now = _daemon_state(options)
     if now.state == "paused":
         say(f"{PROG}: the daemon is paused, so new photos do not become searchable; go on with: facewatchd resume")
@@ -165,8 +164,8 @@ def _say_what_is_waited_for(options: argparse.Namespace) -> None:
         say(f"waiting up to {options.wait:g} s until everything is searchable; {pending_photos(now.pending)} pending")
 
 
-def _what_helps(options: argparse.Namespace) -> str:
-    """What to do after a wait that was too short."""
+def _hint_after_wait(options: argparse.Namespace) -> str:
+    """Return the hint after a wait that was too short."""
     now = _daemon_state(options)
     if now.state == "paused":
         return "the daemon is paused: facewatchd resume"

@@ -26,7 +26,10 @@ are then written \\t, \\n and \\\\. -l and -0 print paths as they are.
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos."""
+    """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos.
+
+    Raises `UsageError`.
+    """
     end = argv.index("--") if "--" in argv else len(argv)
     parser = make_parser()
     options = parser.parse_intermixed_args(_join_numbers(argv[:end]))
@@ -43,7 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
-    """--list-faces searches nothing: an option that it would silently ignore is a misunderstanding."""
+    """Refuse the options of a search beside --list-faces, which would ignore them silently."""
     given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
     if given.keys() - {"photos", "list_faces", "json", "socket", "quiet", "verbose"}:
         parser.error("--list-faces searches nothing and goes with --json, --socket, -q and -v only")
@@ -52,9 +55,10 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
 
 
 def _join_numbers(argv: list[str]) -> list[str]:
-    """Tie what argparse would part or join wrongly.
+    """Join an option and its number into one argument where argparse would read them wrongly.
 
-    A bare ``--wait`` must not eat the photo after it, and ``-0`` makes argparse take ``-1`` and ``-0.2`` for options.
+    A bare ``--wait`` must not take the photo after it for its seconds, and because there is an option ``-0``, argparse
+    takes ``-1`` and ``-0.2`` for options.
     """
     glued: list[str] = []
     rest = iter(range(len(argv)))
@@ -71,11 +75,11 @@ def _join_numbers(argv: list[str]) -> list[str]:
 
 
 _NUMBERS = {name: name for name in ("--wait", "--threshold", "--top", "--face", "--min-size")} | {"-n": "--top"}
-"""The options that take a number, by each of their names."""
+"""The options that take a number, each with the name that it is joined to."""
 
 
 def make_parser() -> Parser:
-    """Return the parser of the command line; what argparse reads otherwise than meant, `main` sets right before."""
+    """Return the parser of the command line; `parse` prepares the arguments for it."""
     parser = Parser(
         prog=PROG,
         usage="%(prog)s [OPTIONS] PHOTO ...",
@@ -84,7 +88,12 @@ def make_parser() -> Parser:
         formatter_class=HelpFormatter,
     )
     add = parser.add_argument
-    add("photos", metavar="PHOTO", nargs="*", help="several photos are the same person; '-' reads one from stdin")
+    add(
+        "photos",
+        metavar="PHOTO",
+        nargs="*",
+        help="several photos show the same person; '-' is standard input",
+    )
     add(
         "-n",
         "--top",
@@ -115,11 +124,15 @@ def make_parser() -> Parser:
         help="only photos under PATH (repeatable)",
     )
     add("--min-size", metavar="PX", type=_count, help="only faces at least PX on their shorter side")
-    add("--no-collapse", action="store_true", help="show every copy of a photo; else the same bytes are shown once")
+    add(
+        "--no-collapse",
+        action="store_true",
+        help="show every copy of a photo, instead of the same bytes once",
+    )
     add(
         "--sheet",
         metavar="FILE",
-        help="also a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
+        help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
     _add_output_options(parser)
     return parser
@@ -129,7 +142,7 @@ def _add_output_options(parser: Parser) -> None:
     add = parser.add_argument
     add("-l", "--paths", action="store_true", help="print paths only, each photo once")
     add("-0", "--print0", action="store_true", help="the same, NUL between them")
-    add("--json", action="store_true", help="print one JSON document")
+    add("--json", action="store_true", help="print one JSON document, see facewatchd-protocol(7)")
     add(
         "--wait",
         metavar="SECONDS",
@@ -147,7 +160,7 @@ def _add_output_options(parser: Parser) -> None:
 
 
 def _is_float(text: str) -> bool:
-    """Whether this is a number for Python, be it infinite or none."""
+    """Whether Python reads this as a number, infinities and NaN included."""
     try:
         float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""An answer as ``facewatch-query`` prints it: the results, and on standard error what there is to say of them."""
+"""An answer as ``facewatch-query`` prints it: results on standard output, remarks on standard error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from facewatchd.text import counted, printable
 
 
 def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
-    """Print the results, and on standard error what else there is to say; of a late answer that is an error."""
+    """Print the results and the remarks. ``late``: the caller reports an incomplete answer itself, as an error."""
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     if chatty:
         for number, face in enumerate(answer.query):
-            say(_which_face(f"query {number}" if options.face == "all" else "query", face))
+            say(_face_line(f"query {number}" if options.face == "all" else "query", face))
     if options.json:
         write_json(answer.document)
     elif options.print0:
@@ -33,10 +33,10 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     elif answer.total > len(answer.matches) and not options.quiet and not options.json:
         say(_shown(answer))
     if not answer.complete and not late and not options.quiet and (chatty or not options.json):
-        say(_what_is_missing(answer))
+        say(_why_incomplete(answer))
 
 
-def _which_face(query: str, face: QueryFace | Faceless) -> str:
+def _face_line(query: str, face: QueryFace | Faceless) -> str:
     if isinstance(face, Faceless):
         return f"{query}: no face on {printable(face.photo.name)}, which is left out"
     which = "the one face" if face.faces == 1 else f"face {face.number} (of 0 to {face.faces - 1}, left to right)"
@@ -58,7 +58,7 @@ def _shown(answer: Answer) -> str:
     return f"{text}; -n 0 shows all" if answer.total > len(answer.matches) else text
 
 
-def _what_is_missing(answer: Answer) -> str:
+def _why_incomplete(answer: Answer) -> str:
     if answer.pending:
         them = "it" if answer.pending == 1 else "them"
         return f"not complete: {pending_photos(answer.pending)} not searchable yet; --wait waits for {them}"

@@ -409,7 +409,7 @@ def test_somebody_else_in_the_daemons_place(place: Path, monkeypatch: pytest.Mon
     with FakeDaemon(place) as daemon:
         daemon.script = lambda request: b"220 mail ready\n"
         (finding,) = findings("socket", socket=place)
-        assert (finding.status, finding.detail) == ("fail", f"what answers on {place} is not facewatchd")
+        assert (finding.status, finding.detail) == ("fail", f"the server on {place} is not facewatchd")
         monkeypatch.setattr(peer_credentials, "user", lambda _: os.geteuid() + 1)
         (finding,) = findings("socket", socket=place)
         assert finding.status == "fail"
