@@ -48,6 +48,7 @@ from facewatchd.store import recovery
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, unusable
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import HnswIndex
 from facewatchd.system import malloc
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
@@ -144,7 +145,7 @@ class Daemon:
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops += [self._reserve.fill, self._catalog.close]
-        self._gallery = Gallery(self._catalog, directory)
+        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
