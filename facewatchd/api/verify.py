@@ -10,6 +10,7 @@ from facewatchd.scan.compare import compare
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.walk import walk
 from facewatchd.scan.work_queue import WorkQueue
+from facewatchd.server.params import Params
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import UnreachableError
@@ -34,7 +35,13 @@ class Verifier:
         self._writer = writer
         self._maintenance = maintenance
 
-    def verify(self, *, repair: bool) -> dict[str, object]:
+    def verify(self, params: Params) -> dict[str, object]:
+        """Return what `check` finds."""
+        repair = params.flag("repair")
+        params.finish()
+        return self.check(repair=repair)
+
+    def check(self, *, repair: bool) -> dict[str, object]:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
 
         Paths that wait in the queue are not findings, nor is anything below a directory that is out of reach: those

@@ -1,1 +1,1 @@
-"""The command ``facewatchd``: its parser, and what each of its commands does."""
+"""The command ``facewatchd``: its parser, and a module for each group of its commands."""

@@ -1,4 +1,4 @@
-"""``facewatchd models``: what can be chosen, and bringing it to this machine."""
+"""``facewatchd models``: list the model packs, and fetch one to this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def list_models(options: argparse.Namespace) -> int:
-    """Print what can be chosen, and which of it the running daemon uses."""
+    """Print the packs that can be chosen, and which of them the running daemon uses."""
     from facewatchd.models import registry
 
     used = _model_in_use(options.socket)
@@ -61,7 +61,7 @@ def _model_in_use(socket: Path | None) -> str:
 
 
 def fetch_model(options: argparse.Namespace) -> int:
-    """Bring a model to this machine; print its name and place."""
+    """Fetch a model to this machine; print its name and directory."""
     from facewatchd.console.progress import downloading
     from facewatchd.models import registry
 

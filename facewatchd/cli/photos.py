@@ -1,6 +1,7 @@
 """``facewatchd photos``: the files that are in one state, each with the reason.
 
-They come from the daemon in pages, and are written as they come: a million of them take no memory.
+They come from the daemon in pages, and each page is written before the next is asked for: the memory that a million
+files take is that of one page.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from facewatchd.client.connection import Connection
-from facewatchd.client.query import path_of
-from facewatchd.client.status import reading_answer
+from facewatchd.client.query import path_of, reading_answer
 from facewatchd.console.arguments import Parser, did_you_mean
 from facewatchd.console.output import listed_line
 from facewatchd.console.streams import on_terminal, say, write
@@ -49,7 +49,7 @@ def _state(text: str) -> str:
 
 
 def list_photos(options: argparse.Namespace) -> int:
-    """Print the files in a state, by path; none is no error."""
+    """Print the files in a state, by path. That there is none is no error."""
     if options.json and options.print0:
         raise UsageError("--json and --print0 exclude each other", "leave one out")
     with Connection(options.socket) as daemon:
@@ -72,16 +72,16 @@ def _pages(daemon: Connection, state: str) -> Iterator[Page]:
             return
 
 
-def _write_pages(pages: Iterator[Page], wording: Callable[[Page], bytes | str]) -> bool:
-    """Write pages until nobody reads on; return whether there was anything to write."""
-    any_at_all = False
+def _write_pages(pages: Iterator[Page], format_page: Callable[[Page], bytes | str]) -> bool:
+    """Write pages until the reader is gone; return whether any had a file."""
+    any_file = False
     for page in pages:
         with reading_answer():
-            words = wording(page)
-        any_at_all = any_at_all or bool(page)
+            words = format_page(page)
+        any_file = any_file or bool(page)
         if not write(words):
             break
-    return any_at_all
+    return any_file
 
 
 def _as_paths(page: Page) -> bytes:

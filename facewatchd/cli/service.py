@@ -1,4 +1,4 @@
-"""``facewatchd service``: have systemd run the daemon, and no more."""
+"""``facewatchd service``: install and remove the systemd units that run the daemon."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def install(options: argparse.Namespace) -> int:
-    """Write the units for what `facewatchd run` would do with these arguments; bring the model first."""
+    """Write the units for `facewatchd run` with these arguments; find or fetch the model first."""
     from facewatchd import config, paths
     from facewatchd.service import units
 
@@ -32,7 +32,7 @@ def install(options: argparse.Namespace) -> int:
         directories=directories or None,
         socket=Path(paths.NOWHERE),
     )
-    model = _bring_model(loaded)
+    model = _find_or_fetch_model(loaded)
     arguments = ["--data-dir", str(loaded.data_dir)]
     arguments += ["--config", str(file)] if file.exists() else []
     arguments += ["--model", model] if options.model else []
@@ -41,7 +41,7 @@ def install(options: argparse.Namespace) -> int:
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
     if warning := units.warning_of_temporary_paths(loaded, [*arguments, *map(str, directories)]):
         say(f"facewatchd: {warning}")
-    if not there and (running := _running_by_hand()):  # else to ask would start the service
+    if not there and (running := _pid_outside_systemd()):  # else the request would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
     write(f"next: {units.RENEW if there else units.START}\n")
     return 0
@@ -58,8 +58,8 @@ def uninstall(_: argparse.Namespace) -> int:
     return 0
 
 
-def _bring_model(loaded: Config) -> str:
-    """Find or fetch the model, as the daemon would: as a service it has no network. Return what finds it again."""
+def _find_or_fetch_model(loaded: Config) -> str:
+    """Find or fetch the model as the daemon would, which has no network as a service; return the name to configure."""
     from facewatchd.console.progress import downloading
     from facewatchd.models import registry
     from facewatchd.store.data_directory import LastRun
@@ -77,7 +77,7 @@ def _bring_model(loaded: Config) -> str:
     return pack.spec
 
 
-def _running_by_hand() -> int:
+def _pid_outside_systemd() -> int:
     """The pid of a daemon that answers and was not started by systemd; 0 where there is none."""
     try:
         with Connection(None, PROBE_TIMEOUT) as daemon:

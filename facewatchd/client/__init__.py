@@ -1,4 +1,4 @@
-"""The command ``facewatch-query``, and what any client of the daemon needs.
+"""The command ``facewatch-query``, and the connection and answers that every client of the daemon shares.
 
-The standard library alone, so that it starts at once.
+A query starts on the standard library alone, so that it answers at once.
 """

@@ -1,9 +1,9 @@
 """The client's end of the socket: one JSON-RPC request a line, one reply a line, in order.
 
-Standard library only, and little of it, because every `facewatch-query` pays for what is imported here. Requests
-are plain ASCII whatever the text in them. They may hold photos, so nothing is sent to another user's process, whatever
-became of the socket's directory: the kernel knows who listens. A `Connection` is for one thread. After any error but
-`RemoteError` it is of no more use, because a reply may still be on its way.
+Standard library only, and little of it: every `facewatch-query` waits for what is imported here. Requests are plain
+ASCII. They may hold photos, so nothing is sent before the kernel has named the user whose process listens
+(`peer_credentials`). A `Connection` belongs to one thread, and must be closed after any error but `RemoteError`,
+because a late reply would be taken for that of the next request.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from facewatchd.errors import (
 from facewatchd.system import peer_credentials
 
 DEFAULT_TIMEOUT = 120.0
-"""Seconds for one reply: a query may wait for a model to be loaded and for the photo in hand."""
+"""Seconds for one reply: a query may wait until the model is loaded and until the photo before it is done."""
 PROBE_TIMEOUT = 2.0
-"""Seconds for an answer that is only nice to have."""
+"""Seconds for an answer that the caller can do without."""
 MAX_LINE = 64 << 20
 """Bytes of one request that the daemon takes (the contract's number)."""
 INVALID_PARAMS = -32602
-"""JSON-RPC's own code for parameters that cannot be served."""
+"""JSON-RPC's own code for wrong parameters."""
 METHOD_NOT_FOUND = -32601
-"""JSON-RPC's own code for a method that the daemon does not have."""
+"""JSON-RPC's own code for an unknown method."""
 
 _CHUNK = 1 << 20
 _SHORT = 100
-"""Bytes of a path that fit into a socket's address."""
+"""Bytes of a path up to which it goes into a socket's address as it is (`sun_path` holds 108)."""
 _RETRY = 0.05
-"""Seconds between attempts while the daemon's queue of new connections is full."""
+"""Seconds between attempts to connect while the daemon's queue of new connections is full."""
 
 
 class RemoteError(FacewatchError):
@@ -92,9 +92,9 @@ class Connection:
     def call(self, method: str, /, **params: Any) -> Any:
         """Send one request and return its result.
 
-        Raises `RemoteError` for an error that the daemon reports, `TooLargeError` for a request that it would not
-        take, `DeadlineError` when the reply takes longer than the timeout, and `NoDaemonError` when the daemon
-        hangs up or is no facewatchd.
+        Raises `RemoteError` for an error that the daemon reports, `TooLargeError` for a request of more than
+        `MAX_LINE` bytes, `DeadlineError` when the reply takes longer than the timeout, `NoDaemonError` when the daemon
+        closes the connection, and `WrongListenerError` when the reply is none of JSON-RPC.
         """
         self._last_id += 1
         request = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
@@ -105,7 +105,7 @@ class Connection:
                 "put the photo where the daemon can read it, or make it smaller",
             )
         deadline = self._deadline()
-        # A daemon that refuses the line says why and hangs up: its words are worth more than our broken pipe.
+        # A daemon that refuses the line replies with the reason and closes: that reply is read after a broken pipe.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._send(line + b"\n", deadline)
         return self._result(self._read_line(deadline))
@@ -119,10 +119,10 @@ class Connection:
             except BlockingIOError:
                 time.sleep(_RETRY)
             except TimeoutError as exc:
-                raise self._too_late() from exc
+                raise self._timed_out() from exc
             except PermissionError as exc:
                 raise WrongListenerError(
-                    f"the daemon on {self.path} is not yours to ask", "only its own user may: run this as that user"
+                    f"the daemon on {self.path} belongs to another user", "run this command as that user"
                 ) from exc
             except OSError as exc:
                 if exc.errno is None or exc.errno == errno.ENAMETOOLONG:
@@ -135,7 +135,7 @@ class Connection:
         if peer_credentials.is_trusted(uid) or (os.geteuid() == 0 and uid == _owner(os.path.dirname(self.path))):
             return
         raise WrongListenerError(
-            f"what listens on {self.path} belongs to user {uid}, so nothing was sent",
+            f"the process that listens on {self.path} belongs to user {uid}, so nothing was sent",
             "check the path given to --socket, or remove it",
         )
 
@@ -144,7 +144,7 @@ class Connection:
             return contextlib.nullcontext(self.path)
         from pathlib import Path
 
-        from facewatchd.server import socket_file  # it logs: importing that takes longer than the rest of a query
+        from facewatchd.server import socket_file  # it imports logging, which takes longer than the rest of a query
 
         return socket_file.address(Path(self.path))
 
@@ -153,7 +153,7 @@ class Connection:
         try:
             sock.sendall(data)
         except TimeoutError as exc:
-            raise self._too_late() from exc
+            raise self._timed_out() from exc
 
     def _read_line(self, deadline: float | None) -> bytes:
         searched = 0
@@ -169,47 +169,47 @@ class Connection:
         try:
             data = sock.recv(_CHUNK)
         except TimeoutError as exc:
-            raise self._too_late() from exc
+            raise self._timed_out() from exc
         except ConnectionResetError:
             data = b""
         if not data:
-            raise NoDaemonError(f"the daemon on {self.path} hung up", "ask again; its log says why")
+            raise NoDaemonError(f"the daemon on {self.path} hung up", "ask again; its log has the reason")
         return data
 
     def _result(self, line: bytes) -> Any:
         try:
             reply = json.loads(line)
         except (ValueError, RecursionError) as exc:
-            raise self._stranger() from exc
+            raise self._no_facewatchd() from exc
         if not isinstance(reply, dict) or reply.get("id", 0) not in (self._last_id, None):
-            raise self._stranger()
+            raise self._no_facewatchd()
         if isinstance(error := reply.get("error"), dict):
             raise _remote_error(error)
         if "result" not in reply:
-            raise self._stranger()
+            raise self._no_facewatchd()
         return reply["result"]
 
     def _deadline(self) -> float | None:
         return None if self.timeout is None else time.monotonic() + self.timeout
 
     def _limit(self, sock: socket.socket | None, deadline: float | None) -> socket.socket:
-        """Give the socket the time that is left. Raises `DeadlineError` when none is."""
+        """Set the socket's timeout to the time that is left. Raises `DeadlineError` when none is."""
         if sock is None:
             raise ValueError("the connection is not open")
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            raise self._too_late()
+            raise self._timed_out()
         sock.settimeout(left)
         return sock
 
-    def _too_late(self) -> DeadlineError:
+    def _timed_out(self) -> DeadlineError:
         return DeadlineError(
             f"the daemon on {self.path} did not answer within {self.timeout:g} s",
             "ask again, or see: facewatchd status",
         )
 
-    def _stranger(self) -> WrongListenerError:
-        return WrongListenerError(f"what answers on {self.path} is not facewatchd", "check the path given to --socket")
+    def _no_facewatchd(self) -> WrongListenerError:
+        return WrongListenerError(f"the server on {self.path} is not facewatchd", "check the path given to --socket")
 
 
 def _owner(path: str) -> int | None:
@@ -225,7 +225,7 @@ def _remote_error(error: dict[str, Any]) -> RemoteError:
     code = error.get("code")
     hint = "" if code != METHOD_NOT_FOUND else "the daemon is of another version: restart it"
     return RemoteError(
-        str(error.get("message", "the daemon reports an error without a word")),
+        str(error.get("message", "the daemon reports an error without a message")),
         str(details.get("hint", hint)),
         code=code if isinstance(code, int) else 0,
         kind=str(details.get("kind", "")),

@@ -1,18 +1,19 @@
-"""What `facewatch-query` sends, and what it makes of the answer. Standard library only.
+"""The photos that `facewatch-query` sends, and the answer read into values. Standard library only.
 
-A photo goes by path, so that the daemon can answer an indexed one from its catalog. Its bytes go instead where the
-path means nothing to the daemon: standard input, a pipe, ``/dev/fd/63``, and any file that the daemon says it cannot
-read but this user can.
+A photo is sent by its path, so that the daemon can answer for an indexed one from its catalog. Its bytes are sent
+instead where the path leads to nothing for the daemon: standard input, a pipe, ``/dev/fd/63``; and for a file that the
+daemon reports as unreadable and that this user can read.
 """
 
 from __future__ import annotations
 
 import _thread
 import binascii
+import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from facewatchd.client.connection import MAX_LINE, RemoteError
@@ -21,20 +22,18 @@ from facewatchd.matches import Also, Box, Match
 
 STDIN = "-"
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
-"""Bytes of a photo that still fits into one line in base64, with room for the rest of the request."""
+"""Bytes of the largest photo that fits into a line in base64, with 64 KiB for the rest of the request."""
 
-_OTHER_SHAPE = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
-"""What taking a document apart raises where it is not built as the contract says."""
 _OF_THIS_PROCESS = ("/dev/", "/proc/")
-_PATIENCE = 2.0
-"""Seconds in which a disk must say what lies at a path."""
+_STAT_TIMEOUT = 2.0
+"""Seconds for a disk to answer with the type of a file."""
 
 
 class QueryPhoto:
-    """A photo as the user named it. ``data`` is None while it can go by its path."""
+    """A photo as the user named it. ``data`` is None while it can be sent by its path."""
 
     def __init__(self, argument: str) -> None:
-        """Read the photo now if its path means nothing to the daemon.
+        """Read the photo now if its path leads to nothing for the daemon.
 
         Raises `UnreadablePhotoError` or `TooLargeError` where that fails, `UsageError` for a terminal or a directory.
         """
@@ -50,7 +49,7 @@ class QueryPhoto:
 
     @property
     def name(self) -> str:
-        """What to call it in a sentence."""
+        """The photo's name in a message."""
         return "standard input" if self.argument == STDIN else self.argument
 
     @property
@@ -59,13 +58,13 @@ class QueryPhoto:
         return _utf8(self.argument)
 
     def param(self) -> dict[str, str]:
-        """Return the socket's words for this photo."""
+        """Return the photo as a parameter of a request."""
         if self.data is None:
             return path_param(self.path)
         return {"data": binascii.b2a_base64(self.data, newline=False).decode("ascii")}
 
     def send_bytes(self) -> bool:
-        """Read the file, so that its bytes go from now on. False where they already did or cannot be had."""
+        """Read the file, so that its bytes are sent from now on. False where they already were, or cannot be read."""
         if self.data is not None or not _is_regular(self.path):
             return False
         try:
@@ -95,7 +94,7 @@ class QueryFace(NamedTuple):
 
 
 class Faceless(NamedTuple):
-    """A photo among others that had no face and so no part in the search."""
+    """A photo of several that has no face and is left out of the search."""
 
     photo: QueryPhoto
 
@@ -104,11 +103,11 @@ class Answer:
     """The result of a ``query``: as values, and as the document that ``--json`` prints."""
 
     def __init__(self, document: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> None:
-        """Hold the daemon's document against what was asked; the photos get the user's own names in it.
+        """Read the daemon's document; in ``document`` the photos have the names that the user gave.
 
         Raises `FacewatchError` for a document of another shape.
         """
-        try:
+        with reading_answer():
             self.query = _query_entries(document["query"], photos, every_face=every_face)
             self.matches = [_match(item) for item in document["matches"]]
             self.total = int(document["total"])
@@ -119,14 +118,12 @@ class Answer:
             self.complete = bool(document["complete"])
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
-        except _OTHER_SHAPE as exc:
-            raise _not_understood() from exc
         named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
 
 
 def local_path(argument: str) -> str:
-    """The path that a ``file:`` URL stands for, as file managers copy it; any other argument as it is.
+    """Return the path of a ``file:`` URL, as file managers copy it; any other argument as it is.
 
     Raises `UsageError` for a URL of another machine or of no file's name, and for an empty name, which else would be
     the current directory. A file by that very name wins.
@@ -148,7 +145,7 @@ def local_path(argument: str) -> str:
 
 
 def path_param(path: str) -> dict[str, str]:
-    """A path as the socket takes it: absolute; base64 where it is not UTF-8."""
+    """Return a path as a parameter: absolute, and base64 where it is not UTF-8."""
     absolute = os.fsencode(os.path.abspath(path))
     try:
         return {"path": absolute.decode("utf-8")}
@@ -157,9 +154,9 @@ def path_param(path: str) -> dict[str, str]:
 
 
 def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
-    """Make the call; where the daemon cannot read a photo, make it again with the bytes, if they can be had.
+    """Make the call; where the daemon cannot read a photo, make it again with the bytes.
 
-    The error does not say which of several photos it means, so all that still go by path are read.
+    The error does not name one of several photos, so the bytes of all that were sent by path are read.
     """
     while True:
         try:
@@ -172,7 +169,7 @@ def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
 
 
 def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
-    """Name the photo that an error is about. The daemon knows no name for bytes, and counts several from 1."""
+    """Put the name of the photo into an error. The daemon numbers photos that were sent as bytes, from 1."""
     if not error.kind:
         return _with_both_named(error.message, photos)
     if len(photos) == 1:
@@ -184,7 +181,7 @@ def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
 
 
 def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
-    """Put names in the place of the numbers of two photos, with which a message about them begins."""
+    """Replace the numbers of two photos, with which a message begins, by their names."""
     words = message.split(" ", 4)
     if len(words) < 5 or (words[0], words[2]) != ("photos", "and") or not (words[1] + words[3]).isdecimal():
         return message
@@ -199,16 +196,23 @@ def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:
     return any(changed)
 
 
+@contextlib.contextmanager
+def reading_answer() -> Iterator[None]:
+    """Raise `FacewatchError` where the block reads an answer of another shape than the protocol's."""
+    try:
+        yield
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as exc:
+        raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
+
+
 def photo_faces(document: Any) -> list[tuple[Box, float]]:
     """Read the result of ``faces``: box and score of each, left to right."""
-    try:
+    with reading_answer():
         return [(Box(*map(int, face["box"])), float(face["score"])) for face in document["faces"]]
-    except _OTHER_SHAPE as exc:
-        raise _not_understood() from exc
 
 
 def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> list[QueryFace | Faceless]:
-    """Tell which photo each entry means: they come in the order of the photos.
+    """Return the entries with the photo that each is of: they come in the order of the photos.
 
     Each photo has one entry, or with ``--face all`` one a face, numbered upwards from 0. ``face`` is null where the
     photo has none.
@@ -229,7 +233,7 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
 
 
 def path_of(entry: Any) -> bytes:
-    """The path in a document of the daemon's: UTF-8 on the socket, whatever this process's locale says of names."""
+    """Return the path in a document of the daemon: UTF-8 there, whatever the locale's encoding of names."""
     encoded = entry.get("path_bytes")
     return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
 
@@ -248,7 +252,7 @@ def _face(item: Any) -> tuple[float, Box, float, int]:
 
 def _read_stdin() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("'-' reads the photo from standard input, which is no file or pipe", "pipe one in")
+        raise UsageError("'-' reads the photo from standard input, which is a terminal or closed", "pipe one in")
     try:
         data = _read_limited(sys.stdin.buffer, "standard input")
     except OSError as exc:
@@ -272,10 +276,6 @@ def _unreadable(name: str, exc: OSError) -> UnreadablePhotoError:
     return UnreadablePhotoError(f"cannot read {name}: {exc.strerror or exc}", "name a photo that you can read")
 
 
-def _not_understood() -> FacewatchError:
-    return FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version")
-
-
 def _utf8(text: str) -> str:
     return os.fsencode(text).decode("utf-8", "replace")
 
@@ -289,9 +289,10 @@ def _is_regular(path: str) -> bool:
 
 
 def _mode(path: str) -> int:
-    """The type of what lies at a path. 0 where nothing does, or its disk does not answer: the daemon may know it.
+    """Return the mode of a file; 0 where there is none, or its disk does not answer: the daemon may know the photo.
 
-    The system call may hang for ever, so another thread makes it (`threading` takes a millisecond to import).
+    The system call may never return, so another thread makes it. That is `threads.bounded_calls` in small, which is
+    not used here because `threading` and `concurrent.futures` take as long to import as a query takes.
     """
     modes = []
     looked = _thread.allocate_lock()
@@ -305,5 +306,5 @@ def _mode(path: str) -> int:
         looked.release()
 
     _thread.start_new_thread(look, ())
-    looked.acquire(timeout=_PATIENCE)
+    looked.acquire(timeout=_STAT_TIMEOUT)
     return modes[0] if modes else 0

@@ -1,21 +1,19 @@
-"""The daemon's ``status`` for people: a table, a line, and lines that follow what happens."""
+"""The result of ``status`` as text: a table, a line, and lines that follow its changes."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from facewatchd.client.query import path_of
+from facewatchd.client.query import path_of, reading_answer
 from facewatchd.console.progress import Progress, bars_hidden
 from facewatchd.console.streams import wait_while_read, write, write_json
-from facewatchd.errors import FacewatchError
 from facewatchd.text import counted, printable
 
 _WHICH_FAILED = ": facewatchd photos --state failed"
 INTERVAL = 0.5
-"""Seconds between two looks."""
+"""Seconds between two requests of `follow`."""
 
 _RED, _GREEN, _YELLOW, _BOLD = "31", "32", "33", "1"
 _STYLES = {
@@ -60,14 +58,14 @@ class Status:
     in_index: int
     tombstones: int
     examined: int
-    """Photos dealt with since the daemon's start."""
+    """Photos examined since the daemon's start."""
     rate: float
-    """Photos a second that go through the model."""
+    """Photos a second that the model embeds."""
     problems: tuple[str, ...]
     waits: str
-    """What pending photos wait for, where nothing is wrong."""
+    """The reason why pending photos wait, where nothing is wrong."""
     confinement: str
-    """How far decoding is confined: "full", or "partial" or "none" and why."""
+    """How far decoding is confined: "full", or "partial" or "none" with the reason."""
 
     @classmethod
     def of(cls, document: Any) -> Status:
@@ -97,17 +95,8 @@ class Status:
             )
 
 
-@contextlib.contextmanager
-def reading_answer() -> Iterator[None]:
-    """Raise `FacewatchError` where the block reads an answer of another shape than the contract's."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
-
-
 def text(status: Status, *, colour: bool) -> str:
-    """Lay everything out for people, with a line for each directory and each problem."""
+    """Return the table for a terminal, with a line for each directory and each problem."""
 
     def painted(words: str, style: str | None) -> str:
         return f"\x1b[{style}m{words}\x1b[0m" if colour and style else words
@@ -137,7 +126,7 @@ def text(status: Status, *, colour: bool) -> str:
 
 
 def line(status: Status) -> str:
-    """Say how things are on one line."""
+    """Return the state and the numbers on one line."""
     words = (
         f"{status.state}: {counted(status.photos, 'photo')}, {status.pending} pending, {status.failed} failed, "
         f"{counted(status.faces, 'face')}"
@@ -156,7 +145,7 @@ def _rate(status: Status) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Word a time span for people, by its two largest units."""
+    """Word a time span by its two largest units: ``2 h 5 min``."""
     whole = int(seconds)
     for size, unit, next_size, next_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -166,7 +155,7 @@ def duration(seconds: float) -> str:
 
 
 def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: bool) -> None:
-    """Print how things are whenever it changes, until nobody reads on, or until what ``ask`` raises.
+    """Print the status whenever it changes, until the reader of standard output is gone or ``ask`` raises.
 
     On a terminal: the whole table first, then a line when a state or a problem changes, and a bar for the numbers.
     Otherwise a line, or with ``as_json`` a document on a line, whenever a number or a state changes.

@@ -1,1 +1,1 @@
-"""What both commands share: how arguments are read, and what is written to a terminal, a pipe or the journal."""
+"""Shared by both commands: the reading of arguments, and output to a terminal, a pipe or the journal."""

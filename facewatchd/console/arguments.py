@@ -20,14 +20,14 @@ INTERRUPTED = 130
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Help as wide as the terminal. argparse makes one of these for every option, and asks shutil for the width."""
+    """Help as wide as the terminal. argparse makes one for every option, and each would ask `shutil` for the width."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)
 
 
 def _columns() -> int:
-    """`shutil.get_terminal_size`, which takes a query's time to import."""
+    """Return what `shutil.get_terminal_size` would; importing that module takes as long as a query."""
     with contextlib.suppress(KeyError, ValueError):
         if (columns := int(os.environ["COLUMNS"])) > 0:
             return columns
@@ -37,30 +37,34 @@ def _columns() -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises `UsageError` for wrong arguments; takes no abbreviations, which would change with each new option."""
+    """Raises `UsageError` for wrong arguments; takes no abbreviations, as a new option would change their meaning."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False} | options)
 
     def _print_message(self, message: str, file: object = None) -> None:
-        """Write help or a version like any result; argparse says nothing where that fails."""
+        """Write help or a version as a result is written: argparse itself ignores a failure."""
         write(message)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an empty value: as a path it would be the current directory, and it comes from variables not set."""
+        """Refuse an empty value, as of a variable that is not set: as a path it would be the current directory."""
         if not arg_string:
             raise argparse.ArgumentError(action, "the value is empty: a variable may not be set")
         return super()._get_value(action, arg_string)
 
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
-        """Where an option stands without its value, raise what says which value that is, and not how many."""
+        """For an option without its value, name the value that it needs; argparse names only how many."""
         try:
             return super()._match_argument(action, arg_strings_pattern)
         except argparse.ArgumentError as exc:
             raise (_needs_value(action) if action.option_strings else exc) from exc
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`; for an option that is not known, with the name of one like it."""
+        """Raise `UsageError`, in our own words for an argument that is missing and for an option that is not known."""
+        if message.startswith(_MISSING):
+            name = message.removeprefix(_MISSING).split(", ")[0]
+            action = next(each for each in self._actions if argparse._get_action_name(each) == name)
+            message = f"{name} is missing: {'it needs' if action.option_strings else 'name'} {_value_of(action)}"
         if message.startswith(_NOT_KNOWN) and (rest := message.removeprefix(_NOT_KNOWN)).startswith("-"):
             self.refuse_option(rest.split(" ")[0].partition("=")[0])
         raise UsageError(message, f"see {self.prog} --help")
@@ -71,7 +75,9 @@ class Parser(argparse.ArgumentParser):
 
 
 _NOT_KNOWN = "unrecognized arguments: "
-"""How argparse says what it did not take."""
+"""Beginning of argparse's message about arguments that it did not take."""
+_MISSING = "the following arguments are required: "
+"""Beginning of argparse's message about arguments that are not there."""
 
 
 _VALUES = {
@@ -83,19 +89,26 @@ _VALUES = {
     "FILE": "a file",
     "DIR": "a directory",
     "NAME|PATH": "a model's name or directory",
+    "NAME|ZIP|DIR": "a released pack, or a pack's zip file or directory",
     "largest|all|N": "largest, all or a number from 0",
 }
-"""What the values of options are, by their names in the help."""
+"""The values of options in words, by their names in the help."""
 
 
 def _needs_value(action: argparse.Action) -> argparse.ArgumentError:
-    value = ", ".join(map(str, action.choices)) if action.choices else _VALUES[str(action.metavar)]
-    return argparse.ArgumentError(action, f"it needs {value}")
+    return argparse.ArgumentError(action, f"it needs {_value_of(action)}")
+
+
+def _value_of(action: argparse.Action) -> str:
+    if action.choices:
+        *others, last = map(str, action.choices)
+        return f"{', '.join(others)} or {last}"
+    return _VALUES[str(action.metavar)]
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return ``: did you mean X?`` where one of the known words is like a wrong one; else nothing."""
-    import difflib  # not before it is needed: queries start in the time that it takes
+    """Return ``: did you mean X?`` for a known word that is like the wrong one; else an empty string."""
+    import difflib  # here, because importing it takes as long as a query
 
     like = difflib.get_close_matches(wrong, list(known), 1)
     return f": did you mean {like[0]}?" if like else ""
@@ -104,7 +117,7 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """Find the subcommand, at any depth, and read its arguments; options and paths may stand in any order.
 
-    All that stands after ``--`` is taken for a path. Raises `UsageError`.
+    All arguments after ``--`` are paths. Raises `UsageError`.
     """
     arguments = list(argv)
     while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
@@ -113,7 +126,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         if arguments:
             _refuse_before_command(parser, inner, arguments[0])
         return parser.parse_args(arguments)
-    if "--" in arguments:  # which parse_intermixed_args gets wrong
+    if "--" in arguments:  # parse_intermixed_args reads it wrongly
         end = arguments.index("--")
         before = parser._option_string_actions.get(arguments[end - 1]) if end else None
         if before is not None and before.nargs is None:

@@ -1,7 +1,8 @@
-"""Where log lines go: to standard error, as people read them there, or as the journal does.
+"""Log lines: to standard error, as a terminal or as systemd's journal takes them.
 
-The journal keeps times and names itself, and reads a level from the front of each line (sd-daemon(3)). Elsewhere a
-line begins with the name of the program. At the default level no line names a photo, unless something is wrong with it.
+The journal records times and names itself, and reads a level from the front of each line (sd-daemon(3)). Elsewhere a
+line begins with the name of the program. At the default level a line names a photo only where it reports an error of
+that photo.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PRIORITIES: Final = (
 
 
 def to_stderr(level: int) -> None:
-    """For the whole process: our own lines from ``level`` on, others' from warnings on."""
+    """Set logging up for the process: lines of this package from ``level`` on, those of others from warnings on."""
     handler = TerminalHandler() if sys.stderr and sys.stderr.isatty() else logging.StreamHandler()
     verbose = level <= logging.DEBUG
     if systemd.is_journal(STDERR):

@@ -1,9 +1,9 @@
-"""How answers look: tables for a terminal, plain lines and bytes for a pipe.
+"""The text of answers: tables for a terminal, plain lines and bytes for a pipe.
 
-On a terminal nothing that came from a file name may be taken for a control sequence, so what cannot be shown is
-shown as ``\\x1b``, and bytes that are not UTF-8 as ``\\xff``. In a pipe a path is its own bytes: raw where the path
-is all there is (``-l``, ``-0``), and with tab, newline, carriage return and backslash escaped as ``\\t \\n \\r \\\\``
-where it is part of a tab-separated line, so that a match is always one line.
+On a terminal no file name may act as a control sequence: control characters are written as ``\\x1b``, and bytes that
+are not UTF-8 as ``\\xff``. In a pipe a path is its own bytes: raw where only paths are written (``-l``, ``-0``), and
+with tab, newline, carriage return and backslash escaped as ``\\t \\n \\r \\\\`` in a tab-separated line, so that one
+match is one line.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BOLD_GREEN = "1;32"
 
 
 def size_and_place(box: Box) -> str:
-    """Word a box for people: ``10,20 80x90``."""
+    """Word a box: ``10,20 80x90``."""
     return f"{box.x},{box.y} {box.w}x{box.h}"
 
 
 def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) -> str:
-    """Lay matches out for a terminal, under a heading; no matches are no table. ``which``: also whose they are."""
+    """Return matches as a table, empty without any. ``which``: with a column for the query faces that they are of."""
     rows = [
         (
             f"{match.similarity:.3f}",
@@ -39,7 +39,7 @@ def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) 
 
 
 def _entries(match: Match) -> str:
-    """The numbers of the query faces that are on a match, the most alike first."""
+    """The numbers of the query faces that a match shows, the most similar first."""
     return ",".join(str(number) for number in (match.of, *(also.of for also in match.also)) if number is not None)
 
 
@@ -50,7 +50,7 @@ def _notes(match: Match) -> str:
 
 
 def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:
-    """Lay the faces of one photo out for a terminal: the number that ``--face`` takes, box and score."""
+    """Return the faces of one photo as a table: the number that ``--face`` takes, box and score."""
     rows = [(str(number), size_and_place(box), f"{score:.3f}") for number, (box, score) in enumerate(faces)]
     return table(("FACE", "BOX", "SCORE"), rows, colour=colour)
 
@@ -71,7 +71,7 @@ def listed_line(path: bytes, reason: str) -> bytes:
 
 
 def path_lines(matches: Iterable[Match], end: bytes) -> bytes:
-    """Return each photo's path once, most alike first, as raw bytes with ``end`` after each."""
+    """Return each photo's path once, the most similar first, as raw bytes with ``end`` after each."""
     return b"".join(path + end for path in dict.fromkeys(match.path for match in matches))
 
 
@@ -81,7 +81,7 @@ def path_list(matches: Iterable[Match]) -> str:
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> str:
-    """Align all columns but the last under a heading; the first is coloured. No rows are no table."""
+    """Align all columns but the last under a heading; the first is coloured. Without rows the table is empty."""
     if not rows:
         return ""
     widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]

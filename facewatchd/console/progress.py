@@ -19,27 +19,27 @@ from facewatchd.console.streams import say, takes_drawing
 from facewatchd.text import counted
 
 LINES_EVERY = 10.0
-"""Seconds between two lines of a progress that cannot be drawn."""
+"""Seconds between two lines where no bar can be drawn."""
 
 _lock = threading.RLock()
 _bar_class: Any = None
 
 
 class Progress:
-    """How far the indexing is. Visible while something is pending, gone without a trace when nothing is."""
+    """The progress of indexing: a bar while photos are pending, removed when none are."""
 
     def __init__(self, *, enabled: bool) -> None:
-        """``enabled`` False makes a progress that never shows."""
+        """``enabled`` False: nothing is ever drawn."""
         self._enabled = enabled
         self._bar: Any = None
         self._start = 0
         self._lines: _Lines | None = None if takes_drawing(sys.stderr) else _Lines()
 
     def show(self, done: int, pending: int, waits: str = "") -> None:
-        """Draw the bar, or in its place what the photos wait for, in a few words.
+        """Draw the bar, or in its place the reason why the photos wait.
 
-        ``done`` counts photos from any moment on; what counts is by how much it grew since the bar appeared. A terminal
-        that went away is no error.
+        ``done`` may count photos from any moment on: the bar shows by how much it grew since the bar was first drawn.
+        A terminal that is gone is no error.
         """
         if not self._enabled:
             return
@@ -61,11 +61,11 @@ class Progress:
         self._bar.bar_format = f"indexing: {{n_fmt}}/{{total_fmt}} photos; {waits}" if waits else None
         with contextlib.suppress(OSError):
             self._bar.update(advanced - self._bar.n)
-            if waits:  # or a number that does not grow would leave the last drawing
+            if waits:  # a number that does not grow is not drawn again by itself
                 self._bar.refresh()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._start = 0
         if self._bar is not None:
             with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ class Progress:
 
 
 class _Lines:
-    """Progress as lines, now and then, for a terminal on which no bar can be drawn."""
+    """Progress as a line every `LINES_EVERY` seconds, for a terminal on which no bar can be drawn."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -87,9 +87,9 @@ class _Lines:
 
 @contextlib.contextmanager
 def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield what draws a download: a callable that takes the bytes so far and all bytes (0: not known).
+    """Yield a callable that draws a download: it takes the bytes so far and all bytes (0: not known).
 
-    It is None where standard error is no terminal. The bar is gone when the block ends.
+    None where standard error is no terminal. The bar is removed when the block ends.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
@@ -116,7 +116,7 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
 
 @contextlib.contextmanager
 def bars_hidden() -> Iterator[None]:
-    """Take every bar off the terminal while the block writes to it."""
+    """Remove every bar from the terminal while the block writes to it."""
     with _lock:
         if _bar_class is None:
             yield
@@ -144,14 +144,14 @@ def _bar(**options: Any) -> Any:
         if _bar_class is None:
             from tqdm import tqdm
 
-            # Without a monitor thread of tqdm's: whoever shows a bar draws it often enough.
+            # Without tqdm's monitor thread: bars are drawn often enough by the thread that they belong to.
             _bar_class = type("_Bar", (tqdm,), {"monitor_interval": 0})
             _bar_class.set_lock(_lock)
     return _bar_class(file=sys.stderr, leave=False, mininterval=0.1, **_size(), **options)
 
 
 def _size() -> dict[str, Any]:
-    """Follow the terminal's size. One that does not know its own (a serial line) is taken for 80 by 24."""
+    """Follow the terminal's size; a terminal without one (a serial line) is taken for 80 by 24."""
     with contextlib.suppress(OSError):
         if not os.get_terminal_size(sys.stderr.fileno()).columns:
             return {"ncols": 80, "nrows": 24}

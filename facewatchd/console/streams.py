@@ -16,39 +16,39 @@ from facewatchd.errors import UsageError
 _STDERR = 2
 """Its descriptor."""
 NARROW = 40
-"""Columns below which a bar has no room."""
+"""Columns below which no bar is drawn."""
 
 
 def open_standard_streams() -> None:
-    """Lead a closed standard stream to the null device: else the next file or socket would become one."""
+    """Open the null device for each closed standard stream: else the next file or socket would take its descriptor."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(descriptor)
 
 
 def on_terminal() -> bool:
-    """Whether a person reads the results."""
+    """Whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def wait_while_read(seconds: float) -> bool:
-    """Sleep, or return False as soon as nothing reads standard output on: the other end of its pipe was closed."""
+    """Sleep, or return False as soon as the other end of standard output's pipe is closed."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always told
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always reported
     return not poll.poll(seconds * 1000)
 
 
 def write_json(document: object, *, indented: bool | None = None) -> bool:
     """Write a document as `write` does: on one line, or indented for a person, unless told which.
 
-    Plain ASCII: a file name can hold nothing that a terminal or a reader would trip over.
+    Plain ASCII: no character of a file name can steer a terminal or break a reader.
     """
     text = json.dumps(document, indent=2 if (on_terminal() if indented is None else indented) else None)
     return write(f"{text}\n")
 
 
 def write(results: str | bytes) -> bool:
-    """Write to standard output; False where nobody reads on (``| head``), which is no error.
+    """Write to standard output; False where the reader is gone (``| head``), which is no error.
 
     Raises `UsageError` where the results cannot be written.
     """
@@ -70,14 +70,14 @@ def write(results: str | bytes) -> bool:
 
 
 def _write_all(data: bytes) -> None:
-    """Write everything, also to a pipe that does not block, of which the buffered stream would take a part.
+    """Write everything, also to a non-blocking pipe, to which the buffered stream would write only a part.
 
     Raises OSError.
     """
     stream: Any = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     rest = memoryview(data)
     while rest:
-        if (written := stream.write(rest)) is None:  # there is no room now
+        if (written := stream.write(rest)) is None:  # the pipe is full
             room = select.poll()
             room.register(stream.fileno(), select.POLLOUT)
             room.poll()
@@ -86,32 +86,32 @@ def _write_all(data: bytes) -> None:
 
 
 def _discard_output() -> None:
-    """Let what is still buffered go nowhere, or Python would complain of it once more at exit."""
+    """Lead standard output to the null device: else Python would report what is still buffered once more at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def takes_colour(stream: TextIO | None) -> bool:
-    """Whether colour may be written: a terminal that knows it, and no ``NO_COLOR`` (https://no-color.org)."""
+    """Whether colour may be written: to a terminal that has it, without ``NO_COLOR`` (https://no-color.org)."""
     return (
         stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
 
 
 def takes_drawing(stream: TextIO | None) -> bool:
-    """Whether a line may be drawn over again: a terminal that can, and has the room."""
+    """Whether a line may be overwritten: on a terminal that can, with at least `NARROW` columns."""
     if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         return False
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
         return True
-    return columns == 0 or columns >= NARROW  # 0: it does not know
+    return columns == 0 or columns >= NARROW  # 0: the terminal has no size
 
 
 def say(text: str) -> None:
-    """Write one line to standard error. Where nobody reads it, that is no reason to fail."""
+    """Write one line to standard error. A stream that cannot be written to is no error."""
     if sys.stderr is None:
         return
     try:

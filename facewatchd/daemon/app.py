@@ -17,14 +17,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from facewatchd.api.methods import Parts, Service
-from facewatchd.api.query import Searcher
-from facewatchd.client.connection import Connection, RemoteError
+from facewatchd.api.control import Control
+from facewatchd.api.methods import Methods
+from facewatchd.api.photos import Photos
+from facewatchd.api.query import Queries
+from facewatchd.api.search import Searcher
+from facewatchd.api.status import Status
+from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.daemon.supervisor import Signals, Supervisor
-from facewatchd.errors import DamagedError, FacewatchError, NoDaemonError
+from facewatchd.errors import DamagedError, FacewatchError
+from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
@@ -51,11 +56,6 @@ from facewatchd.values import ModelInfo
 from facewatchd.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
-
-SILENCE = 120.0
-"""Seconds without a sign of life after which a thread hangs. What takes longer gives signs on its way."""
-REPLY_SECONDS = 20.0
-"""In which the daemon's own server must answer it."""
 
 
 def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> int:
@@ -88,7 +88,7 @@ def _run(config: Config, reread: Callable[[], Config], manager: ServiceManager, 
             daemon.start()
             daemon.remember()
             manager.ready()
-            return Supervisor(daemon, manager, signals, show_progress=show_progress).run()
+            return Supervisor(daemon, daemon.monitor, manager, signals, show_progress=show_progress).run()
         finally:
             daemon.stop()
 
@@ -135,8 +135,7 @@ class Daemon:
         self._build_watch(directory)
         self._build_indexing()
         self._build_server(info)
-        threshold = info.threshold if self._config.query.threshold is None else self._config.query.threshold
-        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, threshold)
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, self._queried.threshold)
 
     def _build_storage(self, directory: Path, info: ModelInfo) -> None:
         """What is kept of the photos: in the catalog, in the index, and in the queue until it is known."""
@@ -195,24 +194,33 @@ class Daemon:
 
     def _build_server(self, info: ModelInfo) -> None:
         """What answers clients."""
-        parts = Parts(
-            self._config,
-            info,
-            self._gallery,
-            self._roots,
-            self._queue,
-            self._scanner,
-            self._writer,
-            self._maintenance,
-            self._indexer,
-            self._watcher,
-        )
-        searcher = Searcher(self._gallery, self._queries, info, self._roots.calls)
-        self._service = Service(
-            parts, searcher, lambda: self._server.trouble, self._confinement, lambda: self._server.waiting()
-        )
         self._server = Server(
-            self._config.socket, lambda line: jsonrpc.answer(line, self._service.call), passed=self._passed
+            self._config.socket, lambda line: jsonrpc.answer(line, self.methods.call), passed=self._passed
+        )
+        self.monitor = Monitor(
+            gallery=self._gallery,
+            roots=self._roots,
+            queue=self._queue,
+            scanner=self._scanner,
+            writer=self._writer,
+            maintenance=self._maintenance,
+            indexer=self._indexer,
+            watcher=self._watcher,
+            server=self._server,
+            liveness=self._liveness,
+        )
+        control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
+        searcher = Searcher(self._gallery, self._queries, info, self._roots.calls)
+        defaults = self._config.query
+        self._queried = Queries(
+            self.monitor, self._gallery, self._roots, searcher, info, defaults, control.wait_until_done
+        )
+        self.methods = Methods(
+            Status(self.monitor, info, lambda: self._queried.threshold, self._confinement),
+            self._queried,
+            Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason),
+            control,
+            Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
         )
 
     def _confinement(self) -> str:
@@ -265,67 +273,11 @@ class Daemon:
         except OSError as exc:
             log.warning("cannot note the model in %s: %s", self._config.data_dir, exc.strerror)
 
-    # Looked after by `Supervisor`
-
-    def ended(self) -> str:
-        """Which part ended that should not have."""
-        parts = {
-            "the writer": self._writer.is_alive(),
-            "the index maintenance": self._maintenance.is_alive(),
-            "the scanner": self._scanner.is_alive(),
-            "an indexing thread": self._indexer.alive(),
-            "the server": self._server.alive(),
-        }
-        return next((name for name, lives in parts.items() if not lives), "")
-
-    def hung(self) -> str:
-        """Which part hangs: threads that work without a sign of life, a watcher that looks no more, a mute server."""
-        silent = self._liveness.silent(SILENCE)
-        if silent:
-            return ", ".join(silent)
-        if not self._watcher.looks():
-            return "the watcher"
-        # Once more: the process may have been stopped while it waited for its own answer.
-        return "" if self._answers() or self._answers() else "the server"
-
-    def _answers(self) -> bool:
-        """Whether the server answers as it answers others, where there is a way in; any reply will do."""
-        try:
-            with Connection(self._server.path, REPLY_SECONDS) as connection:
-                connection.call("alive")
-        except RemoteError:
-            return True
-        except NoDaemonError:
-            return not self._server.path.exists()
-        except FacewatchError:
-            return False
-        return True
-
     def release_models(self) -> None:
         """Give back the memory of models that nobody needed for a while."""
         if unload_after := self._config.resources.unload_after:
             for inference in (self._queries, self._indexing):
                 inference.release_after(unload_after)
-
-    def progress(self) -> tuple[int, int]:
-        """Paths examined since the start, and pending."""
-        return int(self._indexer.rates()["examined"]), len(self._queue)
-
-    def is_busy(self) -> bool:
-        """Whether anything is pending, being walked, or being brought level."""
-        return bool(len(self._queue)) or not self._scanner.idle or not self._gallery.ready
-
-    def waits(self) -> str:
-        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
-        return self._service.waits()
-
-    def waits_briefly(self) -> str:
-        """The same, in a few words."""
-        return self._indexer.waits_briefly() if self.waits() else ""
-
-    def headline(self) -> str:
-        """State, photos, faces, and what is pending."""
-        return self._service.headline()
 
     def reload(self) -> None:
         """Take over what can be of the configuration as it is now, and say what waits for a restart.
@@ -339,7 +291,7 @@ class Daemon:
         if (before.directories, before.exclude) != (now.directories, now.exclude):
             self._change_roots(now, anew=before.exclude != now.exclude)
         self._config = now  # only now: what failed above is tried again by the next
-        self._service.defaults = now.query
+        self._queried.defaults = now.query
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()
@@ -396,6 +348,6 @@ def _stand_alone() -> None:
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:
-    """Log the traceback, once; what follows of it is one line, by `Daemon.ended`."""
+    """Log the traceback, once; what follows of it is one line, by `Monitor.ended`."""
     name = args.thread.name if args.thread else "a thread"
     log.error("%s died; this is a bug:", name, exc_info=args.exc_value)

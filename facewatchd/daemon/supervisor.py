@@ -23,6 +23,7 @@ from typing import Protocol
 
 from facewatchd.console.progress import Progress
 from facewatchd.errors import FacewatchError
+from facewatchd.health.report import Report
 from facewatchd.system.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
@@ -38,35 +39,28 @@ DRAWING_TICK = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class Health(Protocol):
+    """Tells how the daemon is, as `Monitor` does."""
+
+    def report(self) -> Report: ...
+
+    def headline(self, report: Report) -> str: ...
+
+    def examined(self) -> int: ...
+
+    def ended(self) -> str: ...
+
+    def hung(self) -> str: ...
+
+
 class Supervised(Protocol):
-    """What is looked after."""
-
-    def ended(self) -> str:
-        """What of it ended that should not have; empty where all lives."""
-
-    def hung(self) -> str:
-        """What of it hangs; empty where nothing does."""
+    """What the supervisor has the daemon do."""
 
     def release_models(self) -> None:
-        """Give back the memory of models that rest."""
+        """Give back the memory of models that have not been used for a while."""
 
     def reload(self) -> None:
         """Read the configuration again. Raises `FacewatchError` where it is wrong, or cannot be taken over."""
-
-    def headline(self) -> str:
-        """What it is doing, in one line."""
-
-    def progress(self) -> tuple[int, int]:
-        """Photos done since the start, and pending."""
-
-    def is_busy(self) -> bool:
-        """Whether something is pending, or may be soon."""
-
-    def waits(self) -> str:
-        """What pending photos wait for though nothing is wrong; empty where that is nothing in particular."""
-
-    def waits_briefly(self) -> str:
-        """The same, in a few words."""
 
 
 class Signals:
@@ -120,8 +114,11 @@ def _note(_number: int, _frame: object) -> None:
 class Supervisor:
     """`run` it once everything is started."""
 
-    def __init__(self, daemon: Supervised, manager: ServiceManager, signals: Signals, *, show_progress: bool) -> None:
+    def __init__(
+        self, daemon: Supervised, health: Health, manager: ServiceManager, signals: Signals, *, show_progress: bool
+    ) -> None:
         self._daemon = daemon
+        self._health = health
         self._signals = signals
         self._manager = manager
         self._shows = show_progress
@@ -129,39 +126,51 @@ class Supervisor:
         self._well_at = 0.0
         self._waiting_told_at = -WAITING_TOLD_EVERY
         self._first_import = True
-        """Whether what was found at the start is not all searchable yet."""
+        """Whether the photos that were found at the start are not all searchable yet."""
 
     def run(self) -> int:
-        """Look after everything until a signal ends it; return the exit status."""
+        """Look after the daemon until a signal ends it; return the exit status."""
         progress = Progress(enabled=self._shows)
         try:
             while True:
-                if ended := self._daemon.ended():
+                if ended := self._health.ended():
                     log.error("%s ended unexpectedly: the daemon stops; start it again, and report what it said", ended)
                     return 1
-                self._tell()
+                report = self._health.report()
+                self._tell_manager(report)
                 self._daemon.release_models()
-                self._tell_of_waiting()
-                progress.show(*self._daemon.progress(), self._daemon.waits_briefly())
-                self._tell_of_first_import()
-                taken = self._signals.wait(self._pause())
+                self._tell_of_waiting(report)
+                progress.show(self._health.examined(), report.pending, report.waits_briefly)
+                self._tell_of_first_import(report)
+                taken = self._signals.wait(self._pause(report))
                 if taken is not None and not self._goes_on(taken):
                     return 0
         finally:
             progress.close()
             self._manager.stopping()
 
-    def _tell_of_waiting(self) -> None:
-        waits, now = self._daemon.waits(), time.monotonic()
-        if waits and now >= self._waiting_told_at + WAITING_TOLD_EVERY:
-            self._waiting_told_at = now
-            log.info("photos wait: %s", waits)
+    def _tell_manager(self, report: Report) -> None:
+        if self._manager.listens:
+            self._manager.status(self._health.headline(report))
+        now = time.monotonic()
+        if self._manager.watchdog and now - self._well_at >= self._manager.watchdog / 4:
+            if hung := self._health.hung():
+                log.error("%s hangs: systemd starts the daemon again if this goes on", hung)
+            else:
+                self._well_at = now
+                self._manager.ping_watchdog()
 
-    def _tell_of_first_import(self) -> None:
-        """Say once, when everything that the start found is searchable, what there is and what to do with it."""
-        if self._first_import and not self._daemon.is_busy():
+    def _tell_of_waiting(self, report: Report) -> None:
+        now = time.monotonic()
+        if report.waits and now >= self._waiting_told_at + WAITING_TOLD_EVERY:
+            self._waiting_told_at = now
+            log.info("photos wait: %s", report.waits)
+
+    def _tell_of_first_import(self, report: Report) -> None:
+        """Say once, when every photo that was found at the start is searchable, how many there are and how to ask."""
+        if self._first_import and not report.busy:
             self._first_import = False
-            log.info("%s; to find a person: facewatch-query PHOTO", self._daemon.headline())
+            log.info("%s; to find a person: facewatch-query PHOTO", self._health.headline(report))
 
     def _goes_on(self, taken: signal.Signals) -> bool:
         if taken is not signal.SIGHUP or self._on_terminal:
@@ -174,20 +183,9 @@ class Supervisor:
         self._manager.ready()
         return True
 
-    def _pause(self) -> float:
-        busy = self._daemon.is_busy()
+    def _pause(self, report: Report) -> float:
+        """Seconds until the next round."""
         if self._shows:
-            return DRAWING_TICK if busy else BUSY_TICK
-        pause = BUSY_TICK if (busy and self._manager.listens) or self._first_import else TICK
+            return DRAWING_TICK if report.busy else BUSY_TICK
+        pause = BUSY_TICK if (report.busy and self._manager.listens) or self._first_import else TICK
         return min(pause, self._manager.watchdog / 4) if self._manager.watchdog else pause
-
-    def _tell(self) -> None:
-        if self._manager.listens:
-            self._manager.status(self._daemon.headline())
-        now = time.monotonic()
-        if self._manager.watchdog and now - self._well_at >= self._manager.watchdog / 4:
-            if hung := self._daemon.hung():
-                log.error("%s hangs: systemd starts the daemon again if this goes on", hung)
-            else:
-                self._well_at = now
-                self._manager.ping_watchdog()

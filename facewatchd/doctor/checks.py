@@ -1,9 +1,9 @@
-"""``facewatchd doctor``: will it work on this machine, and if not, what is to be done?
+"""``facewatchd doctor``: whether facewatchd works on this machine, and what to do where it does not.
 
-Each check gives findings, and none of them changes anything or needs the network; only that a service whose socket is
-asked starts, as it does whoever asks. ``fail`` is what keeps the daemon
-from doing its work, ``warn`` what makes it do it worse, or later. Libraries that may crash are tried in processes of
-their own (`selftest`), and so is the daemon as a whole (`pipeline`); what a check raises is a finding too.
+Each check yields findings. No check changes anything or needs the network; but a service whose socket is asked is
+started by systemd, as it is for every client. ``fail``: the daemon cannot do its work; ``warn``: it does it worse, or
+later. Libraries that may crash are tried in child processes (`hnsw_trial`, `model_trial`), and so is the daemon as a
+whole (`pipeline`). An exception of a check is a finding too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from facewatchd import config, paths
 from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
-from facewatchd.doctor import machine, model, pipeline, processor, software, unit
+from facewatchd.doctor import machine, model, pipeline, software, unit
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.errors import FacewatchError
 from facewatchd.text import counted
@@ -79,7 +79,6 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "packages": software.packages,
     "sqlite": software.sqlite,
     "hnswlib": software.hnswlib,
-    "processor": processor.check,
     "codecs": software.codecs,
     "model": model.check,
     "pipeline": pipeline.check,

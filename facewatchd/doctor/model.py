@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from facewatchd.config import AUTO_MODEL, Config
-from facewatchd.doctor import selftest
+from facewatchd.doctor import model_trial
 from facewatchd.doctor.finding import Finding
 from facewatchd.store.data_directory import LastRun
 
@@ -35,7 +35,7 @@ def check(loaded: Config) -> Iterator[Finding]:
         detail = f"{registry.DEFAULT} is not here: the next start tries to fetch it, and uses dlib where it cannot"
         hint = f"fetch it now with `facewatchd models fetch {registry.DEFAULT}`, or set `model`"
         yield Finding("model", "warn", detail, hint)
-    result = selftest.run("model", pack.spec, str(loaded.model_root))
+    result = model_trial.run(pack.spec, loaded.model_root)
     detail = (
         f"{pack.id}: {result['faces']} faces on a test photo, loaded in {result['load_s']:.1f} s and found in "
         f"{result['faces_s']:.1f} s"

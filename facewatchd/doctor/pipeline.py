@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd.client.connection import Connection
-from facewatchd.client.query import path_param
-from facewatchd.client.status import reading_answer
+from facewatchd.client.query import path_param, reading_answer
 from facewatchd.config import Config
-from facewatchd.doctor import model, selftest
+from facewatchd.doctor import model, model_trial
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError, ModelError, NoDaemonError
+from facewatchd.system import child_process
 from facewatchd.text import counted
 
 DEADLINE = 120.0
@@ -108,7 +108,7 @@ class Trial:
     def run(self) -> int:
         """Return how many faces went all the way. Raises `FacewatchError`."""
         photo = self._photos / "photo.jpg"
-        shutil.copyfile(selftest.photo(), photo)
+        shutil.copyfile(model_trial.photo(), photo)
         with self._daemon() as process:
             self._until_it_answers(process)
             try:
@@ -132,8 +132,10 @@ class Trial:
     def _daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """Start the process, and see to it that it is gone in the end."""
         places = ("--config", self._config, "--data-dir", self._directory / "data", "--socket", self._socket)
-        command = [*selftest.PYTHON, "facewatchd", "run", str(self._photos), "--model", self._spec, *map(str, places)]
-        environment = {name: value for name, value in selftest.environment().items() if name not in _SUPERVISION}
+        command = child_process.command(
+            "facewatchd", "run", str(self._photos), "--model", self._spec, *map(str, places)
+        )
+        environment = {name: value for name, value in child_process.environment().items() if name not in _SUPERVISION}
         environment["TMPDIR"] = str(self._directory)  # where libraries leave files, they go with it
         with self._log.open("wb") as log:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Checks of the libraries: are they here, do they work, were they built for this processor."""
+"""Checks of the libraries: whether they are installed and work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from contextlib import closing
 
 from facewatchd import __version__
 from facewatchd.config import Config
-from facewatchd.doctor import selftest
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError
+from facewatchd.store import hnsw_trial
 
 REQUIRED = (
     "hnswlib", "imagecodecs", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif",
     "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
-BUILD_HERE = "build it here: pip install --no-binary hnswlib --force-reinstall --no-cache-dir --no-deps 'hnswlib<0.9'"
-"""Of its dependencies there is only numpy, which is better left alone."""
 LEAST_SQLITE = (3, 37, 0)
 """The first with STRICT tables; RETURNING came with 3.35."""
 
@@ -58,16 +56,8 @@ def sqlite(_: Config) -> Iterator[Finding]:
 
 
 def hnswlib(_: Config) -> Iterator[Finding]:
-    """Run hnswlib in a process of its own."""
-    try:
-        result = selftest.run("index")
-    except selftest.CrashError as exc:
-        why = "it was built for another processor" if exc.signal_name == "SIGILL" else "its build is broken"
-        yield Finding("hnswlib", "fail", f"{exc.message}: {why}", BUILD_HERE)
-    except FacewatchError as exc:
-        yield Finding("hnswlib", "fail", exc.message, BUILD_HERE)
-    else:
-        yield Finding("hnswlib", "ok", f"{result['vectors']} vectors added, and each found again")
+    """Run hnswlib in a child process."""
+    yield Finding("hnswlib", "ok", f"{hnsw_trial.run()} vectors added, and each found again")
 
 
 def codecs(_: Config) -> Iterator[Finding]:

@@ -1,13 +1,13 @@
-"""The systemd user units: are they installed, what became of them, and will they outlive the session?
+"""The systemd user units: whether they are installed and run, and whether they go on after a logout.
 
-Asked of the user's manager through ``systemctl --user show``, which has its answer for scripts. No systemd, or no
-manager of this user (in a container, after ``su``), is nothing bad: the daemon can be started in other ways.
+Their state is what ``systemctl --user show`` prints, whose output is meant for programs. A machine without systemd, or
+a user without a manager (in a container, after ``su``), is no fault: the daemon can be started in other ways.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +21,12 @@ from facewatchd.text import counted
 UNITS = (SERVICE, SOCKET)
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus",
-    "FragmentPath", "NeedDaemonReload",
+    "FragmentPath", "NeedDaemonReload", "ExecStart",
 )  # fmt: skip
+_PROGRAM = re.compile(r"\{ path=(.*?) ; argv\[\]=")
+"""In the property ExecStart, as `systemctl show` prints it."""
 SECONDS = 5.0
-"""For an answer of systemd."""
+"""In which systemd must answer."""
 INSTALL = "`facewatchd service install`"
 JOURNAL = "see `journalctl --user -u facewatchd`, then `systemctl --user reset-failed` and start it again"
 
@@ -32,14 +34,14 @@ Properties = dict[str, str]
 
 
 def check(config: Config) -> Iterator[Finding]:
-    """Say what is wrong with the units, the worst first; one line if nothing is."""
+    """Yield what is wrong with the units; one finding that tells their state where nothing is."""
     files = {name: path for name in UNITS if os.path.lexists(path := paths.units_path() / name)}
     units = _shown()
     for name, unit in units.items():
         if unit.get("FragmentPath"):
             files[name] = Path(unit["FragmentPath"])
-    gone = _missing_program(files[SERVICE]) if SERVICE in files else ""
-    if gone:
+    gone = _missing_program(units.get(SERVICE, {}))
+    if gone and SERVICE in files:
         yield Finding("service", "fail", f"{files[SERVICE]} starts {gone}, which is not there", f"{INSTALL} again")
     elif SERVICE in files and (lost := _hidden(files[SERVICE], config)):
         detail = f"{lost} lies below a temporary directory, which {files[SERVICE]} hides from the service"
@@ -74,7 +76,7 @@ def _troubles(name: str, unit: Properties) -> Iterator[Finding]:
 
 
 def _state(units: dict[str, Properties]) -> Finding:
-    """Word what units do that are in order."""
+    """The state of units with which nothing is wrong."""
     words = []
     for name, unit in units.items():
         enabled = unit.get("UnitFileState") or "enabled by nothing"
@@ -89,7 +91,7 @@ def _state(units: dict[str, Properties]) -> Finding:
 
 
 def _shown() -> dict[str, Properties]:
-    """What the manager says of both units; nothing where there is none that answers."""
+    """The properties of both units; empty where no manager answers."""
     text = _output("systemctl", "--user", "show", *UNITS, "--property", ",".join(PROPERTIES))
     units = {}
     for block in text.split("\n\n"):
@@ -100,13 +102,13 @@ def _shown() -> dict[str, Properties]:
 
 
 def _lingers() -> bool | None:
-    """Whether the user's manager goes on without a session; None where nobody says."""
+    """Whether the user's manager goes on after the last logout; None where logind does not say."""
     text = _output("loginctl", "show-user", str(os.getuid()), "--property", "Linger")
     return {"Linger=yes": True, "Linger=no": False}.get(text.strip())
 
 
 def _output(*command: str) -> str:
-    """What a command prints; nothing where it is missing, fails or does not end."""
+    """What a command prints; empty where it is missing, fails, or takes more than `SECONDS`."""
     try:
         done = subprocess.run(
             command,
@@ -122,20 +124,21 @@ def _output(*command: str) -> str:
     return "" if done.returncode else done.stdout
 
 
-def _missing_program(path: Path) -> str:
-    """The program that a unit's file starts, or its interpreter, if that is not there; else nothing.
+def _missing_program(unit: Properties) -> str:
+    """The program that a unit starts, or the interpreter of that script, where it is not there; else empty.
 
-    An environment that was moved or removed leaves such a unit, one whose Python went away a script without one.
+    So it is after an environment, or the Python that it was made with, was moved or removed.
     """
+    match = _PROGRAM.search(unit.get("ExecStart", ""))
+    program = match[1] if match else ""
+    if not program.startswith("/"):  # systemd looks it up in its own path when it starts the unit
+        return ""
+    if not os.access(program, os.X_OK):
+        return program
     try:
-        program = _program(path.read_text(encoding="utf-8"))
-        if not program.startswith("/") or "%" in program:
-            return ""
-        if not os.access(program, os.X_OK):
-            return program
         with open(program, "rb") as file:
             first = file.readline(512)
-    except (OSError, ValueError):
+    except OSError:
         return ""
     words = os.fsdecode(first).removeprefix("#!").split()
     return words[0] if first.startswith(b"#!") and words and not os.access(words[0], os.X_OK) else ""
@@ -154,17 +157,3 @@ def _hidden(path: Path, config: Config) -> str:
     ]
     needed = [*paths_in_private_tmp(config, []), *([config.data_dir] if is_in_private_tmp(config.data_dir) else [])]
     return next((str(each) for each in needed if str(each) not in shown), "")
-
-
-def _program(text: str) -> str:
-    """Take the program out of the last ``ExecStart=``, see systemd.service(5)."""
-    commands = [
-        value.strip()
-        for name, _, value in (line.partition("=") for line in text.replace("\\\n", " ").splitlines())
-        if name.strip() == "ExecStart" and value.strip()
-    ]
-    if not commands:
-        return ""
-    program = shlex.split(commands[-1].lstrip("@-:+!|"))[0]
-    home = os.path.expanduser("~")
-    return program.replace("%%", "%") if "%%" in program else program.replace("%h", home)

@@ -32,6 +32,8 @@ HINT = (
     "or choose another with `--model`"
 )
 """What to do about a pack that cannot be loaded."""
+INCOMPLETE = "install what is missing, or facewatchd again; `facewatchd doctor` says more"
+"""What to do where a library cannot be imported."""
 
 
 class Model(Protocol):

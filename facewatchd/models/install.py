@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from facewatchd.errors import ModelError
+from facewatchd.system import atomic_files
 from facewatchd.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -102,23 +103,14 @@ def _remove_abandoned(models: Path) -> None:
 def put_in_place(prepared: Path, final: Path) -> Path | None:
     """Rename a verified directory to its place; what stood there is kept beside it, and its path returned."""
     for path in (*prepared.rglob("*"), prepared):
-        _sync(path)
+        atomic_files.sync(path)
     replaced = None
     if final.exists() and any(final.iterdir()):
         replaced = final.with_name(f".{final.name}.replaced-{os.getpid()}")
         shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
-    prepared.rename(final)
-    _sync(final.parent)
+    atomic_files.put(prepared, final)
     return replaced
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import dlib as dlib_files
 from facewatchd.models import install as files
 from facewatchd.models import trial
+from facewatchd.models.base import INCOMPLETE
 from facewatchd.text import one_line
 
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ class Pack:
 
             return insightface.accelerator()
         except ImportError as exc:
-            raise ModelError(
-                f"the model {self.name} cannot be loaded: {one_line(exc)}",
-                "install what is missing, or facewatchd again; `facewatchd doctor` says more",
-            ) from exc
+            raise ModelError(f"the model {self.name} cannot be loaded: {one_line(exc)}", INCOMPLETE) from exc
 
     def load(self, threads: int, faces: Faces) -> Model:
         """Load the model, with sessions of its own. Raises `ModelError` with the pack, the reason and the ways out."""

@@ -124,8 +124,8 @@ def decode(file: BinaryIO) -> Pixels:
     name = format_of(head)
     if name is None:
         if kind := foreign_kind(head):
-            raise UnsupportedPhotoError(f"not an image that facewatchd reads: {kind}", "see the README for the formats")
-        raise UnreadablePhotoError("not an image that facewatchd reads", "see the README for the formats")
+            raise UnsupportedPhotoError(f"not an image that facewatchd reads: {kind}", "formats: man facewatchd")
+        raise UnreadablePhotoError("not an image that facewatchd reads", "formats: man facewatchd")
     try:
         if name in ("AVIF", "HEIF") and claimed_pixels(_head(file, HEADER_BYTES)) > MAX_PIXELS:
             raise _too_large()

@@ -14,7 +14,6 @@ import errno
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final, cast
@@ -22,6 +21,7 @@ from typing import BinaryIO, Final, cast
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
 from facewatchd.photos.decode import MAX_PIXELS, SNIFF_BYTES, decode, load, pixels_of
 from facewatchd.photos.signatures import format_of
+from facewatchd.system import atomic_files
 from facewatchd.values import CANNOT_READ, Stamp
 
 __all__ = [
@@ -48,7 +48,6 @@ _SUFFIXES: Final = tuple(
     b".gif".split()
 )
 
-_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PASSING: Final = frozenset(
     {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 )
@@ -57,13 +56,6 @@ _AWAY: Final = frozenset(
     {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EREMOTEIO}
 )
 """Errors of a disk or server that went away, or of a bad sector: nobody can tell which."""
-_KINDS: Final = (
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 class ChangedWhileReadError(FacewatchError):
@@ -170,7 +162,7 @@ def regular_file(path: bytes) -> Iterator[int]:
     """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
     try:
         _require_regular(os.stat(path))  # opening a device or a pipe is already felt at its other end
-        descriptor = os.open(path, _OPEN_FLAGS)
+        descriptor = os.open(path, atomic_files.READ_FLAGS)
         try:
             _require_regular(os.fstat(descriptor))
             yield descriptor
@@ -190,6 +182,5 @@ def regular_file(path: bytes) -> Iterator[int]:
 
 
 def _require_regular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((words for test, words in _KINDS if test(status.st_mode)), "something else")
+    if kind := atomic_files.kind(status.st_mode):
         raise UnreadablePhotoError(f"not a file but {kind}")

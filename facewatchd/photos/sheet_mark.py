@@ -16,6 +16,8 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
+from facewatchd.system import atomic_files
+
 SOFTWARE: Final = "facewatch-query contact sheet"
 EXIF_SOFTWARE: Final = 0x0131
 """The tag's number, see the Exif standard (CIPA DC-008), 4.6.5."""
@@ -28,7 +30,6 @@ _PDF_TAIL: Final = 2048
 _MOST_CHUNKS: Final = 32
 """Chunks or segments looked at: a sheet has a handful."""
 _MOST_EXIF: Final = 4096
-_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 def is_sheet(path: str | bytes | os.PathLike[str]) -> bool:
@@ -36,7 +37,7 @@ def is_sheet(path: str | bytes | os.PathLike[str]) -> bool:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe or a device is already felt at its other end
             return False
-        descriptor = os.open(path, _OPEN_FLAGS)
+        descriptor = os.open(path, atomic_files.READ_FLAGS)
     except (OSError, ValueError):
         return False
     try:

@@ -1,12 +1,12 @@
 """The contact sheet: the query's faces first, then the matches in their order, cut from the photos themselves.
 
-A tile shows about twice the face's box, upright, with the box drawn into it, and below it what it is: ``query`` or
-the similarity, then the photo's name, then its directory. A photo that is gone, cannot be read, or no longer has its
-face's box within it has a tile that says so. Tiles are drawn photo by photo, not in their order, so that each photo
-is decoded once and one is held at a time. Decoding is `photos`' work; Pillow only draws here.
+A tile shows about twice the face's box, upright, with the box drawn into it, and three lines below it: ``query`` or
+the similarity, the photo's name, and its directory. The tile of a photo that is gone, cannot be read, or has become
+smaller than its face's box has one word in place of the picture. Tiles are drawn photo by photo, not in their order, so
+that each photo is decoded once and one is held at a time. `photos.decode` decodes; Pillow only draws here.
 
-A sheet takes the place of nothing but an earlier sheet, which is known by its mark (`sheetmark`): not of a photo, by
-whatever name or link it is reached, nor of any other file.
+A sheet replaces only an earlier sheet, which is known by its mark (`photos.sheet_mark`): no photo, whatever name or
+link leads to it, and no other file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.photos import files as photos
 from facewatchd.photos import sheet_mark
-from facewatchd.pictures import outputs
+from facewatchd.system import atomic_files
 from facewatchd.text import printable
 from facewatchd.values import Box, Match
 
@@ -66,13 +66,13 @@ _FONTS: Final = (
     "wqy-microhei.ttc",
 )
 _NO_CHARACTER: Final = "\U0010ffff"
-"""A noncharacter: what a font draws for it, it draws for whatever it lacks."""
+"""A noncharacter: a font draws for it what it draws for every character that it lacks."""
 
 Progress = Callable[[int, int], None]
 
 
 class Source(NamedTuple):
-    """Where a photo's bytes are: in ``data``, or where that is None in the file."""
+    """The bytes of a photo: ``data``, or where that is None the file's."""
 
     path: bytes
     data: bytes | None = None
@@ -99,7 +99,7 @@ class Region(NamedTuple):
 
 
 def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
-    """Make the tile of a face that was searched for; ``name`` is the user's word for the photo."""
+    """Make the tile of a face that was searched for; ``name`` is the photo's name as the user gave it."""
     directory = "" if data is not None else os.path.dirname(path)
     return Tile(Source(os.fsencode(path), data), box, "query", os.path.basename(name), directory, is_query=True)
 
@@ -111,7 +111,7 @@ def match_tile(match: Match) -> Tile:
 
 
 def check_target(target: Path, query_photos: Iterable[str | int] = ()) -> None:
-    """Raise `UsageError` where a sheet could not be written: better before the search than after it.
+    """Raise `UsageError` where a sheet could not be written, so that the search is not made in vain.
 
     ``query_photos`` are paths, or descriptors, of files that no sheet replaces even where they are sheets.
     """
@@ -127,7 +127,7 @@ def check_target(target: Path, query_photos: Iterable[str | int] = ()) -> None:
 
 
 def _refuse_others(target: Path, query_photos: Iterable[str | int]) -> None:
-    """Raise `UsageError` for a path that leads to anything but nothing or an earlier sheet."""
+    """Raise `UsageError` for a path at which there is a file other than an earlier sheet."""
     try:
         status = os.stat(target)
     except OSError as exc:
@@ -171,7 +171,7 @@ def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None)
 
 
 def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image:
-    """Return the sheet. ``progress`` is told, after each tile, how many are done and how many there are."""
+    """Return the sheet. ``progress`` is called after each tile with the number of tiles drawn and that of all."""
     columns = min(max(len(tiles), 1), min(max(_COLUMNS[0], math.isqrt(len(tiles))), _COLUMNS[-1]))
     rows = max(1, math.ceil(len(tiles) / columns))
     sheet = Image.new("RGB", (columns * _CELL_WIDTH + _GAP, rows * _CELL_HEIGHT + _GAP), _PAPER)
@@ -190,7 +190,7 @@ def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image
 
 
 def crop_region(box: Box, width: int, height: int) -> Region | None:
-    """Say what to cut out of a photo of this size: a square of twice the box's longer side around its middle.
+    """Return the part of a photo of this size to show: a square of twice the box's longer side around its middle.
 
     It is moved into the photo at its edges, and less high or wide where the photo is. None if the box is empty or
     does not lie in the photo, which then is not the one in which the face was found.
@@ -212,7 +212,7 @@ def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
 
 
 def _pixels(source: Source) -> Pixels | str:
-    """Return the decoded photo, or the word for why there is none."""
+    """Return the decoded photo, or one word for the reason why there is none."""
     try:
         data = photos.read(source.path)[0] if source.data is None else source.data
         return photos.decode(io.BytesIO(data))
@@ -265,7 +265,7 @@ def _write_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None
 
 
 def elide(text: str, font: Font, width: float) -> str:
-    """Take characters out of the middle until the text is at most ``width`` pixels: beginning and suffix tell most."""
+    """Remove characters from the middle until the text is at most ``width`` pixels wide; beginning and suffix stay."""
     shown, kept = text, len(text)
     while kept > 1 and font.getlength(shown) > width:
         kept -= 1
@@ -302,7 +302,7 @@ def _save(sheet: Image.Image, target: Path) -> None:
     """Write beside the target, then rename: a reader sees the old picture or the new one. Links are followed."""
     name = _FORMATS[target.suffix.lower()]
     try:
-        with outputs.written(Path(os.path.realpath(target)), sheet_mark.is_sheet) as file:
+        with atomic_files.written(Path(os.path.realpath(target)), sheet_mark.is_sheet) as file:
             sheet.save(file, format=name, quality=92, resolution=150, **_mark(name))
     except FileExistsError as exc:
         raise _not_ours(target) from exc
@@ -312,7 +312,7 @@ def _save(sheet: Image.Image, target: Path) -> None:
 
 
 def _mark(name: str) -> dict[str, object]:
-    """What makes Pillow write `sheetmark.SOFTWARE` where that looks for it."""
+    """Return the options with which Pillow writes `sheet_mark.SOFTWARE` to where `sheet_mark` looks for it."""
     if name == "PNG":
         text = PngImagePlugin.PngInfo()
         text.add_text("Software", sheet_mark.SOFTWARE)

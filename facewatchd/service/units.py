@@ -16,6 +16,7 @@ from pathlib import Path
 from facewatchd import paths
 from facewatchd.config import Config
 from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.system import atomic_files
 from facewatchd.text import printable
 
 SOCKET, SERVICE = NAMES = ("facewatchd.socket", "facewatchd.service")
@@ -26,18 +27,18 @@ RENEW = (
 )
 STOP = f"systemctl --user stop {' '.join(NAMES)}; systemctl --user daemon-reload"
 MARK = "# Written by `facewatchd service install`, which replaces this file. Your changes belong into a drop-in:"
-"""How a unit begins that may be replaced and removed again; followed by the command for a drop-in."""
+"""First line of a unit that may be replaced and removed; the command for a drop-in follows."""
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
-"""What `PrivateTmp=` hides: the service sees other, empty directories there."""
+"""Directories that `PrivateTmp=` hides: the service sees empty ones in their place."""
 _WANTS = ("default.target.wants", "sockets.target.wants")
 _EARLIER = (b"# facewatchd as a service of a user.", b"# The socket of facewatchd, held by systemd:")
-"""How units began that earlier versions wrote without the mark."""
+"""First lines of units that earlier versions wrote, without the mark."""
 _SOURCES = (Path(__file__).with_name("units"), Path(__file__).resolve().parents[2] / "systemd")
-"""Where a wheel puts them, and where a checkout has them."""
+"""The directories of the units: in a wheel, and in a checkout."""
 
 
 def install(config: Config, arguments: Sequence[str], directory: Path | None = None) -> list[Path]:
-    """Write the units; return those that were not there, or were others.
+    """Write the units; return those that were not there or were different.
 
     ``arguments`` are those of ``facewatchd run``. The data directory is made: the service may write nowhere else.
     """
@@ -54,7 +55,8 @@ def install(config: Config, arguments: Sequence[str], directory: Path | None = N
         for name, text in units.items():
             path, data = directory / name, f"{MARK} systemctl --user edit {name}\n{text}".encode()
             if not path.exists() or path.read_bytes() != data:
-                _replace(path, data)
+                with atomic_files.written(path, _begins_as_ours) as file:
+                    file.write(data)
                 written.append(path)
     except OSError as exc:
         raise FacewatchError(f"cannot write {exc.filename}: {exc.strerror}", "check its permissions") from exc
@@ -62,7 +64,7 @@ def install(config: Config, arguments: Sequence[str], directory: Path | None = N
 
 
 def uninstall(directory: Path | None = None) -> list[Path]:
-    """Remove the units, and what enables them; return what was there."""
+    """Remove the units and the links that enable them; return the paths that were there."""
     directory = directory or paths.units_path()
     for name in NAMES:
         _require_ours(directory / name, "cannot remove")
@@ -79,7 +81,7 @@ def uninstall(directory: Path | None = None) -> list[Path]:
 
 
 def paths_in_private_tmp(config: Config, arguments: Sequence[str]) -> list[Path]:
-    """What the service reads and `PrivateTmp=` would hide from it: paths below `TEMPORARY`, but for the data."""
+    """Return the paths below `TEMPORARY` that the service reads and `PrivateTmp=` would hide; the data is left out."""
     files = [Path(word) for word in arguments if word.startswith("/")]
     program = [Path(sys.executable), Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]]
     wanted = dict.fromkeys([*program, *files, config.model_root, *config.directories])
@@ -87,7 +89,7 @@ def paths_in_private_tmp(config: Config, arguments: Sequence[str]) -> list[Path]
 
 
 def warning_of_temporary_paths(config: Config, arguments: Sequence[str]) -> str:
-    """Say that something that the service needs lies where files are deleted at a boot; empty where nothing does."""
+    """Return a warning where the service needs a path that may be deleted at a boot; else an empty string."""
     lost = paths_in_private_tmp(config, arguments)
     lost += [config.data_dir] if is_in_private_tmp(config.data_dir) else []
     if not lost:
@@ -106,7 +108,7 @@ def is_in_private_tmp(path: Path) -> bool:
 
 
 def service_unit(unit: str, command: Sequence[str], data_dir: Path, shown: Sequence[Path] = ()) -> str:
-    """Make the service's unit one for this command and data. Raises `UsageError` for what systemd does not take.
+    """Return the service's unit for this command and data. Raises `UsageError` for a path that systemd does not take.
 
     ``shown``: paths that are bound into the service's own temporary directories, for reading.
     """
@@ -119,19 +121,19 @@ def service_unit(unit: str, command: Sequence[str], data_dir: Path, shown: Seque
     for key, value in (("ExecStart", line), ("ReadWritePaths", _quoted(str(data_dir)))):
         unit, count = re.subn(rf"^{key}=.*$", lambda _, text=f"{key}={value}": text, unit, flags=re.MULTILINE)  # type: ignore[misc]
         assert count == 1, f"the unit has one {key}"
-    # A missing directory may come back, and is no reason not to start.
+    # `-`: a missing directory may come back, and must not keep the service from starting.
     binds = [f"BindReadOnlyPaths={_quoted('-' + _bound(path))}" for path in shown]
     binds += [f"BindPaths={_quoted(_bound(data_dir))}"] if is_in_private_tmp(data_dir) else []
     return unit.replace("PrivateTmp=yes\n", "".join(f"{line}\n" for line in ("PrivateTmp=yes", *binds)))
 
 
 def _bound(path: Path) -> str:
-    """A path as `BindPaths=` takes it: a colon would part source and destination."""
+    """A path as `BindPaths=` takes it, where a colon would separate source and destination."""
     return str(path).replace(":", "\\:")
 
 
 def _quoted(word: str) -> str:
-    """A word as systemd.syntax(7) and systemd.unit(5) have it: quotes where needed, and no specifiers."""
+    """A word as systemd.syntax(7) and systemd.unit(5) define it: quoted where needed, specifiers escaped."""
     word = word.replace("%", "%%")
     if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII):
         return word
@@ -140,7 +142,7 @@ def _quoted(word: str) -> str:
 
 
 def _require_ours(path: Path, doing: str) -> None:
-    """Raise `FacewatchError` for what `install` did not write: a unit of the user's own, or one that is masked."""
+    """Raise `FacewatchError` for a unit that `install` did not write: one of the user's own, or a masked one."""
     if not os.path.lexists(path):
         return
     if path.is_symlink():
@@ -155,7 +157,7 @@ def _require_ours(path: Path, doing: str) -> None:
 
 
 def _begins_as_ours(path: Path) -> bool:
-    """Whether a file begins like a unit of ours. False for one that cannot be read."""
+    """Whether a file begins like a unit that `install` wrote. False for one that cannot be read."""
     try:
         return path.read_bytes().startswith((MARK.encode(), *_EARLIER))
     except OSError:
@@ -167,13 +169,3 @@ def _source(name: str) -> str:
         if (place / name).exists():
             return (place / name).read_text(encoding="utf-8")
     raise FacewatchError(f"this installation has no {name}", "install facewatchd again")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), 0o644)
-    temporary.replace(path)

@@ -114,7 +114,7 @@ class Checkpoint:
         for path in (self._manifest, self._index):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-                atomic_files.sync_directory(path.parent)
+                atomic_files.sync(path.parent)
 
     def _remove_unfinished(self) -> None:
         """Delete what a process that was killed left half written: it may hold faces that were deleted since."""

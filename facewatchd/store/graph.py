@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -421,4 +420,6 @@ def _layout(file: BinaryIO, dim: int) -> tuple[np.dtype[np.void], int]:
 
 
 def _new_index(dim: int) -> Any:
+    import hnswlib  # not before it is needed: it may not run on this processor (`hnsw_trial`)
+
     return hnswlib.Index(space="cosine", dim=dim)

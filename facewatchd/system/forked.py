@@ -6,7 +6,6 @@ holds the copy's: nobody here waits for it.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -16,11 +15,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from facewatchd.errors import StorageError
+from facewatchd.system import child_process
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at whether the result is still wanted."""
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_libc = ctypes.CDLL(None)
 
 
 class ForkedCopy:
@@ -80,7 +78,7 @@ def _fate(status: int) -> str:
 def _run(function: Callable[[], Any], pipe: int) -> NoReturn:
     try:
         gc.disable()  # objects that own files must not close their numbers, which are new files' here
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        child_process.end_with_parent()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # they are meant for the daemon, which ends this one as well
         os.closerange(3, pipe)  # or clients would wait for the end of connections that the daemon closed

@@ -30,6 +30,11 @@ def again() -> str:
     return _pip("--force-reinstall", _source())
 
 
+def built_here(name: str, requirement: str) -> str:
+    """The command that compiles a distribution again on this machine. What it depends on is left as it is."""
+    return _pip("--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", name, requirement)
+
+
 def _requirements() -> list[str]:
     try:
         return metadata.requires(DISTRIBUTION) or []

@@ -8,16 +8,14 @@ it besides: to record so many photos (``record``), the same ones with other face
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
-from facewatchd.api.methods import Parts, Service
-from facewatchd.api.query import Searcher
 from facewatchd.cli import app as cli
+from facewatchd.daemon.app import Daemon
 from facewatchd.inference.pool import Inference
 from facewatchd.server.params import Params
 from facewatchd.store import gallery as gallery_module
@@ -36,29 +34,26 @@ class Pretended(Inference):
         return MODEL
 
 
-class AskedMoreService(Service):
-    def __init__(self, parts: Parts, searcher: Searcher, *others: Callable[[], Any]) -> None:
-        super().__init__(parts, searcher, *others)
-        self._root = parts.roots.paths[0]
+class AskedMore(Daemon):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.methods.table |= {"record": self._record, "wear": self._wear}
 
-    def call(self, method: str, params: Mapping[str, object]) -> object:
-        if method == "record":
-            return self._record(Params(params).ints("count")[0])
-        if method == "wear":
-            gallery_module.REBUILD_AT = 0.0
-            self._parts.gallery.changed.set()
-            return None
-        return super().call(method, params)
-
-    def _record(self, count: int) -> object:
+    def _record(self, params: Params) -> object:
+        (count,) = params.ints("count")
         rng = np.random.default_rng()
         rows = faces.near(np.zeros((count, faces.DIM), np.float32), (0, 0), rng)
         for photo, row in enumerate(rows, BEHIND):
-            new = outcome(b"%s/%d.jpg" % (self._root, photo), photo, row)
-            self._parts.writer.call(partial(Gallery.record, outcomes=[new]))
+            new = outcome(b"%s/%d.jpg" % (self.monitor.roots.paths[0], photo), photo, row)
+            self.monitor.writer.call(partial(Gallery.record, outcomes=[new]))
         return {"recorded": count}
+
+    def _wear(self, params: Params) -> None:
+        params.finish()
+        gallery_module.REBUILD_AT = 0.0
+        self.monitor.gallery.changed.set()
 
 
 if __name__ == "__main__":
-    with patch.multiple("facewatchd.daemon.app", Inference=Pretended, Service=AskedMoreService):
+    with patch.multiple("facewatchd.daemon.app", Inference=Pretended, Daemon=AskedMore):
         sys.exit(cli.main())

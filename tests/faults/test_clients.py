@@ -28,7 +28,7 @@ MIB = 1 << 20
 LIMIT = 64 * MIB
 """The contract's: bytes of one line."""
 PLACES = 64
-"""The README's: connections."""
+"""Those of facewatchd-protocol(7): connections."""
 PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
 STATUS = request("status", 1)
 

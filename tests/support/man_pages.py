@@ -1,4 +1,4 @@
-"""A man page from a parser: commands, options and exit status are the parser's, what else a page has is here.
+"""The man pages of section 1: commands, options and exit status are the parser's, the rest of a page stands here.
 
 argparse-manpage takes the text of argparse's help apart, which differs from one Python to the next, has a section for
 each command and another for its options, and says `Generated Python Manual` at the top. So this walks the actions.
@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from facewatchd.console.arguments import INTERRUPTED
+from facewatchd.models import registry
+
+
+def _thresholds() -> str:
+    """The thresholds that are known, each with its packs and its source."""
+    names: dict[tuple[float, str], list[str]] = {}
+    for name, known in [*registry.KNOWN.items(), ("any other name", registry.GENERIC)]:
+        names.setdefault((known.threshold, known.source), []).append(name)
+    return "; ".join(f"{value:.2f} for {', '.join(packs)} ({source})" for (value, source), packs in names.items())
+
 
 SUMMARY = {
     "facewatchd": "index the faces on your photos, and control the daemon that does",
@@ -55,36 +65,136 @@ EXAMPLES = {
         ),
     ),
 }
+SECTIONS = {
+    "facewatchd": (
+        (
+            "PHOTOS",
+            "A photo is a JPEG, PNG, WebP, AVIF, HEIC/HEIF, TIFF, BMP or GIF, recognised by its content. Of an "
+            "animation or a document, the first frame or page that is not blank counts. The orientation in the EXIF "
+            "data is applied once; boxes are pixels of the upright image.",
+            "These are left out: hidden files, backups (*~), unfinished downloads (*.part, *.crdownload, *.tmp and "
+            "similar), bins, snapshots and thumbnails of NAS systems and desktops (#recycle, @eaDir, $RECYCLE.BIN, "
+            "lost+found and similar), previews of Lightroom, Apple's libraries and Nextcloud, directories that hold a "
+            "file .nomedia, contact sheets of facewatch-query, and what `exclude` names. To index such a directory, "
+            "name it as a watched one.",
+            "A link to a file is read as that file. Linked directories are not followed, but a watched directory may "
+            "be a link.",
+            "A file that cannot be read (empty, truncated, over 250 megapixels, a pipe) is `failed` and not tried "
+            "again until it changes; a file without a fault, but of a kind that is not read (a camera's raw file), is "
+            "`unsupported`.",
+        ),
+        (
+            "THE DISK",
+            "A file is read once it was left alone for `settle` seconds, and again if it changes meanwhile. The newest "
+            "come first. Events of the kernel are hints: when some may have been lost, and every `rescan` seconds, the "
+            "directory is walked and compared. A network file system, or a directory for which there are not enough "
+            "inotify watches, is polled.",
+            "A directory that is missing, or empty where photos were, or replaced by another one (by device and inode) "
+            "without most of them, is `offline`: its disk is probably not mounted. Nothing of it is forgotten, and "
+            "answers are marked as not complete. The same holds for a disk inside a directory. A directory that is "
+            "emptied while the daemon runs is empty; on a network file system or a memory card (FAT) it may only seem "
+            "so. If it is as it should be, `facewatchd scan --force DIR` accepts that, and embeds what is there again.",
+            "The mount table says what is mounted: a subvolume of btrfs that is renamed or deleted counts as a "
+            "directory that is renamed or deleted, unless it is mounted at a place of its own.",
+            "A link to a file is followed when its target appears, changes or goes. A target outside of the watched "
+            "directories causes no events: it is looked at every 15 seconds, and facewatchd status says so.",
+            "Faces of deleted photos are kept for seven days, because deleted files often come back. They count among "
+            "the faces of facewatchd status, but are not found. Then they are overwritten in the catalog, and a day "
+            "later the index is rebuilt without them (while the daemon runs). Copies that were set aside "
+            "(*.damaged-*, *.foreign-*) are never touched.",
+        ),
+        (
+            "MODELS",
+            "A model is an InsightFace pack (a detector and a recogniser in ONNX) or the dlib pack. The recogniser "
+            "turns a face into an embedding; the similarity of two faces is the cosine between their embeddings. From "
+            f"the model's threshold on, a face counts as a match. It goes by the pack's name: {_thresholds()}. "
+            "Children, sunglasses and profiles score lower.",
+            "dlib's scale is narrow: unrelated faces score about 0.85. Its detector finds upright faces from about 40 "
+            "pixels (140 on a photo of 12 megapixels), and at times one in a pattern.",
+            "The default, `auto`, takes the model that the data was last built with; else buffalo_l, fetched if it is "
+            "missing; else the dlib pack, if it is installed (the extra `offline`). A pack that is fetched is first "
+            "tried in a process with limits on its memory and time, and put in place only if it embeds a picture. Each "
+            "model has a data directory of its own.",
+            "InsightFace's packs are for non-commercial research use only; dlib's weights are in the public domain.",
+        ),
+        (
+            "PRIVACY",
+            "The network is used only to fetch a model. Photos are opened for reading only. Socket and data can be "
+            "read by their user alone. If another user could change a file or directory of the data, the daemon does "
+            "not start, and names the command that mends it. ONNX Runtime's reports to its maker are forbidden.",
+        ),
+        (
+            "COMPLETIONS",
+            "Completions for bash, zsh and fish lie in the share directory beside bin. Without further steps they are "
+            "found in bash with bash-completion 2.12 (before that after `pip install --user` only), in fish after `pip "
+            "install --user`, and in both after `pipx install` with pipx 1.16. Elsewhere, here for a virtual "
+            "environment in .venv, one line brings them. In bash:",
+            '    for f in .venv/share/bash-completion/completions/*; do source "$f"; done',
+            "In fish:",
+            "    set -p fish_complete_path $PWD/.venv/share/fish/vendor_completions.d",
+            "In zsh, in ~/.zshrc before compinit, in every case (or the same directory of an environment):",
+            "    fpath=(~/.local/share/zsh/site-functions $fpath)",
+        ),
+    ),
+    "facewatch-query": (),
+}
+"""Sections before the exit status: a title, then paragraphs as `section` takes them."""
 HELP = "show what a command takes, and exit"
-SEE_ALSO = {"facewatchd": "facewatch-query", "facewatch-query": "facewatchd"}
+CONFIGURATION, PROTOCOL = ("facewatchd.toml", 5), ("facewatchd-protocol", 7)
+SEE_ALSO = {
+    "facewatchd": (("facewatch-query", 1), CONFIGURATION, PROTOCOL),
+    "facewatch-query": (("facewatchd", 1), PROTOCOL),
+}
 
 
 def man_page(parser: argparse.ArgumentParser) -> str:
     """The page in roff, for section 1. Without a date or a version: it changes only when it says something else."""
     name = parser.prog
     paragraphs, statuses = _epilog(parser)
-    lines = [f'.TH {_plain(name.upper())} 1 "" {_plain(name)} "User Commands"']
-    lines += [".SH NAME", rf"{_plain(name)} \- {_plain(SUMMARY[name])}"]
+    lines = [f'.TH {plain(name.upper())} 1 "" {plain(name)} "User Commands"']
+    lines += [".SH NAME", rf"{plain(name)} \- {plain(SUMMARY[name])}"]
     lines += [".SH SYNOPSIS", *_synopsis(parser)]
-    lines += [".SH DESCRIPTION", _text(parser.description)]
+    lines += [".SH DESCRIPTION", running(parser.description)]
     for paragraph in (*DESCRIPTION[name], *paragraphs):
-        lines += [".PP", _text(paragraph)]
+        lines += [".PP", running(paragraph)]
     if commands := list(_commands(parser)):
         lines.append(".SH COMMANDS")
         for command in commands:
-            lines += [f".SS {_plain(command.prog)}", _text(command.description), *_items(command)]
-    lines += [".SH OPTIONS", *_items(parser), *_item(r"\fB\-h\fR, \fB\-\-help\fR", HELP)]
+            lines += [f".SS {plain(command.prog)}", running(command.description), *_items(command)]
+    lines += [".SH OPTIONS", *_items(parser), *item(r"\fB\-h\fR, \fB\-\-help\fR", HELP)]
+    for title, first, *more in SECTIONS[name]:
+        lines += section(title, first, *more)
     lines += [".SH EXIT STATUS"]
     for status, meaning in [*statuses, (str(INTERRUPTED), "interrupted by Ctrl-C")]:
-        lines += _item(rf"\fB{status}\fR", meaning)
+        lines += item(rf"\fB{status}\fR", meaning)
     lines += [".SH FILES"]
     for path, meaning in FILES[name]:
-        lines += _item(rf"\fI{_plain(path)}\fR", meaning)
+        lines += item(rf"\fI{plain(path)}\fR", meaning)
     lines += [".SH EXAMPLES"]
     for example, meaning in EXAMPLES[name]:
-        lines += _item(rf"\fB{_plain(example)}\fR", meaning)
-    lines += [".SH SEE ALSO", f".BR {_plain(SEE_ALSO[name])} (1)"]
+        lines += item(rf"\fB{plain(example)}\fR", meaning)
+    lines += see_also(SEE_ALSO[name])
     return "\n".join(lines) + "\n"
+
+
+def section(title: str, first: str, *more: str) -> list[str]:
+    """A section of paragraphs. One that is indented by four spaces is an example."""
+    lines = [f".SH {title}", running(first)]
+    for paragraph in more:
+        lines += example(paragraph[4:]) if paragraph.startswith("    ") else [".PP", running(paragraph)]
+    return lines
+
+
+def example(text: str) -> list[str]:
+    """Lines that stand as they are."""
+    return [".PP", ".EX", *plain(text.rstrip("\n")).split("\n"), ".EE"]
+
+
+def see_also(pages: Sequence[tuple[str, int]]) -> list[str]:
+    """The last section, which names other pages."""
+    commas = [","] * (len(pages) - 1) + [""]
+    named = [f".BR {plain(name)} ({number}){comma}" for (name, number), comma in zip(pages, commas, strict=True)]
+    return [".SH SEE ALSO", *named]
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -97,16 +207,16 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPars
 
 def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
     if parser.usage:
-        yield rf"\fB{_plain(parser.prog)}\fR {_metavar(parser.usage.removeprefix('%(prog)s '))}"
+        yield rf"\fB{plain(parser.prog)}\fR {_metavar(parser.usage.removeprefix('%(prog)s '))}"
         return
     for command in _commands(parser):
-        yield f'.SY "{_plain(command.prog)}"'
+        yield f'.SY "{plain(command.prog)}"'
         for action in sorted(_actions(command), key=lambda action: not action.option_strings):
             if action.option_strings and action.required:
-                yield rf"\fB{_plain(action.option_strings[0])}\fR\~{_metavar(_value(action))}"
+                yield rf"\fB{plain(action.option_strings[0])}\fR\~{_metavar(_value(action))}"
             elif action.option_strings:
-                value = "" if action.nargs == 0 else f" {_plain(_value(action))}"
-                yield f".OP {_plain(action.option_strings[0])}{value}"
+                value = "" if action.nargs == 0 else f" {plain(_value(action))}"
+                yield f".OP {plain(action.option_strings[0])}{value}"
             else:
                 value = _metavar(_value(action)) + (r"\~.\|.\|." if action.nargs in ("*", "+") else "")
                 yield f"[{value}]" if action.nargs in ("*", "?") else value
@@ -123,16 +233,16 @@ def _items(parser: argparse.ArgumentParser) -> Iterator[str]:
     """Arguments, then options, with what each means in the words of ``--help``."""
     formatter = parser._get_formatter()
     for action in sorted(_actions(parser), key=lambda action: bool(action.option_strings)):
-        tag = ", ".join(rf"\fB{_plain(name)}\fR" for name in action.option_strings)
+        tag = ", ".join(rf"\fB{plain(name)}\fR" for name in action.option_strings)
         if action.nargs != 0:
             value = _metavar(_value(action))
             tag = f"{tag} {f'[{value}]' if action.option_strings and action.nargs == '?' else value}".strip()
         if action.help:
-            yield from _item(tag, formatter._expand_help(action))
+            yield from item(tag, formatter._expand_help(action))
 
 
-def _item(tag: str, meaning: str) -> tuple[str, str, str]:
-    text = _text(meaning[0].upper() + meaning[1:])
+def item(tag: str, meaning: str) -> tuple[str, str, str]:
+    text = running(meaning[0].upper() + meaning[1:])
     return ".TP", tag, text if text.endswith((".", "?")) else f"{text}."
 
 
@@ -144,17 +254,20 @@ def _epilog(parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str,
     return [text for text in paragraphs if text != listed], statuses
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """As it is: what roff would read as its own is escaped, and a hyphen is one that can be copied to a shell."""
     for character, escape in {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "~": r"\(ti", "^": r"\(ha"}.items():
         text = text.replace(character, escape)
     return rf"\&{text}" if text.startswith(".") else text
 
 
-def _text(text: str | None) -> str:
-    """Running text, with options and the two commands in bold."""
-    words = r"(?<![\w\\/-])((\\-){1,2}[a-z0][\w\\-]*|facewatch(d|\\-query)\b)"
-    return re.sub(words, r"\\fB\1\\fR", _plain(text or ""))
+def running(text: str | None) -> str:
+    """Running text: options, the two commands, and what stands between backticks are bold."""
+    words = r"(?<![\w\\/-])((\\-){1,2}[a-z0][\w\\-]*|facewatch(d|\\-query)\b(?!\.toml|\\-))"
+    parts = re.split(r"`([^`]+)`", text or "")
+    parts[::2] = [re.sub(words, r"\\fB\1\\fR", plain(part)) for part in parts[::2]]
+    parts[1::2] = [rf"\fB{plain(part)}\fR" for part in parts[1::2]]
+    return "".join(parts)
 
 
 def _value(action: argparse.Action) -> str:

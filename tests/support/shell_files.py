@@ -1,11 +1,12 @@
-"""Writes the completions and the man pages that the wheel installs; run it when a parser changes.
+"""Writes the completions and the man pages that the wheel installs; run it when a parser or a declaration changes.
 
-``python -m tests.support.shell_files`` walks the parsers of both commands and rewrites ``facewatchd/share``, which is
-laid out as the ``share`` beside the ``bin`` that the commands end up in.
+``python -m tests.support.shell_files`` walks the parsers of both commands, the keys of the configuration and the
+methods of the protocol, and rewrites ``facewatchd/share``, which is laid out as the ``share`` beside the ``bin`` that
+the commands end up in.
 
 The completions are shtab's, which is needed here only. Its templates are part of what is written, so the `test` extra
 holds it to one minor version. What it does not know is said here: how to complete the value of each metavar, and
-what has to be mended (`_MEND`). The man pages are `man_pages`'s own.
+what has to be mended (`_MEND`). The man pages are made by `man_pages` and `reference_pages`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from collections.abc import Callable, Iterator
 import shtab
 
 from facewatchd.cli import app as cli
-from facewatchd.client import app as client
+from facewatchd.client import arguments as query_arguments
 from facewatchd.config import AUTO_MODEL
 from facewatchd.console.arguments import Parser
 from facewatchd.models.install import RELEASED
 from facewatchd.models.registry import DLIB
+from tests.support import reference_pages
 from tests.support.man_pages import man_page
 from tests.support.paths import PROJECT
 
@@ -34,18 +36,20 @@ PLACES = {
     "man": "man/man1/{}.1",
 }
 """Where each of them looks, below ``share``."""
+PICTURE = "doc/facewatchd/sheet.webp"
+"""The one file below ``share`` that is not written here: the picture in the README."""
 
 Values = shtab.CompleteType
 
 
 def parsers() -> dict[str, Parser]:
     """A new parser for each of the two commands, by the command's name."""
-    return {parser.prog: parser for parser in (cli.make_parser(), client.make_parser())}
+    return {parser.prog: parser for parser in (cli.make_parser(), query_arguments.make_parser())}
 
 
 def files() -> dict[str, str]:
     """All files: the text of each by its place below ``share``."""
-    made: dict[str, str] = {}
+    made = {f"man/{place}": text for place, text in reference_pages.pages().items()}
     for name, parser in parsers().items():
         made[PLACES["man"].format(name)] = man_page(parser)
         for action in every_action(parser):

@@ -158,11 +158,11 @@ def test_a_daemon_that_says_nothing(
 
 def test_a_daemon_that_goes_away(tmp_path: Path, temporary: Path, hook: Hook, tiny: Path) -> None:
     hook(
-        "    from facewatchd.api import methods as service\n"
+        "    from facewatchd.api import query\n"
         "    def gone(*_):\n"
         "        print('facewatchd: good bye', file=sys.stderr, flush=True)\n"
         "        os._exit(0)\n"
-        "    service.Service._query = gone\n"
+        "    query.Queries.query = gone\n"
     )
     finding = found(str(tiny))
     assert (finding.status, finding.detail) == ("fail", "the daemon went away: good bye")

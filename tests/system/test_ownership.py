@@ -1,4 +1,4 @@
-"""A FIFO where a daemon's own file should be: one line, and no hang."""
+"""A named pipe where a daemon's own file should be: one line, and no hang."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def test_a_daemon_says_it_in_one_line_and_ends(tmp_path: Path, tiny_root: Path, 
         daemon.log.write_bytes(b"")
         assert daemon.launch().wait(60) == 1
         lines = daemon.log.read_text().splitlines()
-        assert f"{path} is a FIFO" in lines[-1]
+        assert f"{path} is a named pipe" in lines[-1]
         assert not any("Traceback" in line for line in lines)

@@ -177,8 +177,8 @@ def test_one_that_hangs_is_started_again(service: Service) -> None:
     hooks.add(
         place,
         "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd.photos import contents\n"
-        "    from facewatchd.daemon import app as daemon\n"
-        "    daemon.SILENCE = 3.0\n    opened = contents.opened\n"
+        "    from facewatchd.health import monitor\n"
+        "    monitor.SILENCE = 3.0\n    opened = contents.opened\n"
         f"    def hang(path):\n        while os.path.exists({str(hangs)!r}):\n            threading.Event().wait(0.1)\n"
         "        return opened(path)\n    contents.opened = hang\n",
     )

@@ -6,22 +6,30 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from facewatchd import config
+from facewatchd.api import parameters
 from facewatchd.client import app as client
 from facewatchd.console.arguments import INTERRUPTED, Parser, parse
 from facewatchd.errors import FacewatchError
-from tests.support import man_pages, shell_files
+from facewatchd.server import jsonrpc
+from facewatchd.server import params as server_params
+from tests.support import man_pages, reference_pages, shell_files
+from tests.support.fake_daemon import FakeDaemon, reply
 from tests.support.paths import PROJECT
 from tests.support.terminals import Terminal
 
 COMMANDS = sorted(shell_files.parsers())
+PAGES = sorted(place for place in shell_files.files() if place.startswith("man/"))
 PHOTOS = ("anna.jpg", "my face.jpg")
 CASES = {
     "facewatchd st": {"status"},
@@ -85,6 +93,15 @@ def output(*command: str | Path) -> str:
     return done.stdout
 
 
+def words_in(place: str) -> str:
+    """A man page without its fonts and escapes; its macros stay."""
+    text = (shell_files.SHARE / place).read_text()
+    text = re.sub(r"\\f[BIR]|\\&", "", text)
+    for escape, character in (("\\-", "-"), ("\\(aq", "'"), ("\\(ti", "~"), ("\\(ha", "^"), ("\\(ga", "`")):
+        text = text.replace(escape, character)
+    return text
+
+
 def words_of(parser: Parser) -> set[str]:
     """Every option and every subcommand, at any depth."""
     words: set[str] = set()
@@ -99,9 +116,9 @@ def words_of(parser: Parser) -> set[str]:
 def test_the_files_are_what_the_parsers_make() -> None:
     made = shell_files.files()
     there = {str(path.relative_to(shell_files.SHARE)) for path in shell_files.SHARE.rglob("*") if path.is_file()}
-    assert there == made.keys()
+    assert there == {*made, shell_files.PICTURE}
     old = [name for name, text in made.items() if (shell_files.SHARE / name).read_text() != text]
-    assert not old, f"the parsers changed; to write these anew: {shell_files.COMMAND}"
+    assert not old, f"a parser or a declaration changed; to write these anew: {shell_files.COMMAND}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -165,12 +182,68 @@ def test_a_shell_finds_no_fault_in_the_syntax(shell: str, command: str) -> None:
 # Man pages
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_man_and_groff_have_no_warning(page: str) -> None:
+    path = shell_files.SHARE / page
+    output(installed("groff"), "-man", "-ww", "-Tutf8", path)
+    output(installed("man"), "--warnings", "-E", "UTF-8", "-l", "-Tutf8", path)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_groff_has_no_warning(command: str) -> None:
+def test_a_page_of_a_command_has_every_section(command: str) -> None:
     page = output(installed("groff"), "-man", "-ww", "-Tascii", "-P-cbou", place("man", command))
     for section in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"):
         assert f"\n{section}\n" in page
     assert ("\nCOMMANDS\n" in page) == (command == "facewatchd")
+
+
+def test_the_page_of_the_configuration_has_every_key() -> None:
+    page = words_in("man/man5/facewatchd.toml.5")
+    for key in config.KEYS:
+        assert f"\n{key.name.rpartition('.')[2]} ({key.type}; ".replace("`", "") in page, key.name
+        assert key.meaning.replace("`", "") in page
+
+
+def test_the_example_of_the_configuration_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(reference_pages.EXAMPLE)
+    assert config.load(file, data_dir=tmp_path, socket=tmp_path / "socket").resources.unload_after == 60
+
+
+def test_the_page_of_the_configuration_tells_which_keys_wait_for_a_restart() -> None:
+    page = words_in("man/man5/facewatchd.toml.5")
+    described = dict(re.findall(r"^\.TP\n(\w+) \(.*\)\n(.*)$", page, re.MULTILINE))
+    late = {name for name, meaning in described.items() if meaning.endswith(reference_pages.ON_RESTART)}
+    assert late == {"model", "model_root", "min_size", "min_score", "detector_size", "threads", "idle_priority"}
+
+
+def test_the_page_of_the_protocol_has_every_method_parameter_and_error() -> None:
+    page = words_in("man/man7/facewatchd-protocol.7")
+    for name, method in parameters.METHODS.items():
+        part = page.partition(f"\n.SS {name}\n")[2].partition("\n.S")[0]
+        assert method.result in part, name
+        for parameter in method.describe():
+            assert f"\n{parameter.name} ({parameter.type.replace('`', '')}; " in part, parameter.name
+    for kind, code in jsonrpc.CODES.items():
+        assert f"\n{kind} ({code})\n" in page
+
+
+def test_the_python_example_of_the_protocol_runs(tmp_path: Path) -> None:
+    def answer(request: dict[str, Any]) -> bytes:
+        server_params.read(parameters.QueryParameters, request["params"])
+        return reply(request, {"matches": [{"similarity": 0.5, "path": "/p/a.jpg"}]})
+
+    (tmp_path / "facewatchd").mkdir()
+    with FakeDaemon(tmp_path / "facewatchd/socket") as daemon:
+        daemon.script = answer
+        done = subprocess.run(
+            [sys.executable, "-c", reference_pages.PYTHON],
+            env={"XDG_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.stdout, done.stderr) == ("0.5 /p/a.jpg\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -202,7 +275,10 @@ def test_a_page_has_every_exit_status(command: str, statuses: set[int]) -> None:
 def test_the_wheel_brings_the_files_where_the_shells_and_man_look(tmp_path: Path) -> None:
     wheel = next(WheelBuilder(str(PROJECT)).build(directory=str(tmp_path), versions=["standard"]))
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.partition(".data/data/share/")[2] for name in names} - {""} == shell_files.files().keys()
+    assert {name.partition(".data/data/share/")[2] for name in names} - {""} == {
+        *shell_files.files(),
+        shell_files.PICTURE,
+    }
     assert not [name for name in names if name.startswith("facewatchd/share")], "they are there twice"
 
 
@@ -210,7 +286,7 @@ def test_the_source_distribution_has_the_files(tmp_path: Path) -> None:
     archive = next(SdistBuilder(str(PROJECT)).build(directory=str(tmp_path)))
     with tarfile.open(archive) as opened:
         names = {name.partition("/facewatchd/share/")[2] for name in opened.getnames()}
-    assert names - {""} == shell_files.files().keys()
+    assert names - {""} == {*shell_files.files(), shell_files.PICTURE}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

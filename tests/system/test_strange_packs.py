@@ -21,6 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from facewatchd.errors import ModelError
 from facewatchd.models import install as files
 from facewatchd.models import registry, trial
+from facewatchd.system import child_process
+from facewatchd.system.child_process import ChildError
 from tests.support import tiny_pack
 from tests.support.processes import until
 
@@ -241,7 +243,7 @@ def test_a_model_without_an_end_is_given_up(
     tmp_path: Path, root: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "DEADLINE", 8.0)
-    assert "it was not loaded after 8 s" in refused(strange(tiny, tmp_path / "odd", loops), root)
+    assert "it did not end within 8 s" in refused(strange(tiny, tmp_path / "odd", loops), root)
 
 
 def test_ctrl_c_ends_a_trial_at_once(tmp_path: Path, root: Path, tiny: Path) -> None:
@@ -283,9 +285,8 @@ def test_who_fetches_a_pack_loads_no_library_that_computes(tmp_path: Path, root:
     assert (root / "models" / tiny.name).is_dir()
 
 
-def test_a_trial_that_says_nothing_useful_is_a_fault(tmp_path: Path) -> None:
+def test_a_child_that_says_nothing_useful_is_a_fault() -> None:
     for output in (b"", b"\n", b"{", b"[]", b"null\n", b'{"error": 1}', b"\xff"):
-        fault = trial._answer("odd", tmp_path, output)
-        assert fault is not None
-        assert "did not say how it went" in fault.message
-    assert trial._answer("odd", tmp_path, b"noise\n{}\n") is None
+        with pytest.raises(ChildError, match="did not say how it went"):
+            child_process.told(output)
+    assert child_process.told(b'noise\n{"result": null}\n') is None

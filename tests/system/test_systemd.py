@@ -170,7 +170,7 @@ HANGING = {
     "watcher-health": "from facewatchd.watch.watcher import Watcher as place; name = '_look'",
     "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_walk'",
     "maintenance": "from facewatchd.store.gallery import Gallery as place; name = 'prepared'",
-    "the server": "from facewatchd.api.methods import Service as place; name = 'call'",
+    "the server": "from facewatchd.api.methods import Methods as place; name = 'call'",
 }
 
 
@@ -178,8 +178,8 @@ HANGING = {
 def test_what_hangs_is_not_well(daemon: Daemon, ear: Ear, who: str) -> None:
     daemon.hook(
         f"import sys\nif 'run' in sys.argv:\n    {HANGING[who]}\n"
-        "    from facewatchd.daemon import app as daemon\n    import os, threading\n"
-        "    daemon.SILENCE, daemon.REPLY_SECONDS = 1.0, 1.0\n"
+        "    from facewatchd.health import monitor\n    import os, threading\n"
+        "    monitor.SILENCE, monitor.REPLY_SECONDS = 1.0, 1.0\n"
         "    real = getattr(place, name)\n"
         f"    def hang(*args, **options):\n        while os.path.exists({str(daemon.home / 'hangs')!r}):\n"
         "            threading.Event().wait(0.1)\n        return real(*args, **options)\n"

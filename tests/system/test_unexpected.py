@@ -57,14 +57,14 @@ def test_until_then_it_is_pending_and_may_still_succeed(tmp_path: Path, tiny_roo
 SLOW_ANSWER = """
 import os, sys, time
 if "run" in sys.argv:
-    from facewatchd.api import methods as service
-    def late(self, path, *rest, explain=service.Service._explain, **named):
+    from facewatchd.api import photos
+    def late(self, path, *rest, explain=photos.Photos._explain, **named):
         open({asked!r}, "x").close()
         end = time.monotonic() + 60
-        while path in self._parts.queue and time.monotonic() < end:
+        while path in self._queue and time.monotonic() < end:
             time.sleep(0.01)
         return explain(self, path, *rest, **named)
-    service.Service._explain = late
+    photos.Photos._explain = late
 """
 """Of the first question after one file, the answer is made once that is no longer waiting."""
 

@@ -7,7 +7,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from facewatchd.api.query import MOST, MOST_BYTES, MOST_NUMBERS, QueryRequest, Searcher
+from facewatchd.api.request import MOST, MOST_BYTES, MOST_NUMBERS, QueryRequest
+from facewatchd.api.search import Searcher
 from facewatchd.config import Query
 from facewatchd.errors import UnknownFaceError
 from facewatchd.inference.pool import Inference

@@ -18,6 +18,7 @@ import pytest
 
 from facewatchd.cli import app as cli
 from facewatchd.client import app as client
+from facewatchd.client import arguments as query_arguments
 from facewatchd.client.status import Status, text
 from facewatchd.console.arguments import Parser
 from facewatchd.scan.scanner import out_of_reach
@@ -80,7 +81,7 @@ def _options(parser: Parser) -> Iterator[tuple[list[str], argparse.Action]]:
 
 _TAKING_A_VALUE = [
     pytest.param(command, name, id=" ".join([*command, name]))
-    for parser in (cli.make_parser(), client.make_parser())
+    for parser in (cli.make_parser(), query_arguments.make_parser())
     for command, action in _options(parser)
     for name in action.option_strings
 ]
@@ -114,8 +115,25 @@ def test_what_some_options_need(capfd: Any) -> None:
     assert "argument --state: it needs indexed, pending, no-face, failed, uns" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["photos"], "--state is missing: it needs indexed, pending, no-face, failed, unsupported or excluded; see "),
+        (["why"], "PATH is missing: name a path; see facewatchd why --help"),
+        (["models", "fetch"], "NAME|ZIP|DIR is missing: name a released pack, or a pack's zip file or directory; see "),
+        (["models"], "list|fetch is missing: name list or fetch; see facewatchd models --help"),
+        ([], "COMMAND is missing: name run, status, scan, "),
+    ],
+)
+def test_an_argument_that_is_missing_is_named_with_its_values(capfd: Any, arguments: list[str], words: str) -> None:
+    assert cli.main(arguments) == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"facewatchd: {words}")
+    assert len(err.splitlines()) == 1
+
+
 def test_wait_says_that_its_seconds_may_be_left_out() -> None:
-    assert "--wait [SECONDS]" in client.make_parser().format_help()
+    assert "--wait [SECONDS]" in query_arguments.make_parser().format_help()
     page = Path(client.__file__).parents[1] / "share" / "man" / "man1" / "facewatch-query.1"
     assert re.search(r"\\-\\-wait\\fR \[\\fISECONDS\\fR\]", page.read_text())
 

@@ -22,12 +22,13 @@ import pytest
 from facewatchd import __version__
 from facewatchd.cli import app as cli
 from facewatchd.config import Config
-from facewatchd.doctor import checks, machine, pipeline, selftest, software
+from facewatchd.doctor import checks, machine, model_trial, pipeline, software
 from facewatchd.doctor.checks import Finding, examine
 from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
 from facewatchd.photos import files
 from facewatchd.photos.samples import SPECIMENS
+from facewatchd.store import hnsw_trial
 from facewatchd.store.data_directory import LastRun
 from facewatchd.system import mounts, peer_credentials
 from facewatchd.watch import inotify
@@ -58,7 +59,8 @@ def tiny(home: Path) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Have the tests in processes of their own answer at once, with the result that is returned here."""
     result = dict(GOOD_MODEL)
-    monkeypatch.setattr(selftest, "run", lambda *_: result)
+    monkeypatch.setattr(model_trial, "run", lambda *_: result)
+    monkeypatch.setattr(hnsw_trial, "run", lambda: hnsw_trial.VECTORS)
     monkeypatch.setattr(pipeline.Trial, "run", lambda _: result["faces"])
     return result
 
@@ -77,7 +79,7 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     assert all(lines)
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
-        "configuration", "python", "packages", "sqlite", "hnswlib", "processor", "codecs", "model", "licence",
+        "configuration", "python", "packages", "sqlite", "hnswlib", "codecs", "model", "licence",
         "pipeline", "directories", "inotify", "events", "socket", "data", "service",
     ]  # fmt: skip
 
@@ -161,7 +163,7 @@ def test_an_hnswlib_that_crashes_is_explained(
     (crash,) = findings("hnswlib")
     assert crash.status == "fail"
     assert crash.detail == f"the process that tried it was ended by {why}"
-    assert crash.hint == software.BUILD_HERE
+    assert crash.hint == hnsw_trial.HINT
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_an_hnswlib_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_test_that_hangs_is_ended() -> None:
     with pytest.raises(FacewatchError, match=r"did not end within 0\.01 s"):
-        selftest.run("index", deadline=0.01)
+        hnsw_trial.run(0.01)
 
 
 @pytest.mark.parametrize("name", SPECIMENS)
@@ -366,7 +368,7 @@ def test_somebody_else_in_the_daemons_place(place: Path, monkeypatch: pytest.Mon
     with FakeDaemon(place) as daemon:
         daemon.script = lambda request: b"220 mail ready\n"
         (finding,) = findings("socket", socket=place)
-        assert (finding.status, finding.detail) == ("fail", f"what answers on {place} is not facewatchd")
+        assert (finding.status, finding.detail) == ("fail", f"the server on {place} is not facewatchd")
         monkeypatch.setattr(peer_credentials, "user", lambda _: os.geteuid() + 1)
         (finding,) = findings("socket", socket=place)
         assert finding.status == "fail"

@@ -188,7 +188,7 @@ def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
     monkeypatch.setattr(gallery, "prepared", slow)
     verifier = Verifier(gallery, cast(Roots, NOWHERE), WorkQueue(0.0), maintenance._writer, maintenance)
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(verifier.verify, repair=True)
+        answer = pool.submit(verifier.check, repair=True)
         assert building.wait(60)
         recorded = threading.Event()
         row = unit(np.random.default_rng(6).normal(size=DIM))

@@ -16,7 +16,8 @@ from PIL import Image, ImageFont
 
 from facewatchd.errors import UsageError
 from facewatchd.photos import files, sheet_mark
-from facewatchd.pictures import outputs, sheet
+from facewatchd.pictures import sheet
+from facewatchd.system import atomic_files
 from facewatchd.values import Box, Match
 
 CELL = 216
@@ -273,7 +274,7 @@ def test_what_comes_while_a_sheet_is_drawn_stays(
     if was == "a sheet":
         sheet.write(target, [])
     if way != "renameat2":
-        monkeypatch.setattr(outputs, "_rename", _refused)
+        monkeypatch.setattr(atomic_files, "_rename", _refused)
         monkeypatch.setattr(os, "link", _refused)
     sheet.write(target, [])
     if was == "nothing":
@@ -304,14 +305,14 @@ def test_a_photo_that_comes_at_the_very_last_moment_is_put_back(
     sheet.write(target, [])
     photo(tmp_path / "photo.png", box=Box(0, 0, 50, 50))
     data = (tmp_path / "photo.png").read_bytes()
-    rename = outputs._rename
+    rename = atomic_files._rename
 
     def raced(source: Path, place: Path, flags: int) -> None:
-        if flags == outputs._EXCHANGE and (tmp_path / "photo.png").exists():
+        if flags == atomic_files._EXCHANGE and (tmp_path / "photo.png").exists():
             (tmp_path / "photo.png").replace(target)
         rename(source, place, flags)
 
-    monkeypatch.setattr(outputs, "_rename", raced)
+    monkeypatch.setattr(atomic_files, "_rename", raced)
     with pytest.raises(UsageError, match="only an earlier sheet is replaced"):
         sheet.write(target, [])
     assert target.read_bytes() == data

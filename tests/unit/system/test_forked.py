@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd.cli.app import BLAS_THREADS
+from facewatchd.cli.run import BLAS_THREADS
 from facewatchd.errors import StorageError
 from facewatchd.system.forked import ForkedCopy
 from tests.support.processes import until
@@ -94,7 +94,7 @@ def test_what_multiplies_matrices_meanwhile_goes_on() -> None:
 MULTIPLYING = """
 import threading
 import numpy as np
-from facewatchd.cli.app import BLAS_THREADS
+from facewatchd.cli.run import BLAS_THREADS
 from facewatchd.system.forked import ForkedCopy
 
 matrix, vector = np.ones((4096, 512), np.float32), np.ones(512, np.float32)
@@ -116,7 +116,7 @@ print("stands still" if any(thread.is_alive() for thread in threads) else "went 
 
 
 def test_the_daemon_sets_that_up_before_numpy_is_there(tmp_path: Path) -> None:
-    code = "cli.main(sys.argv[1:]); print(*map(os.environ.get, cli.BLAS_THREADS), 'numpy' in sys.modules)"
+    code = "cli.main(sys.argv[1:]); print(*map(os.environ.get, cli.run.BLAS_THREADS), 'numpy' in sys.modules)"
     imports = "import os, sys; from facewatchd.cli import app as cli; "
     command = [sys.executable, "-c", imports + code, "run", "--config", str(tmp_path / "none.toml")]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -188,7 +188,7 @@ def test_the_reserve_is_not_made_through_a_link(data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "what"),
-    [(fifo, "a FIFO"), (link, "a file"), (dangling, "a link to "), (Path.touch, "a file")],
+    [(fifo, "a named pipe"), (link, "a file"), (dangling, "a link to "), (Path.touch, "a file")],
 )
 @pytest.mark.parametrize("below", ["", "data"])
 def test_something_else_where_the_data_directory_should_be_is_named(

@@ -1,0 +1,52 @@
+"""The ``status`` method: what the daemon is, has and does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from facewatchd import __version__
+from facewatchd.health.monitor import Monitor
+from facewatchd.server.params import Params, encode_path
+from facewatchd.values import ModelInfo
+
+
+class Status:
+    """The uptime counts from when this is made."""
+
+    def __init__(
+        self, monitor: Monitor, info: ModelInfo, threshold: Callable[[], float], confinement: Callable[[], str]
+    ) -> None:
+        """``threshold``: from which similarity a match counts; ``confinement``: how far decoding is confined."""
+        self._monitor = monitor
+        self._info = info
+        self._threshold = threshold
+        self._confinement = confinement
+        self._started = time.monotonic()
+
+    def status(self, params: Params) -> dict[str, object]:
+        """Return the contract's ``status``."""
+        params.finish()
+        report, info = self._monitor.report(), self._info
+        counts, photos = self._monitor.counts(report)
+        live, tombstones = self._monitor.gallery.index_size
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "state": report.state,
+            "model": {"name": info.name, "id": info.id, "dim": info.dim, "threshold": self._threshold()},
+            "roots": [
+                {**encode_path(root.path), "state": root.state, "photos": photos[root.path]} for root in report.roots
+            ],
+            "photos": counts.photos,
+            "faces": counts.faces,
+            "pending": report.pending,
+            "failed": counts.failed,
+            "index": {"faces": live, "tombstones": tombstones, "ready": report.index_is_ready},
+            "rates": self._monitor.rates(),
+            "problems": report.problems(photos),
+            "waits": report.waits,
+            "confinement": self._confinement(),
+        }

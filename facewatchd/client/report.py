@@ -1,0 +1,70 @@
+"""An answer as ``facewatch-query`` prints it: results on standard output, remarks on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from facewatchd.client.query import Answer, Faceless, QueryFace
+from facewatchd.console import output
+from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
+from facewatchd.text import counted, printable
+
+
+def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
+    """Print the results and the remarks. ``late``: the caller reports an incomplete answer itself, as an error."""
+    chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
+    if chatty:
+        for number, face in enumerate(answer.query):
+            say(_face_line(f"query {number}" if options.face == "all" else "query", face))
+    if options.json:
+        write_json(answer.document)
+    elif options.print0:
+        write(output.path_lines(answer.matches, b"\0"))
+    elif options.paths:
+        write(output.path_list(answer.matches) if on_terminal() else output.path_lines(answer.matches, b"\n"))
+    elif on_terminal():
+        colour = takes_colour(sys.stdout)
+        write(output.match_table(answer.matches, which=options.face == "all", colour=colour))
+    else:
+        write(output.match_lines(answer.matches))
+    if chatty:
+        say(_summary(answer, verbose=options.verbose))
+    elif answer.total > len(answer.matches) and not options.quiet and not options.json:
+        say(_shown(answer))
+    if not answer.complete and not late and not options.quiet and (chatty or not options.json):
+        say(_why_incomplete(answer))
+
+
+def _face_line(query: str, face: QueryFace | Faceless) -> str:
+    if isinstance(face, Faceless):
+        return f"{query}: no face on {printable(face.photo.name)}, which is left out"
+    which = "the one face" if face.faces == 1 else f"face {face.number} (of 0 to {face.faces - 1}, left to right)"
+    place = output.size_and_place(face.box)
+    return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}"
+
+
+def _summary(answer: Answer, *, verbose: bool) -> str:
+    searched = counted(answer.faces, "face")
+    text = f"{_shown(answer)}; {searched} searched, {answer.pending} pending, {answer.elapsed_ms:.0f} ms"
+    if verbose:
+        way = "every face compared" if answer.exact else "by the index"
+        text += f"; model {printable(answer.model)}, threshold {answer.threshold:.3g}, {way}"
+    return text
+
+
+def _shown(answer: Answer) -> str:
+    text = f"{len(answer.matches)} of {counted(answer.total, 'photo')}"
+    return f"{text}; -n 0 shows all" if answer.total > len(answer.matches) else text
+
+
+def _why_incomplete(answer: Answer) -> str:
+    if answer.pending:
+        them = "it" if answer.pending == 1 else "them"
+        return f"not complete: {pending_photos(answer.pending)} not searchable yet; --wait waits for {them}"
+    return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
+
+
+def pending_photos(photos: int) -> str:
+    """Word a number as the subject of a sentence: ``1 photo is``, ``2 photos are``."""
+    return f"{counted(photos, 'photo')} {'is' if photos == 1 else 'are'}"

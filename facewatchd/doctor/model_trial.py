@@ -1,0 +1,63 @@
+"""The installed model, tried in a child process: ``python -m facewatchd.doctor.model_trial MODEL MODEL_ROOT``.
+
+A library that computes may be compiled for another processor and crash; the caller of `run` is told so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from facewatchd.errors import ModelError
+from facewatchd.system import child_process
+
+DEADLINE = 120.0
+"""Seconds; a model loads in a few."""
+
+
+def run(spec: str, model_root: Path) -> dict[str, Any]:
+    """Load a model, and show it a photo of six people: what `_try` returns. Raises `FacewatchError`."""
+    result = child_process.result_of("facewatchd.doctor.model_trial", spec, str(model_root), seconds=DEADLINE)
+    assert isinstance(result, dict)
+    return result
+
+
+def _try(spec: str, model_root: Path) -> dict[str, Any]:
+    """Load an installed model and show it InsightFace's group photo of six people, whole way from the file."""
+    from facewatchd.config import Faces
+    from facewatchd.models import registry, trial
+    from facewatchd.photos import files
+
+    pack = registry.find(spec, model_root)
+    if pack is None:
+        raise ModelError(f"there is no model {spec}")
+    trial.bound()
+    started = time.monotonic()
+    model = pack.load(1, Faces())
+    loaded = time.monotonic()
+    with photo().open("rb") as file:
+        faces = model.faces(files.decode(file))
+    similarities = [float(one.embedding @ other.embedding) for one in faces for other in faces if one is not other]
+    return {
+        "faces": len(faces),
+        "dim": model.info.dim,
+        "threshold": model.info.threshold,
+        "closest": max(similarities, default=-1.0),
+        "load_s": loaded - started,
+        "faces_s": time.monotonic() - loaded,
+    }
+
+
+def photo() -> Path:
+    """Return InsightFace's group photo, found without importing InsightFace."""
+    spec = importlib.util.find_spec("insightface")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("the package insightface is not installed", "install facewatchd again")
+    return Path(spec.submodule_search_locations[0], "data", "images", "t1.jpg")
+
+
+if __name__ == "__main__":
+    child_process.tell(lambda: _try(sys.argv[1], Path(sys.argv[2])))

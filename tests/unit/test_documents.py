@@ -1,0 +1,85 @@
+"""The documents: their links lead somewhere, none repeats another, and the README stays short."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from facewatchd.photos import sheet_mark
+from tests.support.paths import PROJECT
+from tests.support.shell_files import PICTURE, SHARE
+
+DOCUMENTS = sorted(path for path in PROJECT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[1:]))
+README_BYTES = 14_000
+PICTURE_BYTES = 150_000
+LINE = 60
+"""Characters from which on a line that stands in two documents is a repetition."""
+
+
+def prose(path: Path) -> str:
+    """A document without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that a link may have after its ``#``, as GitHub makes them from the headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def documented(*names: str) -> set[Path]:
+    return {PROJECT / name for name in names}
+
+
+def test_every_document_is_looked_at() -> None:
+    expected = documented("README.md", "facewatchd/README.md", "systemd/README.md", "tests/README.md")
+    assert expected | documented("tests/benchmarks/README.md", "tests/faults/README.md") == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(document))
+    assert links
+    for link in links:
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_man_page_that_is_named_exists(document: Path) -> None:
+    for name in re.findall(r"`man ([\w.-]+)`", document.read_text()):
+        assert list(SHARE.glob(f"man/*/{name}.[0-9]")), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_module_that_is_run_or_a_file_that_is_called_exists(document: Path) -> None:
+    for name in re.findall(r"python -m ((?:tests|facewatchd)[\w.]*)", document.read_text()):
+        path = PROJECT.joinpath(*name.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
+
+
+def test_no_document_repeats_another() -> None:
+    lines = Counter(line for document in DOCUMENTS for line in set(prose(document).splitlines()) if len(line) >= LINE)
+    assert [line for line, documents in lines.items() if documents > 1] == []
+
+
+def test_every_other_document_is_linked_from_the_readme() -> None:
+    links = {(PROJECT / link).resolve() for link in re.findall(r"\]\(([^)#\s]+\.md)\)", prose(PROJECT / "README.md"))}
+    assert links == set(DOCUMENTS) - {PROJECT / "README.md"}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_bytes()) < README_BYTES
+
+
+def test_the_picture_is_a_small_contact_sheet() -> None:
+    picture = SHARE / PICTURE
+    assert sheet_mark.is_sheet(bytes(picture))
+    assert picture.stat().st_size < PICTURE_BYTES
