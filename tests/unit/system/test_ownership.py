@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewatchd.daemon.app import open_catalog
 from facewatchd.errors import StorageError
 from facewatchd.store.checkpoint import Checkpoint, Origin
-from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked
+from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, open_catalog
 from facewatchd.store.graph import Graph
 from facewatchd.system import atomic_files, ownership
 from facewatchd.values import ModelInfo
