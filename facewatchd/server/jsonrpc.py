@@ -7,7 +7,7 @@ plain-ASCII JSON on one line, whatever the text in it.
 A large line is parsed without the photos in it (`payload`), and one at a time: others must not wait for it.
 
 Stricter than Python's json: UTF-8 only, no NaN or Infinity, also not by overflow (1e999), a bounded number of
-values. Parameters go by name (`params.Params` reads them): a list of them is refused. JSON-RPC's own errors carry
+values. Parameters go by name (`params.read` checks them): a list of them is refused. JSON-RPC's own errors carry
 no ``data``; ours do, ``{"kind", "hint"}``.
 """
 
