@@ -1,8 +1,7 @@
-"""Whether what a walk saw may be believed: is the disk there that was there before? Used by the scanner's thread.
+"""The mount guard: gathers what `facewatchd.scan.missing_disk` decides on. Used by the scanner's thread alone.
 
-Neither a device's number nor the inode of its root, nor even the mount's id, tells one disk from the next that is
-mounted in its place. That the mount table has changed is all that the kernel says; what follows from it, `reconcile`
-decides.
+It remembers, for each root, the state of the mount table at the last good walk, and which other disks were seen at the
+root since. For the rules, and why they are as they are, see `facewatchd.scan.missing_disk`.
 """
 
 from __future__ import annotations
@@ -11,35 +10,48 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from facewatchd.scan.compare import Census, Devices, Missing, RootView, Verdict, is_away, judge, root_state, tell_apart
+from facewatchd.scan.missing_disk import (
+    Census,
+    Devices,
+    Missing,
+    RootView,
+    Verdict,
+    away_numbers,
+    is_away,
+    judge,
+    root_state,
+)
 from facewatchd.scan.roots import Roots, identity_of
 from facewatchd.system.mounts import Mount, Mounts
 from facewatchd.values import Identity, RootState, Stamp, is_within
 
 
 class Snapshot(NamedTuple):
-    """A root, when a walk of it begins."""
+    """A root at the moment when a walk of it begins."""
 
     identity: Identity | None
     around: tuple[Mount, ...]
-    """What is mounted where the root is, and in it."""
+    """The mount that holds the root, and those below the root."""
     changes: int
-    """How often the mount table had been seen to change."""
+    """How many changes of the mount table were seen until then."""
 
 
 class MountGuard:
-    """Remembers what was mounted at the last good walk of each root. Close it when done."""
+    """Close it when done."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, mounts: Mounts | None = None) -> None:
+        """``mounts``: the mount table, by default that of this process."""
         self._roots = roots
-        self._mounts = Mounts()
+        self._mounts = mounts or Mounts()
         self._changes = 0
+        """Changes of the mount table that were seen."""
         self._good_at: dict[bytes, int] = {}
+        """`_changes` at the last good walk of each root."""
         self._others: dict[bytes, set[int]] = {}
         """Devices of other disks that were seen at a root since its last good walk."""
 
     def close(self) -> None:
-        """Let go of the mount table."""
+        """Close the mount table."""
         self._mounts.close()
 
     def snapshot(self, root: bytes) -> Snapshot:
@@ -48,7 +60,7 @@ class MountGuard:
         return Snapshot(identity_of(root), around, self._changes)
 
     def is_unchanged(self, root: bytes, snapshot: Snapshot) -> bool:
-        """Whether the same is mounted there as at that snapshot."""
+        """Whether the same directory is there, with the same mounts, as at the snapshot."""
         return self.snapshot(root)[:2] == snapshot[:2]
 
     def root_state(
@@ -61,7 +73,7 @@ class MountGuard:
         readable: bool,
         recorded: int,
     ) -> RootState:
-        """Say whether a walk of a whole root may be believed, where ``recorded`` photos are known below it."""
+        """Return WATCHING if a walk of a whole root may be believed; ``recorded``: photos in the catalog below it."""
         then = self._roots.identity(root)
         had_another = root in self._others
         away = {disk for disk in census.devices() | {stamp.device for stamp in gone.values()} if is_away(disk)}
@@ -73,7 +85,7 @@ class MountGuard:
                 readable,
                 empty=_is_empty(root),
                 gone=len(gone),
-                doubted=self._may_be_held_anew(root) or self._roots.state(root) is RootState.OFFLINE,
+                doubted=self._may_be_remounted(root) or self._roots.state(root) is RootState.OFFLINE,
                 apart=some_are_away and (had_another or snapshot.identity != then),
                 known=any(census.knows(disk, _on(disk, gone)) for disk in disks),
                 stayed=snapshot.identity == then and self._stayed(root),
@@ -82,24 +94,27 @@ class MountGuard:
             then,
         )
 
-    def tell_apart(self, root: bytes, now: Identity, census: Census, gone: Mapping[bytes, Stamp]) -> dict[bytes, int]:
-        """Give what was on a root's disk another number: another disk is there, whose photos may get the same."""
+    def set_apart(self, root: bytes, now: Identity, census: Census, gone: Mapping[bytes, Stamp]) -> dict[bytes, int]:
+        """Note that another disk is at a root; return the numbers by which the photos of its own are to be recorded.
+
+        The other disk's photos may have the device number of those.
+        """
         self._others.setdefault(root, set()).add(now.device)
         then = self._roots.identity(root)
-        return tell_apart(then.device, gone, census) if then else {}
+        return away_numbers(then.device, gone, census) if then else {}
 
     def verdict(
         self, root: bytes, now: Identity, census: Census, gone: Mapping[bytes, Stamp], *, whole: bool
     ) -> Verdict:
-        """Tell what is gone from what is kept, after a walk of a root, or of a part of it, that may be believed."""
+        """Decide on missing paths after a walk that may be believed, of a whole root or of a part of it."""
         then = self._roots.identity(root) or now
-        held_anew = not whole and self._may_be_held_anew(root)  # of a whole root, `root_state` has judged that
+        remounted = not whole and self._may_be_remounted(root)  # of a whole root, `root_state` has decided that
         own = frozenset({then.device, *self._others.get(root, ())})
-        devices = Devices(own, now.device, held_anew, self._may_be_changed(root))
+        devices = Devices(own, now.device, remounted, self._mounts_changed(root))
         return judge(self.missing(gone), census, devices, whole=whole)
 
     def missing(self, gone: Mapping[bytes, Stamp]) -> dict[bytes, Missing]:
-        """Look what is in the place of paths that are recorded and were not seen."""
+        """Look what is in the place of missing paths; one look for each directory."""
         nearest: dict[bytes, int] = {}
         for path in gone:
             directory = os.path.dirname(path)
@@ -108,7 +123,7 @@ class MountGuard:
         return {path: Missing(stamp, nearest[os.path.dirname(path)]) for path, stamp in gone.items()}
 
     def note_good_walk(self, root: bytes, snapshot: Snapshot) -> None:
-        """Note that what a walk saw, which began then, is what belongs there."""
+        """Note that the walk that began at the snapshot saw the root's own disk."""
         self._good_at[root] = snapshot.changes
         self._others.pop(root, None)
 
@@ -117,20 +132,20 @@ class MountGuard:
         return self._mounts.around(os.path.realpath(root))
 
     def _stayed(self, root: bytes) -> bool:
-        """Whether what is in the root since its last good walk can only have been changed by a program."""
+        """Whether only a program can have changed what is in the root since its last good walk (`RootView.stayed`)."""
         is_sound = not any(mount.may_seem_empty for mount in self._around(root))
         was_good = root in self._good_at and self._roots.state(root) is RootState.WATCHING
-        return was_good and is_sound and not self._may_be_held_anew(root)
+        return was_good and is_sound and not self._may_be_remounted(root)
 
-    def _may_be_changed(self, root: bytes) -> bool:
-        """Whether anything may have been mounted in the root since its last good walk; before that, nobody knows."""
+    def _mounts_changed(self, root: bytes) -> bool:
+        """Whether the mount table changed since the last good walk by this process, or there was none."""
         return self._good_at.get(root) != self._changes
 
-    def _may_be_held_anew(self, root: bytes) -> bool:
-        """Whether the root itself may be on another disk: not where it is on that of the whole machine."""
+    def _may_be_remounted(self, root: bytes) -> bool:
+        """Whether the root itself may be on another disk. On the file system of ``/`` it cannot be."""
         real = os.path.realpath(root)
         is_on_its_own = any(mount.point != b"/" and is_within(real, mount.point) for mount in self._around(root))
-        return is_on_its_own and self._may_be_changed(root)
+        return is_on_its_own and self._mounts_changed(root)
 
 
 def _on(device: int, recorded: Mapping[bytes, Stamp]) -> list[Stamp]:

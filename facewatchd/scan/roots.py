@@ -9,8 +9,8 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from facewatchd.ignore import Exclusion
-from facewatchd.scan.compare import may_forget
 from facewatchd.scan.links import Links
+from facewatchd.scan.missing_disk import Surroundings, may_forget
 from facewatchd.scan.walk import why_excluded
 from facewatchd.store.catalog import Catalog
 from facewatchd.system.mounts import MountPoints, device_of
@@ -168,17 +168,20 @@ class Roots:
             except OSError:
                 return 0
 
-    def may_forget(self, path: bytes, recorded: Stamp) -> bool:
-        """Whether a path that is not there is gone, rather than out of reach."""
+    def around(self, path: bytes) -> Surroundings | None:
+        """Look what is in the place of a path that is not there; None for one in no watched directory."""
         root = self.of(path)
         if root is None:
-            return True
+            return None
         with self._lock:
             then, state = self._identities.get(root), self._states.get(root)
         now = identity_of(root)
-        if now is None or now != then or state in (RootState.OFFLINE, RootState.UNREADABLE):
-            return False
-        return may_forget(recorded.device, self.device_around(path))
+        is_same = now is not None and now == then
+        return Surroundings(root, state, is_same, self.device_around(path) if is_same else 0)
+
+    def may_forget(self, path: bytes, recorded: Stamp) -> bool:
+        """Whether a path that is not there is gone, rather than out of reach."""
+        return may_forget(recorded, self.around(path))
 
 
 def _of_unreadable(root: bytes, unreadable: Mapping[bytes, int]) -> str:

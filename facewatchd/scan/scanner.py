@@ -2,8 +2,8 @@
 
 One thread takes requests in turn. It walks the disk, reads the catalog, and puts what differs into the queue; it
 changes nothing itself. What is gone is queued too: the indexer looks again before anything is forgotten. Nothing
-is queued of a root that is not to be believed (`reconcile.root_state`), nor of a disk that is away
-(`reconcile.judge`). Directories that could not be read are looked at again on their own. A root whose disk does not
+is queued of a root that is not to be believed (`missing_disk.root_state`), nor of a disk that is away
+(`missing_disk.judge`). Directories that could not be read are looked at again on their own. A root whose disk does not
 answer a first look fails its request at once, and is tried again: the others need not wait for it.
 """
 
@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from facewatchd.errors import FacewatchError
-from facewatchd.scan.compare import Census, Verdict, accept, compare
+from facewatchd.scan.compare import compare
+from facewatchd.scan.missing_disk import Census, Verdict, accept
 from facewatchd.scan.mount_guard import MountGuard, Snapshot
 from facewatchd.scan.roots import Roots, identity_of
 from facewatchd.scan.walk import Listing, Row, walk
@@ -311,7 +312,7 @@ class Scanner(threading.Thread):
 
     def _reject_walk(self, root: bytes, snapshot: Snapshot, state: RootState, walked: _Walked, recorded: int) -> None:
         if state is RootState.OFFLINE and snapshot.identity and walked.photos:
-            self._keep_apart(self._guard.tell_apart(root, snapshot.identity, walked.census, walked.gone), walked)
+            self._keep_apart(self._guard.set_apart(root, snapshot.identity, walked.census, walked.gone), walked)
         self._note_state(root, state, snapshot.identity, recorded)
         self._roots.saw_unreachable(root, {}, {})
 
@@ -394,7 +395,7 @@ class Scanner(threading.Thread):
             return
         walked.directories.add(listing.directory)
         walked.photos += listing.same + len(listing.files)
-        difference = compare(listing.files, recorded, force=request.force)
+        difference = compare(listing.files, recorded, request.depth)
         walked.census.count(listing.files, recorded)
         walked.census.count_same(listing.device, listing.same)
         if listing.error is None:

@@ -67,8 +67,9 @@ def _is_photo(path: bytes) -> bool:
 
 
 def digest(path: bytes | Path) -> bytes | None:
-    """The digest of a file's bytes; None for what is no file, or cannot be read."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    """The digest of a file's bytes; None for what is no file, is empty, or cannot be read."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None
     try:
         with open(path, "rb") as file:

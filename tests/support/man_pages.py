@@ -11,6 +11,16 @@ import re
 from collections.abc import Iterator, Sequence
 
 from facewatchd.console.arguments import INTERRUPTED
+from facewatchd.models import registry
+
+
+def _thresholds() -> str:
+    """The thresholds that are known, each with its packs and its source."""
+    names: dict[tuple[float, str], list[str]] = {}
+    for name, known in [*registry.KNOWN.items(), ("any other name", registry.GENERIC)]:
+        names.setdefault((known.threshold, known.source), []).append(name)
+    return "; ".join(f"{value:.2f} for {', '.join(packs)} ({source})" for (value, source), packs in names.items())
+
 
 SUMMARY = {
     "facewatchd": "index the faces on your photos, and control the daemon that does",
@@ -97,10 +107,7 @@ SECTIONS = {
             "MODELS",
             "A model is an InsightFace pack (a detector and a recogniser in ONNX) or the dlib pack. The recogniser "
             "turns a face into an embedding; the similarity of two faces is the cosine between their embeddings. From "
-            "the model's threshold on, a face counts as a match: 0.41 for buffalo_l and buffalo_m (91 % of pairs are "
-            "found at one false match in a million), 0.48 for buffalo_s and buffalo_sc (as in InsightFace's mobile "
-            "SDK), 0.92 for dlib (measured on 179 faces: one person 0.928 or more, two people 0.914 or less), 0.40 for "
-            "any other name (usual for ArcFace recognisers, not measured). The threshold goes by the pack's name. "
+            f"the model's threshold on, a face counts as a match. It goes by the pack's name: {_thresholds()}. "
             "Children, sunglasses and profiles score lower.",
             "dlib's scale is narrow: unrelated faces score about 0.85. Its detector finds upright faces from about 40 "
             "pixels (140 on a photo of 12 megapixels), and at times one in a pattern.",

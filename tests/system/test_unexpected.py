@@ -13,14 +13,14 @@ from tests.support.processes import DEADLINE, Daemon, until
 RAISES = """
 import os, sys
 if "run" in sys.argv:
-    from facewatchd.indexing import workers as indexer
-    indexer.TRIES
-    indexer.TRIES = {tries}
-    def odd(self, key, item, stamp=None, claim=indexer.InFlight.claim):
+    from facewatchd.indexing import backoff, in_flight
+    backoff.TRIES
+    backoff.TRIES = {tries}
+    def odd(self, key, item, stamp=None, claim=in_flight.InFlight.claim):
         if item.path.endswith(b"bad.jpg") and os.path.exists({gate!r}):
             raise KeyError("odd")
         return claim(self, key, item, stamp)
-    indexer.InFlight.claim = odd
+    in_flight.InFlight.claim = odd
 """
 """Claiming the digest of one photo fails for as long as a file is there."""
 

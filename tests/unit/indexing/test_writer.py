@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facewatchd.errors import StorageError
 from facewatchd.indexing import writer as module
 from facewatchd.indexing.writer import Writer
 from facewatchd.store.catalog import Catalog, Outcome
@@ -198,6 +199,48 @@ def test_what_can_pass_is_tried_again(gallery: Gallery, monkeypatch: pytest.Monk
     finally:
         writer.stop()
     expect_the_others(gallery)
+
+
+@pytest.mark.parametrize("name", ["SQLITE_CORRUPT", "SQLITE_NOTADB"])
+def test_a_damaged_catalog_is_not_written_again(gallery: Gallery, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(module, "RETRY", 0.01)
+    tries: list[Outcome] = []
+
+    def fails(self: Catalog, outcome: Outcome, changes: object) -> None:
+        tries.append(outcome)
+        raise sqlite_error(name)
+
+    monkeypatch.setattr(Catalog, "_record", fails)
+    writer, told = Writer(gallery, Liveness()), []
+    writer.start()
+    try:
+        writer.record(GOOD[0], told.append)
+        until(lambda: "damaged" in writer.trouble)
+        writer.call(lambda _: None)  # the outcome before has been dealt with by then
+    finally:
+        writer.stop()
+    assert tries == [GOOD[0]]
+    assert not told, "it stays as it is, for the next start"
+
+
+def test_at_the_end_a_write_that_fails_is_given_up(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY", 3600.0)
+
+    def fails(self: Catalog, outcome: Outcome, changes: object) -> None:
+        raise sqlite_error("SQLITE_FULL")
+
+    monkeypatch.setattr(Catalog, "_record", fails)
+    writer, told = Writer(gallery, Liveness()), []
+    writer.start()
+    writer.record(GOOD[0], told.append)
+    until(lambda: writer.trouble)
+    for _ in range(10 * module.BATCH):  # more than the queue holds: no worker waits for ever
+        writer.give_up()
+        writer.record(GOOD[1], told.append)
+    writer.stop()
+    assert not told
+    with pytest.raises(StorageError, match="the daemon is stopping"):
+        writer.call(lambda _: None)
 
 
 def sqlite_error(name: str) -> sqlite3.OperationalError:
