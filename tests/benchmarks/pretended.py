@@ -20,7 +20,7 @@ from facewatchd.cli import app as cli
 from facewatchd.daemon.app import Daemon
 from facewatchd.fields import Whole, required
 from facewatchd.inference.pool import Inference
-from facewatchd.store import gallery as gallery_module
+from facewatchd.store import hnsw
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import ModelInfo
 from tests.benchmarks import gallery as faces
@@ -57,7 +57,7 @@ class AskedMore(Daemon):
         return {"recorded": count}
 
     def _wear(self, _: NoParameters) -> None:
-        gallery_module.REBUILD_AT = 0.0
+        hnsw.REBUILD_AT = 0.0
         self.monitor.gallery.changed.set()
 
 
