@@ -8,7 +8,7 @@ A large line is parsed without the photos in it (`payload`), one line at a time,
 meanwhile.
 
 Stricter than Python's json: UTF-8 only, no NaN or Infinity, also not by overflow (1e999), a bounded number of
-values. Parameters go by name (`params.Params` reads them): a list of them is refused. JSON-RPC's own errors carry
+values. Parameters go by name (`params.read` checks them): a list of them is refused. JSON-RPC's own errors carry
 no ``data``; ours do, ``{"kind", "hint"}``.
 """
 
