@@ -56,8 +56,9 @@ class Queries:
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if wait is None else self._wait_until_done(wait)
         answer = self._searcher.query(request)
+        index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
-            faces = self._gallery.index_size[0] if self._gallery.ready else reader.counts().faces
+            faces = index.faces if index.ready else reader.counts().faces
         return answer | {"faces": faces, "pending": self._monitor.pending(), "complete": complete}
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:

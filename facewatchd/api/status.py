@@ -30,7 +30,7 @@ class Status:
         params.finish()
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
-        live, tombstones = self._monitor.gallery.index_size
+        index = self._monitor.gallery.index.status()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -44,7 +44,7 @@ class Status:
             "faces": counts.faces,
             "pending": report.pending,
             "failed": counts.failed,
-            "index": {"faces": live, "tombstones": tombstones, "ready": report.index_is_ready},
+            "index": {"faces": index.faces, "tombstones": index.tombstones, "ready": report.index_is_ready},
             "rates": self._monitor.rates(),
             "problems": report.problems(photos),
             "waits": report.waits,

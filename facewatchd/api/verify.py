@@ -80,12 +80,12 @@ class Verifier:
         So a difference may be what was recorded while it was looked for: only then the writer looks once more.
         """
         try:
-            if not self._gallery.differences():
+            if not self._gallery.index.differences():
                 return []
         except UnreachableError:
             pass  # a face was deleted between two looks
         found: list[str] = []
-        self._writer.call(lambda gallery: found.extend(gallery.differences(self._writer.goes_on)))
+        self._writer.call(lambda gallery: found.extend(gallery.index.differences(self._writer.goes_on)))
         return found
 
     def _disk(self) -> tuple[dict[bytes, str], list[bytes]]:

@@ -1,8 +1,8 @@
 """The daemon: everything is built here, started in order, and stopped in reverse.
 
-Start: lock the data directory, find and load the model, open the catalog, bring the index level (on its own thread,
-while queries are answered by exact scans already), listen, watch, walk. The watches are set before the walk, so that
-nothing falls between them.
+The order of a start: lock the data directory, find and load the model, open the catalog, bring the index level with it
+(on a thread of its own, while queries are already answered by exact scans), listen, watch, walk. The watches are set
+before the walk, so that no change falls between them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from facewatchd.api.control import Control
 from facewatchd.api.methods import Methods
@@ -28,7 +29,7 @@ from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.daemon.supervisor import Signals, Supervisor
-from facewatchd.errors import DamagedError, FacewatchError
+from facewatchd.errors import FacewatchError
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
@@ -44,10 +45,9 @@ from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
-from facewatchd.store import recovery
-from facewatchd.store.catalog import Catalog
-from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, unusable
+from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import HnswIndex
 from facewatchd.system import malloc
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
@@ -81,7 +81,7 @@ def _run(config: Config, reread: Callable[[], Config], manager: ServiceManager, 
     last.expect(config.directories)
     # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
     pack = _choose_pack(config, last)
-    os.chdir("/")  # every path is absolute by now, and a disk that it was started on can be unmounted
+    os.chdir("/")  # every path is absolute by now, and the disk of the working directory can be unmounted
     daemon = Daemon(config, pack, reread, manager.listener)
     with Signals.kept() as signals:
         try:
@@ -98,8 +98,16 @@ def _choose_pack(config: Config, last: LastRun) -> registry.Pack:
         return registry.choose(config.model, config.model_root, last.pack, notify=log.warning, progress=progress)
 
 
+class _Part(Protocol):
+    """A part with threads of its own."""
+
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
+
+
 class Daemon:
-    """All parts. `start` once, then `stop` once, also after a start that failed."""
+    """All parts of the daemon. Call `start` once, then `stop` once, also where `start` raised."""
 
     def __init__(
         self,
@@ -114,37 +122,38 @@ class Daemon:
         self._reread = reread
         self._passed = passed
         self._liveness = Liveness()
-        self._stops: list[Callable[[], object]] = []
-        threads, faces = config.resources.threads, config.faces
-        # Queries have a process of their own, at normal priority, whose inference uses every thread it was given. Two
-        # callers with one thread each beat one caller with two: so does indexing, all of it in the idle class.
-        self._queries = Inference(Setup("queries", pack, faces, threads, idle=False), parallel=max(2, threads))
-        one = Setup("indexing", pack, faces, 1, config.resources.idle_priority)
-        self._indexing = Inference(one, parallel=threads, beat=self._liveness.beat)
-        self._hedge = Hedge(
-            self._indexing, self._queries, idle=config.resources.idle_priority, beat=self._liveness.beat
+        self._stops = contextlib.ExitStack()
+        """What `stop` is to call, in reverse: each part's own, pushed where the part was made or started."""
+        threads, faces, idle = config.resources.threads, config.faces, config.resources.idle_priority
+        # The query process runs at normal priority, and one inference uses all threads. The indexing process runs in
+        # the idle class, with one thread an inference: two callers with one thread each beat one caller with two.
+        self._query_inference = Inference(Setup("queries", pack, faces, threads, idle=False), parallel=max(2, threads))
+        self._indexing_inference = Inference(
+            Setup("indexing", pack, faces, 1, idle), parallel=threads, beat=self._liveness.beat
         )
+        self._hedge = Hedge(self._indexing_inference, self._query_inference, idle=idle, beat=self._liveness.beat)
         self._build()
 
     def _build(self) -> None:
-        """Load the model, and make all other parts for it; nothing but the model's process runs yet."""
-        self._stops.append(self._queries.close)
-        info = self._indexing.info = self._queries.start()
+        """Load the model in the query process, and make all other parts for it; no thread runs yet."""
+        self._stops.callback(self._query_inference.close)
+        info = self._indexing_inference.info = self._query_inference.start()
         directory = self._config.data_dir / info.id
         self._build_storage(directory, info)
         self._build_watch(directory)
         self._build_indexing()
         self._build_server(info)
-        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, self._queried.threshold)
+        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, self._queries.threshold)
 
     def _build_storage(self, directory: Path, info: ModelInfo) -> None:
-        """What is kept of the photos: in the catalog, in the index, and in the queue until it is known."""
+        """The catalog, the index, the queue of paths to be examined, and the threads that write."""
         config = self._config
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
-        self._stops += [self._reserve.fill, self._catalog.close]
-        self._gallery = Gallery(self._catalog, directory)
+        self._stops.callback(self._reserve.fill)
+        self._stops.callback(self._catalog.close)
+        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
@@ -157,11 +166,11 @@ class Daemon:
         )
 
     def _build_watch(self, directory: Path) -> None:
-        """What follows the directories: by events, and by walks."""
+        """The roots, the watcher that follows them by events, and the scanner that walks them."""
         config = self._config
         roots = [os.fsencode(path) for path in config.directories]
         self._roots = Roots(roots, Exclusion(config.exclude), self._catalog)
-        self._stops.append(self._roots.close)
+        self._stops.callback(self._roots.close)
         self._watcher = Watcher(
             self._roots.paths,
             self._touch,
@@ -181,6 +190,7 @@ class Daemon:
         )
 
     def _build_indexing(self) -> None:
+        """The workers that examine paths."""
         self._indexer = Indexer(
             self._gallery,
             self._queue,
@@ -193,7 +203,7 @@ class Daemon:
         )
 
     def _build_server(self, info: ModelInfo) -> None:
-        """What answers clients."""
+        """The socket, and the methods that answer on it."""
         self._server = Server(
             self._config.socket, lambda line: jsonrpc.answer(line, self.methods.call), passed=self._passed
         )
@@ -210,63 +220,66 @@ class Daemon:
             liveness=self._liveness,
         )
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
-        searcher = Searcher(self._gallery, self._queries, info, self._roots.calls)
+        searcher = Searcher(self._gallery, self._query_inference, info, self._roots.calls)
         defaults = self._config.query
-        self._queried = Queries(
+        self._queries = Queries(
             self.monitor, self._gallery, self._roots, searcher, info, defaults, control.wait_until_done
         )
         self.methods = Methods(
-            Status(self.monitor, info, lambda: self._queried.threshold, self._confinement),
-            self._queried,
+            Status(self.monitor, info, lambda: self._queries.threshold, self._confinement),
+            self._queries,
             Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason),
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
         )
 
     def _confinement(self) -> str:
-        """How far the processes that decode are confined: what the one says that is confined less."""
-        return max(self._queries.confinement, self._indexing.confinement, key=lambda state: state not in ("", FULL))
+        """How far the decoding processes are confined: the text of the one that is confined less."""
+        both = self._query_inference.confinement, self._indexing_inference.confinement
+        return max(both, key=lambda state: state not in ("", FULL))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
+        """Queue a path of an event, and the links in the roots that lead to it or below it."""
         depth = Depth.BYTES if written else Depth.STAMP
         self._queue.touch(path, settle=settle, depth=depth)
         passing, below = self._roots.links.through(path)
         for link in passing:
             self._queue.touch(link, settle=settle, depth=depth)
-        for link in below:  # what comes into a new directory before that is watched is no event: it is looked at late
+        for link in below:  # a file in a new directory may give no event: these links are examined after they settle
             self._queue.touch(link)
 
     def _rescan(self, root: bytes) -> None:
         self._scanner.request(root)
 
     def start(self) -> None:
-        """Start every part; what was started is stopped by `stop`, in reverse."""
-        self._stops.append(self._maintenance.save_last)
-        self._start(self._writer.start, self._writer.stop)
-        self._start(self._maintenance.start, self._maintenance.stop)
-        self._start(self._server.start, self._server.stop)
-        self._start(self._indexer.start, self._indexer.stop)
-        self._start(self._scanner.start, self._scanner.stop)
-        self._start(self._watcher.start, self._watcher.stop)
+        """Start every thread, in this order; `stop` ends them in reverse."""
+        self._stops.callback(self._maintenance.save_last)  # after the writer has ended
+        parts: tuple[_Part, ...] = (
+            self._writer,
+            self._maintenance,
+            self._server,
+            self._indexer,
+            self._scanner,
+            self._watcher,
+        )
+        for part in parts:
+            part.start()
+            self._stops.callback(part.stop)
         for root in self._roots.paths:
             self._scanner.request(root)
         self._forget_strays()
         self._reserve.fill()
         log.info("listening on %s", self._server.path)
 
-    def _start(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
-        start()
-        self._stops.append(stop)
-
     def _forget_strays(self) -> None:
-        """Have photos looked at that lie in no watched directory any more: the indexer lets go of them."""
+        """Queue the photos that lie in no watched directory any more: the workers delete their records."""
         with self._catalog.reading() as reader:
             strays = reader.outside(self._roots.paths)
         for path in strays:
             self._queue.touch(path, settle=False)
 
     def remember(self) -> None:
-        """Note the model and the directories for the next start."""
+        """Record the model and the directories for the next start."""
         directories = tuple(map(str, self._config.directories))
         try:
             LastRun(self._pack.spec, directories).remember(self._config.data_dir)
@@ -274,24 +287,24 @@ class Daemon:
             log.warning("cannot note the model in %s: %s", self._config.data_dir, exc.strerror)
 
     def release_models(self) -> None:
-        """Give back the memory of models that nobody needed for a while."""
+        """Give back the memory of models that have not been used for `unload_after` seconds."""
         if unload_after := self._config.resources.unload_after:
-            for inference in (self._queries, self._indexing):
+            for inference in (self._query_inference, self._indexing_inference):
                 inference.release_after(unload_after)
 
     def reload(self) -> None:
-        """Take over what can be of the configuration as it is now, and say what waits for a restart.
+        """Read the configuration again, take over what can be, and log what waits for a restart.
 
-        Watches come before walks, so that nothing falls between them. What lies in no directory any more is forgotten,
-        like at a start.
+        Watches are set before walks, so that no change falls between them. The records of photos that lie in no
+        directory any more are deleted, as at a start. Raises `FacewatchError`; then the next reload tries again.
         """
         wanted = self._reread()
         LastRun.of(self._config.data_dir).expect(wanted.directories)
         before, (now, waiting) = self._config, apply_reload(self._config, wanted)
         if (before.directories, before.exclude) != (now.directories, now.exclude):
             self._change_roots(now, anew=before.exclude != now.exclude)
-        self._config = now  # only now: what failed above is tried again by the next
-        self._queried.defaults = now.query
+        self._config = now  # only now: after a failure above, the next reload compares with the old one
+        self._queries.defaults = now.query
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()
@@ -300,46 +313,31 @@ class Daemon:
             log.warning("`%s` changed: that counts when the daemon is started again", key)
 
     def _change_roots(self, wanted: Config, *, anew: bool) -> None:
-        """Watch the directories that are configured now. ``anew``: walk those that stay, too."""
+        """Watch the directories of a configuration. ``anew``: also walk those that were watched before."""
         before, after = self._roots.paths, [os.fsencode(path) for path in wanted.directories]
         self._roots.become(after, Exclusion(wanted.exclude))
         self._watcher.follow([path for path in before if path in after])  # one may lie in another that is new
         self._watcher.follow(after)
-        self._queue.look_again()  # what is in hand was looked at by the old rules
+        self._queue.look_again()  # the paths that are examined now were judged by the old rules
         for path in after:
             if anew or path not in before:
                 self._scanner.request(path)
         self._forget_strays()
 
     def stop(self) -> None:
-        """Stop in reverse order of the start."""
+        """Stop every part, in the reverse of the order in which it was made or started."""
         started = time.monotonic()
         self._writer.give_up()
         self._queue.close()
-        while self._stops:
-            self._stops.pop()()
+        self._stops.close()
         log.debug("stopped in %.1f s", time.monotonic() - started)
 
 
-def open_catalog(path: Path, model: ModelInfo) -> Catalog:
-    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        check_model_directory(path.parent)
-        return Catalog(path, model.id, model.dim)
-    except OSError as exc:
-        raise unusable(path.parent, exc) from exc
-    except DamagedError as exc:
-        aside = recovery.spare_name(path, "damaged")
-        log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        return Catalog(path, model.id, model.dim)
-
-
 def _stand_alone() -> None:
-    """Whatever started this: nobody else may read what is written, and no file of ours may become a standard stream."""
+    """Make up for a careless starter: an open umask, and standard streams that are closed.
+
+    Without this, other users could read the daemon's files, and the next file opened would become a standard stream.
+    """
     os.umask(0o077)
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= logs.STDERR:
         os.set_inheritable(descriptor, True)  # the children's too
@@ -348,6 +346,6 @@ def _stand_alone() -> None:
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:
-    """Log the traceback, once; what follows of it is one line, by `Monitor.ended`."""
+    """Log the traceback, once. The supervisor then ends the daemon, with one line (`Monitor.ended`)."""
     name = args.thread.name if args.thread else "a thread"
     log.error("%s died; this is a bug:", name, exc_info=args.exc_value)

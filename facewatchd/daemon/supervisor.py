@@ -1,11 +1,13 @@
-"""What the main thread does while the daemon runs: takes signals, looks after the others, and tells systemd.
+"""What the main thread does while the daemon runs: it takes signals, supervises the other threads, and tells systemd.
 
-Signals are blocked in every thread and taken here one by one (`Signals`), so none comes between two lines of anything.
+Signals are blocked in every thread and taken here one by one (`Signals`), so none interrupts anything.
 
-- SIGTERM and SIGINT end it. SIGHUP has the configuration read again; on a terminal it means that this is gone, and ends
-  it, too.
-- systemd hears of readiness, of progress, and, where it waits for that, that all is well: only while nothing hangs.
-- The models' memory is given back after a rest, and a terminal shows a bar.
+- SIGTERM and SIGINT end the daemon. SIGHUP has the configuration read again; on a terminal it means that the terminal
+  was closed, and ends the daemon, too.
+- A part whose thread ended ends the daemon, with exit status 1.
+- systemd is told the state in one line and, where a watchdog is set, pinged every quarter of its time, but only while
+  no thread hangs.
+- The models' memory is given back after a rest, and a terminal shows a progress bar.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -29,9 +31,9 @@ from facewatchd.system.systemd import ServiceManager
 log = logging.getLogger(__name__)
 
 TICK = 15.0
-"""Seconds between two looks."""
+"""Seconds between two rounds."""
 BUSY_TICK = 3.0
-"""The same while somebody wants to see progress."""
+"""The same while systemd or a terminal shows progress."""
 WAITING_TOLD_EVERY = 600.0
 """Seconds between two lines that say what photos wait for."""
 DRAWING_TICK = 0.5
@@ -64,11 +66,11 @@ class Supervised(Protocol):
 
 
 class Signals:
-    """`SIGNALS`, kept until they are asked for: blocked in this thread and in those that are started meanwhile.
+    """Keeps `SIGNALS` until `wait` asks for them: blocked in this thread and in those that are started meanwhile.
 
-    `wait` unblocks them for as long as it waits, and CPython's own handler writes the number of one that comes into a
-    socket. (CPython's `signal.sigtimedwait` returns what happens to lie in its memory after the process was stopped -
-    SIGSTOP, Ctrl-Z, a container's pause - beyond the deadline.)
+    `wait` unblocks them for as long as it waits, and CPython's own handler writes the number of a signal that comes
+    into a socket. `signal.sigtimedwait` is not used: in CPython it returns garbage after the process was stopped beyond
+    the deadline (SIGSTOP, Ctrl-Z, a container's pause).
     """
 
     def __init__(self) -> None:
@@ -79,7 +81,7 @@ class Signals:
     @classmethod
     @contextmanager
     def kept(cls) -> Iterator[Signals]:
-        """Keep them until the end of the block; what came until then and was not asked for is forgotten there."""
+        """Keep them until the end of the block, where those that were not asked for are dropped."""
         signals = cls()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         handlers = {number: signal.signal(number, _note) for number in SIGNALS}
@@ -87,7 +89,7 @@ class Signals:
         try:
             yield signals
         finally:
-            while pending := signal.sigpending() & set(SIGNALS):  # impatience is no reason to end otherwise
+            while pending := signal.sigpending() & set(SIGNALS):  # a second Ctrl-C does not cut the stop short
                 signal.sigwait(pending)
             signal.set_wakeup_fd(wakeup)
             for number, handler in handlers.items():
@@ -97,7 +99,7 @@ class Signals:
             signals._sender.close()
 
     def wait(self, seconds: float) -> signal.Signals | None:
-        """Wait for one at most so long; those that come at the same time are returned one by one."""
+        """Wait for a signal, at most so long, and return it; None where none came. One call returns one signal."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             ready, _, _ = select.select([self._receiver], [], [], max(0.0, seconds))
@@ -108,15 +110,23 @@ class Signals:
 
 
 def _note(_number: int, _frame: object) -> None:
-    """A handler, or there would be nothing that writes the number."""
+    """CPython writes the number of a signal only where a handler is set."""
 
 
 class Supervisor:
     """`run` it once everything is started."""
 
     def __init__(
-        self, daemon: Supervised, health: Health, manager: ServiceManager, signals: Signals, *, show_progress: bool
+        self,
+        daemon: Supervised,
+        health: Health,
+        manager: ServiceManager,
+        signals: Signals,
+        *,
+        show_progress: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._daemon = daemon
         self._health = health
         self._signals = signals
@@ -152,7 +162,7 @@ class Supervisor:
     def _tell_manager(self, report: Report) -> None:
         if self._manager.listens:
             self._manager.status(self._health.headline(report))
-        now = time.monotonic()
+        now = self._clock()
         if self._manager.watchdog and now - self._well_at >= self._manager.watchdog / 4:
             if hung := self._health.hung():
                 log.error("%s hangs: systemd starts the daemon again if this goes on", hung)
@@ -161,7 +171,7 @@ class Supervisor:
                 self._manager.ping_watchdog()
 
     def _tell_of_waiting(self, report: Report) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if report.waits and now >= self._waiting_told_at + WAITING_TOLD_EVERY:
             self._waiting_told_at = now
             log.info("photos wait: %s", report.waits)

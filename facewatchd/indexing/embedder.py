@@ -7,8 +7,8 @@ import logging
 from facewatchd.errors import FacewatchError, ModelError, UnsupportedPhotoError
 from facewatchd.indexing.backoff import Backoff, RetryError
 from facewatchd.indexing.counters import Counters
+from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.hedge import Hedge
-from facewatchd.inference.pool import ClosedError, NoModelError, SetbackError
 from facewatchd.photos.contents import Content
 from facewatchd.photos.files import DiskError
 from facewatchd.store.catalog import Outcome

@@ -25,8 +25,8 @@ from facewatchd.indexing.embedder import Embedder
 from facewatchd.indexing.in_flight import InFlight
 from facewatchd.indexing.path_examiner import LinedUp, PathExaminer
 from facewatchd.indexing.writer import Writer
+from facewatchd.inference.failures import ClosedError, NoModelError
 from facewatchd.inference.hedge import Hedge
-from facewatchd.inference.pool import ClosedError, NoModelError
 from facewatchd.inference.wire import AHEAD
 from facewatchd.photos.files import ChangedWhileReadError
 from facewatchd.scan.roots import Roots

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from facewatchd.errors import UnreadablePhotoError
+from facewatchd.inference.failures import DiedError
 from facewatchd.inference.wire import Channel
 
 CPU_LIMIT = 300.0
@@ -22,15 +23,6 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at how long a photo takes."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 HINT = "try to open it in an image viewer"
-
-
-class DiedError(Exception):
-    """The process ended, or was ended for another photo's sake, with this one in hand."""
-
-    def __init__(self, fate: str, *, by_signal: bool = False, from_outside: bool = False) -> None:
-        super().__init__(fate)
-        self.by_signal = by_signal
-        self.from_outside = from_outside
 
 
 class Killable(Protocol):

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError
-from facewatchd.inference.pool import Inference, WaitEndedError
+from facewatchd.inference.failures import WaitEndedError
+from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis
 
 PATIENCE = 2.0

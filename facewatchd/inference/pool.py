@@ -1,91 +1,63 @@
-"""Decoding and inference, in a process of their own, so that no photo can end or stop the daemon.
+"""The process boundary: photos are decoded, and faces found in them, in a child process, never in the daemon.
 
-Decoders are large C libraries that meet arbitrary bytes. What they and the model do to their process - crash it, fill
-its memory, never return - happens to a child here:
+Decoders are large C libraries that read bytes which anybody may have made. A photo can crash the process that decodes
+it, fill its memory, keep it busy for ever, or take it over. The rules here have one aim: such a photo costs a restart
+of the child and is reported as unreadable, while the daemon and all other photos are unharmed.
 
-- A photo with which the process died is tried once more, alone in a fresh process, so that the guilty can be told from
-  those that were in hand beside it. When that dies too, it is an `UnreadablePhotoError`.
-- A photo that takes more than `deadlines.CPU_LIMIT` is one at once, and the process is killed. So it is when nothing
-  moves for `deadlines.REST_LIMIT`, which may be another photo's fault: that counts as a death.
-- An answer that makes no sense (`validation`) is a death, too: the process is ended, as the channel is out of step.
-- A death by a signal from outside (SIGKILL where memory runs out, or an administrator's) says nothing about the photo:
-  that is a `SetbackError`, and the photo is tried again later. So is what the daemon itself lacks to hand it on.
-- The process has a limit on its memory, and is what the kernel kills first where memory runs out.
+**One process, several photos at a time.** An `Inference` starts its process when a photo comes, and again when that
+process has died. The process serves several channels (`wire`), each with a thread of its own and one photo at a time.
+There is one channel more than threads that may compute at once (`AHEAD`), so that the next photo has already arrived
+when a thread becomes free. A photo is sent as an open descriptor: the process has no right to open files
+(`confinement`). Two `Inference` objects exist in the daemon: one for indexing, whose process is in the idle scheduling
+class as a whole, and one for queries. Because the work is done elsewhere, the daemon's own interpreter stays free for
+answers; because the process ends after a rest (`release_after`), all memory of the model goes back to the system.
 
-It also leaves the daemon's interpreter free for answers, can be in the idle scheduling class as a whole, and gives all
-of the model's memory back when it ends after a rest. `wire` is what is spoken; `worker` is the child.
+**Time.** A photo may use `deadlines.CPU_LIMIT` seconds of processor time; a photo that uses more is unreadable at once,
+and the process is killed. The time for which it waits for a processor does not count, as a process in the idle class
+may wait for hours; but a thread that neither computes nor waits for a processor for `deadlines.REST_LIMIT` seconds
+hangs: its process is killed, which counts as a death.
+
+**Which photo is to blame.** When the process dies, every photo that it had in hand fails with `DiedError`. Each of them
+is then tried once more, alone: no other photo is sent before its answer. If the process dies again, that photo is to
+blame, and is an `UnreadablePhotoError`. The same is done when memory runs out, as another photo may have taken it.
+While photos wait to be tried alone, no other photo is admitted.
+
+**Deaths that say nothing of the photo.** A signal from outside (SIGKILL of the kernel when memory runs out, or of an
+administrator) is a `SetbackError`: the photo is tried again later. So is a failure to hand the photo over because the
+daemon itself has no descriptors or memory left. The process sets a limit on its own memory, and asks the kernel to be
+ended first when the machine runs out.
+
+**Answers are not trusted.** Every length, type and range is checked (`validation`). An answer that breaks a rule counts
+as a death, because after it the channel may be out of step: the next answer could be taken for another photo's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from facewatchd.errors import FacewatchError, ModelError, OutOfMemoryError, UnreadablePhotoError
+from facewatchd.errors import OutOfMemoryError, UnreadablePhotoError
 from facewatchd.inference import deadlines
-from facewatchd.inference.deadlines import HINT, AnswerDeadline, DiedError, LoadDeadline
-from facewatchd.inference.validation import InvalidAnswerError
-from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis, receive_info, receive_threads
-from facewatchd.system import malloc, scheduling
+from facewatchd.inference.deadlines import HINT
+from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
+from facewatchd.inference.process import ChildProcess
+from facewatchd.inference.wire import AHEAD, Analysis, Setup
+from facewatchd.system import malloc
 from facewatchd.values import ModelInfo
 
 log = logging.getLogger(__name__)
 
 LOADS = 5
-"""Times that a process is started whose loading a signal ends."""
-PARTING = 5.0
-"""Seconds in which a process that let go of a channel must have ended, before it is killed."""
-_OWN = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
-    | {signal.SIGXFSZ, signal.SIGXCPU}
-)
-"""Signals that a process brings upon itself."""
-
-
-class NoModelError(ModelError):
-    """The model cannot be loaded: no photo is to blame."""
-
-
-class ClosedError(FacewatchError):
-    """The daemon ends."""
-
-    kind = "not-ready"
-
-
-def _closed() -> ClosedError:
-    return ClosedError("the daemon is stopping", "try again when it runs")
-
-
-class SetbackError(FacewatchError):
-    """A photo could not be looked at for a reason that need not be its own: it is to be tried again later, alone."""
-
-    kind = "not-ready"
-
-    def __init__(self, message: str, hint: str, *, counts: bool = False) -> None:
-        """``counts``: the photo was alone with its process, and there was memory to spare."""
-        super().__init__(message, hint)
-        self.counts = counts
-
-
-class WaitEndedError(Exception):
-    """What a callable that is called while a photo waits raises to have it wait no more."""
+"""Times that a process is started whose loading is ended by a signal."""
 
 
 class Inference:
-    """A process that is started when it is needed, and as often. Any thread may ask.
+    """A process that is started whenever it is needed, and the photos that are sent to it. Any thread may call.
 
-    ``parallel``: photos that it looks at at the same time. `AHEAD` more are sent to it and wait there, so that it never
-    waits for one.
+    ``parallel``: photos that the process works on at the same time; `AHEAD` more wait in it.
     """
 
     def __init__(
@@ -95,18 +67,21 @@ class Inference:
         beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``beat`` is called now and then by who waits for a photo: it takes its time, and is looked after."""
+        """``beat`` is called each second by a thread that waits here, as its sign of life."""
         self._setup = setup
         self._beat = beat
         self._channels = parallel + AHEAD
         self._clock = clock
         self._condition = threading.Condition()
         self._in_hand = 0
+        """Photos that are admitted and have no answer yet."""
         self._alone = False
+        """Whether the one in hand is tried alone."""
         self._suspects = 0
+        """Photos that are to be tried alone, and are not admitted yet."""
         self._closed = False
         self._loading = False
-        self._process: _Process | None = None
+        self._process: ChildProcess | None = None
         self.info: ModelInfo | None = None
         """What the model is: as the first process says, unless it is known before. Later ones must say the same."""
         self._confinement = ""
@@ -114,8 +89,8 @@ class Inference:
         self._used_at = clock()
 
     def start(self) -> ModelInfo:
-        """Have the model loaded, and say what it is. Raises `NoModelError`, and `ClosedError` at the end."""
-        with self._turn(alone=False) as process:
+        """Have the model loaded; return what it is. Raises `NoModelError`, and `ClosedError` after `close`."""
+        with self._admitted(alone=False) as process:
             return process.info
 
     @property
@@ -126,56 +101,55 @@ class Inference:
     def analyse(
         self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, alone: bool = False
     ) -> Analysis:
-        """Decode a photo, find and embed its faces. ``data``: its bytes, or a descriptor of its file.
+        """Decode a photo, and find and embed its faces. ``data``: its bytes, or a descriptor of its file.
 
-        ``alone``: with no other photo in hand, from the start.
+        ``alone``: with no other photo in hand, from the start. ``waiting`` is called each second until the answer
+        comes, but for a photo that is tried alone; what it raises is raised, and the answer is then passed over.
 
-        ``waiting`` is called each second until the answer comes, but for a photo that is alone. What it raises is
-        raised, and the answer passed over.
-
-        Raises `UnreadablePhotoError` for what cannot be decoded, or brought the process down twice, `SetbackError`,
-        `ModelError` where inference failed, `NoModelError`, and `ClosedError` at the end.
+        Raises `UnreadablePhotoError` for a photo that cannot be decoded or with which the process died twice,
+        `SetbackError`, `ModelError` where inference failed, `NoModelError`, and `ClosedError` after `close`.
         """
         if alone:
             with self._condition:
                 self._suspects += 1
         else:
             try:
-                with self._turn(alone=False) as process:
+                with self._admitted(alone=False) as process:
                     return process.analyse(data, self._beat, waiting)
             except (DiedError, OutOfMemoryError) as exc:
                 log.debug("%s with this photo in hand: it is tried again, alone", exc)
         plenty = malloc.has_spare_memory()
         try:
-            with self._turn(alone=True) as process:
+            with self._admitted(alone=True) as process:
                 return process.analyse(data, self._beat)
         except DiedError as exc:
             if self._closed:
-                raise _closed() from exc
+                raise ClosedError from exc
             if exc.from_outside:
                 counts = plenty and malloc.has_spare_memory()
                 raise SetbackError(f"its process {exc}, from outside", "it is tried again", counts=counts) from exc
             raise UnreadablePhotoError(f"crashed: its process {exc}, twice with this photo in hand", HINT) from exc
 
     def attempt(self, data: bytes | int, beat: Callable[[], None]) -> Analysis | None:
-        """Decode a photo like `analyse`, but once. Raises what `analyse` raises otherwise.
+        """What `analyse` returns and raises, but the photo is tried only once.
 
         None where the process died, lacks memory, has no model, or cannot be given the photo.
         """
         try:
-            with self._turn(alone=False) as process:
+            with self._admitted(alone=False) as process:
                 return process.analyse(data, beat)
         except (DiedError, OutOfMemoryError, NoModelError, SetbackError) as exc:
             log.debug("%s with a photo for the index in hand", exc)
             return None
 
     def effort(self) -> tuple[float, bool] | None:
-        """Seconds of processor time that the process took so far, and whether it runs or could; None without one."""
+        """Seconds of processor time that the process has used, and whether it is runnable; None without a process."""
         process = self._process
         return None if process is None or self._loading else process.effort()
 
     @contextlib.contextmanager
-    def _turn(self, *, alone: bool) -> Iterator[_Process]:
+    def _admitted(self, *, alone: bool) -> Iterator[ChildProcess]:
+        """Wait until a photo may be sent, and hold its place until the block ends."""
         with self._condition:
             while not self._condition.wait_for(
                 lambda: self._closed or self._is_free(alone=alone), deadlines.LOOK_EVERY
@@ -192,7 +166,7 @@ class Inference:
             raise
         finally:
             with self._condition:
-                self._suspects += again  # before anybody else can have a turn
+                self._suspects += again  # before another photo can be admitted
                 self._in_hand -= 1
                 self._alone = False
                 self._used_at = self._clock()
@@ -206,24 +180,24 @@ class Inference:
         return self._in_hand == 0 or (self._in_hand < self._channels and self._lives())
 
     def _lives(self) -> bool:
-        """Whether the process can take another photo: one that died is replaced when all who had it have seen that."""
+        """Whether the process can take another photo. One that died is replaced as soon as it has no photo in hand."""
         return self._process is not None and not self._loading and self._process.is_alive()
 
-    def _running(self) -> _Process:
+    def _running(self) -> ChildProcess:
         with self._starting:
             if self._closed:
-                raise _closed()
+                raise ClosedError
             process = self._process
             if process is not None and not process.is_alive():
-                if self._in_hand > 1:  # it died just now, and the others have yet to see that
+                if self._in_hand > 1:  # the threads that wait for the others in hand have yet to see it
                     raise process.death()
                 log.warning("the process for %s %s: it is started again", self._setup.purpose, process.death())
                 self._discard()
                 process = None
             return process or self._load()
 
-    def _load(self) -> _Process:
-        """Start a process; one that a signal ends meanwhile is started again, some times."""
+    def _load(self) -> ChildProcess:
+        """Start a process; one that a signal ends while it loads is started again, `LOADS` times in all."""
         self._loading = True
         try:
             for left in reversed(range(LOADS)):
@@ -231,7 +205,7 @@ class Inference:
                     return self._load_once()
                 except DiedError as exc:
                     if self._closed:
-                        raise _closed() from exc
+                        raise ClosedError from exc
                     if not (left and exc.by_signal):
                         name = self._setup.pack.name
                         raise NoModelError(
@@ -244,9 +218,9 @@ class Inference:
                 self._loading = False
                 self._condition.notify_all()
 
-    def _load_once(self) -> _Process:
+    def _load_once(self) -> ChildProcess:
         try:
-            process = self._process = _Process(self._setup, self._channels)
+            process = self._process = ChildProcess(self._setup, self._channels)
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
             process.load(self._setup, self.info, self._beat)
@@ -257,7 +231,7 @@ class Inference:
         except (NoModelError, DiedError) as exc:
             self._discard()
             if self._closed:
-                raise _closed() from exc
+                raise ClosedError from exc
             raise
         return process
 
@@ -267,11 +241,11 @@ class Inference:
             process.end()
 
     def release_after(self, seconds: float) -> bool:
-        """End a process that nobody asked for so long, and say whether that was done: its memory is free again."""
+        """End a process that was given no photo for so many seconds; return whether one was ended."""
         with self._condition:
             if self._in_hand or self._clock() - self._used_at < seconds or self._process is None:
                 return False
-            self._in_hand = self._channels  # nobody's turn until it is gone
+            self._in_hand = self._channels  # no photo is admitted until it has ended
         self._discard()
         with self._condition:
             self._in_hand = 0
@@ -279,9 +253,9 @@ class Inference:
         return True
 
     def close(self, grace: float = 0.0) -> None:
-        """Take no more photos, give those in hand ``grace`` seconds, and end the process.
+        """Admit no more photos, give those in hand ``grace`` seconds, and end the process.
 
-        Who waits for it, or asks later, gets a `ClosedError`.
+        Threads that wait for it, and later calls, get a `ClosedError`.
         """
         with self._condition:
             self._closed = True
@@ -292,180 +266,3 @@ class Inference:
             process.kill()
         with self._starting:
             self._discard()
-
-
-class _Process:
-    """One child and its channels. `load` comes first, `end` last."""
-
-    info: ModelInfo
-    confinement: str
-    """`Confinement.state`, as the process says it."""
-
-    def __init__(self, setup: Setup, channels: int) -> None:
-        """Start it. Raises `NoModelError`."""
-        self._all: list[Channel] = []
-        self._threads: dict[Channel, int] = {}
-        self._killed = False
-        self._ended_by_us = False
-        self._life = -1
-        try:
-            self._popen = self._start(setup, channels)
-        except (OSError, MemoryError) as exc:
-            self._close()
-            raise NoModelError(
-                f"no process can be started for the model: {_reason(exc)}", "free some memory, or raise `ulimit -n`"
-            ) from exc
-        self._free = list(self._all)
-        self._owed: set[Channel] = set()
-        """Lines of photos that were given up: on each an answer comes that nobody waits for."""
-
-    def _start(self, setup: Setup, channels: int) -> subprocess.Popen[bytes]:
-        with contextlib.ExitStack() as theirs:
-            life, self._life = os.pipe()  # its end of file is how the child learns that the daemon is no more
-            theirs.callback(os.close, life)
-            passed = [life]
-            for _ in range(channels):
-                ours, end = socket.socketpair()
-                self._all.append(Channel(ours))
-                passed.append(theirs.enter_context(end).fileno())
-            command = [sys.executable, "-P", "-m", "facewatchd.inference.worker", setup.purpose, *map(str, passed)]
-            return subprocess.Popen(
-                command,
-                pass_fds=passed,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=setup.idle,
-            )
-
-    def load(self, setup: Setup, known: ModelInfo | None, beat: Callable[[], None]) -> None:
-        """Wait until the model is loaded, with a ``beat`` each second. Raises `NoModelError`, and `DiedError`.
-
-        ``known``: what the model must be, where that is known.
-        """
-        try:
-            for channel in self._all:
-                channel.before_receive = LoadDeadline(channel, beat)
-            self._all[0].send_json(setup.to_json())
-            self.info, self.confinement = receive_info(self._all[0], setup.pack)
-            if self.info != (known or self.info):
-                raise InvalidAnswerError("another model than before")
-            self._threads = receive_threads(self._all, self._popen.pid)
-        except ModelError as exc:
-            raise NoModelError(exc.message, exc.hint) from exc
-        except (InvalidAnswerError, TimeoutError) as exc:
-            self.kill()
-            raise NoModelError(
-                f"the model {setup.pack.name} cannot be loaded: its process says nonsense ({exc})"
-                if isinstance(exc, InvalidAnswerError)
-                else f"the model {setup.pack.name} was not loaded in {deadlines.LOAD_LIMIT:.0f} s",
-                "see `facewatchd doctor`",
-            ) from exc
-        except (OSError, EOFError) as exc:
-            raise self.death() from exc
-
-    def make_idle(self) -> None:
-        """Have it leave the processors to others. It cannot do so itself once it is confined."""
-        scheduling.make_idle(self._popen.pid)
-
-    def analyse(
-        self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None
-    ) -> Analysis:
-        """``waiting`` may raise to give the photo up: the channel then owes an answer, which is passed over later."""
-        channel = self._free.pop()
-        try:
-            if channel in self._owed:
-                self._drain(channel, beat, waiting)
-            channel.expect_silence()
-            self._hand_on(channel, data)
-            self._owed.add(channel)
-            channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
-            watch.wait_for_beginning(waiting)
-            self._owed.discard(channel)
-            return receive_analysis(channel, self.info.dim)
-        except InvalidAnswerError as exc:
-            self.kill()
-            raise DiedError(f"answered nonsense: {exc}") from exc
-        except (FacewatchError, DiedError, WaitEndedError):
-            raise
-        except Exception as exc:  # no answer: the channel would be out of step
-            raise self.death() from exc
-        finally:
-            self._free.insert(0 if channel in self._owed else len(self._free), channel)
-
-    def _drain(self, channel: Channel, beat: Callable[[], None], waiting: Callable[[], None]) -> None:
-        """Receive and pass over the answer about a photo that was given up."""
-        channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
-        try:
-            watch.wait_for_beginning(waiting)
-            receive_analysis(channel, self.info.dim)
-        except UnreadablePhotoError as exc:
-            if self._killed:  # the photo that was given up hangs, not the one that waits behind it
-                raise DiedError("hung") from exc
-        except FacewatchError:
-            pass
-        self._owed.discard(channel)
-
-    def _hand_on(self, channel: Channel, data: bytes | int) -> None:
-        try:
-            channel.send_photo(data)
-        except (BrokenPipeError, ConnectionResetError):
-            raise
-        except (OSError, MemoryError) as exc:
-            hint = (
-                "raise `ulimit -f`" if getattr(exc, "errno", 0) == errno.EFBIG else "free memory, or raise `ulimit -n`"
-            )
-            raise SetbackError(f"it cannot be handed to its process: {_reason(exc)}", hint) from exc
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    def effort(self) -> tuple[float, bool]:
-        """Processor time of all threads so far, in seconds, and whether any of them runs or could."""
-        works = [deadlines.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
-        return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
-
-    def is_alive(self) -> bool:
-        return not self._killed and self._popen.poll() is None
-
-    def kill(self) -> None:
-        """End it at once; who waits for an answer sees the end of the channel."""
-        self._killed = True  # it may take its time to go
-        if self._popen.poll() is not None:
-            return
-        self._ended_by_us = True
-        self._popen.kill()
-        scheduling.make_normal(self._popen.pid)  # on a busy machine one of the idle class would hardly get to its end
-        for channel in self._all:
-            with contextlib.suppress(OSError):
-                channel.socket.shutdown(socket.SHUT_RDWR)
-
-    def end(self) -> None:
-        """End it, and let go of everything. Nobody may be waiting for an answer."""
-        self.kill()
-        self._popen.wait()
-        self._close()
-
-    def _close(self) -> None:
-        if self._life >= 0:
-            os.close(self._life)
-        for channel in self._all:
-            channel.close()
-
-    def death(self) -> DiedError:
-        """How it ended; one that let go of a channel though it lives is ended."""
-        if not self._killed:
-            scheduling.make_normal(self._popen.pid)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(PARTING)
-        self.kill()
-        code = self._popen.wait()
-        if code >= 0:
-            return DiedError(f"ended with {code}")
-        number = signal.Signals(-code)
-        outside = not self._ended_by_us and number not in _OWN
-        return DiedError(f"was ended by {number.name}", by_signal=not self._ended_by_us, from_outside=outside)
-
-
-def _reason(exc: Exception) -> str:
-    return getattr(exc, "strerror", None) or "there is not enough memory"

@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facewatchd.errors import LockedError, StorageError, UsageError
+from facewatchd.errors import DamagedError, LockedError, StorageError, UsageError
+from facewatchd.store import recovery
+from facewatchd.store.catalog import Catalog
 from facewatchd.system import atomic_files, ownership
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
+from facewatchd.values import ModelInfo
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +134,20 @@ def _lock(descriptor: int, data_dir: Path) -> None:
         raise LockedError(f"another daemon holds {data_dir}", "stop it first, or name another --data-dir") from exc
     except OSError as exc:
         raise StorageError(f"cannot lock {data_dir}: {exc.strerror}", "keep the data on a local disk") from exc
+
+
+def open_catalog(path: Path, model: ModelInfo) -> Catalog:
+    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        check_model_directory(path.parent)
+        return Catalog(path, model.id, model.dim)
+    except OSError as exc:
+        raise unusable(path.parent, exc) from exc
+    except DamagedError as exc:
+        aside = recovery.spare_name(path, "damaged")
+        log.error("%s; it is kept as %s, and everything is indexed anew", exc.message, aside)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        return Catalog(path, model.id, model.dim)

@@ -18,7 +18,7 @@ from facewatchd.cli import app as cli
 from facewatchd.daemon.app import Daemon
 from facewatchd.inference.pool import Inference
 from facewatchd.server.params import Params
-from facewatchd.store import gallery as gallery_module
+from facewatchd.store import hnsw
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import ModelInfo
 from tests.benchmarks import gallery as faces
@@ -50,7 +50,7 @@ class AskedMore(Daemon):
 
     def _wear(self, params: Params) -> None:
         params.finish()
-        gallery_module.REBUILD_AT = 0.0
+        hnsw.REBUILD_AT = 0.0
         self.monitor.gallery.changed.set()
 
 

@@ -21,7 +21,8 @@ import pytest
 from facewatchd.config import Faces
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
 from facewatchd.inference import worker
-from facewatchd.inference.pool import ClosedError, Inference, NoModelError, SetbackError
+from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
+from facewatchd.inference.pool import Inference
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
@@ -234,7 +235,7 @@ def test_an_answer_that_makes_no_sense_is_a_death(
         raise InvalidAnswerError("odd")
 
     with monkeypatch.context() as patch:
-        patch.setattr("facewatchd.inference.pool.receive_analysis", nonsense)
+        patch.setattr("facewatchd.inference.process.receive_analysis", nonsense)
         with pytest.raises(UnreadablePhotoError, match="twice"):
             inference.analyse(photo)
     assert len(inference.analyse(photo).faces) == 2

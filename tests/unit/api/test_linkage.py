@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image
 
 from facewatchd.api import linkage
-from facewatchd.client.connection import INVALID_PARAMS, RemoteError
-from facewatchd.config import Faces
-from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
-from tests.support import samples
-from tests.support.albums import shoot
 from tests.support.galleries import unit
-from tests.support.processes import Daemon
-
-# The rule
 
 
 @given(
@@ -54,143 +39,3 @@ def test_the_limit_lies_between_strangers_and_a_match() -> None:
         about = registry.known(name)
         assert about.unrelated < linkage.limit(about.threshold, about.unrelated) < about.threshold
     assert 0.8 < linkage.limit(registry.known("dlib").threshold, registry.known("dlib").unrelated) < 0.92
-
-
-def _labelled(name: str) -> list[tuple[str, Any]]:
-    """Who is on each labelled photo, with the embedding; a photo of several people has several."""
-    pack = registry.find(name, samples.PACKS)
-    assert pack is not None
-    model = pack.load(2, Faces())
-    found: list[tuple[str, Any]] = []
-    for file, persons in samples.people().items():
-        faces = model.faces(np.asarray(Image.open(samples.PHOTOS / file).convert("RGB")))
-        if len(faces) == len(persons):
-            found += [(person, face.embedding) for person, face in zip(persons, faces, strict=True)]
-    return found
-
-
-@samples.needs_shared
-@pytest.mark.parametrize(
-    ("name", "noticed"),
-    [
-        pytest.param("scrfd25g_mfn", 0.9, marks=samples.needs_packs),
-        pytest.param("dlib", 0.75, marks=samples.needs_dlib),
-    ],
-)
-def test_pairs_of_labelled_faces(name: str, noticed: float) -> None:
-    limit = linkage.limit(registry.known(name).threshold, registry.known(name).unrelated)
-    refused: dict[bool, list[bool]] = {True: [], False: []}
-    for (person, one), (other_person, other) in itertools.combinations(_labelled(name), 2):
-        refused[person == other_person].append(len(linkage.clusters([one, other], limit)) > 1)
-    assert len(refused[True]) > 25
-    assert not any(refused[True])
-    assert np.mean(refused[False]) > noticed
-
-
-# A daemon that is asked
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Iterator[Daemon]:
-    """Knows photos of three people, those of the first two alone and together."""
-    directory = tmp_path_factory.mktemp("people")
-    root = directory / "photos"
-    for seed, (name, persons) in enumerate(
-        [("anna 1", [1]), ("anna 2", [1]), ("anna 3", [1]), ("bea 1", [2]), ("bea 2", [2]), ("both", [1, 2])]
-    ):
-        shoot(root / f"{name}.jpg", persons, seed)
-    Image.new("RGB", (400, 300), "white").save(root / "blank.jpg")
-    with Daemon(directory / "home", root, model="tiny", model_root=tiny_root) as daemon:
-        daemon.start()
-        daemon.settle()
-        yield daemon
-
-
-def names(daemon: Daemon, *names: str) -> list[Path]:
-    return [daemon.roots[0] / f"{name}.jpg" for name in names]
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        (["anna 1", "bea 1"], ["anna 1", "bea 1"]),
-        (["bea 1", "anna 1"], ["bea 1", "anna 1"]),
-        (["anna 1", "anna 2", "bea 1", "anna 3"], ["anna 1", "bea 1"]),
-        (["bea 2", "anna 1", "anna 2"], ["bea 2", "anna 1"]),
-        (["anna 1", "blank", "bea 2"], ["anna 1", "bea 2"]),
-        (["anna 1", "anna 2", "bea 1", "bea 2"], ["anna 1", "bea 1"]),
-    ],
-)
-@pytest.mark.parametrize("options", [[], ["-q"], ["--json"], ["--exact", "--threshold", "-1"]])
-def test_photos_of_several_people_are_not_mixed(
-    daemon: Daemon, asked: list[str], said: list[str], options: list[str]
-) -> None:
-    done = daemon.query(*options, *names(daemon, *asked))
-    assert (done.returncode, done.stdout) == (2, "")
-    one, other = names(daemon, *said)
-    expected = f"facewatch-query: {one} and {other} do not look like one person (similarity 0.0"
-    assert done.stderr.startswith(expected), done.stderr
-    assert done.stderr.endswith("; ask for each person by itself, or for all with --face all\n")
-    assert done.stderr.count("\n") == 1
-
-
-def test_each_by_itself_or_all_with_every_face(daemon: Daemon) -> None:
-    both = names(daemon, "anna 1", "bea 1")
-    for photo in both:
-        assert daemon.query(photo).returncode == 0
-    done = daemon.query("--face", "all", *both)
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 6
-
-
-@pytest.mark.parametrize("asked", [["anna 1", "anna 2", "anna 3"], ["anna 1", "anna 1"], ["anna 1", "blank"]])
-def test_photos_of_one_person_are_one_question(daemon: Daemon, asked: list[str]) -> None:
-    done = daemon.query(*names(daemon, *asked))
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 4
-
-
-def test_which_face_decides(daemon: Daemon) -> None:
-    anna, both = names(daemon, "anna 1", "both")
-    assert daemon.query(anna, both, "--face", 0).returncode == 0
-    assert daemon.query(both, anna, "--face", 0).returncode == 0
-    bea = names(daemon, "bea 1")[0]
-    assert daemon.query(bea, both, "--face", 0).returncode == 2
-
-
-def test_photos_that_were_sent_as_bytes_are_named(daemon: Daemon) -> None:
-    anna, bea = names(daemon, "anna 1", "bea 1")
-    with bea.open("rb") as file:
-        done = daemon.query(anna, "-", stdin=file)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"facewatch-query: {anna} and standard input do not look like one person")
-
-
-def test_the_protocol_says_so_of_faces_and_bytes(daemon: Daemon) -> None:
-    anna, bea = names(daemon, "anna 1", "bea 1")
-    ids = [daemon.call("why", path=str(path))["faces"][0]["face_id"] for path in (anna, bea)]
-    with pytest.raises(RemoteError, match=f"^faces {ids[0]} and {ids[1]} do not look like one person") as caught:
-        daemon.call("query", faces=ids)
-    assert caught.value.code == INVALID_PARAMS
-    assert daemon.call("query", faces=ids, face="all")["total"] == 6
-    data = [{"data": base64.b64encode(path.read_bytes()).decode()} for path in (anna, bea)]
-    with pytest.raises(FacewatchError, match=r"^photos 1 and 2 do not look like one person"):
-        daemon.call("query", photos=data)
-
-
-@samples.needs_shared
-@samples.needs_packs
-def test_real_photos(tmp_path: Path) -> None:
-    obama, obama_later, rose = (samples.PHOTOS / f"{name}.jpg" for name in ("obama_1", "obama_3", "rose_leslie_1"))
-    root = tmp_path / "photos"
-    root.mkdir()
-    shutil.copy(obama, root)
-    with Daemon(tmp_path / "home", root, model="scrfd25g_mfn", model_root=samples.PACKS) as daemon:
-        daemon.start()
-        daemon.settle()
-        done = daemon.query(obama, rose)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert f"{obama} and {rose} do not look like one person" in done.stderr
-        assert daemon.query(obama, obama_later).returncode == 0
-        assert daemon.query(obama, obama_later, rose).returncode == 2
-        assert daemon.query(obama, rose, "--face", "all").returncode == 0

@@ -36,7 +36,7 @@ from tests.support import tiny_pack
 from tests.support.fake_daemon import FakeDaemon, reply
 from tests.support.findings import findings, statuses
 from tests.support.paths import PROJECT
-from tests.support.samples import PACKS, needs_dlib, needs_packs
+from tests.support.samples import needs_dlib
 
 GOOD_MODEL = {
     "faces": 6, "dim": 512, "threshold": 0.4, "closest": 0.1, "load_s": 1.0, "faces_s": 0.1, "vectors": 64,
@@ -102,30 +102,6 @@ def test_a_broken_configuration_is_a_finding_and_the_rest_goes_on(capfd: Any, tm
     assert f"fail  configuration  unknown key `directores` in {path}; the keys here are: " in out
     assert f"{tmp_path}/data" in out
     assert f"{tmp_path}/run/s" in out
-
-
-@needs_dlib
-def test_this_machine_as_a_whole(capfd: Any, home: Path) -> None:
-    """Nothing replaced: the real libraries, in processes of their own, with the dlib pack."""
-    assert cli.main(["doctor", "--model", "dlib"]) == 0
-    out = capfd.readouterr().out
-    assert "ok    hnswlib        64 vectors added, and each found again\n" in out
-    assert re.search(r"^ok    model          dlib-[0-9a-f]{8}: 6 faces on a test photo, loaded in ", out, re.MULTILINE)
-    assert "ok    licence        dlib: public domain\n" in out
-    assert "ok    codecs         JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF can be read\n" in out
-    assert re.search(
-        r"^ok    pipeline       6 faces indexed, found again, and followed through a rename in ", out, re.M
-    )
-    assert list(home.iterdir()) == []  # nothing was written
-
-
-@needs_packs
-def test_an_insightface_pack_finds_the_six(tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(f"model_root = '{PACKS}'\nmodel = 'scrfd25g_mfn'")
-    model, licence = findings("model", path)
-    assert (model.status, licence.status) == ("ok", "ok")
-    assert re.match(r"scrfd25g_mfn-[0-9a-f]{8}: 6 faces on a test photo", model.detail)
 
 
 def test_colour() -> None:
@@ -264,28 +240,11 @@ def test_dlib_in_place_of_the_default_is_a_warning() -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_model_without_faces_fails() -> None:
-    """The tiny pack knows no real faces."""
-    model, licence = findings("model")
-    assert model.status == "fail"
-    assert re.match(r"buffalo_l-[0-9a-f]{8}: 0 faces on a test photo.*; there are six", model.detail)
-    assert licence.hint == registry.LICENCE_NOTE
-
-
-@pytest.mark.usefixtures("tiny")
 def test_a_model_that_takes_strangers_for_one_person(quick: dict[str, Any]) -> None:
     quick["closest"] = 0.6
     model = findings("model")[0]
     assert model.status == "warn"
     assert "two people on it are 0.60 alike, and 0.40 is a match" in model.detail
-
-
-def test_a_damaged_model(tiny: Path) -> None:
-    (tiny / "rec_tiny.onnx").write_bytes(b"no model")
-    (damaged,) = findings("model")
-    assert damaged.status == "fail"
-    assert damaged.detail.startswith(f"the model buffalo_l in {tiny} cannot be loaded: ")
-    assert "models fetch" in damaged.hint
 
 
 # The machine

@@ -1,23 +1,17 @@
-"""Models: pixels to faces. The tiny pack proves the InsightFace path anywhere; real packs and dlib where they are."""
+"""Models: pixels to faces, on the tiny pack; and what dlib says when its files are not what they should be."""
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import io
 import logging
 import math
 import sys
 import tracemalloc
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from facewatchd.config import Faces
 from facewatchd.errors import ModelError
@@ -26,11 +20,9 @@ from facewatchd.models.base import Model, clipped, left_to_right, unit_length
 from facewatchd.models.dlib import WEIGHTS, DlibModel
 from facewatchd.values import Box, Face
 from tests.support import tiny_pack
-from tests.support.paths import SHARED
+from tests.support.detections import Image8, assert_sound, canvas, jpeg, load, overlap, portrait
 
-REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
 BOXES = [(60, 40, 200, 200), (420, 60, 120, 120), (640, 300, 90, 90), (200, 420, 160, 160)]
-Image8 = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -46,84 +38,11 @@ def model(tiny: Path) -> Model:
     return load(tiny, "tiny")
 
 
-def load(root: Path, name: str, **faces: float) -> Model:
-    pack = registry.find(name, root)
-    assert pack is not None
-    return pack.load(2, Faces(**faces))  # type: ignore[arg-type]
-
-
-def real(name: str) -> Model:
-    if not (SHARED / "insightface/models" / name).is_dir():
-        pytest.skip("the real packs of ../shared are not on this machine")
-    return load(SHARED / "insightface", name)
-
-
-def dlib() -> Model:
-    if registry.find("dlib", Path("/nonexistent")) is None:
-        pytest.skip("dlib-bin and face-recognition-models are not installed")
-    return load(Path("/nonexistent"), "dlib")
-
-
-def canvas(width: int = 800, height: int = 640) -> Image8:
-    return np.random.default_rng(1).integers(60, 180, (height, width, 3)).astype(np.uint8)
-
-
 def scene() -> Image8:
     image = canvas()
     for person, box in enumerate(BOXES, start=1):
         tiny_pack.draw_face(image, box, person)
     return image
-
-
-def jpeg(image: Image8, quality: int = 75, scale: float = 1.0) -> Image8:
-    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    buffer = io.BytesIO()
-    Image.fromarray(image).resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def read(path: Path) -> Image8:
-    with Image.open(path) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-
-
-def installed_image(package: str, file: str) -> Image8:
-    """An image that an installed package ships."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return read(Path(spec.submodule_search_locations[0]) / file)
-
-
-def group_of_six() -> Image8:
-    return installed_image("insightface", "data/images/t1.jpg")
-
-
-def portrait() -> Image8:
-    return installed_image("skimage", "data/astronaut.png")
-
-
-def overlap(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(0, across) * max(0, down)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
-
-
-def assert_sound(faces: list[Face], image: Image8, dim: int) -> None:
-    """What every backend promises of every answer."""
-    height, width = image.shape[:2]
-    assert [(face.box.x, face.box.y) for face in faces] == sorted((face.box.x, face.box.y) for face in faces)
-    for face in faces:
-        assert all(isinstance(value, int) for value in face.box)
-        assert 0 <= face.box.x < face.box.x + face.box.w <= width
-        assert 0 <= face.box.y < face.box.y + face.box.h <= height
-        assert 0 < face.score <= 1
-        assert face.landmarks.shape == (5, 2)
-        assert face.landmarks.dtype == np.float32
-        assert face.embedding.shape == (dim,)
-        assert face.embedding.dtype == np.float32
-        assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
 
 
 # Shared helpers
@@ -420,131 +339,7 @@ def test_a_failing_run_is_a_model_error(model: Model, monkeypatch: pytest.Monkey
         model.faces(scene())
 
 
-# Real packs
-
-
-def photos() -> Iterator[tuple[Image8, list[str]]]:
-    if not (SHARED / "photos").is_dir():
-        pytest.skip("the photos of ../shared are not on this machine")
-    with (SHARED / "photos/people.csv").open() as table:
-        for row in csv.DictReader(table):
-            yield read(SHARED / "photos" / row["file"]), row["people"].split()
-
-
-def assert_tells_people_apart(model: Model) -> None:
-    """On each photo whose faces are all found: one person above the model's threshold, two people below."""
-    seen: list[tuple[str, Face]] = []
-    for image, people in photos():
-        faces = model.faces(image)
-        assert_sound(faces, image, model.info.dim)
-        if len(faces) == len(people):
-            seen.extend(zip(people, faces, strict=True))
-    assert len(seen) >= 18
-    for index, (person, face) in enumerate(seen):
-        for other_person, other in seen[:index]:
-            alike = float(face.embedding @ other.embedding) >= model.info.threshold
-            assert alike == (person == other_person), (person, other_person)
-
-
-@pytest.mark.parametrize("name", REAL_PACKS)
-def test_a_real_pack_tells_people_apart(name: str) -> None:
-    assert_tells_people_apart(real(name))
-
-
-@pytest.mark.parametrize("name", REAL_PACKS)
-def test_a_real_pack_answers_as_insightface_does(name: str) -> None:
-    model = real(name)
-    from insightface.app import FaceAnalysis
-
-    analysis = FaceAnalysis(str(SHARED / "insightface/models" / name), allowed_modules=["detection", "recognition"])
-    analysis.prepare(0, det_thresh=0.5, det_size=(640, 640))
-    whole = [group_of_six(), portrait(), *(image for image, _ in list(photos())[::4])]
-    # Faces that the edge cuts are those for which the black beyond it counts.
-    cut = [image[: image.shape[0] * share // 8] for image in whole[:3] for share in (3, 4, 5)]
-    cut += [image[:, : image.shape[1] * 2 // 5].copy() for image in whole[:3]]
-    compared = 0
-    for image in whole + cut:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            expected = analysis.get(image[:, :, ::-1])
-        faces = model.faces(image)
-        for right in expected:
-            if min(right.bbox[2:] - right.bbox[:2]) > 41 and right.det_score > 0.51:
-                best = max(faces, key=lambda face: float(face.embedding @ right.normed_embedding))
-                assert best.embedding @ right.normed_embedding > 0.999
-                assert best.score == pytest.approx(float(right.det_score), abs=0.02)
-                compared += 1
-    assert compared > 20
-
-
-@pytest.mark.parametrize("name", REAL_PACKS)
-def test_a_real_pack_finds_a_group_and_a_close_up(name: str) -> None:
-    model = real(name)
-    assert len(model.faces(group_of_six())) == 6
-    (face,) = model.faces(portrait())
-    x, y, w, h = face.box
-    (close_up,) = model.faces(portrait()[y : y + h, x : x + w])
-    assert close_up.embedding @ face.embedding > model.info.threshold
-
-
 # dlib
-
-
-def test_dlib_tells_people_apart() -> None:
-    assert_tells_people_apart(dlib())
-
-
-def test_dlib_finds_a_group_and_tells_its_faces_apart() -> None:
-    model = dlib()
-    image = group_of_six()
-    faces = model.faces(image)
-    assert_sound(faces, image, 128)
-    assert len(faces) == 6
-    for index, face in enumerate(faces):
-        assert all(face.embedding @ other.embedding < model.info.threshold for other in faces[:index])
-    smaller = model.faces(jpeg(image, quality=60, scale=0.8))
-    assert [max(range(6), key=lambda k: face.embedding @ faces[k].embedding) for face in smaller] == list(range(6))
-
-
-def test_dlib_finds_small_faces_and_those_that_fill_the_frame() -> None:
-    model = dlib()
-    (face,) = model.faces(portrait())
-    for scale in (0.55, 3.0):
-        (scaled,) = model.faces(jpeg(portrait(), 90, scale))
-        assert scaled.box.w == pytest.approx(face.box.w * scale, rel=0.3)
-        assert scaled.embedding @ face.embedding > model.info.threshold
-    x, y, w, h = face.box
-    edge = w // 10
-    (close_up,) = model.faces(portrait()[y + edge : y + h - edge, x + edge : x + w - edge])
-    assert min(close_up.box.w, close_up.box.h) > w - 3 * edge
-    assert close_up.embedding @ face.embedding > model.info.threshold
-
-
-def test_dlib_keeps_min_size_and_min_score() -> None:
-    dlib()
-    root = Path("/nonexistent")
-    assert load(root, "dlib", min_size=120).faces(portrait()) == []
-    faces = load(root, "dlib", min_score=0.8).faces(group_of_six())
-    assert 0 < len(faces) < 6
-    assert all(face.score >= 0.8 for face in faces)
-    assert load(root, "dlib", min_score=1).faces(portrait()) == []
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40, 6000), (7, 5), (3000, 2200)])
-def test_dlib_looks_at_images_of_any_shape(shape: tuple[int, int]) -> None:
-    assert dlib().faces(np.full((*shape, 3), 90, np.uint8)) == []
-
-
-def test_dlib_gives_several_threads_what_one_gets() -> None:
-    model = dlib()
-    images = [portrait(), jpeg(portrait(), 80), jpeg(portrait(), 90, 0.7)]
-    expected = [model.faces(image) for image in images]
-    with ThreadPoolExecutor(3, "dlib") as pool:
-        answers = list(pool.map(model.faces, images * 2))
-    for faces, right in zip(answers, expected * 2, strict=True):
-        assert [face.box for face in faces] == [face.box for face in right]
-        for one, other in zip(faces, right, strict=True):
-            np.testing.assert_array_equal(one.embedding, other.embedding)
 
 
 def test_dlib_s_weights_are_checked_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

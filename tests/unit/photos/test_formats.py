@@ -18,8 +18,6 @@ from PIL import Image
 from facewatchd.errors import UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.photos import decode as decoding
 from facewatchd.photos import files
-from facewatchd.values import PhotoState
-from tests.support.processes import Daemon
 from tests.support.samples import PACKS, needs_packs
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::(PIL|pillow_heif|tifffile)\b")
@@ -649,29 +647,3 @@ def test_no_reason_has_a_librarys_words(name: str) -> None:
         "the image has more than 250 megapixels",
         "a TIFF image of a kind that facewatchd does not read",
     }, reasons
-
-
-def test_the_daemon_tells_unsupported_from_failed(start: Any, tmp_path: Any, tiny_root: Any) -> None:
-    root = tmp_path / "photos"
-    root.mkdir()
-    mosaic = _tiff(np.zeros((8, 8), np.uint16), photometric="cfa")
-    (root / "raw.tif").write_bytes(mosaic)
-    (root / "copy of raw").write_bytes(mosaic)
-    (root / "drawing.jpg").write_bytes(b"<svg></svg>")
-    (root / "torn.png").write_bytes(saved(picture(), "PNG")[:100])
-    (root / "notes.jpg").write_text("these are notes")
-    (root / "notes.txt").write_text("these are notes")
-    daemon: Daemon = start(root, model="tiny", model_root=tiny_root)
-    status = daemon.settle()
-    assert (status["photos"], status["failed"]) == (5, 2)
-    states = {path.name: daemon.call("why", path=str(path)) for path in root.iterdir()}
-    assert {name: told["state"] for name, told in states.items()} == {
-        "raw.tif": PhotoState.UNSUPPORTED,
-        "copy of raw": PhotoState.UNSUPPORTED,
-        "drawing.jpg": PhotoState.UNSUPPORTED,
-        "torn.png": PhotoState.FAILED,
-        "notes.jpg": PhotoState.FAILED,
-        "notes.txt": PhotoState.EXCLUDED,
-    }
-    assert "raw" in states["raw.tif"]["reason"]
-    assert "drawing" in states["drawing.jpg"]["reason"]

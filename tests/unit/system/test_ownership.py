@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facewatchd.daemon.app import open_catalog
 from facewatchd.errors import StorageError
 from facewatchd.store.checkpoint import Checkpoint, Origin
-from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked
+from facewatchd.store.data_directory import LastRun, Reserve, check_model_directory, locked, open_catalog
 from facewatchd.store.graph import Graph
 from facewatchd.system import atomic_files, ownership
 from facewatchd.values import ModelInfo
 from tests.support.galleries import unit
-from tests.support.processes import Daemon
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -185,24 +183,6 @@ def test_the_reserve_is_not_made_through_a_link(data: Path) -> None:
     (data / "reserve").symlink_to(data / "elsewhere")
     Reserve(data / "reserve").fill()
     assert not (data / "elsewhere").exists()
-
-
-@pytest.mark.parametrize("name", ["last-run.json", "index.json"])
-def test_a_daemon_says_it_in_one_line_and_ends(tmp_path: Path, tiny_root: Path, name: str) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    with Daemon(tmp_path / "home", photos, model="tiny", model_root=tiny_root) as daemon:
-        daemon.start()
-        assert daemon.stop() == 0
-        (path,) = daemon.data.glob(name) if name in IN_DATA else [*daemon.data.glob("*/catalog.sqlite3")]
-        path = path.with_name(name)
-        path.unlink(missing_ok=True)
-        os.mkfifo(path)
-        daemon.log.write_bytes(b"")
-        assert daemon.launch().wait(60) == 1
-        lines = daemon.log.read_text().splitlines()
-        assert f"{path} is a named pipe" in lines[-1]
-        assert not any("Traceback" in line for line in lines)
 
 
 @pytest.mark.parametrize(

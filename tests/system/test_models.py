@@ -1,0 +1,169 @@
+"""Real models on photos of real people: InsightFace packs, where they are, and dlib."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facewatchd.api import linkage
+from facewatchd.models import registry
+from facewatchd.models.base import Model
+from facewatchd.values import Face
+from tests.support import samples
+from tests.support.detections import assert_sound, group_of_six, jpeg, load, portrait, read
+
+REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
+
+
+@cache
+def real(name: str) -> Model:
+    """A model that is loaded once for all tests; the test is skipped where it is not installed."""
+    if name != "dlib" and not (samples.PACKS / "models" / name).is_dir():
+        pytest.skip("the real packs of ../shared are not on this machine")
+    if registry.find(name, samples.PACKS) is None:
+        pytest.skip("dlib-bin and face-recognition-models are not installed")
+    return load(samples.PACKS, name)
+
+
+def dlib() -> Model:
+    return real("dlib")
+
+
+@cache
+def labelled(name: str) -> list[tuple[str, Face]]:
+    """A person and their face, of each labelled photo whose faces are all found."""
+    model = real(name)
+    if not samples.PHOTOS.is_dir():
+        pytest.skip("the photos of ../shared are not on this machine")
+    found: list[tuple[str, Face]] = []
+    for file, people in samples.people().items():
+        image = read(samples.PHOTOS / file)
+        faces = model.faces(image)
+        assert_sound(faces, image, model.info.dim)
+        if len(faces) == len(people):
+            found.extend(zip(people, faces, strict=True))
+    return found
+
+
+def assert_tells_people_apart(name: str) -> None:
+    """One person is above the model's threshold, two people are below."""
+    seen = labelled(name)
+    assert len(seen) >= 18
+    for (person, face), (other_person, other) in itertools.combinations(seen, 2):
+        alike = float(face.embedding @ other.embedding) >= real(name).info.threshold
+        assert alike == (person == other_person), (person, other_person)
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_a_real_pack_tells_people_apart(name: str) -> None:
+    assert_tells_people_apart(name)
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_a_real_pack_answers_as_insightface_does(name: str) -> None:
+    model = real(name)
+    from insightface.app import FaceAnalysis
+
+    analysis = FaceAnalysis(str(samples.PACKS / "models" / name), allowed_modules=["detection", "recognition"])
+    analysis.prepare(0, det_thresh=0.5, det_size=(640, 640))
+    whole = [group_of_six(), portrait(), *(read(samples.PHOTOS / file) for file in list(samples.people())[::4])]
+    # Faces that the edge cuts are those for which the black beyond it counts.
+    cut = [image[: image.shape[0] * share // 8] for image in whole[:3] for share in (3, 4, 5)]
+    cut += [image[:, : image.shape[1] * 2 // 5].copy() for image in whole[:3]]
+    compared = 0
+    for image in whole + cut:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            expected = analysis.get(image[:, :, ::-1])
+        faces = model.faces(image)
+        for right in expected:
+            if min(right.bbox[2:] - right.bbox[:2]) > 41 and right.det_score > 0.51:
+                best = max(faces, key=lambda face: float(face.embedding @ right.normed_embedding))
+                assert best.embedding @ right.normed_embedding > 0.999
+                assert best.score == pytest.approx(float(right.det_score), abs=0.02)
+                compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_a_real_pack_finds_a_group_and_a_close_up(name: str) -> None:
+    model = real(name)
+    assert len(model.faces(group_of_six())) == 6
+    (face,) = model.faces(portrait())
+    x, y, w, h = face.box
+    (close_up,) = model.faces(portrait()[y : y + h, x : x + w])
+    assert close_up.embedding @ face.embedding > model.info.threshold
+
+
+def test_dlib_tells_people_apart() -> None:
+    assert_tells_people_apart("dlib")
+
+
+def test_dlib_finds_a_group_and_tells_its_faces_apart() -> None:
+    model = dlib()
+    image = group_of_six()
+    faces = model.faces(image)
+    assert_sound(faces, image, 128)
+    assert len(faces) == 6
+    for index, face in enumerate(faces):
+        assert all(face.embedding @ other.embedding < model.info.threshold for other in faces[:index])
+    smaller = model.faces(jpeg(image, quality=60, scale=0.8))
+    assert [max(range(6), key=lambda k: face.embedding @ faces[k].embedding) for face in smaller] == list(range(6))
+
+
+def test_dlib_finds_small_faces_and_those_that_fill_the_frame() -> None:
+    model = dlib()
+    (face,) = model.faces(portrait())
+    for scale in (0.55, 3.0):
+        (scaled,) = model.faces(jpeg(portrait(), 90, scale))
+        assert scaled.box.w == pytest.approx(face.box.w * scale, rel=0.3)
+        assert scaled.embedding @ face.embedding > model.info.threshold
+    x, y, w, h = face.box
+    edge = w // 10
+    (close_up,) = model.faces(portrait()[y + edge : y + h - edge, x + edge : x + w - edge])
+    assert min(close_up.box.w, close_up.box.h) > w - 3 * edge
+    assert close_up.embedding @ face.embedding > model.info.threshold
+
+
+def test_dlib_keeps_min_size_and_min_score() -> None:
+    dlib()
+    root = Path("/nonexistent")
+    assert load(root, "dlib", min_size=120).faces(portrait()) == []
+    faces = load(root, "dlib", min_score=0.8).faces(group_of_six())
+    assert 0 < len(faces) < 6
+    assert all(face.score >= 0.8 for face in faces)
+    assert load(root, "dlib", min_score=1).faces(portrait()) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40, 6000), (7, 5), (3000, 2200)])
+def test_dlib_looks_at_images_of_any_shape(shape: tuple[int, int]) -> None:
+    assert dlib().faces(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def test_dlib_gives_several_threads_what_one_gets() -> None:
+    model = dlib()
+    images = [portrait(), jpeg(portrait(), 80), jpeg(portrait(), 90, 0.7)]
+    expected = [model.faces(image) for image in images]
+    with ThreadPoolExecutor(3, "dlib") as pool:
+        answers = list(pool.map(model.faces, images * 2))
+    for faces, right in zip(answers, expected * 2, strict=True):
+        assert [face.box for face in faces] == [face.box for face in right]
+        for one, other in zip(faces, right, strict=True):
+            np.testing.assert_array_equal(one.embedding, other.embedding)
+
+
+@pytest.mark.parametrize(("name", "noticed"), [("scrfd25g_mfn", 0.9), ("dlib", 0.75)])
+def test_pairs_of_labelled_faces(name: str, noticed: float) -> None:
+    limit = linkage.limit(registry.known(name).threshold, registry.known(name).unrelated)
+    refused: dict[bool, list[bool]] = {True: [], False: []}
+    for (person, one), (other_person, other) in itertools.combinations(labelled(name), 2):
+        refused[person == other_person].append(len(linkage.clusters([one.embedding, other.embedding], limit)) > 1)
+    assert len(refused[True]) > 25
+    assert not any(refused[True])
+    assert np.mean(refused[False]) > noticed
