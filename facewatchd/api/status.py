@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from facewatchd import __version__
+from facewatchd.api.parameters import NoParameters
 from facewatchd.health.monitor import Monitor
-from facewatchd.server.params import Params, encode_path
+from facewatchd.server.params import encode_path
 from facewatchd.values import ModelInfo
 
 
@@ -25,12 +26,11 @@ class Status:
         self._confinement = confinement
         self._started = time.monotonic()
 
-    def status(self, params: Params) -> dict[str, object]:
+    def status(self, _: NoParameters) -> dict[str, object]:
         """Return the contract's ``status``."""
-        params.finish()
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
-        live, tombstones = self._monitor.gallery.index_size
+        index = self._monitor.gallery.index.status()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -44,7 +44,7 @@ class Status:
             "faces": counts.faces,
             "pending": report.pending,
             "failed": counts.failed,
-            "index": {"faces": live, "tombstones": tombstones, "ready": report.index_is_ready},
+            "index": {"faces": index.faces, "tombstones": index.tombstones, "ready": report.index_is_ready},
             "rates": self._monitor.rates(),
             "problems": report.problems(photos),
             "waits": report.waits,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from facewatchd.api.parameters import VerifyParameters
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.compare import compare
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.walk import walk
 from facewatchd.scan.work_queue import WorkQueue
-from facewatchd.server.params import Params
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import UnreachableError
@@ -35,11 +35,9 @@ class Verifier:
         self._writer = writer
         self._maintenance = maintenance
 
-    def verify(self, params: Params) -> dict[str, object]:
+    def verify(self, params: VerifyParameters) -> dict[str, object]:
         """Return what `check` finds."""
-        repair = params.flag("repair")
-        params.finish()
-        return self.check(repair=repair)
+        return self.check(repair=params.repair)
 
     def check(self, *, repair: bool) -> dict[str, object]:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.
@@ -80,12 +78,12 @@ class Verifier:
         So a difference may be what was recorded while it was looked for: only then the writer looks once more.
         """
         try:
-            if not self._gallery.differences():
+            if not self._gallery.index.differences():
                 return []
         except UnreachableError:
             pass  # a face was deleted between two looks
         found: list[str] = []
-        self._writer.call(lambda gallery: found.extend(gallery.differences(self._writer.goes_on)))
+        self._writer.call(lambda gallery: found.extend(gallery.index.differences(self._writer.goes_on)))
         return found
 
     def _disk(self) -> tuple[dict[bytes, str], list[bytes]]:

@@ -47,6 +47,7 @@ from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import HnswIndex
 from facewatchd.system import malloc
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
@@ -152,7 +153,7 @@ class Daemon:
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
-        self._gallery = Gallery(self._catalog, directory)
+        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(

@@ -61,7 +61,7 @@ class Monitor:
             watcher=tuple(self.watcher.problems()),
             watcher_is_alive=self.watcher.alive(),
             links_outside=tuple(self.roots.links.outside()),
-            index_is_ready=self.gallery.ready,
+            index_is_ready=self.gallery.index.status().ready,
             paused=self.queue.paused,
             pending=pending,
             # Asked again: a walk may have filled the queue, and ended, just after that was seen empty.

@@ -1,9 +1,9 @@
-"""Looks after the index: brings it level at the start, builds it anew when it is worn, writes its checkpoints.
+"""The thread that maintains the index: it has `Index.maintain` called when something may be due.
 
-It also has the photos read again of whose faces damaged rows were found in the catalog.
+It also has the photos read again whose faces damaged rows were found of in the catalog.
 
-All of it takes seconds or minutes where there are many faces, and nobody is kept waiting: searches use the index there
-is, or scan, and what is recorded meanwhile is caught up with before a new index is taken over.
+Bringing an index level, building it anew and writing it takes seconds or minutes where there are many faces. Nothing
+waits for it: searches use the index there is, or compare with every face, and recording goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.indexing.writer import Writer
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.index import KeepOn, Upkeep
 from facewatchd.system.scheduling import Pace
 from facewatchd.text import counted
 from facewatchd.threads.liveness import Liveness
@@ -25,16 +26,9 @@ from facewatchd.threads.liveness import Liveness
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
-CHECKPOINT_CHANGES = 5000
-CHECKPOINT_SECONDS = 300.0
-"""A checkpoint is due after so many changes, so long after the last, or when nothing changed between two looks."""
-CHECKPOINT_REST = 50
-"""A checkpoint that took a second is followed by at least so many without one."""
-WORTH = 1000
-WORTH_BUSY = 50
-"""An index is written whole, so one of so many faces must have changed; of more of them while changes go on."""
+"""Seconds between two calls of `Index.maintain` while changes are not saved yet."""
 WAKE_EVERY = 3600.0
-"""Seconds between two looks while nothing changes: tombstones grow too old by themselves."""
+"""The same while nothing changes: tombstones grow too old by themselves."""
 SET_ASIDE = 1000
 """Damaged faces that are removed in one transaction, which takes some 0.1 s."""
 RETRY = 60.0
@@ -42,7 +36,7 @@ RETRY = 60.0
 
 
 class _Rebuild:
-    """A wish for an index that is built anew from the catalog, and what became of it."""
+    """A request that the index be built anew from the catalog, and its result."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -62,7 +56,7 @@ class IndexMaintenance(threading.Thread):
         liveness: Liveness,
         look_at: Callable[[bytes], object],
     ) -> None:
-        """``threads`` build an index anew; ``polite``: with rests, while other programs compute.
+        """``threads`` build an index anew; ``polite``: they rest while other programs compute.
 
         ``look_at`` has a photo examined.
         """
@@ -74,9 +68,6 @@ class IndexMaintenance(threading.Thread):
         self._polite = polite
         self._liveness = liveness
         self._ending = threading.Event()
-        self._seen = 0
-        self._saved_at = time.monotonic()
-        self._rest = 0.0
         self._retry_at = 0.0
         self._wanted: queue.SimpleQueue[_Rebuild] = queue.SimpleQueue()
         self.trouble = ""
@@ -89,10 +80,9 @@ class IndexMaintenance(threading.Thread):
             self.join()
 
     def save_last(self) -> None:
-        """Make a last checkpoint, unless so little changed that the next start makes up for it as fast."""
-        if self._gallery.unsaved * 10 * WORTH > self._gallery.index_size[0]:
-            self._ending.clear()
-            self._attempt(self._gallery.checkpoint)
+        """Once everything is stopped: write the index where the next start would be slower without."""
+        self._ending.clear()
+        self._attempt(lambda: self._gallery.index.maintain(Upkeep(), last=True))
 
     def rebuild(self) -> None:
         """From any other thread: have the index built anew, and wait for it. Searches and recording go on meanwhile.
@@ -110,32 +100,25 @@ class IndexMaintenance(threading.Thread):
 
     def run(self) -> None:
         self._liveness.beat()
-        self._level()
+        self._maintain()
         while self._next_look():
             if not self._wanted.empty():
                 self._fulfil()
-                continue
-            if time.monotonic() < self._retry_at:
-                continue
-            if self._gallery.catalog.damaged_faces:
-                self._attempt(self._set_aside)
-            if self._gallery.worn:
-                log.info("the faces that were deleted are taken out of the index: it is built anew")
-            if self._gallery.worn or not self._gallery.ready:
-                self._level()
-            elif self._is_due():
-                self._checkpoint()
+            elif time.monotonic() >= self._retry_at:
+                if self._gallery.catalog.damaged_faces:
+                    self._attempt(self._set_aside)
+                self._maintain()
 
     def _next_look(self) -> bool:
-        """Rest while there is nothing to look after; False at the end."""
+        """Wait until there may be something to do; False at the end."""
         self._gallery.changed.clear()  # before it is asked what there is to do, and whether this is the end
         if self._ending.is_set():
             return False
         if not self._wanted.empty():
             return True
         self._liveness.rest()
-        idle = not (self._gallery.worn or self._gallery.unsaved or self._gallery.catalog.damaged_faces)
-        if self._gallery.ready and idle:
+        status = self._gallery.index.status()
+        if not (status.overdue or status.unsaved or self._gallery.catalog.damaged_faces):
             self._gallery.changed.wait(WAKE_EVERY)
         ends = self._ending.wait(LOOK_EVERY)
         self._liveness.beat()
@@ -146,15 +129,22 @@ class IndexMaintenance(threading.Thread):
         return not self._ending.is_set()
 
     def _fulfil(self) -> None:
-        """Build the index anew for everybody who has asked for it by now."""
+        """Build the index anew for everything that has asked for it by now."""
         wishes = [self._wanted.get() for _ in range(self._wanted.qsize())]
-        log.info("the index is built anew")
-        self._attempt(lambda: self._prepare_and_adopt(anew=True))
+        self._maintain(rebuild=True)
         if not self._keep_on():
             return  # they see that it ends
         for wish in wishes:
             wish.trouble = self.trouble
             wish.done.set()
+
+    def _maintain(self, *, rebuild: bool = False) -> None:
+        upkeep = Upkeep(self._keep_on, self._paced, self._on_writer, self._threads)
+        self._attempt(lambda: self._gallery.index.maintain(upkeep, rebuild=rebuild))
+
+    def _on_writer(self, work: Callable[[KeepOn], object]) -> None:
+        self._liveness.rest()  # the writer shows signs of life itself
+        self._writer.call(lambda _: work(self._writer.goes_on))
 
     def _set_aside(self) -> None:
         """Remove damaged faces from catalog and index, and have their photos read again."""
@@ -168,8 +158,8 @@ class IndexMaintenance(threading.Thread):
         for path in photos:
             self._look_at(path)
 
-    def _paced(self) -> Callable[[], bool]:
-        """What is asked after each part of a long work: `_keep_on`, after a rest where that is due."""
+    def _paced(self) -> KeepOn:
+        """Make what is called after each part of a long work: `_keep_on`, after a rest where that is due."""
         if not self._polite:
             return self._keep_on
         pace = Pace(self._threads)
@@ -181,35 +171,8 @@ class IndexMaintenance(threading.Thread):
 
         return keep_on
 
-    def _level(self) -> None:
-        self._attempt(self._prepare_and_adopt)
-
-    def _prepare_and_adopt(self, *, anew: bool = False) -> None:
-        vectors = self._gallery.prepared(self._paced(), anew=anew, threads=self._threads)
-        if vectors is not None:
-            self._liveness.rest()  # the writer shows signs of life itself
-            self._writer.call(lambda gallery: gallery.adopt(vectors, self._writer.goes_on))
-
-    def _is_due(self) -> bool:
-        now, unsaved, size = time.monotonic(), self._gallery.unsaved, self._gallery.index_size[0]
-        rests, self._seen = unsaved == self._seen, unsaved
-        if not unsaved:
-            self._saved_at = now
-        if now < self._saved_at + self._rest:
-            return False
-        if rests:
-            return unsaved * WORTH > size
-        late = unsaved >= CHECKPOINT_CHANGES or now - self._saved_at > CHECKPOINT_SECONDS
-        return late and unsaved * WORTH_BUSY > size
-
-    def _checkpoint(self) -> None:
-        started = time.monotonic()
-        self._attempt(lambda: self._gallery.checkpoint(self._keep_on))
-        self._saved_at = time.monotonic()
-        self._rest = CHECKPOINT_REST * (self._saved_at - started)
-
     def _attempt(self, function: Callable[[], object]) -> None:
-        """Work on the index. It is a cache: what goes wrong is said, tried again later, and stops nothing."""
+        """Work on the index. It is a cache: what fails is logged and tried again later, and stops nothing."""
         try:
             function()
         except Exception as exc:

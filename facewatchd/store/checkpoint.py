@@ -1,17 +1,18 @@
-"""A checkpoint of the index: two files, and the question whether they may be believed.
+"""A checkpoint of the index: two files, and whether they may be used.
 
-``index.hnsw`` is hnswlib's, ``index.json`` the manifest that says what it is: from which catalog, up to which face id,
-of how many dimensions, with which digest, which of its nodes are deleted, and which stand for several faces. The
-manifest bears a digest of itself.
+``index.hnsw`` is hnswlib's file. ``index.json`` is its manifest: from which catalog the index was made, up to which
+face id, of how many dimensions, the digest of the file, which of its nodes are deleted, and which stand for several
+faces. The manifest holds a digest of itself.
 
-Saving renames the manifest first. So that a crash before the index is renamed too leaves a pair that fits, the manifest
-also describes the index that it finds in place, but only one that was loaded and found right, or saved, by this very
-process: an index that was refused must not come back under the name of the one that was to take its place.
+Saving renames the manifest into place first, then the index. So that a crash between the two leaves a pair that fits,
+the manifest also describes the index that it replaces, but only one that this very process has loaded and found right,
+or saved: an index that was refused must not be accepted under the manifest of the one that was to replace it.
 
-The index is written by a `ForkedCopy` of this process, so that nobody waits for hnswlib, nor for the disk.
+hnswlib's file is written by a `ForkedCopy` of this process, so that no thread waits for hnswlib, which holds the
+interpreter's lock, nor for the disk.
 
-What is refused is deleted at once. It stays wrong, but may look right later: a catalog from a backup gives the ids of
-the faces that it lost to others, and then no id is missing any more.
+A file that is refused is deleted at once. It stays wrong, but may look right later: a catalog that was restored from a
+backup gives the ids of the faces that it lost to others, and then no id is missing any more.
 """
 
 from __future__ import annotations
@@ -25,12 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facewatchd.errors import DamagedError, StorageError
-from facewatchd.store import graph
-from facewatchd.store.graph import Graph, Labels
+from facewatchd.store.graph import Graph
+from facewatchd.store.index import KeepOn, always
+from facewatchd.store.stored import Labels, StoredVectors
 from facewatchd.system import atomic_files
 from facewatchd.system.forked import ForkedCopy
 
@@ -39,37 +38,40 @@ FORMAT = 4
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which catalog, and which state of it, a checkpoint was made from."""
+    """The catalog, and the state of it, that a checkpoint was made from."""
 
     catalog: str
     last_face_id: int
 
 
 class Checkpoint:
-    """The files in a directory. One thread uses it."""
+    """The files in a directory. One thread uses them."""
 
     def __init__(self, directory: Path) -> None:
         self._index = directory / "index.hnsw"
         self._manifest = directory / "index.json"
         self._in_place: dict[str, Any] | None = None
-        """The manifest's entry of the index that lies there; None unless this process trusts it."""
+        """The manifest's entry of the index that lies there; None unless this process opened or saved it."""
 
-    def save(self, index: Graph, origin: Origin, keep_on: Callable[[], bool] = lambda: True) -> None:
-        """Write the index and rename it into place. Raises `StorageError`; the one before then stays.
+    def save(
+        self, graph: Graph, origin: Origin, keep_on: KeepOn = always, at_rest: Callable[[], object] = lambda: None
+    ) -> None:
+        """Write the index and rename it into place. Raises `StorageError`; the one before stays then.
 
-        So it does when ``keep_on`` says that it is not wanted any more.
+        It also stays where ``keep_on`` ends the writing. ``at_rest`` is called at the moment whose state is written.
         """
         temporary = atomic_files.aside(self._index)
         try:
-            with index.at_rest() as labels:
-                # What was recorded since `origin` was asked for is in the catalog, and may be in the index.
-                last_face_id = max(origin.last_face_id, index.last_id)
-                unsaved, copy = index.unsaved, ForkedCopy(lambda: _written(index, temporary))
+            with graph.at_rest() as labels:
+                at_rest()
+                # What was recorded since `origin` was read is in the catalog, and may be in the graph.
+                last_face_id = max(origin.last_face_id, graph.last_id)
+                unsaved, copy = graph.unsaved, ForkedCopy(lambda: _written(graph, temporary))
             entry = {**copy.result(keep_on), "tombstones": labels.tombstones, "groups": labels.groups}
-            entry["clean_at"] = int(labels.clean_at)  # the seal is of what is read: each digit counts
+            entry["clean_at"] = int(labels.clean_at)  # the digest is of the text that is read: each digit counts
             manifest = {
                 "format": FORMAT,
-                "dim": index.dim,
+                "dim": graph.dim,
                 "catalog": origin.catalog,
                 "last_face_id": last_face_id,
                 "entries": [entry, self._in_place] if self._in_place else [entry],
@@ -77,19 +79,20 @@ class Checkpoint:
             atomic_files.write(self._manifest, _sealed(manifest))
             atomic_files.put(temporary, self._index)
             self._in_place = entry
-            index.unsaved -= unsaved
+            graph.unsaved -= unsaved
         except OSError as exc:
             raise StorageError(f"cannot write the index: {exc}", "free some disk space") from exc
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def load(self, dim: int, origin: Origin) -> Graph:
-        """Read the index. Raises `DamagedError`, with the reason, for one that is not to be trusted.
+    def open(self, dim: int, origin: Origin) -> StoredVectors:
+        """Open the index's file once its digest is found right. Raises `DamagedError`, with the reason, where it is not
+        to be used.
 
-        ``origin`` is the catalog as it is now: a checkpoint of another catalog does not fit, nor does one that
-        knows ids which the catalog has yet to give (the catalog was restored from a backup). Whether the vectors are
-        the catalog's is for the caller to see, by `stored`, and to `discard` it where they are not.
+        ``origin`` is the catalog as it is now: a checkpoint of another catalog does not fit, nor does one that knows
+        ids that the catalog has yet to give (the catalog was restored from a backup). Whether the embeddings are those
+        of the catalog the caller must compare, and `discard` the files where they are not.
         """
         self._remove_unfinished()
         manifest = self._read_manifest()
@@ -98,18 +101,23 @@ class Checkpoint:
         if manifest["catalog"] != origin.catalog or manifest["last_face_id"] > origin.last_face_id:
             raise DamagedError("the index was made from another catalog, or from a later state of this one")
         with _translated():
-            entry = self._entry_of_index(manifest["entries"])
-            index = Graph.read(self._index, dim, Labels(entry["tombstones"], entry["groups"], entry["clean_at"]))
-        self._in_place = entry
-        return index
+            self._in_place = self._entry_of_index(manifest["entries"])
+        return self.stored(dim)
 
-    def stored(self, dim: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """What lies in the index's file, as `graph.stored` gives it. Raises `DamagedError`."""
+    def stored(self, dim: int) -> StoredVectors:
+        """Open the file that was opened before, or saved. Raises `DamagedError`."""
+        assert self._in_place is not None
         with _translated():
-            yield from graph.stored(self._index, dim)
+            return StoredVectors(self._index, dim, _labels(self._in_place))
+
+    def load(self, dim: int) -> Graph:
+        """Load the graph from the file that was opened, or saved. Raises `DamagedError`."""
+        assert self._in_place is not None
+        with _translated():
+            return Graph.read(self._index, dim, _labels(self._in_place))
 
     def discard(self) -> None:
-        """Delete the files, the manifest first, as well as it goes."""
+        """Delete the files, the manifest first; what cannot be deleted stays."""
         self._in_place = None
         for path in (self._manifest, self._index):
             with contextlib.suppress(OSError):
@@ -117,7 +125,7 @@ class Checkpoint:
                 atomic_files.sync(path.parent)
 
     def _remove_unfinished(self) -> None:
-        """Delete what a process that was killed left half written: it may hold faces that were deleted since."""
+        """Delete what a killed process left half written: it may hold faces that were deleted since."""
         for path in (self._manifest, self._index):
             with contextlib.suppress(OSError):
                 atomic_files.aside(path).unlink(missing_ok=True)
@@ -149,12 +157,16 @@ class Checkpoint:
         raise DamagedError("the index is not the one that its manifest describes")
 
 
-def _written(index: Graph, path: Path) -> dict[str, Any]:
-    """Write the index to a new file. hnswlib opens it by name: by the descriptor's, which leads nowhere else."""
+def _labels(entry: dict[str, Any]) -> Labels:
+    return Labels(entry["tombstones"], entry["groups"], entry["clean_at"])
+
+
+def _written(graph: Graph, path: Path) -> dict[str, Any]:
+    """Write the graph to a new file. hnswlib opens a name: that of the descriptor, which is sure to be this file."""
     descriptor = atomic_files.create(path)
     try:
         name = Path(f"/proc/self/fd/{descriptor}")
-        size = index.write(name)
+        size = graph.write(name)
         digest = _digest(name)
         os.fsync(descriptor)
     finally:

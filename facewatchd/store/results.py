@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Also, Match
 from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.index import Above
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,6 @@ class Search:
     own: frozenset[int] = frozenset()
     """The contents that are asked with."""
     own_paths: frozenset[bytes] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Above:
-    """The faces that are alike to one person from the threshold on: ids and similarities, each of shape (n,)."""
-
-    ids: NDArray[np.int64]
-    similarities: NDArray[np.float32]
-    exact: bool
-    """Whether every face was compared."""
 
 
 @dataclass(frozen=True, slots=True)

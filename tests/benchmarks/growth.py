@@ -14,6 +14,8 @@ import numpy as np
 from facewatchd.photos import files
 from facewatchd.store.catalog import Catalog, Changes, Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import HnswIndex
+from facewatchd.store.index import Upkeep
 from tests.benchmarks import filling, kernel, timing
 from tests.benchmarks.daemons import Daemon, running
 from tests.benchmarks.options import Options
@@ -52,13 +54,13 @@ def _pipeline(sizes: Sequence[int], place: Path, inference: float, picture: Path
     )
     digest = _digest()
     catalog = _TimedCatalog(place / "catalog.sqlite3", "growth-00000000", DIM)
-    gallery = Gallery(catalog, place)
-    gallery.level()
+    gallery = Gallery(catalog, HnswIndex(catalog, place))
+    gallery.index.maintain(Upkeep())
     costs = _Costs()
     checkpoints = {}
     for size in sizes:
         _grow(gallery, catalog, costs, size + int(AROUND * size))
-        checkpoints[size] = timing.timed(gallery.checkpoint)
+        checkpoints[size] = timing.timed(lambda: gallery.index.maintain(Upkeep(), last=True))
     catalog.close()
     rows = {}
     for size in sizes:

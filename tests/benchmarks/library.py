@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.data_directory import LastRun
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import HnswIndex
+from facewatchd.store.index import Upkeep
 from facewatchd.values import Box, Face, ModelInfo, Stamp
 from tests.benchmarks import gallery as faces
 from tests.benchmarks.options import Options
@@ -63,7 +65,7 @@ class Library:
         directory.mkdir(parents=True, exist_ok=True)
         catalog = Catalog(directory / "catalog.sqlite3", MODEL.id, MODEL.dim)
         try:
-            yield Gallery(catalog, directory)
+            yield Gallery(catalog, HnswIndex(catalog, directory))
         finally:
             catalog.close()
 
@@ -90,16 +92,14 @@ def _make(library: Library, count: int, replaced: NDArray[np.int64]) -> dict[str
     with library.opened() as gallery:
         _record(library, gallery, np.arange(count), np.arange(count))
         started = time.perf_counter()
-        vectors = gallery.prepared(threads=2)
+        gallery.index.maintain(Upkeep(threads=2))
         built = time.perf_counter() - started
-        assert vectors is not None
-        gallery.adopt(vectors)
         _say(f"{count:,} faces: the index is built, {count / built:,.0f} a second")
         started = time.perf_counter()
         _record(library, gallery, replaced, library.current[replaced])
         churned = time.perf_counter() - started
         started = time.perf_counter()
-        gallery.checkpoint()
+        gallery.index.maintain(Upkeep(), last=True)
         saved = time.perf_counter() - started
     return {"built": count / built, "replaced": len(replaced) / churned, "saved": saved}
 

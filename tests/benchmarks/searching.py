@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.index import Upkeep
 from facewatchd.store.results import Search
 from tests.benchmarks import gallery as faces
 from tests.benchmarks.daemons import resident
@@ -49,7 +50,7 @@ def _measure(options: Options, count: int, report: Report) -> float:
     truth = _truth(made, asked)
     with made.opened() as gallery:
         started = time.perf_counter()
-        gallery.level()
+        gallery.index.maintain(Upkeep())
         loaded = time.perf_counter() - started
         top, _ = _ask(made, gallery, asked, Search(faces.THRESHOLD, top=20))
         every, found = _ask(made, gallery, asked, Search(faces.THRESHOLD))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from facewatchd.store.checkpoint import Checkpoint, Origin
-from facewatchd.store.graph import Graph, Labels
+from facewatchd.store.graph import Graph
+from facewatchd.store.stored import Labels
 from tests.support import invariant
 from tests.support.library import NO_CHECKPOINT, Library, asked, committed, embeddings, expect_not_embedded, files_of
 from tests.support.processes import Daemon

@@ -61,7 +61,8 @@ FREQUENT_CHECKPOINTS = """
 import sys
 if "run" in sys.argv:
     from facewatchd.indexing import maintenance
-    maintenance.CHECKPOINT_CHANGES, maintenance.CHECKPOINT_REST, maintenance.LOOK_EVERY = 10, 0, 0.1
+    from facewatchd.store import schedule
+    schedule.CHANGES, schedule.REST, maintenance.LOOK_EVERY = 10, 0, 0.1
 """
 
 

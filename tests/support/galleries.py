@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import HnswIndex
+from facewatchd.store.index import Index
 from facewatchd.values import Box, Face, Stamp
 
 DIM = 24
@@ -36,13 +38,30 @@ def photo(path: bytes, digest: bytes, embeddings: Iterable[NDArray[np.float32]],
     return Outcome(path, stamp(inode), digest, 640, 480, [face(row) for row in embeddings])
 
 
-def opened(directory: Path) -> Gallery:
-    """A gallery on a catalog in the directory, brought level."""
+def gallery_with(directory: Path, index: Index | None = None) -> Gallery:
+    """A gallery on a catalog in the directory; without an ``index``, with the daemon's, which is not level yet."""
     catalog = Catalog(directory / "catalog.sqlite3", "test-00000000", DIM)
     OPENED.append(catalog)
-    gallery = Gallery(catalog, directory)
-    gallery.level()
+    return Gallery(catalog, index or HnswIndex(catalog, directory))
+
+
+def opened(directory: Path) -> Gallery:
+    """A gallery on a catalog in the directory, brought level."""
+    gallery = gallery_with(directory)
+    hnsw(gallery).level()
     return gallery
+
+
+def hnsw(gallery: Gallery) -> HnswIndex:
+    """The gallery's index, of which tests know more than the gallery does."""
+    assert isinstance(gallery.index, HnswIndex)
+    return gallery.index
+
+
+def index_size(gallery: Gallery) -> tuple[int, int]:
+    """Live faces and tombstones in the index."""
+    status = gallery.index.status()
+    return status.faces, status.tombstones
 
 
 def close_all() -> None:

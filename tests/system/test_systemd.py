@@ -168,8 +168,8 @@ HANGING = {
     "worker-": "from facewatchd.photos import contents as place; name = 'opened'",
     "writer": "from facewatchd.store.catalog import Catalog as place; name = 'record'",
     "watcher-health": "from facewatchd.watch.watcher import Watcher as place; name = '_look'",
-    "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_walk'",
-    "maintenance": "from facewatchd.store.gallery import Gallery as place; name = 'prepared'",
+    "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_scan'",
+    "maintenance": "from facewatchd.store.hnsw import HnswIndex as place; name = 'prepared'",
     "the server": "from facewatchd.api.methods import Methods as place; name = 'call'",
 }
 

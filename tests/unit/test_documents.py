@@ -75,6 +75,25 @@ def test_every_other_document_is_linked_from_the_readme() -> None:
     assert links == set(DOCUMENTS) - {PROJECT / "README.md"}
 
 
+def test_the_plan_names_every_package() -> None:
+    packages = {path.parent.name for path in (PROJECT / "facewatchd").glob("*/__init__.py")}
+    rooms = prose(PROJECT / "facewatchd/README.md").partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"\]\((\w+)\)", rooms)) == packages
+
+
+def test_the_plan_names_every_thread() -> None:
+    started = re.compile(r"(?:Thread\(|super\(\).__init__\()[^\n]*name=f?\"([\w-]+)")
+    names = {
+        name.rstrip("-")
+        for path in (PROJECT / "facewatchd").rglob("*.py")
+        for name in started.findall(path.read_text())
+    }
+    table = re.findall(r"^\| (`.+?) \|", prose(PROJECT / "facewatchd/README.md"), re.MULTILINE)
+    documented_names = {name.removesuffix("-N").split()[0] for cell in table for name in re.findall(r"`([^`]+)`", cell)}
+    assert names
+    assert names <= documented_names
+
+
 def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_bytes()) < README_BYTES
 

@@ -13,11 +13,11 @@ from facewatchd.indexing import maintenance as upkeep_module
 from facewatchd.indexing import writer as writer_module
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.writer import Writer
-from facewatchd.store import gallery as gallery_module
+from facewatchd.store import hnsw as hnsw_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
-from tests.support.galleries import DIM, opened, photo, unit
+from tests.support.galleries import DIM, hnsw, index_size, opened, photo, unit
 from tests.support.processes import until
 
 ROWS = unit(np.random.default_rng(5).normal(size=(60, DIM)))
@@ -34,7 +34,7 @@ def files_with(directory: Path, row: int) -> set[str]:
 def filled(directory: Path) -> Gallery:
     gallery = opened(directory)
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(ROWS)])
-    gallery.checkpoint()
+    hnsw(gallery).checkpoint()
     return gallery
 
 
@@ -92,16 +92,16 @@ def test_the_index_is_built_anew_without_them(tmp_path: Path, monkeypatch: pytes
     maintenance.start()
     writer.start()
     try:
-        until(lambda: gallery.index_size == (58, 2) and not gallery.unsaved)
+        until(lambda: index_size(gallery) == (58, 2) and not gallery.index.status().unsaved)
         assert files_with(tmp_path, 7) == {"index.hnsw"}
-        monkeypatch.setattr(gallery_module, "PURGE_AFTER", 0.0)  # as if the time had passed: nothing else happens
+        monkeypatch.setattr(hnsw_module, "PURGE_AFTER", 0.0)  # as if the time had passed: nothing else happens
         until(lambda: not files_with(tmp_path, 7))
-        assert gallery.index_size == (58, 0)
+        assert index_size(gallery) == (58, 0)
     finally:
         writer.give_up()
         maintenance.stop()
         writer.stop()
-    assert gallery.differences() == []
+    assert gallery.index.differences() == []
     assert "catalog.sqlite3" in files_with(tmp_path, 9)
 
 
@@ -114,15 +114,15 @@ def test_the_time_counts_on_over_restarts(tmp_path: Path, monkeypatch: pytest.Mo
     delete(gallery, 7)
     gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
     gallery.collect()
-    assert not gallery.worn
+    assert not gallery.index.status().overdue
     for checkpoint in (False, True, False):
         if checkpoint:
-            gallery.checkpoint()
+            hnsw(gallery).checkpoint()
         gallery.catalog.close()
         now[0] += 11 * 3600
         gallery = opened(tmp_path)
-        assert gallery.index_size == (59, 1)
-    assert gallery.worn
+        assert index_size(gallery) == (59, 1)
+    assert gallery.index.status().overdue
 
 
 def test_half_a_checkpoint_is_removed_at_the_start(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from facewatchd.indexing.writer import Writer
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.store.catalog import Outcome
-from facewatchd.store.gallery import REBUILD_FROM, Gallery
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import REBUILD_FROM, HnswIndex
 from facewatchd.store.results import Search
 from facewatchd.threads.liveness import Liveness
-from tests.support.galleries import DIM, opened, photo, unit
+from tests.support.galleries import DIM, hnsw, index_size, opened, photo, unit
 from tests.support.processes import until
 
 NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
@@ -33,7 +34,7 @@ NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
 @pytest.fixture
 def gallery(gallery: Gallery, tmp_path: Path) -> Gallery:
     """One that is not level with its catalog yet."""
-    return Gallery(gallery.catalog, tmp_path)
+    return Gallery(gallery.catalog, HnswIndex(gallery.catalog, tmp_path))
 
 
 @pytest.fixture
@@ -60,20 +61,20 @@ def test_levels_and_writes_a_checkpoint_when_nothing_comes(
     gallery: Gallery, maintenance: IndexMaintenance, tmp_path: Path
 ) -> None:
     filled(gallery, 50)
-    assert not gallery.ready
+    assert not gallery.index.status().ready
     maintenance.start()
-    until(lambda: gallery.ready and not gallery.unsaved)
+    until(lambda: gallery.index.status().ready and not gallery.index.status().unsaved)
     assert (tmp_path / "index.json").exists()
-    assert opened(tmp_path).unsaved == 0
+    assert opened(tmp_path).index.status().unsaved == 0
 
 
 def test_ends_when_it_is_told_to_at_whatever_moment(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between two looks, and before it knows that there is nothing to do."""
-    gallery.level()
+    hnsw(gallery).level()
     maintenance = IndexMaintenance(
         gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
     )
-    monkeypatch.setattr(maintenance, "_level", lambda: told(maintenance))
+    monkeypatch.setattr(gallery.index, "maintain", lambda *_, **__: told(maintenance))
     maintenance.start()
     maintenance.join(20)
     assert not maintenance.is_alive()
@@ -87,26 +88,26 @@ def told(maintenance: IndexMaintenance) -> None:
 
 def test_builds_a_worn_index_anew(gallery: Gallery, maintenance: IndexMaintenance) -> None:
     filled(gallery, REBUILD_FROM + 200)
-    gallery.level()
+    hnsw(gallery).level()
     gallery.record([Outcome(b"/%d" % n, None) for n in range(REBUILD_FROM)])
     gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
     maintenance._writer.call(lambda gallery: gallery.collect())
-    assert gallery.index_size == (200, REBUILD_FROM)
+    assert index_size(gallery) == (200, REBUILD_FROM)
     maintenance.start()
-    until(lambda: gallery.index_size == (200, 0))
+    until(lambda: index_size(gallery) == (200, 0))
 
 
 def test_an_index_that_failed_is_made_again(
     gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.level()
+    hnsw(gallery).level()
     maintenance.start()
     with monkeypatch.context() as patched:
-        patched.setattr(gallery._vectors, "add", lambda *_: 1 / 0)
+        patched.setattr(hnsw(gallery)._graph, "add", lambda *_: 1 / 0)
         filled(gallery, 40)
-    until(lambda: gallery.ready)
-    until(lambda: gallery.index_size == (40, 0))
-    assert gallery.differences() == []
+    until(lambda: gallery.index.status().ready)
+    until(lambda: index_size(gallery) == (40, 0))
+    assert gallery.index.differences() == []
 
 
 def test_what_fails_is_said_and_tried_again(
@@ -117,54 +118,12 @@ def test_what_fails_is_said_and_tried_again(
 
     filled(gallery, 40)
     with monkeypatch.context() as patched:
-        patched.setattr(gallery, "checkpoint", refuse)
+        patched.setattr(gallery.index, "checkpoint", refuse)
         maintenance.start()
         until(lambda: maintenance.trouble == "no room; free some")
         assert gallery.nearest(unit(np.ones(DIM)), Search(-1)).matches
-    until(lambda: not gallery.unsaved)
+    until(lambda: not gallery.index.status().unsaved)
     until(lambda: not maintenance.trouble)
-
-
-@pytest.mark.parametrize(
-    ("unsaved", "size", "rests", "due"),
-    [
-        (0, 100, True, False),
-        (1, 999, True, True),
-        (1, 1_000_000, True, False),
-        (1001, 1_000_000, True, True),
-        (4999, 10_000, False, False),
-        (5000, 10_000, False, True),
-        (5000, 1_000_000, False, False),
-        (20_001, 1_000_000, False, True),
-    ],
-)
-def test_a_checkpoint_is_worth_its_while(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, unsaved: int, size: int, rests: bool, due: bool
-) -> None:
-    monkeypatch.setattr(Gallery, "unsaved", unsaved)
-    monkeypatch.setattr(Gallery, "index_size", (size, 0))
-    maintenance = IndexMaintenance(
-        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
-    )
-    maintenance._seen = unsaved if rests else unsaved - 1
-    assert maintenance._is_due() is due
-    maintenance._rest = 1000.0
-    assert not maintenance._is_due(), "the last one took long"
-
-
-def test_the_last_checkpoint_is_left_out_where_the_next_start_makes_up_for_it(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved: list[int] = []
-    monkeypatch.setattr(gallery, "checkpoint", lambda *_: saved.append(gallery.unsaved))
-    maintenance = IndexMaintenance(
-        gallery, Writer(gallery, Liveness()), 1, polite=False, liveness=Liveness(), look_at=lambda path: None
-    )
-    for unsaved, size in ((0, 0), (1, 9_999), (1, 10_000), (99, 1_000_000), (101, 1_000_000)):
-        monkeypatch.setattr(Gallery, "unsaved", unsaved)
-        monkeypatch.setattr(Gallery, "index_size", (size, 0))
-        maintenance.save_last()
-    assert saved == [1, 101]
 
 
 def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
@@ -172,12 +131,12 @@ def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
 ) -> None:
     filled(gallery, 40)
     maintenance.start()
-    until(lambda: gallery.ready)
-    vectors = gallery._vectors
+    until(lambda: gallery.index.status().ready)
+    vectors = hnsw(gallery)._graph
     assert vectors is not None
     vectors.delete(np.array([3, 4]))
     building, go_on, names = threading.Event(), threading.Event(), []
-    prepared = gallery.prepared
+    prepared = hnsw(gallery).prepared
 
     def slow(*args: object, **options: object) -> object:
         names.append(threading.current_thread().name)
@@ -185,7 +144,7 @@ def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
         assert go_on.wait(60)
         return prepared(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(gallery, "prepared", slow)
+    monkeypatch.setattr(gallery.index, "prepared", slow)
     verifier = Verifier(gallery, cast(Roots, NOWHERE), WorkQueue(0.0), maintenance._writer, maintenance)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(verifier.check, repair=True)
@@ -200,17 +159,17 @@ def test_a_repair_builds_the_index_on_this_thread_while_recording_goes_on(
     assert result["problems"] == ["2 faces are missing from the index"]
     assert result["repaired"]
     assert names == ["maintenance"]
-    assert gallery.differences() == []
-    assert gallery.index_size == (41, 0)
+    assert gallery.index.differences() == []
+    assert index_size(gallery) == (41, 0)
 
 
 def test_a_repair_that_fails_or_comes_too_late_says_so(
     gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maintenance.start()
-    until(lambda: gallery.ready)
+    until(lambda: gallery.index.status().ready)
     with monkeypatch.context() as patched:
-        patched.setattr(gallery, "prepared", lambda *_, **__: 1 / 0)
+        patched.setattr(gallery.index, "prepared", lambda *_, **__: 1 / 0)
         with pytest.raises(StorageError, match="cannot be built anew"):
             maintenance.rebuild()
     maintenance.rebuild()

@@ -19,7 +19,7 @@ from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Box, PhotoState
-from tests.support.galleries import DIM, face, opened, photo, unit
+from tests.support.galleries import DIM, face, index_size, opened, photo, unit
 from tests.support.processes import until
 
 
@@ -118,8 +118,8 @@ def state(gallery: Gallery, path: bytes) -> tuple[PhotoState, str] | None:
 
 def expect_the_others(gallery: Gallery) -> None:
     assert [state(gallery, outcome.path) for outcome in GOOD] == [(PhotoState.INDEXED, "")] * len(GOOD)
-    assert gallery.index_size == (len(GOOD), 0)
-    assert gallery.differences() == []
+    assert index_size(gallery) == (len(GOOD), 0)
+    assert gallery.index.differences() == []
 
 
 @pytest.mark.parametrize("what", CANNOT_BE)

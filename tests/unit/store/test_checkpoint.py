@@ -38,7 +38,9 @@ def saved(directory: Path, vectors: Graph | None = None, origin: Origin = ORIGIN
 
 def load(directory: Path, origin: Origin = ORIGIN, dim: int = DIM) -> Graph:
     """What another process makes of the files."""
-    return Checkpoint(directory).load(dim, origin)
+    files = Checkpoint(directory)
+    files.open(dim, origin)
+    return files.load(dim)
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert loaded.live_ids().tolist() == vectors.live_ids().tolist()
     assert loaded.labels().tolist() == vectors.labels().tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.hnsw", "index.json"]
-    ((ids, embeddings),) = Checkpoint(tmp_path).stored(DIM)
+    ((ids, embeddings),) = Checkpoint(tmp_path).open(DIM, ORIGIN).blocks()
     assert sorted(ids.tolist()) == list(range(1, 101))
     assert np.allclose(embeddings, rows(100)[ids - 1], atol=1e-5)
 
@@ -70,7 +72,8 @@ def test_crashes_between_the_renames_may_follow_each_other(tmp_path: Path) -> No
     before = (tmp_path / "index.hnsw").read_bytes()
     for last in range(200, 205):
         files = Checkpoint(tmp_path)
-        vectors = files.load(DIM, ORIGIN)
+        files.open(DIM, ORIGIN)
+        vectors = files.load(DIM)
         assert vectors.live_ids().tolist() == list(range(1, 101))
         vectors.add(np.array([last]), rows(1, seed=last))
         files.save(vectors, ORIGIN)
@@ -84,7 +87,7 @@ def test_an_index_that_was_refused_is_not_believed_under_the_name_of_the_next(tm
     foreign = (tmp_path / "index.hnsw").read_bytes()
     files = Checkpoint(tmp_path)
     with pytest.raises(DamagedError, match="another catalog"):
-        files.load(DIM, ORIGIN)
+        files.open(DIM, ORIGIN)
     if discarded:
         files.discard()
         assert list(tmp_path.iterdir()) == []
@@ -98,7 +101,7 @@ def test_what_was_discarded_stays_away_whatever_the_catalog_says_later(tmp_path:
     saved(tmp_path)
     files = Checkpoint(tmp_path)
     with pytest.raises(DamagedError, match="later state"):
-        files.load(DIM, Origin("a catalog", 999))
+        files.open(DIM, Origin("a catalog", 999))
     files.discard()
     with pytest.raises(DamagedError, match="no index"):
         load(tmp_path, Origin("a catalog", 2000))

@@ -17,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 
 from facewatchd.store import checkpoint as checkpoint_module
-from facewatchd.store import gallery as gallery_module
+from facewatchd.store import hnsw as hnsw_module
 from facewatchd.store.catalog import Outcome
-from facewatchd.store.gallery import REBUILD_FROM, Gallery
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.hnsw import REBUILD_FROM, HnswIndex
 from facewatchd.store.results import Search
 from facewatchd.values import Box
-from tests.support.galleries import DIM, close_all, face, opened, photo, stamp, unit
+from tests.support.galleries import DIM, close_all, face, hnsw, index_size, opened, photo, stamp, unit
 from tests.support.processes import until
 
 
@@ -55,7 +56,7 @@ def test_the_index_finds_what_an_exact_scan_finds(
         gone = rng.permutation(len(rows))[: int(dropped * len(rows))]
         gallery.record([Outcome(b"/%d" % at, None) for at in gone])
         forget_what_is_gone(gallery)
-        assert gallery.index_size == (len(rows) - len(gone), len(gone))
+        assert index_size(gallery) == (len(rows) - len(gone), len(gone))
         alive = np.setdiff1d(np.arange(len(rows)), gone)
         found = wanted = 0
         for at in rng.choice(alive, 25):
@@ -119,8 +120,8 @@ def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
     gallery = opened(tmp_path)
     rows = unit(np.random.default_rng(1).normal(size=(5, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    early = Gallery(gallery.catalog, tmp_path)
-    assert not early.ready
+    early = Gallery(gallery.catalog, HnswIndex(gallery.catalog, tmp_path))
+    assert not early.index.status().ready
     assert [match.path for match in early.nearest(rows[3], Search(0.9)).matches] == [b"/3"]
 
 
@@ -128,15 +129,15 @@ def test_a_restart_loads_the_checkpoint_and_adds_the_rest(tmp_path: Path) -> Non
     gallery = opened(tmp_path)
     rows = unit(np.random.default_rng(2).normal(size=(30, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [rows[n]]) for n in range(20)])
-    gallery.checkpoint()
-    assert gallery.unsaved == 0
+    hnsw(gallery).checkpoint()
+    assert gallery.index.status().unsaved == 0
     gallery.record([photo(b"/%d" % n, b"%d" % n, [rows[n]]) for n in range(20, 30)])
     gallery.record([photo(b"/0", b"0", [rows[1]])])
     gallery.catalog.close()
     again = opened(tmp_path)
-    assert again.unsaved == 12
-    assert again.index_size == (30, 1)
-    assert again.differences() == []
+    assert again.index.status().unsaved == 12
+    assert index_size(again) == (30, 1)
+    assert again.index.differences() == []
 
 
 def test_a_catalog_from_a_backup_makes_the_index_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,14 +148,14 @@ def test_a_catalog_from_a_backup_makes_the_index_anew(tmp_path: Path, caplog: py
     shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
     gallery = opened(tmp_path)
     gallery.record([photo(b"/b", b"b", rows[10:20])])
-    gallery.checkpoint()
+    hnsw(gallery).checkpoint()
     gallery.catalog.close()
     shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
     again = opened(tmp_path)
     assert "built again" in caplog.text
-    assert again.index_size == (10, 0)
+    assert index_size(again) == (10, 0)
     again.record([photo(b"/c", b"c", rows[20:40])])  # ids that the lost state had given to others
-    assert again.differences() == []
+    assert again.index.differences() == []
 
 
 def test_an_index_that_was_refused_is_not_believed_once_its_ids_were_given_again(
@@ -168,7 +169,7 @@ def test_an_index_that_was_refused_is_not_believed_once_its_ids_were_given_again
     shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
     gallery = opened(tmp_path)
     gallery.record([photo(b"/b", b"b", rows[10:20])])
-    gallery.checkpoint()
+    hnsw(gallery).checkpoint()
     gallery.catalog.close()
     shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
     gallery = opened(tmp_path)
@@ -176,7 +177,7 @@ def test_an_index_that_was_refused_is_not_believed_once_its_ids_were_given_again
     gallery.record([photo(b"/c", b"c", rows[20:60])])
     gallery.catalog.close()
     caplog.clear()
-    assert opened(tmp_path).differences() == []
+    assert opened(tmp_path).index.differences() == []
     assert "no index" in caplog.text
 
 
@@ -187,13 +188,13 @@ def test_two_faces_that_changed_places_among_thousands_are_noticed(
     rows = unit(np.random.default_rng(3).normal(size=(5000, DIM)))
     gallery = opened(tmp_path)
     gallery.record([photo(b"/a", b"a", rows)])
-    gallery.checkpoint()
+    hnsw(gallery).checkpoint()
     for face_id, row in ((1000, rows[1000]), (1001, rows[999])):
         gallery.catalog._db.execute("UPDATE face SET embedding = ? WHERE id = ?", (row.tobytes(), face_id))
     gallery.catalog.close()
     again = opened(tmp_path)
     assert "other faces than the catalog" in caplog.text
-    assert again.differences() == []
+    assert again.index.differences() == []
 
 
 def test_a_deleted_face_that_is_back_in_the_catalog_is_noticed(
@@ -206,24 +207,24 @@ def test_a_deleted_face_that_is_back_in_the_catalog_is_noticed(
     shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
     gallery = opened(tmp_path)
     gallery.record([photo(b"/b", b"b", [])])
-    gallery.checkpoint()
+    hnsw(gallery).checkpoint()
     gallery.catalog.close()
     shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
     again = opened(tmp_path)
     assert "are back in the catalog" in caplog.text
-    assert again.index_size == (20, 0)
+    assert index_size(again) == (20, 0)
 
 
 def test_a_start_that_is_broken_off_trusts_nothing(tmp_path: Path) -> None:
     gallery = opened(tmp_path)
     gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
-    gallery.checkpoint()
-    again = Gallery(gallery.catalog, tmp_path)
-    again.level(lambda: False)
-    assert not again.ready
-    again.level()
-    assert again.ready
-    assert again.unsaved == 0
+    hnsw(gallery).checkpoint()
+    again = Gallery(gallery.catalog, HnswIndex(gallery.catalog, tmp_path))
+    hnsw(again).level(lambda: False)
+    assert not again.index.status().ready
+    hnsw(again).level()
+    assert again.index.status().ready
+    assert again.index.status().unsaved == 0
 
 
 def test_many_tombstones_ask_for_a_rebuild(gallery: Gallery) -> None:
@@ -231,12 +232,12 @@ def test_many_tombstones_ask_for_a_rebuild(gallery: Gallery) -> None:
     rows = unit(np.random.default_rng(4).normal(size=(count, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
     gallery.record([Outcome(b"/%d" % n, None) for n in range(REBUILD_FROM)])
-    assert not gallery.worn, "content that may come back is kept"
+    assert not gallery.index.status().overdue, "content that may come back is kept"
     forget_what_is_gone(gallery)
-    assert gallery.worn
-    gallery.level()
-    assert gallery.index_size == (100, 0)
-    assert gallery.differences() == []
+    assert gallery.index.status().overdue
+    hnsw(gallery).level()
+    assert index_size(gallery) == (100, 0)
+    assert gallery.index.differences() == []
 
 
 def test_searches_go_on_while_a_checkpoint_is_written(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +249,7 @@ def test_searches_go_on_while_a_checkpoint_is_written(gallery: Gallery, monkeypa
     # The copy closes what it inherits, so it opens the pipe by the name that it has here.
     name = f"/proc/{os.getpid()}/fd/{go_on}"
     monkeypatch.setattr(checkpoint_module, "_written", lambda *args: Path(name).read_bytes() and really(*args))
-    thread = threading.Thread(target=gallery.checkpoint)
+    thread = threading.Thread(target=hnsw(gallery).checkpoint)
     thread.start()
     until(children)
     assert gallery.nearest(rows[7], Search(0.99)).matches[0].path == b"/7"
@@ -259,15 +260,15 @@ def test_searches_go_on_while_a_checkpoint_is_written(gallery: Gallery, monkeypa
     os.close(proceed)
     thread.join()
     os.close(go_on)
-    assert gallery.unsaved == 1, "what came meanwhile is in the next one"
+    assert gallery.index.status().unsaved == 1, "what came meanwhile is in the next one"
     gallery.catalog.close()
 
 
 def test_a_rebuild_that_is_interrupted_changes_nothing(gallery: Gallery) -> None:
     gallery.record([photo(b"/a", b"a", unit(np.random.default_rng(4).normal(size=(9, DIM))))])
-    before = gallery.index_size
-    gallery.level(lambda: False, anew=True)
-    assert gallery.index_size == before
+    before = index_size(gallery)
+    hnsw(gallery).level(lambda: False, anew=True)
+    assert index_size(gallery) == before
 
 
 class Histories(RuleBasedStateMachine):
@@ -278,7 +279,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first_k = patch.object(gallery_module, "FIRST_K", 1)
+        self.first_k = patch.object(hnsw_module, "FIRST_K", 1)
         self.first_k.start()
         self.directory = Path(tempfile.mkdtemp())
         self.gallery = opened(self.directory)
@@ -329,7 +330,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
-        self.gallery.checkpoint()
+        hnsw(self.gallery).checkpoint()
 
     @rule()
     def forget_old_content(self) -> None:
@@ -338,22 +339,22 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def rebuild(self) -> None:
-        self.gallery.level(anew=True)
+        hnsw(self.gallery).level(anew=True)
 
     @rule(path=paths, other=paths, content=st.integers(0, 12))
     def rebuild_while_photos_come_and_go(self, path: bytes, other: bytes, content: int) -> None:
-        vectors = self.gallery.prepared(anew=True)
+        vectors = hnsw(self.gallery).prepared(anew=True)
         assert vectors is not None
         self.put(path, content)
         self.delete(other)
         forget_what_is_gone(self.gallery)
         self.embedded &= set(self.truth.values())
-        self.gallery.adopt(vectors)
+        hnsw(self.gallery).adopt(vectors)
 
     @rule(checkpoint=st.booleans())
     def stop_and_start(self, checkpoint: bool) -> None:
         if checkpoint:
-            self.gallery.checkpoint()
+            hnsw(self.gallery).checkpoint()
         self.gallery.catalog.close()
         self.gallery = opened(self.directory)
 
@@ -386,7 +387,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def the_index_is_the_catalog(self) -> None:
-        assert self.gallery.differences() == []
+        assert self.gallery.index.differences() == []
 
     @invariant()
     def each_face_is_found_on_every_photo_that_shows_it(self) -> None:

@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from facewatchd.errors import BadEmbeddingError, DamagedError
-from facewatchd.store.graph import Graph, Labels, UnreachableError, stored
+from facewatchd.store import stored as stored_module
+from facewatchd.store.graph import Graph, M, UnreachableError
+from facewatchd.store.stored import Labels, StoredVectors
 
 DIM = 32
 
@@ -17,6 +19,11 @@ DIM = 32
 def unit(count: int, seed: int = 1, dim: int = DIM) -> NDArray[np.float32]:
     rows = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def vectors_size() -> int:
+    """Bytes of one element in the file: links, embedding, label."""
+    return 4 + 4 * 2 * M + 4 * DIM + 8
 
 
 def filled(count: int = 300) -> tuple[Graph, NDArray[np.float32]]:
@@ -75,12 +82,15 @@ def test_what_was_written_is_read_with_its_tombstones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "batch"), [(0, 100), (1, 100), (300, 100), (2500, 999)])
-def test_what_lies_in_the_file_is_what_the_index_holds(tmp_path: Path, count: int, batch: int) -> None:
+def test_what_lies_in_the_file_is_what_the_index_holds(
+    tmp_path: Path, count: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file is read without hnswlib: should its layout change, this fails."""
     vectors, rows = filled(count)
     vectors.delete(np.array([1, 2]))
     vectors.write(tmp_path / "index")
-    parts = list(stored(tmp_path / "index", DIM, batch))
+    monkeypatch.setattr(stored_module, "BLOCK", batch * vectors_size())
+    parts = [(ids, rows.copy()) for ids, rows in StoredVectors(tmp_path / "index", DIM, Labels()).blocks()]
     assert all(len(ids) <= batch for ids, _ in parts)
     found = {int(face_id): row for ids, embeddings in parts for face_id, row in zip(ids, embeddings, strict=True)}
     assert sorted(found) == vectors.labels().tolist()
@@ -94,7 +104,7 @@ def test_another_dimension_is_seen_before_hnswlib_believes_it(tmp_path: Path, di
     vectors.write(tmp_path / "index")
     for read in (
         lambda: Graph.read(tmp_path / "index", dim, Labels()),
-        lambda: list(stored(tmp_path / "index", dim)),
+        lambda: StoredVectors(tmp_path / "index", dim, Labels()),
     ):
         with pytest.raises(DamagedError, match="dimension"):
             read()
@@ -107,4 +117,4 @@ def test_a_file_that_ends_early_is_no_index(tmp_path: Path) -> None:
     for size in (0, 10, 95, 96, 10_000):
         (tmp_path / "index").write_bytes(data[:size])
         with pytest.raises(DamagedError):
-            list(stored(tmp_path / "index", DIM))
+            list(StoredVectors(tmp_path / "index", DIM, Labels()).blocks())

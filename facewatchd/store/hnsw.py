@@ -1,0 +1,307 @@
+"""The index of the daemon: a graph in memory, its checkpoint on the disk, and exact answers beside it.
+
+**An answer.** A search for a person wants every face from a threshold on, and hnswlib gives the ``k`` most alike. So
+``k`` grows until the last of them is below the threshold (`_broadened`). Near half of all faces that costs more than to
+compare all of them; then, where an exact answer is asked for, and while there is no graph, `ExactSearch` does, from the
+checkpoint's file and from memory; and the catalog's own rows are read where it cannot.
+
+**At the start** (`prepared`) the checkpoint is used if its digest is right and each of its embeddings is that of the
+catalog: all are compared, as two faces that a restored catalog numbered the other way round are found by no sample.
+Exact answers come from the file from then on. Then hnswlib loads it, what the catalog has and the graph lacks is added,
+what the catalog lacks is deleted, and the graph is used (`adopt`). Without a checkpoint the graph is built anew.
+
+**Tombstones.** hnswlib only marks what is deleted. The graph is built anew beside the old one when tombstones are many
+(`REBUILD_AT`), or old (`PURGE_AFTER`): they are embeddings of deleted faces, and lie in the file too.
+
+**Failure.** The catalog is written first and is right. Whatever goes wrong here, the graph is given up and made again
+from the catalog, while answers are exact.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facewatchd.errors import DamagedError
+from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.checkpoint import Checkpoint, Origin
+from facewatchd.store.exact import ExactSearch
+from facewatchd.store.graph import SAME, Graph, UnreachableError
+from facewatchd.store.index import Above, Embeddings, Ids, KeepOn, Status, Upkeep, always
+from facewatchd.store.schedule import CheckpointSchedule
+from facewatchd.store.stored import StoredVectors
+from facewatchd.text import counted
+
+if TYPE_CHECKING:
+    from facewatchd.values import Embedding
+
+log = logging.getLogger(__name__)
+
+FIRST_K = 256
+SMALL_K = 64
+GROWTH = 2.5
+"""How many neighbours are asked for first, fewer of few faces, and by how much more each time the last was still above
+the threshold. Up to `graph.EF` of them cost nothing; from half of all faces on, every face is compared."""
+FEW = 8
+"""Where the first answer has fewer faces above the threshold, more are asked for, which makes hnswlib's search broader.
+Of a million faces, one in a thousand of the people who are on few photos is not found at first, one in six thousand
+then."""
+BATCH = 512
+"""Faces in one statement of SQL."""
+REBUILD_AT = 0.2
+"""Share of tombstones from which the graph is built anew: above it hnswlib loses recall (and at 0.99 it crashed)."""
+REBUILD_FROM = 500
+"""Fewer tombstones never ask for it: a small index is searched exactly anyway."""
+PURGE_AFTER = 24 * 3600.0
+"""Seconds after which a graph with any tombstone is built anew."""
+TOLERANCE = 1e-3
+"""How far a component of a stored embedding may be from the catalog's: hnswlib scales them to unit length again."""
+
+
+class HnswIndex:
+    """An `index.Index`. Whatever is missing in it is read from the catalog."""
+
+    def __init__(self, catalog: Catalog, directory: Path) -> None:
+        self._catalog = catalog
+        self._dim = catalog.dim
+        self._checkpoint = Checkpoint(directory)
+        self._schedule = CheckpointSchedule()
+        self._graph: Graph | None = None
+        self._exact = ExactSearch(self._dim, self._catalogued, SAME)
+
+    def _catalogued(self, ids: Iterable[int]) -> tuple[Ids, Embeddings]:
+        with self._catalog.reading() as reader:
+            return reader.embeddings_of(ids)
+
+    # Changes
+
+    def add(self, ids: Ids, embeddings: Embeddings) -> None:
+        self._change(lambda graph: graph.add(ids, embeddings))
+        self._exact.add(ids, embeddings)  # after the graph: `ExactSearch` allows for a face in both, not in neither
+
+    def remove(self, ids: Ids) -> None:
+        self._change(lambda graph: self._delete(graph, ids))
+        self._exact.remove(ids)
+
+    def _change(self, change: Callable[[Graph], object]) -> None:
+        graph = self._graph
+        if graph is None:
+            return
+        try:
+            if not graph.tombstones:
+                graph.clean_at = time.time()
+            change(graph)
+        except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the graph can be made again
+            log.error("the index failed (%s): it is built again from the catalog", exc)
+            self._graph = None
+
+    def _delete(self, graph: Graph, ids: Ids) -> None:
+        """Delete faces from a graph. A node that stands for other faces too is replaced by one of those."""
+        successors = graph.successors(ids)
+        while len(successors):
+            there, embeddings = self._catalogued(successors.tolist())
+            if len(there) == len(successors):
+                return graph.delete(ids, there, embeddings)
+            ids = np.union1d(ids, np.setdiff1d(successors, there))  # they were removed from the catalog meanwhile
+            successors = graph.successors(ids)
+        return graph.delete(ids)
+
+    # Answers
+
+    def above(self, embedding: Embedding, threshold: float, *, exact: bool = False) -> Above:
+        graph = self._graph
+        found = None if exact or graph is None else _broadened(graph, embedding, threshold)
+        return found or self._exact.above(embedding, threshold) or self._scanned(embedding, threshold)
+
+    def _scanned(self, embedding: Embedding, threshold: float) -> Above:
+        """Compare with every row of the catalog."""
+        found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        with self._catalog.reading() as reader:
+            for ids, embeddings in reader.embeddings():
+                similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
+                above = similarities >= threshold
+                found_ids.append(ids[above])
+                found.append(similarities[above])
+        return Above(np.concatenate(found_ids), np.concatenate(found), exact=True)
+
+    def status(self) -> Status:
+        graph = self._graph
+        if graph is None:
+            return Status(0, 0, ready=False, overdue=True)
+        return Status(len(graph), graph.tombstones, ready=True, unsaved=graph.unsaved, overdue=_worn(graph))
+
+    # Maintenance (one thread)
+
+    def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
+        status = self.status()
+        if last:
+            if self._schedule.is_due_last(status.unsaved, status.faces):
+                self.checkpoint(upkeep.keep_on)
+        elif rebuild or status.overdue:
+            if status.ready:
+                log.info("the index is built anew%s", "" if rebuild else ": it holds many deleted faces, or old ones")
+            graph = self.prepared(upkeep.paced(), anew=rebuild, threads=upkeep.threads)
+            if graph is not None:
+                upkeep.on_writer(lambda keep_on: self.adopt(graph, keep_on))
+        elif self._schedule.is_due(status.unsaved, status.faces):
+            self.checkpoint(upkeep.keep_on)
+
+    def prepared(self, keep_on: KeepOn = always, *, anew: bool = False, threads: int = 1) -> Graph | None:
+        """A graph that is level with the catalog: the one on the disk, checked and caught up, or one built anew.
+
+        It is built anew where there is one already. Searches and recording go on meanwhile. None where ``keep_on``
+        ended it.
+        """
+        graph = None if anew or self._graph is not None else self._load(keep_on)
+        if graph is None or graph.tombstones > graph.nodes:  # else it will do until a new one is built
+            graph = Graph(self._dim)
+        return graph if keep_on() and self._catch_up(graph, keep_on, threads) else None
+
+    def adopt(self, graph: Graph, keep_on: KeepOn = always) -> None:
+        """Use what was `prepared`, once it has what was recorded meanwhile. On the thread that calls `add`."""
+        if self._catch_up(graph, keep_on, threads=1):
+            self._graph = graph
+
+    def level(self, keep_on: KeepOn = always, *, anew: bool = False) -> None:
+        """`prepared` and `adopt` in one, while nothing is recorded."""
+        if (graph := self.prepared(keep_on, anew=anew)) is not None:
+            self.adopt(graph, keep_on)
+
+    def _load(self, keep_on: KeepOn) -> Graph | None:
+        with self._catalog.reading() as reader:
+            origin = Origin(self._catalog.uuid, reader.last_face_id())
+        try:
+            stored = self._checkpoint.open(self._dim, origin)
+            with self._catalog.reading() as reader:
+                compared = _compare(reader, stored, keep_on)
+            if not compared:
+                return None
+            self._answer_from(stored)
+            return self._checkpoint.load(self._dim)
+        except (DamagedError, OSError) as exc:
+            self._exact.forget()
+            self._checkpoint.discard()
+            if origin.last_face_id:
+                log.warning("%s: it is built again from the catalog", getattr(exc, "message", exc))
+            self._answer_from(None)
+            return None
+
+    def _answer_from(self, stored: StoredVectors | None) -> None:
+        """Answer exactly from a file, and from memory for what the catalog has beside it."""
+        self._exact.begin()
+        with self._catalog.reading() as reader:
+            recorded = reader.face_ids()
+        held = np.empty(0, np.int64) if stored is None else stored.live_ids()
+        if stored is not None:
+            stored.remove(np.setdiff1d(held, recorded, assume_unique=True))
+        self._exact.use(stored, np.setdiff1d(recorded, held, assume_unique=True))
+
+    def _catch_up(self, graph: Graph, keep_on: KeepOn, threads: int) -> bool:
+        """Delete what the catalog lacks and add what it has; False when ``keep_on`` ended it.
+
+        It is read in parts, and not in one state of the catalog: hours of building would keep SQLite's log from being
+        emptied.
+        """
+        with self._catalog.reading() as reader:
+            recorded = reader.face_ids()
+        self._delete(graph, np.setdiff1d(graph.live_ids(), recorded, assume_unique=True))
+        missing = np.setdiff1d(recorded, graph.labels(), assume_unique=True)
+        for start in range(0, len(missing), BATCH):
+            ids, embeddings = self._catalogued(missing[start : start + BATCH].tolist())
+            graph.add(ids, embeddings, threads)
+            if not keep_on():
+                return False
+        return True
+
+    def checkpoint(self, keep_on: KeepOn = always) -> None:
+        """Write the graph to the disk if it changed since it was written last. Raises `StorageError`."""
+        graph = self._graph
+        if graph is None or not graph.unsaved:
+            return
+        with self._catalog.reading() as reader:
+            origin = Origin(self._catalog.uuid, reader.last_face_id())
+        started = time.monotonic()
+        try:
+            self._checkpoint.save(graph, origin, keep_on, self._exact.begin)
+            self._exact.use(self._checkpoint.stored(self._dim))
+        finally:
+            self._exact.abandon()
+            self._schedule.saved(time.monotonic() - started)
+
+    def differences(self, keep_on: KeepOn = always) -> list[str]:
+        """See `Index.differences`. Raises `UnreachableError` for a face that is deleted meanwhile."""
+        graph = self._graph
+        if graph is None:
+            return ["the index is not there yet"]
+        with self._catalog.reading() as reader:
+            recorded, live = reader.face_ids(), graph.live_ids()
+            wrong = 0
+            for ids, embeddings in reader.embeddings(BATCH):
+                if not keep_on():
+                    break
+                there = np.isin(ids, live, assume_unique=True)
+                if there.any():
+                    stored = graph.get(ids[there])
+                    wrong += int(np.count_nonzero(np.abs(stored - embeddings[there]).max(axis=1) > TOLERANCE))
+        lines = [
+            f"{counted(len(ids), 'face')} {'is' if len(ids) == 1 else 'are'} {what} the index"
+            for what, ids in (
+                ("missing from", np.setdiff1d(recorded, live, assume_unique=True)),
+                ("left over in", np.setdiff1d(live, recorded, assume_unique=True)),
+            )
+            if len(ids)
+        ]
+        if wrong:
+            lines.append(f"{counted(wrong, 'vector')} of the index {'is' if wrong == 1 else 'are'} not the catalog's")
+        return lines
+
+
+def _broadened(graph: Graph, embedding: Embedding, threshold: float) -> Above | None:
+    """Every face from the threshold on, by asking for more and more neighbours; None where all are to be compared."""
+    k = min(FIRST_K, max(SMALL_K, graph.nodes // 4))
+    while k <= graph.nodes // 2:
+        try:
+            ids, similarities = graph.nearest(embedding, k)
+        except UnreachableError:
+            return None
+        above = int(np.count_nonzero(similarities >= threshold))
+        more = int(k * GROWTH)
+        if above < len(ids) and (above >= FEW or k > FIRST_K or more > graph.nodes // 2):
+            return Above(ids[:above], similarities[:above], exact=False)
+        k = more
+    return None
+
+
+def _compare(reader: CatalogReader, stored: StoredVectors, keep_on: KeepOn) -> bool:
+    """Hold every embedding of a file against the catalog; False when ``keep_on`` ended it.
+
+    Raises `DamagedError` for one that differs, and for a deleted face that the catalog has again.
+    """
+    for labels, embeddings in stored.blocks():
+        duplicates, at = stored.duplicates(labels)
+        ids, rows = np.concatenate([labels, duplicates]), np.concatenate([np.arange(len(labels)), at])
+        for start in range(0, len(ids), BATCH):
+            part = slice(start, start + BATCH)
+            known, expected = reader.embeddings_of(ids[part].tolist())
+            if stored.is_removed(known).any():
+                raise DamagedError("faces that were deleted are back in the catalog")
+            order = np.argsort(ids[part])
+            found = rows[part][order[np.searchsorted(ids[part], known, sorter=order)]]
+            if not np.allclose(embeddings[found], expected, atol=TOLERANCE):
+                raise DamagedError("the index holds other faces than the catalog")
+        if not keep_on():
+            return False
+    return True
+
+
+def _worn(graph: Graph) -> bool:
+    dead = graph.tombstones
+    if dead and time.time() - graph.clean_at > PURGE_AFTER:
+        return True
+    return dead >= REBUILD_FROM and dead > REBUILD_AT * (dead + graph.nodes)

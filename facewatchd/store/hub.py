@@ -1,0 +1,106 @@
+"""What transactions changed in the catalog, for those that want to follow it.
+
+The writer publishes one `Change` a transaction, after it was committed and the index follows it, in the order of the
+transactions. Publishing appends to the queue of each subscription and returns: no code of a subscriber runs on the
+writer's thread, and no lock is held while one does. So a subscriber that fails concerns nobody else, and one that is
+slow loses changes instead of delaying them: a queue holds at most `MOST` changes, and what overflows is emptied.
+`Subscription.take` then raises `MissedChangesError`, once, and the subscriber reads what it needs from the catalog.
+
+Changes are not kept over a restart, nor for subscriptions that come later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from facewatchd.errors import FacewatchError
+
+if TYPE_CHECKING:
+    from facewatchd.values import Embedding
+
+MOST = 1024
+"""Changes that wait for one subscriber. A transaction records at most 64 paths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one transaction did."""
+
+    paths: tuple[bytes, ...] = ()
+    """The photos of which something was recorded: ask the catalog what."""
+    added: tuple[int, ...] = ()
+    """Ids of new faces."""
+    embeddings: tuple[Embedding, ...] = ()
+    """Of each of them."""
+    removed: tuple[int, ...] = ()
+    """Ids of faces that are gone. They are never given again."""
+
+
+class MissedChangesError(FacewatchError):
+    """The subscriber was so slow that changes were dropped."""
+
+    def __init__(self) -> None:
+        super().__init__("changes of the catalog were missed", "read the catalog again")
+
+
+class Subscription:
+    """Changes since it was made. One thread takes them; `close` it when done."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._arrived = threading.Condition()
+        self._changes: deque[Change] = deque()
+        self._missed = False
+
+    def take(self, timeout: float | None = None) -> list[Change]:
+        """All changes that wait, the oldest first; waits up to ``timeout`` seconds for one.
+
+        Empty where none came. Raises `MissedChangesError` where some were dropped; those that follow are complete.
+        """
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._changes or self._missed, timeout)
+            missed, self._missed = self._missed, False
+            if missed:
+                raise MissedChangesError
+            taken = list(self._changes)
+            self._changes.clear()
+        return taken
+
+    def close(self) -> None:
+        """Get no more changes."""
+        self._hub.unsubscribe(self)
+
+    def put(self, change: Change) -> None:
+        """Called by the hub."""
+        with self._arrived:
+            self._changes.append(change)
+            if len(self._changes) > MOST:
+                self._changes.clear()
+                self._missed = True
+            self._arrived.notify_all()
+
+
+class Hub:
+    """One thread publishes; any may subscribe."""
+
+    def __init__(self) -> None:
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = threading.Lock()
+
+    def subscribe(self) -> Subscription:
+        """Get the changes of transactions that are published from now on."""
+        subscription = Subscription(self)
+        with self._lock:
+            self._subscriptions = (*self._subscriptions, subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+
+    def publish(self, change: Change) -> None:
+        for subscription in self._subscriptions:
+            subscription.put(change)

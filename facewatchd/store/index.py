@@ -1,0 +1,102 @@
+"""What the gallery knows of an index: the embeddings of all faces, by face id, and which of them are alike to one.
+
+An index is a cache: the catalog is the truth, and an index that is lost is made from it again. Face ids are never given
+twice, neither by the catalog nor to an index. Arrays: ids int64 (n,), embeddings float32 (n, dim) of unit length.
+
+There are two: `hnsw.HnswIndex`, which the daemon uses, and `flat.FlatIndex`, which compares an embedding with all of
+those that it holds in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from facewatchd.values import Embedding
+
+Ids = NDArray[np.int64]
+Embeddings = NDArray[np.float32]
+
+KeepOn = Callable[[], bool]
+"""Called after each part of a long work: it may rest, and False ends the work."""
+
+
+def always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """The faces whose cosine similarity to one embedding is at least a threshold; ids and similarities have shape (n,).
+
+    The most alike first where `exact` is False; in no order where it is True.
+    """
+
+    ids: Ids
+    similarities: NDArray[np.float32]
+    exact: bool
+    """Whether the embedding was compared with every face."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    faces: int
+    """Faces that `Index.above` can answer with."""
+    tombstones: int
+    """Faces that were removed and still take room."""
+    ready: bool
+    """Whether the index holds all faces of the catalog; until then answers come from the catalog, and are complete."""
+    unsaved: int = 0
+    """Changes that a crash would cost: they are made up for from the catalog."""
+    overdue: bool = False
+    """Whether `Index.maintain` has something to do, whatever changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What `Index.maintain` may use."""
+
+    keep_on: KeepOn = always
+    paced: Callable[[], KeepOn] = lambda: always
+    """Makes a `KeepOn` that also rests, for work that keeps a processor busy."""
+    on_writer: Callable[[Callable[[KeepOn], object]], object] = lambda work: work(always)
+    """Runs a function on the thread that calls `Index.add` and `Index.remove`, and waits for it."""
+    threads: int = 1
+
+
+class Index(Protocol):
+    """`add` and `remove` are called by one thread, `maintain` by another, everything else by any."""
+
+    def add(self, ids: Ids, embeddings: Embeddings) -> None:
+        """Add faces. Nothing is raised: what fails is made up for by `maintain`."""
+
+    def remove(self, ids: Ids) -> None:
+        """Remove faces; ids that are unknown are passed over. Nothing is raised, as in `add`."""
+
+    def above(self, embedding: Embedding, threshold: float, *, exact: bool = False) -> Above:
+        """Every face from the threshold on. ``exact``: compare the embedding with each of them.
+
+        There is no limit and no filter: an answer counts all photos that match, and what a photo must be like
+        (directories, the size of a face) only the catalog knows, for which the faces above the threshold are enough.
+        """
+
+    def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
+        """Do what is due: bring the index level with the catalog, build it anew, write it to the disk.
+
+        ``rebuild``: build it anew in any case. ``last``: the process ends, so only write what is worth it. Raises
+        `FacewatchError` for what can be tried again.
+        """
+
+    def status(self) -> Status: ...
+
+    def differences(self, keep_on: KeepOn = always) -> list[str]:
+        """Hold every embedding against the catalog; a line for each finding.
+
+        On another thread than that of `add`, what is recorded meanwhile is found too. As soon as ``keep_on`` is False,
+        what was not looked at yet counts as right.
+        """

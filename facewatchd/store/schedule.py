@@ -1,0 +1,44 @@
+"""When a checkpoint of the index is worth its cost: hnswlib's file is written whole, whatever changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+CHANGES = 5000
+SECONDS = 300.0
+"""A checkpoint is due after so many changes, so long after the last, or when nothing changed between two questions."""
+REST = 50
+"""A checkpoint that took a second is followed by at least so many without one."""
+WORTH = 1000
+WORTH_BUSY = 50
+"""One of so many faces must have changed; one of so many while changes go on."""
+WORTH_LAST = 10_000
+"""One of so many at the end of the process: the next start makes up for fewer as fast."""
+
+
+class CheckpointSchedule:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen = 0
+        self._saved_at = clock()
+        self._rest = 0.0
+
+    def is_due(self, unsaved: int, faces: int) -> bool:
+        """Asked every few seconds, with the changes since the last checkpoint and the faces in the index."""
+        rests, self._seen = unsaved == self._seen, unsaved
+        now = self._clock()
+        if not unsaved:
+            self._saved_at = now
+        if now < self._saved_at + self._rest:
+            return False
+        if rests:
+            return unsaved * WORTH > faces
+        return (unsaved >= CHANGES or now - self._saved_at > SECONDS) and unsaved * WORTH_BUSY > faces
+
+    def is_due_last(self, unsaved: int, faces: int) -> bool:
+        return unsaved * WORTH_LAST > faces
+
+    def saved(self, seconds: float) -> None:
+        """A checkpoint was tried, and took so long."""
+        self._saved_at, self._rest = self._clock(), REST * seconds
