@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from facewatchd.scan.scanner import LINKS_EVERY, out_of_reach
+from facewatchd.scan.scanner import out_of_reach
+from facewatchd.scan.schedule import LINKS_EVERY
 from facewatchd.text import counted, printable
 from facewatchd.values import DaemonState, RootState
 
