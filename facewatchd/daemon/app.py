@@ -153,7 +153,7 @@ class Daemon:
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
-        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
+        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory, config.resources.threads))
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
