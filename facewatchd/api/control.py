@@ -6,18 +6,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from facewatchd.api.parameters import NoParameters, ScanParameters, WaitParameters
 from facewatchd.errors import UnreadablePhotoError
 from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import WorkQueue
-from facewatchd.server.params import Params
 from facewatchd.text import printable
-
-MAX_WAIT = 24 * 3600.0
-"""Seconds that a request may wait."""
-WAIT = 60.0
-"""Seconds that a ``wait`` waits which does not say how long."""
 
 
 class Control:
@@ -38,26 +33,22 @@ class Control:
         self._scanner = scanner
         self._waiting = waiting
 
-    def scan(self, params: Params) -> dict[str, object]:
+    def scan(self, params: ScanParameters) -> dict[str, object]:
         """Have paths compared with the disk, by default all roots; return how many are ``queued``."""
-        paths = params.paths("paths") or list(self._roots.paths)
-        force = params.flag("force")
-        params.finish()
+        paths = params.paths or tuple(self._roots.paths)
         for path in paths:
             if self._roots.of(path) is None:
                 raise UnreadablePhotoError(
                     f"{printable(path)} lies in no watched directory", "add its directory to the configuration"
                 )
         for path in paths:
-            self._scanner.request(path, force=force, live=True)
+            self._scanner.request(path, force=params.force, live=True)
         return {"queued": len(paths)}
 
-    def wait(self, params: Params) -> dict[str, object]:
+    def wait(self, params: WaitParameters) -> dict[str, object]:
         """Wait as `wait_until_done` does; return what is ``pending`` then, the ``seconds``, and ``complete``."""
-        timeout = params.optional_number("timeout", 0, MAX_WAIT)
-        params.finish()
         started = time.monotonic()
-        done = self.wait_until_done(WAIT if timeout is None else timeout)
+        done = self.wait_until_done(params.timeout)
         return {"pending": len(self._queue), "seconds": round(time.monotonic() - started, 3), "complete": done}
 
     def wait_until_done(self, timeout: float) -> bool:
@@ -76,14 +67,12 @@ class Control:
         failed = self._queue.closed or any(request.failed for request in requests)
         return all(walked) and not remaining and not failed and self._monitor.report().within_reach
 
-    def pause(self, params: Params) -> dict[str, object]:
+    def pause(self, _: NoParameters) -> dict[str, object]:
         """Examine no further paths until `resume`."""
-        params.finish()
         self._queue.pause()
         return {"state": self._monitor.report().state}
 
-    def resume(self, params: Params) -> dict[str, object]:
+    def resume(self, _: NoParameters) -> dict[str, object]:
         """Go on after `pause`."""
-        params.finish()
         self._queue.resume()
         return {"state": self._monitor.report().state}

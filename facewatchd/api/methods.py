@@ -8,21 +8,23 @@ does not answer: `DiskCalls` looks at the disk, and where that takes too long, t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from facewatchd.api.control import Control
+from facewatchd.api.parameters import METHODS
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
-from facewatchd.server.params import Params
+from facewatchd.server.params import read
 
 
 class Methods:
     """`call` carries out one method; any thread may call it."""
 
     def __init__(self, status: Status, queries: Queries, photos: Photos, control: Control, verifier: Verifier) -> None:
-        self.table: dict[str, Callable[[Params], object]] = {
+        self.table: dict[str, Callable[[Any], object]] = {
             "status": status.status,
             "query": queries.query,
             "faces": queries.faces,
@@ -37,6 +39,6 @@ class Methods:
 
     def call(self, method: str, params: Mapping[str, object]) -> object:
         """Return the method's result. Raises `FacewatchError`, with those of the protocol."""
-        if method not in self.table:
+        if method not in METHODS:
             raise MethodNotFoundError(method)
-        return self.table[method](Params(params))
+        return self.table[method](read(METHODS[method].parameters, params))

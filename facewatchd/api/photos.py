@@ -6,20 +6,19 @@ import errno
 import os
 from collections.abc import Callable
 
+from facewatchd.api.parameters import PhotosParameters, WhyParameters
 from facewatchd.health.monitor import Monitor
 from facewatchd.health.report import REACHABLE
 from facewatchd.photos import sheet_mark
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.work_queue import WorkQueue
-from facewatchd.server.params import Params, encode_path
+from facewatchd.server.params import encode_path
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.catalog_reader import PhotoRecord
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING, NotAnsweringError
-from facewatchd.values import LISTED_STATES, PhotoState, Stamp
+from facewatchd.values import PhotoState, Stamp
 
-MOST_LISTED = 1000
-"""Photos in one page: with the longest paths and reasons that there are, half of what a line may have."""
 _KEPT = "what was known of it is kept"
 _UNWATCHED = "it lies in no watched directory"
 _NO_IMAGE = "it is no image that facewatchd reads"
@@ -38,10 +37,9 @@ class Photos:
         self._queue = queue
         self._setback = setback
 
-    def why(self, params: Params) -> dict[str, object]:
+    def why(self, params: WhyParameters) -> dict[str, object]:
         """Return the ``state`` of one ``path``, the ``reason``, and the ``faces`` that are recorded of it."""
-        path = params.path()
-        params.finish()
+        path = params.path
         is_pending = path in self._queue  # asked first: a path leaves the queue after it was recorded
         with self._catalog.reading() as reader:
             record = reader.photo(path)
@@ -107,17 +105,14 @@ class Photos:
         away = "its disk is not there" if seen.state in REACHABLE else f"its directory is {seen.state}"
         return f"{away}: {_KEPT}"
 
-    def photos(self, params: Params) -> dict[str, object]:
+    def photos(self, params: PhotosParameters) -> dict[str, object]:
         """Return a page of the files in a state, by path, as they are recorded: the disk is not read.
 
         A file that stays in the state is on exactly one of the pages, whatever happens to others meanwhile. A recorded
         file that is to be examined again is pending as well.
         """
-        state = PhotoState(params.word("state", LISTED_STATES))
-        after = params.optional_path_in("after") or b""
-        limit = params.optional_int("limit", 1, MOST_LISTED) or MOST_LISTED
-        params.finish()
-        found = self._in_state(state, after, limit + 1)
+        state, limit = PhotoState(params.state), params.limit
+        found = self._in_state(state, params.after, limit + 1)
         photos = [{**encode_path(path), "state": state, "reason": reason} for path, reason in found[:limit]]
         return {"photos": photos, "next": encode_path(found[limit - 1][0]) if len(found) > limit else None}
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from facewatchd.api.control import MAX_WAIT
-from facewatchd.api.request import QueryRequest, Source
+from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
 from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
-from facewatchd.server.params import Params
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import ModelInfo, is_within
@@ -47,19 +46,26 @@ class Queries:
         configured = self.defaults.threshold
         return self._info.threshold if configured is None else configured
 
-    def query(self, params: Params) -> dict[str, object]:
+    def query(self, params: QueryParameters) -> dict[str, object]:
         """Return the contract's answer: the matches, and how much was searched."""
-        request = QueryRequest.of(params, self.defaults, self.threshold)
-        wait = params.optional_number("wait", 0, MAX_WAIT)
-        params.finish()
-        self._require_watched(request.search.directories)
+        self._require_watched(params.dirs)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
-        complete = self._monitor.report().complete if wait is None else self._wait_until_done(wait)
-        answer = self._searcher.query(request)
+        complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
+        answer = self._searcher.query(params, self._search(params))
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
         return answer | {"faces": faces, "pending": self._monitor.pending(), "complete": complete}
+
+    def _search(self, params: QueryParameters) -> Search:
+        return Search(
+            threshold=self.threshold if params.threshold is None else params.threshold,
+            top=self.defaults.top if params.top is None else params.top,
+            directories=params.dirs,
+            min_size=params.min_size,
+            exact=params.exact,
+            collapse=params.collapse,
+        )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
         """Raise `ParamsError` for a directory that lies in no root, holds none, or is not there.
@@ -83,9 +89,9 @@ class Queries:
         except NotAnsweringError:
             return True
 
-    def faces(self, params: Params) -> dict[str, object]:
+    def faces(self, photo: Source) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
-        faces = self._searcher.see(Source.of(params)).faces
+        faces = self._searcher.see(photo).faces
         return {
             "faces": [
                 {

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd.api import linkage
-from facewatchd.api.request import QueryRequest, Source, Which
+from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
 from facewatchd.matches import Also, Match
@@ -32,6 +32,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import encode_path
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
 from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
 from facewatchd.values import Face, ModelInfo, Stamp
@@ -149,36 +150,36 @@ class Searcher:
                     return PhotoFaces([face for _, face in faces], record.content_id)
         return None
 
-    def query(self, asked: QueryRequest) -> dict[str, object]:
+    def query(self, asked: QueryParameters, search: Search) -> dict[str, object]:
         """Return the contract's ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and time."""
         started = time.perf_counter()
         people = self._people(asked)
         embeddings, entries = self._embeddings(asked, people)
-        own_paths = frozenset(source.path for source in asked.sources if source.path is not None)
-        search = replace(asked.search, own=frozenset(people.contents), own_paths=own_paths)
+        own_paths = frozenset(source.path for source in asked.photos if source.path is not None)
+        search = replace(search, own=frozenset(people.contents), own_paths=own_paths)
         found = self._gallery.nearest(np.stack(embeddings), search)
         return {
             "query": people.used,
-            "matches": [_match(match, entries, several=asked.which == "all") for match in found.matches],
+            "matches": [_match(match, entries, several=asked.face == "all") for match in found.matches],
             "total": found.total,
-            "threshold": asked.search.threshold,
+            "threshold": search.threshold,
             "model": self._info.name,
             "exact": found.exact,
             "elapsed_ms": round((time.perf_counter() - started) * 1000, 2),
         }
 
-    def _embeddings(self, asked: QueryRequest, people: _QueriedFaces) -> tuple[list[Embedding], list[int | None]]:
+    def _embeddings(self, asked: QueryParameters, people: _QueriedFaces) -> tuple[list[Embedding], list[int | None]]:
         """An embedding for each person who is asked about, and which entry of ``query`` stands for that person."""
-        if not (asked.sources or asked.face_ids):
+        if not (asked.photos or asked.faces):
             return [self._given(asked.embedding)], [None]
         if not people.faces:
-            raise _no_face(asked.sources)
-        if asked.which == "all":
+            raise _no_face(asked.photos)
+        if asked.face == "all":
             return [face.embedding for face in people.faces], list(people.entries)
         self._require_one_person(asked, people)
         return [self._mean(people.faces)], [people.entries[0]]
 
-    def _require_one_person(self, asked: QueryRequest, people: _QueriedFaces) -> None:
+    def _require_one_person(self, asked: QueryParameters, people: _QueriedFaces) -> None:
         """Raise `ParamsError` where the faces do not look like one person: their mean would be like nobody."""
         embeddings = [face.embedding for face in people.faces]
         clusters = linkage.clusters(embeddings, self._limit)
@@ -193,15 +194,15 @@ class Searcher:
             "ask for each person by itself, or for all with --face all",
         )
 
-    def _people(self, asked: QueryRequest) -> _QueriedFaces:
+    def _people(self, asked: QueryParameters) -> _QueriedFaces:
         people = _QueriedFaces()
-        for number, source in enumerate(asked.sources, 1):
+        for number, source in enumerate(asked.photos, 1):
             try:
                 seen = self.see(source)
                 with _naming(source):
-                    picks = _pick(seen.faces, asked.which)
+                    picks = _pick(seen.faces, asked.face)
             except (UnreadablePhotoError, NoFaceError) as exc:
-                if source.path is not None or len(asked.sources) == 1:
+                if source.path is not None or len(asked.photos) == 1:
                     raise
                 raise type(exc)(f"photo {number}: {exc.message}", exc.hint) from exc
             for index in picks:
@@ -210,8 +211,8 @@ class Searcher:
                 people.add(_used(source, seen.faces, None), None)
             if seen.content is not None:
                 people.contents.add(seen.content)
-        known = self._known(asked.face_ids, people)
-        for face_id in asked.face_ids:
+        known = self._known(asked.faces, people)
+        for face_id in asked.faces:
             people.add({"photo": None, "face_id": face_id, **_place(known[face_id])}, known[face_id])
         return people
 
@@ -264,11 +265,11 @@ def _naming(source: Source) -> Iterator[None]:
         raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
 
 
-def _name_pair(asked: QueryRequest, one: int, other: int) -> str:
+def _name_pair(asked: QueryParameters, one: int, other: int) -> str:
     """Name two of the photos, or faces, that were asked with. Those sent as bytes have numbers, from 1."""
-    if asked.face_ids:
-        return f"faces {asked.face_ids[one]} and {asked.face_ids[other]}"
-    paths = asked.sources[one].path, asked.sources[other].path
+    if asked.faces:
+        return f"faces {asked.faces[one]} and {asked.faces[other]}"
+    paths = asked.photos[one].path, asked.photos[other].path
     if paths[0] is None or paths[1] is None:
         return f"photos {one + 1} and {other + 1}"
     return f"{printable(paths[0])} and {printable(paths[1])}"
@@ -282,7 +283,7 @@ def _no_face(sources: Sequence[Source]) -> NoFaceError:
     return NoFaceError("no face was found" if path is None else f"{printable(path)}: no face was found", hint)
 
 
-def _pick(faces: Sequence[Face], which: Which) -> list[int]:
+def _pick(faces: Sequence[Face], which: int | str) -> list[int]:
     if which == "all":
         return list(range(len(faces)))
     if which == "largest":

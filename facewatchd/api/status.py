@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from facewatchd import __version__
+from facewatchd.api.parameters import NoParameters
 from facewatchd.health.monitor import Monitor
-from facewatchd.server.params import Params, encode_path
+from facewatchd.server.params import encode_path
 from facewatchd.values import ModelInfo
 
 
@@ -25,9 +26,8 @@ class Status:
         self._confinement = confinement
         self._started = time.monotonic()
 
-    def status(self, params: Params) -> dict[str, object]:
+    def status(self, _: NoParameters) -> dict[str, object]:
         """Return the contract's ``status``."""
-        params.finish()
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
         index = self._monitor.gallery.index.status()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from facewatchd.api.parameters import VerifyParameters
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.compare import compare
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.walk import walk
 from facewatchd.scan.work_queue import WorkQueue
-from facewatchd.server.params import Params
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import UnreachableError
@@ -35,11 +35,9 @@ class Verifier:
         self._writer = writer
         self._maintenance = maintenance
 
-    def verify(self, params: Params) -> dict[str, object]:
+    def verify(self, params: VerifyParameters) -> dict[str, object]:
         """Return what `check` finds."""
-        repair = params.flag("repair")
-        params.finish()
-        return self.check(repair=repair)
+        return self.check(repair=params.repair)
 
     def check(self, *, repair: bool) -> dict[str, object]:
         """Return ``photos``, ``faces``, ``problems`` (a line each), ``count`` of them, ``skipped`` and ``repaired``.

@@ -39,7 +39,7 @@ def _measure(host: Host, made: Library, report: Report) -> None:
     new = made.data / MODEL.id / "index.hnsw.new"
     stages: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
         ("nothing else is done", lambda: None, lambda: time.sleep(IDLE_SECONDS)),
-        ("photos are recorded", lambda: None, lambda: host.call("record", count=[max(600, count // 500)])),
+        ("photos are recorded", lambda: None, lambda: host.call("record", count=max(600, count // 500))),
         ("a checkpoint is written", lambda: _wait(new.exists), lambda: _wait(lambda: not new.exists())),
         ("the index is rebuilt", lambda: host.call("wear"), lambda: _rebuilt(host)),
     ]

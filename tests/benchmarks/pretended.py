@@ -8,16 +8,18 @@ it besides: to record so many photos (``record``), the same ones with other face
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+from facewatchd.api.parameters import METHODS, Method, NoParameters
 from facewatchd.cli import app as cli
 from facewatchd.daemon.app import Daemon
+from facewatchd.fields import Whole, required
 from facewatchd.inference.pool import Inference
-from facewatchd.server.params import Params
 from facewatchd.store import hnsw
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import ModelInfo
@@ -34,13 +36,19 @@ class Pretended(Inference):
         return MODEL
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    count: int = required(Whole(), "Photos to record.")
+
+
 class AskedMore(Daemon):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        METHODS["record"], METHODS["wear"] = Method(Recorded, "", ""), Method(NoParameters, "", "")
         self.methods.table |= {"record": self._record, "wear": self._wear}
 
-    def _record(self, params: Params) -> object:
-        (count,) = params.ints("count")
+    def _record(self, params: Recorded) -> object:
+        count = params.count
         rng = np.random.default_rng()
         rows = faces.near(np.zeros((count, faces.DIM), np.float32), (0, 0), rng)
         for photo, row in enumerate(rows, BEHIND):
@@ -48,8 +56,7 @@ class AskedMore(Daemon):
             self.monitor.writer.call(partial(Gallery.record, outcomes=[new]))
         return {"recorded": count}
 
-    def _wear(self, params: Params) -> None:
-        params.finish()
+    def _wear(self, _: NoParameters) -> None:
         hnsw.REBUILD_AT = 0.0
         self.monitor.gallery.changed.set()
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from facewatchd.api.photos import MOST_LISTED
+from facewatchd.api.parameters import MOST_LISTED
 from facewatchd.cli import app as cli
 from facewatchd.errors import FacewatchError
 from facewatchd.store import catalog_reader

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from facewatchd.photos import sheet_mark
+from tests.support import shell_files
 from tests.support.paths import PROJECT
-from tests.support.shell_files import PICTURE, SHARE
 
 DOCUMENTS = sorted(path for path in PROJECT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[1:]))
 README_BYTES = 14_000
@@ -55,7 +55,7 @@ def test_a_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_a_man_page_that_is_named_exists(document: Path) -> None:
     for name in re.findall(r"`man ([\w.-]+)`", document.read_text()):
-        assert list(SHARE.glob(f"man/*/{name}.[0-9]")), name
+        assert list(shell_files.SHARE.glob(f"man/*/{name}.[0-9]")), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
@@ -63,6 +63,20 @@ def test_a_module_that_is_run_or_a_file_that_is_called_exists(document: Path) ->
     for name in re.findall(r"python -m ((?:tests|facewatchd)[\w.]*)", document.read_text()):
         path = PROJECT.joinpath(*name.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_command_that_is_named_has_what_is_named_after_it(document: Path) -> None:
+    text = document.read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
+    for command, parser in shell_files.parsers().items():
+        options = {option for action in shell_files.every_action(parser) for option in action.option_strings}
+        commands = {name for action in parser._actions if isinstance(action.choices, dict) for name in action.choices}
+        for line in re.findall(rf"(?:^|[$/&] ?){command} ([^|<>\n]+)", code, re.MULTILINE):
+            words = line.split()
+            assert not commands or words[0] in commands, line
+            assert {word for word in words if re.match(r"--?\w", word)} <= {*options, "--help"}, line
 
 
 def test_no_document_repeats_another() -> None:
@@ -75,11 +89,30 @@ def test_every_other_document_is_linked_from_the_readme() -> None:
     assert links == set(DOCUMENTS) - {PROJECT / "README.md"}
 
 
+def test_the_plan_names_every_package() -> None:
+    packages = {path.parent.name for path in (PROJECT / "facewatchd").glob("*/__init__.py")}
+    rooms = prose(PROJECT / "facewatchd/README.md").partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"\]\((\w+)\)", rooms)) == packages
+
+
+def test_the_plan_names_every_thread() -> None:
+    started = re.compile(r"(?:Thread\(|super\(\).__init__\()[^\n]*name=f?\"([\w-]+)")
+    names = {
+        name.rstrip("-")
+        for path in (PROJECT / "facewatchd").rglob("*.py")
+        for name in started.findall(path.read_text())
+    }
+    table = re.findall(r"^\| (`.+?) \|", prose(PROJECT / "facewatchd/README.md"), re.MULTILINE)
+    documented_names = {name.removesuffix("-N").split()[0] for cell in table for name in re.findall(r"`([^`]+)`", cell)}
+    assert names
+    assert names <= documented_names
+
+
 def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_bytes()) < README_BYTES
 
 
 def test_the_picture_is_a_small_contact_sheet() -> None:
-    picture = SHARE / PICTURE
+    picture = shell_files.SHARE / shell_files.PICTURE
     assert sheet_mark.is_sheet(bytes(picture))
     assert picture.stat().st_size < PICTURE_BYTES

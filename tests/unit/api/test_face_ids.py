@@ -7,13 +7,12 @@ from typing import cast
 import numpy as np
 import pytest
 
-from facewatchd.api.request import MOST, MOST_BYTES, MOST_NUMBERS, QueryRequest
+from facewatchd.api.parameters import MOST, MOST_BYTES, MOST_NUMBERS, QueryParameters
 from facewatchd.api.search import Searcher
-from facewatchd.config import Query
 from facewatchd.errors import UnknownFaceError
 from facewatchd.inference.pool import Inference
 from facewatchd.server.jsonrpc import ParamsError
-from facewatchd.server.params import Params
+from facewatchd.server.params import read
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Search
@@ -31,8 +30,8 @@ def searcher(gallery: Gallery) -> Searcher:
     return Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
 
 
-def asked(**params: object) -> QueryRequest:
-    return QueryRequest.of(Params(params), Query(), INFO.threshold)
+def asked(**params: object) -> QueryParameters:
+    return read(QueryParameters, params)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def test_more_than_a_query_may_name_is_refused_before_any_of_it_is_read(
 
 def test_directories_are_bounded_in_number_and_length() -> None:
     photo = [{"path": "/a"}]
-    assert len(asked(photos=photo, dirs=["/a"] * MOST).search.directories) == MOST
+    assert len(asked(photos=photo, dirs=["/a"] * MOST).dirs) == MOST
     with pytest.raises(ParamsError, match=rf"^dirs must be a list of at most {MOST}, not of {MOST + 1}$"):
         asked(photos=photo, dirs=["/a"] * (MOST + 1))
     with pytest.raises(ParamsError, match=rf"^dirs must be paths of at most {MOST_BYTES} bytes together"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import json
 import logging
-import os
 import time
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,19 +16,29 @@ from hypothesis import strategies as st
 
 from facewatchd import errors
 from facewatchd.errors import FacewatchError
+from facewatchd.fields import MAX_INT, ListOf, Whole, optional, required
 from facewatchd.server import jsonrpc
 from facewatchd.server.jsonrpc import (
     CODES,
     LineBuffer,
     LineTooLongError,
     MethodNotFoundError,
-    ParamsError,
     answer,
     error_line,
 )
-from facewatchd.server.params import MAX_INT, Params, encode_path
+from facewatchd.server.params import read
 
 PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    numbers: tuple[int, ...] = optional(ListOf(Whole(low=-MAX_INT)), "What is added.", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    missing: int = required(Whole(), "Not sent.")
 
 
 class Service:
@@ -40,12 +49,9 @@ class Service:
 
     def __call__(self, method: str, values: dict[str, object]) -> object:
         self.calls.append(method)
-        params = Params(values)
         match method:
             case "add":
-                numbers = params.ints("numbers", low=-MAX_INT)
-                params.finish()
-                return sum(numbers)
+                return sum(read(Numbers, values).numbers)
             case "echo":
                 return values
             case "none":
@@ -273,7 +279,7 @@ def test_refused_request_is_not_kept_in_memory() -> None:
     def refuse(method: str, params: dict[str, object]) -> object:
         held = Parameters(params)
         values.append(weakref.ref(held))
-        return Params(held).text("missing")
+        return read(Missing, held)
 
     gc.disable()
     try:
@@ -369,114 +375,11 @@ def test_well_formed_requests_are_answered_right(numbers: list[int], id_: object
     assert ask(request(id_=id_, numbers=numbers)) == {"jsonrpc": "2.0", "id": id_, "result": sum(numbers)}
 
 
-# Parameters
-
-
-def test_params_that_are_right() -> None:
-    photos = [{"path": "/é"}, {"data": "aGVs\nbG8="}]
-    params = Params(
-        {
-            "text": "t", "number": 0.25, "whole": 1, "top": 5, "flag": True, "face": "all", "other": 2,
-            "photos": photos, "embedding": [1, -0.5], "faces": [1, MAX_INT], "null": None,
-            "dirs": ["/a", {"path": "x", "path_bytes": "L/8="}],
-        }
-    )  # fmt: skip
-    assert params.text("text") == "t"
-    assert params.optional_number("number", -1, 1) == 0.25
-    whole = params.optional_number("whole", -1, 1)
-    assert (whole, type(whole)) == (1.0, float)
-    assert params.optional_int("top") == 5
-    assert params.flag("flag") is True
-    assert params.int_or_word("face", ["largest", "all"]) == "all"
-    assert params.int_or_word("other", ["largest", "all"]) == 2
-    first, second = params.objects("photos")
-    assert first.path() == "/é".encode()
-    assert second.optional_data("data") == b"hello"
-    second.finish()
-    assert params.numbers("embedding") == [1.0, -0.5]
-    assert params.ints("faces") == [1, MAX_INT]
-    assert params.paths("dirs") == [b"/a", b"/\xff"]
-    assert params.one_of("faces", "null") == "faces"
-    params.finish()
-
-
-def test_params_that_are_absent() -> None:
-    params = Params({"null": None})
-    for name in ("null", "missing"):
-        assert params.raw(name) is None
-        assert params.optional_text(name) is None
-        assert params.optional_number(name, 0, 1) is None
-        assert params.optional_int(name) is None
-        assert params.optional_data(name) is None
-        assert params.int_or_word(name, ["a"]) is None
-        assert params.flag(name, default=True) is True
-        assert not params.numbers(name) + params.ints(name)
-        assert not params.objects(name)
-        assert not params.paths(name)
-        with pytest.raises(ParamsError, match=f"{name} must be a string"):
-            params.text(name)
-    assert params.optional_path() is None
-    with pytest.raises(ParamsError, match="path must be an absolute path"):
-        params.path()
-    with pytest.raises(ParamsError, match="exactly one of a, b"):
-        params.one_of("a", "b")
-
-
-@pytest.mark.parametrize(
-    ("read", "wrong"),
-    [
-        (lambda p: p.text("x"), [1, True, [], {}]),
-        (lambda p: p.flag("x"), [0, 1, "true", []]),
-        (lambda p: p.optional_number("x", -1, 1), ["1", True, 1.01, -2, [], float("nan"), 10**400]),
-        (lambda p: p.optional_int("x", 1, 9), [0, 10, 1.0, True, "1", 10**400]),
-        (lambda p: p.optional_int("x"), [-1, MAX_INT + 1]),
-        (lambda p: p.int_or_word("x", ["all"]), ["most", 1.5, True, -1, []]),
-        (lambda p: p.optional_data("x"), ["a", "é", "a*==", 1]),
-        (lambda p: p.numbers("x"), [1, {}, ["1"], [None], [True], [10**400], [float("nan")], [[1.0]]]),
-        (lambda p: p.ints("x"), [1, {}, "12", [1.0], [None], [True], [10**400], [-1]]),
-        (lambda p: p.objects("x"), [{}, "x", [1], [None], [[]]]),
-        (lambda p: p.paths("x"), ["/a", [1], ["a"], ["/a\0"], [{}], [{"path": "/a", "mode": 1}], ["/\ud800"], [""]]),
-    ],
-    ids=range(11),
-)
-def test_params_that_are_wrong_are_named(read: Any, wrong: list[object]) -> None:
-    for value in wrong:
-        with pytest.raises(ParamsError, match=r"\bx\b.*(must be|unknown)|'x\[0\].mode'"):
-            read(Params({"x": value}))
-
-
-@pytest.mark.parametrize("values", [{"path": "a"}, {"path": "/\0"}, {"path": 1}, {"path_bytes": "YQ=="}, {"path": ""}])
-def test_path_that_is_none(values: dict[str, object]) -> None:
-    with pytest.raises(ParamsError, match="path"):
-        Params(values).path()
-
-
-def test_nested_params_say_where() -> None:
-    (photo,) = Params({"photos": [{"path": 3, "typo": 1}]}).objects("photos")
-    with pytest.raises(ParamsError, match=r"photos\[0\]\.path must be a string"):
-        photo.path()
-    with pytest.raises(ParamsError, match=r"'photos\[0\]\.typo'; known here: path"):
-        photo.finish()
-
-
 def test_unknown_parameter_reaches_the_client_by_name() -> None:
     reply = ask(request(numbers=[], nmubers=[1]))
     assert reply["error"]["code"] == BAD_PARAMS
     assert reply["error"]["message"] == "unknown parameter 'nmubers'; known here: numbers"
     assert "data" not in reply["error"]
-
-
-@given(st.binary().map(lambda tail: b"/" + tail.replace(b"\0", b"")))
-def test_paths_survive_the_way_there_and_back(path: bytes) -> None:
-    encoded = encode_path(path)
-    assert Params(json.loads(json.dumps(encoded))).path() == b"/" + os.path.normpath(path).lstrip(b"/")
-    assert ("path_bytes" in encoded) == (path.decode("utf-8", "replace").encode() != path)
-
-
-def test_path_that_is_not_utf8_shows_replacement_characters() -> None:
-    encoded = encode_path(b"/caf\xe9")
-    assert encoded == {"path": "/caf\ufffd", "path_bytes": base64.b64encode(b"/caf\xe9").decode()}
-    assert encode_path("/\ufffd".encode()) == {"path": "/\ufffd"}
 
 
 def test_line_limit_is_the_contracts() -> None:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from facewatchd.api.parameters import Source
 from facewatchd.server import jsonrpc, payload
 from facewatchd.server.jsonrpc import ParamsError, ParseError
-from facewatchd.server.params import Params
+from facewatchd.server.params import Base64, read
 
 PHOTO = bytes(range(256)) * 1100
 """Large enough to be cut out."""
@@ -30,7 +31,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def data_of(line: str) -> bytes | None:
     message = jsonrpc.decode(line.encode())
     assert isinstance(message, dict)
-    return Params(message["params"]).optional_data("data")
+    return read(Source, message["params"]).data
 
 
 def request(text: str, before: str = "", key: str = "data") -> str:
@@ -106,7 +107,7 @@ def test_of_several_each_has_its_own() -> None:
     photos = [PHOTO + bytes([n]) * n for n in range(4)]
     line = json.dumps({"photos": [{"data": base64.b64encode(photo).decode()} for photo in photos]})
     message: Any = jsonrpc.decode(line.encode())
-    assert [Params(each).optional_data("data") for each in message["photos"]] == photos
+    assert [Base64().read(each["data"], "data") for each in message["photos"]] == photos
 
 
 def test_no_step_works_on_more_than_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
