@@ -32,6 +32,8 @@ from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
 MAX_THREADS = 1024
+_MOST_SHOWN = 100
+"""Characters of a wrong value that a message repeats."""
 
 
 # Kinds of values that only the configuration has
@@ -278,7 +280,7 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {exc.strerror}", "make it a file that you may read") from exc
     except UnicodeDecodeError as exc:
         raise UsageError(f"{path} is not UTF-8 text: byte {exc.start} is not", "save it as UTF-8") from exc
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # ValueError: also a number of more than 4300 digits
         raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
 
 
@@ -286,13 +288,22 @@ def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]
     try:
         values = present(Config, table)
     except WrongValueError as exc:
-        raise UsageError(f"`{exc.name}` in {source} is {exc.value!r}", f"it must be {exc.expected}") from exc
+        raise UsageError(f"`{exc.name}` in {source} is {_shown(exc.value)}", f"it must be {exc.expected}") from exc
     except UnknownNameError as exc:
         known = ", ".join(sorted(exc.known))
         raise UsageError(f"unknown key `{exc.name}` in {source}", f"the keys here are: {known}") from exc
     if "model_root" not in values:
         values["model_root"] = _model_root(given_paths.get("data_dir"))
     return Config(**given_paths, **values)
+
+
+def _shown(value: object) -> str:
+    """A value of the file on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a hexadecimal number, which is read whatever its length, and has more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
