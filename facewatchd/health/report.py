@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from facewatchd.scan.scanner import LINKS_EVERY, out_of_reach
+from facewatchd.scan.scanner import out_of_reach
+from facewatchd.scan.schedule import LINKS_EVERY
 from facewatchd.text import counted, printable
 from facewatchd.values import DaemonState, RootState
 
@@ -69,6 +70,8 @@ class Report:
     """Why the catalog cannot be written."""
     index: str = ""
     """Why the index cannot be maintained."""
+    slow_index: str = ""
+    """Why each search compares all faces."""
     workers: str = ""
     """Why indexing cannot go on."""
     socket: str = ""
@@ -108,7 +111,7 @@ class Report:
 
     def problems(self, photos: Mapping[bytes, int]) -> list[str]:
         """Return a line for each thing that is wrong. ``photos``: how many are recorded of each root."""
-        lines = [self.writer, self.index, self.workers, self.socket]
+        lines = [self.writer, self.index, self.slow_index, self.workers, self.socket]
         if not self.writer:  # which names the damage itself
             lines.append(self.catalog)
         if self.damaged_faces:

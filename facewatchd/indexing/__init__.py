@@ -1,1 +1,1 @@
-"""From a path that may have changed to what the catalog says of it: the workers, and the one thread that writes."""
+"""Workers that examine paths, the one thread that writes the catalog, and the one that maintains the index."""

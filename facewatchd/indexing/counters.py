@@ -1,4 +1,4 @@
-"""What indexing has done since the start, and how fast."""
+"""Counts of what indexing did since the start, and its current rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 
 
 class Counters:
-    """What was done since the start."""
+    """Any thread may call."""
 
     WINDOW = 30.0
     """Seconds that the current rate looks back."""
@@ -26,7 +26,7 @@ class Counters:
                 self._recent.append(time.monotonic())
 
     def rates(self) -> dict[str, float]:
-        """The counts, and how many photos a second went through the model lately."""
+        """The counts, and ``photos_per_s``: photos a second that the model took in the last `WINDOW` seconds."""
         with self._lock:
             now = time.monotonic()
             recent = [moment for moment in self._recent if now - moment < self.WINDOW]

@@ -1,9 +1,11 @@
-"""Files whose bytes are known by their stamp: another name of theirs is recorded, or was until it was found to be gone.
+"""Finds the digest of a file by its stamp, without reading it: from another name that is recorded, or was until now.
 
-A rename of a directory leaves the stamps of the files in it as they are, and all hard links of a file have one stamp.
-Inode, size, mtime and ctime must be equal, and so must the device. A path does not count while an event that it was
-written to has yet to be dealt with, nor does a stamp under which two contents are recorded, nor one of a file system
-with a coarse clock: on a FAT, inodes are numbers that another file has after the next mount.
+The rename of a directory leaves the stamps of the files in it as they are, and all hard links of a file have one stamp.
+All numbers of the stamp must be equal, the device too. Not used are:
+
+- the record of a path that is still to be read, as it was written to;
+- a stamp under which two contents are recorded;
+- a stamp from a file system with a coarse clock: FAT gives the inode of one file to another at the next mount.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.values import Stamp
 
 CLOCK = 1_000_000
-"""Nanoseconds: where a time of change is a multiple of it, the clock of the file system is taken to be coarse."""
+"""Nanoseconds: a ctime that is a multiple of it is taken to be of a coarse clock."""
 FORGOTTEN = 50_000
-"""Stamps of files that are gone which are kept in mind: some ten megabytes. The new names come a moment later."""
+"""Stamps of forgotten files that are kept, about ten megabytes: the new names of moved files come a moment later."""
 LOOKED_AT = 20
-"""Links of a file that are held against each other."""
+"""Recorded names of a file that are compared with each other."""
 
 
 class DigestLookup:
-    """Any thread may ask."""
+    """Any thread may call."""
 
     def __init__(self, catalog: Catalog, queue: WorkQueue) -> None:
         self._catalog = catalog
@@ -33,7 +35,7 @@ class DigestLookup:
         self._forgotten: OrderedDict[Stamp, bytes | None] = OrderedDict()
 
     def digest(self, path: bytes, stamp: Stamp) -> bytes | None:
-        """The digest of the file at a path, where that is known without reading it. Raises `StorageError`."""
+        """The digest of the file at a path; None where it must be read. Raises `StorageError`."""
         if stamp.ctime_ns % CLOCK == 0:
             return None
         with self._lock:
@@ -50,7 +52,7 @@ class DigestLookup:
         return digest if known else None
 
     def forgotten(self, path: bytes, stamp: Stamp, depth: Depth) -> None:
-        """A recorded path is gone, and its record is about to be."""
+        """Note that a recorded path has gone and that its record is about to be deleted."""
         with self._catalog.reading() as reader:
             digest = reader.twins(stamp, LOOKED_AT).get(path)
         with self._lock:

@@ -1,4 +1,9 @@
-"""Which files are being read and which new contents embedded, and which paths wait for the outcome."""
+"""Duplicate suppression: of several paths with one file or one new content, one is worked on while the others wait.
+
+A path *claims* a file, by the numbers of its stamp, before it is read under one of several hard links, and a content,
+by its digest, before it is embedded. A second path that claims the same waits until the first is released, and is then
+examined with what became of that: as a rule the content is known by then.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,19 @@ from facewatchd.values import Stamp
 
 
 class Digested(NamedTuple):
-    """What a path held when it was read."""
+    """What a path held when it was read, before it waited."""
 
     stamp: Stamp
     digest: bytes
     failure: Outcome | None = None
-    """What was recorded of another file with the same bytes, where these cannot be embedded."""
+    """What was recorded of an equal file, if that could not be embedded."""
 
 
 class InFlight:
-    """What is claimed is a file, by the numbers of its stamp, or a content, by its digest. Any thread may ask.
+    """The claims of all paths. Any thread may call.
 
-    A path holds what it claims until it is released, also while it waits for another claim.
+    A path keeps what it has claimed until it is released, also while it waits for another claim. No two paths can wait
+    for each other, as each claims its file first and then a content.
     """
 
     def __init__(self) -> None:
@@ -32,12 +38,12 @@ class InFlight:
         self._held: dict[bytes, list[Hashable]] = {}
         self._waiting: dict[Hashable, list[Item]] = {}
         self._digested: dict[bytes, Digested] = {}
-        """Of paths that wait, or waited and have yet to be looked at again."""
+        """Of paths that wait, or that waited and are not examined again yet."""
 
     def claim(self, key: Hashable, item: Item, stamp: Stamp | None = None) -> bool:
-        """Claim a file or a content, or line up behind the path that holds it (False).
+        """Claim a file or a content; False: another path has it, and the item waits for that.
 
-        With a ``stamp`` the key is a digest, which is kept for the path while it waits.
+        ``stamp``: that of the file whose digest is the key. Both are kept for the path while it waits (`digested`).
         """
         with self._lock:
             holder = self._holders.setdefault(key, item.path)
@@ -51,15 +57,15 @@ class InFlight:
             return False
 
     def digested(self, path: bytes) -> Digested | None:
-        """What a path that waited held; it is told once."""
+        """What a path held that waited; returned once."""
         with self._lock:
             return self._digested.pop(path, None)
 
     def release(self, path: bytes, outcome: Outcome | None = None) -> list[Item]:
-        """Give up what a path holds; return those that waited for it, as they are to be looked at now.
+        """Give up the claims of a path; return the items that waited for them, with the depth that is left to be done.
 
-        ``outcome``: what was recorded of the path. What it says of the bytes counts for those that waited with the
-        same ones, whatever they were to be looked at for.
+        ``outcome``: what was recorded of the path. It also holds for items that waited with the same bytes, at any
+        depth.
         """
         with self._lock:
             waited = [item for key in self._held.pop(path, ()) for item in self._let_go(key)]
@@ -70,7 +76,7 @@ class InFlight:
         return self._waiting.pop(key, [])
 
     def _after(self, item: Item, outcome: Outcome | None) -> Item:
-        """What is left to be done of an item that waited."""
+        """The item with the depth that is left to be done after the outcome of another."""
         digested = self._digested.get(item.path)
         if digested is None:
             return item

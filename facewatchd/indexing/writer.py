@@ -1,12 +1,14 @@
-"""The one thread that writes: outcomes, into the catalog and the index.
+"""The one thread that writes to the catalog and the index.
 
-Others hand it jobs. Of those that wait it writes all outcomes in one transaction, then runs the calls.
+Other threads put jobs into its queue: outcomes to record, and functions to call. It takes all jobs that wait, up to
+`BATCH`, writes their outcomes in one transaction, and then makes the calls. Where a transaction fails:
 
-- What can pass (a full disk, a locked file, an I/O error, too little memory) is tried again until it does or the end
-  comes. `trouble` says so meanwhile. The queue is bounded, so that the workers stand still, while queries go on.
-- Any other error is the fault of one outcome: all of the transaction are written one by one, and the culprit is
-  recorded as failed. Where even that cannot be written, it is logged and dropped.
+- An error that can pass (a full disk, a locked file, an I/O error, too little memory) is retried every `RETRY` seconds
+  until it has passed or the daemon stops. `Writer.trouble` says so meanwhile. The queue is bounded, so that the workers
+  stop when it is full; queries go on.
 - A damaged catalog is not written any more.
+- Any other error is taken for the fault of one outcome. All of the transaction are written one by one, and the one that
+  fails is recorded as failed. If not even that can be written, it is logged and dropped.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ from facewatchd.threads.liveness import Liveness
 log = logging.getLogger(__name__)
 
 RETRY = 5.0
-"""Seconds between two tries while the disk is full."""
+"""Seconds between two tries of a write whose error can pass."""
 COLLECT_EVERY = 3600.0
+"""Seconds between two deletions of contents that no photo has shown for long (`Gallery.collect`)."""
 COLLECT_FIRST = 600.0
-"""Seconds after the start: what came back while the daemon was away has been walked by then, as a rule."""
+"""Seconds after the start before the first of them: what came back while no daemon ran has been walked by then."""
 BATCH = 64
+"""Jobs that are taken at once; the queue holds four times as many."""
 
 
 @dataclass(slots=True)
@@ -59,19 +63,22 @@ class Writer(threading.Thread):
         self._ending = threading.Event()
         self._collected_at = time.monotonic() + min(COLLECT_FIRST, COLLECT_EVERY) - COLLECT_EVERY
         self.trouble = ""
-        """What keeps it from writing; empty when all is well."""
+        """Why it cannot write; empty when all is well."""
 
     # From any thread
 
     def record(self, outcome: Outcome, recorded: Callable[[bool], None]) -> None:
         """Record an outcome; the writer's thread calls ``recorded(True)`` when it is committed and searchable.
 
-        ``recorded(False)``: the path must be looked at again (`Gallery.record`).
+        ``recorded(False)``: its content is not in the catalog any more, and the path must be examined again.
         """
         self._put(_Record(outcome, recorded))
 
     def call(self, function: Callable[[Gallery], object]) -> None:
-        """Have a function run by the writer, wait for it, and raise the error of ours that it raises."""
+        """Have the writer's thread call a function, and wait for it. Raises the `FacewatchError` that it raises.
+
+        Any other error of it becomes a `FacewatchError`. Raises `StorageError` when the daemon stops first.
+        """
         job = _Call(function)
         self._put(job)
         while not job.done.wait(0.2):
@@ -86,15 +93,15 @@ class Writer(threading.Thread):
                 return self._jobs.put(job, timeout=0.2)
             except queue.Full:
                 if self._ending.is_set() and job is not None:
-                    return None  # it gave up, and takes no more
+                    return None  # after `give_up` nothing more is taken
         return None
 
     def give_up(self) -> None:
-        """The end is near: try no write again that fails, keep nobody waiting. Comes before `stop`."""
+        """Retry no write that fails, and take no job while the queue is full. Comes before `stop`."""
         self._ending.set()
 
     def stop(self) -> None:
-        """Write what waits, and end."""
+        """Write what is in the queue, and end."""
         self._ending.set()
         self._put(None)
         if self.ident is not None:
@@ -103,7 +110,7 @@ class Writer(threading.Thread):
     # The writer's thread
 
     def goes_on(self) -> bool:
-        """What a call that takes long asks now and then: it shows that the thread lives, and says when to end."""
+        """For a call that takes long, to be asked now and then: shows a sign of life; False when it is to end."""
         self._liveness.beat()
         return not self._ending.is_set()
 
@@ -119,7 +126,7 @@ class Writer(threading.Thread):
                 self._collect()
 
     def _next(self) -> tuple[list[_Record | _Call], bool]:
-        """Wait for jobs, or for the time to collect; the second value says that this is the end."""
+        """Wait for jobs, or for the time to collect; the second value is True at the end."""
         jobs: list[_Record | _Call] = []
         try:
             job = self._jobs.get(timeout=max(0.0, self._collected_at + COLLECT_EVERY - time.monotonic()))
@@ -145,7 +152,7 @@ class Writer(threading.Thread):
         unknown: set[bytes] = set()
         try:
             written = self._insist(lambda: unknown.update(self._gallery.record([record.outcome for record in records])))
-        except Exception as exc:  # noqa: BLE001 - whatever it is: one outcome is to blame, and the others are not
+        except Exception as exc:  # noqa: BLE001 - whatever it is, one outcome is to blame
             if len(records) == 1:
                 self._set_aside(records[0], exc)
             else:

@@ -1,1 +1,1 @@
-"""What lies below the roots: walked, compared with the catalog, and queued for the workers."""
+"""The watched directories: walked, compared with the catalog, guarded against missing disks, queued for the workers."""

@@ -1,4 +1,7 @@
-"""Whether a file differs from its record: the one rule that walks, workers and `verify` share. Pure."""
+"""Whether a file differs from its record: the one rule that walks, workers and `verify` share.
+
+Pure: nothing here touches the disk or the catalog.
+"""
 
 from __future__ import annotations
 

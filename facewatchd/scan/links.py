@@ -1,12 +1,12 @@
 """Symbolic links to files, and where they lead.
 
-A link to a file is read as that file. When the target appears, changes or goes, the kernel tells of the target, under
-the target's path, and not of the link. So each link is registered under every path that decides where it leads: the
-links that are passed on the way, and the file at the end, which need not exist. `Links.through` says which links an
-event concerns.
+A link to a file is read as that file. When the target appears, changes or goes, inotify reports the target's path, and
+not the link's. So each link is registered under every path that decides where it leads (its *way*): the links that are
+passed, and the file at the end, which need not exist. `Links.through` returns the links that an event concerns.
 
-The kernel tells only of what lies in a watched directory. A link whose way leaves them is `Links.outside`: such links
-are looked at every so often, and no answer is complete meanwhile, as nobody can know.
+Inotify reports only what lies in a watched directory. The links whose ways leave the watched directories are in
+`Links.outside`. The scanner looks at their targets every `facewatchd.scan.schedule.LINKS_EVERY` seconds, and no answer
+is complete while there are any, as a target may have changed since.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from sortedcontainers import SortedSet
 from facewatchd.values import Stamp, is_within
 
 MOST = 40
-"""Links that are followed one after the other; the kernel follows no more."""
+"""Links that are followed one after the other; the kernel's limit (path_resolution(7))."""
 
 Way = tuple[bytes, ...]
 """Every path that decides where a link leads. Paths in a watched directory begin as that is configured."""
 
 
 class Links:
-    """The links in the watched directories, as far as they were noticed. Any thread may ask."""
+    """The links in the watched directories that walks or workers have seen. Any thread may call."""
 
     def __init__(self, realpath: Callable[[bytes], bytes] = os.path.realpath) -> None:
-        """``realpath``: of a watched directory, whose disk may not answer."""
+        """``realpath`` is called for the watched directories, whose disks may not answer."""
         self._realpath = realpath
         self._lock = threading.Lock()
         self._roots: list[tuple[bytes, bytes]] = []
@@ -41,10 +41,10 @@ class Links:
         self._steps: SortedSet[tuple[bytes, bytes]] = SortedSet()
         """Pairs of a path on a way, and the link whose way it is."""
         self._outside: dict[bytes, Stamp | None] = {}
-        """Each with the stamp of its target when it was last looked at; None where that was not there."""
+        """Each with the stamp that its target had at the last look; None: there was no target."""
 
     def follow(self, roots: Sequence[bytes]) -> None:
-        """Note what is watched, and where that really lies; forget the links elsewhere."""
+        """Set the watched directories, and forget the links in others."""
         real = [(self._realpath(root), root) for root in roots]
         with self._lock:
             self._roots = real
@@ -52,13 +52,13 @@ class Links:
                 self._forget_directory(directory)
 
     def note(self, path: bytes) -> None:
-        """Look at a path: register it where it is a link to a file, or broken; else forget it."""
+        """Look at a path: register it if it is a link to a file, or broken; else forget it."""
         way, target = self._way(path), _target(path)
         with self._lock:
             self._register(path, way, target)
 
     def note_directory(self, directory: bytes, links: Collection[bytes]) -> list[bytes]:
-        """Register all links that a walk saw in a directory; return the paths on their ways, as far as watched."""
+        """Register all links that a walk saw in a directory; return the paths on their ways that are watched."""
         ways = {link: self._way(link) for link in links}
         targets = {link: _target(link) for link in links}
         with self._lock:
@@ -91,7 +91,7 @@ class Links:
             return sorted(self._outside)
 
     def changed_outside(self) -> list[bytes]:
-        """Look at the targets of the links that are `outside`; return the links that lead to something else by now."""
+        """Look at the targets of the links that are `outside`; return the links whose targets have changed."""
         changed = []
         for link in self.outside():
             stamp = _target(link)

@@ -1,4 +1,7 @@
-"""The watched directories: which one a path belongs to, what in them is out of reach, and what may be forgotten."""
+"""The watched directories ("roots"): which one a path is in, what of them is out of reach, and what may be forgotten.
+
+The scanner notes here what its walks saw. Workers, the API and the health report ask.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ SHOWN = 300
 
 
 class Roots:
-    """Shared by the scanner, which says what it saw of a root, and the indexer, which asks."""
+    """The roots, and what is known of them since the start. Any thread may call."""
 
     def __init__(self, paths: Sequence[bytes], exclusion: Exclusion, catalog: Catalog) -> None:
         self.paths: tuple[bytes, ...] = ()
         self.exclusion = exclusion
         self._catalog = catalog
         self.calls = DiskCalls()
-        """By which what must not wait for a disk looks at one."""
+        """Calls on disks that may not answer, by threads that must not wait for them."""
         self.links = Links(self.calls.real)
         self._points = MountPoints()
         self._lock = threading.Lock()
@@ -41,11 +44,11 @@ class Roots:
         self.become(paths, exclusion)
 
     def close(self) -> None:
-        """Let go of the mount table."""
+        """Close the mount table."""
         self._points.close()
 
     def become(self, paths: Sequence[bytes], exclusion: Exclusion) -> None:
-        """Watch these directories from now on, and no others."""
+        """Set the watched directories; what is known of others is forgotten."""
         with self._catalog.reading() as reader:
             recorded = {path: reader.root(path) for path in paths}
         with self._lock:
@@ -58,14 +61,14 @@ class Roots:
         self.links.follow(paths)
 
     def of(self, path: bytes) -> bytes | None:
-        """The watched directory that the path is, or lies in."""
+        """The watched directory that the path is, or lies in; None where there is none."""
         for root in self.paths:
             if is_within(path, root):
                 return root
         return None
 
     def excluded(self, path: bytes) -> str:
-        """Say why the path is left alone; empty where it is not."""
+        """Why the path is left alone; empty where it is not."""
         root = self.of(path)
         if root is None:
             return "in no watched directory"
@@ -77,7 +80,7 @@ class Roots:
             return self._identities.get(root)
 
     def saw(self, root: bytes, state: RootState, identity: Identity | None) -> None:
-        """Note the result of a walk; ``identity`` is kept where the walk may be believed."""
+        """Note the result of a walk; ``identity`` is kept if the state is WATCHING: the walk may be believed."""
         with self._lock:
             if root not in self.paths:  # it was walked when it stopped being one
                 return
@@ -91,10 +94,10 @@ class Roots:
             return self._states.get(root)
 
     def saw_unreachable(self, start: bytes, unreadable: Mapping[bytes, int], away: Mapping[bytes, int]) -> bool:
-        """Note what a walk from ``start`` could not see there; return whether any of it is news.
+        """Replace what is known to be out of reach below ``start``; return whether any of it was within reach before.
 
-        ``unreadable``: directories, each with the errno. ``away``: directories of files that are kept because their
-        disk is not there, each with how many.
+        ``unreadable``: directories, with the errno. ``away``: directories of files whose disk is away, with the number
+        of those files.
         """
         with self._lock:
             if not any(is_within(start, root) for root in self.paths):
@@ -112,9 +115,7 @@ class Roots:
             return any(is_within(path, root) for known in (self._unreadable, self._away) for path in known)
 
     def forget_unreadable(self) -> dict[bytes, int]:
-        """Look at the directories that could not be read, forget those that have gone since, and return the others.
-
-        Each with the errno."""
+        """Forget the unreadable directories that have gone since; return the others, with the errno."""
         with self._lock:
             known = dict(self._unreadable)
         gone = [directory for directory in known if _is_gone(directory)]
@@ -125,29 +126,29 @@ class Roots:
         return known
 
     def has_gone(self, path: bytes) -> None:
-        """Forget that a directory, or what lay below it, could not be read: it was seen not to be there any more."""
+        """Note that nothing is at a path any more: it and what was below it is not unreadable."""
         with self._lock:
             for directory in [each for each in self._unreadable if is_within(each, path)]:
                 del self._unreadable[directory]
 
     def out_of_reach(self) -> list[bytes]:
-        """Directories inside believed roots that could not be read, or whose disk is away, at the last look; sorted."""
+        """Directories that could not be read, or whose disk was away, at the last look; sorted."""
         with self._lock:
             return sorted({*self._unreadable, *self._away})
 
     def unreachable(self, root: bytes) -> list[str]:
-        """Say what in a root is out of reach, in lines for people; none where everything can be seen."""
+        """What in a root is out of reach, worded for users, at most two lines."""
         with self._lock:
             unreadable = {path: number for path, number in self._unreadable.items() if is_within(path, root)}
             away = {path: number for path, number in self._away.items() if is_within(path, root)}
         return ([_of_unreadable(root, unreadable)] if unreadable else []) + ([_of_away(away)] if away else [])
 
     def device_of(self, directory: bytes) -> int:
-        """The device number that stands for the disk of a directory: `mounts.device_of`. Raises OSError."""
+        """The device number that stands for the disk of a directory (`mounts.device_of`). Raises OSError."""
         return device_of(directory, self.of(directory) or directory, self._points)
 
     def stamp(self, path: bytes, status: os.stat_result) -> Stamp:
-        """The stamp of a file, with the `device_of` its directory: not that of a link's target, or of a layer below."""
+        """The stamp of a file, with the `device_of` its directory: a link's target may be on another disk."""
         return Stamp.of(status)._replace(device=self.device_of(os.path.dirname(path)))
 
     def nearest(self, path: bytes) -> bytes:
@@ -159,7 +160,7 @@ class Roots:
         return path
 
     def device_around(self, path: bytes) -> int:
-        """The `device_of` the `nearest` directory above a path; 0 where that cannot be looked at."""
+        """The `device_of` the `nearest` directory above a path; 0 where that fails."""
         while True:
             try:
                 return self.device_of(self.nearest(path))
@@ -180,7 +181,7 @@ class Roots:
         return Surroundings(root, state, is_same, self.device_around(path) if is_same else 0)
 
     def may_forget(self, path: bytes, recorded: Stamp) -> bool:
-        """Whether a path that is not there is gone, rather than out of reach."""
+        """Whether a recorded path that is not there is gone rather than out of reach (`missing_disk.may_forget`)."""
         return may_forget(recorded, self.around(path))
 
 
@@ -218,7 +219,7 @@ def identity_of(directory: bytes) -> Identity | None:
 
 
 def _is_gone(path: bytes) -> bool:
-    """Whether a path, or a directory above it, is no longer there; what cannot be looked at may be."""
+    """Whether a path, or a directory above it, is not there; False where that cannot be seen."""
     while path not in (b"/", b""):
         try:
             os.lstat(path)
@@ -232,6 +233,6 @@ def _is_gone(path: bytes) -> bool:
 
 
 def _shown(path: bytes) -> str:
-    """A path for people, without the middle of one that fills the screen."""
+    """A path for a message: of one longer than `SHOWN` characters the beginning and the end."""
     text = printable(path)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"

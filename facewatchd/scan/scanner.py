@@ -1,89 +1,46 @@
-"""Holds directories against the catalog: the first walk, `scan`, the periodic rescan, and every doubt.
+"""The scanner: one thread that compares directories with the catalog, as requests, retries and doubts ask for it.
 
-One thread takes requests in turn. It walks the disk, reads the catalog, and puts what differs into the queue; it
-changes nothing itself. What is gone is queued too: the indexer looks again before anything is forgotten. Nothing
-is queued of a root that is not to be believed (`missing_disk.root_state`), nor of a disk that is away
-(`missing_disk.judge`). Directories that could not be read are looked at again on their own. A root whose disk does not
-answer a first look fails its request at once, and is tried again: the others need not wait for it.
+A walk (`facewatchd.scan.survey`) puts what is new or changed into the work queue. What was not seen is queued only if
+missing-disk detection (`facewatchd.scan.missing_disk`) says that it is gone, and a worker looks again before it is
+forgotten. This thread itself changes nothing in the catalog but device numbers and the identities of roots.
+
+A root whose disk does not answer a first look fails its request at once, and the request is repeated: the other roots
+need not wait for it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import math
 import os
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from facewatchd.errors import FacewatchError
-from facewatchd.scan.compare import compare
-from facewatchd.scan.missing_disk import Census, Verdict, accept
+from facewatchd.scan.missing_disk import Verdict, accept
 from facewatchd.scan.mount_guard import MountGuard, Snapshot
 from facewatchd.scan.roots import Roots, identity_of
-from facewatchd.scan.walk import Listing, Row, walk
+from facewatchd.scan.schedule import Request, Schedule
+from facewatchd.scan.survey import Survey, Surveyor
 from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.store.catalog import Catalog
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.threads.liveness import Liveness
-from facewatchd.values import Identity, RootState, Stamp, is_within
+from facewatchd.values import Identity, RootState
 
 log = logging.getLogger(__name__)
 
-RETRY = 5.0
-"""Seconds between two tries of a scan for which the catalog could not be read, or a disk did not answer."""
-LOOK_AGAIN = 10.0
-LONGEST = 900.0
-"""Seconds after which what could not be read is looked at again: at first, and at most, twice as many each time."""
-LINKS_EVERY = 15.0
-"""Seconds between two looks at links that lead out of the watched directories; at least `LINKS_REST` times as many as
-the last look took."""
-LINKS_REST = 50
 LEAVE = 3.0
-"""Seconds that the thread gets to end."""
+"""Seconds that the thread has to end."""
 TRIES = 3
-"""Walks of a root in which something is mounted or unmounted all the time, before one is taken as it is."""
-
-
-@dataclass(slots=True)
-class Request:
-    """A path to be scanned; `done` is set when everything that differs below it is in the queue."""
-
-    path: bytes
-    force: bool = False
-    live: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
-    failed: bool = False
-    unanswered: bool = False
-    """Whether it failed because a disk did not answer."""
-
-    @property
-    def depth(self) -> Depth:
-        return Depth.FACES if self.force else Depth.STAMP
-
-
-@dataclass(slots=True)
-class _Walked:
-    """What a walk gathers on its way."""
-
-    photos: int = 0
-    gone: dict[bytes, Stamp] = field(default_factory=dict)
-    census: Census = field(default_factory=Census)
-    directories: set[bytes] = field(default_factory=set)
-    unreadable: dict[bytes, int] = field(default_factory=dict)
-    """With the errno."""
-    inodes: dict[int, bytes] = field(default_factory=dict)
-    moved: list[tuple[bytes, int]] = field(default_factory=list)
-    """Paths whose device has another number now, with that."""
+"""Walks of a root during which something is mounted or unmounted there, before the result of one is taken as it is."""
 
 
 class Scanner(threading.Thread):
-    """The thread that walks. Requests for a path that already waits are one."""
+    """The thread that walks."""
 
     def __init__(
         self,
@@ -97,7 +54,8 @@ class Scanner(threading.Thread):
     ) -> None:
         """``write`` runs a job on the writer's thread, and waits for it.
 
-        ``walked`` is told, for a root, the directories that were seen by their inodes, and whether they are all.
+        ``walked(root, directories, whole)`` is called with the directories, by inode, that a walk of a root saw; not
+        ``whole``: it was of a part.
         """
         super().__init__(name="scanner", daemon=True)
         self._catalog = catalog
@@ -106,41 +64,22 @@ class Scanner(threading.Thread):
         self._walked = walked
         self._write_now = write
         self._liveness = liveness or Liveness()
-        self._requests: OrderedDict[bytes, Request] = OrderedDict()
-        self._condition = threading.Condition()
-        self._ended = False
-        self._busy = False
+        self._schedule = Schedule(lambda: roots.links.any_outside)
+        self._surveyor = Surveyor(catalog, queue, roots, self._goes_on)
         self._guard = MountGuard(roots)
-        self._unread: dict[bytes, int] = {}
-        self._look_again = LOOK_AGAIN
-        self._again_at = self._links_at = self._failed_at = 0.0
-        self._failed: dict[bytes, Request] = {}
-        """What is to be tried again, by path."""
 
     def request(self, path: bytes, *, force: bool = False, live: bool = False) -> Request:
-        """Ask for a scan that begins after this call."""
-        with self._condition:
-            request = self._requests.setdefault(path, Request(path))
-            request.force |= force
-            request.live |= live
-            if self._ended:
-                request.failed = True
-                request.done.set()
-            self._condition.notify()
-            return request
+        """Ask for a walk that begins after this call: `Schedule.request`."""
+        return self._schedule.request(path, force=force, live=live)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being walked or waits for it, but for what is not answering."""
-        with self._condition:
-            failed = any(not each.unanswered for each in self._failed.values())
-            return not self._busy and not self._requests and not failed
+        """Whether nothing is being walked, or waits for it but for a disk that does not answer."""
+        return self._schedule.idle
 
     def stop(self) -> None:
-        """End the walk in hand at its next directory, and the thread."""
-        with self._condition:
-            self._ended = True
-            self._condition.notify()
+        """End the current walk at its next directory, and the thread."""
+        self._schedule.end()
         if self.ident is not None:
             self.join(LEAVE)
         if self.is_alive():
@@ -149,20 +88,21 @@ class Scanner(threading.Thread):
             self._guard.close()
 
     def run(self) -> None:
-        while not self._ended:
-            if request := self._next():
+        while not self._schedule.ended:
+            if request := self._schedule.next():
                 self._carry_out(request)
-            elif not self._ended:
+            elif not self._schedule.ended:
                 self._look_at_links()
-            if not self._requests:
-                self._unread = self._roots.forget_unreadable()
+            if self._schedule.is_empty:
+                self._schedule.note_unread(self._roots.forget_unreadable())
             self._liveness.rest()
-            with self._condition:
-                self._busy = False
-                if request and request.failed:
-                    self._note_failed(request)
+            self._schedule.note_done(request)
             if request:
                 request.done.set()
+
+    def _goes_on(self) -> bool:
+        self._liveness.beat()
+        return not self._schedule.ended
 
     def _write(self, job: Callable[[Catalog], object]) -> None:
         self._liveness.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
@@ -174,10 +114,10 @@ class Scanner(threading.Thread):
         try:
             self._scan(request)
         except FacewatchError as exc:
-            request.failed, request.unanswered = True, isinstance(exc, NotAnsweringError)
-            if not request.unanswered and not self._ended:  # of what is not answering the watcher tells
+            request.fail(unanswered=isinstance(exc, NotAnsweringError))
+            if not request.unanswered and not self._schedule.ended:  # what does not answer is the watcher's to tell
                 log.error("cannot scan %s: %s", printable(request.path), exc)
-        self._again_at = time.monotonic() + self._look_again
+        self._schedule.put_off_unread()
 
     def _look_at_links(self) -> None:
         """Queue the links that lead out of the watched directories, to something else than before."""
@@ -185,45 +125,7 @@ class Scanner(threading.Thread):
         for link in self._roots.links.changed_outside():
             self._liveness.beat()
             self._queue.touch(link)
-        now = time.monotonic()
-        self._links_at = now + max(LINKS_EVERY, LINKS_REST * (now - started))
-
-    def _note_failed(self, request: Request) -> None:
-        """Have it tried again, in one with those for the same path that failed before."""
-        before = self._failed.get(request.path, request)
-        both = Request(request.path, request.force or before.force, request.live or before.live)
-        both.unanswered = request.unanswered
-        self._failed[request.path] = both
-        self._failed_at = time.monotonic() + RETRY
-
-    def _next(self) -> Request | None:
-        """Wait for a request. None at the end, and when links are due to be looked at."""
-        with self._condition:
-            while not self._requests and not self._ended:
-                now = time.monotonic()
-                again_at = self._again_at if self._unread else math.inf
-                links_at = self._links_at if self._roots.links.any_outside else math.inf
-                failed_at = self._failed_at if self._failed else math.inf
-                if links_at <= now:
-                    self._busy = True
-                    return None
-                if again_at <= now:
-                    self._look_again = min(2 * self._look_again, LONGEST)
-                    self._requests.update((path, Request(path)) for path in self._unread)
-                    break
-                if failed_at <= now:
-                    self._requests.update(self._failed)
-                    self._failed.clear()
-                    break
-                pause = min(again_at, links_at, failed_at) - now
-                self._condition.wait(None if math.isinf(pause) else pause)
-            if self._ended:
-                for request in self._requests.values():
-                    request.failed = True
-                    request.done.set()
-                return None
-            self._busy = True
-            return self._requests.popitem(last=False)[1]
+        self._schedule.note_links_looked_at(time.monotonic() - started)
 
     def _scan(self, request: Request) -> None:
         root = self._roots.of(request.path)
@@ -249,20 +151,20 @@ class Scanner(threading.Thread):
             raise
 
     def _scan_part(self, root: bytes, request: Request) -> None:
-        walked = self._walk(request, root)
+        survey = self._surveyor.survey(request, root)
         identity = identity_of(root)
-        if self._ended:
+        if self._schedule.ended:
             return
-        self._walked(root, walked.inodes, False)
+        self._walked(root, survey.inodes, False)
         if self._roots.state(root) in (RootState.OFFLINE, RootState.UNREADABLE):
             return
         if identity is None or identity != self._roots.identity(root):
             self.request(root)  # it is another directory now: that is for a walk of the whole to judge
             return
-        verdict = self._judge(root, identity, walked, request, whole=False)
-        self._keep_apart(verdict.kept, walked)
-        self._note_devices([*walked.moved, *verdict.devices])
-        self._note_unreachable(root, request.path, walked, verdict.kept)
+        verdict = self._judge(root, identity, survey, request, whole=False)
+        self._keep_apart(verdict.kept, survey)
+        self._note_devices([*survey.moved, *verdict.devices])
+        self._note_unreachable(root, request.path, survey, verdict.kept)
         self._queue_gone(verdict.gone)
         if verdict.unsure:
             self.request(root)
@@ -272,72 +174,74 @@ class Scanner(threading.Thread):
         self._roots.links.follow(self._roots.paths)
         with self._catalog.reading() as reader:
             recorded = reader.count_photos(root)
-        snapshot, walked = self._walk_root(root, request)
-        if self._ended:
+        snapshot, survey = self._survey_root(root, request)
+        if self._schedule.ended:
             return
-        readable = root not in walked.unreadable or walked.photos > 0
-        state = self._guard.root_state(root, snapshot, walked.census, walked.gone, readable=readable, recorded=recorded)
+        readable = root not in survey.unreadable or survey.photos > 0
+        state = self._guard.root_state(root, snapshot, survey.census, survey.gone, readable=readable, recorded=recorded)
         if request.force and state is RootState.OFFLINE and snapshot.identity is not None:
             state = RootState.WATCHING  # the user says that it is meant to be empty
         if state is RootState.WATCHING and snapshot.identity is not None:
-            self._accept_walk(root, snapshot, snapshot.identity, walked, request, recorded)
+            self._accept_walk(root, snapshot, snapshot.identity, survey, request, recorded)
         else:
-            self._reject_walk(root, snapshot, state, walked, recorded)
-        log.debug("walked %s in %.2f s: %d photos", printable(root), time.monotonic() - started, walked.photos)
+            self._reject_walk(root, snapshot, state, survey, recorded)
+        log.debug("walked %s in %.2f s: %d photos", printable(root), time.monotonic() - started, survey.photos)
 
-    def _walk_root(self, root: bytes, request: Request) -> tuple[Snapshot, _Walked]:
+    def _survey_root(self, root: bytes, request: Request) -> tuple[Snapshot, Survey]:
         """Walk it, and again where something was mounted or unmounted there meanwhile."""
         for _ in range(TRIES):
             snapshot = self._guard.snapshot(root)
-            walked = self._walk(request, root) if snapshot.identity else _Walked()
-            if not walked.gone or self._guard.is_unchanged(root, snapshot):
+            survey = self._surveyor.survey(request, root) if snapshot.identity else Survey()
+            if not survey.gone or self._guard.is_unchanged(root, snapshot):
                 break
-        return snapshot, walked
+        return snapshot, survey
 
     def _accept_walk(
-        self, root: bytes, snapshot: Snapshot, identity: Identity, walked: _Walked, request: Request, recorded: int
+        self, root: bytes, snapshot: Snapshot, identity: Identity, survey: Survey, request: Request, recorded: int
     ) -> None:
-        verdict = self._judge(root, identity, walked, request, whole=True)
-        self._keep_apart(verdict.kept, walked)  # first, or their disk's number might be taken for the root's
+        """Believe what a walk of a whole root saw."""
+        verdict = self._judge(root, identity, survey, request, whole=True)
+        self._keep_apart(verdict.kept, survey)  # first, or their disk's number might be taken for the root's
         self._adopt(root, identity)
         was = self._roots.state(root)
         self._note_state(root, RootState.WATCHING, identity, recorded)
-        self._note_unreachable(root, root, walked, verdict.kept)
-        self._note_devices([*walked.moved, *verdict.devices])
+        self._note_unreachable(root, root, survey, verdict.kept)
+        self._note_devices([*survey.moved, *verdict.devices])
         self._queue_gone(verdict.gone)
         if was is not RootState.WATCHING:
             self._queue_unread(root)
         self._guard.note_good_walk(root, snapshot)
-        self._walked(root, walked.inodes, True)
+        self._walked(root, survey.inodes, True)
 
-    def _reject_walk(self, root: bytes, snapshot: Snapshot, state: RootState, walked: _Walked, recorded: int) -> None:
-        if state is RootState.OFFLINE and snapshot.identity and walked.photos:
-            self._keep_apart(self._guard.set_apart(root, snapshot.identity, walked.census, walked.gone), walked)
+    def _reject_walk(self, root: bytes, snapshot: Snapshot, state: RootState, survey: Survey, recorded: int) -> None:
+        """Keep what is recorded of a root that is out of reach, or has another disk in its place."""
+        if state is RootState.OFFLINE and snapshot.identity and survey.photos:
+            self._keep_apart(self._guard.set_apart(root, snapshot.identity, survey.census, survey.gone), survey)
         self._note_state(root, state, snapshot.identity, recorded)
         self._roots.saw_unreachable(root, {}, {})
 
-    def _judge(self, root: bytes, now: Identity, walked: _Walked, request: Request, *, whole: bool) -> Verdict:
+    def _judge(self, root: bytes, now: Identity, survey: Survey, request: Request, *, whole: bool) -> Verdict:
         if request.force:
-            return accept(self._guard.missing(walked.gone))
-        return self._guard.verdict(root, now, walked.census, walked.gone, whole=whole)
+            return accept(self._guard.missing(survey.gone))
+        return self._guard.verdict(root, now, survey.census, survey.gone, whole=whole)
 
-    def _keep_apart(self, kept: Mapping[bytes, int], walked: _Walked) -> None:
-        """Note the numbers that stand for disks that are away."""
-        self._note_devices([(path, number) for path, number in kept.items() if walked.gone[path].device != number])
+    def _keep_apart(self, kept: Mapping[bytes, int], survey: Survey) -> None:
+        """Record the numbers that stand for disks that are away."""
+        self._note_devices([(path, number) for path, number in kept.items() if survey.gone[path].device != number])
 
-    def _note_unreachable(self, root: bytes, start: bytes, walked: _Walked, kept: Iterable[bytes]) -> None:
-        """Note what is out of reach below a path; whether any of it is news."""
+    def _note_unreachable(self, root: bytes, start: bytes, survey: Survey, kept: Iterable[bytes]) -> None:
+        """Note what is out of reach below a path, and log it when that begins or ends."""
         before = self._roots.has_unreachable(root)
-        unreadable = {path: number for path, number in walked.unreadable.items() if number != errno.ELOOP}
+        unreadable = {path: number for path, number in survey.unreadable.items() if number != errno.ELOOP}
         if self._roots.saw_unreachable(start, unreadable, Counter(map(os.path.dirname, kept))):
-            self._look_again = LOOK_AGAIN
+            self._schedule.hasten_unread()
             for line in self._roots.unreachable(root) if not before else ():
                 log.warning("%s", line)
         elif before and not self._roots.has_unreachable(root):
             log.info("all of %s is within reach", printable(root))
 
     def _adopt(self, root: bytes, identity: Identity) -> None:
-        """Note which directory the root is now; the photos' devices are to be compared with its own."""
+        """Record which directory the root is now; the photos' devices are to be compared with its own."""
         then = self._roots.identity(root)
         if then == identity:
             return
@@ -347,7 +251,7 @@ class Scanner(threading.Thread):
         self._write(lambda catalog: catalog.set_root(root, identity))
 
     def _queue_unread(self, root: bytes) -> None:
-        """What could not be read may be readable now that the root is back."""
+        """Queue the photos that could not be read: they may be readable now that the root is back."""
         with self._catalog.reading() as reader:
             unread = reader.unread(root)
         for path in unread:
@@ -365,60 +269,6 @@ class Scanner(threading.Thread):
             log.warning("%s cannot be read: its %d photos are kept; check its permissions", name, recorded)
         else:
             log.info("%s is back", name)
-
-    def _walk(self, request: Request, root: bytes) -> _Walked:
-        """Queue what is new or changed on the way; return what is gone, and what else was seen."""
-        walked = _Walked()
-        recorded_in = None if request.force else self._rows
-        for listing in walk(request.path, self._roots.exclusion, root, recorded_in, self._roots.device_of):
-            self._liveness.beat()
-            if self._ended:
-                return walked
-            rows = self._rows(listing.directory) if request.force else listing.recorded
-            recorded = {path: Stamp(*numbers) for path, (_, *numbers) in rows.items()}
-            self._take_in(listing, recorded, request, walked)
-            self._note_links(listing, walked)
-        if not walked.unreadable:
-            self._roots.links.keep(request.path, walked.directories)
-        with self._catalog.reading() as reader:
-            for directory in reader.directories(request.path):
-                if directory not in walked.directories and not _below_any(directory, walked.unreadable):
-                    walked.gone |= reader.recorded(directory)
-        return walked
-
-    def _rows(self, directory: bytes) -> dict[bytes, Row]:
-        with self._catalog.reading() as reader:  # for each: a long read keeps the write-ahead log from shrinking
-            return {row[0]: row for row in reader.rows(directory)}
-
-    def _take_in(self, listing: Listing, recorded: dict[bytes, Stamp], request: Request, walked: _Walked) -> None:
-        if isinstance(listing.error, FileNotFoundError | NotADirectoryError):
-            return
-        walked.directories.add(listing.directory)
-        walked.photos += listing.same + len(listing.files)
-        difference = compare(listing.files, recorded, request.depth)
-        walked.census.count(listing.files, recorded)
-        walked.census.count_same(listing.device, listing.same)
-        if listing.error is None:
-            walked.gone |= {path: recorded[path] for path in difference.gone}
-            walked.inodes[listing.inode % (1 << 64)] = listing.directory
-        else:  # what was not seen may still be there
-            walked.unreadable[listing.directory] = listing.error.errno or errno.EIO
-        walked.moved += [
-            (path, stamp.device)
-            for path, stamp in listing.files.items()
-            if (before := recorded.get(path)) is not None and before.device != stamp.device
-        ]
-        now = time.time()
-        found = [(path, *_ages(listing.files[path], now)) for path in difference.examine]
-        if found:
-            self._queue.add_found(found, depth=request.depth, live=request.live)
-
-    def _note_links(self, listing: Listing, walked: _Walked) -> None:
-        """Register the links; what they pass must be watched as well, though it may be hidden."""
-        for step in self._roots.links.note_directory(listing.directory, listing.links):
-            directory = os.path.dirname(step)
-            with contextlib.suppress(OSError):
-                walked.inodes[os.stat(directory).st_ino % (1 << 64)] = directory
 
     def _recorded_below(self, path: bytes) -> list[bytes]:
         with self._catalog.reading() as reader:
@@ -444,14 +294,5 @@ def out_of_reach(root: bytes, photos: int, *, is_there: bool) -> str:
     )
 
 
-def _ages(stamp: Stamp, now: float) -> tuple[float, float]:
-    """Seconds since the file last changed, and its mtime as Unix time."""
-    return now - max(stamp.mtime_ns, stamp.ctime_ns) / 1e9, stamp.mtime_ns / 1e9
-
-
 def _is_directory(path: bytes) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
-
-
-def _below_any(directory: bytes, others: Iterable[bytes]) -> bool:
-    return any(is_within(directory, other) for other in others)

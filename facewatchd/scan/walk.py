@@ -1,13 +1,13 @@
-"""What is on the disk below a watched directory, and what of it is left alone.
+"""Walks a watched directory, and says what in it is left alone.
 
 Rules, the same for `walk` and `why_excluded`:
 
-- Hidden, unfinished and excluded names are left out, and so is everything in a directory that holds `.nomedia`,
-  be it the watched directory itself.
-- A symbolic link to a file is that file, with its stamp; a broken one is nothing. Linked directories are not
+- Hidden, unfinished and excluded names are left out, and so is everything in a directory that holds `.nomedia`, even
+  in the watched directory itself.
+- A symbolic link to a file counts as that file, with its stamp; a broken one is left out. Linked directories are not
   followed, but the watched directory may be one.
-- A pipe, socket or device counts only if its name is a photo's, so that its failure can be told.
-- Absence is only as good as the listing: where `Listing.error` is set, what is not named may still be there.
+- A pipe, socket or device is listed only if its name is a photo's, so that it can be recorded as failed.
+- Where `Listing.error` is set, a file that is not listed may still be there.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _LINKED: Final = "a linked directory"
 _Identity = tuple[int, int]
 """Device and inode."""
 Row = tuple[bytes, int, int, int, int, int]
-"""A path and the numbers of its `Stamp`. Plain tuples, as SQLite gives them, are no work for the garbage collector."""
+"""A path and the numbers of its `Stamp`. The garbage collector does not track plain tuples, as SQLite returns them."""
 Recorded = Callable[[bytes], dict[bytes, Row]]
-"""What is known of the files right in a directory, by path; the walk takes from it what it finds as it is there."""
+"""Returns the records of the files right in a directory, by path; the walk removes those that it finds unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Place:
     identity: _Identity
     """Of `os.stat`."""
     device: int
-    """What stands for its disk."""
+    """The device number that stands for its disk."""
 
 
 @dataclass(slots=True)
@@ -52,22 +52,22 @@ class Listing:
 
     directory: bytes
     device: int = 0
-    """What stands for its disk; 0, as ``inode``, where the directory could not even be looked at."""
+    """The device number that stands for its disk; 0, as ``inode``, where the directory could not be looked at."""
     inode: int = 0
     files: dict[bytes, Stamp] = field(default_factory=dict)
     """Paths of files of any content, and of pipes, sockets and devices with a photo's name; not those in ``same``."""
     same: int = 0
     """How many files are as they were recorded, their device included."""
     recorded: dict[bytes, Row] = field(default_factory=dict)
-    """What was recorded of all others, those that are not there any more among them."""
+    """The records of all other files, of those that have gone too."""
     links: list[bytes] = field(default_factory=list)
-    """Paths of symbolic links, broken ones and those to directories among them."""
+    """Paths of symbolic links, also of broken ones and of those to directories."""
     subdirectories: list[bytes] = field(default_factory=list)
     """Paths, sorted: each has a listing of its own later in the walk."""
     skipped: str = ""
     """Why the directory was not looked into: it holds `.nomedia`. Empty otherwise."""
     error: OSError | None = None
-    """Why ``files`` and ``subdirectories`` may lack something; FileNotFoundError: the directory is gone."""
+    """Why ``files`` and ``subdirectories`` may be incomplete; FileNotFoundError: the directory has gone."""
 
 
 def walk(
@@ -80,8 +80,8 @@ def walk(
     """List a directory and all below it, each directory once and before those in it.
 
     ``root`` is the watched directory that ``start`` lies in, by default ``start`` itself; whether the directories
-    between the two are excluded is not looked at (`why_excluded` tells). Files that are as ``recorded`` are only
-    counted: nearly all are, and nothing is kept of them. ``device_of`` gives the device number that stands for the disk
+    between the two are excluded is not checked (see `why_excluded`). Files that are as ``recorded`` are only counted:
+    nearly all are. ``device_of`` gives the device number that stands for the disk
     of a directory, by default its ``st_dev``; it is asked at the start, and where ``st_dev`` changes on the way down.
     Nothing is raised for what is found on the disk. A path too long for the system and a directory that contains
     itself (by a bind mount) end in a listing with an error.
@@ -169,9 +169,9 @@ def _list(
 
 
 def _take_in(found: list[os.DirEntry[bytes]], start: int, listing: Listing, exclusion: Exclusion) -> None:
-    """Sort a directory's entries; ``start`` is where in their paths the part below the root begins.
+    """Sort a directory's entries into the listing; ``start``: where in their paths the part below the root begins.
 
-    One loop, and what is the same tells so in few steps: a walk of many files is as fast as this.
+    A walk of many unchanged files is as fast as this loop, so they are recognised in few steps.
     """
     device, unmatched = listing.device, listing.recorded
     for entry in found:

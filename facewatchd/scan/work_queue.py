@@ -1,22 +1,22 @@
-"""Which paths are to be looked at next: a queue that coalesces, lets files settle, and puts the newest first.
+"""The work queue of paths to examine: it coalesces events, lets files settle, and hands out the newest first.
 
-A path is *touched* by whoever thinks that something happened to it; how often does not matter. It becomes *ready*
-once nobody touched it for ``settle`` seconds, or after ``cap`` seconds for a file that never rests. Ready paths are
-*taken* by the indexer, live ones ahead of the backlog and the newest first within each, and are *done* when the
-gallery tells the truth about them. A path that is touched while it is taken is handed out again after that.
+A path is *touched* when something may have happened to it, any number of times. It is *ready* when it was not touched
+for ``settle`` seconds, or ``cap`` seconds after the first touch. Workers *take* ready paths: live ones before the
+backlog, and within each the newest first. A path is *done* when the outcome is committed and searchable. One that is
+touched while it is taken is handed out again after that.
 
 Theory of operation. A path *pends* from its first touch until it is done and was not touched meanwhile. Its entry in
-`_entries` is what counts. A path whose entry is not ready has an item in the heap `_settling`, by the time when it will
-be; one whose entry is ready has an item in the heap of live paths or in that of the backlog, by its place in line. An
-item is never removed before its turn: when it is popped, the entry says whether it still counts. No path has two live
-or two settling items that count, so that touches leave nothing behind, also while nothing is taken.
+`_entries` decides. While the entry is not ready, the heap `_settling` has an item for the path, ordered by the time
+when it will be. When it is ready, the heap of live paths or that of the backlog has one, ordered by its place in line.
+An item is not removed before its turn: when it is popped, the entry tells whether it is still valid. A path has at most
+one valid live item and one valid settling item, so that touches do not accumulate, even while nothing is taken.
 
-A million paths may pend, so no call looks at all of them while it holds the lock: `take` and `add_found` let go of it
-after each `SLICE`, and a `Barrier` counts instead of remembering paths: pending paths are of the generation that was
-current when they began to, and each barrier ends one. The paths that pend are also kept in order, so that `page` finds
-its place among them.
+A million paths may pend, so no call goes through all of them while it holds the lock. `take` and `add_found` release it
+after each `SLICE` paths. A `Barrier` counts paths instead of remembering them: a pending path belongs to the generation
+that was current when it began to pend, and each barrier ends a generation. The pending paths are also kept sorted, for
+`page`.
 
-Time is the monotonic clock that is passed in. The lock is held for bookkeeping only.
+Times are those of the monotonic clock that is passed in. The lock is held for bookkeeping only.
 """
 
 from __future__ import annotations
@@ -33,23 +33,21 @@ from typing import NamedTuple
 from sortedcontainers import SortedList
 
 SETTLE_CAP = 60.0
-"""Seconds after which a file that never rests is read as it is; a change while it is read brings it back."""
-
-
+"""Seconds after which a file that never settles is read as it is; a change while it is read brings it back."""
 SLICE = 1000
-"""Paths that are looked at in one go, which takes some milliseconds."""
+"""Paths that are handled without releasing the lock, which takes some milliseconds."""
 BREATH = 1e-4
-"""Seconds for which the lock is free between two slices: a thread that lets go and takes it again at once is first."""
+"""Seconds for which the lock is free between two slices: a thread that takes it again at once is always first."""
 
 
 class Depth(IntEnum):
-    """How deep a path is to be looked into; each contains the ones before it."""
+    """What is done about a path even if its stamp is the recorded one; each includes the ones before it."""
 
     STAMP = 0
-    """Read it if its stamp changed."""
+    """Nothing: it is read if its stamp changed."""
     BYTES = 1
-    """Read it: somebody wrote to it. Writes within one tick of the file system's clock, and those through a mapping
-    whose pages were dirty already, leave the stamp as it was."""
+    """Read it: it was written to. Writes within one tick of the file system's clock, and those through a mapping whose
+    pages were dirty already, leave the stamp as it was."""
     FACES = 2
     """Embed it again, though its bytes are known."""
 
@@ -73,22 +71,22 @@ _NEVER = math.inf
 
 
 class _Entry(NamedTuple):
-    """A path that waits, in `WorkQueue._entries`; the same value is the item of a heap."""
+    """A path that waits, in `WorkQueue._entries`; heaps hold the same values as items."""
 
     key: float
-    """When it will be ready; of a ready one its place in line, the lowest first."""
+    """When it will be ready; of a ready path its place in line, the lowest first."""
     path: bytes
     touched: float
-    """When it was touched last; of the backlog, the mtime. The newest come first."""
+    """When it was touched last; of the backlog, the mtime."""
     first: float
     """When it was touched first."""
     queued: float
-    """The key of its item in `_settling`, or `_NEVER`: others that lie there for the path do not count."""
+    """The key of its valid item in `_settling`; `_NEVER` where there is none."""
     generation: int
     flags: int
 
 
-class _Hand(NamedTuple):
+class _Taken(NamedTuple):
     """A path that was taken, in `WorkQueue._taken`."""
 
     generation: int
@@ -107,13 +105,13 @@ class Barrier:
         self.remaining = remaining
 
     def wait(self, timeout: float) -> int:
-        """Wait, once, at most ``timeout`` seconds; return how many paths are still to be done."""
+        """Wait at most ``timeout`` seconds; return how many paths are still to be done. To be called once."""
         self._passed.wait(timeout)
         self._queue.forget_barrier(self)
         return self.remaining
 
     def note_end(self, generation: int) -> None:
-        """A path of a generation is dealt with. Called by the queue, which holds its lock."""
+        """Note that a path of a generation is done. Called by the queue, which holds its lock."""
         if generation <= self._generation:
             self.remaining -= 1
         if not self.remaining:
@@ -125,15 +123,15 @@ class Barrier:
 
 
 class WorkQueue:
-    """The queue between those who notice and the one who looks."""
+    """The queue between the threads that notice changes and the workers. Any thread may call."""
 
     def __init__(self, settle: float, cap: float = SETTLE_CAP, clock: Callable[[], float] = time.monotonic) -> None:
         self._settle = settle
         self._least_cap = cap
         self._clock = clock
         self._entries: dict[bytes, _Entry] = {}
-        self._taken: dict[bytes, _Hand] = {}
-        self._touched_in_hand = 0
+        self._taken: dict[bytes, _Taken] = {}
+        self._waiting_and_taken = 0
         """How many paths are in both."""
         self._sorted: SortedList[bytes] = SortedList()
         """The paths that are in either."""
@@ -143,14 +141,14 @@ class WorkQueue:
         self._generation = 0
         self._takes = 0
         self._looked_at_again = 0
-        """Of what is in hand, those with a lower number are handed out again."""
+        """Taken paths with a lower `_Taken.number` are handed out again when they are done."""
         self._open = True
         self._paused = False
         self._barriers: list[Barrier] = []
         self._condition = threading.Condition(threading.Lock())
 
     def touch(self, path: bytes, *, settle: bool = True, depth: Depth = Depth.STAMP) -> None:
-        """Something happened to the path just now. ``settle`` False: it is at rest already (a move, a delete).
+        """Note that something may have happened to the path. ``settle`` False: it is ready at once (a move, a delete).
 
         A live path that is ready already keeps its place in line.
         """
@@ -164,10 +162,10 @@ class WorkQueue:
     def add_found(
         self, files: Iterable[tuple[bytes, float, float]], *, depth: Depth = Depth.STAMP, live: bool = False
     ) -> int:
-        """Queue files that a walk found: path, age of the last change in seconds, mtime (the newest go first).
+        """Queue files that a walk found, each with its path, the seconds since its last change, and its mtime.
 
-        A file that changed less than the settle time ago still settles. They are the backlog, unless ``live``: a
-        directory that just appeared. Returns how many were not queued yet.
+        A file that changed less than the settle time ago still settles. They go to the backlog, unless ``live``: of a
+        directory that just appeared. Returns how many did not wait yet.
         """
         now = self._clock()
         added = 0
@@ -187,24 +185,24 @@ class WorkQueue:
         return added
 
     def _put(self, path: bytes, now: float, *, due: float, touched: float, flags: int) -> None:
-        """Have a path wait from now on, or wait otherwise than before."""
-        before, hand = self._entries.get(path), self._taken.get(path)
+        """Make a path wait, or change how it waits."""
+        before, taken = self._entries.get(path), self._taken.get(path)
         if before is not None:
             flags = _deepest(flags, before.flags) | before.flags & _IN_LINE
             entry = _Entry(due, path, touched, before.first, before.queued, before.generation, flags)
         else:
-            generation = hand.generation if hand else self._generation
-            if hand is None:
+            generation = taken.generation if taken else self._generation
+            if taken is None:
                 self._sorted.add(path)
             entry = _Entry(due, path, touched, now, _NEVER, generation, flags)
-            self._touched_in_hand += hand is not None
-        if hand:
+            self._waiting_and_taken += taken is not None
+        if taken:
             self._entries[path] = entry
         else:
             self._line_up(entry, now)
 
     def _line_up(self, entry: _Entry, now: float) -> None:
-        """Note an entry whose key is when it will be ready, and see that an item for it lies where it is awaited."""
+        """Store an entry whose key is the time when it will be ready, with a valid item in a heap."""
         if entry.key <= now:
             self._make_ready(entry)
             return
@@ -253,7 +251,7 @@ class WorkQueue:
         while (is_sifted := self._sift(now)) and len(items) < limit and (heap := self._live or self._backlog):
             path = heapq.heappop(heap).path
             entry = self._entries.pop(path)
-            self._taken[path] = _Hand(entry.generation, self._takes, entry.flags & _DEPTH)
+            self._taken[path] = _Taken(entry.generation, self._takes, entry.flags & _DEPTH)
             self._takes += 1
             items.append(Item(path, Depth(entry.flags & _DEPTH)))
         if items and (self._live or self._backlog or self._settling):
@@ -261,9 +259,9 @@ class WorkQueue:
         return items, is_sifted
 
     def _sift(self, now: float) -> bool:
-        """Line up what has settled, and drop items that do not count from the heads of the lines.
+        """Make ready what has settled, and drop invalid items from the heads of the heaps.
 
-        False where there was more of that than a `SLICE`.
+        False where a `SLICE` of that was not enough.
         """
         for _ in range(SLICE):
             if self._settling and self._settling[0].key <= now:
@@ -278,7 +276,7 @@ class WorkQueue:
         return False
 
     def _settled(self, item: _Entry, now: float) -> None:
-        """The time has come of an item of `_settling`."""
+        """Handle an item of `_settling` whose time has come."""
         entry = self._entries.get(item.path)
         if entry is None or entry.queued != item.key:
             return
@@ -293,21 +291,21 @@ class WorkQueue:
         return entry is not None and entry.flags & (_READY | _LIVE) == _READY
 
     def done(self, path: bytes) -> None:
-        """The gallery tells the truth about a path that was taken."""
+        """Note that the outcome of a taken path is committed and searchable."""
         now = self._clock()
         with self._condition:
-            hand = self._taken.get(path)
-            if hand is None:
+            taken = self._taken.get(path)
+            if taken is None:
                 return
-            if hand.number < self._looked_at_again and path not in self._entries:
+            if taken.number < self._looked_at_again and path not in self._entries:
                 self._put(path, now, due=now, touched=now, flags=Depth.STAMP | _LIVE)
             if not self._let_go(path, now):
                 for barrier in self._barriers:
-                    barrier.note_end(hand.generation)
+                    barrier.note_end(taken.generation)
                 self._barriers = [barrier for barrier in self._barriers if barrier.remaining]
 
     def put_back(self, item: Item, delay: float = 0.0) -> None:
-        """Hand a taken path out again after ``delay`` seconds: it could not be dealt with yet."""
+        """Hand a taken path out again after ``delay`` seconds: it could not be examined yet."""
         now = self._clock()
         with self._condition:
             if before := self._entries.get(item.path):
@@ -317,23 +315,23 @@ class WorkQueue:
             self._let_go(item.path, now)
 
     def _let_go(self, path: bytes, now: float) -> bool:
-        """A path is in hand no more; whether it waits."""
+        """Note that a path is not taken any more; return whether it waits."""
         was_taken = self._taken.pop(path, None) is not None
         entry = self._entries.get(path)
         if entry is not None and was_taken:
-            self._touched_in_hand -= 1
+            self._waiting_and_taken -= 1
             self._line_up(entry, now)
         elif was_taken:
             self._sorted.remove(path)
         return entry is not None
 
     def look_again(self) -> None:
-        """Hand out again, afterwards, what is taken now: it may have been looked at before it became what it is."""
+        """Hand out once more, when it is done, what is taken now: it may have been examined before its last change."""
         with self._condition:
             self._looked_at_again = self._takes
 
     def barrier(self) -> Barrier:
-        """Everything that is waiting or taken now."""
+        """Return a barrier for all paths that are waiting or taken now."""
         with self._condition:
             barrier = Barrier(self, self._generation, self._count())
             self._generation += 1
@@ -344,13 +342,13 @@ class WorkQueue:
             return barrier
 
     def forget_barrier(self, barrier: Barrier) -> None:
-        """Nobody waits for it any more."""
+        """Drop a barrier."""
         with self._condition:
             if barrier in self._barriers:
                 self._barriers.remove(barrier)
 
     def settle_for(self, seconds: float) -> None:
-        """From now on a path must rest so long."""
+        """Set the settle time."""
         with self._condition:
             self._settle = seconds
 
@@ -363,10 +361,10 @@ class WorkQueue:
             return path in self._entries or path in self._taken
 
     def is_to_be_read(self, path: bytes) -> bool:
-        """Whether a path waits or is taken to be read, or embedded again, whatever its stamp is."""
+        """Whether a path waits or is taken at a depth above `Depth.STAMP`."""
         with self._condition:
-            entry, hand = self._entries.get(path), self._taken.get(path)
-            return bool((entry and entry.flags & _DEPTH) or (hand and hand.depth))
+            entry, taken = self._entries.get(path), self._taken.get(path)
+            return bool((entry and entry.flags & _DEPTH) or (taken and taken.depth))
 
     def __len__(self) -> int:
         """How many paths are waiting or taken."""
@@ -374,10 +372,10 @@ class WorkQueue:
             return self._count()
 
     def _count(self) -> int:
-        return len(self._entries) + len(self._taken) - self._touched_in_hand
+        return len(self._entries) + len(self._taken) - self._waiting_and_taken
 
     def page(self, after: bytes, limit: int) -> list[bytes]:
-        """The first ``limit`` of the paths that are waiting or taken and come after one, in order."""
+        """The first ``limit`` of the sorted paths that wait or are taken and come after a path."""
         with self._condition:
             return list(itertools.islice(self._sorted.irange(after, inclusive=(False, True)), limit))
 
@@ -397,7 +395,7 @@ class WorkQueue:
             self._condition.notify_all()
 
     def close(self) -> None:
-        """End every `take`, now and later, with an empty list, and every wait."""
+        """End every `take`, now and later, with an empty list, and every wait for a barrier."""
         with self._condition:
             self._open = False
             self._condition.notify_all()

@@ -1,8 +1,11 @@
-"""One client, from its first byte to the close: lines are cut out of the stream, answered in order, and sent back.
+"""One connection, from its first byte to the close: request lines are cut out of the stream and answered in order.
 
-What a client can take is bounded: a line must end within a deadline of its first byte, the next one must begin
-within another, a reply must be read within a third, and what all clients together have sent and not had answered must
-fit into a `MemoryBudget`. Small requests always fit, whatever others hold.
+The resources of a client are bounded. A line must end within a deadline of its first byte, the next line must begin
+within another, and a reply must be read within a third (`Deadlines`). The unanswered lines of all clients together must
+fit into a `MemoryBudget`; `FREE` bytes of each connection are not counted, so that small requests always fit.
+
+No deadline counts the time for which the whole process was stopped (SIGSTOP, a suspended machine): a wait that ends
+more than `LATE` seconds after its timeout was such a stop.
 """
 
 from __future__ import annotations
@@ -28,16 +31,16 @@ Answer = Callable[[bytes], bytes | None]
 RECEIVE = 1 << 18
 """Bytes of one recv; not more than the longest line (`LineBuffer.feed`)."""
 FREE = 1 << 18
-"""Bytes of unanswered lines that a connection may hold beside the budget: clients that send huge lines, and do not
-end them, must not shut out those who ask for a status."""
+"""Bytes of unanswered lines that a connection may hold beside the budget: clients that send huge lines without an end
+must not shut out a client that asks for a status."""
 AHEAD = 1 << 20
-"""Bytes that are taken in while a reply waits to be read."""
+"""Bytes that are received while a reply waits to be read."""
 SLICE = 1.0
 """Seconds of one wait for the rest of a line, or for a reply to be read."""
 LATE = 0.5
-"""Seconds by which a wait may end late. What is more was a stop of the process (SIGSTOP): no deadline counts it."""
+"""Seconds by which a wait may end late on a busy machine; a later end was a stop of the process."""
 LINGER = 2.0
-"""Seconds for which a client that is turned away may go on sending before it reads why."""
+"""Seconds for which a refused client may go on sending before it reads the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,14 @@ class Deadlines:
 
 
 class MemoryBudget:
-    """Bytes that all connections share."""
+    """The bytes of unanswered lines that all connections share."""
 
     def __init__(self, limit: int) -> None:
         self.left = limit
         self._lock = threading.Lock()
 
     def take(self, count: int) -> None:
-        """Take so many bytes, or give them back where negative. Raises `NotReadyError` if there are less."""
+        """Take so many bytes; a negative count gives back. Raises `NotReadyError` where fewer are left."""
         with self._lock:
             if count > self.left:
                 raise NotReadyError("too many large requests at once", "try again in a moment")
@@ -65,7 +68,7 @@ class MemoryBudget:
 
 
 class Connection:
-    """One client, on a thread of its own."""
+    """One client. ``thread`` is made here, started by the caller, and closes the socket at its end."""
 
     def __init__(
         self,
@@ -89,18 +92,19 @@ class Connection:
         self._lock = threading.Lock()
         self._closed = False
         self.idle_since: float | None = time.monotonic()
-        """When the client's turn began, to read the last reply and send the next line; None while there is a line to
-        answer, or a part of one."""
+        """Since when the connection waits for the client to read the last reply or to begin the next line; None while
+        a line is answered or has begun."""
         self.unfinished_since: float | None = None
-        """When the line began that the client has not ended yet; None while there is none, or one is answered."""
+        """When the line began that the client has not ended yet; None while none has begun, or one is answered."""
         self.leaving = False
+        """Whether `shut` was called."""
         self.waits = False
-        """Whether the request in hand only waits for something that others do."""
+        """Whether the request that is answered only waits for other threads."""
         # A daemon thread: an answer that outlasts Server.stop must not keep the process from ending.
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def shut(self, how: int) -> None:
-        """Wake the thread: SHUT_RD lets it finish the reply in hand, SHUT_RDWR breaks off the sending too."""
+        """Wake the thread: SHUT_RD lets it finish the current reply, SHUT_RDWR also breaks off the sending."""
         self.leaving = True
         with self._lock:
             if not self._closed:
@@ -108,7 +112,7 @@ class Connection:
                     self._socket.shutdown(how)
 
     def abandoned(self) -> bool:
-        """Whether the client has hung up, so that nobody will read what is still being worked on."""
+        """Whether the client has hung up, so that the current reply will not be read."""
         with self._lock:
             return not self._closed and peer_credentials.has_hung_up(self._socket)
 
@@ -122,7 +126,7 @@ class Connection:
         try:
             self._converse()
         except OSError as exc:
-            log.debug("connection ended: %s", exc)  # gone, or not reading
+            log.debug("connection ended: %s", exc)  # the client went, or reads no reply
         except Exception:
             log.exception("connection broken off")
         finally:
@@ -144,7 +148,7 @@ class Connection:
         return time.monotonic() - self._stopped
 
     def _poll(self, events: int, deadline: float, *, sliced: bool = True) -> int:
-        """Wait for events on the socket until a moment of `_now`; return those that came, 0 if there were none."""
+        """Wait for events on the socket until a time of `_now`; return those that came, 0 where none did."""
         poll = select.poll()
         poll.register(self._socket, events)
         while True:
@@ -176,7 +180,7 @@ class Connection:
             self._reply(lines.take(), last=True)  # `printf ... | nc -U` ends its line with the stream
 
     def _serve(self, lines: LineBuffer, data: bytes) -> int:
-        """Answer the lines that ``data`` ends and return how many. What they held is free when this returns."""
+        """Answer the lines that ``data`` ends, and return how many; their bytes are given back to the budget."""
         self._hold(self._held + len(data))
         ended = lines.feed(data)
         for number, line in enumerate(ended, 1):
@@ -193,13 +197,13 @@ class Connection:
     def _reply(self, line: bytes, last: bool) -> None:
         reply = self._answer(line)
         self._hold(max(0, self._held - len(line) - 1))  # the last line may lack its newline
-        if last:  # before the client can have the reply, and act on it
+        if last:  # before the reply is sent: a client that has it may open another connection at once
             self.idle_since = time.monotonic()
         if reply is not None:
             self._send(reply)
 
     def _send(self, reply: bytes) -> None:
-        """Send all of it, and take in meanwhile what the client sends."""
+        """Send all of the reply, and receive up to `AHEAD` bytes meanwhile."""
         deadline = self._now() + self._deadlines.send
         left = memoryview(reply)
         self._socket.settimeout(0)
@@ -218,7 +222,7 @@ class Connection:
                 self._ended = not data
 
     def _receive(self, deadline: float, *, sliced: bool = True) -> bytes:
-        """Return what has come, b"" at the end. Raises TimeoutError, also if there is something but too late."""
+        """Return received bytes, b"" at the end of the stream. Raises TimeoutError once the deadline is over."""
         if self._ahead or self._ended:
             data, self._ahead = bytes(self._ahead), bytearray()
             return data
@@ -228,7 +232,7 @@ class Connection:
         return self._socket.recv(RECEIVE)
 
     def _turn_away(self, error: FacewatchError, lines: LineBuffer) -> None:
-        """Say why, and read on for a moment: a client that is still sending must not fail before it reads."""
+        """Send the error, and read on for `LINGER` seconds: a client that still sends would fail before it reads it."""
         log.info("connection closed: %s", error)
         lines.clear()
         self._hold(0)

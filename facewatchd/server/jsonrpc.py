@@ -1,10 +1,11 @@
 """JSON-RPC 2.0 (https://www.jsonrpc.org/specification), one UTF-8 JSON text a line, with no socket in sight.
 
-Bytes become lines (`LineBuffer`), a line becomes requests, each request one call, and whatever the call returns
-or raises becomes a reply (`answer`). Nothing that a client sends raises out of `answer`; a reply is always strict,
-plain-ASCII JSON on one line, whatever the text in it.
+Bytes become lines (`LineBuffer`), a line becomes requests, each request one call, and what the call returns or raises
+becomes a reply (`answer`). No line that a client can send makes `answer` raise; a reply is always strict, plain-ASCII
+JSON on one line.
 
-A large line is parsed without the photos in it (`payload`), and one at a time: others must not wait for it.
+A large line is parsed without the photos in it (`payload`), one line at a time, so that other clients are answered
+meanwhile.
 
 Stricter than Python's json: UTF-8 only, no NaN or Infinity, also not by overflow (1e999), a bounded number of
 values. Parameters go by name (`params.read` checks them): a list of them is refused. JSON-RPC's own errors carry
@@ -48,7 +49,7 @@ CODES: Mapping[str, int] = {
 """The code of each kind of `FacewatchError`."""
 
 Call = Callable[[str, dict[str, object]], object]
-"""Method and named parameters to what the reply's ``result`` shall hold."""
+"""From method and named parameters to the reply's ``result``."""
 
 
 class ProtocolError(FacewatchError):
@@ -83,7 +84,7 @@ class ParamsError(ProtocolError):
 
 
 class LineTooLongError(FacewatchError):
-    """A line of more than the bytes that are taken: what follows cannot be told apart, so the connection ends."""
+    """A line with more bytes than the limit: where the next line begins is not known, so the connection ends."""
 
     kind = "too-large"
 
@@ -92,7 +93,7 @@ class LineTooLongError(FacewatchError):
 
 
 class BatchTooLargeError(FacewatchError):
-    """The replies so far are as much as is held for one batch."""
+    """The replies so far have reached `MAX_REPLIES` bytes."""
 
     kind = "too-large"
 
@@ -128,7 +129,7 @@ class LineBuffer:
 
     def take(self) -> bytes:
         """Return and forget the line that has begun: at the end of the stream, the last one may lack its newline."""
-        # A large one is not copied, which would keep other threads waiting; nobody else holds or changes it.
+        # A large line is not copied: that would hold the interpreter's lock. Nothing else holds or changes it.
         line = bytes(self._rest) if len(self._rest) < payload.LARGE else cast(bytes, self._rest)
         self.clear()
         return line
@@ -150,7 +151,7 @@ class Request:
     method: str
     id: str | float | None
     notification: bool
-    """It has no id: it is carried out, and nothing is replied."""
+    """It has no id: it is carried out without a reply."""
     params: object
 
     @classmethod
@@ -177,7 +178,7 @@ class Request:
 def decode(line: bytes) -> object:
     """Read a line as one JSON value: an object is a request, a list a batch of 1 to `MAX_BATCH`.
 
-    What is in them is looked at by `Request.of`. In the place of a large photo is a `Payload`. Raises `ParseError` or
+    `Request.of` checks their content. In the place of a large photo stands a `Payload`. Raises `ParseError` or
     `InvalidRequestError`.
     """
     if len(line) < payload.LARGE:
@@ -191,7 +192,7 @@ def decode(line: bytes) -> object:
 
 
 _large = threading.Lock()
-"""Held while a large line is parsed: the interpreter's lock goes round among few threads then."""
+"""Held while a large line is parsed, so that one thread at a time keeps the interpreter busy with that."""
 
 
 def _parsed_large(line: bytes) -> object:
@@ -204,7 +205,7 @@ def _parsed_large(line: bytes) -> object:
             values["data"] = payloads[key]
         return values
 
-    # Functions of Python's, so that other threads have their turn while many values are read.
+    # Functions written in Python, so that other threads can run while many values are read.
     return _parsed(line, object_hook=put_back, parse_int=lambda text: int(text))
 
 
@@ -223,9 +224,9 @@ def _parsed(line: bytes, **hooks: Any) -> object:
 
 
 def answer(line: bytes, call: Call) -> bytes | None:
-    """Serve every request of a line, in order, and return the reply with its newline; None if nobody wants one.
+    """Serve every request of a line, in order, and return the reply with its newline; None where all are notifications.
 
-    What is left of a batch when its replies have `MAX_REPLIES` bytes is refused.
+    The requests of a batch that follow after `MAX_REPLIES` bytes of replies are refused.
 
     ``call`` may raise `MethodNotFoundError`, `ParamsError` and any `FacewatchError`. Any other exception is logged with
     its traceback, and the client is told of an internal error.
@@ -263,7 +264,7 @@ def _answer_one(message: object, call: Call) -> bytes | None:
     try:
         result = call(request.method, request.arguments())
         return None if request.notification else _encode({"jsonrpc": "2.0", "id": request.id, "result": result})
-    except FacewatchError as exc:  # kept no longer than this: its traceback holds the request, of up to 64 MiB
+    except FacewatchError as exc:  # not kept any longer: its traceback holds the request, of up to 64 MiB
         return None if request.notification else _failure(request.id, exc)
     except Exception as exc:
         log.exception("%s failed", quote(request.method))

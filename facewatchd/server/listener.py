@@ -47,15 +47,16 @@ log = logging.getLogger(__name__)
 MEMORY = 256 << 20
 """Bytes of unanswered lines in all connections together: four of the longest lines."""
 ABANDONED = 256
-"""Requests that may still be worked on for clients that hung up (a ``wait`` may take a day); each has a thread."""
+"""Requests of clients that hung up that may still be answered (a ``wait`` may take a day); each has a thread."""
 WAITING = 1000
-"""Connections whose requests only wait, as ``wait`` does; fewer where the process may open few files."""
+"""Connections whose requests only wait, as ``wait`` does; fewer where the process may open few files
+(`_most_waiting`)."""
 UNFINISHED = 5.0
-"""Seconds for which a line that began keeps its place, whoever waits for one."""
+"""Seconds for which a line that has begun keeps its connection, however many clients wait for one."""
 LOOK = 5.0
-"""Seconds between two looks at the socket's file: so long is nobody let in after it was taken away."""
+"""Seconds between two looks at the socket's file: the longest time without a socket after its file was removed."""
 PAUSE = 1.0
-"""Seconds without accepting after the process ran out of file descriptors or threads."""
+"""Seconds without an accept after the process ran out of file descriptors or threads."""
 
 
 class Server:
@@ -104,9 +105,9 @@ class Server:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """What the calling thread, a connection's, does in the block is only to wait: it holds no place meanwhile.
+        """Mark the calling thread's request as one that only waits: it counts as no connection inside the block.
 
-        Raises `NotReadyError` where too many wait already.
+        Raises `NotReadyError` where `_most_waiting` requests wait already.
         """
         here = threading.current_thread()
         found = [each for each in self._connections if each.thread is here]
@@ -128,13 +129,13 @@ class Server:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the socket's place: one line, or an empty string."""
+        """What is wrong with the socket's file or directory: one line, empty where nothing is."""
         return self._listener.trouble if self._listener else ""
 
     def stop(self, grace: float = 2.0) -> None:
-        """Accept no more, give replies in progress ``grace`` seconds to end, and close everything.
+        """Accept no more connections, give current replies ``grace`` seconds to end, and close everything.
 
-        An answer that takes longer is reported, and its thread left behind.
+        An answer that takes longer is logged, and its thread is left behind.
         """
         if self._thread is None or self._listener is None:
             return
@@ -165,12 +166,12 @@ class Server:
         while not self._stopping.is_set():
             if self._comes(listener.socket, look):
                 self._accept(listener)
-            else:  # so nobody waits to be accepted where the listening may end
+            else:  # no client waits to be accepted: only now may `look` replace the listening socket
                 listener.look()
                 look = time.monotonic() + LOOK
 
     def _comes(self, listener: socket.socket, deadline: float) -> bool:
-        """Wait for a connection, or the end; False if there was none until the deadline."""
+        """Wait until a connection can be accepted or the server stops; False where the deadline came first."""
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -180,7 +181,7 @@ class Server:
         try:
             client, _ = listener.socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # woken, or the client was gone before its turn
+            return  # the server stops, or the client hung up before it was accepted
         except OSError as exc:
             self._pause(exc)
             return
@@ -205,14 +206,14 @@ class Server:
             self._pause(exc)
 
     def _make_room(self) -> bool:
-        """Have the longest-waiting connection leave if there is no place; False if none waits."""
+        """Close the longest-waiting connection where the limit is reached; False where none waits."""
         self._connections = [each for each in self._connections if each.thread.is_alive()]
         working = [each for each in self._connections if not each.waits]
         if len(working) < self._limit:
             return True
         here = [each for each in working if not each.abandoned()]
         if len(working) - len(here) >= ABANDONED or len(here) >= 2 * self._limit:
-            return False  # those who leave need a moment, and a thread
+            return False  # the threads of closed connections have to end first
         staying = [each for each in here if not each.leaving]
         if len(staying) < self._limit:
             return True
@@ -228,13 +229,16 @@ class Server:
 
 
 def _most_waiting() -> int:
-    """How many connections may wait: with the others they leave half of the descriptors free."""
+    """How many connections may wait at once: at most half of the file descriptors that the process may open."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(WAITING, files // 2) if files != resource.RLIM_INFINITY else WAITING
 
 
 def _longest_waiting(connections: Iterable[Connection]) -> Connection | None:
-    """The one that has been idle longest, or else the one whose line has not ended for longest, and too long."""
+    """The connection that has been idle longest, or else the one with the oldest unfinished line.
+
+    A line is only old enough after `UNFINISHED` seconds; None where no connection qualifies.
+    """
     idle = [(since, each) for each in connections if (since := each.idle_since) is not None]
     begun = [(since, each) for each in connections if (since := each.unfinished_since) is not None]
     waiting = idle or [pair for pair in begun if pair[0] < time.monotonic() - UNFINISHED]

@@ -36,14 +36,14 @@ MAX_ADDRESS = 107
 BACKLOG = 1024
 """Connections that the kernel holds until they are accepted; above it, a connect with a timeout fails with EAGAIN."""
 PROBE = 2.0
-"""Seconds for the answer to 'is anybody there?'; a connect to a Unix socket succeeds or fails at once."""
+"""Seconds for a connect that tries whether a process listens; on a Unix socket it succeeds or fails at once."""
 STOP_IT = "stop it (a service: systemctl --user stop facewatchd.socket facewatchd.service)"
 ELSEWHERE = "choose another place with --socket"
 
 
 @contextlib.contextmanager
 def address(path: Path) -> Iterator[str]:
-    """Yield what ``bind`` and ``connect`` take for a path of any length; its last part must still be short.
+    """Yield an address for ``bind`` and ``connect`` that stands for a path of any length; its last part must be short.
 
     Raises OSError if a long path's directory is out of reach.
     """
@@ -66,17 +66,17 @@ class Endpoint:
     identity: tuple[int, int]
     """Device and inode of the file. The bound socket holds the inode, so no other file can get its number."""
     passed: bool = False
-    """Whether systemd made it, and looks after the file."""
+    """Whether systemd made the socket, and owns the file."""
 
     def in_place(self) -> bool:
-        """Whether the file is still there, and ours."""
+        """Whether the path still leads to this socket's file."""
         try:
             return _identity(self.path) == self.identity
         except FileNotFoundError:
             return False
 
     def close(self) -> None:
-        """Remove the file, if it is still ours, and stop listening."""
+        """Remove the file, if it is still this socket's own, and stop listening."""
         try:
             if not self.passed and self.in_place():
                 self.path.unlink(missing_ok=True)
@@ -86,21 +86,21 @@ class Endpoint:
 
 
 class ListeningSocket:
-    """Listens at a path until it is closed, also after the file was taken away. For one thread."""
+    """Listens at a path until it is closed, also after its file was removed. For one thread."""
 
     def __init__(self, path: Path, passed: socket.socket | None = None) -> None:
         """Listen at the path, or take over the socket that systemd ``passed``. Raises what `listen` raises."""
         self._endpoint = listen(path) if passed is None else _taken_over(passed)
         self.trouble = ""
-        """What was wrong with the place at the last `look`: one line."""
+        """What was wrong with the file or its directory at the last `look`: one line, empty where nothing was."""
 
     @property
     def socket(self) -> socket.socket:
-        """What to accept from. Another one after a `look` that had to listen again."""
+        """The socket to accept from; another one after a `look` that had to listen again."""
         return self._endpoint.socket
 
     def look(self) -> None:
-        """Listen again if the file is gone. What cannot be helped is logged once, and `trouble` until it is over."""
+        """Listen again if the file is gone. What cannot be mended is logged once, and is `trouble` until it is over."""
         trouble = ""
         try:
             if not self._endpoint.in_place():
@@ -118,11 +118,11 @@ class ListeningSocket:
 
     @property
     def path(self) -> Path:
-        """Where clients find it."""
+        """The path that clients connect to."""
         return self._endpoint.path
 
     def is_private(self) -> bool:
-        """Whether nobody but this process's user, and root, can connect just now."""
+        """Whether only this process's user and root can connect at this moment."""
         try:
             status = os.lstat(self._endpoint.path)
         except OSError:
@@ -145,7 +145,8 @@ class ListeningSocket:
 def listen(path: Path) -> Endpoint:
     """Make the directory and the socket, and listen.
 
-    Raises `LockedError` if somebody answers there, and `FacewatchError` if the place is not safe or cannot be had.
+    Raises `LockedError` if a process answers there, and `FacewatchError` if the directory is not safe or the socket
+    cannot be made.
     """
     try:
         _make_directory(path.parent)
@@ -173,7 +174,7 @@ def _make_directory(directory: Path) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Raise `FacewatchError` if others could put a socket in our place there, OSError if it is out of reach."""
+    """Raise `FacewatchError` if other users could replace a socket there, OSError if the directory is out of reach."""
     status = os.lstat(directory)
     above = os.stat(directory / "..")
     trusted = (0, os.geteuid())
@@ -214,13 +215,13 @@ def _clear(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise FacewatchError(f"{path} is there and is no socket", f"move it away, or {ELSEWHERE}")
-    if _somebody_answers(path):
+    if _is_answered(path):
         raise LockedError(f"another daemon answers on {path}", f"{STOP_IT}, or {ELSEWHERE}")
     log.info("replacing the stale socket %s", path)
     path.unlink(missing_ok=True)
 
 
-def _somebody_answers(path: Path) -> bool:
+def _is_answered(path: Path) -> bool:
     with address(path) as place, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE)
         try:

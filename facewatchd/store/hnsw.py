@@ -29,6 +29,7 @@ import numpy as np
 
 from facewatchd.errors import DamagedError
 from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.checkpoint import Checkpoint, Origin
 from facewatchd.store.exact import ExactSearch
@@ -74,6 +75,7 @@ class HnswIndex:
         self._schedule = CheckpointSchedule()
         self._graph: Graph | None = None
         self._exact = ExactSearch(self._dim, self._catalogued, SAME)
+        self._rows = CatalogIndex(catalog)
 
     def _catalogued(self, ids: Iterable[int]) -> tuple[Ids, Embeddings]:
         with self._catalog.reading() as reader:
@@ -117,18 +119,7 @@ class HnswIndex:
     def above(self, embedding: Embedding, threshold: float, *, exact: bool = False) -> Above:
         graph = self._graph
         found = None if exact or graph is None else _broadened(graph, embedding, threshold)
-        return found or self._exact.above(embedding, threshold) or self._scanned(embedding, threshold)
-
-    def _scanned(self, embedding: Embedding, threshold: float) -> Above:
-        """Compare with every row of the catalog."""
-        found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        with self._catalog.reading() as reader:
-            for ids, embeddings in reader.embeddings():
-                similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
-                above = similarities >= threshold
-                found_ids.append(ids[above])
-                found.append(similarities[above])
-        return Above(np.concatenate(found_ids), np.concatenate(found), exact=True)
+        return found or self._exact.above(embedding, threshold) or self._rows.above(embedding, threshold)
 
     def status(self) -> Status:
         graph = self._graph

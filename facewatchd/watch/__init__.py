@@ -1,1 +1,1 @@
-"""What the file system tells while it changes: inotify through watchdog, and directories that must be asked instead."""
+"""File system events, by inotify through watchdog, and the polling of directories where inotify is not enough."""

@@ -1,19 +1,18 @@
-"""watchdog's inotify observer, made to say what it hides: the one module that imports watchdog.
+"""watchdog's inotify observer, with its silent failures reported: the one module that imports watchdog.
 
-An `EventStream` is one inotify queue with its threads: a reader, an emitter for each watch, and a dispatcher, which
-calls ``tell(path, settle, written)``. watchdog 7.1 has these holes, which are closed or made visible here:
+An `EventStream` is one inotify instance with its threads: a reader, an emitter for each watch, and a dispatcher, which
+calls ``tell(path, settle, written)``. watchdog 7.1 fails silently in these ways:
 
-- An overflow of the queue is only logged. `_Reader` reports it, once watchdog has set its watches again.
-- Its bookkeeping loses paths when a directory is moved out of a watched one, and then a KeyError ends the reader, with
-  a traceback, or leaves an emitter that never ends. `_Reader` reports its end, `_Emitter` always ends.
-- The same bookkeeping takes two directories that were exchanged for one another. `EventStream.paths` shows it.
-- A handler that raises ends the dispatcher.
-- Moves from and to elsewhere look like deletes and creates, unless the emitter is the full one.
+- An overflow of the kernel's queue is only logged. `_Reader` reports it, once watchdog has set its watches again.
+- Its bookkeeping loses paths when a directory is moved out of a watched one. Then a KeyError ends the reader, with a
+  traceback, or leaves an emitter that never ends. `_Reader` reports its end, and `_Emitter` always ends.
+- The same bookkeeping confuses two directories that were exchanged with ``renameat2``. `EventStream.paths` shows it.
+- A handler that raises ends the dispatcher. `_Handler` raises nothing.
+- Moves from and to unwatched directories look like deletes and creates, unless the emitter is InotifyFullEmitter.
 
 Names of watchdog's that are used and not documented: ``InotifyFD.handle_event``, ``_inotify_fd``, ``_is_reading`` and
-``_lock``, ``InotifyEmitter._inotify``, ``InotifyWatchGroup._active_callbacks_by_watch``.
-
-A `Heartbeat` proves that events still flow.
+``_lock``, ``InotifyEmitter._inotify``, ``InotifyWatchGroup._active_callbacks_by_watch``. So the version is pinned to
+7.x, and a test fails when one of them is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 from watchdog import events
@@ -48,13 +46,13 @@ _JOIN_SECONDS = 10.0
 
 
 class EventStream:
-    """One inotify queue and its threads, which run from the start to `close`."""
+    """One inotify instance and its threads, which run from the start to `close`."""
 
     def __init__(self, lost: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Open the queue; OSError (EMFILE) where none can be had.
+        """Open the inotify instance; OSError (EMFILE) where the user has no more.
 
-        ``lost`` is called when events were lost, the watches standing again; ``ended`` when no more will come. Both
-        are called from the reader's thread.
+        ``lost`` is called when events were lost, after the watches were set again; ``ended`` when no more will come.
+        Both are called on the reader's thread.
         """
         self._reader = _Reader(lost, ended)
         self._reader.start()
@@ -64,11 +62,11 @@ class EventStream:
     def watch_tree(self, directory: bytes, tell: Tell) -> Watch:
         """Watch a real path and all below it; the watches are set on return.
 
-        ``tell(path, settle, written)`` is called for files and directories; ``settle`` is False for directories and
-        for what is at rest: moved or deleted; ``written`` is True for a file that was closed after it was open for
-        writing: its bytes may have changed where its stamp has not, by a write through a mapping. OSError where the
-        directory itself cannot be watched; below it, that is silent, and only what the kernel shows of the
-        `descriptor` tells.
+        ``tell(path, settle, written)`` is called for files and directories. ``settle`` is False for directories and
+        for files that were moved or deleted. ``written`` is True for a file that was closed after it was open for
+        writing: its bytes may have changed where its stamp has not, by a write through a mapping. Raises OSError where
+        the directory itself cannot be watched. A directory below it that cannot be watched is missing without an error
+        from what the kernel shows of the `descriptor`.
         """
         return self._observer.schedule(_Handler(tell), os.fsdecode(directory), recursive=True, event_filter=_EVENTS)
 
@@ -83,7 +81,7 @@ class EventStream:
             self._observer.unschedule(watch)
 
     def is_full(self) -> bool:
-        """Whether the user has no more watches: tried on a directory that holds no photos."""
+        """Whether the user has no more inotify watches: tried on ``/proc``, which holds no photos."""
         try:
             self.unwatch(self.watch_closes(b"/proc", lambda _path, _settle, _written: None))
         except OSError as exc:
@@ -91,17 +89,17 @@ class EventStream:
         return False
 
     def is_alive(self) -> bool:
-        """Whether the threads that every event passes are alive."""
+        """Whether the reader and the dispatcher run."""
         return self._observer.is_alive() and self._reader.is_alive()
 
     def follows(self, watch: Watch) -> bool:
-        """Whether the thread of this watch is alive: it ends when the directory is removed."""
+        """Whether the emitter of this watch runs: it ends when the directory is removed."""
         return any(emitter.watch == watch and emitter.is_alive() for emitter in tuple(self._observer.emitters))
 
     def paths(self, watch: Watch) -> dict[int, bytes]:
-        """Say which path the events of each watch descriptor of a tree are told under.
+        """The path under which watchdog reports the events of each watch descriptor of a tree.
 
-        watchdog may be wrong: of two directories that were exchanged (``renameat2``) each is told under the other's.
+        It may be wrong: of two directories that were exchanged (``renameat2``) each is reported under the other's.
         """
         for emitter in tuple(self._observer.emitters):
             if emitter.watch == watch and isinstance(emitter, _Emitter):
@@ -110,79 +108,17 @@ class EventStream:
 
     @property
     def descriptor(self) -> int:
-        """The inotify descriptor, as in ``/proc/self/fdinfo``."""
+        """The file descriptor of the inotify instance."""
         return self._reader.descriptor
 
     def close(self) -> None:
-        """Stop and join every thread, and close the queue."""
+        """Stop and join every thread, and close the inotify instance."""
         self._observer.stop()
         self._observer.join(_JOIN_SECONDS)
 
 
-class Heartbeat:
-    """The heartbeat: a file that is opened and closed, and the event that must follow. Times are the clock's seconds.
-
-    Nothing is written, so that neither a full disk nor a sleeping one matters.
-    """
-
-    def __init__(self, path: Path, every: float, deadline: float, clock: Callable[[], float]) -> None:
-        self.watch: Watch | None = None
-        self.missed = 0
-        """Beats in a row that were not heard."""
-        self._path = Path(os.path.realpath(path.parent)) / path.name
-        self._every = every
-        self._deadline = deadline
-        self._clock = clock
-        self._due_at = 0.0
-        self._sent_at: float | None = None
-        self._last_event = 0.0
-
-    def listen(self, stream: EventStream, now: float) -> None:
-        """Watch the file's directory. To be called before the roots are watched: of two masks the later one holds."""
-        self.reset(now)
-        try:
-            self.watch = stream.watch_closes(os.fsencode(self._path.parent), self._hear)
-        except OSError as exc:
-            logger.warning("no heartbeat for the file system events, %s cannot be watched: %s", self._path.parent, exc)
-
-    def reset(self, now: float) -> None:
-        """Expect nothing until the next beat; each miss in a row doubles the time to it, up to an hour."""
-        self._sent_at = None
-        self._due_at = now + min(self._every * 2 ** min(self.missed, 12), max(3600.0, self._every))
-
-    def beat(self, now: float) -> None:
-        """Send one if it is time."""
-        if self.watch is None or self._sent_at is not None or now < self._due_at:
-            return
-        self._sent_at = now  # before it is sent: it may be heard at once
-        try:
-            os.close(
-                os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-            )
-        except OSError as exc:
-            logger.debug("no heartbeat: %s", exc)
-            self.reset(now)
-
-    def is_missing(self, now: float) -> bool:
-        """Whether nothing at all was heard since the beat, in the time that it was given; counts the misses."""
-        sent_at = self._sent_at
-        if sent_at is None or now - max(sent_at, self._last_event) <= self._deadline:
-            return False
-        self.missed += 1
-        return True
-
-    def felt(self) -> None:
-        """Note that some event came: a beat that waits behind thousands of them is not missing."""
-        self._last_event = self._clock()
-
-    def _hear(self, path: bytes, _settle: bool, _written: bool) -> None:
-        if path == os.fsencode(self._path):
-            self.missed = 0
-            self.reset(self._clock())
-
-
 class WatchdogLog(logging.Handler):
-    """Takes watchdog's own log lines while it is installed: what they tell is told better by those who use this."""
+    """Passes watchdog's own log lines on as debug lines while it is installed: the watcher words what they mean."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,7 +126,7 @@ class WatchdogLog(logging.Handler):
         self._before: tuple[bool, int] | None = None
 
     def install(self) -> None:
-        """Keep watchdog's lines and warnings from the user."""
+        """Begin."""
         self._before = (self._source.propagate, self._source.level)
         self._source.addHandler(self)
         self._source.propagate = False
@@ -200,11 +136,11 @@ class WatchdogLog(logging.Handler):
         warnings.filterwarnings("ignore", "Callback with id ", RuntimeWarning, r"watchdog\.")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a line on as one of ours, for those who debug."""
+        """Log a line of watchdog's as one of ours."""
         logger.debug("watchdog: %s", record.getMessage())
 
     def remove(self) -> None:
-        """Put the logger back as it was."""
+        """Put watchdog's logger back as it was."""
         if self._before is not None:
             self._source.removeHandler(self)
             self._source.propagate, self._source.level = self._before
@@ -286,7 +222,7 @@ class _Handler(events.FileSystemEventHandler):
 
     def dispatch(self, event: events.FileSystemEvent) -> None:
         if event.is_synthetic:
-            return  # below a directory that moved: whoever is told of the directory looks through it
+            return  # below a directory that moved, which is walked anyway
         settle = not event.is_directory and event.event_type not in _AT_REST
         written = event.event_type == events.EVENT_TYPE_CLOSED
         try:

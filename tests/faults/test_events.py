@@ -77,14 +77,14 @@ HELD_WALK = """
 import sys
 if "run" in sys.argv:
     import os, threading
-    from facewatchd.scan import scanner
-    def held_walk(*args, walk=scanner.walk):
+    from facewatchd.scan import survey
+    def held_walk(*args, walk=survey.walk):
         for number, listing in enumerate(walk(*args)):
             yield listing
             while number and os.path.exists({hold!r}):
                 open({held!r}, "w").close()
                 threading.Event().wait(0.01)
-    scanner.walk = held_walk
+    survey.walk = held_walk
 """
 
 

@@ -15,8 +15,8 @@ from tests.support.processes import until
 OFTEN = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.scan import scanner
-    scanner.LINKS_EVERY = 0.3
+    from facewatchd.scan import schedule
+    schedule.LINKS_EVERY = 0.3
 """
 
 

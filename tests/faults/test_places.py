@@ -108,8 +108,8 @@ FAILING = """
 import sys
 if "run" in sys.argv:
     import errno, os
-    from facewatchd.scan import scanner
-    scanner.LOOK_AGAIN = {pause}
+    from facewatchd.scan import schedule
+    schedule.LOOK_AGAIN = {pause}
     def failing(path, scandir=os.scandir):
         if isinstance(path, bytes) and path.endswith(b"/fails") and os.path.exists("{flag}"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)

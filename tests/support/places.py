@@ -13,8 +13,8 @@ from tests.support.processes import Daemon, until
 NO_SECOND_LOOK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.scan import scanner
-    scanner.LOOK_AGAIN = 3600.0
+    from facewatchd.scan import schedule
+    schedule.LOOK_AGAIN = 3600.0
 """
 """What comes back must be noticed by itself, not by the look after ten seconds."""
 

@@ -168,7 +168,7 @@ HANGING = {
     "worker-": "from facewatchd.photos import contents as place; name = 'opened'",
     "writer": "from facewatchd.store.catalog import Catalog as place; name = 'record'",
     "watcher-health": "from facewatchd.watch.watcher import Watcher as place; name = '_look'",
-    "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_walk'",
+    "scanner": "from facewatchd.scan.scanner import Scanner as place; name = '_scan'",
     "maintenance": "from facewatchd.store.hnsw import HnswIndex as place; name = 'prepared'",
     "the server": "from facewatchd.api.methods import Methods as place; name = 'call'",
 }

@@ -11,7 +11,7 @@ import pytest
 
 from facewatchd.errors import StorageError
 from facewatchd.ignore import Exclusion
-from facewatchd.scan import scanner as module
+from facewatchd.scan import schedule
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, Item, WorkQueue
@@ -164,7 +164,7 @@ def test_what_is_excluded_now_is_queued_to_be_forgotten(scanned: Scanned) -> Non
 
 def test_a_scan_that_fails_is_tried_again(scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
     scanned.scanner.stop()
-    monkeypatch.setattr(module, "RETRY", 0.05)
+    monkeypatch.setattr(schedule, "RETRY", 0.05)
     scanned.scanner = scanned.new()
     (scanned.root / "a.jpg").write_bytes(b"a")
     write, failures = scanned.write, [StorageError("the disk is full", "free some")]

@@ -19,7 +19,8 @@ from watchdog.events import FileSystemEvent
 
 from facewatchd.values import RootState
 from facewatchd.watch import inotify
-from facewatchd.watch.root import Intervals, not_told
+from facewatchd.watch.coverage import not_watched
+from facewatchd.watch.intervals import Intervals
 from facewatchd.watch.watcher import Watcher
 from tests.support.paths import PROJECT
 from tests.support.processes import until
@@ -105,6 +106,13 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
         watcher.stop()
     leaked = [thread.name for thread in threading.enumerate() if thread not in before]
     assert not leaked
+
+
+def held_reader(watcher: Watcher) -> threading.Lock:
+    """watchdog's own lock, without which its reader takes no event from the kernel's queue."""
+    stream = watcher._source.stream
+    assert stream is not None
+    return stream._reader._lock
 
 
 def inotify_descriptors() -> int:
@@ -466,8 +474,7 @@ def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytes
     """A slow callback does not hold up the reader, so watchdog's own lock does, while more is made than fits."""
     watcher = setup.start(setup.root, setup.elsewhere, intervals=Intervals())
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text(encoding="ascii"))
-    assert watcher._stream is not None
-    with watcher._stream._reader._lock:
+    with held_reader(watcher):
         for number in range(limit // 2):  # three events each: created, closed, deleted
             path = setup.root / f"{number}.jpg"
             path.touch()
@@ -476,7 +483,9 @@ def test_an_overflow_of_the_queue_rescans_everything(setup: Setup, caplog: pytes
     setup.heard.wait(lambda: {os.fsencode(setup.root), os.fsencode(setup.elsewhere)} <= set(setup.heard.rescans))
     warnings = [record.name for record in caplog.records if "queue of file system events" in record.getMessage()]
     assert warnings == ["facewatchd.watch.watcher"]
-    setup.heard.wait(lambda: not watcher._stream or watcher._stream._observer.event_queue.empty(), 60)
+    stream = watcher._source.stream
+    assert stream is not None
+    setup.heard.wait(stream._observer.event_queue.empty, 60)
     setup.heard.forget()
     (setup.root / "after.jpg").touch()
     setup.heard.wait_touch(setup.root / "after.jpg", True)
@@ -502,13 +511,12 @@ def test_a_directory_that_watchdog_missed_is_watched_once_a_walk_has_listed_it(s
     watcher = setup.start()
     (setup.root / "d").rename(setup.elsewhere / "d")
     setup.heard.wait_touch(setup.root / "d", False)
-    assert watcher._stream is not None
-    with watcher._stream._reader._lock:
+    with held_reader(watcher):
         (setup.root / "d").mkdir()
         (setup.root / "d").rename(setup.root / "f")
     setup.heard.wait_touch(setup.root / "f", False)
     inode = (setup.root / "f").stat().st_ino
-    assert inode not in watcher._told_of(watcher._roots[os.fsencode(setup.root)])
+    assert inode not in watcher._roots[os.fsencode(setup.root)].watched()
     watcher.directories_seen(os.fsencode(setup.root), {inode}, whole=False)
     setup.heard.wait(lambda: setup.heard.rescans)
     (setup.root / "f" / "x.jpg").touch()
@@ -545,7 +553,7 @@ def told_rightly(watcher: Watcher, root: Path, directories: list[Path]) -> bool:
     """Have a walk list these directories, as one does while a root is polled; whether their events have their names."""
     seen = {path.stat().st_ino: os.fsencode(path) for path in (root, *directories)}
     watcher.directories_seen(os.fsencode(root), seen)
-    return not not_told(seen, watcher._told_of(watcher._roots[os.fsencode(root)]))
+    return not not_watched(seen, watcher._roots[os.fsencode(root)].watched())
 
 
 def test_a_directory_that_has_gone_since_the_walk_is_not_missed(setup: Setup) -> None:
@@ -553,7 +561,7 @@ def test_a_directory_that_has_gone_since_the_walk_is_not_missed(setup: Setup) ->
     root = os.fsencode(setup.root)
     gone = (setup.elsewhere.stat().st_ino, os.fsencode(setup.root / "gone"))
     watcher.directories_seen(root, dict([gone]), whole=False)
-    setup.heard.wait(lambda: watcher._roots[root].seen is None)
+    setup.heard.wait(lambda: not watcher._roots[root].coverage.is_pending)
     assert setup.state() is RootState.WATCHING
     assert setup.heard.rescans == []
 
@@ -565,7 +573,7 @@ def test_a_walk_of_a_part_does_not_end_the_polling_of_the_whole(setup: Setup) ->
     watcher.directories_seen(root, {setup.elsewhere.stat().st_ino}, whole=False)
     setup.heard.wait(lambda: setup.state() is RootState.POLLING)
     watcher.directories_seen(root, inside, whole=False)
-    setup.heard.wait(lambda: watcher._roots[root].seen is None)
+    setup.heard.wait(lambda: not watcher._roots[root].coverage.is_pending)
     assert setup.state() is RootState.POLLING
     watcher.directories_seen(root, inside)
     setup.heard.wait(lambda: setup.state() is RootState.WATCHING)
@@ -574,14 +582,13 @@ def test_a_walk_of_a_part_does_not_end_the_polling_of_the_whole(setup: Setup) ->
 def test_a_directory_newer_than_its_watch_is_no_reason_to_poll(setup: Setup) -> None:
     watcher = setup.start(intervals=Intervals())
     known = watcher._roots[os.fsencode(setup.root)]
-    assert watcher._stream is not None
-    with watcher._stream._reader._lock:
+    with held_reader(watcher):
         (setup.root / "d").mkdir()
         watcher.directories_seen(known.path, {path.stat().st_ino for path in (setup.root, setup.root / "d")})
-        known.doubted = False
-        setup.heard.wait(lambda: known.doubted)
+        known.coverage.is_doubted = False
+        setup.heard.wait(lambda: known.coverage.is_doubted)
         watcher._tick = 1.0  # for the reader to come first
-    setup.heard.wait(lambda: known.seen is None)
+    setup.heard.wait(lambda: not known.coverage.is_pending)
     assert setup.state() is RootState.WATCHING
     assert setup.heard.rescans == []
 
@@ -619,7 +626,7 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 PRELUDE = """
 import json, os, subprocess, sys, threading, time
 from pathlib import Path
-from facewatchd.watch.root import Intervals
+from facewatchd.watch.intervals import Intervals
 from facewatchd.watch.watcher import Watcher
 where = Path(sys.argv[1])
 root = where / "root"
