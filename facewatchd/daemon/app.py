@@ -173,7 +173,7 @@ class Daemon:
         if problem := hnsw_trial.problem(self._config.data_dir):
             log.warning("%s", problem)
             return CatalogIndex(self._catalog, problem)
-        return HnswIndex(self._catalog, directory)
+        return HnswIndex(self._catalog, directory, self._config.resources.threads)
 
     def _build_watch(self, directory: Path) -> None:
         """The roots, the watcher that follows them by events, and the scanner that walks them."""
