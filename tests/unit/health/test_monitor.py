@@ -1,0 +1,145 @@
+"""The monitor: which thread ended, which hangs, and that nothing is taken for done between two looks."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from facewatchd.health import monitor as module
+from facewatchd.health.monitor import Monitor
+from facewatchd.server import jsonrpc
+from facewatchd.server.listener import Server
+from facewatchd.threads.liveness import Liveness
+
+
+@dataclass
+class Parts:
+    """Parts that are well, as far as the monitor asks them; a test changes what it is about."""
+
+    idle: Callable[[], bool] = lambda: True
+    pending: Callable[[], int] = lambda: 0
+
+    def monitor(self, server: Server, liveness: Liveness | None = None, **others: Any) -> Monitor:
+        parts = self
+
+        class Scanner:
+            @property
+            def idle(self) -> bool:
+                return parts.idle()
+
+            def is_alive(self) -> bool:
+                return True
+
+        class Queue:
+            paused = False
+
+            def __len__(self) -> int:
+                return parts.pending()
+
+        thread = {"is_alive": lambda: True, "trouble": ""}
+        catalog = SimpleNamespace(damage="", damaged_faces=set())
+        fields: dict[str, Any] = {
+            "gallery": SimpleNamespace(
+                catalog=catalog, index=SimpleNamespace(status=lambda: SimpleNamespace(problem="", ready=True))
+            ),
+            "roots": SimpleNamespace(paths=(), links=SimpleNamespace(outside=list)),
+            "queue": Queue(),
+            "scanner": Scanner(),
+            "writer": SimpleNamespace(**thread),
+            "maintenance": SimpleNamespace(**thread),
+            "indexer": SimpleNamespace(
+                alive=lambda: True, trouble="", waits=str, waits_briefly=str, rates=lambda: {"examined": 3.0}
+            ),
+            "watcher": SimpleNamespace(alive=lambda: True, looks=lambda: True, states=dict, problems=list),
+            "server": server,
+            "liveness": liveness or Liveness(),
+        }
+        return Monitor(**(fields | others))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "run" / "socket", lambda line: jsonrpc.answer(line, lambda *_: None))
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_all_is_well(server: Server) -> None:
+    monitor = Parts().monitor(server)
+    assert (monitor.ended(), monitor.hung(), monitor.examined()) == ("", "", 3)
+    assert monitor.report().complete
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("writer", "the writer"), ("maintenance", "the index maintenance"), ("scanner", "the scanner")],
+)
+def test_a_thread_that_ended_is_named(server: Server, part: str, name: str) -> None:
+    ended = SimpleNamespace(is_alive=lambda: False)
+    assert Parts().monitor(server, **{part: ended}).ended() == name
+
+
+def test_a_server_that_stopped_has_ended(server: Server) -> None:
+    monitor = Parts().monitor(server)
+    server.stop()
+    assert monitor.ended() == "the server"
+
+
+def test_a_thread_without_a_sign_of_life_hangs(server: Server) -> None:
+    clock = SimpleNamespace(now=0.0)
+    liveness = Liveness(lambda: clock.now)
+    monitor = Parts().monitor(server, liveness)
+    goes_on, beaten = threading.Event(), threading.Event()
+
+    def work() -> None:
+        liveness.beat()
+        beaten.set()
+        goes_on.wait()
+
+    thread = threading.Thread(target=work, name="worker-1")
+    thread.start()
+    assert beaten.wait(60)
+    hung = []
+    while clock.now < module.SILENCE + 10:
+        clock.now += 5  # looks that are too far apart count as a stop of the process
+        hung.append(monitor.hung())
+    assert hung[-1] == "worker-1"
+    assert (hung.index("worker-1") + 1) * 5 > module.SILENCE
+    goes_on.set()
+    thread.join()
+    assert monitor.hung() == "", "a thread that ended hangs no more"
+
+
+def test_a_watcher_that_looks_no_more_hangs(server: Server) -> None:
+    watcher = SimpleNamespace(looks=lambda: False)
+    assert Parts().monitor(server, watcher=watcher).hung() == "the watcher"
+
+
+def test_a_server_that_answers_nothing_hangs_and_one_without_a_socket_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPLY_SECONDS", 0.2)
+    path = tmp_path / "socket"
+    mute = SimpleNamespace(path=path)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert Parts().monitor(mute).hung() == "the server"  # type: ignore[arg-type]
+    path.unlink()
+    assert Parts().monitor(mute).hung() == "", "its file was removed: it is made again"  # type: ignore[arg-type]
+
+
+def test_a_walk_that_ends_between_two_looks_is_not_overlooked(server: Server) -> None:
+    looks = iter([True, False])  # idle, and then a walk was asked for
+    assert Parts(idle=lambda: next(looks)).monitor(server).report().scanning
+    looks = iter([False, True])  # a walk that filled the queue and ended after the queue was looked at
+    assert Parts(idle=lambda: next(looks)).monitor(server).report().scanning
