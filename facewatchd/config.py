@@ -1,6 +1,6 @@
-"""The configuration: a TOML file and flags become one frozen value.
+"""The configuration: a TOML file and flags become one frozen value. Its keys are declared here, once (`fields`).
 
-Every mistake is found here, before anything starts, and names the key and the file it stands in.
+Every mistake is found before anything starts; its message names the key and the file.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
 MAX_THREADS = 1024
+_MOST_SHOWN = 100
+"""Characters of a wrong value that a message repeats."""
 
 
 # Kinds of values that only the configuration has
@@ -50,7 +52,7 @@ class _Directory(Kind[Path]):
     words = "an absolute path, or one that begins with `~/`"
 
     def read(self, value: object, name: str) -> Path:
-        # TOML is UTF-8, and so are the names in it, whatever the locale's encoding of names is.
+        # TOML is UTF-8, and so are the paths in it, whatever the locale's encoding of names is.
         path = os.path.expanduser(os.fsdecode(_Text().read(value, name).encode()))
         if path.startswith("~"):
             expected = "the path of a directory; `~` is your own home, `~name` that of a user who exists"
@@ -161,7 +163,7 @@ class Config:
     directories: tuple[Path, ...] = optional(_Directories(), "The directories whose photos are indexed.", ())
     exclude: tuple[str, ...] = optional(
         _Patterns(),
-        "What is not indexed: patterns as in a `.gitignore` at the top of each directory.",
+        "Patterns of paths that are not indexed, as in a `.gitignore` at the top of each directory.",
         (),
     )
     model: str = optional(
@@ -187,11 +189,10 @@ KEYS = describe(Config)
 
 
 def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> Config:
-    """Read the file and lay the flags over it. No default is computed for a path that a flag or the file names.
+    """Read the file; flags replace its values. No default is computed for a path that a flag or the file names.
 
-    ``path`` None means the default place, which need not exist. Flags are fields of `Config` and keep the
-    file's value where they are None. Raises `UsageError` for anything that cannot be right, which it is also to have
-    no directory, unless the caller needs none.
+    ``path`` None is the default path, where no file need exist. Flags are fields of `Config`; None keeps the file's
+    value. Raises `UsageError` for any mistake; to have no directory is one where ``needs_directories``.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     source = path or default_source(needed="data_dir" not in given)
@@ -213,7 +214,7 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
 
 
 def default_source(*, needed: bool) -> Path:
-    """The configuration's default place. Without a home there is none, and no file there, unless it is needed."""
+    """Return the default path of the file. Without a home there is none: an error only where it is ``needed``."""
     try:
         return paths.config_path()
     except UsageError:
@@ -233,9 +234,9 @@ def _model_root(data_dir: Path | None) -> Path:
 
 
 def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
-    """What of a configuration that was read again counts for a running daemon, and the keys that wait for a restart.
+    """Return the configuration of a running daemon after a reload, and the keys that count only after a restart.
 
-    The threshold of queries belongs to a model: with another model, it waits for the restart like that.
+    The threshold of queries belongs to a model: where the model changes, both wait for the restart.
     """
     kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority")}
     query = wanted.query
@@ -254,7 +255,7 @@ def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
 
 
 def _flat(config: Config) -> dict[str, object]:
-    """The values by the names of their keys."""
+    """The values by the full names of their keys."""
     values: dict[str, object] = {}
     for part in fields(config):
         value = getattr(config, part.name)
@@ -278,7 +279,7 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {exc.strerror}", "make it a file that you may read") from exc
     except UnicodeDecodeError as exc:
         raise UsageError(f"{path} is not UTF-8 text: byte {exc.start} is not", "save it as UTF-8") from exc
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # ValueError: also a number of more than 4300 digits
         raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
 
 
@@ -286,7 +287,7 @@ def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]
     try:
         values = present(Config, table)
     except WrongValueError as exc:
-        raise UsageError(f"`{exc.name}` in {source} is {exc.value!r}", f"it must be {exc.expected}") from exc
+        raise UsageError(f"`{exc.name}` in {source} is {_shown(exc.value)}", f"it must be {exc.expected}") from exc
     except UnknownNameError as exc:
         known = ", ".join(sorted(exc.known))
         raise UsageError(f"unknown key `{exc.name}` in {source}", f"the keys here are: {known}") from exc
@@ -295,10 +296,19 @@ def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]
     return Config(**given_paths, **values)
 
 
-def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Make the directories absolute, without those named twice, and refuse one inside another.
+def _shown(value: object) -> str:
+    """A value of the file on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a hexadecimal number, which is read whatever its length, and has more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
-    A directory that is not there now, or does not answer, is kept: its disk may be mounted later.
+
+def _checked_directories(directories: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the directories, absolute and each once. Raises `UsageError` for one inside another.
+
+    A directory that does not exist, or does not answer, is kept: its disk may be mounted later.
     """
     absolute = tuple(dict.fromkeys(Path(os.path.abspath(directory)) for directory in directories))
     real = [_real(directory) for directory in absolute]
@@ -316,7 +326,7 @@ def _real(directory: Path) -> Path:
 
 
 def _is_no_directory(path: Path) -> bool:
-    """Whether something else is there. Unlike pathlib's, these calls raise nothing."""
+    """Whether the path exists and is no directory. The calls of `os.path`, unlike pathlib's, raise nothing."""
     try:
         return DiskCalls().run(os.fsencode(path), lambda: os.path.exists(path) and not os.path.isdir(path))
     except NotAnsweringError:
@@ -324,7 +334,7 @@ def _is_no_directory(path: Path) -> bool:
 
 
 def _refuse_data_among_photos(config: Config) -> None:
-    """Every commit would be an event that leads to a commit. What is hidden is not looked at, and so may stay."""
+    """A commit in a watched directory would be an event that leads to a commit. Hidden directories are not watched."""
     data = Path(os.path.realpath(config.data_dir))
     for directory in config.directories:
         real = _real(directory)
@@ -333,7 +343,7 @@ def _refuse_data_among_photos(config: Config) -> None:
 
 
 def _refuse_threshold_without_model(config: Config, source: Path) -> None:
-    """Every model has its own scale: with whatever model "auto" takes, the threshold could make every face a match."""
+    """Each model has its own scale: with the model that "auto" takes, every face could be a match."""
     if config.query.threshold is not None and config.model == AUTO_MODEL:
         raise UsageError(
             f'`query.threshold` in {source} is {config.query.threshold:g}, but the model is "auto", and every model '

@@ -1,15 +1,15 @@
 """The one family of exceptions that crosses module boundaries.
 
-An error says what happened and what to do next. It is raised where the cause is known, carries its ``hint``
-along, and is worded once, at the edge: the commands print ``message; hint`` on one line, the server sends
-``kind`` and ``hint`` as the ``data`` of a JSON-RPC error.
+The ``message`` of an error says what happened, the ``hint`` what to do next. Both are set where the cause is known and
+printed in one place: the commands write ``message; hint`` on one line, the server sends ``kind`` and ``hint`` as the
+``data`` of a JSON-RPC error.
 """
 
 from typing import ClassVar
 
 
 class FacewatchError(Exception):
-    """What happened, and what the user can do about it."""
+    """What happened, and what the user can do next."""
 
     kind: ClassVar[str] = "internal"
     exit_status: ClassVar[int] = 1
@@ -20,7 +20,7 @@ class FacewatchError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """One line for people: the message, then the hint."""
+        """Return one line: the message, then the hint."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
@@ -37,13 +37,13 @@ class LockedError(FacewatchError):
 
 
 class NoDaemonError(FacewatchError):
-    """Nobody answers on the socket."""
+    """No daemon answers on the socket."""
 
     exit_status = 4
 
 
 class WrongListenerError(NoDaemonError):
-    """Somebody listens on the socket, but it is no daemon, or another user's."""
+    """The process that listens on the socket is no daemon, or another user's."""
 
 
 class ModelError(FacewatchError):
@@ -55,11 +55,11 @@ class StorageError(FacewatchError):
 
 
 class RefusedError(StorageError):
-    """A value or a row that SQLite does not take, whatever the disk is like: no later try would change that."""
+    """A value or a row that SQLite refuses: a later try would end the same."""
 
 
 class DamagedError(StorageError):
-    """A file of ours that is there but does not hold what it should."""
+    """A file that facewatchd wrote and that no longer holds what was written."""
 
 
 class UnreadablePhotoError(FacewatchError):
@@ -69,11 +69,11 @@ class UnreadablePhotoError(FacewatchError):
 
 
 class UnsupportedPhotoError(UnreadablePhotoError):
-    """A file that nothing is wrong with, but of a kind that is not read: a raw mosaic, a film, a drawing."""
+    """A file without a fault, of a kind that is not read: a raw mosaic, a film, a drawing."""
 
 
 class OutOfMemoryError(UnreadablePhotoError):
-    """There was not the memory for a photo, perhaps because of what others took."""
+    """There was not enough memory for a photo, perhaps because other programs used it."""
 
 
 class TooLargeError(UnreadablePhotoError):
@@ -101,12 +101,12 @@ class UnknownFaceError(FacewatchError):
 
 
 class NotReadyError(FacewatchError):
-    """The daemon cannot answer this yet."""
+    """The daemon cannot answer the request yet."""
 
     kind = "not-ready"
 
 
 class DeadlineError(FacewatchError):
-    """Something did not end in the time it was given."""
+    """An operation did not end before its deadline."""
 
     kind = "timeout"

@@ -2,7 +2,7 @@
 
 A declaration is a dataclass. Each of its fields, made by `required` or `optional`, names its kind (the type and the
 bounds), its default and, in one line, its meaning. `read` checks a mapping against the declaration and `describe` lists
-it, so that the manual pages say what the code checks::
+it, from which the manual pages are made::
 
     @dataclass(frozen=True, slots=True)
     class Watch:
@@ -81,7 +81,7 @@ class Kind(Generic[T]):
         return (name,)
 
     def find(self, values: Mapping[str, object], name: str) -> object:
-        """Return what is to be read for a field; None where it is absent."""
+        """Return the raw value of a field; None where it is absent."""
         return values.get(name)
 
 
@@ -211,7 +211,7 @@ class Object(Kind[T]):
 
 @dataclass(frozen=True, slots=True)
 class Computed(Generic[D]):
-    """A default that is made when it is needed, and what it is in words."""
+    """A default that is made when it is needed, with its wording."""
 
     make: Callable[[], D]
     words: str
@@ -302,7 +302,7 @@ class Description:
 
 
 def describe(declaration: type, where: str = "") -> list[Description]:
-    """Return what a declaration and those inside it declare, in their order. An inner mapping itself is left out."""
+    """Return the fields of a declaration and of those inside it, in their order. Inner mappings have no entry."""
     found: list[Description] = []
     for each, spec in _declared(declaration):
         kind, name = spec.kind, where + each.name

@@ -1,6 +1,6 @@
-"""Which files are left alone: hidden ones, unfinished ones, bins and thumbnails, and what the user's patterns name.
+"""The files that are left alone: hidden and unfinished ones, bins, thumbnails, and those that the user's patterns name.
 
-A watched directory itself may have any name: who wants the photos of a bin names the bin.
+A watched directory itself may have any name, so the photos in a bin are indexed where the bin is configured.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable
 import pathspec
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-# Of browsers, download managers and copying programs. Lower case, as all names below: they are compared so.
+# Of browsers, download managers and copying programs. Names here are lower case, and compared in lower case.
 _UNFINISHED = (
     *(b".part", b".partial", b".filepart", b".crdownload", b".download", b".opdownload", b".!ut", b".!qb", b".!bt"),
     *(b".fdmdownload", b".dtapart", b".bc!", b".!sync", b".xltd", b".incomplete", b".gstmp"),
     *(b".aria2", b".tmp", b".temp", b"~"),
 )
 _UNFINISHED_DIRECTORIES = (b".download", b".crdownload")
-"""A browser's directory for one file that it still fetches."""
+"""A browser's directory for one file that is still being fetched."""
 _BIN = "a bin for deleted files"
 _SNAPSHOT = "earlier states of the files beside it"
 _THUMBNAIL = "thumbnails and other files that a system made"
@@ -52,26 +52,26 @@ _DIRECTORIES = {
     **dict.fromkeys(_THUMBNAILS, _THUMBNAIL),
 }
 _NEWLINE = str.maketrans("\n", "\0")
-"""What pathspec's regular expressions take for the end of a path is made a character that is in none."""
+"""pathspec's regular expressions take a newline for the end of a path: NUL, which is in no path, replaces it."""
 
 
 class Exclusion:
     """The rule for one set of patterns. Patterns are matched against the path below the watched directory."""
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
-        """Raise ValueError, with the reason, for a pattern that gitignore would not take."""
+        """Raise ValueError, with the reason, for a pattern that gitignore refuses."""
         try:
             spec = pathspec.GitIgnoreSpec.from_lines(line.strip("\n").translate(_NEWLINE) for line in patterns)
         except re.error as exc:  # pathspec turns patterns into regular expressions: [z-a] is none
             raise ValueError(str(exc)) from exc
         self._spec = spec
-        # What none of these finds is not excluded. To ask the whole of each file costs as much as the rest of a walk.
+        # A path that none of these finds is not excluded; the whole spec takes as long as the rest of a walk.
         self._searches = [pattern.regex.search for pattern in spec.patterns if pattern.include and pattern.regex]
 
     def excludes(self, relative: bytes, *, is_directory: bool = False) -> str:
-        """Say why the path is left alone, or return an empty string where it is not.
+        """Return the reason why the path is left alone; an empty string where it is not.
 
-        Only the path itself and the patterns are looked at: a walk asks for each directory on its way.
+        Only the path itself is examined, not the directories above it: a walk asks for each of them on its way.
         """
         name = relative[relative.rfind(b"/") + 1 :]
         if name.startswith(b"."):
@@ -92,7 +92,7 @@ class Exclusion:
 
 
 def _directory_reason(name: bytes, relative: bytes) -> str:
-    """Why a directory is left alone for its own name, which is in lower case; an empty string where it is not."""
+    """Return the reason why a directory of this name, in lower case, is left alone; else an empty string."""
     if name in _DIRECTORIES:
         return _DIRECTORIES[name]
     if name.endswith(_UNFINISHED_DIRECTORIES):

@@ -1,4 +1,4 @@
-"""What a query answers with: apart from the other records, because dataclasses take the client long to import."""
+"""The matches of a query. Named tuples in a module of their own: the client would wait for `dataclasses` to load."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Box(NamedTuple):
 
 
 class Also(NamedTuple):
-    """The face on a photo that is most alike to one of the people asked about."""
+    """The face on a photo that is most similar to one of the query faces."""
 
     of: int
-    """Which of them: an index into what was asked with."""
+    """Index of that query face."""
     similarity: float
     box: Box
     score: float
@@ -34,10 +34,10 @@ class Match(NamedTuple):
     score: float
     face_id: int
     of: int | None = 0
-    """Which of those asked with the face is alike to; None where that was an embedding."""
+    """Index of the query face that this one matches; None for a query by embedding."""
     itself: bool = False
-    """Whether it has the bytes of a photo that was asked with."""
+    """Whether it has the bytes of a query photo."""
     copies: tuple[bytes, ...] = ()
     """Other photos with the same bytes, by name."""
     also: tuple[Also, ...] = ()
-    """With ``--face all``: the faces on it that are most alike to others of those asked with."""
+    """With ``--face all``: the faces on it that match other query faces."""

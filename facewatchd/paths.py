@@ -1,7 +1,7 @@
 """Where facewatchd keeps its socket, configuration and data.
 
-platformdirs is imported when a place is asked for that is not the usual one: to import it takes half as long as all
-the rest of a `facewatch-query`.
+platformdirs is imported only for a path other than the usual one: importing it takes half as long as the rest of a
+`facewatch-query`.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 APP = "facewatchd"
 RUNTIME = "/run/user"
-"""Where systemd makes users' runtime directories, which nobody else can replace."""
+"""Where systemd makes the runtime directories of users; no other user can replace one."""
 MODELS = ".insightface"
-"""InsightFace's own name for its root in a home."""
+"""Name of InsightFace's root in a home."""
 NOWHERE = "/nonexistent"
-"""In place of a path that a command has no use for, so that no default is computed."""
+"""Stands for a path that a command does not need, so that no default is computed."""
 
 
 def socket_path() -> Path:
     """The daemon's socket, in the user's runtime directory."""
-    from pathlib import Path  # the client does without: it takes a fifth of its time to import
+    from pathlib import Path  # here, because the client does not need it and would wait a fifth longer
 
     return Path(socket_name())
 
 
 def socket_name() -> str:
-    """The same as text."""
+    """Return the socket's path as text."""
     usual = f"{RUNTIME}/{os.getuid()}"
     if os.environ.get("XDG_RUNTIME_DIR") == usual and _is_private(usual):
-        return f"{usual}/{APP}/socket"  # what platformdirs would say
+        return f"{usual}/{APP}/socket"  # as platformdirs would return it
 
     import warnings
 
     import platformdirs
 
     with _translated("--socket"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set: there is a place all the same
+        warnings.simplefilter("ignore")  # of XDG_RUNTIME_DIR that is not set: there is a path all the same
         return str(platformdirs.user_runtime_path(APP) / "socket")
 
 
@@ -57,7 +57,7 @@ def config_path() -> Path:
 
 
 def units_path() -> Path:
-    """Where systemd looks for the units that a user wrote."""
+    """The directory in which systemd looks for a user's own units."""
     import platformdirs
 
     with _translated("XDG_CONFIG_HOME"):
@@ -78,7 +78,7 @@ def model_root() -> Path:
 
     home = os.environ.get("HOME", "")
     if "HOME" not in os.environ:
-        home = os.path.expanduser("~")  # by the list of users
+        home = os.path.expanduser("~")  # from the list of users
     if not home.startswith("/"):
         raise UsageError("there is no home directory for models", "set HOME, or `model_root` in the configuration")
     return Path(home, MODELS)
@@ -86,7 +86,7 @@ def model_root() -> Path:
 
 @contextlib.contextmanager
 def _translated(option: str) -> Iterator[None]:
-    """Raise `UsageError` where platformdirs finds no place, or one that another user made."""
+    """Raise `UsageError` where platformdirs finds no directory, or one that another user made."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError) as exc:

@@ -1,19 +1,19 @@
-"""Text for people: names and messages on one line, and numbers of things."""
+"""Text of messages: names on one line without control characters, and numbers with their nouns."""
 
 from __future__ import annotations
 
 import re
 
 _UNSHOWABLE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-"""C0 and C1 controls, line and paragraph separators, what reorders text, and lone surrogates.
+"""C0 and C1 controls, line and paragraph separators, bidirectional controls, and lone surrogates.
 
-Not compiled here: that takes longer than most queries, and most results are not printed for a terminal.
+Not compiled at import: that takes longer than most queries, and most results are not printed for a terminal.
 """
 
 
 def printable(text: str | bytes) -> str:
-    """Return text, or a path as the file system has it, on one line and without anything that steers a terminal."""
-    if isinstance(text, bytes):  # whatever the locale: in most directories names are UTF-8
+    """Return text, or a path in bytes, on one line and without control characters."""
+    if isinstance(text, bytes):  # whatever the locale says: most names are UTF-8
         text = text.decode("utf-8", "surrogateescape")
     return re.sub(_UNSHOWABLE, _escape, text)
 
@@ -26,12 +26,12 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def counted(number: int, one: str, more: str = "") -> str:
-    """Word a number of things: ``1 photo``, ``2 photos``, ``0 directories``."""
+    """Word a number and its noun: ``1 photo``, ``2 photos``, ``0 directories``."""
     return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def one_line(reason: object, limit: int = 200) -> str:
-    """Make a foreign error message fit into one line; of an error of the system, without number and file."""
+    """Return the message of a library's error on one line; of an OSError, without number and file."""
     words = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
     text = " ".join(str(words).split()) or type(reason).__name__
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

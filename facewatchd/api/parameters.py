@@ -1,4 +1,4 @@
-"""The methods of the protocol: the parameters of each, declared once, and what each returns in a sentence."""
+"""The methods of the protocol: the parameters of each, its meaning in a sentence, and the names in its result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_BYTES = 1 << 20
 MOST_NUMBERS = 65536
 """Numbers of an embedding that are read at all; its length is compared with the model's afterwards."""
 MOST_LISTED = 1000
-"""Photos in one page: with the longest paths and reasons that there are, half of what a line may have."""
+"""Photos in one page: with the longest possible paths and reasons, half of the largest line."""
 MAX_WAIT = 24 * 3600.0
 """Seconds."""
 
@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class QueryParameters:
-    """Of ``query``. None stands for what the configuration or the model says."""
+    """Of ``query``. None stands for the value of the configuration, or of the model."""
 
     ONE_OF: ClassVar = ("photos", "faces", "embedding")
 
@@ -79,8 +79,8 @@ class QueryParameters:
     )
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
     min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
-    exact: bool = optional(Flag(), "Compare with every face instead of asking the index.", False)
-    collapse: bool = optional(Flag(), "Show photos with the same bytes as one.", True)
+    exact: bool = optional(Flag(), "Whether every face is compared, instead of asking the index.", False)
+    collapse: bool = optional(Flag(), "Whether photos with the same bytes are one match.", True)
     wait: float | None = optional(
         Number(0, MAX_WAIT),
         "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",
@@ -109,7 +109,7 @@ class ScanParameters:
     """Of ``scan``."""
 
     paths: tuple[bytes, ...] = optional(Paths(), "Where to look.", Computed(lambda: (), "all watched directories"))
-    force: bool = optional(Flag(), "Embed again what has not changed.", False)
+    force: bool = optional(Flag(), "Whether unchanged photos are embedded again as well.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class WaitParameters:
 class VerifyParameters:
     """Of ``verify``."""
 
-    repair: bool = optional(Flag(), "Mend what can be mended.", False)
+    repair: bool = optional(Flag(), "Whether findings are repaired where they can be.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Method:
     parameters: type
     """Their declaration."""
     meaning: str
-    """What it does, in a sentence."""
+    """In a sentence."""
     result: str
     """The names in its result."""
 
@@ -176,7 +176,7 @@ METHODS = {
     "resume": Method(NoParameters, "Go on indexing.", "state"),
     "verify": Method(
         VerifyParameters,
-        "Hold disk, catalog and index against each other.",
+        "Compare disk, catalog and index.",
         "photos faces problems count skipped repaired",
     ),
 }

@@ -93,22 +93,20 @@ def _switch(options: argparse.Namespace, method: str) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Print what disk, catalog and index disagree on; status 1 where something is left to mend."""
+    """Print the points on which disk, catalog and index disagree; status 1 where a finding is left."""
     result = _call(options, "verify", None, **({"repair": True} if options.repair else {}))
     with reading_answer():
         count, repaired = int(result["count"]), bool(result["repaired"])
         lines = [printable(problem) for problem in result["problems"]]
         photos, faces = counted(int(result["photos"]), "photo"), counted(int(result["faces"]), "face")
-        held = f"{photos} and {faces} held against the disk and the index"
-        lines += [
-            f"out of reach, and not held against the disk: {printable(directory)}" for directory in result["skipped"]
-        ]
+        compared = f"{photos} and {faces} compared with the disk and the index"
+        lines += [f"out of reach, and not compared: {printable(directory)}" for directory in result["skipped"]]
     if not count:
-        lines.append(f"{held}: all is well")
+        lines.append(f"{compared}: no difference")
     elif repaired:
-        lines.append(f"{held}: {counted(count, 'finding')}, mended or queued to be")
+        lines.append(f"{compared}: {counted(count, 'finding')}, repaired or queued for repair")
     else:
-        lines.append(f"{held}: {counted(count, 'finding')}")
+        lines.append(f"{compared}: {counted(count, 'finding')}")
     write("".join(f"{line}\n" for line in lines))
     if count and not repaired:
         say(f"facewatchd: {_after_findings(options.repair)}")
@@ -118,8 +116,8 @@ def verify(options: argparse.Namespace) -> int:
 
 def _after_findings(tried: bool) -> str:
     if tried:
-        return "not all of it can be mended; stop the daemon, move its catalog away, and start it to index anew"
-    return "to mend what can be mended: facewatchd verify --repair"
+        return "not every finding can be repaired; stop the daemon, move its catalog away, and start it to index anew"
+    return "to repair these findings: facewatchd verify --repair"
 
 
 def _call(options: argparse.Namespace, method: str, timeout: float | None = DEFAULT_TIMEOUT, /, **params: Any) -> Any:

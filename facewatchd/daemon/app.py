@@ -45,9 +45,12 @@ from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
+from facewatchd.store import hnsw_trial
+from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
+from facewatchd.store.index import Index
 from facewatchd.system import malloc
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
@@ -153,7 +156,7 @@ class Daemon:
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
-        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
+        self._gallery = Gallery(self._catalog, self._index(directory))
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
@@ -164,6 +167,13 @@ class Daemon:
             liveness=self._liveness,
             look_at=lambda path: self._queue.touch(path, settle=False),
         )
+
+    def _index(self, directory: Path) -> Index:
+        """The hnswlib index of a model; where hnswlib does not run on this processor, one that needs none."""
+        if problem := hnsw_trial.problem(self._config.data_dir):
+            log.warning("%s", problem)
+            return CatalogIndex(self._catalog, problem)
+        return HnswIndex(self._catalog, directory, self._config.resources.threads)
 
     def _build_watch(self, directory: Path) -> None:
         """The roots, the watcher that follows them by events, and the scanner that walks them."""

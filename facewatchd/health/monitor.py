@@ -49,7 +49,7 @@ class Monitor:
         """Ask every part."""
         scanning, pending = not self.scanner.idle, len(self.queue)
         followed = self.watcher.states()
-        catalog = self.gallery.catalog
+        catalog, index = self.gallery.catalog, self.gallery.index.status()
         return Report(
             roots=tuple(self._root(path, followed.get(path)) for path in self.roots.paths),
             writer=self.writer.trouble,
@@ -61,7 +61,8 @@ class Monitor:
             watcher=tuple(self.watcher.problems()),
             watcher_is_alive=self.watcher.alive(),
             links_outside=tuple(self.roots.links.outside()),
-            index_is_ready=self.gallery.index.status().ready,
+            slow_index=index.problem,
+            index_is_ready=index.ready,
             paused=self.queue.paused,
             pending=pending,
             # Asked again: a walk may have filled the queue, and ended, just after that was seen empty.

@@ -70,6 +70,8 @@ class Report:
     """Why the catalog cannot be written."""
     index: str = ""
     """Why the index cannot be maintained."""
+    slow_index: str = ""
+    """Why each search compares all faces."""
     workers: str = ""
     """Why indexing cannot go on."""
     socket: str = ""
@@ -109,7 +111,7 @@ class Report:
 
     def problems(self, photos: Mapping[bytes, int]) -> list[str]:
         """Return a line for each thing that is wrong. ``photos``: how many are recorded of each root."""
-        lines = [self.writer, self.index, self.workers, self.socket]
+        lines = [self.writer, self.index, self.slow_index, self.workers, self.socket]
         if not self.writer:  # which names the damage itself
             lines.append(self.catalog)
         if self.damaged_faces:

@@ -1,4 +1,4 @@
-"""Parameters of requests: `read` checks them against a declaration (`fields`) and words what is wrong with them.
+"""Parameters of requests: `read` checks them against a declaration (`fields`) and words the error.
 
 Two kinds of values are the protocol's own: bytes as base64, and paths. A path is text; where its bytes are not UTF-8 it
 is base64 under the same name with ``_bytes`` behind it, which counts more. Inside of lists a path is a string, or an
@@ -21,7 +21,7 @@ from facewatchd.server.payload import Payload
 T = TypeVar("T")
 
 MAX_PATH = 1 << 16
-"""Bytes of a path: sixteen times what one system call takes."""
+"""Bytes of a path: sixteen times the limit of a system call."""
 
 
 def read(declaration: type[T], values: Mapping[str, object]) -> T:

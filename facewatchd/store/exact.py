@@ -59,11 +59,15 @@ class _State:
 class ExactSearch:
     """One thread calls `add` and `remove`, one `begin`, `use` and `forget`; any may ask `above`."""
 
-    def __init__(self, dim: int, catalogued: Catalogued, same: float) -> None:
-        """``same``: how much the similarity of a duplicate may differ from that of its node."""
+    def __init__(self, dim: int, catalogued: Catalogued, same: float, threads: int) -> None:
+        """``same``: how much the similarity of a duplicate may differ from that of its node.
+
+        ``threads`` compare at a time for one question.
+        """
         self._dim = dim
         self._catalogued = catalogued
         self._same = same
+        self._threads = threads
         self._lock = threading.Lock()
         """No change between two states."""
         self._state: _State | None = None
@@ -148,7 +152,7 @@ class ExactSearch:
         )
 
     def _stored(self, stored: StoredVectors, embedding: Embedding, threshold: float) -> tuple[Ids, NDArray[np.float32]]:
-        nodes, similarities = stored.above(embedding, threshold - self._same)
+        nodes, similarities = stored.above(embedding, threshold - self._same, self._threads)
         duplicates, _ = stored.duplicates(nodes)
         duplicates, embeddings = self._catalogued(duplicates[~stored.is_removed(duplicates)].tolist())
         ids = np.concatenate([nodes, duplicates])

@@ -29,6 +29,7 @@ import numpy as np
 
 from facewatchd.errors import DamagedError
 from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.checkpoint import Checkpoint, Origin
 from facewatchd.store.exact import ExactSearch
@@ -67,13 +68,15 @@ TOLERANCE = 1e-3
 class HnswIndex:
     """An `index.Index`. Whatever is missing in it is read from the catalog."""
 
-    def __init__(self, catalog: Catalog, directory: Path) -> None:
+    def __init__(self, catalog: Catalog, directory: Path, threads: int = 1) -> None:
+        """``threads`` of the process answer one question exactly."""
         self._catalog = catalog
         self._dim = catalog.dim
         self._checkpoint = Checkpoint(directory)
         self._schedule = CheckpointSchedule()
         self._graph: Graph | None = None
-        self._exact = ExactSearch(self._dim, self._catalogued, SAME)
+        self._exact = ExactSearch(self._dim, self._catalogued, SAME, threads)
+        self._rows = CatalogIndex(catalog)
 
     def _catalogued(self, ids: Iterable[int]) -> tuple[Ids, Embeddings]:
         with self._catalog.reading() as reader:
@@ -117,18 +120,7 @@ class HnswIndex:
     def above(self, embedding: Embedding, threshold: float, *, exact: bool = False) -> Above:
         graph = self._graph
         found = None if exact or graph is None else _broadened(graph, embedding, threshold)
-        return found or self._exact.above(embedding, threshold) or self._scanned(embedding, threshold)
-
-    def _scanned(self, embedding: Embedding, threshold: float) -> Above:
-        """Compare with every row of the catalog."""
-        found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        with self._catalog.reading() as reader:
-            for ids, embeddings in reader.embeddings():
-                similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
-                above = similarities >= threshold
-                found_ids.append(ids[above])
-                found.append(similarities[above])
-        return Above(np.concatenate(found_ids), np.concatenate(found), exact=True)
+        return found or self._exact.above(embedding, threshold) or self._rows.above(embedding, threshold)
 
     def status(self) -> Status:
         graph = self._graph
@@ -293,7 +285,8 @@ def _compare(reader: CatalogReader, stored: StoredVectors, keep_on: KeepOn) -> b
                 raise DamagedError("faces that were deleted are back in the catalog")
             order = np.argsort(ids[part])
             found = rows[part][order[np.searchsorted(ids[part], known, sorter=order)]]
-            if not np.allclose(embeddings[found], expected, atol=TOLERANCE):
+            gaps = np.abs(embeddings[found] - expected)
+            if not gaps.max(initial=0.0) <= TOLERANCE:  # nor where one is not a number
                 raise DamagedError("the index holds other faces than the catalog")
         if not keep_on():
             return False

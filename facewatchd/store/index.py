@@ -55,6 +55,8 @@ class Status:
     """Changes that a crash would cost: they are made up for from the catalog."""
     overdue: bool = False
     """Whether `Index.maintain` has something to do, whatever changes."""
+    problem: str = ""
+    """Why answers take longer than they could, and what to do about it: one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""A function that runs in a copy of this process, which the kernel makes in milliseconds, whatever its size.
+"""A function that runs in a forked copy of this process, which the kernel makes in milliseconds, whatever its size.
 
-What must not change while the function takes its time does not change there, and what holds the interpreter's lock
-holds the copy's: nobody here waits for it.
+The copy's memory does not change while the function runs, and a library that holds the interpreter's lock for seconds
+holds that of the copy: no thread of this process waits for it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from facewatchd.errors import StorageError
 from facewatchd.system import child_process
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at whether the result is still wanted."""
+"""Seconds between two calls of ``keep_on``."""
 
 
 class ForkedCopy:
-    """One run. Make it and then ask for its `result`, on the same thread: the copy ends with that thread."""
+    """One run. The thread that makes it must call `result`: the copy is killed when that thread ends."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        """Begin. ``function`` returns what JSON can carry, and must touch no lock, and no file that was open before.
+        """Fork. ``function`` returns what JSON can hold, and uses no lock and no file that was open before.
 
         Raises OSError where no process can be made.
         """
@@ -41,15 +41,15 @@ class ForkedCopy:
             os.close(theirs)
 
     def result(self, keep_on: Callable[[], bool] = lambda: True) -> Any:
-        """Wait for what the function returns. Raises `StorageError` for whatever it raised, or ended it.
+        """Wait for the result of the function. The copy is killed as soon as ``keep_on`` returns False.
 
-        It is ended when ``keep_on`` says so.
+        Raises `StorageError` for an exception of the function, and for a copy that was ended.
         """
         try:
             data = self._receive(keep_on)
         finally:
             os.close(self._answer)
-            os.kill(self._pid, signal.SIGKILL)  # it has said all, or is not to go on
+            os.kill(self._pid, signal.SIGKILL)  # it has sent its answer, or is not wanted any more
             _, status = os.waitpid(self._pid, 0)
         if not data:
             raise StorageError(f"the process that was to do it ended ({_fate(status)})", "free some memory")
@@ -77,11 +77,11 @@ def _fate(status: int) -> str:
 
 def _run(function: Callable[[], Any], pipe: int) -> NoReturn:
     try:
-        gc.disable()  # objects that own files must not close their numbers, which are new files' here
+        gc.disable()  # a collected object would close its descriptor's number, which may be another file here
         child_process.end_with_parent()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # they are meant for the daemon, which ends this one as well
-        os.closerange(3, pipe)  # or clients would wait for the end of connections that the daemon closed
+            signal.signal(number, signal.SIG_IGN)  # they are meant for the daemon, which kills this copy itself
+        os.closerange(3, pipe)  # else connections that the daemon closes would stay open here
         os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
         answer = _answer(function)
         os.write(pipe, json.dumps(answer).encode())
@@ -92,5 +92,5 @@ def _run(function: Callable[[], Any], pipe: int) -> NoReturn:
 def _answer(function: Callable[[], Any]) -> dict[str, Any]:
     try:
         return {"result": function()}
-    except Exception as exc:  # noqa: BLE001 - whatever it is, it is to be said over there
+    except Exception as exc:  # noqa: BLE001 - it is raised again by `result`
         return {"error": str(getattr(exc, "message", exc)), "hint": getattr(exc, "hint", "free some disk space")}

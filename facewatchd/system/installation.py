@@ -16,7 +16,7 @@ DISTRIBUTION = "facewatchd"
 
 
 def extra(name: str, *, again: bool = False) -> str:
-    """The command that installs what an extra of this package stands for. ``again``: also where it is there."""
+    """The command that installs the packages of an extra. ``again``: also those that are installed already."""
     wanted = [
         requirement.partition(";")[0].strip()
         for requirement in _requirements()
@@ -26,7 +26,7 @@ def extra(name: str, *, again: bool = False) -> str:
 
 
 def again() -> str:
-    """The command that installs this package again from where it came, with its dependencies."""
+    """The command that installs this package and its dependencies again, from the source that it came from."""
     return _pip("--force-reinstall", _source())
 
 
@@ -43,7 +43,7 @@ def _requirements() -> list[str]:
 
 
 def _source() -> str:
-    """What pip noted as the source (PEP 610); the name of the package where it noted nothing."""
+    """The source that pip recorded (PEP 610); the name of the package where it recorded none."""
     try:
         noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         if not noted:

@@ -1,9 +1,10 @@
-"""When memory that is freed goes back to the system.
+"""Memory: when freed blocks go back to the system, and whether there is memory to spare.
 
-Left alone, glibc learns from the large blocks that come and go to keep them: up to 64 MiB in each of its arenas, which
-are eight a core, and threads use them in turn. A daemon that was sent a few large photos would hold on to that. What
-is larger it asks the system for each time, which clears every page of it: a sixth of the time that it takes to decode
-photos of 12 megapixels, as `python -m tests.benchmarks importing` shows.
+By default glibc raises its limits when large blocks are freed, and then keeps up to 64 MiB in each of its arenas, of
+which there are eight a core: a daemon that was sent a few large photos would keep hundreds of megabytes. The opposite
+has a cost too. Each large block that is asked of the system is cleared page by page, which takes a sixth of the time of
+decoding photos of 12 megapixels (`python -m tests.benchmarks importing`). So the daemon returns freed memory at once,
+and a process that decodes one photo after the other keeps it.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ import ctypes
 from pathlib import Path
 
 LARGE = 4 << 20
-"""Bytes from which on a block is the system's again as soon as it is freed. Smaller ones are cheaper to keep."""
+"""Bytes from which a block goes back to the system as soon as it is freed. Smaller ones are cheaper to keep."""
 ARENAS = 2
-"""How many threads can allocate at the same time; they hold the interpreter's lock nearly always when they do."""
+"""How many threads can allocate at the same time: nearly always they hold the interpreter's lock meanwhile."""
 SPARE = 256 << 20
-"""Bytes that a process that decodes may keep for the next photo: two of 12 megapixels in hand take 170 million."""
+"""Freed bytes that a decoding process keeps for the next photo: two of 12 megapixels at a time take 170 million."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
-"""Of mallopt(3). Setting any of the first three ends the learning."""
+"""Parameters of mallopt(3). After one of the first three is set, glibc no longer changes its limits itself."""
 
 
 def return_freed_memory() -> None:
-    """For the whole process, from now on. Nothing happens where the allocator is not glibc's."""
+    """Return freed memory of this process to the system at once. No effect unless the allocator is glibc's."""
     _set({_M_ARENA_MAX: ARENAS, _M_MMAP_THRESHOLD: LARGE, _M_TRIM_THRESHOLD: 2 * LARGE})
 
 
 def keep_freed_memory() -> None:
-    """The same for a process that decodes one photo after the other, and ends when none has come for a while."""
+    """Keep freed memory for the next photo, in a process that decodes one after the other and ends after a rest."""
     _set({_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: SPARE})
 
 
@@ -40,19 +41,19 @@ def _set(parameters: dict[int, int]) -> None:
 
 
 PLENTY = 4 << 30
-"""Bytes that the largest photo takes; half of the machine's memory where that is less."""
+"""Free bytes that count as plenty: the largest photo takes as much. Half of all memory, where that is less."""
 
 
 def has_spare_memory() -> bool:
-    """Whether there is memory to spare: on the machine, and in each control group that this process is in."""
+    """Whether there is memory to spare, on the machine and in each control group around this process."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     machine = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}
-    rooms = [(machine["MemAvailable"], machine["MemTotal"]), *_groups()]
-    return all(free >= min(PLENTY, most // 2) for free, most in rooms)
+    limits = [(machine["MemAvailable"], machine["MemTotal"]), *_groups()]
+    return all(free >= min(PLENTY, most // 2) for free, most in limits)
 
 
 def _groups() -> list[tuple[int, int]]:
-    """Free and total bytes of the control groups with a limit (version 2) around this process."""
+    """Free and total bytes of each control group (version 2) with a limit around this process."""
     found = []
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         if not line.startswith("0::/"):

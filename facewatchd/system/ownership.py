@@ -1,4 +1,4 @@
-"""Whether nobody else can change what lies in a directory of ours, or put something in its place.
+"""Checks that no other user can change the files in a directory of ours, or replace the directory.
 
 A directory is safe if it is ours and only we may write to it, and if each directory above it belongs to us or to root
 and only its owner may rename what lies in it: either nobody else may write to it, or its sticky bit is set. The same
@@ -24,7 +24,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_directory(directory: Path) -> None:
-    """Raise `StorageError`, with what mends it, where others may change what is in it; OSError where it is away."""
+    """Raise `StorageError`, with the command that mends it, where others may change its files; OSError if missing."""
     for above in _above(directory):
         _check_above(above)
     status = os.stat(directory)
@@ -36,7 +36,7 @@ def check_directory(directory: Path) -> None:
 
 
 def check_files(directory: Path, names: Iterable[str]) -> None:
-    """Raise `StorageError` where one of these names in a directory is not a file that is ours alone to write."""
+    """Raise `StorageError` where one of these names is there and is not a regular file that only we may write to."""
     for path in (directory / name for name in names):
         try:
             status = os.lstat(path)
@@ -52,7 +52,7 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
 
 
 def _above(directory: Path) -> Iterator[Path]:
-    """Every directory, and every link, on the way to a directory, as it is written and as it really lies."""
+    """Every directory and link on the way to a directory, by its path as written and by its real path."""
     written, real = Path(os.path.abspath(directory)), Path(os.path.realpath(directory))
     yield from dict.fromkeys([*written.parents, *real.parents, *([written] if written.is_symlink() else [])])
 
@@ -83,7 +83,7 @@ def _writable(path: Path, status: os.stat_result) -> StorageError:
 
 
 def _roots() -> tuple[int, ...]:
-    """The numbers that root has here."""
+    """The user ids that stand for root in this user namespace."""
     try:
         mapped = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
         if not mapped or any(first <= 0 < first + count for first, _, count in mapped):
@@ -94,7 +94,7 @@ def _roots() -> tuple[int, ...]:
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether a group is the one that many systems make for each user, with nobody else in it."""
+    """Whether it is this user's own group, as many systems make one for each user, without other members."""
     if os.geteuid() == 0:
         return False
     try:

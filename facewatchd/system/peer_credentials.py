@@ -1,4 +1,7 @@
-"""Who is at the other end of a Unix socket. Standard library only, and little of it: the client asks as well."""
+"""Peer credentials: which user's process is at the other end of a Unix socket.
+
+Standard library only, and few modules of it: the client imports this, too.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ _CREDENTIALS = 12
 
 
 def user(peer: socket.socket) -> int:
-    """Return the id of the user whose process connected, or of the one who listens: the kernel noted it then."""
+    """The user id of the process that connected, or that listens, as the kernel noted it at that moment."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS)
     return int.from_bytes(credentials[4:8], sys.byteorder)
 
 
 def is_trusted(uid: int) -> bool:
-    """Whether it is this process's own user, or root."""
+    """Whether a user id is this process's own, or root's."""
     return uid in (0, os.geteuid())
 
 
 def is_nobody_here(uid: int) -> bool:
-    """Whether it stands for all users that this process's user namespace does not know, as root in a sandbox."""
+    """Whether a user id is the one that stands for every user without a number in this user namespace."""
     try:
         with open("/proc/sys/kernel/overflowuid", encoding="ascii") as overflow, open("/proc/self/uid_map") as known:
             return uid == int(overflow.read()) and all(int(line.split()[1]) for line in known)
@@ -32,7 +35,7 @@ def is_nobody_here(uid: int) -> bool:
 
 
 def has_hung_up(peer: socket.socket) -> bool:
-    """Whether the other end is closed, both ways: one that only sends no more may still read."""
+    """Whether the other end is closed in both directions; an end that only sends no more may still read."""
     poll = select.poll()
     poll.register(peer, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))

@@ -1,8 +1,8 @@
-"""Leaving the processors to others: a whole process that runs when no other wants to, and work that rests in between.
+"""Priority: child processes in the idle scheduling class, and threads of normal priority that rest between their work.
 
-Only processes of their own are put in the idle class. A thread of the daemon must stay in the normal one: on a busy
-machine a thread of a lower class may be suspended for seconds while it holds the interpreter's lock, the allocator's or
-the index's, and every thread that answers waits for that.
+Only whole processes are put into the idle class. A thread of the daemon must stay in the normal one: on a busy machine
+a thread of a lower class may be suspended for seconds while it holds the lock of the interpreter, of the allocator or
+of the index, and every thread that answers a client waits for that lock.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 LOWEST, USUAL = b"19", b"0"
 TRIES = 5
 PAUSE = 0.1
-"""The kernel takes one change of a session's weight in a tenth of a second, of all processes together."""
+"""Seconds between two tries: the kernel accepts one change of a session's weight in a tenth of a second."""
 
 REST_FACTOR = 10
-"""How much longer than a piece of work is the rest after it, where others compute: they lose less than a tenth."""
+"""The rest after a piece of work, as a multiple of its time, where others compute: they lose less than a tenth."""
 LONGEST_REST = 10.0
-"""Seconds. However busy the machine is, the work comes to its end."""
+"""Seconds that a rest takes at most, so that the work ends however busy the machine is."""
 CORES = 0.5
-"""Processors that others may keep busy beside work for which there must be a processor for each of its threads."""
+"""Processors that other programs may use beside the work without counting as kept waiting."""
 
 
 class Pace:
-    """Says how long a thread of normal priority rests between two pieces of work, so that it is hardly felt."""
+    """Tells a thread of normal priority how long to rest after each piece of work, so that others lose little."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Pace:
         used: Callable[[], tuple[float, float]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """The work is done by so many ``threads`` at a time. ``used``: see `_used`, its default."""
+        """``threads``: how many do the work at a time. ``used``: see `_used`, its default."""
         self._threads = threads
         self._used = used or _used
         self._clock = clock
@@ -46,9 +46,9 @@ class Pace:
         self._before = self._used()
 
     def rest(self) -> float:
-        """Seconds to rest after what was done since this was made, or since `begin`; 0 where no other is kept waiting.
+        """Seconds to rest after the work since `begin`; 0 where it kept no other program waiting.
 
-        That is so where every other process's work and this one's fit on the processors together.
+        It keeps none waiting where the work of all processes, this one's included, fits on the processors.
         """
         worked = self._clock() - self._began
         all_before, own_before = self._before
@@ -58,22 +58,22 @@ class Pace:
         return min(REST_FACTOR * worked, LONGEST_REST) if others > max(room, CORES) else 0.0
 
     def begin(self) -> None:
-        """The rest is over."""
+        """A piece of work begins."""
         self._began, self._before = self._clock(), self._used()
 
 
 def _used() -> tuple[float, float]:
-    """Seconds of processor time of the whole machine so far, of proc_stat(5), and of this process."""
+    """Seconds of processor time so far: of the whole machine (proc_stat(5)), and of this process."""
     try:
         fields = Path("/proc/stat").read_bytes().split(maxsplit=9)
     except OSError:
-        return time.monotonic() * len(os.sched_getaffinity(0)), 0.0  # nothing is known: as if others computed
+        return time.monotonic() * len(os.sched_getaffinity(0)), 0.0  # unknown: as if others computed all the time
     user, nice, system, _idle, _wait, irq, softirq = map(int, fields[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), time.process_time()
 
 
 def make_idle(pid: int) -> None:
-    """Put a process in the idle class: the threads that it has, and all that they start.
+    """Put a process into the idle class: its threads, and those that they start.
 
     Where the kernel groups processes by session (sched(7), "the autogroup feature"; most desktops), a class counts only
     among those of one session, and each busy session gets an equal share: in its terminal's, an idle process would take
@@ -87,14 +87,14 @@ def make_idle(pid: int) -> None:
 
 
 def make_normal(pid: int) -> None:
-    """Undo what `make_idle` did to a process, so that it can end on a busy machine. One that is gone is no error."""
+    """Undo `make_idle`, so that the process can end on a busy machine. It may have ended already."""
     with contextlib.suppress(OSError):
         _weigh_own_session(pid, USUAL)
         _set_class(pid, os.SCHED_OTHER)
 
 
 def autogroup(pid: int) -> Path:
-    """Where the kernel shows and takes the weight of a process's session; missing where sessions are not told apart."""
+    """The file with the weight of a process's session; missing where the kernel does not group by session."""
     return Path(f"/proc/{pid}/autogroup")
 
 

@@ -1,8 +1,8 @@
-"""What a service and systemd say to each other: sd_notify(3), sd_listen_fds(3), and the levels of sd-daemon(3).
+"""The protocols between a service and systemd: sd_notify(3), sd_listen_fds(3), and the levels of sd-daemon(3).
 
-Elsewhere than under systemd nothing was passed, and what is said goes nowhere. The variables are taken out of the
-environment, so that the daemon's children do not take them for their own. (systemd's own Python bindings are compiled
-against its headers when they are installed; these protocols are a line of text and a number.)
+Without systemd no socket is passed, and messages are dropped. The variables are removed from the environment, so that
+child processes do not take them for their own. systemd's own Python bindings must be compiled against its headers,
+while these protocols are a line of text and a number; so they are written out here.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from facewatchd.errors import FacewatchError
 log = logging.getLogger(__name__)
 
 FIRST_PASSED = 3
-"""The descriptor that passed sockets begin at."""
+"""The number of the first descriptor that is passed."""
 _SEND_SECONDS = 5.0
 
 
 class ServiceManager:
-    """The one that started this process and wants to hear of it, if there is one."""
+    """The service manager that started this process, if one did."""
 
     def __init__(self) -> None:
-        """Take over what the environment tells. Raises `FacewatchError` where it passes what cannot be used."""
+        """Read the environment. Raises `FacewatchError` for a passed socket that cannot be used."""
         own = str(os.getpid())
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
         usec, for_us = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", own) == own
         self.watchdog = int(usec) / 1e6 if usec.isdigit() and for_us else 0.0
-        """Seconds in which it wants to hear that all is `well`; 0: it does not wait for that."""
+        """Seconds within which it expects the next `ping_watchdog`; 0 where it expects none."""
         count, for_us = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "") == own
         os.environ.pop("LISTEN_FDNAMES", None)
         self.listener = _passed(int(count)) if count.isdigit() and int(count) and for_us else None
-        """A listening socket that it made for us."""
+        """A listening socket that it made and passed; None without one."""
         self._status = ""
 
     @property
     def listens(self) -> bool:
-        """Whether anybody hears what is said."""
+        """Whether there is a service manager that receives messages."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """Everything works, from now on or again."""
+        """Say that the daemon has started, or has finished reloading."""
         self._say("READY=1")
 
     def status(self, text: str) -> None:
-        """What is being done, in one line; saying the same again costs nothing."""
+        """Say in one line what the daemon is doing. A line that was sent last is not sent again."""
         if text != self._status:
             self._status = text
             self._say(f"STATUS={text}")
 
     def ping_watchdog(self) -> None:
-        """Nothing hangs."""
+        """Say that no thread hangs."""
         self._say("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """The configuration is being read again; `ready` says when that is done."""
+        """Say that the configuration is being read again; `ready` says when that is done."""
         self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
@@ -77,7 +77,7 @@ class ServiceManager:
 
 
 def is_journal(descriptor: int) -> bool:
-    """Whether what is written there goes to the journal, which keeps times itself and reads levels."""
+    """Whether a descriptor leads to the journal, which records times itself and reads levels."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     with contextlib.suppress(OSError, ValueError):
         status = os.fstat(descriptor)

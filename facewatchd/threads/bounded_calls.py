@@ -1,14 +1,16 @@
 """System calls on disks that may not answer, each on a thread of its own and waited for until a deadline.
 
 A call on a dead disk (a server's share that is gone, a FUSE process that hangs, a failing drive) does not return, and
-nothing ends it. So no thread that must go on makes one itself: `DiskCalls.run` has another thread make it, and leaves
-that behind when the deadline is over.
+cannot be ended. So a thread that must go on does not make such a call itself: `DiskCalls.run` has another thread make
+it, and leaves that thread behind when the deadline has passed.
 
-- A call that was left behind is *late* until it returns. Meanwhile nothing else is called for its path, or for what
-  lies below that: `NotAnsweringError` comes at once. What lies beside it may answer: it may be a link to a dead disk.
-- The watcher's look at a watched directory is such a call, so a dead one costs the threads of the first seconds only.
-  A thread that may hang makes its calls itself (`DiskCalls.made_here`), without a wakeup of another: late ones count.
-- When the disk answers again, the late calls return, their results are given up, and calls are made again.
+- A call that was left behind is *late* until it returns. Until then no call is made for its path or for a path below
+  it, and `NotAnsweringError` is raised at once. Paths beside it may answer: the path may be a link to a dead disk.
+- The watcher's check of a watched directory is such a call. So when a disk dies, threads are only left behind in the
+  seconds until the watcher's own call is late.
+- A thread that may hang makes its calls itself (`DiskCalls.made_here`), which saves the wakeup of another thread. Such
+  a call counts as late in the same way.
+- When the disk answers again, late calls return, their results are discarded, and new calls are made.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ PATIENCE: Final = 2.0
 READING: Final = 30.0
 """Seconds for a whole photo to be read, or a directory to be listed."""
 MOST_LATE: Final = 256
-"""Late calls, and so threads, from which on no more are made, but vital ones."""
+"""Late calls, and so threads, from which on only vital calls are made."""
 NOT_ANSWERING: Final = "is not answering"
 
 
@@ -45,12 +47,12 @@ class NotAnsweringError(DeadlineError):
 
 
 class DiskCalls:
-    """Shared by the threads that answer clients and those that look after the watched directories. Any may call."""
+    """Shared by the threads that answer clients and those that follow the watched directories. Any thread may call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._late: dict[object, tuple[bytes, float]] = {}
-        """Calls that are late, or may be: each with its path, and the moment from which on it is late."""
+        """Calls that are late or may become so: the path of each, and the moment from which it is late."""
 
     def run(
         self,
@@ -76,7 +78,7 @@ class DiskCalls:
         def work() -> None:
             try:
                 result = call()
-            except BaseException as exc:  # noqa: BLE001 - it is raised where it was called
+            except BaseException as exc:  # noqa: BLE001 - it is raised in the calling thread
                 future.set_exception(exc)
                 self._forget(future)
             else:
@@ -95,7 +97,7 @@ class DiskCalls:
             return future.result()
 
     def each(self, directory: bytes, items: Iterator[T], patience: float = READING) -> Iterator[T]:
-        """Yield what an iterator yields that looks at a disk: each step is a call with that much time.
+        """Yield the items of an iterator that reads from a disk: each step is a call with that deadline.
 
         Raises `NotAnsweringError`; the iterator is of no more use then.
         """
@@ -129,6 +131,6 @@ class DiskCalls:
             return next((late for late, at in self._late.values() if at <= now and is_within(path, late)), None)
 
     def _forget(self, future: Future[T]) -> bool:
-        """Whether the call was late, which it is no more."""
+        """Remove a call that has returned; return whether it was late."""
         with self._lock:
             return self._late.pop(future, None) is not None

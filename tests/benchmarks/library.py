@@ -65,7 +65,7 @@ class Library:
         directory.mkdir(parents=True, exist_ok=True)
         catalog = Catalog(directory / "catalog.sqlite3", MODEL.id, MODEL.dim)
         try:
-            yield Gallery(catalog, HnswIndex(catalog, directory))
+            yield Gallery(catalog, HnswIndex(catalog, directory, threads=2))
         finally:
             catalog.close()
 

@@ -37,13 +37,19 @@ DESCRIPTION = {
     "facewatch-query": (
         "On a terminal, the matches are a table of similarity, box and path, most alike first. A similarity is the "
         "cosine of two embeddings, -1 to 1; from which one a face counts as a match depends on the model.",
+        "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
+        "shortest path is shown. Several photos in one call must look like one person; --face all asks for every face. "
+        "Files and directories may be given as file: URLs. A contact sheet carries a mark in its metadata, by which it "
+        "may be replaced, and is not indexed.",
     ),
 }
 SOCKET = ("$XDG_RUNTIME_DIR/facewatchd/socket", "the daemon's socket, which only its own user and root may use")
 FILES = {
     "facewatchd": (
         ("~/.config/facewatchd/config.toml", "the configuration"),
-        ("~/.local/share/facewatchd/", "a directory for each model, with the catalog and the index"),
+        ("~/.local/share/facewatchd/MODEL/catalog.sqlite3", "photos and faces, for each model"),
+        ("~/.local/share/facewatchd/MODEL/index.*", "made from the catalog; they may be deleted"),
+        ("~/.local/share/facewatchd/reserve", "2 MB with which the daemon starts and answers when the disk is full"),
         ("~/.insightface/", "InsightFace's models, unless the configuration names another directory"),
         SOCKET,
     ),

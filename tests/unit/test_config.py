@@ -296,6 +296,12 @@ def test_a_number_out_of_its_range_is_refused(
         assert words.endswith(f"; it must be {kind} from {low:.10g} to {high:.10g}")
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000, "9" * 4000])
+def test_a_number_of_thousands_of_digits_is_refused_on_one_short_line(tmp_path: Path, number: str) -> None:
+    words = refusal(tmp_path, f"[query]\ntop = {number}")
+    assert len(words) < len(str(tmp_path)) + 300
+
+
 def test_the_detector_takes_multiples_of_32(tmp_path: Path) -> None:
     assert load_number(tmp_path, "faces", "detector_size", 64) == 64
     assert load_number(tmp_path, "faces", "detector_size", 4096) == 4096

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from facewatchd.photos import sheet_mark
+from tests.support import shell_files
 from tests.support.paths import PROJECT
-from tests.support.shell_files import PICTURE, SHARE
 
 DOCUMENTS = sorted(path for path in PROJECT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[1:]))
 README_BYTES = 14_000
@@ -55,7 +55,7 @@ def test_a_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_a_man_page_that_is_named_exists(document: Path) -> None:
     for name in re.findall(r"`man ([\w.-]+)`", document.read_text()):
-        assert list(SHARE.glob(f"man/*/{name}.[0-9]")), name
+        assert list(shell_files.SHARE.glob(f"man/*/{name}.[0-9]")), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
@@ -63,6 +63,20 @@ def test_a_module_that_is_run_or_a_file_that_is_called_exists(document: Path) ->
     for name in re.findall(r"python -m ((?:tests|facewatchd)[\w.]*)", document.read_text()):
         path = PROJECT.joinpath(*name.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_a_command_that_is_named_has_what_is_named_after_it(document: Path) -> None:
+    text = document.read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
+    for command, parser in shell_files.parsers().items():
+        options = {option for action in shell_files.every_action(parser) for option in action.option_strings}
+        commands = {name for action in parser._actions if isinstance(action.choices, dict) for name in action.choices}
+        for line in re.findall(rf"(?:^|[$/&] ?){command} ([^|<>\n]+)", code, re.MULTILINE):
+            words = line.split()
+            assert not commands or words[0] in commands, line
+            assert {word for word in words if re.match(r"--?\w", word)} <= {*options, "--help"}, line
 
 
 def test_no_document_repeats_another() -> None:
@@ -99,6 +113,6 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_picture_is_a_small_contact_sheet() -> None:
-    picture = SHARE / PICTURE
+    picture = shell_files.SHARE / shell_files.PICTURE
     assert sheet_mark.is_sheet(bytes(picture))
     assert picture.stat().st_size < PICTURE_BYTES

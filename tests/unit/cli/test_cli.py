@@ -444,14 +444,14 @@ def test_pause_and_resume_say_the_state(daemon: FakeDaemon, run: Run, capfd: Any
     assert capfd.readouterr() == (f"{state}\n", "")
 
 
-HELD = "12 photos and 30 faces held against the disk and the index"
+COMPARED = "12 photos and 30 faces compared with the disk and the index"
 
 
 def test_verify_finds_nothing(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     answering(daemon, {"photos": 12, "faces": 30, "problems": [], "count": 0, "skipped": [], "repaired": False})
     assert run("verify") == 0
     assert daemon.params() == {}
-    assert capfd.readouterr() == (f"{HELD}: all is well\n", "")
+    assert capfd.readouterr() == (f"{COMPARED}: no difference\n", "")
 
 
 def test_verify_with_findings_is_1_and_says_what_to_do(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
@@ -459,19 +459,19 @@ def test_verify_with_findings_is_1_and_says_what_to_do(daemon: FakeDaemon, run: 
     answering(daemon, {"photos": 12, "faces": 30, "problems": problems, "count": 4, "skipped": [], "repaired": False})
     assert run("verify") == 1
     assert capfd.readouterr() == (
-        f"/x/a\\x1b.jpg: recorded, but gone\n3 faces are missing from the index\n{HELD}: 4 findings\n",
-        "facewatchd: to mend what can be mended: facewatchd verify --repair\n",
+        f"/x/a\\x1b.jpg: recorded, but gone\n3 faces are missing from the index\n{COMPARED}: 4 findings\n",
+        "facewatchd: to repair these findings: facewatchd verify --repair\n",
     )
     assert run("verify", "--repair") == 1
-    assert "not all of it can be mended" in capfd.readouterr().err
+    assert "not every finding can be repaired" in capfd.readouterr().err
 
 
 def test_verify_that_repairs_is_0(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     answering(daemon, {"photos": 12, "faces": 30, "problems": ["x"], "count": 1, "skipped": ["/nas"], "repaired": True})
     assert run("verify", "--repair") == 0
     assert daemon.params() == {"repair": True}
-    away = "out of reach, and not held against the disk: /nas"
-    assert capfd.readouterr() == (f"x\n{away}\n{HELD}: 1 finding, mended or queued to be\n", "")
+    away = "out of reach, and not compared: /nas"
+    assert capfd.readouterr() == (f"x\n{away}\n{COMPARED}: 1 finding, repaired or queued for repair\n", "")
 
 
 # models

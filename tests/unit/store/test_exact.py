@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from facewatchd.errors import StorageError
 from facewatchd.store import checkpoint as checkpoint_module
 from facewatchd.store import exact as exact_module
+from facewatchd.store import stored as stored_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.checkpoint import Checkpoint
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import SAME
+from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.results import Search
 from facewatchd.values import Box
 from tests.support.galleries import DIM, close_all, face, gallery_with, hnsw, opened, photo, stamp, unit
@@ -305,6 +307,17 @@ def test_more_than_memory_is_to_hold_is_read_from_the_catalog_until_the_next_che
         gallery.index.above(rows(1)[0], 0.5, exact=True)
     hnsw(gallery).checkpoint()
     expect_truth(gallery, rows(1))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_several_threads_share_the_file(tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_module, "BLOCK", 1024)
+    gallery = gallery_with(tmp_path)
+    gallery.index = HnswIndex(gallery.catalog, tmp_path, threads)
+    hnsw(gallery).level()
+    record(gallery, 0, rows(301))
+    hnsw(gallery).checkpoint()
+    expect_truth(gallery, rows(5), threshold=0.0)
 
 
 def test_the_files_of_earlier_checkpoints_are_closed(gallery: Gallery, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What facewatchd-protocol(7) says of results, held against a daemon: every method returns the names that it lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facewatchd.api.parameters import METHODS
+from tests.support.albums import shoot
+from tests.support.processes import Daemon
+
+SOMETIMES = {"path_bytes", "copies_bytes"}
+"""Names that a result has only where a path is not UTF-8; the page names them in its text."""
+
+
+def names(value: Any) -> Any:
+    """The names in a result, as `METHODS` writes them: of a list those of its first object."""
+    if isinstance(value, dict):
+        return {name: names(inner) for name, inner in value.items() if name not in SOMETIMES}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [names(value[0])]
+    return None
+
+
+def declared(text: str) -> dict[str, Any]:
+    """The names that a line of `METHODS` declares: ``a b{c,d} e[{f,g}]``."""
+    found: dict[str, Any] = {}
+    for name, opening, inner in re.findall(r"(\w+)(\[?\{)?((?<=\{)[^}]*)?", text):
+        within = dict.fromkeys(inner.split(",")) if opening else None
+        found[name] = [within] if opening.startswith("[") else within
+    return found
+
+
+@pytest.fixture
+def daemon(start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path) -> Daemon:
+    for number in (1, 2):
+        shoot(tmp_path / "photos" / f"{number}.jpg", [1], number)
+    daemon = start(tmp_path / "photos", model="tiny", model_root=tiny_root)
+    daemon.settle()
+    return daemon
+
+
+def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path) -> None:
+    path = str(tmp_path / "photos" / "1.jpg")
+    asked: dict[str, dict[str, Any]] = {
+        "query": {"photos": [{"path": path}]},
+        "faces": {"path": path},
+        "why": {"path": path},
+        "photos": {"state": "indexed"},
+    }
+    for method, description in METHODS.items():
+        result = names(daemon.call(method, **asked.get(method, {})))
+        expected = declared(description.result)
+        for name, inner in expected.items():
+            if inner is None and name in result:
+                result[name] = None
+        assert result == expected, method
