@@ -15,15 +15,26 @@ from tests.support import tiny_pack
 from tests.support.galleries import close_all, opened
 from tests.support.processes import Daemon
 
+TESTS = Path(__file__).parent
+DIRECTORIES = ("unit", "system", "faults")
+"""Each is the marker of the tests in it."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the fault tests at their full size: about half an hour")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Have ``-m unit`` not import the modules of the other directories, which takes each worker seconds."""
+    wanted = config.option.markexpr
+    is_another = collection_path.parent == TESTS and wanted in DIRECTORIES and collection_path.name in DIRECTORIES
+    return True if is_another and collection_path.name != wanted else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with the name of its directory below this one, and skip those that take minutes."""
     for item in items:
-        item.add_marker(item.path.relative_to(Path(__file__).parent).parts[0])
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
         if item.get_closest_marker("full") and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="takes minutes: only with --full"))
 

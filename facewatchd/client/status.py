@@ -160,17 +160,17 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
     On a terminal: the whole table first, then a line when a state or a problem changes, and a bar for the numbers.
     Otherwise a line, or with ``as_json`` a document on a line, whenever a number or a state changes.
     """
-    for_people = on_terminal and not as_json
-    progress = Progress(enabled=for_people)
+    as_table = on_terminal and not as_json
+    progress = Progress(enabled=as_table)
     before: object = None
     try:
         while True:
             document = ask()
             status = Status.of(document)
             progress.show(status.examined, status.pending)
-            now = _states(status) if for_people else (*_states(status), *_numbers(status))
+            now = _states(status) if as_table else (*_states(status), *_numbers(status))
             if now != before:
-                words = text(status, colour=colour) if for_people and before is None else f"{line(status)}\n"
+                words = text(status, colour=colour) if as_table and before is None else f"{line(status)}\n"
                 with bars_hidden():
                     heard = write_json(document, indented=False) if as_json else write(words)
                 if not heard:

@@ -27,9 +27,9 @@ __all__ = ["Finding", "examine", "line"]
 
 
 def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
-    """Run all checks, each when its finding is asked for. The arguments are those of `config.load`.
+    """Run the checks, each when its finding is asked for. The arguments are those of `config.load`.
 
-    Where the configuration is wrong, the other checks go by the defaults and the flags.
+    Where the configuration is wrong, the other checks use the defaults and the flags.
     """
     nowhere = Path(paths.NOWHERE)
     unused = Config(model_root=nowhere, data_dir=nowhere, socket=nowhere)
@@ -59,7 +59,7 @@ def _guarded(name: str, check: Callable[[Config], Iterable[Finding]], loaded: Co
 
 
 def _watched_now(socket: Path) -> tuple[Path, ...]:
-    """Ask a running daemon for its directories: they may stand on its command line only."""
+    """The directories of a running daemon: they may be given on its command line alone."""
     try:
         with Connection(socket, machine.SOCKET_SECONDS) as daemon:
             status = Status.of(daemon.call("status"))

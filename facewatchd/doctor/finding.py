@@ -1,4 +1,4 @@
-"""What a check found, and how it is shown to people."""
+"""A finding of a check, and its line for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTH = len("configuration")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found."""
+    """One result of a check."""
 
     name: str
     status: str
@@ -21,12 +21,12 @@ class Finding:
     hint: str = ""
 
     def document(self) -> dict[str, str]:
-        """The finding as JSON has it."""
+        """The finding as ``--json`` prints it."""
         return {"name": self.name, "status": self.status, "detail": self.detail, "hint": self.hint}
 
 
 def line(finding: Finding, *, colour: bool) -> str:
-    """Lay a finding out for people, with a newline at the end."""
+    """The line for the terminal, with a newline at the end."""
     status = f"{finding.status:4}"
     if colour:
         status = f"\x1b[{_STYLES[finding.status]}m{status}\x1b[0m"

@@ -1,4 +1,4 @@
-"""Checks of the places: directories, what inotify says of them, the socket, the data."""
+"""Checks of the watched directories, of inotify, of the socket, and of the data directory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVENT_SECONDS = 5.0
 
 
 def directories(loaded: Config) -> Iterator[Finding]:
-    """Look at every directory as the watcher would."""
+    """Look at every directory as the watcher does."""
     if not loaded.directories:
         yield Finding("directories", "warn", "none are configured", "facewatchd run DIR, or set `directories`")
     calls = DiskCalls()
@@ -55,7 +55,7 @@ def directories(loaded: Config) -> Iterator[Finding]:
 
 
 def inotify(loaded: Config) -> Iterator[Finding]:
-    """Hold the number of directories against the number of watches."""
+    """Compare the number of directories with the number of watches that a user may have."""
     limits = _inotify_limits()
     count, complete = _count_directories(loaded)
     detail = f"{'' if complete else 'at least '}{counted(count, 'directory', 'directories')} to watch"
@@ -79,7 +79,7 @@ def _inotify_limits() -> dict[str, int]:
 
 
 def _count_directories(loaded: Config) -> tuple[int, bool]:
-    """Count what would be watched, and say whether the time was enough for all."""
+    """Count the directories that would be watched; return also whether all were counted in time."""
     from facewatchd.scan.walk import walk
 
     deadline = time.monotonic() + COUNTING_SECONDS
@@ -119,7 +119,7 @@ def events(_: Config) -> Iterator[Finding]:
 
 
 def socket(loaded: Config) -> Iterator[Finding]:
-    """Ask the daemon, or see whether its socket could be made."""
+    """Ask the daemon; without one, check whether its socket could be made."""
     path = loaded.socket
     if path.parent.exists():
         socket_file.check_directory(path.parent)
@@ -147,7 +147,7 @@ def socket(loaded: Config) -> Iterator[Finding]:
 
 
 def _modes(path: Path) -> str:
-    """Word who may use the socket, and who may look into its directory."""
+    """The permissions of the socket and of its directory, in words."""
     return f"mode {_mode(path):04o} in a directory of {_mode(path.parent):04o}"
 
 
@@ -169,7 +169,7 @@ def _no_daemon(path: Path, exc: NoDaemonError) -> Finding:
 
 
 def data(loaded: Config) -> Iterator[Finding]:
-    """See whether the data can be written, and by nobody else be read."""
+    """Check that the data can be written, that no other user can read it, and that there is room."""
     place = _existing(loaded.data_dir)
     if not place.is_dir():
         yield Finding("data", "fail", f"{place} is not a directory", "choose another --data-dir")
@@ -199,5 +199,5 @@ def _space(directory: Path, free: int) -> Finding:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or what of it exists."""
+    """The path, or its nearest parent that exists."""
     return next(each for each in (path, *path.parents) if each.exists() or each == each.parent)

@@ -1,4 +1,4 @@
-"""The model that the next start would use, as far as it is on this machine: nothing is fetched here."""
+"""Check of the model that the next start would use. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def on_this_machine(loaded: Config) -> Pack | None:
-    """Return the pack that a daemon would take, had it no network; None where there is none."""
+    """Return the pack that a daemon would use without a network; None where there is none."""
     from facewatchd.models import registry
 
     last = LastRun.of(loaded.data_dir).pack

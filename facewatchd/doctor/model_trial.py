@@ -26,7 +26,7 @@ def run(spec: str, model_root: Path) -> dict[str, Any]:
 
 
 def _try(spec: str, model_root: Path) -> dict[str, Any]:
-    """Load an installed model and show it InsightFace's group photo of six people, whole way from the file."""
+    """Load an installed model, decode InsightFace's group photo of six people, and find their faces."""
     from facewatchd.config import Faces
     from facewatchd.models import registry, trial
     from facewatchd.photos import files

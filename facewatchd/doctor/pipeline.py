@@ -1,8 +1,8 @@
-"""The whole of it, once: a daemon of its own indexes a photo, finds its faces again, and follows it through a rename.
+"""Check of the whole daemon: one is started, indexes a photo, finds its faces, and follows the photo's rename.
 
 The daemon is a real one, `facewatchd run` on a temporary directory (TMPDIR is honoured) that also holds its data, its
-configuration and its socket: nothing of the user's is read or written, and another daemon may run. It has the model
-that the user's would take, and no reason to use the network. It is ended, and the directory removed, whatever happens.
+configuration and its socket: no file of the user is read or written, and another daemon may run. It uses the model that
+the user's daemon would use, and does not need the network. In any case it is ended, and the directory removed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from facewatchd.text import counted
 DEADLINE = 120.0
 """Seconds for all of it; a model loads in a few, twice."""
 ENDING = 20.0
-"""Seconds for the daemon to end when it is told to."""
+"""Seconds within which the daemon must end after SIGTERM."""
 SAME = 0.99
 """Similarity of a face to itself, from the catalog or once more through the model."""
 _POLL = 0.05
 _GRACE = 5.0
-"""Seconds for an answer that says that the time is over."""
+"""Seconds that a request may take longer than its own time limit."""
 _HINT = "`facewatchd run -v` on a directory with a photo in it says more"
 _SUPERVISION = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-"""What a service manager tells its services, of which the daemon here is none."""
+"""Variables of a service manager, which are not meant for the daemon started here."""
 
 
 def check(loaded: Config) -> Iterator[Finding]:
-    """Run the daemon on a photo that InsightFace ships. Where there is no model here, that is said elsewhere."""
+    """Run the daemon on a photo of InsightFace's package. Without a model there is no finding: `model` has it."""
     pack = model.on_this_machine(loaded)
     if pack is None:
         return
@@ -64,7 +64,7 @@ def check(loaded: Config) -> Iterator[Finding]:
 
 
 def _confined(state: str) -> Iterator[Finding]:
-    """Say whether the processes that decoded in the trial gave up files and network, as each tries for itself."""
+    """Tell how far the decoding processes of the trial were confined."""
     if state == "full":
         yield Finding("confinement", "ok", "decoding processes reach no file, no network and no other process")
     elif state:
@@ -74,7 +74,7 @@ def _confined(state: str) -> Iterator[Finding]:
 
 @contextlib.contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Leave by an exception also when the terminal is closed or a timeout ends this, as by Ctrl-C."""
+    """Leave by an exception also on SIGTERM and SIGHUP, as on Ctrl-C."""
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
@@ -88,10 +88,10 @@ def _ended_in_order() -> Iterator[None]:
 
 
 class Trial:
-    """One daemon's life in an empty directory."""
+    """One run of a daemon in an empty directory."""
 
     confinement = ""
-    """What the daemon said of its decoding processes; empty before `run`."""
+    """How far the decoding processes were confined, as the daemon reports it; empty before `run`."""
 
     def __init__(self, directory: Path, spec: str) -> None:
         self._directory = directory
@@ -102,11 +102,11 @@ class Trial:
         self._config = directory / "config.toml"
         self._end = time.monotonic() + DEADLINE
         self._photos.mkdir()
-        # Whoever asks is waiting.
+        # The user waits for this.
         self._config.write_text("resources = {idle_priority = false}\nwatch = {settle = 0.1}\n", encoding="utf-8")
 
     def run(self) -> int:
-        """Return how many faces went all the way. Raises `FacewatchError`."""
+        """Return how many faces were indexed and found. Raises `FacewatchError`."""
         photo = self._photos / "photo.jpg"
         shutil.copyfile(model_trial.photo(), photo)
         with self._daemon() as process:
@@ -130,7 +130,7 @@ class Trial:
 
     @contextlib.contextmanager
     def _daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Start the process, and see to it that it is gone in the end."""
+        """Start the process, and end it after the block."""
         places = ("--config", self._config, "--data-dir", self._directory / "data", "--socket", self._socket)
         command = child_process.command(
             "facewatchd", "run", str(self._photos), "--model", self._spec, *map(str, places)
@@ -165,7 +165,7 @@ class Trial:
             time.sleep(_POLL)
 
     def _found(self, photo: Path, source: dict[str, Any]) -> int:
-        """Ask for every face of a picture, and return how many of them were found on the photo."""
+        """Query with every face of a picture; return how many of them were found on the photo."""
         answer = self._call("query", photos=[source], face="all", top=0, wait=self._left())
         with reading_answer():
             photos = [match for match in answer["matches"] if match["similarity"] >= SAME]

@@ -26,13 +26,13 @@ LEAST_SQLITE = (3, 37, 0)
 
 
 def python(_: Config) -> Iterator[Finding]:
-    """Say which Python runs which facewatchd."""
+    """The versions of Python and facewatchd."""
     detail = f"{platform.python_version()} ({sys.executable}), facewatchd {__version__}"
     yield Finding("python", "ok", detail)
 
 
 def packages(_: Config) -> Iterator[Finding]:
-    """Look for every package that is needed, and tell the versions."""
+    """Whether every required package is installed, and in which version."""
     versions = {}
     for name in REQUIRED:
         try:
@@ -43,7 +43,7 @@ def packages(_: Config) -> Iterator[Finding]:
 
 
 def sqlite(_: Config) -> Iterator[Finding]:
-    """Try what the catalog needs of SQLite."""
+    """Try the features of SQLite that the catalog needs."""
     if sqlite3.sqlite_version_info < LEAST_SQLITE:
         least = ".".join(map(str, LEAST_SQLITE))
         hint = f"use a Python that is built with SQLite {least} or newer"

@@ -145,7 +145,7 @@ def _missing_program(unit: Properties) -> str:
 
 
 def _hidden(path: Path, config: Config) -> str:
-    """The first path that the service needs and that the unit's `PrivateTmp=` hides from it; else nothing."""
+    """The first path that the service needs and that `PrivateTmp=` of its unit hides from it; else empty."""
     try:
         text = path.read_text(encoding="utf-8").replace("\\\\:", ":").replace("%%", "%")
     except (OSError, ValueError):

@@ -1,11 +1,11 @@
-"""What a process that decodes photos gives up, so that a photo or a model that takes it over has gained nothing.
+"""Confinement of a process that decodes photos: rights that it gives up before it reads bytes of unknown origin.
 
 Photos arrive as descriptors and answers leave over a socket pair, so the process needs no file, no network and no other
-process. It gives its rights up in two steps, each in front of bytes that a stranger made:
+process. It gives up its rights in two steps, so that a model or a photo that takes it over gains nothing:
 
-1. `before_loading`, in front of the model. From then on files can be read only: those of the model, of Python and of
-   the system's libraries. Nothing can be written, sent, or started as a program; no other process can be reached.
-2. `before_photos`, in front of the first photo. Now nothing can be opened any more, and no memory can become code.
+1. `before_loading`, before the model is loaded. From then on it can only read files: those of the model, of Python and
+   of the system's libraries. It can write and send nothing, start no program, and reach no other process.
+2. `before_photos`, before the first photo. From then on it can open nothing, and make no memory executable.
 
 Landlock holds for the thread that asks and for those that it starts, which is why the first step comes before the
 model's threads; the filter of system calls holds for all threads. Either alone keeps files from being written. What
@@ -13,11 +13,11 @@ remains possible: to learn whether a file exists, its size and its times; to wri
 for writing only; to use the processor and as much memory as the process may have; and to answer the daemon, which
 checks each answer.
 
-What is imported after the second step is not found: `MODULES` and a trial of every decoder bring it in before. Files
-that a backend reads only later would be missing too, so it reads all that it needs when it is loaded.
+After the second step no module can be imported: so `MODULES` are, and every decoder is tried, before. For the same
+reason a backend reads all of its files when it is loaded.
 
-A model on a graphics card needs devices, whose commands nobody can list here: then nothing is given up. Where the
-kernel has no Landlock, or no filters, or a container forbids them, the process does without, and says so.
+A model on a graphics card needs devices, whose commands are not known here: then no right is given up. Where the
+kernel has no Landlock or no filters, or a container forbids them, the process runs without them and reports that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from facewatchd.photos import files
 from facewatchd.photos.samples import SPECIMENS
 
 FULL = "full"
-"""What `before_photos` says where all of it holds."""
+"""The state in which both steps took full effect."""
 MODULES = (
     "cv2",
     "PIL.ImageCms",
@@ -48,12 +48,12 @@ MODULES = (
     "encodings.idna",
     "encodings.utf_16",
 )
-"""What decoders and the standard library import only when they need it."""
+"""Modules that decoders and the standard library import only when they are needed."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/sys/vm",
           "/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom", "/nix/store", "/gnu/store")  # fmt: skip
-"""What libraries read when they are set up, none of it the user's."""
+"""Files and directories that libraries read when they are loaded; none of them is the user's."""
 MODEL_FILES = 1000
-"""Files of a model's directory that are looked up, as many as a pack may have: each may be a link to anywhere."""
+"""Files of a model's directory that are allowed by name, as any may be a link; a pack has no more than these."""
 
 _EVERY_CALL = {
     # Descriptors that are there.
@@ -81,14 +81,14 @@ _EVERY_CALL = {
     "sysinfo": (99, 179), "uname": (63, 160), "getuid": (102, 174), "geteuid": (107, 175), "getgid": (104, 176),
     "getegid": (108, 177), "getppid": (110, 173), "arch_prctl": (158, None),
 }  # fmt: skip
-"""What is allowed in both steps, by the numbers of x86_64 and of aarch64."""
+"""System calls that are allowed in both steps, by their numbers on x86_64 and aarch64."""
 _WHILE_LOADING = {
     "open": (2, None), "openat": (257, 56), "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439),
     "stat": (4, None), "lstat": (6, None), "readlink": (89, None), "readlinkat": (267, 78), "getdents64": (217, 61),
     "getcwd": (79, 17), "statfs": (137, 43), "fstatfs": (138, 44),
     "landlock_create_ruleset": (444, 444), "landlock_restrict_self": (446, 446), "seccomp": (317, 277),
 }  # fmt: skip
-"""What is allowed beside them in the first step."""
+"""System calls that are also allowed in the first step."""
 _CLONE3 = 435
 _MACHINES = ("x86_64", "aarch64")
 
@@ -98,7 +98,7 @@ _THREAD, _TRACED_OR_APART = 0x10000, 0x2000 | 0x7E020000
 """CLONE_THREAD; CLONE_PTRACE and the flags for new namespaces."""
 _F_DUPFD_CLOEXEC = 1030
 _COMMANDS = (0, 1, 2, 3, 4, _F_DUPFD_CLOEXEC)
-"""Of fcntl(2): copies and flags of descriptors. Owners, by whom signals could be sent to others, are not among them."""
+"""Of fcntl(2): copies and flags of descriptors. Not F_SETOWN, by which other processes could be sent signals."""
 _REQUESTS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5451)
 """Of ioctl(2): is it a terminal, of what size, how much can be read, do not wait, close on exec. Not TIOCSTI."""
 _NAMES, _NO_NEW_PRIVILEGES = (15, 16, 0x53564D41), 38
@@ -106,7 +106,7 @@ _NAMES, _NO_NEW_PRIVILEGES = (15, 16, 0x53564D41), 38
 
 
 class Confinement:
-    """Both steps, in their order; each says how far it got in `state`."""
+    """The two steps, which are called in order; `state` says how far they took effect."""
 
     def __init__(self) -> None:
         self._missing: dict[str, str] = {}
@@ -121,7 +121,7 @@ class Confinement:
         return f"{'none' if len(self._missing) > 1 else 'partial'}: {reasons}" if reasons else FULL
 
     def before_loading(self, model: Path | None, accelerator: str) -> None:
-        """Leave what loading a model from a directory needs. ``accelerator``: the name of one that is used, if any."""
+        """Keep the rights that loading a model needs. ``accelerator``: the name of the device that it uses, if any."""
         _import_the_rest()
         if accelerator:
             self._without = f"{accelerator} needs devices"
@@ -131,7 +131,7 @@ class Confinement:
         self._try("filter of system calls", lambda: seccomp.install(_filter(loading=True)))
 
     def before_photos(self) -> None:
-        """Leave what decoding, inference and answers need."""
+        """Keep the rights that decoding, inference and answers need."""
         if self._without:
             return
         self._try("Landlock", landlock.restrict)
@@ -152,12 +152,12 @@ def _import_the_rest() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for specimen in SPECIMENS.values():
-        with contextlib.suppress(FacewatchError):  # a decoder that is broken tells so of its first photo
+        with contextlib.suppress(FacewatchError):  # a broken decoder reports that for its first photo
             files.decode(io.BytesIO(specimen))
 
 
 def _can_open() -> bool:
-    """Whether a file can be opened: where it can, what was installed has no effect."""
+    """Whether a file can still be opened, so that what was installed has no effect."""
     try:
         os.close(os.open(sys.executable, os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
@@ -185,7 +185,7 @@ def _filter(*, loading: bool) -> bytes:
 
 
 def _checks(*, loading: bool) -> dict[str, tuple[Check, ...]]:
-    """What must be true of arguments, by the name of the call."""
+    """Checks of arguments, by the name of the system call."""
     itself = OneOf(0, (os.getpid(),))
     checks: dict[str, tuple[Check, ...]] = {
         "kill": (itself,),
@@ -204,7 +204,7 @@ def _checks(*, loading: bool) -> dict[str, tuple[Check, ...]]:
 
 
 def _open_for_writing_only(descriptor: int) -> None:
-    """Open it again, if that can be: from an inherited terminal could be read what the user types."""
+    """Open a descriptor again for writing only, if possible: an inherited terminal could be read from."""
     import fcntl
 
     with contextlib.suppress(OSError):

@@ -1,4 +1,9 @@
-"""How long the daemon waits for an inference process, piece by piece of its answer."""
+"""Deadlines: how long the daemon waits for an inference process to load its model, and to answer about a photo.
+
+A `Channel` calls its ``before_receive`` before each piece of a frame; the deadlines here are such callables. They look
+at the process each `LOOK_EVERY` seconds and count what it did in between. What is limited is processor time, and time
+in which a thread neither computes nor waits for a processor: a process in the idle class may wait for hours.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +21,9 @@ from facewatchd.inference.wire import Channel
 CPU_LIMIT = 300.0
 """Seconds of CPU that one photo may take: 250 megapixels of HEIC take a slow machine less than a minute."""
 REST_LIMIT = 300.0
-"""Seconds for which its thread may rest. On a busy machine one in the idle class mostly waits: that is no rest."""
+"""Seconds for which its thread may neither compute nor wait for a processor."""
 LOAD_LIMIT = 600.0
-"""Seconds in which the model must be loaded."""
+"""Seconds within which the model must be loaded."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at how long a photo takes."""
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,9 +40,9 @@ class Killable(Protocol):
 
 
 class LoadDeadline:
-    """Waits for each piece of what a process says while it loads, with a ``beat`` each second.
+    """Waits for each piece that a process sends while it loads its model, with a ``beat`` each second.
 
-    Raises TimeoutError after `LOAD_LIMIT`; a stop of the daemon itself counts as one second.
+    Raises TimeoutError after `LOAD_LIMIT`. A time for which the daemon itself was stopped counts as one second.
     """
 
     def __init__(self, channel: Channel, beat: Callable[[], None]) -> None:
@@ -61,7 +66,10 @@ class LoadDeadline:
 
 
 class AnswerDeadline:
-    """Waits for each piece of an answer, with a ``beat`` each second; kills a process that takes too long for it."""
+    """Waits for each piece of an answer, with a ``beat`` each second; kills a process that exceeds a limit.
+
+    Then it raises `UnreadablePhotoError` for `CPU_LIMIT`, and `DiedError` for `REST_LIMIT`.
+    """
 
     def __init__(self, process: Killable, channel: Channel, thread: int, beat: Callable[[], None]) -> None:
         self._process = process
@@ -74,7 +82,7 @@ class AnswerDeadline:
         self._looked_at = time.monotonic()
 
     def wait_for_beginning(self, waiting: Callable[[], None]) -> None:
-        """Wait for the first piece, and call ``waiting`` each second: what that raises is raised."""
+        """Wait for the first piece, and call ``waiting`` each second; its exceptions are raised."""
         while not self._poll.poll(LOOK_EVERY * 1000):
             self._look()
             waiting()
@@ -89,7 +97,7 @@ class AnswerDeadline:
         self._beat()
         self._looked_at = time.monotonic()
         now, is_runnable = work(self._stat)
-        if self._begun is None:  # most photos are done before it comes to that
+        if self._begun is None:  # at the first look: most photos are answered before
             self._begun = self._before = now
         self._rests = 0 if is_runnable or now > self._before else self._rests + 1
         self._before = now
@@ -108,7 +116,7 @@ def _polling(channel: Channel) -> select.poll:
 
 
 def work(stat: Path) -> tuple[float, bool]:
-    """User and system time of a thread in seconds, and whether it runs or could, of proc_pid_stat(5)."""
+    """Processor time of a thread in seconds, and whether it is runnable, from its file of proc_pid_stat(5)."""
     try:
         fields = stat.read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,9 +1,9 @@
-"""Hedged requests: an indexing process that gets no processor is helped by the one for queries, of normal priority.
+"""Hedged requests: when the indexing process gets no processor, the process for queries takes one of its photos.
 
 The kernel gives a process of the idle class what others leave: beside programs that compute all the time, less than a
 hundredth of a processor. An ordinary user's process cannot leave that class again (RLIMIT_NICE of getrlimit(2)). So a
-photo that waits while no photo has come out of the indexing process for `PATIENCE` seconds, and that process is
-runnable without running, is given to the other one too. The first answer counts.
+photo is also given to the process for queries, which has normal priority, when the indexing process has answered
+nothing for `PATIENCE` seconds and is runnable without running. The first answer counts.
 
 The share that others lose by that is bounded: one photo at a time, and after one that took d seconds none for
 `REST_FACTOR` * d, nor for `REST` seconds. While it is decoded, it competes like any program; so it costs others less
@@ -30,11 +30,11 @@ WINDOW = 1.5
 STARVED = 0.3
 """The share of one processor below which a process that could run counts as kept from it."""
 REMEMBERED = 15.0
-"""Seconds after a look that saw that, for which `waits` is true: longer than the rest after most photos."""
+"""Seconds for which `waits` stays true after such a measurement: longer than the rest after most photos."""
 
 
 class Hedge:
-    """What the indexer asks. Any thread may."""
+    """The inference of the indexing threads. Any thread may call."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Hedge:
         beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``idle``: the indexing process is of the idle class; else nothing is done beside it.
+        """``idle``: the indexing process is in the idle class; else the other process never helps.
 
-        ``beat`` is called now and then by a thread that waits for the process for queries.
+        ``beat`` is called each second by a thread that waits for the process for queries.
         """
         self._indexing = indexing
         self._queries = queries
@@ -63,7 +63,7 @@ class Hedge:
         self._starved_at: float | None = None
 
     def analyse(self, data: bytes | int, *, alone: bool = False) -> Analysis:
-        """What `Inference.analyse` returns and raises; a photo that is ``alone`` is not given to the other process."""
+        """What `Inference.analyse` returns and raises. A photo tried ``alone`` is not given to the other one."""
         began = self._clock()
         tried = False
 
@@ -74,21 +74,21 @@ class Hedge:
                 self._help(data)
 
         try:
-            seen = self._indexing.analyse(data, wait, alone=alone)
+            analysis = self._indexing.analyse(data, wait, alone=alone)
         except _HelpedError as exc:
-            return exc.seen
+            return exc.analysis
         except FacewatchError:
             self._answered_at = self._clock()
             raise
         self._answered_at = self._clock()
-        return seen
+        return analysis
 
     def close(self, grace: float = 0.0) -> None:
         """`Inference.close` of the indexing process."""
         self._indexing.close(grace)
 
     def waits(self) -> bool:
-        """Whether the indexing process was kept from the processors lately."""
+        """Whether the indexing process got no processor within the last `REMEMBERED` seconds."""
         starved_at = self._starved_at
         return starved_at is not None and self._clock() - starved_at < REMEMBERED
 
@@ -98,7 +98,7 @@ class Hedge:
         return starves and now >= self._rested_at and now - max(began, self._answered_at) >= PATIENCE
 
     def _is_starving(self, now: float) -> bool:
-        """Whether the indexing process could run and hardly does; looked at once in a `WINDOW`."""
+        """Whether the indexing process is runnable and hardly runs; measured once in a `WINDOW`."""
         with self._lock:
             span = now - self._looked_at
             if span < WINDOW:
@@ -114,23 +114,23 @@ class Hedge:
             return self._starves
 
     def _help(self, data: bytes | int) -> None:
-        """Have the other process look at the photo, if it is free for that. Raises `_HelpedError` with the answer."""
+        """Give the photo to the other process, unless it helps already. Raises `_HelpedError` with the answer."""
         if not self._helping.acquire(blocking=False):
             return
         try:
             started = self._clock()
-            seen = self._queries.attempt(data, self._beat)
+            analysis = self._queries.attempt(data, self._beat)
         finally:
             now = self._clock()
             self._rested_at = now + max(REST, REST_FACTOR * (now - started))
             self._helping.release()
-        if seen is not None:
-            raise _HelpedError(seen)
+        if analysis is not None:
+            raise _HelpedError(analysis)
 
 
 class _HelpedError(WaitEndedError):
-    """The other process was faster."""
+    """The other process answered first."""
 
-    def __init__(self, seen: Analysis) -> None:
-        super().__init__("seen by the other process")
-        self.seen = seen
+    def __init__(self, analysis: Analysis) -> None:
+        super().__init__("analysed by the other process")
+        self.analysis = analysis

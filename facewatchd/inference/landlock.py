@@ -32,9 +32,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def restrict(readable: Iterable[Path] = ()) -> None:
-    """Leave the calling thread nothing of the file system but to read, and map as code, what lies below some paths.
+    """Allow the calling thread nothing in the file system but to read, and execute, files below some paths.
 
-    Paths that are not there are left out. A second call takes more away, and gives nothing back. Raises OSError where
+    Paths that do not exist are left out. A second call removes more rights and restores none. Raises OSError where
     the kernel has no Landlock (ENOSYS), or has it switched off (EOPNOTSUPP).
     """
     abi = _call(_CREATE_RULESET, None, 0, _VERSION)
@@ -53,7 +53,7 @@ def restrict(readable: Iterable[Path] = ()) -> None:
 
 
 def give_up_privileges() -> None:
-    """Have no program that this thread starts get new rights: neither Landlock nor a filter may be had without."""
+    """Set no_new_privs for this thread: no program that it starts gets new rights. Landlock and filters need it."""
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise _error()
 

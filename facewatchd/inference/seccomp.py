@@ -4,8 +4,8 @@ A filter names what may be called, and with which arguments; everything else fai
 filters need: compare the number, then compare arguments by value or by bits. Pointers are compared with null alone, as
 what they point to may change after the filter has looked.
 
-What fails, fails with EPERM, and ends nobody: a library that asks for more than it needs gets along with a "no", and
-an attacker gains nothing by asking twice. Two answers differ:
+A call that is not allowed fails with EPERM and does not end the process: libraries that call more than they need go on
+without it, and an attacker gains nothing by calling again. There are two exceptions:
 
 * Calls that are newer than the filter fail with ENOSYS, as on an older kernel: the C library then uses what it used
   before them. So does clone3, whose arguments a filter cannot see.
@@ -31,7 +31,7 @@ _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_X86_64 and AUDIT_ARCH_AARCH64."""
 _X32 = 0x40000000
 _NEWEST = 462
-"""mseal, of Linux 6.10. Numbers above are of calls that nobody looked at for this."""
+"""mseal, of Linux 6.10. Calls with higher numbers were not considered here."""
 _SET_MODE_FILTER, _TSYNC = 1, 1
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _JUMP_EQUAL, _JUMP_GREATER = 0x15, 0x25
@@ -117,7 +117,7 @@ def program(allowed: Mapping[int, Iterable[Check]], missing: Iterable[int], mach
 
 
 def install(filter_: bytes) -> None:
-    """Have a filter decide on the calls of all threads, beside those that were installed before. Raises OSError."""
+    """Install a filter for all threads of this process, in addition to earlier ones. Raises OSError."""
     landlock.give_up_privileges()
     libc = ctypes.CDLL(None, use_errno=True)
     code = ctypes.create_string_buffer(filter_, len(filter_))

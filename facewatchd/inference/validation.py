@@ -1,6 +1,6 @@
-"""What an inference process may answer: every length, type and range is checked before anything is believed.
+"""Checks of what an inference process answers: every length, type and range, before any of it is used.
 
-The process meets arbitrary bytes, and a decoder in it may be wrong or taken over. An answer that breaks a rule is a
+The process decodes arbitrary bytes, and a decoder in it may be wrong or taken over. An answer that breaks a rule is a
 `InvalidAnswerError`: the process is ended, because the channel may be out of step, and the photo is to blame, not the
 disk.
 """
@@ -40,7 +40,7 @@ ERRORS: dict[str, type[errors.FacewatchError]] = {
 
 
 class InvalidAnswerError(Exception):
-    """An answer that cannot be; the message says what of it."""
+    """An answer that breaks a rule; the message says which."""
 
 
 def document(data: bytes) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def expect_no_error(answer: dict[str, Any]) -> None:
-    """Raise the error that an answer tells of, if it does."""
+    """Raise the error that an answer reports, if it reports one."""
     if "error" not in answer:
         return
     kind = ERRORS.get(text(answer, "error"))
@@ -69,7 +69,7 @@ def expect_no_error(answer: dict[str, Any]) -> None:
 
 
 def text(answer: dict[str, Any], key: str) -> str:
-    """A string on one line that can be encoded."""
+    """A short string of an answer, on one line and encodable as UTF-8."""
     value = answer.get(key)
     if not isinstance(value, str) or len(value) > MOST_TEXT:
         raise InvalidAnswerError(f"its {key} is no short text")
@@ -97,7 +97,7 @@ def size(answer: dict[str, Any]) -> tuple[int, int]:
 
 
 def listed(answer: dict[str, Any]) -> list[Any]:
-    """The faces, not checked one by one yet."""
+    """The list of faces; its items are not checked yet."""
     faces = answer.get("faces")
     if not isinstance(faces, list) or len(faces) > MOST_FACES:
         raise InvalidAnswerError(f"the faces are no list of at most {MOST_FACES}")

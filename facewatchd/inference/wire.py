@@ -1,9 +1,9 @@
-"""How the daemon and its inference processes talk: frames over a socket pair, one pair a channel.
+"""The protocol between the daemon and an inference process: frames over socket pairs, one pair for each channel.
 
 A frame is its length in eight bytes and then its bytes. The first frame of the first channel is a `Setup`; the answer
-is a model's info, or an error. After that the daemon sends photos, each as an open file, and gets what was seen: a
-JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code, and the daemon believes
-nothing that `validation` has not checked: a decoder that was taken over by a photo cannot use this against the daemon.
+is a model's info, or an error. After that the daemon sends photos, each as an open file, and gets an answer: a
+JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code, and the daemon uses
+nothing that `validation` has not checked: a photo that takes a decoder over does not reach the daemon this way.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
 AHEAD = 1
-"""Lines more than photos are in hand at once: over the last one the next photo comes while those are looked at."""
+"""Channels more than photos are worked on at once: on them the next photos arrive in the meantime."""
 _LENGTH = struct.Struct("!Q")
 _SETUP = 1 << 20
-"""Bytes of a frame at most that the process takes."""
+"""Bytes that a frame with JSON may have, unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an inference process is to be."""
+    """What an inference process is told when it starts."""
 
     purpose: str
     """Shown in the process list: "indexing" or "queries"."""
     pack: Pack
     faces: Faces
     threads: int
-    """Of one inference."""
+    """Threads of one inference."""
     idle: bool
-    """Whether it runs only when nobody else wants to."""
+    """Whether the process is in the idle scheduling class."""
 
     def to_json(self) -> dict[str, Any]:
         pack = asdict(self.pack) | {"directory": str(self.pack.directory) if self.pack.directory else None}
@@ -73,7 +73,7 @@ class Setup:
 
 
 class Analysis(NamedTuple):
-    """What a photo shows."""
+    """The faces on a photo, and its size."""
 
     width: int
     """Pixels of the upright image, as ``height``."""
@@ -82,12 +82,12 @@ class Analysis(NamedTuple):
 
 
 class Channel:
-    """One end of a socket pair. A conversation: one thread at a time."""
+    """One end of a socket pair. One thread at a time uses it."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
         self.before_receive: Callable[[], None] = lambda: None
-        """Called before each piece that is received; it may wait for it, and may raise."""
+        """Called before each piece is received; it may wait for the piece, and may raise."""
 
     def send(self, *frames: bytes) -> None:
         """Send frames whole. Raises OSError when the other side is gone."""
@@ -96,7 +96,7 @@ class Channel:
             self.socket.sendall(frame)
 
     def receive(self, most: int, least: int = 0) -> bytes:
-        """Wait for one frame of so many bytes.
+        """Wait for one frame of ``least`` to ``most`` bytes.
 
         Raises EOFError when the other side is gone, also in its middle, and `InvalidAnswerError` for another length.
         """
@@ -117,7 +117,7 @@ class Channel:
         return bytes(data)
 
     def expect_silence(self) -> None:
-        """Raise `InvalidAnswerError` where something waits to be received that nobody asked for."""
+        """Raise `InvalidAnswerError` where something has arrived before a photo was sent."""
         try:
             waiting = self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -129,7 +129,7 @@ class Channel:
     def send_photo(self, data: bytes | int) -> None:
         """Send a photo: a descriptor of its file, or its bytes as a file in memory. Raises OSError.
 
-        Neither side waits for the other to make room. The file's position is shared, and may not be used.
+        Neither side waits for the other to read. Both share the file's position, so neither uses it.
         """
         if isinstance(data, int):
             socket.send_fds(self.socket, [b"p"], [data])
@@ -159,7 +159,7 @@ class Channel:
 
 
 def send_error(channel: Channel, error: FacewatchError) -> None:
-    """Tell of an error, as the nearest kind that the other side knows."""
+    """Send an error, as the nearest class that the other side knows."""
     name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS)
     message, hint = (one_line(text, MOST_TEXT) if text else "" for text in (error.message, error.hint))
     channel.send_json({"error": name, "message": message, "hint": hint})
@@ -170,7 +170,7 @@ def send_info(channel: Channel, info: ModelInfo, confinement: str) -> None:
 
 
 def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, str]:
-    """Return what the model is, and how far the process is confined.
+    """Receive what the model is, and how far the process is confined.
 
     Raises `ModelError` where the model could not be loaded, `InvalidAnswerError` where it is not that of the pack.
     """
@@ -186,7 +186,7 @@ def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, str]:
 
 
 def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]:
-    """Which thread of the process serves each channel."""
+    """Receive the thread id of each channel, which must be of threads of that process."""
     threads = {channel: whole(channel.receive_json().get("thread"), "a thread", 1, 1 << 31) for channel in channels}
     if len(set(threads.values())) < len(channels) or not all(
         Path(f"/proc/{pid}/task/{id_}").exists() for id_ in threads.values()
@@ -195,17 +195,18 @@ def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]
     return threads
 
 
-def send_analysis(channel: Channel, seen: Analysis) -> None:
-    faces = [{"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist()} for each in seen.faces]
-    embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in seen.faces]
-    header = json.dumps({"width": seen.width, "height": seen.height, "faces": faces}).encode()
+def send_analysis(channel: Channel, analysis: Analysis) -> None:
+    faces = [{"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist()} for each in analysis.faces]
+    embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in analysis.faces]
+    header = json.dumps({"width": analysis.width, "height": analysis.height, "faces": faces}).encode()
     channel.send(header, b"".join(embeddings))
 
 
 def receive_analysis(channel: Channel, dim: int) -> Analysis:
-    """Raises what the other side met: `UnreadablePhotoError`, `OutOfMemoryError`, `TooLargeError`, `ModelError`.
+    """Receive the answer about a photo. ``dim``: numbers of an embedding.
 
-    ``dim``: numbers of an embedding. Raises `InvalidAnswerError` for what cannot be.
+    Raises the error that it reports (`UnreadablePhotoError`, `OutOfMemoryError`, `TooLargeError`, `ModelError`), and
+    `InvalidAnswerError` for an answer that breaks a rule.
     """
     answer = channel.receive_json(MOST_JSON)
     expect_no_error(answer)

@@ -1,4 +1,4 @@
-"""The child: ``python -m facewatchd.inference.worker PURPOSE LIFE LINE ...``, the numbers of inherited descriptors.
+"""The child process: ``python -m facewatchd.inference.worker PURPOSE LIFE CHANNEL ...``, with inherited descriptors.
 
 It loads the model that the daemon names, then runs one thread for each channel. A thread decodes the photo that arrives
 on its channel and answers with the faces on it, until the daemon is gone. All threads but `AHEAD` work at the same
@@ -32,17 +32,17 @@ from facewatchd.system import malloc
 log = logging.getLogger(__name__)
 
 MEMORY = 6 << 30
-"""Bytes of data that the process may have: a photo of 250 megapixels takes four of them in the worst of its modes."""
+"""Bytes of data that the process may have: a photo of 250 megapixels takes 4 GiB in its worst mode."""
 FILE_BYTES = 4
-"""Bytes of a file that count as a pixel: some decoders know nothing but a file that is in memory as a whole."""
+"""Bytes of a file that count as one pixel: some decoders load the whole file into memory."""
 _pixels_in_hand = Budget(files.MAX_PIXELS)
-"""Pixels of all photos in hand: the largest one takes most of the memory, and a second one beside it waits."""
+"""Pixels of all photos in hand: the largest photo takes most of the memory, and a second one has to wait."""
 FIRST_TO_GO = "900"
-"""Where memory runs out, the kernel ends this process before the daemon, and before what the user looks at."""
+"""When memory runs out, the kernel ends this process before the daemon and before the user's programs."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until the daemon goes."""
+    """Serve until the daemon is gone."""
     _, life, *ends = arguments
     _end_with(int(life))
     _stand_back()
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_with(life: int) -> None:
-    """Have the kernel end this process when the daemon is gone, also when a decoder never comes back.
+    """Have the kernel end this process when the daemon is gone, also while a decoder runs for ever.
 
     The daemon holds the other end of the pipe. When that closes, SIGIO is sent, whose default is to terminate.
     """
@@ -83,7 +83,7 @@ def _end_with(life: int) -> None:
 
 
 def _stand_back() -> None:
-    """Leave it to the daemon when to end, be the first to go where memory runs out, and leave no photos in a dump."""
+    """Ignore signals for the daemon, be the first to end when memory runs out, and leave no photo in a core dump."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
@@ -111,15 +111,15 @@ def _answer(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
     photo = channel.receive_photo()
     try:
         with turns, files.opened(photo) as file:
-            seen = _analysis_of(file, model)
+            analysis = _analysis_of(file, model)
     except FacewatchError as exc:
         send_error(channel, exc)
     except MemoryError:
         send_error(channel, OutOfMemoryError("there is not enough memory for it", "make a smaller copy of it"))
-    except Exception as exc:  # noqa: BLE001 - one photo: the daemon tells, and goes on
+    except Exception as exc:  # noqa: BLE001 - of one photo: the daemon reports it and goes on
         send_error(channel, FacewatchError(f"internal error: {exc}", "please report it"))
     else:
-        send_analysis(channel, seen)
+        send_analysis(channel, analysis)
 
 
 def _analysis_of(file: BinaryIO, model: Model) -> Analysis:

@@ -1,14 +1,14 @@
-"""Models turn pixels into faces. This is what they have in common; each backend is a module of its own.
+"""What all models have in common: the protocol `Model`, and rules for boxes and embeddings.
 
-Rules that every backend keeps:
+Each library that runs models (a backend) has a module of its own, which keeps these rules:
 
-* Pixels come in as RGB, upright; faces leave in pixels of that image, left to right.
+* Images are upright and RGB; boxes and landmarks are in pixels of that image, faces ordered from left to right.
 * Embeddings are unit length and finite, so that a dot product of two is their cosine similarity.
-* A face whose embedding would not be is dropped: it could match nothing, or everything.
-* Every backend's exceptions leave as `ModelError`, on one line.
+* A face without such an embedding is dropped: it could match nothing, or everything.
+* Exceptions of the library become a `ModelError`, on one line.
 * `Model.faces` may be called from several threads at once.
 
-Nothing here imports a backend: they take a second to import, and `packs.Pack.load` is the place that pays it.
+This module imports no backend, which takes a second: `registry.Pack.load` does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Model(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """What names this model and its embeddings."""
+        """The id, name, dimensions and threshold of this model."""
         ...
 
     def faces(self, image: Pixels) -> list[Face]:
@@ -72,7 +72,7 @@ def unit_length(vector: ArrayLike) -> Embedding | None:
 
 
 UNIT_TOLERANCE = 1e-3
-"""How far the length of an embedding may be from 1: float32 of some hundred dimensions is better than 1e-6."""
+"""How far the length of an embedding may be from 1; float32 in some hundred dimensions errs by less than 1e-6."""
 
 
 def is_unit(embedding: Embedding, dim: int) -> bool:

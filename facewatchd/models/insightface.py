@@ -1,13 +1,13 @@
 """InsightFace packs: an SCRFD detector and an ArcFace recogniser on ONNX Runtime.
 
-How a photo is seen:
+Detection and embedding:
 
-1. The detector looks at it twice. What it finds at ``detector_size`` pixels counts, as for a script that asks
-   InsightFace for that size; at 128, where only a face that fills the frame is found, what is there besides.
+1. The detector is run twice. What it finds at ``detector_size`` pixels is used, as for a script that asks InsightFace
+   for that size. At 128 pixels only a face that fills the frame is found; such a face is added if it is new.
    The square that it is given at full size is black where the photo is not. Most of that is left out, a fifth of the
    work for a photo of 4:3, unless a face is near to it, which would have another embedding then. All others keep
    theirs, to a cosine of 0.9996 and more (`python -m tests.benchmarks importing`).
-2. What is smaller than ``min_size`` goes, before anything is spent on it.
+2. Faces smaller than ``min_size`` are dropped before they are embedded.
 3. Each face is turned and scaled by its five landmarks to where ArcFace expects them.
 4. All crops of the photo go through the recogniser in one batch.
 
@@ -48,22 +48,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SMALL_SIDE = 128
-"""The second detector size, `insightface.app.face_analysis.DEFAULT_DET_SIZES`."""
+"""The second detector size, of `insightface.app.face_analysis.DEFAULT_DET_SIZES`."""
 _PROCESSOR = "CPUExecutionProvider"
 _BATCH = 32
 """Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
 _MARGIN = 64
-"""Pixels of black that are left beside the photo in the detector's square, and what is near to them."""
+"""Pixels of black that stay beside the photo in the detector's square; a face within as many is near to them."""
 _STEP = 32
-"""What divides a detector's sides: the coarsest of its grids."""
+"""Both sides of the detector's input are multiples of this, its coarsest stride."""
 _DOUBT = 0.6
-"""Share of the least score from which a face near the black is looked at again with all of it."""
+"""Share of ``min_score`` from which a face near the black makes the detector run again on the whole square."""
 _LONGEST_RATIO = 64
 """Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
 
 
 def accelerator() -> str:
-    """Return the name of what InsightFace would compute on beside the processor; empty where there is none."""
+    """Return the name of the accelerator that InsightFace would compute on; empty for the processor alone."""
     return next((name for name in map(str, get_default_providers()) if name != _PROCESSOR), "")
 
 
@@ -99,7 +99,7 @@ class InsightFaceModel:
 
     @property
     def info(self) -> ModelInfo:
-        """What names this model and its embeddings."""
+        """The id, name, dimensions and threshold of this model."""
         return self._info
 
     def faces(self, image: Pixels) -> list[Face]:
@@ -126,7 +126,7 @@ class InsightFaceModel:
         return left_to_right(faces)
 
     def _found(self, image: Pixels) -> list[tuple[Box, float, Landmarks]]:
-        """Detect, and keep what is large enough and can be aligned: box, score, landmarks."""
+        """Detect faces that are large enough and can be aligned: box, score, landmarks."""
         if max(image.shape[:2]) > _LONGEST_RATIO * min(image.shape[:2]):
             return []  # and SCRFD fails where nothing is left of the short side
         boxes, landmarks = self._detect(image)
@@ -145,7 +145,7 @@ class InsightFaceModel:
         return np.concatenate([boxes, more[new]]), np.concatenate([landmarks, more_landmarks[new]])
 
     def _look_closely(self, image: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Detect in the large square, most of whose black is left out where no face is near to it."""
+        """Detect in the large square, without most of its black unless a face is near to that."""
         side = self._faces.detector_size
         scale = side / max(image.shape[:2])
         content = [int(length * scale) for length in image.shape[1::-1]]
@@ -169,7 +169,7 @@ class InsightFaceModel:
         return boxes, landmarks
 
     def _embed(self, crops: list[Pixels]) -> list[NDArray[np.float32]]:
-        """Return one raw embedding a crop, in as few runs as the recogniser allows."""
+        """Return one embedding for each crop, not normalised, in as few runs as the recogniser allows."""
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(crops), self._batch):
             batch = [cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops[start : start + self._batch]]
@@ -199,7 +199,7 @@ def _load(directory: Path, threads: int, faces: Faces) -> Any:
 
 
 def _taking_rgb(detector: Any) -> Any:
-    """Have a detector see RGB photos: what it scaled down for its network is turned to BGR, not the whole photo."""
+    """Make a detector take RGB photos: only the image that it has scaled down is converted to BGR."""
     forward = detector.forward
 
     def swapped(image: Pixels, threshold: float) -> Any:
@@ -210,7 +210,7 @@ def _taking_rgb(detector: Any) -> Any:
 
 
 def _picture(side: int) -> Pixels:
-    """Something to embed that is not of one colour."""
+    """A picture to embed that is not of one colour."""
     ramp = np.linspace(0, 255, side, dtype=np.uint8)
     return np.ascontiguousarray(np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), axis=-1))
 
@@ -225,7 +225,7 @@ def _spread(points: NDArray[np.float32]) -> bool:
 
 
 def _overlaps(box: NDArray[np.float32], boxes: NDArray[np.float32], most: float) -> bool:
-    """Whether one of the boxes is of the same face, by the intersection over the union, as SCRFD counts pixels."""
+    """Whether one of the boxes is of the same face: intersection over union above ``most``, counted as SCRFD does."""
     if not len(boxes):
         return False
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:4], boxes[:, 2:4])

@@ -1,10 +1,10 @@
-"""Bring a pack's files into InsightFace's root: from its releases, from a zip file or from a directory.
+"""Installs a pack's files in InsightFace's root: from its releases, from a zip file or from a directory.
 
-A pack appears in one step or not at all. Everything is written to ``models/.NAME.partial-PID``, which goes again
-whatever happens (a failure, Ctrl-C), and a killed process's is removed by the next fetch. Only what was verified is
-renamed to ``models/NAME``. InsightFace's own download leaves half a pack behind that fails an assertion later.
+A pack appears in one step or not at all. Everything is written to ``models/.NAME.partial-PID``, which is removed in the
+end, also after a failure or Ctrl-C; that of a killed process is removed by the next fetch. Only a pack that was loaded
+once is renamed to ``models/NAME``. InsightFace's own download can leave half a pack that fails an assertion later.
 
-What is in a zip file is not trusted: no path may lead out of the directory, and the sizes are bounded before writing.
+Zip files are not trusted: no path may lead out of the directory, and sizes are limited before anything is written.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     import requests
 
     Progress = Callable[[int, int], None]
-    """Called with the bytes so far and all bytes, 0 where that is not known. What it raises ends the download."""
+    """Called with the bytes so far and in all, 0 where that is unknown. An exception of it ends the download."""
 
 BASE_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo/"
 """`insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL`; importing that would import all of InsightFace."""
 RELEASED = ("antelopev2", "buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "raccoon_l", "raccoon_s")
 """The face packs of that release, `insightface.gui.core.model_downloads.INSIGHTFACE_MODEL_ASSET_NAMES`."""
 TIMEOUT = (5.0, 30.0)
-"""Seconds to connect, and between two pieces of the answer: a machine without network must get on quickly."""
+"""Seconds to connect, and between two pieces of the answer: without a network the start must go on soon."""
 SIZE_LIMIT = 2 << 30
 """Bytes of a download, and of a pack's files. The largest released pack, antelopev2, has 0.4 GB."""
 _FILE_LIMIT = 1000
 _DEPTH, _NAME = 8, 200
-"""Directories in one another, and bytes of a name, that an archive may hold."""
+"""Levels of directories, and bytes of a name, that an archive may have."""
 _PIECE = 1 << 20
 _PARTS = ("*.onnx*", "manifest.json", "*LICENSE*")
-"""What is copied from a directory: weights, also those beside the ONNX file, InsightFace's manifest, the licence."""
+"""Files that are copied from a directory: weights, also those beside an ONNX file, the manifest and the licence."""
 
 
 def pack_directory(directory: Path) -> Path | None:
-    """Return where in a directory the pack's files are: there, or in its only subdirectory with any; else None.
+    """Return the directory that holds the pack's files: this one, or its only subdirectory with any; else None.
 
     antelopev2.zip holds a directory of the same name, and FaceAnalysis does not look into it. Raises `ModelError` for a
     directory that cannot be read: another model in its place would embed everything again.
@@ -70,7 +70,7 @@ def pack_directory(directory: Path) -> Path | None:
 
 @contextlib.contextmanager
 def aside(models: Path, name: str) -> Iterator[Path]:
-    """Give an empty directory beside the packs, and remove it at the end; OSError inside becomes `ModelError`."""
+    """Yield an empty directory beside the packs, which is removed in the end. OSError becomes `ModelError`."""
     partial = models / f".{name}.partial-{os.getpid()}"
     try:
         models.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def _remove_abandoned(models: Path) -> None:
 
 
 def put_in_place(prepared: Path, final: Path) -> Path | None:
-    """Rename a verified directory to its place; what stood there is kept beside it, and its path returned."""
+    """Rename a verified directory into place. What was there is kept beside it, and its new path is returned."""
     for path in (*prepared.rglob("*"), prepared):
         atomic_files.sync(path)
     replaced = None
@@ -115,13 +115,13 @@ def put_in_place(prepared: Path, final: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Where packs are downloaded from."""
+    """The place that packs are downloaded from."""
 
     base_url: str = BASE_URL
     timeout: tuple[float, float] = TIMEOUT
 
     def save(self, name: str, target: Path, progress: Progress | None) -> None:
-        """Save a file of the release. Raises `ModelError` for the network's faults, and OSError for the disk's."""
+        """Save a file of the release. Raises `ModelError` for a fault of the network, OSError for one of the disk."""
         import requests
 
         url = f"{self.base_url}{name}"
@@ -153,7 +153,7 @@ def _write(pieces: Iterable[bytes], total: int, target: Path, progress: Progress
 
 
 def _network_reason(exc: requests.RequestException) -> str:
-    """Say the innermost cause: requests and urllib3 wrap 'Name or service not known' into 300 characters."""
+    """The innermost cause: requests and urllib3 wrap 'Name or service not known' into 300 characters."""
     if exc.response is not None:
         return f"{exc.response.status_code} {exc.response.reason}"
     cause: BaseException = exc
@@ -195,7 +195,7 @@ def _pieces(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
 
 @contextlib.contextmanager
 def _translated(archive: Path) -> Iterator[None]:
-    """Turn whatever zipfile and the decompressors raise of an archive's bytes into one line."""
+    """Translate the many exceptions of zipfile and the decompressors into a `ModelError` on one line."""
     try:
         yield
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Which model, and where its files are: choose, fetch, list.
+"""The registry of models: which are known and installed, which one is chosen, and how one is fetched.
 
 A pack is a directory of ONNX files, ``models/NAME`` in InsightFace's root or anywhere else, or the dlib pack, whose
 files come with Python packages. Its id is its name and a short digest of the weights that are used, so that two
@@ -7,8 +7,8 @@ models' embeddings can never be mixed.
 `AUTO_MODEL` means, in this order: the model that the data was last built with; `DEFAULT` where it is installed;
 `DEFAULT` fetched; the dlib pack.
 
-Nothing here imports InsightFace, ONNX Runtime, OpenCV or dlib: `Pack.load` does, and the process in which a pack that
-was fetched is tried.
+This module imports neither InsightFace, ONNX Runtime, OpenCV nor dlib: `Pack.load` does, and the child process in
+which a fetched pack is tried.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from facewatchd.models.install import Download, Progress
 
     Notify = Callable[[str], None]
-    """Called with one line for people."""
+    """Called with one line for the user."""
 
 _DOWNLOAD = files.Download()
 DEFAULT = "buffalo_l"
@@ -57,7 +57,7 @@ class Known:
     source: str
     """Where the threshold comes from."""
     unrelated: float = 0.0
-    """Similarity of people who have nothing in common, at the median."""
+    """Median similarity of two people who are not related."""
 
 
 _ARCFACE = "no measurement known: the usual value for ArcFace recognisers"
@@ -81,7 +81,7 @@ KNOWN = {
     # serengil/deepface, config/threshold.py, has 0.93 for dlib's recogniser.
     DLIB: Known(0.92, dlib_files.DIM, _MEASURED.format(count=179, same=0.928, others=0.914), 0.82),
 }
-"""By name in lower case. A pack that is not here has `GENERIC`."""
+"""By name in lower case. A pack with another name has `GENERIC`."""
 
 _NOT_USED = frozenset({"1k3d68.onnx", "2d106det.onnx", "genderage.onnx"})
 """Files of InsightFace's packs that are neither detector nor recogniser: with or without them, a pack is the same."""
@@ -94,13 +94,13 @@ class Pack:
 
     name: str
     directory: Path | None
-    """Absolute; where the pack was found, which its files may lie one directory below. None: the dlib pack."""
+    """Absolute path of the pack, whose files may lie one directory below. None for the dlib pack."""
     id: str
     threshold: float
 
     @property
     def spec(self) -> str:
-        """What to remember of this pack, to find it again as ``last``: MODEL-IDs do not say where a directory is."""
+        """What finds this pack again as ``last`` of `choose`: an id does not say where a directory is."""
         return str(self.directory) if self.directory is not None else self.name
 
     @property
@@ -109,7 +109,7 @@ class Pack:
         return self.directory and (files.pack_directory(self.directory) or self.directory)
 
     def backend(self) -> str:
-        """Import what loads the model, and return the name of an accelerator that it computes on; empty for none.
+        """Import the backend, and return the name of the accelerator that it computes on; empty for none.
 
         Raises `ModelError` where something is missing.
         """
@@ -124,7 +124,7 @@ class Pack:
             raise ModelError(f"the model {self.name} cannot be loaded: {one_line(exc)}", INCOMPLETE) from exc
 
     def load(self, threads: int, faces: Faces) -> Model:
-        """Load the model, with sessions of its own. Raises `ModelError` with the pack, the reason and the ways out."""
+        """Load the model, with sessions of its own. Raises `ModelError`, which names the pack and what to do."""
         self.backend()
         if self.files is None:
             return dlib_files.DlibModel(
@@ -140,7 +140,7 @@ class Pack:
 
     @contextlib.contextmanager
     def _unchanged(self, directory: Path) -> Iterator[None]:
-        """Raise `ModelError` unless the weights are those that the id stands for, before and after what is done.
+        """Raise `ModelError` unless the weights have the digest in the id, before and after the block.
 
         They may be replaced while the model is not loaded, and two models' embeddings must never be mixed.
         """
@@ -172,7 +172,7 @@ class Listed:
     threshold: float
     source: str
     where: str
-    """The directory, or how to get it."""
+    """The directory; the command that fetches or installs it where it is not installed."""
     installed: bool
 
 
@@ -182,7 +182,7 @@ def known(name: str) -> Known:
 
 
 def licence(name: str) -> str:
-    """Word in a few words what a model may be used for, as far as its name tells."""
+    """A few words on what a model may be used for, as far as its name tells."""
     if name == DLIB:
         return "public domain"
     return "non-commercial" if name in files.RELEASED else "ask who made it"
@@ -197,10 +197,10 @@ def choose(
     progress: Progress | None = None,
     download: Download = _DOWNLOAD,
 ) -> Pack:
-    """Return the pack that a configuration means; fetch it where it is a released one that is not there.
+    """Return the pack that a configuration names; fetch it if it is a released one that is not installed.
 
     ``spec`` is `AUTO_MODEL`, a name or a directory; ``last`` the `Pack.spec`, name or id of the model that the data was
-    last built with. Raises `UsageError` for a model that nobody knows, `ModelError` for one that cannot be had.
+    last built with. Raises `UsageError` for an unknown model, `ModelError` for one that cannot be fetched or read.
     """
     if spec == AUTO_MODEL:
         return _automatic(model_root, last, notify, progress, download)
@@ -261,7 +261,7 @@ def fetch(
     progress: Progress | None = None,
     download: Download = _DOWNLOAD,
 ) -> Pack:
-    """Bring a pack into InsightFace's root: a released one by name, or a zip file or directory, under its own name.
+    """Install a pack in InsightFace's root: a released one by name, or a zip file or directory, under its own name.
 
     A pack of that name that loads is left as it is; one that does not is replaced. What is fetched is loaded once
     before it is put in place. Raises `UsageError` for a source that is none, `ModelError` for one that fails.
@@ -295,13 +295,13 @@ def fetch(
 
 
 def ways_out() -> str:
-    """What to do where there is no model and none can be fetched."""
+    """What the user can do where no model is installed and none can be fetched."""
     fetch = "fetch a pack from a file or directory with `facewatchd models fetch`"
     return f"connect to the network and try again, {fetch}, or {dlib_files.install()}"
 
 
 def list_packs(model_root: Path) -> list[Listed]:
-    """Return what can be chosen: what is installed, and what can be fetched or installed."""
+    """Return all models that can be chosen: those installed, and those that can be fetched or installed."""
     listed = []
     for name in _names(model_root):
         directory = files.pack_directory(model_root / "models" / name)
@@ -330,7 +330,7 @@ def _is_path(spec: str) -> bool:
 
 
 def _path(text: str) -> Path:
-    """A path whose ``~`` is a home; as it is written where there is no such user."""
+    """A path with ``~`` replaced by the home; unchanged where there is no such user."""
     return Path(os.path.expanduser(text))
 
 
@@ -351,7 +351,7 @@ def _fetched_name(source: str) -> str:
 
 
 def _prepared(source: str, name: str, partial: Path, progress: Progress | None, download: Download) -> Path:
-    """Bring the files into a directory below ``partial``, and return it."""
+    """Download, unpack or copy the files into a directory below ``partial``, and return it."""
     target = partial / "pack"
     target.mkdir()
     path = _path(source)
@@ -373,7 +373,7 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
 
 
 def _fault(pack: Pack) -> ModelError | None:
-    """Try a pack in a process of its own, and return what is wrong with it."""
+    """Try a pack in a child process, and return what is wrong with it."""
     assert pack.directory is not None
     return trial.fault(pack.name, files.pack_directory(pack.directory) or pack.directory)
 
@@ -396,7 +396,7 @@ def _weights(directory: Path) -> list[Path]:
 
 
 def _stamps(directory: Path) -> dict[Path, tuple[int, int, int, int]]:
-    """What the file system says of the weights: inode, size, and times of change in nanoseconds."""
+    """Inode, size, and times of change in nanoseconds, of each file with weights."""
     try:
         found = {path: path.stat() for path in _weights(directory)}
     except OSError as exc:

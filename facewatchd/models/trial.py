@@ -23,9 +23,9 @@ MEMORY = 3 << 30
 CPU_SECONDS = 60
 """The released packs load, and embed one face, in less than ten on a slow machine."""
 DEADLINE = 300.0
-"""Seconds in all: on a busy machine the process mostly waits."""
+"""Seconds in all; on a busy machine most of them are spent waiting for a processor."""
 WRITTEN = 1 << 20
-"""Bytes that a file it writes may have."""
+"""Bytes that a file which it writes may have."""
 
 
 def fault(name: str, directory: Path) -> ModelError | None:

@@ -117,13 +117,13 @@ def service_unit(unit: str, command: Sequence[str], data_dir: Path, shown: Seque
             word.encode()
         except UnicodeEncodeError as exc:
             raise UsageError(f"{printable(word)} is not UTF-8, which systemd does not take", "rename it") from exc
-    line = " ".join(_quoted(word.replace("$", "$$")) for word in command)
-    for key, value in (("ExecStart", line), ("ReadWritePaths", _quoted(str(data_dir)))):
+    line = " ".join(quoted(word.replace("$", "$$")) for word in command)
+    for key, value in (("ExecStart", line), ("ReadWritePaths", quoted(str(data_dir)))):
         unit, count = re.subn(rf"^{key}=.*$", lambda _, text=f"{key}={value}": text, unit, flags=re.MULTILINE)  # type: ignore[misc]
         assert count == 1, f"the unit has one {key}"
     # `-`: a missing directory may come back, and must not keep the service from starting.
-    binds = [f"BindReadOnlyPaths={_quoted('-' + _bound(path))}" for path in shown]
-    binds += [f"BindPaths={_quoted(_bound(data_dir))}"] if is_in_private_tmp(data_dir) else []
+    binds = [f"BindReadOnlyPaths={quoted('-' + _bound(path))}" for path in shown]
+    binds += [f"BindPaths={quoted(_bound(data_dir))}"] if is_in_private_tmp(data_dir) else []
     return unit.replace("PrivateTmp=yes\n", "".join(f"{line}\n" for line in ("PrivateTmp=yes", *binds)))
 
 
@@ -132,7 +132,7 @@ def _bound(path: Path) -> str:
     return str(path).replace(":", "\\:")
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """A word as systemd.syntax(7) and systemd.unit(5) define it: quoted where needed, specifiers escaped."""
     word = word.replace("%", "%%")
     if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII):

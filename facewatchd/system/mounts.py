@@ -1,7 +1,7 @@
-"""What the kernel says of watched directories: can they be reached, what is mounted there, does inotify watch them.
+"""Mounts, and inotify's watches, as the kernel tells of them; and the facts of one watched directory.
 
-The facts of one directory are a `Root`; its state and its problem follow from them. Linux only: proc_pid_mountinfo(5)
-and proc_pid_fdinfo(5). Where ``/proc`` cannot be read, nothing is known to be mounted, and no conclusion is drawn.
+The state and the problem of a watched directory (`Root`) follow from those facts alone. Sources: proc_pid_mountinfo(5)
+and proc_pid_fdinfo(5). Where ``/proc`` cannot be read, no mount is known, and nothing is concluded from that.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _LIMITS = Path("/proc/sys/fs/inotify")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _WATCHED = re.compile(rb"^inotify wd:([0-9a-f]+) ino:([0-9a-f]+) ", re.MULTILINE)
 
-# inotify reports what this machine does. Others write to these as well, or a process behind them does.
+# inotify reports changes that this machine makes. On these, other machines or a server process make changes, too.
 _REMOTE = frozenset(
     {"9p", "afs", "autofs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse", "fuseblk", "gfs2", "glusterfs", "lustre"}
     | {"ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"}
 )
 
-# Their drivers pass over blocks of a directory that cannot be read: one on a card that was pulled out looks empty.
+# Their drivers skip blocks of a directory that cannot be read: a directory on a removed card looks empty.
 _SILENT = frozenset({"iso9660", "msdos", "udf", "vfat"})
 
 
@@ -59,7 +59,7 @@ class Mount(NamedTuple):
 
 
 class Mounts:
-    """The mount table of this process, read again only when the kernel says that it has changed."""
+    """The mount table of this process. It is read again only after the kernel has reported a change."""
 
     def __init__(self) -> None:
         self.table: list[Mount] = []
@@ -83,14 +83,14 @@ class Mounts:
         return around(self.table, path)
 
     def close(self) -> None:
-        """Let go of the table."""
+        """Close the table's file."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 class MountPoints:
-    """Where something is mounted in this process's view. Any thread may ask."""
+    """The mount points that this process sees. Any thread may ask."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -99,7 +99,7 @@ class MountPoints:
         self._read()
 
     def holds(self, directory: bytes) -> bool:
-        """Whether something is mounted right at a directory, links in its path followed. True without a mount table."""
+        """Whether a directory is a mount point, links in its path followed. True without a mount table."""
         real = os.path.realpath(directory)
         with self._lock:
             if self._mounts.refresh():
@@ -107,7 +107,7 @@ class MountPoints:
             return real in self._points or not self._points
 
     def close(self) -> None:
-        """Let go of the mount table."""
+        """Close the mount table."""
         self._mounts.close()
 
     def _read(self) -> None:
@@ -159,7 +159,7 @@ def around(table: Sequence[Mount], path: bytes) -> tuple[Mount, ...]:
 
 
 def watched_inodes(descriptor: int) -> dict[int, int]:
-    """Say which inodes an inotify descriptor of this process watches: ``st_ino`` by watch descriptor."""
+    """The inodes that an inotify descriptor of this process watches: ``st_ino`` by watch descriptor."""
     try:
         text = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes()
     except OSError:
@@ -168,12 +168,12 @@ def watched_inodes(descriptor: int) -> dict[int, int]:
 
 
 def parse_fdinfo(text: bytes) -> dict[int, int]:
-    """Take watches and their inodes out of an inotify descriptor's ``/proc/PID/fdinfo``, where they are hexadecimal."""
+    """Parse ``/proc/PID/fdinfo`` of an inotify descriptor: inodes by watch descriptor, both hexadecimal there."""
     return {int(watch, 16): int(inode, 16) for watch, inode in _WATCHED.findall(text)}
 
 
 def inode(path: bytes) -> int:
-    """Take ``st_ino`` of what is there, links not followed; 0 where there is nothing."""
+    """``st_ino`` of a path, links not followed; 0 where there is nothing."""
     try:
         return os.lstat(path).st_ino
     except OSError:
@@ -181,7 +181,7 @@ def inode(path: bytes) -> int:
 
 
 def inotify_advice(limit: str, count: int = 0) -> str:
-    """Word how to raise a limit of inotify, ``max_user_watches`` or ``max_user_instances``, well above what it is.
+    """The commands that raise a limit of inotify, ``max_user_watches`` or ``max_user_instances``, well above its value.
 
     ``count`` is what is to be watched: other programs of the user have their share of the same limit.
     """
@@ -196,14 +196,14 @@ def inotify_advice(limit: str, count: int = 0) -> str:
 
 
 class Reach(NamedTuple):
-    """What a configured directory is just now."""
+    """What a configured directory is at the moment."""
 
     state: RootState
-    """WATCHING means here: it is there and can be read."""
+    """WATCHING means here: the directory is there and can be read."""
     real: bytes
     """Its path without symbolic links."""
     identity: tuple[int, int]
-    """``st_dev`` and ``st_ino``; zeros where it is out of reach."""
+    """``st_dev`` and ``st_ino``; zeros where the directory is out of reach."""
 
 
 def reach(path: bytes) -> Reach:
@@ -224,16 +224,16 @@ def reach(path: bytes) -> Reach:
 
 @dataclass(slots=True)
 class Root:
-    """What is known of one configured directory: facts only, its state and its problem follow from them."""
+    """The facts of one configured directory, from which its state and its problem follow."""
 
     path: bytes
     reach: Reach
     around: tuple[Mount, ...] = ()
     is_watched: bool = False
     error: OSError | None = None
-    """Why it is not."""
+    """Why it is not watched."""
     is_comparable: bool = False
-    """Whether inotify names the inode that stat names; some layered file systems differ."""
+    """Whether inotify and stat give the same inode; on some layered file systems they differ."""
     unwatched: int = 0
     """Directories below without a watch, at the last walk."""
     is_limited: bool = False
@@ -243,17 +243,17 @@ class Root:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The path for messages."""
         return printable(self.path)
 
     @property
     def is_remote(self) -> bool:
-        """Whether inotify can tell nothing of what others do to the directory itself."""
+        """Whether changes that others make to the directory itself are no events."""
         return any(mount.is_remote and is_within(self.reach.real, mount.point) for mount in self.around)
 
     @property
     def state(self) -> RootState:
-        """Watching only where every change is an event."""
+        """The state; WATCHING only where every change is an event."""
         if self.is_silent:
             return RootState.OFFLINE
         if self.reach.state is not RootState.WATCHING:
@@ -263,7 +263,7 @@ class Root:
 
     @property
     def problem(self) -> str:
-        """One line for people, empty where all is well."""
+        """One line for the user; empty where nothing is wrong."""
         if self.is_silent:
             return f"{self.name} {NOT_ANSWERING}: what is known of its photos is kept; check its disk, or its server"
         if self.reach.state is RootState.OFFLINE:

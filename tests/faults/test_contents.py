@@ -14,9 +14,9 @@ from PIL import Image, ImageCms
 
 from tests.support import fuzzing, invariant, samples
 from tests.support.albums import shoot
+from tests.support.drawn_faces import embedding
 from tests.support.prober import Prober
 from tests.support.processes import Daemon, until
-from tests.support.tiny_pack import embedding
 
 Start = Callable[..., Daemon]
 Amount = Callable[[int, int], int]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tiny_pack
+from tests.support import drawn_faces
 from tests.support.albums import album, shoot
 from tests.support.processes import small_disk, until
 from tests.support.upheaval import asking, begin, check, exchange, follow, overfill, overflows, stopped, swap
@@ -63,7 +63,7 @@ def test_a_second_overflow_during_the_reconcile(tmp_path: Path, tiny_root: Path)
                 hold.touch()
             until(held.exists)
             assert daemon.status()["state"] == "indexing"
-            assert daemon.call("query", embedding=[1.0] * tiny_pack.DIM)["complete"] is False
+            assert daemon.call("query", embedding=[1.0] * drawn_faces.DIM)["complete"] is False
             with stopped(daemon):
                 overfill(root)
                 upset(root, "second")

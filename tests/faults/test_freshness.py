@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from facewatchd.errors import FacewatchError
-from tests.support import invariant, tiny_pack
+from tests.support import drawn_faces, invariant
 from tests.support.albums import album, shoot
 from tests.support.churn import ALIKE, Churner, tree
 from tests.support.mounting import obedient
@@ -48,7 +48,7 @@ def blind(*read_only: Path) -> list[str]:
 
 def ask(daemon: Daemon, person: int, **params: Any) -> Any:
     """Query for every photo of a person."""
-    embedding = tiny_pack.embedding(person).tolist()
+    embedding = drawn_faces.embedding(person).tolist()
     return daemon.call("query", 2 * LONG, embedding=embedding, top=0, threshold=ALIKE, collapse=False, **params)
 
 

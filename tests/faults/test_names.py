@@ -23,8 +23,8 @@ import pytest
 from facewatchd.text import printable
 from tests.support import invariant
 from tests.support.albums import shoot
+from tests.support.drawn_faces import embedding
 from tests.support.processes import DEADLINE, Daemon, until
-from tests.support.tiny_pack import embedding
 
 Start = Callable[..., Daemon]
 Amount = Callable[[int, int], int]

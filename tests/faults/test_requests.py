@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support import invariant, tiny_pack
+from tests.support import drawn_faces, invariant
 from tests.support.albums import album, shoot
 from tests.support.clients import SPARE, Client, Usage, expect_as_before, forget_peak, peak, request
 from tests.support.grammar import Grammar
@@ -77,7 +77,7 @@ class World:
         files = [path.read_bytes() for path in (self.outside, self.photos / "two.jpg")]
         known = [self.daemon.call("why", path=str(path)) for path in self.who]
         faces = [face["face_id"] for photo in known for face in photo["faces"]]
-        embedding = [float(value) for value in range(-tiny_pack.DIM // 2, tiny_pack.DIM // 2)]
+        embedding = [float(value) for value in range(-drawn_faces.DIM // 2, drawn_faces.DIM // 2)]
         return Grammar(photos, others, [*files, b"no photo", HUGE], faces, embedding)
 
 

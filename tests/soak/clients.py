@@ -15,7 +15,7 @@ from facewatchd.errors import FacewatchError
 from facewatchd.values import LISTED_STATES
 from tests.soak.faults import PARTIAL, SILENT, SLOW, Excuses
 from tests.soak.report import Record
-from tests.support import tiny_pack
+from tests.support import drawn_faces
 from tests.support.churn import ALIKE, Churner
 from tests.support.processes import Daemon
 
@@ -117,7 +117,12 @@ class Writer(Client):
     def _hold(self, done: str) -> None:
         person = self.random.choice(self.churner.persons)
         started = time.monotonic()
-        question = {"embedding": tiny_pack.embedding(person).tolist(), "top": 0, "threshold": ALIKE, "collapse": False}
+        question = {
+            "embedding": drawn_faces.embedding(person).tolist(),
+            "top": 0,
+            "threshold": ALIKE,
+            "collapse": False,
+        }
         answer = self.ask("waits", "query", wait=WAIT, **question)
         if answer is None:
             return
@@ -154,7 +159,7 @@ class Visitor(Client):
         self.random.choice([self._find_anchors, self._look, self._send, self._command])()
 
     def _find_anchors(self) -> None:
-        embedding = tiny_pack.embedding(ANCHOR).tolist()
+        embedding = drawn_faces.embedding(ANCHOR).tolist()
         answer = self.ask("queries", "query", embedding=embedding, top=0, threshold=ALIKE, exact=True, collapse=False)
         if answer is not None and not _paths(answer) >= self._anchors:
             self.record.miss(f"{self.name}: {sorted(self._anchors - _paths(answer))} not found, which nobody touched")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.support import samples, tiny_pack
+from tests.support import drawn_faces, samples
 
 SIZE = (320, 240)
 
@@ -18,7 +18,7 @@ def shoot(path: Path, persons: Sequence[int], seed: int, *, size: tuple[int, int
     image = samples.noise(seed, width, height)
     side = 88
     for place, person in enumerate(persons):
-        tiny_pack.draw_face(image, (12 + place * (side + 12), 40 + seed % 60, side, side), person)
+        drawn_faces.draw_face(image, (12 + place * (side + 12), 40 + seed % 60, side, side), person)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, quality=92)
     return path

@@ -23,7 +23,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from tests.support import samples, tiny_pack
+from tests.support import drawn_faces, samples
 
 pillow_heif.register_heif_opener()
 
@@ -53,7 +53,7 @@ class Number(NamedTuple):
 def picture(person: int = 1) -> Image.Image:
     """A small photo of one person."""
     pixels = samples.noise(person, WIDTH, HEIGHT)
-    tiny_pack.draw_face(pixels, (40, 20, 80, 80), person)
+    drawn_faces.draw_face(pixels, (40, 20, 80, 80), person)
     return Image.fromarray(pixels)
 
 

@@ -39,8 +39,8 @@ def add(place: Path, code: str) -> None:
 
 def clear(place: Path) -> None:
     """Have processes run nothing from now on."""
-    (place / "sitecustomize.py").unlink()
-    (place / "hooked").unlink()
+    (place / "sitecustomize.py").unlink(missing_ok=True)
+    (place / "hooked").unlink(missing_ok=True)
 
 
 def check(place: Path) -> None:

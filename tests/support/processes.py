@@ -24,6 +24,7 @@ import pytest
 from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
 from tests.support import hooks
+from tests.support.paths import PROJECT
 
 T = TypeVar("T")
 
@@ -62,11 +63,18 @@ class Daemon:
     """A facewatchd process. Start it with `run`; it is killed at the end of the test if it still lives."""
 
     def __init__(
-        self, home: Path, *roots: Path, model: str = "dlib", model_root: Path | None = None, **config: str
+        self,
+        home: Path,
+        *roots: Path,
+        model: str = "dlib",
+        model_root: Path | None = None,
+        insightface: bool = False,
+        **config: str,
     ) -> None:
-        """``config``: further lines of the configuration, TOML text by table name ("" for the top level).
+        """``insightface``: load the pack ``tiny`` with it, and not `drawn_model` in its place, which starts sooner.
 
-        They are added to `USUAL`, whose keys they may give another value.
+        ``config``: further lines of the configuration, TOML text by table name ("" for the top level). They are added
+        to `USUAL`, whose keys they may give another value.
         """
         self.home = home
         self.roots = roots
@@ -83,6 +91,8 @@ class Daemon:
         self.config.write_text("\n".join(lines) + "\n")
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home / "log"
+        self._drawn = model == "tiny" and not insightface
+        self.unhook()
         self.prefix: Sequence[str] = ()
         """What the daemon is run by: a command that takes rights away from it, say."""
 
@@ -101,8 +111,11 @@ class Daemon:
         self.environment = {**self.environment, "PYTHONPATH": str(self.hooked)}
 
     def unhook(self) -> None:
-        """Run as it is from the next start on."""
+        """Run without what was hooked from the next start on."""
+        hooks.clear(self.hooked)
         self.environment = {name: value for name, value in self.environment.items() if name != "PYTHONPATH"}
+        if self._drawn:
+            self.hook(_DRAWN)
 
     def count_embeddings(self) -> None:
         """From the next start on, note the digest of everything that is decoded for the index."""
@@ -219,6 +232,15 @@ def is_for(purpose: str, command_line: Path) -> bool:
         return False
     return not purpose or purpose in words
 
+
+_DRAWN = f"""
+import sys
+if {{"indexing", "queries"}} & set(sys.argv):
+    sys.path.append({str(PROJECT)!r})
+    from tests.support import drawn_model
+    sys.path.remove({str(PROJECT)!r})
+    drawn_model.replace_insightface()
+"""
 
 _COUNTED = """
 import sys

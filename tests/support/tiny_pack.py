@@ -1,8 +1,7 @@
-"""A tiny InsightFace pack, built with arithmetic instead of training, and the 'faces' that it sees.
+"""A tiny InsightFace pack, built with arithmetic instead of training, that sees `drawn_faces`.
 
 It proves the real InsightFace path (directory loading, SCRFD decoding and suppression, alignment, a batch through an
-ArcFace recogniser) on any machine, in milliseconds. A face is a square in two purples that photographs do not have,
-a 4 x 4 pattern of which says whose it is. It survives JPEG, scaling and EXIF turns like a real one.
+ArcFace recogniser) on any machine, in milliseconds.
 
 The detector, on a grid of 4 x 4 pixel means:
 
@@ -12,7 +11,7 @@ The detector, on a grid of 4 x 4 pixel means:
 * a score is the least ``key`` around an anchor, a little less on a coarse grid, so that the precise box survives.
 
 The landmarks are ArcFace's template laid into the box, so an aligned crop is exactly the square. The recogniser
-averages red minus blue over the pattern's fields. Patterns are rows of a Hadamard matrix: two persons' similarity is 0.
+averages red minus blue over the pattern's fields.
 """
 
 from __future__ import annotations
@@ -26,39 +25,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-PERSONS = range(1, 16)
-DIM = 64
-_FIELDS = 4
+from tests.support.drawn_faces import DIM, FIELDS, LEAST_KEY, TEMPLATE, projection
+
 _CELL = 4
 _STRIDES = (8, 16, 32)
-_LEAST_KEY = 0.35
 _REACH = 256
 """Cells that a face may be wide: 1024 pixels of the detector's image."""
-_WARM, _COLD = (255, 0, 128), (128, 0, 255)
-_TEMPLATE = (
-    (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041),
-)  # fmt: skip
-"""`insightface.utils.face_align.arcface_dst`, for crops of 112 pixels."""
-
-
-def draw_face(
-    image: NDArray[np.uint8], box: tuple[int, int, int, int], person: int | None, strength: float = 1.0
-) -> None:
-    """Draw a face into an RGB image: ``box`` is x, y, w, h, 24 pixels and more as the detector sees them.
-
-    ``person`` is one of `PERSONS`, or None for a face whose embedding is zero. ``strength`` is about its score.
-    Between two faces there must be 8 pixels as the detector sees them, or they are one.
-    """
-    x, y, w, h = box
-    columns = np.arange(w) * _FIELDS // w
-    rows = np.arange(h) * _FIELDS // h
-    if person is None:
-        mean = [(warm + cold) // 2 for warm, cold in zip(_WARM, _COLD, strict=True)]
-        face = np.broadcast_to(np.array(mean, float), (h, w, 3))
-    else:
-        pattern = _hadamard(_FIELDS**2)[person].reshape(_FIELDS, _FIELDS)[np.ix_(rows, columns)]
-        face = np.where(pattern[:, :, None] > 0, np.array(_WARM, float), np.array(_COLD, float))
-    image[y : y + h, x : x + w] = np.rint(face * strength).astype(np.uint8)
 
 
 def build(root: Path, name: str = "tiny", *, side: int | None = None, batch: int | None = None, seed: int = 0) -> Path:
@@ -87,18 +59,18 @@ def detector(side: int | None = None) -> onnx.ModelProto:
         graph.constant(0),
         graph.constant(1),
     )
-    outside = graph.as_float(graph.add("LessOrEqual", key, graph.constant(_LEAST_KEY)))
+    outside = graph.as_float(graph.add("LessOrEqual", key, graph.constant(LEAST_KEY)))
     ones = graph.add("Add", graph.add("Mul", outside, graph.constant(0)), graph.constant(1))
     left, right = _distances(graph, outside, ones, axis=3)
     top, bottom = _distances(graph, outside, ones, axis=2)
     width, height = graph.add("Add", left, right), graph.add("Add", top, bottom)
 
     least = graph.add("Neg", graph.add("MaxPool", graph.add("Neg", key), kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
-    inside = graph.as_float(graph.add("Greater", least, graph.constant(_LEAST_KEY)))
+    inside = graph.as_float(graph.add("Greater", least, graph.constant(LEAST_KEY)))
     coarse = graph.add("Div", graph.constant(0.5), graph.add("Max", width, graph.constant(1)))
     score = graph.add("Mul", graph.add("Mul", least, inside), graph.add("Sub", graph.constant(1), coarse))
     landmarks = []
-    for x, y in _TEMPLATE:
+    for x, y in TEMPLATE:
         landmarks.append(graph.add("Sub", graph.add("Mul", width, graph.constant(x / 112)), left))
         landmarks.append(graph.add("Sub", graph.add("Mul", height, graph.constant(y / 112)), top))
 
@@ -116,12 +88,12 @@ def recogniser(batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
     """Return a recogniser with ArcFace's interface: crops of 112 pixels to embeddings of `DIM`, not unit length."""
     graph = _Graph()
     red, _, blue = graph.add_many("Split", 3, "crops", axis=1)
-    field_side = 112 // _FIELDS
+    field_side = 112 // FIELDS
     fields = graph.add(
         "AveragePool", graph.add("Sub", red, blue), kernel_shape=[field_side] * 2, strides=[field_side] * 2
     )
-    projection = graph.constant((7 * _projection(seed)).astype(np.float32))
-    graph.add("MatMul", graph.add("Flatten", fields), projection, output="embeddings")
+    weights = graph.constant((7 * projection(seed)).astype(np.float32))
+    graph.add("MatMul", graph.add("Flatten", fields), weights, output="embeddings")
     size = batch or "N"
     crops = helper.make_tensor_value_info("crops", TensorProto.FLOAT, [size, 3, 112, 112])
     return graph.model(crops, [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [size, DIM])])
@@ -183,22 +155,3 @@ class _Graph:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)
         return model
-
-
-def embedding(person: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return the unit-length embedding of a person as drawn; after JPEG and scaling it is close to it."""
-    pattern = _hadamard(_FIELDS**2)[person] / _FIELDS
-    return np.asarray(pattern @ _projection(seed), dtype=np.float32)
-
-
-def _projection(seed: int) -> NDArray[np.float64]:
-    """Return a matrix (fields, `DIM`) with orthonormal rows, which keeps cosines as they are."""
-    random = np.random.default_rng(seed).standard_normal((DIM, _FIELDS**2))
-    return np.asarray(np.linalg.qr(random)[0].T)
-
-
-def _hadamard(size: int) -> NDArray[np.int64]:
-    matrix = np.array([[1]])
-    while len(matrix) < size:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return matrix

@@ -13,10 +13,10 @@ import pytest
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.results import Search
 from tests.support.albums import shoot
+from tests.support.drawn_faces import embedding
 from tests.support.galleries import DIM, opened, photo, stamp, unit
 from tests.support.invariant import catalog_of, check
 from tests.support.processes import Daemon, until
-from tests.support.tiny_pack import embedding
 
 DAMAGES = {
     "shorter": "embedding = substr(embedding, 1, 8)",

@@ -20,7 +20,7 @@ from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import install as files
 from facewatchd.models import registry
 from facewatchd.models.install import Download
-from tests.support import tiny_pack
+from tests.support import drawn_faces, tiny_pack
 from tests.support.packs import UNREACHABLE, assert_nothing_installed, assert_one_line, choose
 
 
@@ -158,7 +158,7 @@ def test_a_directory_is_copied_without_what_is_no_part_of_a_pack(tmp_path: Path,
     shutil.rmtree(source)
     pack = registry.find("tiny", root)
     assert pack is not None
-    assert pack.load(1, Faces()).info.dim == tiny_pack.DIM
+    assert pack.load(1, Faces()).info.dim == drawn_faces.DIM
     assert not (root / "models/tiny/holiday.jpg").exists()
 
 

@@ -33,7 +33,9 @@ def test_a_pack_replaced_while_unloaded_is_said_and_nothing_is_recorded(tmp_path
     root = tmp_path / "photos"
     photos = sorted(album(root, 4, people=2))
     resources = "unload_after = 1\nidle_priority = false"
-    with Daemon(tmp_path / "home", root, model="tiny", model_root=models, resources=resources) as daemon:
+    with Daemon(
+        tmp_path / "home", root, model="tiny", model_root=models, insightface=True, resources=resources
+    ) as daemon:
         daemon.hook(
             "import sys\nif 'run' in sys.argv:\n    from facewatchd.daemon import supervisor\n"
             "    supervisor.TICK = 0.5\n"

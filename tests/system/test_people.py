@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import samples
+from tests.support import drawn_faces, samples
 from tests.support.processes import Daemon, until
 
 Start = Callable[..., Daemon]
@@ -150,12 +150,10 @@ def test_a_path_is_answered_by_its_bytes(start: Start, tmp_path: Path, tiny_root
     import numpy as np
     from PIL import Image
 
-    from tests.support import tiny_pack
-
     root = tmp_path / "photos"
     root.mkdir()
     image = samples.noise(1)
-    tiny_pack.draw_face(image, (80, 60, 96, 96), 3)
+    drawn_faces.draw_face(image, (80, 60, 96, 96), 3)
     names = [b"plain.png", b"latin \xe9.png", b"new\nline.png", "grüße 日本.png".encode(), b"tab\t'\"$(x).png"]
     for name in names:
         with open(os.path.join(os.fsencode(root), name), "wb") as file:

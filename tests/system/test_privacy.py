@@ -37,7 +37,7 @@ def test_a_model_that_is_loaded_keeps_no_device_id_and_no_reports(tmp_path: Path
 def test_the_daemon_writes_into_its_own_places_only_and_connects_to_nobody(tmp_path: Path, tiny_root: Path) -> None:
     root, home = tmp_path / "photos", tmp_path / "home"
     album(root, 3)
-    with Daemon(home, root, model="tiny", model_root=tiny_root) as daemon:
+    with Daemon(home, root, model="tiny", model_root=tiny_root, insightface=True) as daemon:
         daemon.environment = _as_a_user_has_it(home) | {"XDG_RUNTIME_DIR": str(home)}
         daemon.start()
         daemon.settle()

@@ -19,8 +19,9 @@ from facewatchd.models import registry
 from facewatchd.models.base import Model, clipped, left_to_right, unit_length
 from facewatchd.models.dlib import WEIGHTS, DlibModel
 from facewatchd.values import Box, Face
-from tests.support import tiny_pack
-from tests.support.detections import Image8, assert_sound, canvas, jpeg, load, overlap, portrait
+from tests.support import drawn_faces, drawn_model, tiny_pack
+from tests.support.albums import shoot
+from tests.support.detections import Image8, assert_sound, canvas, jpeg, load, overlap, portrait, read
 
 BOXES = [(60, 40, 200, 200), (420, 60, 120, 120), (640, 300, 90, 90), (200, 420, 160, 160)]
 
@@ -41,7 +42,7 @@ def model(tiny: Path) -> Model:
 def scene() -> Image8:
     image = canvas()
     for person, box in enumerate(BOXES, start=1):
-        tiny_pack.draw_face(image, box, person)
+        drawn_faces.draw_face(image, box, person)
     return image
 
 
@@ -78,7 +79,7 @@ def test_faces_are_ordered_from_left_to_right_then_from_above() -> None:
 
 def test_drawn_faces_are_found_where_they_are(model: Model) -> None:
     faces = model.faces(scene())
-    assert_sound(faces, scene(), tiny_pack.DIM)
+    assert_sound(faces, scene(), drawn_faces.DIM)
     assert len(faces) == len(BOXES)
     for face, box in zip(faces, sorted(BOXES), strict=True):
         assert overlap(face.box, box) > 0.85
@@ -86,6 +87,22 @@ def test_drawn_faces_are_found_where_they_are(model: Model) -> None:
         left_eye, right_eye, *_, right_mouth = face.landmarks
         assert box[0] < left_eye[0] < right_eye[0] < box[0] + box[2]
         assert box[1] < left_eye[1] < right_mouth[1] < box[1] + box[3]
+
+
+def test_the_model_without_insightface_sees_the_same_faces(model: Model, tmp_path: Path) -> None:
+    other = drawn_model.InsightFaceModel(
+        tmp_path, model_id="tiny-0", name="tiny", threshold=0.5, threads=1, faces=Faces()
+    )
+    group = read(shoot(tmp_path / "group.jpg", [3, 4, 5], 5))
+    for image in (scene(), jpeg(scene(), 60, 0.7), jpeg(scene(), 80, 2.0), canvas(), group):
+        faces, expected = other.faces(image), model.faces(image)
+        assert_sound(faces, image, drawn_faces.DIM)
+        assert len(faces) == len(expected)
+        for one, right in zip(faces, expected, strict=True):
+            assert overlap(one.box, right.box) > 0.85
+            assert one.score == pytest.approx(right.score, abs=0.1)
+            assert one.embedding @ right.embedding > 0.98
+            np.testing.assert_allclose(one.landmarks, right.landmarks, atol=0.05 * right.box.w)
 
 
 def test_one_person_is_alike_and_two_are_not_after_jpeg_and_scaling(model: Model) -> None:
@@ -100,7 +117,7 @@ def test_one_person_is_alike_and_two_are_not_after_jpeg_and_scaling(model: Model
 def test_embeddings_are_those_of_the_colours_and_the_alignment(model: Model) -> None:
     """With red and blue swapped they would be the opposite, with a shifted crop another person's."""
     for face, (_, person) in zip(model.faces(scene()), sorted(zip(BOXES, range(1, 5), strict=True)), strict=True):
-        assert face.embedding @ tiny_pack.embedding(person) > 0.95
+        assert face.embedding @ drawn_faces.embedding(person) > 0.95
 
 
 def test_photographs_without_drawn_faces_have_none(model: Model) -> None:
@@ -109,7 +126,7 @@ def test_photographs_without_drawn_faces_have_none(model: Model) -> None:
 
 def test_a_face_that_fills_the_frame_is_found(model: Model) -> None:
     image = canvas(500, 500)
-    tiny_pack.draw_face(image, (0, 0, 500, 500), 3)
+    drawn_faces.draw_face(image, (0, 0, 500, 500), 3)
     (face,) = model.faces(image)
     assert overlap(face.box, (0, 0, 500, 500)) > 0.95
 
@@ -142,11 +159,11 @@ def test_black_beside_the_photo_is_left_out_unless_a_face_is_near(tiny: Path, mo
     assert seen == [(288, 640, 3), (128, 128, 3)]
     tall = wide.transpose(1, 0, 2).copy()
     seen.clear()
-    tiny_pack.draw_face(tall, (30, 100, 200, 200), 1)
+    drawn_faces.draw_face(tall, (30, 100, 200, 200), 1)
     assert len(insightface.faces(tall)) == 1
     assert seen == [(640, 288, 3), (128, 128, 3)]
     seen.clear()
-    tiny_pack.draw_face(tall, (190, 600, 200, 200), 2)
+    drawn_faces.draw_face(tall, (190, 600, 200, 200), 2)
     assert len(insightface.faces(tall)) == 2
     assert seen == [(640, 288, 3), (640, 640, 3), (128, 128, 3)]
     assert len(set(map(id, detector.resolution_sessions.values()))) == 1
@@ -160,7 +177,7 @@ def test_faces_below_min_size_go(tiny: Path) -> None:
 
 def test_min_score_decides(tiny: Path) -> None:
     image = canvas()
-    tiny_pack.draw_face(image, (60, 60, 150, 150), 1, strength=0.7)
+    drawn_faces.draw_face(image, (60, 60, 150, 150), 1, strength=0.7)
     assert load(tiny, "tiny", min_score=0.8).faces(image) == []
     assert len(load(tiny, "tiny", min_score=0.5).faces(image)) == 1
 
@@ -197,7 +214,7 @@ def test_a_face_without_a_usable_embedding_is_dropped_and_logged(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = scene()
-    tiny_pack.draw_face(image, (560, 480, 120, 120), None)
+    drawn_faces.draw_face(image, (560, 480, 120, 120), None)
     with caplog.at_level(logging.WARNING):
         faces = model.faces(image)
     assert len(faces) == len(BOXES)
@@ -212,8 +229,8 @@ def test_images_of_any_shape_are_looked_at(model: Model, shape: tuple[int, int])
 @pytest.mark.parametrize("size", [(80, 5000), (5000, 80)])
 def test_faces_in_a_very_long_image_are_sound(model: Model, size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 90, np.uint8)
-    tiny_pack.draw_face(image, (0, 0, 80, 80), 2)
-    assert_sound(model.faces(image), image, tiny_pack.DIM)
+    drawn_faces.draw_face(image, (0, 0, 80, 80), 2)
+    assert_sound(model.faces(image), image, drawn_faces.DIM)
 
 
 def test_an_extremely_long_image_takes_no_more_memory_than_its_pixels(model: Model) -> None:
@@ -261,7 +278,7 @@ def test_sessions_keep_to_their_threads_and_do_not_spin(model: Model) -> None:
 def test_info_names_the_model(tiny: Path, model: Model) -> None:
     pack = registry.find("tiny", tiny)
     assert pack is not None
-    assert (model.info.id, model.info.name, model.info.dim) == (pack.id, "tiny", tiny_pack.DIM)
+    assert (model.info.id, model.info.name, model.info.dim) == (pack.id, "tiny", drawn_faces.DIM)
     assert model.info.threshold == registry.GENERIC.threshold
 
 

@@ -226,7 +226,7 @@ def test_systemd_takes_the_units_of_the_repository(home: Path) -> None:
 @given(st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=("Cs",)), min_size=1))
 def test_a_word_is_one_word_for_systemd(word: str) -> None:
     """By the rules of systemd.syntax(7): quotes, backslashes in them, and specifiers."""
-    quoted = units._quoted(word)
+    quoted = units.quoted(word)
     assert "\n" not in quoted
     assert [part.replace("%%", "%") for part in _split(quoted)] == [word]
 
