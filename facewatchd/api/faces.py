@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from facewatchd.api.parameters import Source
@@ -18,12 +18,12 @@ from facewatchd.inference.pool import Inference
 from facewatchd.photos import contents, files
 from facewatchd.photos.contents import Content
 from facewatchd.store.catalog import Catalog
-from facewatchd.text import printable
+from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
 from facewatchd.values import Face, Stamp
 
 _ANY = Stamp(0, 0, 0, 0, 0)
-"""Stands for a stamp that cannot be had."""
+"""Stands for the stamp of a file whose disk does not answer: it counts as unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,20 @@ class FaceFinder:
         self._inference = inference
         self._calls = calls
 
+    def pick(self, source: Source, which: int | str) -> tuple[PhotoFaces, list[int]]:
+        """Return the faces of a photo, and the indices of those that are asked for: "all", the "largest", or one.
+
+        No index where there is no face. Raises what `see` raises, and `NoFaceError` for an index beyond the last.
+        """
+        seen = self.see(source)
+        with _naming(source):
+            return seen, _pick(seen.faces, which)
+
     def see(self, source: Source) -> PhotoFaces:
-        """Tell what faces are on one photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
+        """Return the faces of a photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
         if source.path is not None and (known := self._recorded(source.path)) is not None:
             return known
-        with naming(source):
+        with _naming(source):
             return self._looked_at(source)
 
     def _looked_at(self, source: Source) -> PhotoFaces:
@@ -85,7 +94,7 @@ class FaceFinder:
             return None if faces is None else PhotoFaces([face for _, face in faces], content)
 
     def _recorded(self, path: bytes) -> PhotoFaces | None:
-        """The faces that the catalog has of a photo that is unchanged, or cannot be looked at."""
+        """The recorded faces of a photo that is unchanged, or whose disk does not answer."""
         try:
             stamps = self._calls.run(path, lambda: _stamps(path))
         except NotAnsweringError:
@@ -122,11 +131,24 @@ def _stamps(path: bytes) -> dict[bytes, Stamp | None]:
 
 
 @contextlib.contextmanager
-def naming(source: Source) -> Iterator[None]:
-    """Put the photo's path in front of what is wrong with it. What was sent as bytes has no name here."""
+def _naming(source: Source) -> Iterator[None]:
+    """Put the photo's path in front of an error's message. A photo that was sent as bytes has no name here."""
     try:
         yield
     except (UnreadablePhotoError, NoFaceError) as exc:
         if source.path is None:
             raise
         raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
+
+
+def _pick(faces: Sequence[Face], which: int | str) -> list[int]:
+    if which == "all":
+        return list(range(len(faces)))
+    if which == "largest":
+        return [max(range(len(faces)), key=lambda index: faces[index].box.w * faces[index].box.h)] if faces else []
+    index = int(which)
+    if faces and index >= len(faces):
+        raise NoFaceError(
+            f"there is no face {index}: the photo has {counted(len(faces), 'face')}", "they count from 0, left to right"
+        )
+    return [index] if faces else []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd.api import linkage
-from facewatchd.api.faces import FaceFinder, naming
+from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.models import registry
@@ -22,7 +22,7 @@ from facewatchd.models.base import unit_length
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Found, Search
-from facewatchd.text import counted, printable
+from facewatchd.text import printable
 from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ class Searcher:
     def _on_photos(self, asked: QueryParameters) -> Iterator[Used]:
         for number, source in enumerate(asked.photos, 1):
             try:
-                seen = self._finder.see(source)
-                with naming(source):
-                    picked = _pick(seen.faces, asked.face)
+                seen, picked = self._finder.pick(source, asked.face)
             except (UnreadablePhotoError, NoFaceError) as exc:
                 if source.path is not None or len(asked.photos) == 1:
                     raise
@@ -160,17 +158,3 @@ def _no_face(sources: Sequence[Source]) -> NoFaceError:
         return NoFaceError(f"no face was found on any of the {len(sources)} photos", hint)
     path = sources[0].path
     return NoFaceError("no face was found" if path is None else f"{printable(path)}: no face was found", hint)
-
-
-def _pick(faces: Sequence[Face], which: int | str) -> list[int]:
-    """Indices of the faces that a query asks with: "all", the "largest", or one. None where there is no face."""
-    if which == "all":
-        return list(range(len(faces)))
-    if which == "largest":
-        return [max(range(len(faces)), key=lambda index: faces[index].box.w * faces[index].box.h)] if faces else []
-    index = int(which)
-    if faces and index >= len(faces):
-        raise NoFaceError(
-            f"there is no face {index}: the photo has {counted(len(faces), 'face')}", "they count from 0, left to right"
-        )
-    return [index] if faces else []
