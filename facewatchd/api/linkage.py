@@ -1,15 +1,17 @@
 """Whether several faces look like one person: single-linkage clustering of their embeddings.
 
-Faces are linked where their similarity is at least a limit, and look like one person where links join all of them. One
-good link is enough for a face: photos of one person at many ages join through those in between.
+Faces are linked where their similarity is at least a limit, and look like one person where links join all of them. A
+face needs one link only, so photos of one person at many ages are joined by those in between.
 
-The limit lies at `SHARE` of the way from the similarity of unrelated people to the model's threshold: far below what
-makes a match, because the photos were said to be of one person, and a refusal is a nuisance. Measured on labelled faces
-of public test sets (SCRFD 2.5G with MobileFaceNet, threshold 0.57, limit 0.23; YuNet with SFace, 0.40 and 0.16): 212
-faces of 29 people on web photos and, after the slash, 442 of 15 celebrities. None of these sets knows ages.
+The limit lies at `SHARE` of the way from the similarity of unrelated people to the model's threshold. That is far below
+the similarity of a match, because the user said that the photos show one person, and a wrong refusal costs more.
+
+Measured on labelled faces of public test sets (SCRFD 2.5G with MobileFaceNet, threshold 0.57, limit 0.23; YuNet with
+SFace, 0.40 and 0.16): 212 faces of 29 people on web photos and, after the slash, 442 of 15 celebrities. None of these
+sets tells ages.
 
 ======================  ======================  ======================
-what is asked with      MobileFaceNet, refused  SFace, refused
+asked with              MobileFaceNet, refused  SFace, refused
 ======================  ======================  ======================
 2 photos of one person  0.6 % / 2.3 %           1.1 % / 1.3 %
 3 photos                0.2 % / 1.8 %           0.2 % / 0.6 %
@@ -37,11 +39,11 @@ if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
 SHARE = 0.4
-"""Of the way from the similarity of unrelated people, 0, to the threshold, 1."""
+"""How far the limit lies between the similarity of unrelated people (0) and the threshold (1)."""
 
 
 def limit(threshold: float, unrelated: float) -> float:
-    """The similarity from which two faces are linked. ``unrelated``: that of people who have nothing in common."""
+    """Return the similarity from which two faces are linked. ``unrelated``: the median similarity of two people."""
     return unrelated + SHARE * (threshold - unrelated)
 
 

@@ -19,7 +19,7 @@ from facewatchd.fields import (
     optional,
     required,
 )
-from facewatchd.server.params import Base64, PathItem, Paths, SplitPath, encode_path
+from facewatchd.server.params import Base64, PathItem, Paths, SplitPath
 from facewatchd.values import LISTED_STATES
 
 MOST = 1000
@@ -49,10 +49,6 @@ class Source:
 
     path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
-
-    def name(self) -> dict[str, str | None]:
-        """Return the path as a reply holds it; None for bytes."""
-        return {"path": None} if self.path is None else dict(encode_path(self.path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 
+from facewatchd.api import replies
 from facewatchd.api.parameters import PhotosParameters, WhyParameters
 from facewatchd.health.monitor import Monitor
 from facewatchd.health.report import REACHABLE
@@ -48,7 +49,7 @@ class Photos:
         state, reason = PhotoState.UNKNOWN, _UNWATCHED
         if root:
             state, reason = self._explain(path, root, record, is_pending=is_pending)
-        faces = [{"face_id": face_id, "box": list(face.box), "score": round(face.score, 4)} for face_id, face in found]
+        faces = [{"face_id": face_id, **replies.place(face)} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
     def _explain(

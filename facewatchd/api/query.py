@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 
+from facewatchd.api import replies
+from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
@@ -26,7 +29,7 @@ class Queries:
         monitor: Monitor,
         gallery: Gallery,
         roots: Roots,
-        searcher: Searcher,
+        finder: FaceFinder,
         info: ModelInfo,
         defaults: Query,
         wait_until_done: Callable[[float], bool],
@@ -34,7 +37,8 @@ class Queries:
         self._monitor = monitor
         self._gallery = gallery
         self._roots = roots
-        self._searcher = searcher
+        self._finder = finder
+        self._searcher = Searcher(gallery, finder, info)
         self._info = info
         self.defaults = defaults
         """For what a query does not say."""
@@ -51,11 +55,19 @@ class Queries:
         self._require_watched(params.dirs)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
-        answer = self._searcher.query(params, self._search(params))
+        started, search = time.perf_counter(), self._search(params)
+        found = self._searcher.search(params, search)
+        answer = replies.answer(found, search.threshold, self._info.name, several=params.face == "all")
+        elapsed = time.perf_counter() - started
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
-        return answer | {"faces": faces, "pending": self._monitor.pending(), "complete": complete}
+        return answer | {
+            "elapsed_ms": round(elapsed * 1000, 2),
+            "faces": faces,
+            "pending": self._monitor.pending(),
+            "complete": complete,
+        }
 
     def _search(self, params: QueryParameters) -> Search:
         return Search(
@@ -91,14 +103,4 @@ class Queries:
 
     def faces(self, photo: Source) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
-        faces = self._searcher.see(photo).faces
-        return {
-            "faces": [
-                {
-                    "box": list(face.box),
-                    "score": round(face.score, 4),
-                    "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks],
-                }
-                for face in faces
-            ]
-        }
+        return {"faces": [replies.face(face) for face in self._finder.see(photo).faces]}

@@ -1,4 +1,4 @@
-"""Disk, catalog and index held against each other, every stamp and every vector."""
+"""The ``verify`` method: compares disk, catalog and index with each other, every stamp and every vector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 20
 
 
 class Verifier:
-    """Finds what is not as it should be, and repairs it where asked to."""
+    """Finds differences, and repairs them where asked to."""
 
     def __init__(
         self, gallery: Gallery, roots: Roots, queue: WorkQueue, writer: Writer, maintenance: IndexMaintenance
@@ -73,21 +73,22 @@ class Verifier:
         return roots + inside[:SHOWN] + more
 
     def _index(self) -> list[str]:
-        """Where index and catalog differ. Recording goes on meanwhile.
+        """A line for each kind of difference between index and catalog.
 
-        So a difference may be what was recorded while it was looked for: only then the writer looks once more.
+        The writer goes on meanwhile, so a difference may only be a record that was written during the comparison. Only
+        where one is found, the writer's thread compares once more, between two records.
         """
         try:
             if not self._gallery.index.differences():
                 return []
         except UnreachableError:
-            pass  # a face was deleted between two looks
+            pass  # a face was deleted during the comparison
         found: list[str] = []
         self._writer.call(lambda gallery: found.extend(gallery.index.differences(self._writer.goes_on)))
         return found
 
     def _disk(self) -> tuple[dict[bytes, str], list[bytes]]:
-        """Paths whose record is not what the disk says, each with the reason; and roots that did not answer."""
+        """Paths whose record differs from the disk, each with the reason; and roots that did not answer."""
         wrong: dict[bytes, str] = {}
         silent: list[bytes] = []
         for root in self._roots.paths:
@@ -102,7 +103,7 @@ class Verifier:
         return self._roots.state(root) is RootState.WATCHING
 
     def _still(self, path: bytes) -> bool:
-        """Whether the path is wrong at a second look: much can have been indexed during the walk."""
+        """Whether the path differs at a second look: it may have been recorded during the walk."""
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Protocol
 
 from facewatchd.api.control import Control
+from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
-from facewatchd.api.search import Searcher
 from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
@@ -230,10 +230,10 @@ class Daemon:
             liveness=self._liveness,
         )
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
-        searcher = Searcher(self._gallery, self._query_inference, info, self._roots.calls)
+        finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
         self._queries = Queries(
-            self.monitor, self._gallery, self._roots, searcher, info, defaults, control.wait_until_done
+            self.monitor, self._gallery, self._roots, finder, info, defaults, control.wait_until_done
         )
         self.methods = Methods(
             Status(self.monitor, info, lambda: self._queries.threshold, self._confinement),

@@ -23,15 +23,16 @@ from facewatchd.doctor.finding import Finding
 from facewatchd.errors import DeadlineError, NoDaemonError, WrongListenerError
 from facewatchd.ignore import Exclusion
 from facewatchd.server import socket_file
+from facewatchd.system import inotify as inotify_facts
 from facewatchd.system import mounts
 from facewatchd.text import counted
 from facewatchd.threads.bounded_calls import PATIENCE, DiskCalls, NotAnsweringError
 from facewatchd.values import RootState
+from facewatchd.watch.root_facts import Reach, RootFacts, reach_of
 
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 64 << 20
 """Bytes. A face takes about 5 KB: 2 KB in the catalog, and in the index 2 KB more and its links."""
-INOTIFY = Path("/proc/sys/fs/inotify")
 COUNTING_SECONDS = 10.0
 SOCKET_SECONDS = 5.0
 EVENT_SECONDS = 5.0
@@ -46,36 +47,28 @@ def directories(loaded: Config) -> Iterator[Finding]:
         for directory in loaded.directories:
             path = os.fsencode(directory)
             try:
-                reach = calls.run(path, partial(mounts.reach, path))
-                root = mounts.Root(path, reach, table.around(reach.real), is_watched=True)
+                reach = calls.run(path, partial(reach_of, path))
+                root = RootFacts(path, reach, table.around(reach.real), is_watched=True)
             except NotAnsweringError:
-                root = mounts.Root(path, mounts.Reach(RootState.OFFLINE, path, (0, 0)), is_silent=True)
+                root = RootFacts(path, Reach(RootState.OFFLINE, path, (0, 0)), is_silent=True)
             bad = {RootState.UNREADABLE: "fail", RootState.WATCHING: "ok"}.get(root.state, "warn")
             yield Finding("directories", bad, root.problem or f"{root.name} can be read and watched")
 
 
 def inotify(loaded: Config) -> Iterator[Finding]:
     """Compare the number of directories with the number of watches that a user may have."""
-    limits = _inotify_limits()
+    limits = inotify_facts.limits()
     count, complete = _count_directories(loaded)
     detail = f"{'' if complete else 'at least '}{counted(count, 'directory', 'directories')} to watch"
     detail += "".join(f", {name} {value}" for name, value in limits.items())
     watches = limits.get("max_user_watches", sys.maxsize)
-    advice = mounts.inotify_advice("max_user_watches", count)
+    advice = inotify_facts.advice("max_user_watches", count)
     if count > watches:
         yield Finding("inotify", "warn", f"{detail}: the rest is polled", advice)
     elif count > 0.8 * watches:
         yield Finding("inotify", "warn", f"{detail}: that leaves little to other programs", advice)
     else:
         yield Finding("inotify", "ok", detail)
-
-
-def _inotify_limits() -> dict[str, int]:
-    limits = {}
-    for name in ("max_user_watches", "max_user_instances", "max_queued_events"):
-        with contextlib.suppress(OSError, ValueError):
-            limits[name] = int((INOTIFY / name).read_text(encoding="ascii"))
-    return limits
 
 
 def _count_directories(loaded: Config) -> tuple[int, bool]:
@@ -103,7 +96,7 @@ def events(_: Config) -> Iterator[Finding]:
     try:
         stream = EventStream(lambda: None, lambda: None)
     except OSError as exc:
-        hint = mounts.inotify_advice("max_user_instances")
+        hint = inotify_facts.advice("max_user_instances")
         yield Finding("events", "fail", f"inotify cannot be used: {exc.strerror}", hint)
         return
     with closing(stream), tempfile.TemporaryDirectory() as directory:

@@ -18,12 +18,12 @@ The rules, in the order in which they are applied:
 5. At `Depth.STAMP` a file whose stamp is the recorded one is left as it is.
 6. At `Depth.STAMP` a file with the stamp of another recorded file, or of one that is gone, has the content of that one
    (`facewatchd.indexing.digest_lookup`).
-7. A file that is no photo by name and first bytes, or is one of our contact sheets, is recorded without content.
-8. All else is read, which gives the digest. Of a file with several hard links one name is read and the others wait.
+7. All else is read, which gives the digest. Of a file with several hard links one name is read and the others wait.
+8. A file that is no photo by name and first bytes, or is one of our contact sheets, is recorded without content.
 9. Below `Depth.FACES` a content that the catalog has is not embedded again. Of files with the same new content one is
    embedded and the others wait.
 
-A lock (rules 8 and 9) makes out of date what was looked up before it: the action that takes it clears those facts, and
+A lock (rules 7 and 9) makes out of date what was looked up before it: the action that takes it clears those facts, and
 they are gathered once more.
 """
 
@@ -37,37 +37,10 @@ from facewatchd.indexing.in_flight import Digested
 from facewatchd.photos.contents import Content
 from facewatchd.scan.compare import is_unchanged
 from facewatchd.scan.missing_disk import Surroundings, may_forget
+from facewatchd.scan.seen import Absent, Directory, Excluded, File, Seen, Unreachable
 from facewatchd.scan.work_queue import Depth, Item
 from facewatchd.store.catalog import Outcome
 from facewatchd.values import RootState, Stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """The path could not be looked at, which says nothing about whether it exists."""
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Nothing is at the path."""
-
-    around: Surroundings | None
-    """None where no record depends on it, and for a path in no watched directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    is_link: bool
-    """Whether the path itself is a symbolic link."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """Anything but a directory; symbolic links are followed."""
-
-    stamp: Stamp
-    links: int
-    """Hard links: names of the same inode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +50,7 @@ class Facts:
     item: Item
     recorded: Stamp | None = None
     """The stamp in the catalog; None: the path is not recorded."""
-    is_excluded: bool = False
-    """Whether it is left alone, and no directory."""
-    seen: Unreachable | Absent | Directory | File | None = None
+    seen: Seen | None = None
     """What was found at the path."""
     told: Stamp | None = None
     """The stamp with which another name of the file was found, where that is why this one is examined."""
@@ -87,10 +58,10 @@ class Facts:
     """What the file held when it began to wait for another; None: it did not wait."""
     digest_by_stamp: bytes | None = None
     """The digest of another file with the same stamp; empty where there is none."""
-    is_photo: bool | None = None
-    """Whether name or first bytes are a photo's, and it is not one of our contact sheets."""
     has_file_lock: bool = False
     """Whether no other name of the same file is being read."""
+    is_photo: bool | None = None
+    """Whether name or first bytes are a photo's, and it is not one of our contact sheets."""
     content: Content | None = None
     """The open file with the digest of its bytes."""
     failure: Outcome | None = None
@@ -132,12 +103,10 @@ class Action(Enum):
     """Look what is there (`Facts.seen`)."""
     FIND_DIGEST = auto()
     """Look for another file with the same stamp (`Facts.digest_by_stamp`)."""
-    RECOGNISE = auto()
-    """See whether it is a photo (`Facts.is_photo`)."""
     LOCK_FILE = auto()
     """Keep the other names of the file from being read, or wait for the one that is (`Facts.has_file_lock`)."""
     READ = auto()
-    """Open and digest the file (`Facts.content` or `Facts.failure`)."""
+    """See whether it is a photo, and digest it if it is (`Facts.is_photo`, and `Facts.content` or `Facts.failure`)."""
     FIND_CONTENT = auto()
     """See whether the catalog has the content (`Facts.is_known`)."""
     LOCK_CONTENT = auto()
@@ -164,8 +133,7 @@ class Action(Enum):
 
 
 GATHERING = frozenset(
-    {Action.LOOK, Action.FIND_DIGEST, Action.RECOGNISE, Action.LOCK_FILE, Action.READ, Action.FIND_CONTENT}
-    | {Action.LOCK_CONTENT}
+    {Action.LOOK, Action.FIND_DIGEST, Action.LOCK_FILE, Action.READ, Action.FIND_CONTENT, Action.LOCK_CONTENT}
 )
 """The actions after which `decide` is asked again."""
 
@@ -173,11 +141,11 @@ GATHERING = frozenset(
 def decide(facts: Facts) -> Action:
     """Return the next action for a path. Pure: equal facts give the same action."""
     forget = Action.FORGET if facts.recorded else Action.NOTHING
-    if facts.is_excluded:
-        return forget
     match facts.seen:
         case None:
             return Action.LOOK
+        case Excluded():
+            return forget
         case Unreachable():
             return Action.NOTHING
         case Absent(around):
@@ -185,6 +153,8 @@ def decide(facts: Facts) -> Action:
         case Directory(is_link):
             return forget if is_link else Action.WALK_BELOW
         case File() as file:
+            if facts.is_photo is False:
+                return Action.RECORD_NO_PHOTO
             if facts.failed:
                 return Action.RECORD_FAILURE
             return _of_known_digest(facts) if facts.digest else _of_file(facts, file)
@@ -201,17 +171,13 @@ def _of_absent(recorded: Stamp | None, around: Surroundings | None) -> Action:
 
 
 def _of_file(facts: Facts, file: File) -> Action:
-    """Rules 5 to 8: whether the file must be read."""
+    """Rules 5 to 7: whether the file must be read."""
     if is_unchanged(file.stamp, facts.recorded, facts.item.depth):
         return Action.NOTHING
     if facts.trusts_stamp and facts.digest_by_stamp is None:
         return Action.FIND_DIGEST
     if facts.trusts_stamp and facts.digest_by_stamp:
         return Action.RECORD_CONTENT
-    if facts.is_photo is None:
-        return Action.RECOGNISE
-    if not facts.is_photo:
-        return Action.RECORD_NO_PHOTO
     if file.links > 1 and not facts.has_file_lock:
         return Action.LOCK_FILE
     return Action.READ

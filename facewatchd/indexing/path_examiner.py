@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -13,26 +12,14 @@ from facewatchd.errors import UnreadablePhotoError
 from facewatchd.indexing.counters import Counters
 from facewatchd.indexing.digest_lookup import DigestLookup
 from facewatchd.indexing.embedder import Embedder
-from facewatchd.indexing.examine import (
-    GATHERING,
-    Absent,
-    Action,
-    Directory,
-    Facts,
-    File,
-    Unreachable,
-    decide,
-    inode_of_other_names,
-)
+from facewatchd.indexing.examine import GATHERING, Action, Facts, decide, inode_of_other_names
 from facewatchd.indexing.in_flight import InFlight
-from facewatchd.photos import contents, files, sheet_mark
+from facewatchd.photos import contents, files
 from facewatchd.scan.roots import Roots
+from facewatchd.scan.seen import Absent, Directory, Excluded, File
 from facewatchd.scan.work_queue import Item, WorkQueue
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.values import Stamp
-
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""The errors of stat(2) that say that nothing is there."""
 
 
 class LinedUp(Exception):  # noqa: N818 - no error
@@ -92,8 +79,7 @@ class PathExaminer:
             recorded = reader.stamp(path)
         if os.path.basename(path) == b".nomedia":  # it excludes the directory, or does so no more
             self._walk(os.path.dirname(path))
-        is_excluded = bool(self._roots.excluded(path)) and not os.path.isdir(path)
-        return Facts(item, recorded, is_excluded, told=told, waited=waited)
+        return Facts(item, recorded, told=told, waited=waited)
 
     # Actions that gather a fact
 
@@ -103,8 +89,6 @@ class PathExaminer:
                 return self._look(facts)
             case Action.FIND_DIGEST, File(stamp):
                 return replace(facts, digest_by_stamp=self._digests.digest(facts.item.path, stamp) or b"")
-            case Action.RECOGNISE, _:
-                return replace(facts, is_photo=_is_photo(facts.item.path))
             case Action.LOCK_FILE, File(stamp):
                 self._lock(stamp[1:], facts)
                 return replace(facts, has_file_lock=True, digest_by_stamp=None)
@@ -124,9 +108,8 @@ class PathExaminer:
     def _look(self, facts: Facts) -> Facts:
         """See what is at the path, and have the paths examined that are affected as well."""
         path = facts.item.path
-        self._roots.links.note(path)
-        facts = replace(facts, seen=self._seen(path, facts.recorded))
-        if not isinstance(facts.seen, Directory) and not facts.recorded:
+        facts = replace(facts, seen=self._roots.look(path, is_recorded=facts.recorded is not None))
+        if not isinstance(facts.seen, Directory | Excluded) and not facts.recorded:
             with self._catalog.reading() as reader:
                 below = reader.paths(path)
             self._touch(below)  # the path was a directory
@@ -134,19 +117,6 @@ class PathExaminer:
         if inode is not None:
             self._touch_other_names(path, inode, facts.seen.stamp if isinstance(facts.seen, File) else None)
         return facts
-
-    def _seen(self, path: bytes, recorded: Stamp | None) -> Unreachable | Absent | Directory | File:
-        try:
-            status = os.stat(path)
-            stamp = self._roots.stamp(path, status)
-        except OSError as exc:
-            if exc.errno not in _GONE:
-                return Unreachable()
-            self._roots.has_gone(path)
-            return Absent(self._roots.around(path) if recorded else None)
-        if stat.S_ISDIR(status.st_mode):
-            return Directory(os.path.islink(path))
-        return File(stamp, status.st_nlink)
 
     def _touch(self, paths: Iterable[bytes]) -> None:
         for path in paths:
@@ -162,16 +132,18 @@ class PathExaminer:
 
     def _read(self, facts: Facts, stamp: Stamp, opened: ExitStack) -> Facts:
         path = facts.item.path
+        if not contents.is_photo(path):
+            return replace(facts, is_photo=False)
         try:
             content = opened.enter_context(contents.opened(path))
         except UnreadablePhotoError as exc:
             if isinstance(exc, files.DiskError):
                 self._embedder.try_again(path, exc)
-            return replace(facts, failure=Outcome(path, stamp, error=exc.message))
+            return replace(facts, is_photo=True, failure=Outcome(path, stamp, error=exc.message))
         self._counters.count("read")
         if not content.stamp.same_bytes(stamp) or content.digest != (facts.digest or content.digest):
             raise files.ChangedWhileReadError("the file changed before it was read")
-        return replace(facts, content=content)
+        return replace(facts, is_photo=True, content=content)
 
     # Actions that end the examination
 
@@ -205,10 +177,6 @@ class PathExaminer:
             return outcome
         # It was renamed, touched or replaced: the bytes may be found again, and need not be embedded again then.
         return replace(outcome, path=b"", stamp=None)
-
-
-def _is_photo(path: bytes) -> bool:
-    return (files.is_photo_name(path) or files.sniff(path)) and not sheet_mark.is_sheet(path)
 
 
 def _has_stamp(path: bytes, stamp: Stamp) -> bool:

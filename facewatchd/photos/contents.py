@@ -1,9 +1,9 @@
 """A photo's bytes as an open file and a digest, never whole in this process's memory.
 
-The digest must name the very bytes that a decoder sees later on the same descriptor. `Content.confirm`, called when the
-decoding is over, holds the file's stamp against that of before. Where the file changed so shortly before the reading
-that another write would have left the same stamp (a file system's clock ticks in milliseconds, a FAT's in two seconds),
-or where the stamp is another one, it digests the bytes again.
+The digest must be that of the bytes that a decoder reads later from the same descriptor. So `Content.confirm`, called
+after the decoding, compares the file's stamp with the one from before. It digests the bytes again if the stamps differ,
+and if the file had changed so shortly before it was read that another write would have left the same stamp: within
+`TICK_NS`, as the clocks of file systems tick in milliseconds, and FAT's in two seconds.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
-from facewatchd.photos import files
+from facewatchd.photos import files, sheet_mark
 from facewatchd.values import Stamp
 
 CHUNK: Final = 1 << 20
 """Bytes that are read at once."""
 TICK_NS: Final = 2_000_000_000
-"""The coarsest clock of a file system, in nanoseconds."""
+"""The tick of the coarsest clock of a file system (FAT), in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Content:
 
     descriptor: int
     stamp: Stamp
-    """Of the file as it was digested; the device is the file's own."""
+    """That of the file when it was digested, with the device of the file itself (``st_dev``)."""
     digest: bytes
     is_fresh: bool
-    """Whether it may be written to without another stamp."""
+    """Whether another write may leave the stamp as it is."""
 
     def confirm(self) -> None:
-        """Raise `photos.ChangedWhileReadError` unless the file still holds the bytes that were digested."""
+        """Raise `ChangedWhileReadError` unless the file still holds the bytes that were digested."""
         if self.is_fresh or Stamp.of(os.fstat(self.descriptor)) != self.stamp:
             try:
                 same = _digest(self.descriptor) == self.digest
@@ -48,12 +48,17 @@ class Content:
                 raise _changed()
 
 
+def is_photo(path: bytes) -> bool:
+    """Whether a file's name or its first bytes are a photo's, and it is not one of our contact sheets."""
+    return (files.is_photo_name(path) or files.sniff(path)) and not sheet_mark.is_sheet(path)
+
+
 @contextmanager
 def opened(path: bytes) -> Iterator[Content]:
     """Open and digest a regular file.
 
-    Raises FileNotFoundError where it is gone, `photos.ChangedWhileReadError` where it must be read again later,
-    `TooLargeError` above `photos.MAX_BYTES`, and `UnreadablePhotoError` for all else.
+    Raises FileNotFoundError where it is gone, `ChangedWhileReadError` where it must be read again later,
+    `TooLargeError` above `files.MAX_BYTES`, and `UnreadablePhotoError` for all else, an empty file too.
     """
     with files.regular_file(path) as descriptor:
         content = _digested(descriptor)
@@ -78,7 +83,7 @@ def _digested(descriptor: int) -> Content:
 
 
 def _digest(descriptor: int, size: int | None = None) -> bytes:
-    """Digest a file from its beginning, wherever its position is; ``size``: how long it must be."""
+    """The digest of a whole file; the descriptor's position stays. ``size``: the bytes that it must have."""
     sum_, offset = hashlib.blake2b(digest_size=32), 0
     while chunk := os.pread(descriptor, CHUNK, offset):
         sum_.update(chunk)

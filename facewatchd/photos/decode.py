@@ -2,19 +2,20 @@
 
 Rules:
 
-- Only the decoder that the content asks for is run. What it refuses is mended where nothing of the picture is missing
-  (`jpeg.continued`, `png.essential`), or given to a second decoder (`jpeg.decode_deep`, `tiff`).
-- The size in the header is held against `MAX_PIXELS` before anything is decoded.
+- Only the decoder of the format that the first bytes name is run. What it refuses is repaired if nothing of the picture
+  is missing (`jpeg.continued`, `png.essential`), or given to a second decoder (`jpeg.decode_deep`, `tiff`).
+- The size in the header is compared with `MAX_PIXELS` before anything is decoded.
 - A picture is decoded whole or not at all. Of an animation or a document it is the first frame or page that is not
   blank, of the first `MAX_FRAMES`.
-- Orientation is applied once: the container's, else EXIF's. XMP turns nothing, as in viewers. TIFFs come upright.
-- Whatever a decoder raises becomes an `UnreadablePhotoError` with a reason for people, an `UnsupportedPhotoError` where
-  nothing is wrong with the file.
+- Orientation is applied once: the container's, else EXIF's. XMP's is ignored, as viewers do. Pillow and tifffile apply
+  that of TIFFs.
+- Whatever a decoder raises becomes an `UnreadablePhotoError` with a reason for users, or an `UnsupportedPhotoError`
+  where nothing is wrong with the file.
 
-Importing this module sets Pillow's process-wide switches: the bomb limit, one decoding thread a call (the callers
-are the daemon's threads, and it promised how many there are), and silence for its warnings, its log and libtiff,
-which writes a line to standard error for every damaged row: what matters is in the exception. `catch_warnings`
-around each call would be the usual way, but is not safe with several threads.
+Importing this module sets Pillow's process-wide switches: the limit against decompression bombs, one decoding thread a
+call (the number of threads is the caller's to choose), and no output from its warnings, its log, and libtiff, which
+writes a line to standard error for every damaged row. What matters is in the exceptions. ``catch_warnings`` around each
+call would be the usual way, but is not safe with several threads.
 """
 
 from __future__ import annotations
@@ -55,20 +56,20 @@ if TYPE_CHECKING:
     from facewatchd.values import Pixels
 
 MAX_PIXELS: Final = 250_000_000
-"""Width times height that is still decoded."""
+"""Width times height of the largest picture that is decoded."""
 SNIFF_BYTES: Final = 512
-"""How much of a file tells its format: every signature, and an `ftyp` box with all its brands."""
+"""The first bytes that tell a format: every signature, and an ``ftyp`` box with all its brands."""
 MAX_FRAMES: Final = 64
 """Frames or pages that are looked at for one that is not blank."""
 MAX_SEARCH: Final = 10.0
-"""Seconds after which no further one is looked at."""
+"""Seconds after which no further frame or page is looked at."""
 MIN_CONTRAST: Final = 48
-"""What a frame that is not blank has between its dark and its light parts, of 255: less is one colour, or a fade."""
+"""The least difference, of 255, between the dark and the light parts of a frame that is not blank."""
 
 _BITS_PER_SAMPLE_TAG: Final = 258
 _TILE_SIZE_TAGS: Final = (322, 323)
 _LATER_BRANDS: Final = frozenset({b"mif2", b"mif3", b"1pic", b"miaf", b"MiHE", b"MiHB"})
-"""Major brands that say no more than mif1 does."""
+"""Major brands that mean the same as mif1."""
 _DAMAGED_HINT: Final = "try to open it in an image viewer, or copy it again from where it came"
 _EXPORT_HINT: Final = "export it as JPEG"
 
@@ -101,7 +102,7 @@ _silence_libtiff()
 
 
 def load() -> None:
-    """Import what is otherwise imported with the first photo that needs it: later the files may be out of reach."""
+    """Import what else is imported with the first photo that needs it: its files may be out of reach by then."""
     jpeg.load()
     tiff.load()
     Image.preinit()
@@ -111,7 +112,7 @@ def load() -> None:
 def decode(file: BinaryIO) -> Pixels:
     """Decode a photo to RGB, upright, in full size: uint8 (height, width, 3), contiguous and read-only.
 
-    ``file`` is read from its beginning, whatever its position: `photos.opened`, or bytes in an `io.BytesIO`.
+    ``file`` is read from its beginning, whatever its position: `files.opened`, or bytes in an `io.BytesIO`.
 
     What is transparent is white, as viewers show it: the colour stored there is arbitrary. 16-bit images are
     scaled down, and so are whole numbers and floats of more bits, by the smallest usual range that holds them.

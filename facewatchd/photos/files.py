@@ -1,10 +1,10 @@
-"""Photos as files: named, recognised, opened, read and digested. `decoding` makes pixels of them.
+"""Photos as files: which names and first bytes are photos', and how files are opened and read.
 
 Rules:
 
-- What a file is, its content says; its name only says what it claims to be.
-- A path is looked at before it is opened, and the open file again: pipes, sockets and devices neither block us
-  nor notice us.
+- What kind of photo a file is, its content decides, and not its name.
+- A path is looked at before it is opened, and so is the open file: a pipe, socket or device is not opened, which would
+  block, or be noticed at the other end.
 - The stamp that `read` returns belongs to exactly the bytes that it returns.
 """
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 MAX_BYTES: Final = 1 << 30
-"""File size that is still read."""
+"""The size in bytes of the largest file that is read."""
 _SUFFIXES: Final = tuple(
     b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
     b".gif".split()
@@ -55,17 +55,17 @@ _PASSING: Final = frozenset(
 _AWAY: Final = frozenset(
     {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN, errno.EREMOTEIO}
 )
-"""Errors of a disk or server that went away, or of a bad sector: nobody can tell which."""
+"""Errors of a disk or server that is away, or of a bad sector; the errno does not say which."""
 
 
 class ChangedWhileReadError(FacewatchError):
-    """The bytes cannot be had just now, which says nothing about the photo: read it again when it rests."""
+    """The bytes cannot be read just now, which says nothing about the photo: it is to be read again later."""
 
     kind = UnreadablePhotoError.kind
 
 
 class DiskError(UnreadablePhotoError):
-    """The disk failed, or is away, though the file is there."""
+    """The disk failed or is away, while the file is known to exist."""
 
 
 def read(path: bytes) -> tuple[bytes, Stamp]:
@@ -86,7 +86,7 @@ def read(path: bytes) -> tuple[bytes, Stamp]:
 
 
 def sniff(path: bytes) -> bool:
-    """Whether a regular file begins as a photo does; False as well for what cannot be read."""
+    """Whether the first bytes of a regular file are a photo's; False for what cannot be read."""
     try:
         with regular_file(path) as descriptor:
             return looks_like_photo(os.pread(descriptor, SNIFF_BYTES, 0))
@@ -95,17 +95,17 @@ def sniff(path: bytes) -> bool:
 
 
 def is_photo_name(path: bytes) -> bool:
-    """Whether the name ends as photos' names do, in any case."""
+    """Whether the name has a suffix of photos, in upper or lower case."""
     return path.lower().endswith(_SUFFIXES)
 
 
 def looks_like_photo(head: bytes) -> bool:
-    """Whether bytes that begin so are of a format that `decode` reads. 32 bytes will do, `SNIFF_BYTES` are better."""
+    """Whether first bytes are those of a format that `decode` reads: 32 of them or more, at best `SNIFF_BYTES`."""
     return format_of(head) is not None
 
 
 def digest(data: bytes) -> bytes:
-    """The 32 bytes that name this content: BLAKE2b."""
+    """The BLAKE2b digest of a content, 32 bytes."""
     return hashlib.blake2b(data, digest_size=32).digest()
 
 

@@ -1,13 +1,13 @@
-"""JPEG files: the ordinary ones in little more than half of Pillow's time, and the odd ones that viewers show.
+"""JPEG files: ordinary ones in little more than half of Pillow's time, and irregular ones that viewers show.
 
-The one module that knows simplejpeg and imagecodecs.
+The one module that imports simplejpeg and imagecodecs.
 
-libjpeg-turbo writes the very pixels that are asked for, where Pillow has it write four bytes for each and packs them
-afterwards. The pixels are the same. Whatever is not as it should be is left to Pillow.
+`decode` has libjpeg-turbo write three bytes a pixel, where Pillow has it write four and packs them afterwards. The
+pixels are the same. A file with any irregularity is left to Pillow.
 
-A picture may lack its end marker, have a trailer in its place, or segments beside it that are broken. `continued`
-takes the picture out of that. Whether it is whole is told by decoding: what follows the data of the last scan must not
-change the pixels. Where rows are missing, the decoder takes it for data.
+A picture may lack its end marker, have a trailer in its place, or broken segments beside it. `continued` extracts the
+picture. Whether it is whole is found by decoding it several times with different bytes after the data of the last scan:
+they change the pixels if rows are missing, because the decoder takes them for data.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CODECS: Final = (
 
 
 def begin(data: bytes) -> int:
-    """Where the picture begins: after what does not belong there."""
+    """The offset of the picture's start marker."""
     found = _BEFORE.match(data)
     return found.end(1) - 2 if found else 0
 

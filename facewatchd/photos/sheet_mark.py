@@ -1,9 +1,9 @@
-"""The mark by which a contact sheet of `facewatch-query` is known again: the name of its software, in its metadata.
+"""The mark by which contact sheets of `facewatch-query` are recognised: the name of the software in their metadata.
 
 - PNG: a ``tEXt`` chunk ``Software`` before the pixels. JPEG and WebP: the EXIF tag ``Software``. PDF: ``Creator`` in
   the information dictionary, which Pillow writes at the end.
-- Only the place where the format keeps it counts: a photo that holds the same words elsewhere (a thumbnail, a trailer,
-  a comment) is no sheet. An editor that writes its own name there, or none, makes a file of the user's out of a sheet.
+- Only the place where the format keeps it counts: a photo that has the same words elsewhere (in a thumbnail, a trailer
+  or a comment) is no sheet. A sheet that was saved by an editor, which writes its own name there or none, is a photo.
 - A file is read by chunk headers, a few hundred bytes in all, so that the daemon can look at every new photo.
 
 Standard library only: the daemon, and a client that has no Pillow, read it as well.
@@ -28,7 +28,7 @@ _PDF_CREATOR: Final = b"/Creator (\xfe\xff" + SOFTWARE.encode("utf-16-be") + b")
 _PDF_TAIL: Final = 2048
 """Bytes at the end of a PDF of Pillow's that hold its information dictionary, cross-references and trailer."""
 _MOST_CHUNKS: Final = 32
-"""Chunks or segments looked at: a sheet has a handful."""
+"""Chunks or segments that are looked at; a sheet has fewer than ten."""
 _MOST_EXIF: Final = 4096
 
 

@@ -1,4 +1,4 @@
-"""What a file's first bytes say that it is. Names are Pillow's, of the formats that `photos.decode` reads."""
+"""The format of a file, by its first bytes. Names are Pillow's, for the formats that `photos.decode` reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANY_CODEC_BRANDS: Final = frozenset({b"mif1", b"mif2", b"mif3", b"msf1", b"1pic
 # Lengths of the information header, BITMAPCOREHEADER to BITMAPV5HEADER: two letters alone would take in texts.
 _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-# What is known and not read, in the words of the reason that users get.
+# Formats that are recognised and not read, as they are worded for users.
 _FOREIGN: Final = (
     (b"%PDF-", "a PDF document"),
     (b"8BPS", "a Photoshop document"),
@@ -62,7 +62,7 @@ HEADER_BYTES: Final = 1 << 16
 
 
 def format_of(head: bytes) -> str | None:
-    """The name of the format of what begins so, or None."""
+    """The name of the format with these first bytes; None where it is not read."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -78,7 +78,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def foreign_kind(head: bytes) -> str:
-    """What a file is that is known but not read, in words; empty for what nobody can tell, or what is read."""
+    """The kind of a file that is recognised but not read, worded for users; empty for all others."""
     for signature, words in _FOREIGN:
         if head.startswith(signature):
             return words

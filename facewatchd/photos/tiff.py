@@ -1,7 +1,7 @@
-"""Pages of TIFF files: which are pictures, and those that Pillow does not read or reads wrongly. Knows tifffile.
+"""TIFF files: which of their pages are pictures, and a decoder of those that Pillow does not read or reads wrongly.
 
-Raw files are TIFFs with a mosaic somewhere in them, and a thumbnail before it. A reduced image is a picture only where
-there is nothing else.
+The one module that imports tifffile. Raw files are TIFFs with a mosaic in one page and a thumbnail before it. A reduced
+image is taken for a picture only if the file has no other.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def load() -> None:
 
 
 def pages(file: BinaryIO, limit: int) -> Iterator[Page]:
-    """The pages that are pictures, in their order; nothing where the file makes no sense to tifffile.
+    """The pages that are pictures, in their order; none where tifffile cannot read the file.
 
     Where all are reduced images, the first.
     """

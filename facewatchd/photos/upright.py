@@ -1,6 +1,6 @@
 """From a loaded Pillow image to upright RGB pixels, band by band.
 
-Besides the decoder's own, memory is that of the decoded image and of the result, whatever is done to it.
+Besides what the decoder needs, the memory is that of the decoded image and of the result, whatever the conversion.
 """
 
 from __future__ import annotations

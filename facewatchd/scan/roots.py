@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from facewatchd.ignore import Exclusion
 from facewatchd.scan.links import Links
 from facewatchd.scan.missing_disk import Surroundings, may_forget
+from facewatchd.scan.seen import Absent, Directory, Excluded, File, Seen, Unreachable
 from facewatchd.scan.walk import why_excluded
 from facewatchd.store.catalog import Catalog
 from facewatchd.system.mounts import MountPoints, device_of
@@ -23,6 +24,8 @@ from facewatchd.values import Identity, RootState, Stamp, is_within
 
 SHOWN = 300
 """Characters of a path in a message."""
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""The errors of stat(2) that say that nothing is there."""
 
 
 class Roots:
@@ -168,6 +171,24 @@ class Roots:
                 continue  # it vanished between the two calls: now another one is the nearest
             except OSError:
                 return 0
+
+    def look(self, path: bytes, *, is_recorded: bool) -> Seen:
+        """See what is at a path, and note what follows from that for `links` and for what could not be read.
+
+        ``is_recorded``: whether a record is to be forgotten if nothing is there.
+        """
+        if self.excluded(path) and not os.path.isdir(path):
+            return Excluded()
+        self.links.note(path)  # first: from here on an event of the target is one of the link
+        try:
+            status = os.stat(path)
+            stamp = self.stamp(path, status)
+        except OSError as exc:
+            if exc.errno not in _GONE:
+                return Unreachable()
+            self.has_gone(path)
+            return Absent(self.around(path) if is_recorded else None)
+        return Directory(os.path.islink(path)) if stat.S_ISDIR(status.st_mode) else File(stamp, status.st_nlink)
 
     def around(self, path: bytes) -> Surroundings | None:
         """Look what is in the place of a path that is not there; None for one in no watched directory."""

@@ -1,1 +1,1 @@
-"""What is kept: the catalog in SQLite, the hnswlib index as a cache of it, and the data directory of both."""
+"""Storage: the catalog in SQLite, the index as a cache of it, the search in both, and the data directory."""

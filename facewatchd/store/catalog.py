@@ -1,8 +1,8 @@
-"""The catalog: SQLite, and the truth about photos, their contents and their faces.
+"""The catalog: what is known of photos, their contents and their faces, in SQLite.
 
-One thread writes, through the methods of `Catalog`; any thread reads, through `Catalog.reading`. What the writer
-committed is on the disk (synchronous=FULL) before the method returns. Every SQLite error leaves here as
-`StorageError`, or `DamagedError` where the file is not what it should be.
+One thread writes, through the methods of `Catalog`; any thread reads, through `Catalog.reading`. What a method commits
+is on the disk (synchronous=FULL) before it returns. SQLite's errors are raised as `StorageError`, or as `DamagedError`
+where the file is damaged or not a catalog of this model.
 """
 
 from __future__ import annotations
@@ -29,20 +29,23 @@ if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
 IDLE_READERS = 4
-"""Connections that are kept for the next reader; each holds up to 2 MB of pages."""
+"""Connections that are kept open for the next readers; each holds up to 2 MB of pages."""
 _VOID = -1
-"""The ctime of a stamp that equals no file's."""
+"""A ctime that no file has."""
 KEEP_ORPHANS = 7 * 24 * 3600.0
-"""Seconds for which the faces of content that no photo shows are kept: what is deleted often comes back."""
+"""Seconds for which the faces of a content without photos are kept: deleted photos are often restored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What is to be recorded of one path.
 
-    ``stamp`` None: the file is gone. Otherwise with ``digest``: it has that content, which is new if ``faces`` is
-    given, or failed if ``error`` is; without: the file could not be read (``error``), or is no photo. With an empty
-    path a content is kept that no photo shows (any more): its file was renamed, say, while it was looked at.
+    - ``stamp`` None: the file is gone.
+    - With ``digest``: the file has that content. The content is new where ``faces`` is given, or has failed where
+      ``error`` is; otherwise it is in the catalog already.
+    - Without ``digest``: the file could not be read (``error``), or is no photo.
+
+    An empty path records a content without a photo, for example of a file that was renamed while it was read.
     """
 
     path: bytes
@@ -53,31 +56,31 @@ class Outcome:
     faces: Sequence[Face] | None = None
     error: str | None = None
     unsupported: bool = False
-    """Whether ``error`` tells of a content of a kind that is not read, not of a broken one."""
+    """Whether ``error`` is about a format that is not read, and not about broken bytes."""
 
 
 @dataclass(slots=True)
 class Changes:
-    """What a transaction did to the catalog: faces that it added and removed."""
+    """The faces that a transaction added and removed."""
 
     added: list[int] = field(default_factory=list)
     embeddings: list[Embedding] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     unknown: set[bytes] = field(default_factory=set)
-    """Paths of which nothing was recorded: their content was collected since it was found to be known."""
+    """Paths of which nothing was recorded, because their content was removed after it had been found in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
     asked: tuple[int, tuple[bytes, ...]]
-    """The number of transactions then, and the directories."""
+    """The number of transactions when it was counted, and the directories."""
     counts: Counts
     photos: dict[bytes, int]
 
 
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn SQLite's exceptions into ours; ``doing`` completes "cannot ..."."""
+    """Raise SQLite's exceptions as `StorageError`; ``doing`` completes "cannot ..."."""
     try:
         yield
     except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as exc:
@@ -120,9 +123,9 @@ class Catalog:
         self._closed = False
         self._counted: _Counted | None = None
         self.damage = ""
-        """What SQLite said of damage since the catalog was opened."""
+        """The last error about damage that SQLite raised since the catalog was opened; empty where none was."""
         self.damaged_faces: set[int] = set()
-        """Faces that readers left out because their rows are damaged, and that were not `set_aside` yet."""
+        """Faces that readers left out because their rows are damaged, until they are removed (`set_aside`)."""
         self.on_damaged_face: Callable[[], object] = lambda: None
         """Called by the reading thread when one is added to `damaged_faces`."""
         with translated(f"open {path}"):
@@ -146,7 +149,7 @@ class Catalog:
         self._note_clean(False)
 
     def _scrub(self) -> None:
-        """Once: overwrite what was deleted before `secure_delete` was on. Without room, the next start does it."""
+        """Overwrite, once, what was deleted before `secure_delete` was on; at the next start if the disk is full."""
         if not self._db.execute("SELECT 1 FROM meta WHERE key = 'scrubbed'").fetchone():
             with contextlib.suppress(sqlite3.OperationalError):
                 self._db.execute("VACUUM")
@@ -167,7 +170,7 @@ class Catalog:
             raise
 
     def close(self) -> None:
-        """Close every connection, and note that this end was in order, unless damage was seen."""
+        """Close every connection. Unless damage was seen, note that the catalog was closed in order."""
         if not self.damage:
             with contextlib.suppress(sqlite3.Error):
                 self._note_clean(True)
@@ -180,9 +183,9 @@ class Catalog:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[CatalogReader]:
-        """Lend a connection that reads one consistent state, that of its first statement.
+        """A reader of one consistent state: that of its first statement.
 
-        SQLite's errors leave the reader's methods as `StorageError`; what the caller raises meanwhile passes as it is.
+        Its methods raise SQLite's errors as `StorageError`.
         """
         db = self._begun()
         try:
@@ -203,7 +206,7 @@ class Catalog:
             self.on_damaged_face()
 
     def _begun(self) -> sqlite3.Connection:
-        """A connection in a transaction that reads."""
+        """A connection that has begun a transaction."""
         with self._readers_lock:
             db = self._idle_readers.pop() if self._idle_readers else None
         with self._reads():
@@ -219,7 +222,7 @@ class Catalog:
         return self._translated("read the catalog")
 
     def counts(self, directories: Sequence[bytes]) -> tuple[Counts, dict[bytes, int]]:
-        """Count everything, and the photos below each directory: anew only if something was written since."""
+        """Count everything, and the photos below each directory; counted again only after another transaction."""
         with self.reading() as reader:
             known, asked = self._counted, (reader.transactions(), tuple(directories))
             if known is None or known.asked != asked:
@@ -279,7 +282,7 @@ class Catalog:
             )
 
     def _content(self, outcome: Outcome, changes: Changes) -> int | None:
-        """Return the id of the outcome's content; None where it was collected, or lost a face, since it was known."""
+        """The id of the outcome's content; None where that was removed, or lost a face, after it had been found."""
         sql = "SELECT id, width = ? FROM content WHERE digest = ?"
         known, lacks_faces = self._db.execute(sql, (LACKS_FACES, outcome.digest)).fetchone() or (None, False)
         if outcome.faces is None and outcome.error is None:
@@ -316,10 +319,10 @@ class Catalog:
         return cursor.lastrowid
 
     def set_aside(self, face_ids: Sequence[int]) -> tuple[list[int], list[bytes]]:
-        """Remove faces whose rows are damaged, and have the bytes that they are on embedded again.
+        """Remove faces whose rows are damaged, and mark their contents to be embedded again.
 
-        Returns the faces that were removed, and the photos that show those bytes: their stamps are void, so that each
-        walk finds them to be looked at. What else is known of the photos stays until then.
+        Returns the faces that were removed, and the photos with those contents. The stamps of the photos equal no
+        file's from then on, so each walk has them examined; the rest of their rows stays until then.
         """
         removed: list[int] = []
         photos: set[bytes] = set()
@@ -335,9 +338,9 @@ class Catalog:
         return removed, sorted(photos)
 
     def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
-        """Drop content that no photo has shown for ``older_than`` seconds; return the ids of its faces.
+        """Delete the contents that no photo has had for ``older_than`` seconds; return the ids of their faces.
 
-        Its embeddings are overwritten in the file, and the log, which may hold pages of before, is emptied.
+        Their embeddings are overwritten in the file. SQLite's log, which may hold older pages, is emptied.
         """
         before = time.time() - older_than
         with self._transaction("collect old content"):
@@ -350,7 +353,7 @@ class Catalog:
         return [face_id for (face_id,) in rows]
 
     def set_root(self, path: bytes, identity: Identity) -> None:
-        """Remember which directory a root was at its last good walk."""
+        """Record the identity of a root at its last good walk."""
         with self._transaction("note a root"):
             self._db.execute(
                 "INSERT INTO root VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET device = excluded.device,"
@@ -359,18 +362,18 @@ class Catalog:
             )
 
     def renumber(self, root: bytes, before: int, now: int) -> None:
-        """The root's file system has another device number than at the last good walk: so have its photos."""
+        """Record another device number for the photos below a root whose file system has got one."""
         with self._transaction("note devices"):
             self._db.execute(
                 "UPDATE photo SET device = ? WHERE device = ? AND path > ? AND path < ?", (now, before, *below(root))
             )
 
     def set_devices(self, items: Iterable[tuple[bytes, int]]) -> None:
-        """Note device numbers that changed though nothing else did (another boot, another mount)."""
+        """Record device numbers of photos, (path, device), of which nothing else changed: after a boot or a mount."""
         with self._transaction("note devices"):
             self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])
 
 
 def _storable(text: str | None) -> str | None:
-    """SQLite takes no lone surrogates, which what libraries say of odd names may hold."""
+    """Without lone surrogates, which SQLite refuses, and which errors of libraries about odd names may hold."""
     return None if text is None else text.encode("utf-8", "replace").decode()

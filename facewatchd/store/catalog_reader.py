@@ -1,4 +1,4 @@
-"""Everything that is asked of the catalog. A reader sees one consistent state and is used by one thread at a time."""
+"""Every query of the catalog. A reader sees one consistent state and is used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
 LACKS_FACES = -1
-"""The width of a content of which a damaged face was removed: its bytes are to be embedded again."""
+"""The width of a content from which a damaged face was removed: its bytes are to be embedded again."""
 _BATCH = 500
 """Variables in one statement; SQLite allows 32,766, and longer statements are not faster."""
 _FEW = 20_000
-"""As many photos of one state are found by their contents, and sorted, for each page. Of more, a page is read in the
-order of paths, past those of other states: 50 for each one of the page where 20,000 of a million are in the state."""
+"""Up to so many photos of one state are found by their contents, and sorted, for each page. Of more, a page is read in
+the order of paths, past photos of other states: 50 for each of the page, where 20,000 of a million have the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoRecord:
-    """What the catalog says of one path."""
+    """The row of one path."""
 
     path: bytes
     stamp: Stamp
@@ -44,9 +44,9 @@ class Counts:
     photos: int
     """Files that are photos, whatever their state."""
     faces: int
-    """Faces that the index holds, those of content that no photo shows any more included."""
+    """Faces in the catalog, those of contents without photos included."""
     failed: int
-    """Photos that are broken or cannot be read; not those that are unsupported."""
+    """Photos that are broken or cannot be read; unsupported ones do not count."""
 
 
 _PHOTO = """
@@ -71,11 +71,11 @@ _BY_PATH = """
 FROM photo CROSS JOIN content ON content.id = content_id
 WHERE (content_id IS NOT NULL OR photo.error IS NOT NULL) AND
 """
-"""All photos in the order of their paths: what is asked of `photo` is in the index `photo_shown`."""
+"""All photos in the order of their paths: the index `photo_shown` has every column of `photo` that is needed."""
 
 
 class CatalogReader:
-    """Statements on a connection that `Catalog.reading` lent."""
+    """Queries on a connection of `Catalog.reading`."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class CatalogReader:
         dim: int,
         note_damaged: Callable[[int], None],
     ) -> None:
-        """``translated`` turns SQLite's exceptions into ours: those of statements, not the caller's.
+        """``translated`` turns the exceptions of SQLite into `StorageError`. ``dim``: numbers of an embedding.
 
-        ``dim``: numbers of an embedding. ``note_damaged`` is called with the id of each face that is left out because
-        its row is damaged: its embedding is not ``dim`` finite numbers of unit length, or its landmarks are no points.
+        ``note_damaged`` is called with the id of each face that is left out because its row is damaged: its embedding
+        is not ``dim`` finite numbers of unit length, or its landmarks are no points.
         """
         self._db = db
         self._translated = translated
@@ -113,18 +113,18 @@ class CatalogReader:
         return {path: Stamp(*numbers) for path, *numbers in self.rows(directory)}
 
     def rows(self, directory: bytes) -> list[tuple[bytes, int, int, int, int, int]]:
-        """The same as they lie in the catalog: each with its path and the numbers of its stamp."""
+        """The same as plain rows: path, and the five numbers of `Stamp`."""
         return self._all(
             "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE directory = ?", directory
         )
 
     def linked(self, inode: int) -> dict[bytes, Stamp]:
-        """Stamps of the files that were recorded with this inode: hard links of one file, as a rule."""
+        """Stamps of the files that were recorded with this inode number: hard links of one file, as a rule."""
         rows = self._all("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE inode = ?", inode)
         return {path: Stamp(*stamp) for path, *stamp in rows}
 
     def twins(self, stamp: Stamp, limit: int) -> dict[bytes, bytes | None]:
-        """Paths that were recorded with this stamp, at most ``limit``, with the digests of their contents if any."""
+        """At most ``limit`` paths with this stamp, each with the digest of its content, or None."""
         rows = self._all(
             "SELECT path, digest FROM photo LEFT JOIN content ON content.id = content_id WHERE device = ? AND inode = ?"
             " AND size = ? AND mtime_ns = ? AND ctime_ns = ? LIMIT ?",
@@ -154,14 +154,14 @@ class CatalogReader:
         return int(self._all(sql, *below(directory))[0][0])
 
     def unread(self, directory: bytes) -> list[bytes]:
-        """Paths below a directory that the disk, or the right to read them, was missing for (`CANNOT_READ`)."""
+        """Paths below a directory that could not be read: a disk error, or a missing right (`CANNOT_READ`)."""
         sql = "SELECT path FROM photo WHERE path > ? AND path < ? AND content_id IS NULL AND error GLOB ?"
         return [path for (path,) in self._all(sql, *below(directory), f"{CANNOT_READ}*")]
 
     def in_state(self, state: PhotoState, after: bytes, limit: int) -> list[tuple[bytes, str | None]]:
-        """The first ``limit`` photos in a state whose paths come after one, in the order of paths: each with its error.
+        """The first ``limit`` photos in a state with paths after ``after``, in the order of paths, each with its error.
 
-        States that the catalog does not know have no photos: those are pending or unknown.
+        Empty for the states that the catalog does not have: pending and unknown.
         """
         if state is PhotoState.EXCLUDED:
             sql = "SELECT path, NULL FROM photo WHERE content_id IS NULL AND error IS NULL AND path > ?"
@@ -177,7 +177,7 @@ class CatalogReader:
         return found
 
     def _source(self, state: PhotoState) -> str:
-        """Where the photos in a state are looked for: by their contents while they are few, else by path."""
+        """The tables of a query for the photos in a state: by contents where they are few, else by path."""
         condition = _CONTENT_OF_STATE[state]
         few = f"SELECT count(*) FROM (SELECT 1 {_BY_CONTENT} {condition} LIMIT {_FEW})"
         return f"{_BY_CONTENT if self._all(few)[0][0] < _FEW else _BY_PATH} {condition}"
@@ -199,7 +199,7 @@ class CatalogReader:
         return Counts(photos, faces, unread + undecoded)
 
     def transactions(self) -> int:
-        """How many there have been since the catalog was opened: while that is the same, so is everything."""
+        """The number of transactions since the catalog was opened. While it is the same, so is every answer."""
         return int(self._all("SELECT value FROM meta WHERE key = 'transactions'")[0][0])
 
     # Contents and faces
@@ -215,7 +215,7 @@ class CatalogReader:
         return found if len(found) == len(rows) else None
 
     def _sound(self, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Face]]:
-        """The faces of rows with their ids, without those whose row is damaged."""
+        """The faces of rows with their ids; damaged rows are left out."""
         for row in rows:
             try:
                 face = _face(row)
@@ -228,7 +228,7 @@ class CatalogReader:
                 self._note_damaged(row[0])
 
     def content(self, digest: bytes) -> int | None:
-        """The id of a content that did not fail, and lacks no faces."""
+        """The id of a content that has not failed and lacks no faces; else None."""
         rows = self._all(
             "SELECT id FROM content WHERE digest = ? AND error IS NULL AND width != ?", digest, LACKS_FACES
         )
@@ -259,7 +259,7 @@ class CatalogReader:
         return pairs[:, 0], pairs[:, 1]
 
     def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
-        """How many photos in some directories (none: anywhere) show each content; without those that none shows."""
+        """The number of photos of each content in some directories (none given: anywhere); zeros are left out."""
         inside, bounds = _inside(directories)
         counts: dict[int, int] = {}
         for part in _batches(content_ids):
@@ -268,7 +268,7 @@ class CatalogReader:
         return counts
 
     def copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, list[bytes]]:
-        """The photos in some directories (none: anywhere) that show each content."""
+        """The photos of each content in some directories (none given: anywhere)."""
         inside, bounds = _inside(directories)
         found: dict[int, list[bytes]] = {}
         for part in _batches(content_ids):
@@ -295,7 +295,7 @@ class CatalogReader:
             return np.sort(np.fromiter((face_id for (face_id,) in rows), np.int64))
 
     def last_face_id(self) -> int:
-        """The highest id ever given, of faces that are gone too."""
+        """The highest id that was ever given to a face."""
         rows = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'face'")
         return int(rows[0][0]) if rows else 0
 
@@ -318,7 +318,7 @@ class CatalogReader:
         return self._matrix(rows)
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids and embeddings of rows, without those that are damaged."""
+        """Ids and embeddings of rows; damaged rows are left out."""
         sized = [(face_id, blob) for face_id, blob in rows if len(blob) == 4 * self._dim]
         ids = np.array([face_id for face_id, _ in sized], np.int64)
         matrix = np.frombuffer(b"".join(blob for _, blob in sized), np.float32).reshape(len(sized), self._dim)
@@ -330,7 +330,7 @@ class CatalogReader:
         return ids[sound], matrix[sound]
 
     def check(self) -> list[str]:
-        """SQLite's own findings about the file; empty where it is sound."""
+        """What SQLite's own checks find wrong with the file; empty where nothing is."""
         findings = [text for (text,) in self._all("PRAGMA quick_check(20)") if text != "ok"]
         return findings + [
             f"row {row} of {table} points nowhere" for table, row, *_ in self._all("PRAGMA foreign_key_check")
@@ -359,7 +359,7 @@ def _photo_record(row: Sequence[Any]) -> PhotoRecord:
 
 
 def below(directory: bytes) -> tuple[bytes, bytes]:
-    """Bounds of the paths below a directory: '0' is the byte after '/'."""
+    """Bounds, both exclusive, of the paths below a directory: '0' is the byte after '/'."""
     prefix = directory.rstrip(b"/")
     return prefix + b"/", prefix + b"0"
 

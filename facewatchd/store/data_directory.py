@@ -1,4 +1,7 @@
-"""The data directory as a whole: who holds it, and what the last run with it was. The models' directories lie below."""
+"""The data directory: its lock, what the last run was started with, and room that is kept free for the next start.
+
+Each model has a directory of its own below it, with a catalog and an index.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """What the daemon was last started with here."""
+    """What the daemon was last started with in a data directory."""
 
     pack: str | None = None
-    """Whatever finds the model again: its name, or its directory."""
+    """The name or the directory of the model."""
     directories: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data_dir: Path) -> LastRun:
-        """Read what `remember` wrote; an empty one where there is none that can be read."""
+        """Read what `remember` wrote; empty where there is none, or it cannot be read."""
         try:
             document = json.loads(atomic_files.read(data_dir / "last-run.json"))
             return cls(str(document["pack"]), tuple(map(str, document["directories"])))
@@ -40,19 +43,19 @@ class LastRun:
             return cls()
 
     def remember(self, data_dir: Path) -> None:
-        """Note it for the next run. Raises OSError."""
+        """Write it for the next run. Raises OSError."""
         document = json.dumps({"pack": self.pack, "directories": self.directories}) + "\n"
         atomic_files.write(data_dir / "last-run.json", document.encode("ascii"))
 
     def expect(self, directories: Sequence[Path]) -> None:
-        """Raise `UsageError` for a directory that is not there and never was: it is not offline but misspelt."""
+        """Raise `UsageError` for a directory that does not exist and that the last run did not have: a misspelt one."""
         for directory in directories:
             if str(directory) not in self.directories and not _may_be_there(directory):
                 raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
 
 
 def _may_be_there(path: Path) -> bool:
-    """Whether there is such a path, or its disk does not answer."""
+    """Whether a path exists, or its disk does not answer."""
     try:
         return DiskCalls().run(os.fsencode(path), lambda: os.path.lexists(path))
     except NotAnsweringError:
@@ -60,7 +63,7 @@ def _may_be_there(path: Path) -> bool:
 
 
 class Reserve:
-    """Room that is kept on the disk, so that the daemon can start and answer when there is none left."""
+    """A file that takes 2 MB, and is deleted when the disk is full, so that the daemon can start and answer."""
 
     SIZE = 2 << 20
 
@@ -68,18 +71,18 @@ class Reserve:
         self._path = path
 
     def fill(self) -> None:
-        """Take the room, where it is not taken yet and there is plenty."""
+        """Write the file, where it is missing and four times its size is free."""
         with contextlib.suppress(OSError):
             if os.path.lexists(self._path) or shutil.disk_usage(self._path.parent).free < 4 * self.SIZE:
                 return
             with open(atomic_files.create(self._path), "wb") as file:
                 try:
                     os.posix_fallocate(file.fileno(), 0, self.SIZE)
-                except OSError:  # an empty file would count as the reserve from then on
+                except OSError:  # an empty file would count as the reserve
                     self._path.unlink()
 
     def release_if_full(self) -> None:
-        """Give the room back where there is less than that left."""
+        """Delete the file where less than its size is free."""
         with contextlib.suppress(OSError):
             if shutil.disk_usage(self._path.parent).free < self.SIZE:
                 self._path.unlink(missing_ok=True)
@@ -87,9 +90,9 @@ class Reserve:
 
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Make the directory where needed, and hold it.
+    """Make the directory where it is missing, and hold its lock.
 
-    Raises `LockedError` where another daemon does, and `StorageError` where others may change what is in it.
+    Raises `LockedError` where another daemon holds it, and `StorageError` where other users may change its files.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,7 +110,7 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 
 def unusable(directory: Path, exc: OSError) -> StorageError:
-    """Word why a directory could not be made or used for data."""
+    """The error for a directory that could not be made, or used for data."""
     if not isinstance(exc, FileExistsError):
         return StorageError(
             f"cannot use {directory} for data: {exc.strerror}", "check it and its disk, or name another --data-dir"
@@ -121,7 +124,7 @@ def unusable(directory: Path, exc: OSError) -> StorageError:
 
 
 def check_model_directory(directory: Path) -> None:
-    """Raise `StorageError` where the data of a model is not ours alone to change, or no files."""
+    """Raise `StorageError` where other users may change the data of a model, or it is no regular files."""
     ownership.check_directory(directory)
     names = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "index.hnsw", "index.json", "heartbeat")
     ownership.check_files(directory, names)

@@ -1,9 +1,9 @@
-"""What transactions changed in the catalog, for those that want to follow it.
+"""Publishes what each transaction changed in the catalog to any number of subscribers.
 
 The writer publishes one `Change` a transaction, after it was committed and the index follows it, in the order of the
 transactions. Publishing appends to the queue of each subscription and returns: no code of a subscriber runs on the
-writer's thread, and no lock is held while one does. So a subscriber that fails concerns nobody else, and one that is
-slow loses changes instead of delaying them: a queue holds at most `MOST` changes, and what overflows is emptied.
+writer's thread, and no lock is held while one does. So a subscriber that fails affects neither the writer nor the
+other subscribers. One that is slow loses changes: a queue holds at most `MOST`, and one that overflows is emptied.
 `Subscription.take` then raises `MissedChangesError`, once, and the subscriber reads what it needs from the catalog.
 
 Changes are not kept over a restart, nor for subscriptions that come later.

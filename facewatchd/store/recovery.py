@@ -1,10 +1,10 @@
-"""What is looked at before a catalog is opened for writing, so that one that is damaged is kept as it was found.
+"""Checks before a catalog is opened for writing, so that a damaged one is kept as it was found.
 
-SQLite believes in names: it lays the pages of ``catalog.sqlite3-wal`` over whatever ``catalog.sqlite3`` it finds. Where
-the catalog was restored from a backup and the log is that of the later one, left by a kill -9, this makes one catalog
-of two, and SQLite's own checks need not notice. So every opening gives the catalog a new *session*, which is written
-through to the file itself, and every transaction writes the page that holds it: a log belongs to a file if the session
-is the same with the log and without.
+SQLite pairs files by name: it lays the pages of ``catalog.sqlite3-wal`` over whatever ``catalog.sqlite3`` it finds.
+Where the catalog was restored from a backup and a killed process left the log of the later one, this makes one catalog
+of two, and SQLite's own checks may not notice. Therefore every opening writes a new random *session* through to the
+catalog's file, and every transaction writes the page that holds it, so that each log contains the session. A log
+belongs to a file if the session read with the log equals the one read without it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 DAMAGED_HINT = "start facewatchd again: it sets a damaged catalog aside and indexes anew"
 
 COUNT = "UPDATE meta SET value = value + 1 WHERE key = 'transactions'"
-"""What every transaction does, so that the session is in its log. (SQLite writes no page on which nothing changes.)"""
+"""Part of every transaction, so that the session is in its log: SQLite writes no page on which nothing changes."""
 
 
 def examine(path: Path, model_id: str) -> None:
-    """Look at a catalog that is there. Raises `DamagedError`, `StorageError`, and SQLite's own; writes nothing to it.
+    """Check an existing catalog, without writing to it. Raises `DamagedError`, `StorageError` and SQLite's own errors.
 
-    A log that was not written to this very file is set aside.
+    A log that does not belong to the file is renamed.
     """
     wal = path.with_name(path.name + "-wal")
     logged = wal.exists() and wal.stat().st_size > 0
@@ -51,7 +51,8 @@ def examine(path: Path, model_id: str) -> None:
 
 
 def begin_session(db: sqlite3.Connection, path: Path) -> None:
-    """Empty the log into the file, and give the file a new session, if there is room and nobody else reads it."""
+    """Empty the log into the file and give the file a new session. Neither is done while the disk is full, or while
+    another process reads the catalog."""
     empty_log(db)
     _set_session(db, secrets.token_hex(16))
     empty_log(db)
@@ -60,10 +61,10 @@ def begin_session(db: sqlite3.Connection, path: Path) -> None:
 
 
 def empty_log(db: sqlite3.Connection) -> None:
-    """Write the log's pages to the file and cut it to nothing, unless somebody reads it or the disk is full."""
+    """Write the log's pages to the file and truncate the log, unless a reader uses it or the disk is full."""
     (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
     db.execute("PRAGMA busy_timeout = 100")
-    with contextlib.suppress(sqlite3.OperationalError):  # the disk is full: what follows will say so, or need no room
+    with contextlib.suppress(sqlite3.OperationalError):  # the disk is full: the next statement raises, or needs no room
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     db.execute(f"PRAGMA busy_timeout = {patience}")
 
@@ -90,7 +91,7 @@ def _expect_ours(db: sqlite3.Connection, path: Path, model_id: str) -> dict[str,
 
 
 def _belongs(path: Path) -> bool:
-    """Whether a catalog's log was written to this very file; also true where the file alone cannot be read."""
+    """Whether a log belongs to its catalog; also True where the file alone cannot be read."""
     try:
         own = _own_session(path)
     except sqlite3.DatabaseError:
@@ -100,14 +101,14 @@ def _belongs(path: Path) -> bool:
             return _session(db) == own
         except sqlite3.DatabaseError as exc:
             if exc.sqlite_errorname.startswith(schema.DAMAGE):
-                return False  # what comes of the pages of two catalogs
+                return False  # the pages of two catalogs are mixed
             raise
 
 
 def _own_session(path: Path) -> object:
-    """The session that is in the file itself."""
+    """The session in the file itself, without the log."""
     with closing(schema.connect_reader(str(path), "immutable=1")) as db:
-        db.execute("PRAGMA writable_schema = ON")  # read on though a checkpoint was broken off before the last page
+        db.execute("PRAGMA writable_schema = ON")  # a checkpoint that was killed may lack the last pages
         return _session(db)
 
 
@@ -124,7 +125,7 @@ def _set_aside(wal: Path) -> None:
 
 
 def spare_name(path: Path, word: str) -> Path:
-    """A name beside a path that nothing has yet, with the word and the time in it."""
+    """A path beside another that does not exist yet, with a word and the time in its name."""
     name = f"{path.name}.{word}-{time.strftime('%Y%m%d-%H%M%S')}"
     return next(
         spare

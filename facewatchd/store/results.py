@@ -1,13 +1,13 @@
-"""From the faces above a threshold to what is shown: one result a photo, the most alike first.
+"""Makes results of the faces above a threshold: one for each photo, the most alike first.
 
-- A photo is one result however many of its faces are alike: that with its best face. Where several people are asked
-  about, the best faces of the others are kept beside it (`Match.also`).
+- A photo is one result, with its most similar face, however many of its faces are above the threshold. Where several
+  people are searched for, the best faces of the others are kept beside it (`Match.also`).
 - Photos with the same bytes are one content and one result, unless the search does not ``collapse``: one path stands
-  for it, the others are its ``copies``. That path is the query's own, else the shortest, else the first by name: what
-  was copied tends to lie deeper, or to have a longer name.
-- The photos that were asked with come first.
-- ``top`` cuts results, and ``total`` counts all of them. So every face above the threshold is looked up, but only by
-  an index that has no embeddings in it; paths and boxes are read of what is shown.
+  for it, the others are its ``copies``. That path is one of the query itself, else the shortest, else the first by
+  name: copies tend to lie deeper, or to have longer names.
+- The photos of the query itself come first.
+- ``top`` cuts the results, ``total`` counts all of them. So every face above the threshold is looked up, in an index of
+  SQLite that holds no embeddings; paths and boxes are read only for the results that are left.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from facewatchd.store.index import Above
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for. ``top`` 0: all; ``directories`` empty: everywhere."""
+    """A search. ``top`` 0: all results; ``directories`` empty: everywhere."""
 
     threshold: float
     top: int = 0
@@ -34,13 +34,13 @@ class Search:
     exact: bool = False
     collapse: bool = True
     own: frozenset[int] = frozenset()
-    """The contents that are asked with."""
+    """The contents of the photos of the query."""
     own_paths: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The results that are shown, how many there are, and whether every face was compared."""
+    """The first ``top`` results, the number of all, and whether the embedding was compared with every face."""
 
     matches: list[Match]
     total: int
@@ -49,7 +49,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Faces above the threshold, the most alike first, each with its content and the number of the person."""
+    """Faces above the threshold, the most alike first, each with its content and the position of the person."""
 
     ids: NDArray[np.int64]
     similarities: NDArray[np.float32]
@@ -58,7 +58,7 @@ class _Rows:
 
 
 def found(reader: CatalogReader, people: Sequence[Above], search: Search) -> Found:
-    """Make results of the faces that are alike to each of the people."""
+    """Make results of the faces that are above the threshold for each of the people."""
     rows = _ranked(reader, people, search.min_size)
     best = np.sort(np.unique(rows.contents, return_index=True)[1])
     photos = reader.count_copies(rows.contents[best].tolist(), search.directories)
@@ -116,7 +116,7 @@ def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: S
 
 
 def _others(rows: _Rows, shown: Sequence[int]) -> dict[int, list[int]]:
-    """For each row that is shown, those of the other people's best faces on the same content."""
+    """For each row of a result, the rows of the best faces of the other people on the same content."""
     row_of = {int(rows.contents[row]): row for row in shown}
     pairs = np.stack([rows.contents, rows.people])
     best = np.sort(np.unique(pairs, axis=1, return_index=True)[1]).tolist()

@@ -1,4 +1,4 @@
-"""The catalog's tables, and what is said to SQLite when a connection is opened.
+"""The tables of the catalog, and the settings of its connections.
 
 Faces belong to content and photos point at content, so that a rename, a copy or a restored file costs one read and no
 inference. Face ids are never used twice (AUTOINCREMENT): they are the labels of the vector index.
@@ -11,9 +11,9 @@ import sqlite3
 APPLICATION_ID = 0x66776361  # "fwca"
 VERSION = 3
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-"""How the names of SQLite's errors begin that tell of a damaged file."""
+"""Prefixes of the names of the errors that SQLite raises for a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
-"""Primary codes of SQLite's errors that tell of a value or a row that can never be written."""
+"""Primary codes of the errors that SQLite raises for a value or a row that can never be written."""
 
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;
@@ -72,7 +72,7 @@ MIGRATIONS = {
     DELETE FROM content WHERE error IS NOT NULL;
     """,
 }
-"""What makes a catalog of a version one of the next."""
+"""By version: the statements that make a catalog of it one of the next version."""
 
 
 def connect_writer(path: str) -> sqlite3.Connection:
@@ -110,14 +110,14 @@ def _quoted(path: str) -> str:
 
 
 def create(db: sqlite3.Connection, model_id: str) -> None:
-    """Lay out an empty catalog for one model."""
+    """Create the tables of an empty catalog for one model."""
     db.executescript(f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};")
     db.execute("INSERT INTO meta VALUES ('model', ?), ('uuid', lower(hex(randomblob(16))))", (model_id,))
     db.execute("COMMIT")
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a catalog of an earlier version up to this one, all of it or nothing."""
+    """Bring a catalog of an earlier version up to this one, in one transaction."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version != VERSION:
         steps = "".join(MIGRATIONS[step] for step in range(version, VERSION))

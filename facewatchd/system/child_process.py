@@ -77,10 +77,10 @@ def told(output: bytes) -> Any:
         answer = json.loads(output.splitlines()[-1])
         if "result" in answer:
             return answer["result"]
-        error = FacewatchError(one_line(answer["error"], _TEXT), one_line(answer["hint"], _TEXT))
+        message, hint = (one_line(text, _TEXT) if text else "" for text in (answer["error"], answer["hint"]))
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
         raise ChildError("the process that tried it did not say how it went") from exc
-    raise error
+    raise FacewatchError(message, hint)
 
 
 def tell(work: Callable[[], Any]) -> None:

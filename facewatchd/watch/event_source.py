@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from facewatchd.system.mounts import inotify_advice
+from facewatchd.system import inotify
 from facewatchd.watch.heartbeat import Heartbeat
 from facewatchd.watch.inotify import EventStream, WatchdogLog
 from facewatchd.watch.intervals import Intervals
@@ -86,7 +86,7 @@ class EventSource:
         """What is wrong, one line each."""
         lines = []
         if self._error is not None:
-            advice = inotify_advice("max_user_instances")
+            advice = inotify.advice("max_user_instances")
             lines.append(f"no inotify instance ({self._error.strerror}): every directory is polled; {advice}")
         if self.heartbeat.is_deaf:
             lines.append("file system events do not arrive: every directory is polled")

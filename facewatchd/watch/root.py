@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from facewatchd.system import mounts
+from facewatchd.system import inotify
+from facewatchd.system.mounts import Mounts
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 from facewatchd.values import RootState
 from facewatchd.watch.coverage import Coverage, PollSchedule, not_watched
@@ -18,6 +19,7 @@ from facewatchd.watch.event_source import EventSource
 from facewatchd.watch.heartbeat import Heartbeat
 from facewatchd.watch.inotify import Watch
 from facewatchd.watch.intervals import Intervals
+from facewatchd.watch.root_facts import Reach, RootFacts, reach_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ _LOOK = 5.0
 """Seconds in which a root must answer a look."""
 _REMEDY_REST = 20
 """How much longer than setting all watches of a root again is the pause after that."""
-_NOWHERE = mounts.Reach(RootState.OFFLINE, b"", (0, 0))
+_NOWHERE = Reach(RootState.OFFLINE, b"", (0, 0))
 
 
 class RootWatch:
@@ -38,7 +40,7 @@ class RootWatch:
         self,
         path: bytes,
         source: EventSource,
-        table: mounts.Mounts,
+        table: Mounts,
         *,
         touch: Touch,
         wake: Callable[[], None],
@@ -50,7 +52,7 @@ class RootWatch:
         self.path = path
         self.polling = PollSchedule(intervals.poll)
         self.coverage = Coverage()
-        self._facts = mounts.Root(path, _NOWHERE)
+        self._facts = RootFacts(path, _NOWHERE)
         self._source = source
         self._table = table
         self._touch = touch
@@ -82,7 +84,7 @@ class RootWatch:
         """What is wrong, in one line; empty where all is well. Any thread may ask."""
         return self._as_it_answers().problem
 
-    def _as_it_answers(self) -> mounts.Root:
+    def _as_it_answers(self) -> RootFacts:
         """The facts, with whether the disk answers just now: the watcher's thread itself may wait for it."""
         return replace(self._facts, is_silent=self._calls.late(self.path) is not None)
 
@@ -115,16 +117,16 @@ class RootWatch:
             return facts.is_watched
         return was_silent
 
-    def _reach(self) -> mounts.Reach:
+    def _reach(self) -> Reach:
         """Look at the root. Raises `NotAnsweringError` where it is on another machine, or not known yet.
 
         A look by another thread costs wakeups, and few local disks die without an error: this thread waits for those.
         """
         facts = self._facts
         if facts.reach.identity == (0, 0) or any(mount.is_remote for mount in facts.around):
-            return self._calls.run(self.path, lambda: mounts.reach(self.path), _LOOK, vital=True)
+            return self._calls.run(self.path, lambda: reach_of(self.path), _LOOK, vital=True)
         with self._calls.made_here(self.path, _LOOK):
-            return mounts.reach(self.path)
+            return reach_of(self.path)
 
     def _is_adrift(self, *, mounts_changed: bool) -> bool:
         """Whether a root that looks the same has lost its watch: removed and made again, or unmounted and mounted."""
@@ -172,7 +174,7 @@ class RootWatch:
         if stream is not None:
             paths = stream.paths(self._watch) if self._watch is not None else {}
             before, here = len(self._facts.reach.real.rstrip(b"/")), self.path.rstrip(b"/")
-            for descriptor, inode in mounts.watched_inodes(stream.descriptor).items():
+            for descriptor, inode in inotify.watched_inodes(stream.descriptor).items():
                 path = paths.get(descriptor)
                 found.setdefault(inode, {b""}).update([here + path[before:]] if path is not None else [])
         return found
@@ -188,7 +190,7 @@ class RootWatch:
         compared = self.coverage.compare(self.watched())
         if compared is None:
             return False
-        missing = {inode: path for inode, path in compared.missing.items() if not path or mounts.inode(path) == inode}
+        missing = {inode: path for inode, path in compared.missing.items() if not path or inotify.inode(path) == inode}
         if missing:
             return self._remedied(missing, now)
         facts.unwatched = 0 if compared.whole else facts.unwatched

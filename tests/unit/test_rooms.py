@@ -23,7 +23,7 @@ MAY_IMPORT = {
         "values": "",
         "paths": "",
         "threads": "values",
-        "system": "threads values",
+        "system": "values",
         "console": "system",
         "config": "paths system threads",
         "photos": "system values",

@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import MOST, MOST_BYTES, MOST_NUMBERS, QueryParameters
 from facewatchd.api.search import Searcher
 from facewatchd.errors import UnknownFaceError
@@ -15,7 +16,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import read
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.results import Found, Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import ModelInfo
 from tests.support.galleries import DIM, photo, unit
@@ -27,7 +28,7 @@ INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 def searcher(gallery: Gallery) -> Searcher:
     rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    return Searcher(gallery, cast(Inference, None), INFO, DiskCalls())
+    return Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), INFO)
 
 
 def asked(**params: object) -> QueryParameters:
@@ -79,17 +80,24 @@ def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, m
 
     monkeypatch.setattr(CatalogReader, "_all", counted)
     ids = list(range(MOST, 0, -1))
-    used = searcher._people(asked(faces=ids)).used
-    assert [entry["face_id"] for entry in used] == ids
+    monkeypatch.setattr(Gallery, "nearest", lambda *_: Found([], 0, exact=True))
+    answer = searcher.search(asked(faces=ids, face="all"), Search(0.99))
+    assert [used.face_id for used in answer.used] == ids
     assert len(statements) <= 4, "two batches of faces, and of their contents"
 
 
-def test_an_id_that_is_named_twice_counts_twice_and_an_unknown_one_is_named(searcher: Searcher) -> None:
-    people = searcher._people(asked(faces=[1, 1, 2]))
-    assert len(people.used) == 3
-    twice = searcher._mean(people.faces)
-    once = searcher._mean(searcher._people(asked(faces=[1, 2])).faces)
-    first = searcher._mean(searcher._people(asked(faces=[1])).faces)
-    assert twice @ first > once @ first
+def test_an_id_that_is_named_twice_counts_twice_and_an_unknown_one_is_named(gallery: Gallery) -> None:
+    rows = unit(np.eye(3, DIM, dtype=np.float32) + 1.0)  # three faces of one person
+    gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
+    searcher = Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), INFO)
+
+    def similarity(*ids: int) -> float:
+        """Of the mean of these faces to the face on the first photo."""
+        found = searcher.search(asked(faces=list(ids)), Search(0.5, directories=(b"/0",))).found
+        return found.matches[0].similarity
+
+    first, second = (gallery.nearest(row[np.newaxis], Search(0.999)).matches[0].face_id for row in rows[:2])
+    assert len(searcher.search(asked(faces=[first, first, second]), Search(0.5)).used) == 3
+    assert similarity(first) > similarity(first, first, second) > similarity(first, second)
     with pytest.raises(UnknownFaceError, match="no face 5000"):
-        searcher._people(asked(faces=[1, 5000, 6000]))
+        searcher.search(asked(faces=[first, 5000, 6000]), Search(0.5))

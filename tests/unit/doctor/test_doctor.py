@@ -30,6 +30,7 @@ from facewatchd.photos import files
 from facewatchd.photos.samples import SPECIMENS
 from facewatchd.store import hnsw_trial
 from facewatchd.store.data_directory import LastRun
+from facewatchd.system import inotify as inotify_facts
 from facewatchd.system import mounts, peer_credentials
 from facewatchd.watch import inotify
 from tests.support import tiny_pack
@@ -272,8 +273,7 @@ def limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], P
     """Set max_user_watches, and make a directory with nine more in it."""
     directory = tmp_path / "limits"
     directory.mkdir()
-    monkeypatch.setattr(machine, "INOTIFY", directory)
-    monkeypatch.setattr(mounts, "_LIMITS", directory)
+    monkeypatch.setattr(inotify_facts, "_LIMITS", directory)
     root = tmp_path / "root"
     for number in range(9):
         (root / str(number)).mkdir(parents=True)
@@ -304,7 +304,7 @@ def test_the_count_of_directories_ends_in_time(limits: Callable[[int], Path], mo
 
 
 def test_limits_that_cannot_be_read_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "INOTIFY", tmp_path)
+    monkeypatch.setattr(inotify_facts, "_LIMITS", tmp_path)
     assert findings("inotify") == [Finding("inotify", "ok", "0 directories to watch")]
 
 

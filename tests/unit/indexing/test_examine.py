@@ -11,20 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewatchd.indexing.examine import (
-    GATHERING,
-    Absent,
-    Action,
-    Directory,
-    Facts,
-    File,
-    Unreachable,
-    decide,
-    inode_of_other_names,
-)
+from facewatchd.indexing.examine import GATHERING, Action, Facts, decide, inode_of_other_names
 from facewatchd.indexing.in_flight import Digested
 from facewatchd.photos.contents import Content
 from facewatchd.scan.missing_disk import Surroundings
+from facewatchd.scan.seen import Absent, Directory, Excluded, File, Seen, Unreachable
 from facewatchd.scan.work_queue import Depth, Item
 from facewatchd.store.catalog import Outcome
 from facewatchd.values import RootState, Stamp
@@ -50,9 +41,9 @@ NEW = Facts(item(), seen=ALONE)
     ("facts", "action"),
     [
         # 1: what is left alone
-        (Facts(item(), is_excluded=True), Action.NOTHING),
-        (Facts(item(), OLD, is_excluded=True), Action.FORGET),
         (Facts(item()), Action.LOOK),
+        (Facts(item(), seen=Excluded()), Action.NOTHING),
+        (Facts(item(), OLD, seen=Excluded()), Action.FORGET),
         # 2: what cannot be looked at
         (Facts(item(), OLD, seen=Unreachable()), Action.NOTHING),
         (Facts(item(), seen=Unreachable()), Action.NOTHING),
@@ -75,20 +66,20 @@ NEW = Facts(item(), seen=ALONE)
         (Facts(item(), NOW, seen=ALONE), Action.NOTHING),
         (Facts(item(), NOW._replace(device=9), seen=ALONE), Action.NOTHING),
         (Facts(item(), OLD, seen=ALONE), Action.FIND_DIGEST),
-        (Facts(item(Depth.BYTES), NOW, seen=ALONE), Action.RECOGNISE),
-        (Facts(item(Depth.FACES), NOW, seen=ALONE), Action.RECOGNISE),
+        (Facts(item(Depth.BYTES), NOW, seen=ALONE), Action.READ),
+        (Facts(item(Depth.FACES), NOW, seen=ALONE), Action.READ),
         # 6: another file with the same stamp
         (NEW, Action.FIND_DIGEST),
         (replace(NEW, digest_by_stamp=DIGEST), Action.RECORD_CONTENT),
-        (replace(NEW, digest_by_stamp=b""), Action.RECOGNISE),
-        (replace(NEW, item=item(Depth.BYTES), digest_by_stamp=DIGEST), Action.RECOGNISE),
-        # 7: what is no photo
+        (replace(NEW, digest_by_stamp=b""), Action.READ),
+        (replace(NEW, item=item(Depth.BYTES), digest_by_stamp=DIGEST), Action.READ),
+        # 7: reading
+        (replace(NEW, digest_by_stamp=b"", seen=LINKED), Action.LOCK_FILE),
+        (replace(NEW, seen=LINKED, has_file_lock=True), Action.FIND_DIGEST),
+        (replace(NEW, digest_by_stamp=b"", seen=LINKED, has_file_lock=True), Action.READ),
+        # 8: what was read is no photo, or cannot be read
         (replace(NEW, digest_by_stamp=b"", is_photo=False), Action.RECORD_NO_PHOTO),
-        # 8: reading
-        (replace(NEW, digest_by_stamp=b"", is_photo=True), Action.READ),
-        (replace(NEW, digest_by_stamp=b"", is_photo=True, seen=LINKED), Action.LOCK_FILE),
-        (replace(NEW, is_photo=True, seen=LINKED, has_file_lock=True), Action.FIND_DIGEST),
-        (replace(NEW, digest_by_stamp=b"", is_photo=True, seen=LINKED, has_file_lock=True), Action.READ),
+        (replace(NEW, waited=Digested(NOW, DIGEST), is_photo=False), Action.RECORD_NO_PHOTO),
         (replace(NEW, failure=Outcome(b"/r/a.jpg", NOW, error="empty")), Action.RECORD_FAILURE),
         # 9: embedding
         (replace(NEW, content=READ), Action.FIND_CONTENT),
@@ -107,7 +98,7 @@ NEW = Facts(item(), seen=ALONE)
         (replace(NEW, waited=Digested(NOW, DIGEST), is_known=False, has_content_lock=True), Action.READ),
         (replace(NEW, waited=Digested(NOW, DIGEST, FAILURE)), Action.RECORD_FAILURE),
         (replace(NEW, waited=Digested(OLD, DIGEST, FAILURE)), Action.FIND_DIGEST),
-        (replace(NEW, waited=Digested(NOW, DIGEST), item=item(Depth.FACES)), Action.RECOGNISE),
+        (replace(NEW, waited=Digested(NOW, DIGEST), item=item(Depth.FACES)), Action.READ),
     ],
 )
 def test_the_rules(facts: Facts, action: Action) -> None:
@@ -123,7 +114,7 @@ SURROUNDINGS = [
         ),
     ),
 ]
-SEEN = [None, Unreachable(), Directory(False), Directory(True), ALONE, LINKED, *map(Absent, SURROUNDINGS)]
+SEEN = [None, Excluded(), Unreachable(), Directory(False), Directory(True), ALONE, LINKED, *map(Absent, SURROUNDINGS)]
 
 
 def every_fact() -> Iterator[Facts]:
@@ -133,13 +124,12 @@ def every_fact() -> Iterator[Facts]:
         itertools.product(
             map(item, Depth),
             [None, NOW, OLD],
-            [False, True],
             SEEN,
             [None],
             [None, Digested(NOW, DIGEST), Digested(OLD, DIGEST), Digested(NOW, DIGEST, FAILURE)],
             [None, b"", DIGEST],
-            [None, False, True],
             [False, True],
+            [None, False, True],
             [None, READ],
             [None],
             [None, False, True],
@@ -157,20 +147,18 @@ def check(facts: Facts, action: Action) -> None:
     seen, depth = facts.seen, facts.item.depth
     if action is Action.FORGET:
         assert facts.recorded
-        if not facts.is_excluded:
-            assert seen == Directory(is_link=True) or (isinstance(seen, Absent) and is_reached(seen.around))
+        assert seen in (Excluded(), Directory(is_link=True)) or (isinstance(seen, Absent) and is_reached(seen.around))
     if action in (Action.WALK_AROUND, Action.WALK_ROOT):
         assert isinstance(seen, Absent)
         assert seen.around
         assert seen.around.state is RootState.WATCHING
     if action is Action.READ or action.name.startswith(("RECORD", "EMBED")):
         assert isinstance(seen, File), "only a file is read or recorded"
-        assert not facts.is_excluded
     if depth is Depth.STAMP and isinstance(seen, File) and seen.stamp == facts.recorded and not facts.content:
-        assert facts.waited or action in (Action.NOTHING, Action.FORGET), "an equal stamp needs no read"
+        assert facts.waited or action is Action.NOTHING or facts.is_photo is False, "an equal stamp needs no read"
     if action is Action.READ:
         assert not facts.content
-        assert facts.is_photo or facts.digest
+        assert facts.is_photo is not False
     if action is Action.RECORD_CONTENT:
         assert facts.digest or facts.digest_by_stamp
         assert depth < Depth.FACES, "what is to be embedded again is not taken for known"
@@ -198,7 +186,6 @@ FOUND = st.sampled_from(SEEN[1:])
     seen=FOUND,
     depth=st.sampled_from(list(Depth)),
     recorded=st.sampled_from([None, NOW, OLD]),
-    is_excluded=st.booleans(),
     waited=st.sampled_from([None, Digested(NOW, DIGEST), Digested(OLD, DIGEST), Digested(NOW, DIGEST, FAILURE)]),
     is_photo=st.booleans(),
     is_readable=st.booleans(),
@@ -206,10 +193,9 @@ FOUND = st.sampled_from(SEEN[1:])
     known=st.lists(st.booleans(), min_size=2, max_size=2),
 )
 def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
-    seen: Absent | File,
+    seen: Seen,
     depth: Depth,
     recorded: Stamp | None,
-    is_excluded: bool,
     waited: Digested | None,
     is_photo: bool,
     is_readable: bool,
@@ -217,7 +203,7 @@ def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
     known: list[bool],
 ) -> None:
     """The other side of the conversation: each action is answered by some world, which may change while one waits."""
-    facts = Facts(item(depth), recorded, is_excluded, waited=waited)
+    facts = Facts(item(depth), recorded, waited=waited)
     actions: list[Action] = []
     while (action := decide(facts)) in GATHERING:
         actions.append(action)
@@ -225,9 +211,9 @@ def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
         found: dict[Action, dict[str, Any]] = {
             Action.LOOK: {"seen": seen},
             Action.FIND_DIGEST: {"digest_by_stamp": answers[facts.has_file_lock]},
-            Action.RECOGNISE: {"is_photo": is_photo},
             Action.LOCK_FILE: {"has_file_lock": True, "digest_by_stamp": None},
-            Action.READ: {"content": READ} if is_readable else {"failure": FAILURE},
+            Action.READ: {"is_photo": is_photo}
+            | ({} if not is_photo else {"content": READ} if is_readable else {"failure": FAILURE}),
             Action.FIND_CONTENT: {"is_known": known[facts.has_content_lock]},
             Action.LOCK_CONTENT: {"has_content_lock": True, "is_known": None},
         }
@@ -238,7 +224,7 @@ def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
         assert actions.count(each) <= most, actions
     if recorded == NOW and depth is Depth.STAMP and not waited:
         assert Action.READ not in actions
-    if isinstance(seen, Absent) and not is_reached(seen.around) and not is_excluded:
+    if isinstance(seen, Absent) and not is_reached(seen.around):
         assert action is not Action.FORGET
 
 

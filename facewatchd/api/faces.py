@@ -1,0 +1,154 @@
+"""The faces on one photo that a client names or sends: from the catalog where it has them, else from the query process.
+
+A photo that is recorded and unchanged, or whose bytes are recorded under another name, is answered from the catalog,
+without the model. Any other photo is read and put through the query process. Where the photo's disk does not answer,
+the recorded faces count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from facewatchd.api.parameters import Source
+from facewatchd.errors import NoFaceError, UnreadablePhotoError
+from facewatchd.inference.pool import Inference
+from facewatchd.photos import contents, files
+from facewatchd.photos.contents import Content
+from facewatchd.store.catalog import Catalog
+from facewatchd.text import counted, printable
+from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
+from facewatchd.values import Face, Stamp
+
+_ANY = Stamp(0, 0, 0, 0, 0)
+"""Stands for the stamp of a file whose disk does not answer: it counts as unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFaces:
+    """The faces of a photo, left to right, and the content in the catalog that they are of."""
+
+    faces: list[Face]
+    content: int | None = None
+
+
+class FaceFinder:
+    """Any thread may ask."""
+
+    def __init__(self, catalog: Catalog, inference: Inference, calls: DiskCalls) -> None:
+        self._catalog = catalog
+        self._inference = inference
+        self._calls = calls
+
+    def pick(self, source: Source, which: int | str) -> tuple[PhotoFaces, list[int]]:
+        """Return the faces of a photo, and the indices of those that are asked for: "all", the "largest", or one.
+
+        No index where there is no face. Raises what `see` raises, and `NoFaceError` for an index beyond the last.
+        """
+        seen = self.see(source)
+        with _naming(source):
+            return seen, _pick(seen.faces, which)
+
+    def see(self, source: Source) -> PhotoFaces:
+        """Return the faces of a photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
+        if source.path is not None and (known := self._recorded(source.path)) is not None:
+            return known
+        with _naming(source):
+            return self._looked_at(source)
+
+    def _looked_at(self, source: Source) -> PhotoFaces:
+        if source.path is None:
+            assert source.data is not None
+            return self._known_content(files.digest(source.data)) or PhotoFaces(
+                self._inference.analyse(source.data).faces
+            )
+        with self._opened(source.path) as content:
+            known = self._known_content(content.digest)
+            if known is None:
+                known = PhotoFaces(self._inference.analyse(content.descriptor).faces)
+                self._calls.run(source.path, content.confirm, READING)
+            return known
+
+    @contextlib.contextmanager
+    def _opened(self, path: bytes) -> Iterator[Content]:
+        with contextlib.ExitStack() as stack:
+
+            def enter() -> tuple[Content, contextlib.ExitStack]:
+                with contextlib.ExitStack() as opening:
+                    content = opening.enter_context(contents.opened(path))
+                    return content, opening.pop_all()
+
+            try:
+                content, opened = self._calls.run(path, enter, READING, lambda late: late[1].close())
+            except OSError as exc:
+                raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
+            stack.enter_context(opened)
+            yield content
+
+    def _known_content(self, digest: bytes) -> PhotoFaces | None:
+        with self._catalog.reading() as reader:
+            content = reader.content(digest)
+            faces = None if content is None else reader.faces(content)
+            return None if faces is None else PhotoFaces([face for _, face in faces], content)
+
+    def _recorded(self, path: bytes) -> PhotoFaces | None:
+        """The recorded faces of a photo that is unchanged, or whose disk does not answer."""
+        try:
+            stamps = self._calls.run(path, lambda: _stamps(path))
+        except NotAnsweringError:
+            if (known := self._recorded_as({path: _ANY})) is None:
+                raise
+            return known
+        return self._recorded_as(stamps)
+
+    def _recorded_as(self, stamps: Mapping[bytes, Stamp | None]) -> PhotoFaces | None:
+        """The faces of the first of a photo's names that is recorded, if its stamp is still the same."""
+        with self._catalog.reading() as reader:
+            for name, stamp in stamps.items():
+                record = reader.photo(name)
+                if record is None or record.content_id is None or record.error is not None:
+                    continue
+                if stamp is None:
+                    return None
+                unchanged = stamp is _ANY or stamp.same_bytes(record.stamp)
+                faces = reader.faces(record.content_id) if unchanged else None
+                if faces is not None:
+                    return PhotoFaces([face for _, face in faces], record.content_id)
+        return None
+
+
+def _stamps(path: bytes) -> dict[bytes, Stamp | None]:
+    """The stamps of a path as it is and of its real path; None where there is none."""
+    stamps: dict[bytes, Stamp | None] = {}
+    for name in dict.fromkeys((path, os.path.realpath(path))):
+        try:
+            stamps[name] = Stamp.of(os.stat(name))
+        except OSError:
+            stamps[name] = None
+    return stamps
+
+
+@contextlib.contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Put the photo's path in front of an error's message. A photo that was sent as bytes has no name here."""
+    try:
+        yield
+    except (UnreadablePhotoError, NoFaceError) as exc:
+        if source.path is None:
+            raise
+        raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
+
+
+def _pick(faces: Sequence[Face], which: int | str) -> list[int]:
+    if which == "all":
+        return list(range(len(faces)))
+    if which == "largest":
+        return [max(range(len(faces)), key=lambda index: faces[index].box.w * faces[index].box.h)] if faces else []
+    index = int(which)
+    if faces and index >= len(faces):
+        raise NoFaceError(
+            f"there is no face {index}: the photo has {counted(len(faces), 'face')}", "they count from 0, left to right"
+        )
+    return [index] if faces else []
