@@ -291,8 +291,8 @@ def _is_regular(path: str) -> bool:
 def _mode(path: str) -> int:
     """Return the mode of a file; 0 where there is none, or its disk does not answer: the daemon may know the photo.
 
-    The system call may never return, so another thread makes it. That is `threads.bounded_calls` in small, which is
-    not used here because `threading` and `concurrent.futures` take as long to import as a query takes.
+    The system call may never return, so another thread makes it. `threads.bounded_calls` does the same for the daemon;
+    it is not used here because its import adds a third to the client's start (12 ms of processor time to 37).
     """
     modes = []
     looked = _thread.allocate_lock()
