@@ -41,7 +41,7 @@ class DigestLookup:
         with self._lock:
             forgotten = self._forgotten.get(stamp)
         with self._catalog.reading() as reader:
-            recorded = reader.twins(stamp, LOOKED_AT)
+            recorded = reader.with_stamp(stamp, LOOKED_AT)
             digests = set(recorded.values()) | ({forgotten} if forgotten else set())
             if len(digests) != 1:
                 return None
@@ -54,7 +54,7 @@ class DigestLookup:
     def forgotten(self, path: bytes, stamp: Stamp, depth: Depth) -> None:
         """Note that a recorded path has gone and that its record is about to be deleted."""
         with self._catalog.reading() as reader:
-            digest = reader.twins(stamp, LOOKED_AT).get(path)
+            digest = reader.with_stamp(stamp, LOOKED_AT).get(path)
         with self._lock:
             if depth > Depth.STAMP or (stamp in self._forgotten and self._forgotten[stamp] != digest):
                 digest = None

@@ -1,4 +1,4 @@
-"""Has contents embedded by the inference processes, and tells a photo's own failure from one that may pass."""
+"""Has contents embedded by the inference processes, and separates a photo's own failures from those that may pass."""
 
 from __future__ import annotations
 

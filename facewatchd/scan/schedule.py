@@ -6,8 +6,8 @@ Requests for a path that already waits are one. In order of priority:
 - A request that failed (the catalog could not be read, a disk did not answer) is repeated after `RETRY` seconds.
 - Directories that could not be read are walked again after `LOOK_AGAIN` seconds, and then after twice as long each
   time, up to `LONGEST`.
-- Links that lead out of the watched directories, of whose targets no event tells, are looked at every `LINKS_EVERY`
-  seconds.
+- Links that lead out of the watched directories are looked at every `LINKS_EVERY` seconds, as there are no events of
+  their targets.
 """
 
 from __future__ import annotations

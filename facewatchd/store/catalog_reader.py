@@ -123,7 +123,7 @@ class CatalogReader:
         rows = self._all("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE inode = ?", inode)
         return {path: Stamp(*stamp) for path, *stamp in rows}
 
-    def twins(self, stamp: Stamp, limit: int) -> dict[bytes, bytes | None]:
+    def with_stamp(self, stamp: Stamp, limit: int) -> dict[bytes, bytes | None]:
         """At most ``limit`` paths with this stamp, each with the digest of its content, or None."""
         rows = self._all(
             "SELECT path, digest FROM photo LEFT JOIN content ON content.id = content_id WHERE device = ? AND inode = ?"
