@@ -115,7 +115,7 @@ class Daemon:
         hooks.clear(self.hooked)
         self.environment = {name: value for name, value in self.environment.items() if name != "PYTHONPATH"}
         if self._drawn:
-            self.hook(_DRAWN)
+            self.hook(DRAWN)
 
     def count_embeddings(self) -> None:
         """From the next start on, note the digest of everything that is decoded for the index."""
@@ -233,7 +233,7 @@ def is_for(purpose: str, command_line: Path) -> bool:
     return not purpose or purpose in words
 
 
-_DRAWN = f"""
+DRAWN = f"""
 import sys
 if {{"indexing", "queries"}} & set(sys.argv):
     sys.path.append({str(PROJECT)!r})
@@ -241,6 +241,7 @@ if {{"indexing", "queries"}} & set(sys.argv):
     sys.path.remove({str(PROJECT)!r})
     drawn_model.replace_insightface()
 """
+"""A hook that has the processes that look at photos see drawn faces without InsightFace: see `drawn_model`."""
 
 _COUNTED = """
 import sys

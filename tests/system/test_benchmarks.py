@@ -12,7 +12,6 @@ import pytest
 
 from tests.benchmarks import gallery, report
 from tests.support.paths import PROJECT
-from tests.support.samples import needs_dlib
 
 
 @pytest.mark.parametrize(
@@ -55,15 +54,14 @@ def test_made_up_people_are_what_they_are_said_to_be() -> None:
     assert gallery.make(50).vectors.tobytes() == gallery.make(50).vectors.tobytes()
 
 
-@needs_dlib
-def test_they_run_and_write_what_they_print(tmp_path: Path) -> None:
+def test_they_run_and_write_what_they_print(tmp_path: Path, tiny_root: Path) -> None:
     names = ["searching", "parameters", "starting"]
     options = [
         "--quick",
         "--faces",
         "3000",
         "--pack",
-        "dlib",
+        str(tiny_root / "models" / "tiny"),
         "--work",
         str(tmp_path),
         "--json",

@@ -27,8 +27,9 @@ from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
 from facewatchd.photos import files
+from tests.support import hooks
 from tests.support.albums import shoot
-from tests.support.processes import until
+from tests.support.processes import DRAWN, until
 
 PARALLEL = 2
 
@@ -40,11 +41,21 @@ def pack(tiny_root: Path) -> registry.Pack:
     return found
 
 
+@contextlib.contextmanager
+def opened(pack: registry.Pack, *, idle: bool) -> Iterator[Inference]:
+    with contextlib.closing(Inference(Setup("indexing", pack, Faces(), 1, idle=idle), PARALLEL)) as inference:
+        yield inference
+
+
 @pytest.fixture
-def inference(pack: registry.Pack) -> Iterator[Inference]:
-    inference = Inference(Setup("indexing", pack, Faces(), 1, idle=True), PARALLEL)
-    yield inference
-    inference.close()
+def inference(pack: registry.Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inference]:
+    """Of normal priority, and with `drawn_model` in the place of InsightFace: it is the process that is tested."""
+    hooked = tmp_path / "hook"
+    hooks.add(hooked, DRAWN)
+    monkeypatch.setenv("PYTHONPATH", str(hooked))
+    with opened(pack, idle=False) as inference:
+        yield inference
+    hooks.check(hooked)
 
 
 @pytest.fixture
@@ -72,10 +83,11 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_it_sees_what_the_model_sees(inference: Inference, pack: registry.Pack, photo: bytes) -> None:
+def test_it_sees_what_the_model_sees(pack: registry.Pack, photo: bytes) -> None:
     model = pack.load(1, Faces())
-    assert inference.start() == model.info
-    seen, faces = inference.analyse(photo), model.faces(files.decode(io.BytesIO(photo)))
+    with opened(pack, idle=True) as inference:
+        assert inference.start() == model.info
+        seen, faces = inference.analyse(photo), model.faces(files.decode(io.BytesIO(photo)))
     assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
     for one, other in zip(seen.faces, faces, strict=True):
         assert (one.box, one.score) == (other.box, other.score)
@@ -105,14 +117,15 @@ def test_its_errors_are_the_decoders(
     assert len(inference.analyse(photo).faces) == 2
 
 
-def test_it_is_in_the_idle_class_and_the_first_to_go(inference: Inference) -> None:
-    inference.start()
-    pid = child()
-    threads = [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]
-    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
-    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "900"
-    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    assert ["Max", "core", "file", "size", "0"] in [line.split()[:5] for line in limits]
+def test_it_is_in_the_idle_class_and_the_first_to_go(pack: registry.Pack) -> None:
+    with opened(pack, idle=True) as inference:
+        inference.start()
+        pid = child()
+        threads = [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "900"
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        assert ["Max", "core", "file", "size", "0"] in [line.split()[:5] for line in limits]
 
 
 def test_it_leaves_it_to_the_daemon_when_to_end(inference: Inference, photo: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,21 +83,31 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@samples.needs_dlib
-@pytest.mark.parametrize("arrival", ["burst", "moved in"])
-def test_photos_that_packages_ship(start: Start, tmp_path: Path, crew: Path, arrival: str) -> None:
-    root = tmp_path / "photos"
+@pytest.fixture(scope="module", params=["burst", "moved in"])
+def arrived(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, crew: Path
+) -> Iterator[tuple[Daemon, Path]]:
+    """A daemon that has indexed the crew, which came while it ran, and the directory that the photos are in: to ask."""
+    directory = tmp_path_factory.mktemp("arrived")
+    root = directory / "photos"
     root.mkdir()
-    daemon = start(root)
-    if arrival == "burst":
-        for photo in crew.iterdir():
-            shutil.copy(photo, root)
-        place = root
-    else:
-        shutil.copytree(crew, tmp_path / "new")
-        place = (tmp_path / "new").rename(root / "new")
-    until(lambda: daemon.status()["photos"] == 12)
-    daemon.settle()
+    with Daemon(directory / "home", root) as daemon:
+        daemon.start()
+        if request.param == "burst":
+            for photo in crew.iterdir():
+                shutil.copy(photo, root)
+            place = root
+        else:
+            shutil.copytree(crew, directory / "new")
+            place = (directory / "new").rename(root / "new")
+        until(lambda: daemon.status()["photos"] == 12)
+        daemon.settle()
+        yield daemon, place
+
+
+@samples.needs_dlib
+def test_photos_that_packages_ship(arrived: tuple[Daemon, Path]) -> None:
+    daemon, place = arrived
     groups, portraits = set(place.glob("group*")), set(place.glob("astronaut*"))
     assert (len(groups), len(portraits)) == (6, 6)
     for photo in portraits:
@@ -115,6 +125,18 @@ def test_photos_that_packages_ship(start: Start, tmp_path: Path, crew: Path, arr
 
 
 @samples.needs_dlib
+def test_boxes_lie_on_the_upright_picture(arrived: tuple[Daemon, Path]) -> None:
+    daemon, place = arrived
+    boxes = {}
+    for name in ("astronaut.png", "astronaut turned.jpg", "astronaut upside down.webp"):
+        faces = daemon.call("faces", path=str(place / name))["faces"]
+        boxes[name] = min((face["box"] for face in faces), key=lambda box: box[1])
+    straight = boxes.pop("astronaut.png")
+    for name, box in boxes.items():
+        assert box == pytest.approx(straight, abs=12), name
+
+
+@samples.needs_dlib
 def test_the_query_photo_need_not_be_indexed_or_readable_by_the_daemon(
     start: Start, tmp_path: Path, crew: Path
 ) -> None:
@@ -129,21 +151,6 @@ def test_the_query_photo_need_not_be_indexed_or_readable_by_the_daemon(
         piped = daemon.query("-l", "--face", "1", "-", stdin=photo)
     assert (piped.returncode, piped.stdout) == (0, f"{root / 'astronaut.png'}\n")
     assert daemon.query("-l", "--face", "2", crew / "group.jpg").returncode == 1
-
-
-@samples.needs_dlib
-def test_boxes_lie_on_the_upright_picture(start: Start, tmp_path: Path, crew: Path) -> None:
-    root = tmp_path / "photos"
-    shutil.copytree(crew, root)
-    daemon = start(root)
-    daemon.settle()
-    boxes = {}
-    for name in ("astronaut.png", "astronaut turned.jpg", "astronaut upside down.webp"):
-        faces = daemon.call("faces", path=str(root / name))["faces"]
-        boxes[name] = min((face["box"] for face in faces), key=lambda box: box[1])
-    straight = boxes.pop("astronaut.png")
-    for name, box in boxes.items():
-        assert box == pytest.approx(straight, abs=12), name
 
 
 def test_a_path_is_answered_by_its_bytes(start: Start, tmp_path: Path, tiny_root: Path) -> None:

@@ -44,7 +44,7 @@ def test_photos_are_done_beside_programs_that_always_compute(tmp_path: Path, tin
             daemon.prefix = _demoted()
         daemon.start()
         with busy_loops():
-            album(root, 12)
+            album(root, 8)
             until(lambda: daemon.status()["waits"], every=0.2)
             assert "`idle_priority = false`" in daemon.status()["waits"]
             assert "other programs" in daemon.control("status").stdout
