@@ -344,7 +344,7 @@ class Daemon:
 
 
 def _stand_alone() -> None:
-    """Make up for a careless starter: an open umask, and standard streams that are closed.
+    """Set the umask to 077 and open standard streams that are closed.
 
     Without this, other users could read the daemon's files, and the next file opened would become a standard stream.
     """
