@@ -90,7 +90,7 @@ class Inference:
 
     def start(self) -> ModelInfo:
         """Have the model loaded; return what it is. Raises `NoModelError`, and `ClosedError` after `close`."""
-        with self._admitted(alone=False) as process:
+        with self._admitted() as process:
             return process.info
 
     @property
@@ -114,7 +114,7 @@ class Inference:
                 self._suspects += 1
         else:
             try:
-                with self._admitted(alone=False) as process:
+                with self._admitted(retried=True) as process:
                     return process.analyse(data, self._beat, waiting)
             except (DiedError, OutOfMemoryError) as exc:
                 log.debug("%s with this photo in hand: it is tried again, alone", exc)
@@ -136,7 +136,7 @@ class Inference:
         None where the process died, lacks memory, has no model, or cannot be given the photo.
         """
         try:
-            with self._admitted(alone=False) as process:
+            with self._admitted() as process:
                 return process.analyse(data, beat)
         except (DiedError, OutOfMemoryError, NoModelError, SetbackError) as exc:
             log.debug("%s with a photo for the index in hand", exc)
@@ -148,8 +148,11 @@ class Inference:
         return None if process is None or self._loading else process.effort()
 
     @contextlib.contextmanager
-    def _admitted(self, *, alone: bool) -> Iterator[ChildProcess]:
-        """Wait until a photo may be sent, and hold its place until the block ends."""
+    def _admitted(self, *, alone: bool = False, retried: bool = False) -> Iterator[ChildProcess]:
+        """Wait until a photo may be sent, and hold its place until the block ends.
+
+        ``retried``: the caller tries the photo again, alone, where the process died or lacked memory.
+        """
         with self._condition:
             while not self._condition.wait_for(
                 lambda: self._closed or self._is_free(alone=alone), deadlines.LOOK_EVERY
@@ -162,7 +165,7 @@ class Inference:
         try:
             yield self._running()
         except (DiedError, OutOfMemoryError):
-            again = not alone
+            again = retried
             raise
         finally:
             with self._condition:

@@ -4,7 +4,7 @@ hnswlib 0.8 is compiled where it is installed, for all that the processor of tha
 (a wheel from a cache, an environment or an image that moved) the first instruction that is missing ends the process
 with SIGILL, at the import or in the first call. So a child, ``python -m facewatchd.store.hnsw_trial``, imports it,
 builds an index and searches it. `problem` remembers in the data directory that this very build ran on this very
-processor, so that a start does not wait for the child again (0.3 s); a failure is never remembered.
+processor, so that a start does not wait for the child again (0.9 s on two busy cores); a failure is never remembered.
 """
 
 from __future__ import annotations

@@ -45,11 +45,22 @@ PLENTY = 4 << 30
 
 
 def has_spare_memory() -> bool:
-    """Whether there is memory to spare, on the machine and in each control group around this process."""
+    """Whether there is memory to spare, on the machine and in each control group around this process.
+
+    False where that cannot be read, as without a free descriptor.
+    """
+    try:
+        limits = [_machine(), *_groups()]
+    except (OSError, MemoryError):
+        return False
+    return all(free >= min(PLENTY, most // 2) for free, most in limits)
+
+
+def _machine() -> tuple[int, int]:
+    """Free and total bytes of the machine."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     machine = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}
-    limits = [(machine["MemAvailable"], machine["MemTotal"]), *_groups()]
-    return all(free >= min(PLENTY, most // 2) for free, most in limits)
+    return machine["MemAvailable"], machine["MemTotal"]
 
 
 def _groups() -> list[tuple[int, int]]:

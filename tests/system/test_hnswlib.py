@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,22 +24,27 @@ os.kill(os.getpid(), {number})
 """
 
 
-@pytest.fixture
-def imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have every process that imports hnswlib die of SIGILL; the file that it writes its number to before."""
-    log, place = tmp_path / "imports", tmp_path / "other-processor"
-    place.mkdir()
+def replace_hnswlib(place: Path) -> Path:
+    """Put a module there that ends its process by SIGILL; return the file in which it notes the process before."""
+    log = place / "imports"
+    place.mkdir(exist_ok=True)
     log.touch()
     (place / "hnswlib.py").write_text(DIES.format(log=str(log), number=int(signal.SIGILL)))
-    monkeypatch.setenv("PYTHONPATH", str(place))
     return log
 
 
-def test_the_daemon_starts_answers_exactly_and_says_how_to_rebuild(
-    imports: Path, tmp_path: Path, tiny_root: Path, start: Callable[..., Daemon]
-) -> None:
+@pytest.fixture
+def daemon(tmp_path: Path, tiny_root: Path) -> Iterator[Daemon]:
+    """One that imports modules from its `hooked` first, not started."""
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook("")
+        yield daemon
+
+
+def test_the_daemon_starts_answers_exactly_and_says_how_to_rebuild(daemon: Daemon, tmp_path: Path) -> None:
     album(tmp_path / "photos", 12, people=3)
-    daemon = start(tmp_path / "photos", model="tiny", model_root=tiny_root)
+    imports = replace_hnswlib(daemon.hooked)
+    daemon.start()
     status = daemon.settle()
     assert status["state"] == "idle"
     (problem,) = status["problems"]
@@ -81,7 +86,9 @@ def test_a_build_that_ran_is_remembered_until_it_changes(tmp_path: Path, monkeyp
     assert len(tried) == 3
 
 
-def test_a_failure_is_not_remembered(tmp_path: Path, imports: Path) -> None:
+def test_a_failure_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imports = replace_hnswlib(tmp_path / "other-processor")
+    monkeypatch.setenv("PYTHONPATH", str(imports.parent))
     for count in (1, 2):
         assert "SIGILL" in hnsw_trial.problem(tmp_path)
         assert len(imports.read_text().split()) == count
