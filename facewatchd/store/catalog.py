@@ -26,6 +26,7 @@ from facewatchd.store.catalog_reader import LACKS_FACES, CatalogReader, Counts, 
 from facewatchd.values import Face, Identity, Stamp
 
 if TYPE_CHECKING:
+    from facewatchd.store.index import Embeddings
     from facewatchd.values import Embedding
 
 IDLE_READERS = 4
@@ -65,6 +66,8 @@ class Changes:
 
     added: list[int] = field(default_factory=list)
     embeddings: list[Embedding] = field(default_factory=list)
+    stacked: Embeddings | None = None
+    """The embeddings as one array; None where there are none."""
     removed: list[int] = field(default_factory=list)
     unknown: set[bytes] = field(default_factory=set)
     """Paths of which nothing was recorded, because their content was removed after it had been found in the catalog."""
@@ -249,6 +252,8 @@ class Catalog:
         with self._transaction("write to the catalog"):
             for outcome in outcomes:
                 self._record(outcome, changes)
+            if changes.embeddings:  # before the commit: after it, the index must not be left behind for lack of memory
+                changes.stacked = np.stack(changes.embeddings)
         return changes
 
     def _record(self, outcome: Outcome, changes: Changes) -> None:

@@ -57,7 +57,7 @@ class _State:
 
 
 class ExactSearch:
-    """One thread calls `add` and `remove`, one `begin`, `use` and `forget`; any may ask `above`."""
+    """One thread calls `add` and `remove`, one `begin` and `use`; any may call `forget` and `above`."""
 
     def __init__(self, dim: int, catalogued: Catalogued, same: float, threads: int) -> None:
         """``same``: how much the similarity of a duplicate may differ from that of its node.
@@ -103,10 +103,12 @@ class ExactSearch:
     def use(self, stored: StoredVectors | None, missing: Ids | None = None) -> None:
         """Answer from a file, or without one, that holds every face there was when `begin` was called.
 
-        All but those that are ``missing``, which are read from the catalog unless they are too many.
+        All but those that are ``missing``, which are read from the catalog unless they are too many. No effect where
+        `forget` was called since `begin`: what was collected is not complete then.
         """
         recent = self._next
-        assert recent is not None
+        if recent is None:
+            return None
         state = _State(stored, recent)
         ids = np.empty(0, np.int64) if missing is None else missing
         if len(ids) > state.most_recent():
@@ -114,9 +116,10 @@ class ExactSearch:
         for start in range(0, len(ids), 512):
             recent.add(*self._catalogued(ids[start : start + 512].tolist()))
         with self._lock:
-            if stored is not None:
-                stored.remove(recent.removed)
-            self._state, self._next = state, None
+            if self._next is recent:
+                if stored is not None:
+                    stored.remove(recent.removed)
+                self._state, self._next = state, None
         return None
 
     def abandon(self) -> None:
@@ -125,7 +128,7 @@ class ExactSearch:
             self._next = None
 
     def forget(self) -> None:
-        """Answer no more, until there is a new state."""
+        """Answer no more, until there is a new state; give up what was collected for one."""
         with self._lock:
             self._state = self._next = None
 

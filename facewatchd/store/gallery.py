@@ -61,8 +61,8 @@ class Gallery:
     def _follow(self, changes: Changes, paths: Sequence[bytes]) -> None:
         if changes.removed:
             self.index.remove(np.array(changes.removed, np.int64))
-        if changes.added:
-            self.index.add(np.array(changes.added, np.int64), np.stack(changes.embeddings))
+        if changes.stacked is not None:
+            self.index.add(np.array(changes.added, np.int64), changes.stacked)
         if changes.added or changes.removed:
             self.changed.set()
         if paths or changes.removed:

@@ -13,8 +13,9 @@ what the catalog lacks is deleted, and the graph is used (`adopt`). Without a ch
 **Tombstones.** hnswlib only marks what is deleted. The graph is built anew beside the old one when tombstones are many
 (`REBUILD_AT`), or old (`PURGE_AFTER`): they are embeddings of deleted faces, and lie in the file too.
 
-**Failure.** The catalog is written first and is right. Whatever goes wrong here, the graph is given up and made again
-from the catalog, while answers are exact.
+**Failure.** The catalog is written first and is right. A graph of which a change fails is given up and made again from
+the catalog, while answers are exact. Where a change of `ExactSearch` fails, exact answers come from the catalog until
+the next checkpoint.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from facewatchd.store.graph import SAME, Graph, UnreachableError
 from facewatchd.store.index import Above, Embeddings, Ids, KeepOn, Status, Upkeep, always
 from facewatchd.store.schedule import CheckpointSchedule
 from facewatchd.store.stored import StoredVectors
-from facewatchd.text import counted
+from facewatchd.text import counted, one_line
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding
@@ -85,14 +86,15 @@ class HnswIndex:
     # Changes
 
     def add(self, ids: Ids, embeddings: Embeddings) -> None:
-        self._change(lambda graph: graph.add(ids, embeddings))
-        self._exact.add(ids, embeddings)  # after the graph: `ExactSearch` allows for a face in both, not in neither
+        self._change_graph(lambda graph: graph.add(ids, embeddings))
+        # After the graph: `ExactSearch` allows for a face in both, not in neither.
+        self._change_exact(lambda exact: exact.add(ids, embeddings))
 
     def remove(self, ids: Ids) -> None:
-        self._change(lambda graph: self._delete(graph, ids))
-        self._exact.remove(ids)
+        self._change_graph(lambda graph: self._delete(graph, ids))
+        self._change_exact(lambda exact: exact.remove(ids))
 
-    def _change(self, change: Callable[[Graph], object]) -> None:
+    def _change_graph(self, change: Callable[[Graph], object]) -> None:
         graph = self._graph
         if graph is None:
             return
@@ -101,8 +103,15 @@ class HnswIndex:
                 graph.clean_at = time.time()
             change(graph)
         except Exception as exc:  # noqa: BLE001 - whatever it is: the catalog is right, and the graph can be made again
-            log.error("the index failed (%s): it is built again from the catalog", exc)
+            log.error("the index failed (%s): it is built again from the catalog", one_line(exc))
             self._graph = None
+
+    def _change_exact(self, change: Callable[[ExactSearch], object]) -> None:
+        try:
+            change(self._exact)
+        except Exception as exc:  # noqa: BLE001 - as above
+            log.error("exact answers come from the catalog until the index is saved again: %s", one_line(exc))
+            self._exact.forget()
 
     def _delete(self, graph: Graph, ids: Ids) -> None:
         """Delete faces from a graph. A node that stands for other faces too is replaced by one of those."""

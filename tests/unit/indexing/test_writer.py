@@ -16,6 +16,7 @@ from facewatchd.errors import StorageError
 from facewatchd.indexing import writer as module
 from facewatchd.indexing.writer import Writer
 from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.flat import FlatIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Box, PhotoState
@@ -165,6 +166,44 @@ def test_a_rule_of_the_catalog_that_forbids_a_row(gallery: Gallery) -> None:
         PhotoState.FAILED,
         "internal error: what was found cannot be recorded (cannot write to the catalog: not that; please report it)",
     )
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_what_fails_in_memory_after_the_commit_is_no_photos_fault(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    gallery.record([photo(outcome.path, outcome.digest or b"", [ROWS[8]]) for outcome in GOOD])
+    gallery.record([dataclasses.replace(outcome, faces=[]) for outcome in GOOD[1:]])
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(FlatIndex, change, fails)
+    written(gallery, GOOD)
+    assert [state(gallery, outcome.path) for outcome in GOOD] == [(PhotoState.INDEXED, "")] * len(GOOD)
+    assert gallery.index.differences() == []
+    for number in range(len(GOOD)):
+        exact = gallery.index.above(ROWS[number], 0.99, exact=True)
+        assert exact.ids.tolist() == gallery.index.above(ROWS[number], 0.99).ids.tolist()
+        assert len(exact.ids) == 1
+
+
+def test_without_memory_for_the_index_nothing_is_committed(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY", 0.05)
+    stack, failed = np.stack, threading.Event()
+
+    def fails_once(*args: object, **options: object) -> object:
+        if not failed.is_set():
+            failed.set()
+            raise MemoryError
+        return stack(*args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(np, "stack", fails_once)
+    for outcome in GOOD:
+        failed.clear()
+        written(gallery, [outcome])
+        assert failed.is_set()
+    expect_the_others(gallery)
 
 
 @pytest.mark.parametrize(

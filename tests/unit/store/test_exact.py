@@ -21,6 +21,7 @@ from facewatchd.store import stored as stored_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.checkpoint import Checkpoint
+from facewatchd.store.flat import FlatIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import SAME
 from facewatchd.store.hnsw import HnswIndex
@@ -232,6 +233,32 @@ def test_what_is_recorded_while_a_checkpoint_is_written(gallery: Gallery, monkey
     expect_truth(gallery, queries)
     remove(gallery, 361)
     expect_truth(gallery, queries)
+
+
+def test_a_change_that_fails_while_a_checkpoint_is_written(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was collected for the new file lacks it: answers come from the catalog until the next one."""
+    record(gallery, 0, rows(300))
+    save = Checkpoint.save
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    def save_then_fail(*args: object) -> None:
+        save(*args)  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            patch.setattr(FlatIndex, "add", fails)
+            record(gallery, 300, rows(50, 2))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_then_fail)
+        hnsw(gallery).checkpoint()
+    assert "exact answers come from the catalog" in caplog.text
+    with pytest.raises(ScannedError):
+        gallery.index.above(rows(1)[0], 0.5, exact=True)
+    hnsw(gallery).checkpoint()
+    expect_truth(gallery, np.concatenate([rows(2), rows(2, 2)]))
 
 
 def test_a_checkpoint_that_fails_leaves_the_answers_as_they_were(gallery: Gallery, tmp_path: Path) -> None:
