@@ -280,7 +280,7 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
     except UnicodeDecodeError as exc:
         raise UsageError(f"{path} is not UTF-8 text: byte {exc.start} is not", "save it as UTF-8") from exc
     except (ValueError, RecursionError) as exc:  # ValueError: also a number of more than 4300 digits
-        raise UsageError(f"{path} is not valid TOML: {exc}", "mend that line") from exc
+        raise UsageError(f"{path} is not valid TOML: {exc}", "correct that line") from exc
 
 
 def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]) -> Config:

@@ -1,4 +1,7 @@
-"""The matches of a query. Named tuples in a module of their own: the client would wait for `dataclasses` to load."""
+"""The matches of a query.
+
+Named tuples, in a module without other imports: importing `dataclasses` would delay each start of facewatch-query.
+"""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ CANNOT_READ = "the file cannot be read"
 
 
 class PhotoState(StrEnum):
-    """What is known of one file (the contract's words)."""
+    """The state of one file, in the words of facewatchd-protocol(7)."""
 
     INDEXED = "indexed"
     PENDING = "pending"

@@ -51,7 +51,7 @@ class Queries:
         return self._info.threshold if configured is None else configured
 
     def query(self, params: QueryParameters) -> dict[str, object]:
-        """Return the contract's answer: the matches, and how much was searched."""
+        """Return the result of ``query``: the matches, and how much was searched."""
         self._require_watched(params.dirs)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)

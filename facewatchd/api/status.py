@@ -27,7 +27,7 @@ class Status:
         self._started = time.monotonic()
 
     def status(self, _: NoParameters) -> dict[str, object]:
-        """Return the contract's ``status``."""
+        """Return the result of ``status``."""
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
         index = self._monitor.gallery.index.status()

@@ -116,7 +116,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def _after_findings(tried: bool) -> str:
     if tried:
-        return "not every finding can be repaired; stop the daemon, move its catalog away, and start it to index anew"
+        return "some findings cannot be repaired; stop the daemon, move its catalog away, and start it to index anew"
     return "to repair these findings: facewatchd verify --repair"
 
 

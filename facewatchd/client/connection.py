@@ -32,7 +32,7 @@ DEFAULT_TIMEOUT = 120.0
 PROBE_TIMEOUT = 2.0
 """Seconds for an answer that the caller can do without."""
 MAX_LINE = 64 << 20
-"""Bytes of one request that the daemon takes (the contract's number)."""
+"""Bytes of one request that the daemon takes (facewatchd-protocol(7))."""
 INVALID_PARAMS = -32602
 """JSON-RPC's own code for wrong parameters."""
 METHOD_NOT_FOUND = -32601
@@ -46,7 +46,7 @@ _RETRY = 0.05
 
 
 class RemoteError(FacewatchError):
-    """The daemon's answer was an error; ``kind`` is the contract's word, or empty for JSON-RPC's own errors."""
+    """The daemon's answer was an error; ``kind`` is the protocol's word, or empty for JSON-RPC's own errors."""
 
     def __init__(self, message: str, hint: str = "", *, code: int = 0, kind: str = "") -> None:
         super().__init__(message, hint)

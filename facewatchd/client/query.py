@@ -129,7 +129,7 @@ def local_path(argument: str) -> str:
     the current directory. A file by that very name wins.
     """
     if not argument:
-        raise UsageError("a name is empty", "name a file or a directory: a variable may not be set")
+        raise UsageError("a name is empty", "name a file or a directory: perhaps a shell variable is unset")
     scheme, colon, rest = argument.partition(":/")
     if not colon or scheme.lower() not in ("file", "http", "https") or os.path.lexists(argument):
         return argument
@@ -140,7 +140,7 @@ def local_path(argument: str) -> str:
 
     name = os.fsdecode(unquote_to_bytes(f"/{path}".encode("utf-8", "surrogateescape")))
     if "\0" in name:
-        raise UsageError(f"{argument} is the name of no file", "a name cannot hold %00")
+        raise UsageError(f"{argument} is not a file name", "a name cannot hold %00")
     return name
 
 
@@ -202,7 +202,9 @@ def reading_answer() -> Iterator[None]:
     try:
         yield
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as exc:
-        raise FacewatchError("the daemon's answer makes no sense", "restart it: it may be of another version") from exc
+        raise FacewatchError(
+            "the daemon's answer has another form than this client expects", "restart it: it may be of another version"
+        ) from exc
 
 
 def photo_faces(document: Any) -> list[tuple[Box, float]]:

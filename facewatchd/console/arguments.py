@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty value, as of a variable that is not set: as a path it would be the current directory."""
         if not arg_string:
-            raise argparse.ArgumentError(action, "the value is empty: a variable may not be set")
+            raise argparse.ArgumentError(action, "the value is empty: perhaps a shell variable is unset")
         return super()._get_value(action, arg_string)
 
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:

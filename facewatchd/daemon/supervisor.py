@@ -144,7 +144,9 @@ class Supervisor:
         try:
             while True:
                 if ended := self._health.ended():
-                    log.error("%s ended unexpectedly: the daemon stops; start it again, and report what it said", ended)
+                    log.error(
+                        "%s ended unexpectedly: the daemon stops; start it again, and report the log lines above", ended
+                    )
                     return 1
                 report = self._health.report()
                 self._tell_manager(report)

@@ -105,10 +105,10 @@ def events(_: Config) -> Iterator[Finding]:
         Path(directory, "file").write_bytes(b"")
         if heard.wait(EVENT_SECONDS):
             milliseconds = (time.monotonic() - started) * 1000
-            yield Finding("events", "ok", f"inotify tells of a new file within {milliseconds:.0f} ms")
+            yield Finding("events", "ok", f"inotify reports a new file within {milliseconds:.0f} ms")
         else:
             hint = "new photos are found by the periodic walk only; set `rescan` under [watch] to a shorter time"
-            yield Finding("events", "warn", f"inotify tells nothing of a new file in {directory}", hint)
+            yield Finding("events", "warn", f"inotify reported no event for a new file in {directory}", hint)
 
 
 def socket(loaded: Config) -> Iterator[Finding]:

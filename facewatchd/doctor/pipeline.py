@@ -173,7 +173,7 @@ class Trial:
             same = [face for match in photos for face in (match, *match["also"]) if face["similarity"] >= SAME]
             complete = bool(answer["complete"])
         if not complete:
-            raise FacewatchError("the daemon is not sure to have everything that lies in its directory")
+            raise FacewatchError("the daemon reports that its answer is not complete")
         if names != {photo.name}:
             found = ", ".join(sorted(names)) or "nothing"
             raise FacewatchError(f"the daemon, asked who is on {photo.name}, finds {found}")
@@ -202,7 +202,7 @@ class Trial:
 
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return lines[-1].removeprefix("facewatchd: ") if lines else "it said nothing"
+        return lines[-1].removeprefix("facewatchd: ") if lines else "it printed nothing"
 
 
 def _ended(status: int) -> str:

@@ -99,7 +99,7 @@ class Monitor:
         return len(self.queue)
 
     def rates(self) -> dict[str, float]:
-        """Return the contract's ``rates``."""
+        """Return the ``rates`` of ``status``."""
         return self.indexer.rates()
 
     def examined(self) -> int:

@@ -45,7 +45,7 @@ class RootReport:
 
     @property
     def state(self) -> RootState:
-        """The contract's state of a root."""
+        """The state of the root that ``status`` reports."""
         if self.walked in _NOT_BELIEVED:
             return self.walked
         return self.watched or RootState.OFFLINE
@@ -98,7 +98,7 @@ class Report:
 
     @property
     def state(self) -> DaemonState:
-        """The contract's state of the daemon."""
+        """The state of the daemon that ``status`` reports."""
         if self.writer or self.index or self.workers or self.catalog:
             return DaemonState.DEGRADED
         if self.paused:

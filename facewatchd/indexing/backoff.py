@@ -55,7 +55,10 @@ class Backoff:
             return None
 
     def set_back(self, path: bytes, reason: str, *, counts: bool) -> float | None:
-        """Count a setback; return the seconds until the next try, or None where the photo is to blame by now."""
+        """Count a setback; return the seconds until the next try.
+
+        None after `BLAMED_AFTER` counted setbacks: the failure is then recorded for the photo.
+        """
         with self._lock:
             record = self._records.setdefault(path, _Record())
             record.counted += counts
@@ -82,6 +85,6 @@ class Backoff:
             return record.reason if record else ""
 
     def forget(self, path: bytes) -> None:
-        """The path has been dealt with."""
+        """Forget the failures and setbacks of a path that was recorded."""
         with self._lock:
             self._records.pop(path, None)

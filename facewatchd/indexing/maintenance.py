@@ -1,6 +1,6 @@
 """The thread that maintains the index: it has `Index.maintain` called when something may be due.
 
-It also has the photos read again whose faces damaged rows were found of in the catalog.
+It also queues photos whose face rows are damaged, so that they are embedded again.
 
 Bringing an index level, building it anew and writing it takes seconds or minutes where there are many faces. Nothing
 waits for it: searches use the index there is, or compare with every face, and recording goes on.

@@ -107,7 +107,7 @@ class Indexer:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def rates(self) -> dict[str, float]:
-        """The contract's ``rates``: `Counters.rates`."""
+        """The ``rates`` of ``status``: `Counters.rates`."""
         return self._counters.rates()
 
     @property

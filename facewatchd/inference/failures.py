@@ -30,7 +30,7 @@ class SetbackError(FacewatchError):
 
 
 class WaitEndedError(Exception):
-    """Raised by a callable that is called while a photo waits: the caller wants the answer no more."""
+    """Raised by the ``waiting`` callable to abandon the photo."""
 
 
 class DiedError(Exception):

@@ -55,7 +55,7 @@ class ChildProcess:
             ) from exc
         self._free = list(self._all)
         self._owed: set[Channel] = set()
-        """Lines of photos that were given up: on each an answer comes that nobody waits for."""
+        """Channels on which the answer about an abandoned photo is still to be discarded."""
 
     def _start(self, setup: Setup, channels: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
@@ -93,7 +93,7 @@ class ChildProcess:
         except (InvalidAnswerError, TimeoutError) as exc:
             self.kill()
             raise NoModelError(
-                f"the model {setup.pack.name} cannot be loaded: its process says nonsense ({exc})"
+                f"the model {setup.pack.name} cannot be loaded: its process sent an invalid answer ({exc})"
                 if isinstance(exc, InvalidAnswerError)
                 else f"the model {setup.pack.name} was not loaded in {deadlines.LOAD_LIMIT:.0f} s",
                 "see `facewatchd doctor`",
@@ -108,8 +108,8 @@ class ChildProcess:
     def analyse(
         self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None
     ) -> Analysis:
-        """Send a photo and wait for the answer. ``waiting`` may raise to give the photo up: its answer is then passed
-        over before the channel is used again.
+        """Send a photo and wait for the answer. ``waiting`` may raise to abandon the photo: its answer is then
+        discarded before the channel is used again.
         """
         channel = self._free.pop()
         try:
@@ -124,7 +124,7 @@ class ChildProcess:
             return receive_analysis(channel, self.info.dim)
         except InvalidAnswerError as exc:
             self.kill()
-            raise DiedError(f"answered nonsense: {exc}") from exc
+            raise DiedError(f"sent an invalid answer: {exc}") from exc
         except (FacewatchError, DiedError, WaitEndedError):
             raise
         except Exception as exc:  # no answer: the channel would be out of step

@@ -44,13 +44,13 @@ class InvalidAnswerError(Exception):
 
 
 def document(data: bytes) -> dict[str, Any]:
-    """Read a JSON object. NaN and Infinity are no JSON."""
+    """Read a JSON object. NaN and Infinity are not JSON."""
     try:
         value = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
-        raise InvalidAnswerError("it is no JSON") from exc
+        raise InvalidAnswerError("the frame is not JSON") from exc
     if not isinstance(value, dict):
-        raise InvalidAnswerError("it is no JSON object")
+        raise InvalidAnswerError("the frame is not a JSON object")
     return value
 
 

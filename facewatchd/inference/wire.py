@@ -123,7 +123,7 @@ class Channel:
         except BlockingIOError:
             return
         if waiting:
-            raise InvalidAnswerError("an answer that nobody asked for")
+            raise InvalidAnswerError("an answer arrived before a photo was sent")
         raise EOFError("the other side is gone")
 
     def send_photo(self, data: bytes | int) -> None:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until the daemon is gone."""
     _, life, *ends = arguments
     _end_with(int(life))
-    _stand_back()
+    _limit_process()
     malloc.keep_freed_memory()
     channels = [Channel(socket.socket(fileno=int(end))) for end in ends]
     try:
@@ -82,8 +82,8 @@ def _end_with(life: int) -> None:
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _stand_back() -> None:
-    """Ignore signals for the daemon, be the first to end when memory runs out, and leave no photo in a core dump."""
+def _limit_process() -> None:
+    """Ignore the daemon's signals, set oom_score_adj to 900, limit data to 6 GiB and disable core dumps."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):

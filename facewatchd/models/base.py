@@ -4,7 +4,7 @@ Each library that runs models (a backend) has a module of its own, which keeps t
 
 * Images are upright and RGB; boxes and landmarks are in pixels of that image, faces ordered from left to right.
 * Embeddings are unit length and finite, so that a dot product of two is their cosine similarity.
-* A face without such an embedding is dropped: it could match nothing, or everything.
+* A face without such an embedding is dropped: its similarity to every other face would be undefined.
 * Exceptions of the library become a `ModelError`, on one line.
 * `Model.faces` may be called from several threads at once.
 
@@ -89,5 +89,5 @@ def are_unit(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def left_to_right(faces: Iterable[Face]) -> list[Face]:
-    """Order faces as the contract counts them: by the left edge, then by the upper one."""
+    """Order faces as the protocol counts them: by the left edge, then by the upper one."""
     return sorted(faces, key=lambda face: (face.box.x, face.box.y))

@@ -185,7 +185,7 @@ def licence(name: str) -> str:
     """A few words on what a model may be used for, as far as its name tells."""
     if name == DLIB:
         return "public domain"
-    return "non-commercial" if name in files.RELEASED else "ask who made it"
+    return "non-commercial" if name in files.RELEASED else "unknown; ask the pack's author"
 
 
 def choose(

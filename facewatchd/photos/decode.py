@@ -136,7 +136,7 @@ def decode(file: BinaryIO) -> Pixels:
     except Image.DecompressionBombError as exc:
         raise _too_large() from exc
     except Exception as exc:
-        # Decoders meet arbitrary bytes here, and there is hardly a type that none of them has raised.
+        # The decoders raise exceptions of many types for damaged bytes, so all are caught.
         raise _unreadable(name, exc) from exc
     if not pixels.size:
         raise UnreadablePhotoError(f"the {name} image has no pixels", _DAMAGED_HINT)

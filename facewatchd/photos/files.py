@@ -113,7 +113,7 @@ def opened(descriptor: int) -> BinaryIO:
     """A file object to decode from, with a position of its own: a descriptor that was passed on shares its position.
 
     The descriptor is closed with it. The file is not mapped into memory, and nor is it by a decoder, which gets no
-    descriptor: a mapped file that somebody cuts short ends the process.
+    descriptor: if a mapped file is truncated by another program, a read ends the process with SIGBUS.
     """
     return cast("BinaryIO", io.BufferedReader(_Positioned(descriptor), 1 << 16))
 
@@ -161,7 +161,7 @@ class _Positioned(io.RawIOBase):
 def regular_file(path: bytes) -> Iterator[int]:
     """Open a regular file for reading and translate what goes wrong with it, then and while it is used."""
     try:
-        _require_regular(os.stat(path))  # opening a device or a pipe is already felt at its other end
+        _require_regular(os.stat(path))  # opening a named pipe wakes its writer, and opening a device may act on it
         descriptor = os.open(path, atomic_files.READ_FLAGS)
         try:
             _require_regular(os.fstat(descriptor))

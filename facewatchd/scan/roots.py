@@ -224,9 +224,8 @@ def _of_unreadable(root: bytes, unreadable: Mapping[bytes, int]) -> str:
 
 def _of_away(away: Mapping[bytes, int]) -> str:
     return (
-        f"{counted(sum(away.values()), 'file')} under {_shown(os.path.commonpath(list(away)))} "
-        "lived on a disk that is not there: what is known of them is kept; "
-        "mount it, or, if it is as it should be, `facewatchd scan --force` it"
+        f"the disk of {counted(sum(away.values()), 'file')} under {_shown(os.path.commonpath(list(away)))} "
+        "is not mounted: the records are kept; mount it; if they were deleted, run `facewatchd scan --force` on it"
     )
 
 

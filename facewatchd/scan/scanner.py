@@ -74,7 +74,7 @@ class Scanner(threading.Thread):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being walked, or waits for it but for a disk that does not answer."""
+        """Whether no walk runs and no request waits. Requests for a disk that does not answer do not count."""
         return self._schedule.idle
 
     def stop(self) -> None:
@@ -199,7 +199,7 @@ class Scanner(threading.Thread):
     def _accept_walk(
         self, root: bytes, snapshot: Snapshot, identity: Identity, survey: Survey, request: Request, recorded: int
     ) -> None:
-        """Believe what a walk of a whole root saw."""
+        """Apply the result of a walk of a whole root to the queue and the catalog."""
         verdict = self._judge(root, identity, survey, request, whole=True)
         self._keep_apart(verdict.kept, survey)  # first, or their disk's number might be taken for the root's
         self._adopt(root, identity)
@@ -290,7 +290,7 @@ def out_of_reach(root: bytes, photos: int, *, is_there: bool) -> str:
         return f"{printable(root)} is not there: {kept} until it comes back"
     return (
         f"{printable(root)} is empty, or another directory than before: {kept}; "
-        "mount its disk, or, if it is as it should be, `facewatchd scan --force` it"
+        "mount its disk; if this was done on purpose, run `facewatchd scan --force` on it"
     )
 
 

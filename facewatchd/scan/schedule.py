@@ -89,7 +89,7 @@ class Schedule:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being walked, or waits for it but for a disk that does not answer."""
+        """Whether no walk runs and no request waits. Requests for a disk that does not answer do not count."""
         with self._condition:
             failed = any(not each.unanswered for each in self._failed.values())
             return not self._busy and not self._requests and not failed

@@ -50,7 +50,7 @@ class Surveyor:
     def survey(self, request: Request, root: bytes) -> Survey:
         """Walk a path in a root, and queue what is new or changed there. What is gone is only returned.
 
-        One that was cut short lacks what it had not come to.
+        If the walk is stopped, the survey covers only the directories listed so far.
         """
         survey = Survey()
         recorded_in = None if request.force else self._rows

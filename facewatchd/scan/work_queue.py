@@ -37,7 +37,7 @@ SETTLE_CAP = 60.0
 SLICE = 1000
 """Paths that are handled without releasing the lock, which takes some milliseconds."""
 BREATH = 1e-4
-"""Seconds for which the lock is free between two slices: a thread that takes it again at once is always first."""
+"""Seconds between two slices; without them the same thread would take the lock again before any waiting one."""
 
 
 class Depth(IntEnum):

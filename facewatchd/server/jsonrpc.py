@@ -28,7 +28,7 @@ from facewatchd.server import payload
 log = logging.getLogger(__name__)
 
 MAX_LINE = 64 << 20
-"""Bytes of one line without its newline (the contract's number)."""
+"""Bytes of one line without its newline (facewatchd-protocol(7))."""
 MAX_VALUES = 1_000_000
 """Values in one line: 64 MiB of ``[],`` would become more than a gigabyte of lists."""
 MAX_BATCH = 1000

@@ -6,7 +6,7 @@ stops no other client. While a reply waits to be read, up to `AHEAD` bytes that 
 client that first sends all its requests and then reads is served too. The resources of a client are bounded:
 
 - Connections: above the limit, a new connection takes the place of the one that has waited longest between requests,
-  or whose line has not ended for `UNFINISHED` seconds. If all are at work, the new one gets an error and is closed. A
+  or whose line has not ended for `UNFINISHED` seconds. If all are in use, the new one gets an error and is closed. A
   request whose client hung up counts as no connection, nor does a request that only waits (`Server.waiting`).
 - Time: a line must end within ``line_deadline`` of its first byte, the next one must begin within ``idle_deadline``,
   and a reply must be read within ``send_deadline``.
@@ -194,7 +194,7 @@ class Server:
             client.close()
             return
         if not self._make_room():
-            _refuse(client, NotReadyError(f"all {self._limit} connections are at work", "try again in a moment"))
+            _refuse(client, NotReadyError(f"all {self._limit} connections are in use", "try again in a moment"))
             return
         connection = Connection(client, self._answer, self._deadlines, self._budget, self._stopping, next(self._names))
         self._connections.append(connection)

@@ -184,7 +184,7 @@ def check_directory(directory: Path) -> None:
     elif not stat.S_ISDIR(status.st_mode):
         problem = "is no directory"
     elif status.st_uid not in trusted:
-        problem = "belongs to somebody else"
+        problem = "belongs to another user"
     elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
         problem = "can be written to by others"
     elif above.st_mode & stat.S_IWOTH and not (above.st_mode & stat.S_ISVTX and above.st_uid in trusted):

@@ -333,7 +333,8 @@ class CatalogReader:
         """What SQLite's own checks find wrong with the file; empty where nothing is."""
         findings = [text for (text,) in self._all("PRAGMA quick_check(20)") if text != "ok"]
         return findings + [
-            f"row {row} of {table} points nowhere" for table, row, *_ in self._all("PRAGMA foreign_key_check")
+            f"row {row} of table {table} refers to a row that is missing"
+            for table, row, *_ in self._all("PRAGMA foreign_key_check")
         ]
 
 

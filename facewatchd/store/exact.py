@@ -69,7 +69,7 @@ class ExactSearch:
         self._same = same
         self._threads = threads
         self._lock = threading.Lock()
-        """No change between two states."""
+        """Held while the state is replaced and while a change is applied."""
         self._state: _State | None = None
         self._next: FlatIndex | None = None
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 
 CHANGES = 5000
+"""A checkpoint is due after so many changes, or when nothing changed between two calls of `is_due`."""
 SECONDS = 300.0
-"""A checkpoint is due after so many changes, so long after the last, or when nothing changed between two questions."""
+"""Or so many seconds after the last one."""
 REST = 50
-"""A checkpoint that took a second is followed by at least so many without one."""
+"""A checkpoint that took a second is followed by at least so many seconds without one."""
 WORTH = 1000
+"""If nothing changes any more, one of so many faces must have changed."""
 WORTH_BUSY = 50
-"""One of so many faces must have changed; one of so many while changes go on."""
+"""While changes go on, one of so many."""
 WORTH_LAST = 10_000
-"""One of so many at the end of the process: the next start makes up for fewer as fast."""
+"""At the end of the process, one of so many: fewer are brought level as fast at the next start."""
 
 
 class CheckpointSchedule:
@@ -40,5 +42,5 @@ class CheckpointSchedule:
         return unsaved * WORTH_LAST > faces
 
     def saved(self, seconds: float) -> None:
-        """A checkpoint was tried, and took so long."""
+        """Note that a checkpoint was tried, and took ``seconds``."""
         self._saved_at, self._rest = self._clock(), REST * seconds

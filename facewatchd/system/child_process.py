@@ -79,7 +79,7 @@ def told(output: bytes) -> Any:
             return answer["result"]
         message, hint = (one_line(text, _TEXT) if text else "" for text in (answer["error"], answer["hint"]))
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
-        raise ChildError("the process that tried it did not say how it went") from exc
+        raise ChildError("the process that tried it printed no result") from exc
     raise FacewatchError(message, hint)
 
 

@@ -44,7 +44,10 @@ class Heartbeat:
         return self._missed >= _DEAF
 
     def listen(self, stream: EventStream, now: float) -> None:
-        """Watch the file's directory. To be called before the roots are watched: of two masks the later one holds."""
+        """Watch the file's directory.
+
+        Call this before the roots are watched: if a directory is watched twice, inotify keeps the later event mask.
+        """
         self.reset(now)
         try:
             self.watch = stream.watch_closes(os.fsencode(self._path.parent), self._hear)

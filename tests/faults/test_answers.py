@@ -104,7 +104,7 @@ def memory(daemon: Daemon) -> int:
 
 
 def expect_blamed(reason: str, what: str) -> None:
-    assert ("hung" if what == "half an answer" else "answered nonsense") in reason, (what, reason)
+    assert ("hung" if what == "half an answer" else "sent an invalid answer") in reason, (what, reason)
 
 
 def test_photos_that_are_lied_about_are_set_aside_and_the_others_recorded(daemon: Daemon, liars: Liars) -> None:
@@ -180,7 +180,7 @@ def test_a_process_that_lies_while_it_loads_is_no_photos_fault(tmp_path: Path, t
             new.rename(gate)
             if daemon.process is None:
                 daemon.start()
-            expected = f"the model tiny cannot be loaded: its process says nonsense ({said})"
+            expected = f"the model tiny cannot be loaded: its process sent an invalid answer ({said})"
             until(lambda expected=expected: expected in str(daemon.status()["problems"]))
             assert daemon.call("why", path=str(photo))["state"] == "pending"
             assert daemon.status()["failed"] == 0

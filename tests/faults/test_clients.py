@@ -26,7 +26,7 @@ from tests.support.processes import Daemon, until
 
 MIB = 1 << 20
 LIMIT = 64 * MIB
-"""The contract's: bytes of one line."""
+"""That of facewatchd-protocol(7): bytes of one line."""
 PLACES = 64
 """Those of facewatchd-protocol(7): connections."""
 PARSE, INVALID, NO_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602

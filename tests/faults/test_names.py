@@ -80,7 +80,7 @@ def control(daemon: Daemon, *arguments: str | Path) -> tuple[int, bytes]:
 
 
 def named(path: Path) -> dict[str, str]:
-    """The contract's way to name a path in JSON, said again."""
+    """The protocol's way to name a path in JSON, said again."""
     raw = os.fsencode(path)
     try:
         return {"path": raw.decode("utf-8", "strict")}

@@ -297,7 +297,7 @@ def test_a_disk_inside_a_root_unmounted_and_mounted_again(place: Place, tmp_path
         before = photos_in(place.root)
         assert place.found() == before
         unmount_when_idle(place.daemon, disk.unmount)
-        place.expect_out_of_reach(f"8 files under {inside}", "lived on a disk that is not there", "scan --force")
+        place.expect_out_of_reach(f"the disk of 8 files under {inside} is not mounted", "scan --force")
         assert (place.state(), place.found()) == ("watching", before)
         assert "its disk is not there" in place.daemon.call("why", path=str(inside / "same" / "0000.jpg"))["reason"]
         assert place.daemon.call("verify")["problems"] == []
@@ -329,17 +329,17 @@ def test_another_disk_inside_a_root(place: Place, tmp_path: Path, swap: str, dev
             assert place.daemon.stop() == 0
         until(first.unmount, deadline=20)
         if swap == "while it runs":
-            until(lambda: f"8 files under {inside} lived on a disk that is not there" in place.problems())
+            until(lambda: f"the disk of 8 files under {inside} is not mounted" in place.problems())
         second.mount()
         if swap == "while it is away":
             place.daemon.start()
-        place.expect_out_of_reach(f"4 files under {inside / 'only 0'} lived on a disk that is not there")
+        place.expect_out_of_reach(f"the disk of 4 files under {inside / 'only 0'} is not mounted")
         both = before | photos_in(place.root)
         until(lambda: place.found() == both)
         until(second.unmount, deadline=20)
         until(lambda: "12 files under" in place.problems())
         first.mount()
-        place.expect_out_of_reach(f"4 files under {inside / 'only 1'} lived on a disk that is not there")
+        place.expect_out_of_reach(f"the disk of 4 files under {inside / 'only 1'} is not mounted")
         assert place.found() == both
         assert place.daemon.control("scan", "--force", inside / "only 1").returncode == 0
         until(lambda: place.found() == before)
@@ -353,7 +353,7 @@ def test_a_disk_inside_a_root_that_never_comes_back_may_be_forgotten(place: Plac
         place.start()
         unmount_when_idle(place.daemon, disk.unmount)
         inside.rmdir()
-        place.expect_out_of_reach(f"8 files under {inside / 'x'} lived on a disk that is not there")
+        place.expect_out_of_reach(f"the disk of 8 files under {inside / 'x'} is not mounted")
         assert place.daemon.control("scan", "--force", inside / "x").returncode == 0
         until(lambda: place.found() == own)
         place.expect_whole()

@@ -1,4 +1,4 @@
-"""Requests at random, by the thousand: each is answered as JSON-RPC 2.0 and the contract say, and nothing stays behind.
+"""Requests at random, by the thousand: each is answered as JSON-RPC 2.0 and the protocol say, and nothing stays behind.
 
 The lines come from `grammar`; what must be answered to one is worked out here from its text, with nothing of the
 daemon's own.
@@ -38,7 +38,7 @@ RESULTS: dict[str, set[str]] = {
     "verify": {"problems"},
     "photos": {"photos", "next"},
 }
-"""What the contract has in the result of each method."""
+"""What the protocol has in the result of each method."""
 KINDS: dict[str, set[str]] = {
     "query": {"unreadable-photo", "no-face", "bad-embedding", "too-large", "unknown-face"},
     "faces": {"unreadable-photo", "too-large"},

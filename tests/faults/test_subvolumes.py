@@ -131,7 +131,7 @@ def test_a_subvolume_that_is_mounted_is_kept_while_it_is_not(place: Place, tmp_p
     before = photos_in(place.root)
     assert place.found() == before
     unmount_when_idle(place.daemon, lambda: run("umount", inside).returncode == 0)
-    place.expect_out_of_reach(f"4 files under {inside} lived on a disk that is not there")
+    place.expect_out_of_reach(f"the disk of 4 files under {inside} is not mounted")
     assert place.found() == before
     (place.root / "trip" / "day 1" / "0000.jpg").unlink()
     until(lambda: place.root / "trip" / "day 1" / "0000.jpg" not in place.found())

@@ -23,7 +23,7 @@ AFTERMATH = {SILENT: 0.0, PARTIAL: 10.0, SLOW: 5.0}
 LONGEST_STOP = 30.0
 """Seconds for which the process is stopped now and then: longer than the deadline of a line, or a heartbeat's."""
 STOP_DEADLINE = 10.0
-"""Seconds in which SIGTERM must have ended the daemon: the contract's five, on a busy machine."""
+"""Seconds in which SIGTERM must have ended the daemon: five are promised, this is for a busy machine."""
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 
 

@@ -25,7 +25,7 @@ CODES = {
     "unknown-face": -32005,
     "timeout": -32006,
 }
-"""What the contract's kinds are numbered by; ``internal`` is not among them, because it is never in order."""
+"""What the protocol's kinds are numbered by; ``internal`` is not among them, because it is never in order."""
 RPC_CODES = {-32700, -32600, -32601, -32602}
 
 
@@ -56,7 +56,7 @@ class Client:
         return self._replies.readline()
 
     def receive(self) -> Any:
-        """The next reply, which must be as JSON-RPC 2.0 and the contract say."""
+        """The next reply, which must be as JSON-RPC 2.0 and the protocol say."""
         return checked(self.line())
 
     def ask(self, line: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""A grammar of request lines: valid, nearly valid and wild, for every method and every parameter of the contract.
+"""A grammar of request lines: valid, nearly valid and wild, for every method and every parameter of the protocol.
 
 ``Grammar(...).lines()`` is a Hypothesis strategy of bytes without a newline. A line is a request, a batch, or one of
 these with some bytes changed, lost or put in. A request is made of parameters that fit its method, of which now and

@@ -2,7 +2,7 @@
 distinct content went through the model once.
 
 Nothing here is the daemon's own code: the walk is `os.walk`, the photos are told by Pillow, the digests by hashlib, the
-catalog is read with bare SQL and the index with bare hnswlib. What counts as a photo is the contract's words, again.
+catalog is read with bare SQL and the index with bare hnswlib. What counts as a photo is said here again.
 """
 
 from __future__ import annotations

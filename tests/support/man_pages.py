@@ -98,8 +98,8 @@ SECTIONS = {
             "A directory that is missing, or empty where photos were, or replaced by another one (by device and inode) "
             "without most of them, is `offline`: its disk is probably not mounted. Nothing of it is forgotten, and "
             "answers are marked as not complete. The same holds for a disk inside a directory. A directory that is "
-            "emptied while the daemon runs is empty; on a network file system or a memory card (FAT) it may only seem "
-            "so. If it is as it should be, `facewatchd scan --force DIR` accepts that, and embeds what is there again.",
+            "emptied while the daemon runs is empty; on a network file system or a memory card (FAT) it may only "
+            "seem so. If that is on purpose, `facewatchd scan --force DIR` accepts it, and embeds what is there again.",
             "The mount table says what is mounted: a subvolume of btrfs that is renamed or deleted counts as a "
             "directory that is renamed or deleted, unless it is mounted at a place of its own.",
             "A link to a file is followed when its target appears, changes or goes. A target outside of the watched "

@@ -1,4 +1,4 @@
-"""The contract's table of bad input, row by row, against a running daemon."""
+"""Bad input of each kind, against a running daemon."""
 
 from __future__ import annotations
 

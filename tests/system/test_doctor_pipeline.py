@@ -152,7 +152,7 @@ def test_a_daemon_that_says_nothing(
     hook(BLOCK)
     monkeypatch.setattr(pipeline, "DEADLINE", 3.0)
     finding = found(str(tiny))
-    assert (finding.status, finding.detail) == ("fail", "the daemon did not answer in 3 s: it said nothing")
+    assert (finding.status, finding.detail) == ("fail", "the daemon did not answer in 3 s: it printed nothing")
     assert list(temporary.glob("facewatchd*")) == []
 
 
@@ -174,7 +174,7 @@ def test_a_daemon_that_goes_away(tmp_path: Path, temporary: Path, hook: Hook, ti
     [
         (["photo.jpg"], True, "the daemon, asked who is on renamed.jpg, finds photo.jpg"),
         ([], True, "the daemon, asked who is on renamed.jpg, finds nothing"),
-        (["renamed.jpg"], False, "the daemon is not sure to have everything that lies in its directory"),
+        (["renamed.jpg"], False, "the daemon reports that its answer is not complete"),
     ],
 )
 def test_answers_that_are_not_true(

@@ -358,8 +358,8 @@ def test_an_answer_that_makes_no_sense_is_one_line(fake: FakeDaemon, capfd: Any,
     fake.script = lambda request: reply(request, result)
     arguments = ["photos", "--state", "failed", *option.split(), "--socket", str(fake.path)]
     assert cli.main(arguments) == 1
-    expected = "facewatchd: the daemon's answer makes no sense; restart it: it may be of another version\n"
-    assert capfd.readouterr() == ("", expected)
+    expected = "the daemon's answer has another form than this client expects; restart it: it may be of another version"
+    assert capfd.readouterr() == ("", f"facewatchd: {expected}\n")
 
 
 def test_no_daemon_and_its_errors(fake: FakeDaemon, tmp_path: Path, capfd: Any) -> None:

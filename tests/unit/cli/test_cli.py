@@ -157,8 +157,8 @@ def test_an_answer_that_makes_no_sense_is_one_line(
 ) -> None:
     answering(daemon, result)
     assert run(*arguments) == 1
-    expected = "facewatchd: the daemon's answer makes no sense; restart it: it may be of another version\n"
-    assert capfd.readouterr() == ("", expected)
+    expected = "the daemon's answer has another form than this client expects; restart it: it may be of another version"
+    assert capfd.readouterr() == ("", f"facewatchd: {expected}\n")
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
@@ -463,7 +463,7 @@ def test_verify_with_findings_is_1_and_says_what_to_do(daemon: FakeDaemon, run: 
         "facewatchd: to repair these findings: facewatchd verify --repair\n",
     )
     assert run("verify", "--repair") == 1
-    assert "not every finding can be repaired" in capfd.readouterr().err
+    assert "some findings cannot be repaired" in capfd.readouterr().err
 
 
 def test_verify_that_repairs_is_0(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
@@ -492,7 +492,9 @@ def test_models_list(daemon: FakeDaemon, run: Run, capfd: Any, models: tuple[str
     out, err = capfd.readouterr()
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert re.fullmatch(r"MODEL +DIM +THRESHOLD +SIZE +LICENCE +WHERE", rows["MODEL"])
-    assert re.fullmatch(rf"tiny +in use +\? +0\.40 +0 MB +ask who made it +{tmp_path}/root/models/tiny", rows["tiny"])
+    assert re.fullmatch(
+        rf"tiny +in use +\? +0\.40 +0 MB +unknown; ask the pack's author +{tmp_path}/root/models/tiny", rows["tiny"]
+    )
     assert re.fullmatch(
         r"buffalo_l +512 +0\.\d\d +- +non-commercial +facewatchd models fetch buffalo_l", rows["buffalo_l"]
     )

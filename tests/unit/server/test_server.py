@@ -663,7 +663,7 @@ def test_symbolic_link_as_directory_is_refused(path: Path, tmp_path: Path) -> No
 def test_directory_of_somebody_else_is_refused(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     os.chown(path.parent, 65534, 65534)
-    with pytest.raises(FacewatchError, match="belongs to somebody else"):
+    with pytest.raises(FacewatchError, match="belongs to another user"):
         socket_file.listen(path)
 
 
