@@ -12,13 +12,12 @@ import sys
 from typing import Final
 
 from facewatchd.console.progress import TerminalHandler
+from facewatchd.console.streams import STDERR
 from facewatchd.system import systemd
 
 PLAIN: Final = "facewatchd: %(message)s"
 DEBUG: Final = "%(asctime)s %(threadName)s %(levelname)s %(name)s: %(message)s"
 JOURNAL_DEBUG: Final = "%(threadName)s %(name)s: %(message)s"
-STDERR: Final = 2
-"""Its descriptor."""
 _PRIORITIES: Final = (
     (logging.CRITICAL, "<2>"),
     (logging.ERROR, "<3>"),

@@ -13,16 +13,19 @@ from typing import Any, TextIO
 
 from facewatchd.errors import UsageError
 
-_STDERR = 2
+STDERR = 2
 """Its descriptor."""
 NARROW = 40
 """Columns below which no bar is drawn."""
 
 
 def open_standard_streams() -> None:
-    """Open the null device for each closed standard stream: else the next file or socket would take its descriptor."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        pass
+    """Open the null device for each closed standard stream: else the next file or socket would take its descriptor.
+
+    Child processes inherit it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 

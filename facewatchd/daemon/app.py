@@ -28,6 +28,7 @@ from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
 from facewatchd.console.progress import downloading
+from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import FacewatchError
 from facewatchd.health.monitor import Monitor
@@ -66,7 +67,8 @@ def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> 
 
     ``reread`` loads the configuration again, as it was loaded.
     """
-    _stand_alone()
+    os.umask(0o077)  # else other users could read the daemon's files
+    sys.stderr = sys.stderr or open(STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
     malloc.return_freed_memory()
     logs.to_stderr({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
     threading.excepthook = _thread_died
@@ -341,18 +343,6 @@ class Daemon:
         self._queue.close()
         self._stops.close()
         log.debug("stopped in %.1f s", time.monotonic() - started)
-
-
-def _stand_alone() -> None:
-    """Set the umask to 077 and open standard streams that are closed.
-
-    Without this, other users could read the daemon's files, and the next file opened would become a standard stream.
-    """
-    os.umask(0o077)
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= logs.STDERR:
-        os.set_inheritable(descriptor, True)  # the children's too
-    os.close(descriptor)
-    sys.stderr = sys.stderr or open(logs.STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:

@@ -8,6 +8,7 @@ waits for it: searches use the index there is, or compare with every face, and r
 
 from __future__ import annotations
 
+import enum
 import itertools
 import logging
 import queue
@@ -33,6 +34,11 @@ SET_ASIDE = 1000
 """Damaged faces that are removed in one transaction, which takes some 0.1 s."""
 RETRY = 60.0
 """Seconds between two tries at what failed."""
+
+
+class _Job(enum.Enum):
+    MAINTAIN = enum.auto()
+    SET_ASIDE = enum.auto()
 
 
 class _Rebuild:
@@ -70,8 +76,12 @@ class IndexMaintenance(threading.Thread):
         self._ending = threading.Event()
         self._retry_at = 0.0
         self._wanted: queue.SimpleQueue[_Rebuild] = queue.SimpleQueue()
-        self.trouble = ""
-        """What is wrong with the index; empty when all is well."""
+        self._troubles = dict.fromkeys(_Job, "")
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the index, or with damaged faces; empty when all is well."""
+        return next(filter(None, self._troubles.values()), "")
 
     def stop(self) -> None:
         self._ending.set()
@@ -82,7 +92,7 @@ class IndexMaintenance(threading.Thread):
     def save_last(self) -> None:
         """Once everything is stopped: write the index where the next start would be slower without."""
         self._ending.clear()
-        self._attempt(lambda: self._gallery.index.maintain(Upkeep(), last=True))
+        self._attempt(_Job.MAINTAIN, lambda: self._gallery.index.maintain(Upkeep(), last=True))
 
     def rebuild(self) -> None:
         """From any other thread: have the index built anew, and wait for it. Searches and recording go on meanwhile.
@@ -105,8 +115,7 @@ class IndexMaintenance(threading.Thread):
             if not self._wanted.empty():
                 self._fulfil()
             elif time.monotonic() >= self._retry_at:
-                if self._gallery.catalog.damaged_faces:
-                    self._attempt(self._set_aside)
+                self._attempt(_Job.SET_ASIDE, self._set_aside)
                 self._maintain()
 
     def _next_look(self) -> bool:
@@ -135,12 +144,12 @@ class IndexMaintenance(threading.Thread):
         if not self._keep_on():
             return  # they see that it ends
         for wish in wishes:
-            wish.trouble = self.trouble
+            wish.trouble = self._troubles[_Job.MAINTAIN]
             wish.done.set()
 
     def _maintain(self, *, rebuild: bool = False) -> None:
         upkeep = Upkeep(self._keep_on, self._paced, self._on_writer, self._threads)
-        self._attempt(lambda: self._gallery.index.maintain(upkeep, rebuild=rebuild))
+        self._attempt(_Job.MAINTAIN, lambda: self._gallery.index.maintain(upkeep, rebuild=rebuild))
 
     def _on_writer(self, work: Callable[[KeepOn], object]) -> None:
         self._liveness.rest()  # the writer shows signs of life itself
@@ -149,6 +158,8 @@ class IndexMaintenance(threading.Thread):
     def _set_aside(self) -> None:
         """Remove damaged faces from catalog and index, and have their photos read again."""
         faces = list(itertools.islice(self._gallery.catalog.damaged_faces.copy(), SET_ASIDE))
+        if not faces:
+            return
         photos: list[bytes] = []
         self._writer.call(lambda gallery: photos.extend(gallery.set_aside(faces)))
         if photos:
@@ -171,7 +182,7 @@ class IndexMaintenance(threading.Thread):
 
         return keep_on
 
-    def _attempt(self, function: Callable[[], object]) -> None:
+    def _attempt(self, job: _Job, function: Callable[[], object]) -> None:
         """Work on the index. It is a cache: what fails is logged and tried again later, and stops nothing."""
         try:
             function()
@@ -180,9 +191,10 @@ class IndexMaintenance(threading.Thread):
                 return
             if not isinstance(exc, FacewatchError):
                 log.debug("this is a bug", exc_info=True)
-            if not self.trouble:
-                log.error("%s", exc)
-            self.trouble = str(exc)
+            reason = str(exc) or type(exc).__name__
+            if not self._troubles[job]:
+                log.error("%s", reason)
+            self._troubles[job] = reason
             self._retry_at = time.monotonic() + RETRY
         else:
-            self.trouble = ""
+            self._troubles[job] = ""

@@ -6,8 +6,8 @@ of the result:
 - An outcome goes to the writer. When it is committed and searchable, the path is done.
 - A path that waits for another (`LinedUp`) stays taken until that one is done.
 - A path that cannot be examined yet goes back to the queue: after `CHANGED_RETRY` seconds if the file changed while it
-  was read, `SILENT_RETRY` if its disk did not answer, or as `Backoff` says. A catalog that cannot be read and a model
-  that cannot be loaded fail all paths alike, so that the worker rests as well.
+  was read, `SILENT_RETRY` if its disk did not answer, or as `Backoff` says. A catalog that cannot be read or is
+  damaged and a model that cannot be loaded fail all paths alike, so that the worker rests as well.
 - An error that was not foreseen is tried again like one of the disk, and in the end recorded as the file's failure.
 """
 
@@ -137,6 +137,7 @@ class Indexer:
 
     def _examine(self, item: Item) -> None:
         try:
+            self._writer.require_undamaged()
             outcome = self._examiner.examine(item)
         except (LinedUp, ClosedError):  # at the end the item stays as it is, for the next start
             return

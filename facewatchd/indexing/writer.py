@@ -6,7 +6,8 @@ Other threads put jobs into its queue: outcomes to record, and functions to call
 - An error that can pass (a full disk, a locked file, an I/O error, too little memory) is retried every `RETRY` seconds
   until it has passed or the daemon stops. `Writer.trouble` says so meanwhile. The queue is bounded, so that the workers
   stop when it is full; queries go on.
-- A damaged catalog is not written any more.
+- A damaged catalog: the outcomes are dropped, and the workers examine no more paths (`Writer.require_undamaged`). The
+  paths stay pending until the next start, which sets the catalog aside.
 - Any other error is taken for the fault of one outcome. All of the transaction are written one by one, and the one that
   fails is recorded as failed. If not even that can be written, it is logged and dropped.
 """
@@ -64,6 +65,7 @@ class Writer(threading.Thread):
         self._collected_at = time.monotonic() + min(COLLECT_FIRST, COLLECT_EVERY) - COLLECT_EVERY
         self.trouble = ""
         """Why it cannot write; empty when all is well."""
+        self._damage: DamagedError | None = None
 
     # From any thread
 
@@ -73,6 +75,11 @@ class Writer(threading.Thread):
         ``recorded(False)``: its content is not in the catalog any more, and the path must be examined again.
         """
         self._put(_Record(outcome, recorded))
+
+    def require_undamaged(self) -> None:
+        """Raise `DamagedError` where the last write met one: nothing that is found could be recorded."""
+        if damage := self._damage:
+            raise DamagedError(damage.message, damage.hint)
 
     def call(self, function: Callable[[Gallery], object]) -> None:
         """Have the writer's thread call a function, and wait for it. Raises the `FacewatchError` that it raises.
@@ -207,12 +214,15 @@ class Writer(threading.Thread):
                 if not self.trouble:
                     log.error("%s; indexing waits", exc)
                 self.trouble = str(exc)
-                if isinstance(exc, DamagedError) or self._ending.wait(RETRY):
+                if isinstance(exc, DamagedError):
+                    self._damage = exc
+                    return False
+                if self._ending.wait(RETRY):
                     return False
             else:
                 if self.trouble:
                     log.info("the catalog can be written again")
-                self.trouble = ""
+                self.trouble, self._damage = "", None
                 return True
 
 

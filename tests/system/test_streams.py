@@ -192,3 +192,19 @@ def test_all_matches_are_written_to_a_pipe_that_does_not_block(daemon: FakeDaemo
         select.select([results], [], [], DEADLINE)  # by then the pipe is full, or about to be
         assert len(results.read().splitlines()) == 20_000
         assert process.wait(DEADLINE) == 0
+
+
+@pytest.mark.parametrize(("streams", "closed"), [("2>&-", [2]), (">&- 2>&-", [1, 2]), ("<&- >&- 2>&-", [0, 1, 2])])
+def test_a_child_gets_the_null_device_for_each_closed_stream(tmp_path: Path, streams: str, closed: list[int]) -> None:
+    """Else the first file that it opens would be its standard error."""
+    child = 'for n in 0 1 2; do led="$led $(readlink /proc/$$/fd/$n)"; done; echo $led > descriptors'
+    (tmp_path / "start.py").write_text(
+        "import subprocess\n"
+        "from facewatchd.console.streams import open_standard_streams\n"
+        "open_standard_streams()\n"
+        f"subprocess.run(['sh', '-c', {child!r}])\n"
+    )
+    assert _run(f"{sys.executable} start.py {streams}", cwd=tmp_path).returncode == 0
+    led = (tmp_path / "descriptors").read_text().split()
+    assert len(led) == 3
+    assert {led[descriptor] for descriptor in closed} == {"/dev/null"}

@@ -176,3 +176,46 @@ def test_a_repair_that_fails_or_comes_too_late_says_so(
     maintenance.stop()
     with pytest.raises(StorageError, match="stopping"):
         maintenance.rebuild()
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [(StorageError("no room", "free some"), "no room; free some"), (ZeroDivisionError(), "internal error")],
+)
+def test_damaged_rows_that_cannot_be_set_aside_are_trouble_until_they_can(
+    gallery: Gallery,
+    maintenance: IndexMaintenance,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    trouble: str,
+) -> None:
+    """Also where the index itself is well."""
+    hnsw(gallery).level()
+    gallery.catalog.damaged_faces.add(1)
+    tries = threading.Semaphore(0)
+
+    def refuse(*_: object) -> None:
+        tries.release()
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "set_aside", refuse)
+        maintenance.start()
+        assert all(tries.acquire(timeout=60) for _ in range(3))
+        assert trouble in maintenance.trouble
+        assert caplog.messages.count(maintenance.trouble) == 1
+    until(lambda: not maintenance.trouble and not gallery.catalog.damaged_faces)
+
+
+def test_an_error_without_a_message_is_trouble_too(
+    gallery: Gallery, maintenance: IndexMaintenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery.index, "maintain", refuse)
+        maintenance.start()
+        until(lambda: maintenance.trouble == "MemoryError")
+    until(lambda: not maintenance.trouble)
