@@ -11,22 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from facewatchd.matches import Box, Match
-
-__all__ = [
-    "CANNOT_READ",
-    "LISTED_STATES",
-    "Box",
-    "DaemonState",
-    "Face",
-    "Identity",
-    "Match",
-    "ModelInfo",
-    "PhotoState",
-    "RootState",
-    "Stamp",
-    "is_within",
-]
+from facewatchd.matches import Box
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from facewatchd.client.query import local_path, path_param, reading_answer
 from facewatchd.console.output import size_and_place
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.errors import NoDaemonError
+from facewatchd.matches import Box
 from facewatchd.text import counted, printable
-from facewatchd.values import Box
 
 
 def status(options: argparse.Namespace) -> int:

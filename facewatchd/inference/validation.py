@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from facewatchd import errors
+from facewatchd.matches import Box
 from facewatchd.models.base import is_unit
 from facewatchd.photos.files import MAX_PIXELS, DiskError
-from facewatchd.values import Box, Face
+from facewatchd.values import Face
 
 MOST_JSON = 4 << 20
 """Bytes of a JSON frame: a face takes some 350 of them."""

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from facewatchd.values import Box, Face, ModelInfo
+from facewatchd.matches import Box
+from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

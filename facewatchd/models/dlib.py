@@ -35,10 +35,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from facewatchd.errors import ModelError
+from facewatchd.matches import Box
 from facewatchd.models.base import clipped, left_to_right, unit_length
 from facewatchd.system import installation
 from facewatchd.text import one_line
-from facewatchd.values import Box, Face, ModelInfo
+from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -33,9 +33,10 @@ from insightface.model_zoo.onnxruntime_utils import get_default_providers
 from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
+from facewatchd.matches import Box
 from facewatchd.models.base import HINT, clipped, left_to_right, unit_length
 from facewatchd.text import one_line
-from facewatchd.values import Box, Face, ModelInfo
+from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
     from pathlib import Path

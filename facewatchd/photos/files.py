@@ -5,7 +5,6 @@ Rules:
 - What kind of photo a file is, its content decides, and not its name.
 - A path is looked at before it is opened, and so is the open file: a pipe, socket or device is not opened, which would
   block, or be noticed at the other end.
-- The stamp that `read` returns belongs to exactly the bytes that it returns.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Final, cast
 
-from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, UnreadablePhotoError
 from facewatchd.photos.decode import MAX_PIXELS, SNIFF_BYTES, decode, load, pixels_of
 from facewatchd.photos.signatures import format_of
 from facewatchd.system import atomic_files
-from facewatchd.values import CANNOT_READ, Stamp
+from facewatchd.values import CANNOT_READ
 
 __all__ = [
     "MAX_BYTES",
@@ -34,10 +33,8 @@ __all__ = [
     "digest",
     "is_photo_name",
     "load",
-    "looks_like_photo",
     "opened",
     "pixels_of",
-    "read",
     "sniff",
 ]
 
@@ -68,28 +65,11 @@ class DiskError(UnreadablePhotoError):
     """The disk failed or is away, while the file is known to exist."""
 
 
-def read(path: bytes) -> tuple[bytes, Stamp]:
-    """Read a regular file whole; the stamp is that of the very bytes returned.
-
-    Raises FileNotFoundError where it is gone, `ChangedWhileReadError` where it must be read again later,
-    `TooLargeError` above `MAX_BYTES`, and `UnreadablePhotoError` for all else.
-    """
-    with regular_file(path) as descriptor:
-        stamp = Stamp.of(os.fstat(descriptor))
-        if stamp.size > MAX_BYTES:
-            raise TooLargeError(f"the file has {stamp.size / 1e9:.1f} GB, and {MAX_BYTES >> 30} GiB is the limit")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(stamp.size)
-        if len(data) != stamp.size or Stamp.of(os.fstat(descriptor)) != stamp:
-            raise ChangedWhileReadError("the file changed while it was read", "try again when it is complete")
-        return data, stamp
-
-
 def sniff(path: bytes) -> bool:
     """Whether the first bytes of a regular file are a photo's; False for what cannot be read."""
     try:
         with regular_file(path) as descriptor:
-            return looks_like_photo(os.pread(descriptor, SNIFF_BYTES, 0))
+            return format_of(os.pread(descriptor, SNIFF_BYTES, 0)) is not None
     except (FileNotFoundError, FacewatchError):
         return False
 
@@ -97,11 +77,6 @@ def sniff(path: bytes) -> bool:
 def is_photo_name(path: bytes) -> bool:
     """Whether the name has a suffix of photos, in upper or lower case."""
     return path.lower().endswith(_SUFFIXES)
-
-
-def looks_like_photo(head: bytes) -> bool:
-    """Whether first bytes are those of a format that `decode` reads: 32 of them or more, at best `SNIFF_BYTES`."""
-    return format_of(head) is not None
 
 
 def digest(data: bytes) -> bytes:

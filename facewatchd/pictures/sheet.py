@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.matches import Box, Match
+from facewatchd.photos import contents, sheet_mark
 from facewatchd.photos import files as photos
-from facewatchd.photos import sheet_mark
 from facewatchd.system import atomic_files
 from facewatchd.text import printable
-from facewatchd.values import Box, Match
 
 if TYPE_CHECKING:
     from facewatchd.values import Pixels
@@ -214,8 +214,12 @@ def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
 def _pixels(source: Source) -> Pixels | str:
     """Return the decoded photo, or one word for the reason why there is none."""
     try:
-        data = photos.read(source.path)[0] if source.data is None else source.data
-        return photos.decode(io.BytesIO(data))
+        if source.data is not None:
+            return photos.decode(io.BytesIO(source.data))
+        with contents.opened(source.path) as content, photos.opened(os.dup(content.descriptor)) as file:
+            pixels = photos.decode(file)
+            content.confirm()
+            return pixels
     except FileNotFoundError:
         return "missing"
     except FacewatchError:

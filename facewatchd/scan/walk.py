@@ -64,8 +64,6 @@ class Listing:
     """Paths of symbolic links, also of broken ones and of those to directories."""
     subdirectories: list[bytes] = field(default_factory=list)
     """Paths, sorted: each has a listing of its own later in the walk."""
-    skipped: str = ""
-    """Why the directory was not looked into: it holds `.nomedia`. Empty otherwise."""
     error: OSError | None = None
     """Why ``files`` and ``subdirectories`` may be incomplete; FileNotFoundError: the directory has gone."""
 
@@ -161,7 +159,6 @@ def _list(
         listing.error = exc
         return None
     if any(entry.name == _NOMEDIA for entry in found):
-        listing.skipped = _IN_NOMEDIA
         return None
     _take_in(found, len(_prefix(root)), listing, exclusion)
     listing.subdirectories.sort()

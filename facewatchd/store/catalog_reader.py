@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_unit
-from facewatchd.values import CANNOT_READ, Box, Face, Identity, PhotoState, Stamp
+from facewatchd.values import CANNOT_READ, Face, Identity, PhotoState, Stamp
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding
@@ -105,8 +106,8 @@ class CatalogReader:
         return _photo_record(rows[0]) if rows else None
 
     def stamp(self, path: bytes) -> Stamp | None:
-        rows = self._all("SELECT device, inode, size, mtime_ns, ctime_ns FROM photo WHERE path = ?", path)
-        return Stamp(*rows[0]) if rows else None
+        rows = self._all(f"{_STAMP} WHERE path = ?", path)
+        return Stamp(*rows[0][1:]) if rows else None
 
     def recorded(self, directory: bytes) -> dict[bytes, Stamp]:
         """Stamps of the files that are known directly in a directory."""
@@ -114,13 +115,11 @@ class CatalogReader:
 
     def rows(self, directory: bytes) -> list[tuple[bytes, int, int, int, int, int]]:
         """The same as plain rows: path, and the five numbers of `Stamp`."""
-        return self._all(
-            "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE directory = ?", directory
-        )
+        return self._all(f"{_STAMP} WHERE directory = ?", directory)
 
     def linked(self, inode: int) -> dict[bytes, Stamp]:
         """Stamps of the files that were recorded with this inode number: hard links of one file, as a rule."""
-        rows = self._all("SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo WHERE inode = ?", inode)
+        rows = self._all(f"{_STAMP} WHERE inode = ?", inode)
         return {path: Stamp(*stamp) for path, *stamp in rows}
 
     def with_stamp(self, stamp: Stamp, limit: int) -> dict[bytes, bytes | None]:
@@ -238,8 +237,7 @@ class CatalogReader:
         """The faces with these ids; those that are unknown or damaged are left out."""
         found: dict[int, Face] = {}
         for part in _batches(face_ids):
-            marks = ",".join("?" * len(part))
-            found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({marks})", *part)))
+            found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({_marks(part)})", *part)))
         return found
 
     def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -313,8 +311,7 @@ class CatalogReader:
         """The embeddings of some faces, as `embeddings` gives them; unknown ids are left out too."""
         rows: list[Any] = []
         for part in _batches(sorted(face_ids)):
-            marks = ",".join("?" * len(part))
-            rows += self._all(f"SELECT id, embedding FROM face WHERE id IN ({marks}) ORDER BY id", *part)
+            rows += self._all(f"SELECT id, embedding FROM face WHERE id IN ({_marks(part)}) ORDER BY id", *part)
         return self._matrix(rows)
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -338,6 +335,7 @@ class CatalogReader:
         ]
 
 
+_STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
 _FACE = "SELECT id, x, y, w, h, score, landmarks, embedding FROM face"
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.matches import Box
 from facewatchd.models.registry import Pack
 from facewatchd.photos import files
 from facewatchd.store.catalog import Catalog, Outcome
-from facewatchd.values import Box, Face, Stamp
+from facewatchd.values import Face, Stamp
 from tests.benchmarks.daemons import running
 
 BATCH = 64

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.matches import Box
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.data_directory import LastRun
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Upkeep
-from facewatchd.values import Box, Face, ModelInfo, Stamp
+from facewatchd.values import Face, ModelInfo, Stamp
 from tests.benchmarks import gallery as faces
 from tests.benchmarks.options import Options
 

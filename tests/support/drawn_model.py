@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.config import Faces
+from facewatchd.matches import Box
 from facewatchd.models.base import clipped, left_to_right, unit_length
-from facewatchd.values import Box, Face, ModelInfo
+from facewatchd.values import Face, ModelInfo
 from tests.support.drawn_faces import DIM, FIELDS, LEAST_KEY, TEMPLATE, projection
 
 CELLS = 160

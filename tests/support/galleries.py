@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.matches import Box
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
-from facewatchd.values import Box, Face, Stamp
+from facewatchd.values import Face, Stamp
 
 DIM = 24
 BOX = Box(1, 2, 60, 80)

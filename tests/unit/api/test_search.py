@@ -19,6 +19,7 @@ from facewatchd.api.search import Answer, Searcher
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis
+from facewatchd.matches import Box
 from facewatchd.photos import files
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import read
@@ -26,7 +27,7 @@ from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Search
 from facewatchd.threads.bounded_calls import DiskCalls
-from facewatchd.values import Box, Face, ModelInfo, Stamp
+from facewatchd.values import Face, ModelInfo, Stamp
 from tests.support.galleries import DIM, face
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5)

@@ -15,11 +15,12 @@ import pytest
 from facewatchd.errors import StorageError
 from facewatchd.indexing import writer as module
 from facewatchd.indexing.writer import Writer
+from facewatchd.matches import Box
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.flat import FlatIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
-from facewatchd.values import Box, PhotoState
+from facewatchd.values import PhotoState
 from tests.support.galleries import DIM, face, index_size, opened, photo, unit
 from tests.support.processes import until
 

@@ -15,10 +15,11 @@ import pytest
 
 from facewatchd.config import Faces
 from facewatchd.errors import ModelError
+from facewatchd.matches import Box
 from facewatchd.models import registry
 from facewatchd.models.base import Model, clipped, left_to_right, unit_length
 from facewatchd.models.dlib import WEIGHTS, DlibModel
-from facewatchd.values import Box, Face
+from facewatchd.values import Face
 from tests.support import drawn_faces, drawn_model, tiny_pack
 from tests.support.albums import shoot
 from tests.support.detections import Image8, assert_sound, canvas, jpeg, load, overlap, portrait, read

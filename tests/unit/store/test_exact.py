@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facewatchd.errors import StorageError
+from facewatchd.matches import Box
 from facewatchd.store import checkpoint as checkpoint_module
 from facewatchd.store import exact as exact_module
 from facewatchd.store import stored as stored_module
@@ -26,7 +27,6 @@ from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import SAME
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.results import Search
-from facewatchd.values import Box
 from tests.support.galleries import DIM, close_all, face, gallery_with, hnsw, opened, photo, stamp, unit
 from tests.support.processes import until
 

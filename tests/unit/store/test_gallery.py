@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
 
+from facewatchd.matches import Box
 from facewatchd.store import checkpoint as checkpoint_module
 from facewatchd.store import hnsw as hnsw_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import REBUILD_FROM, HnswIndex
 from facewatchd.store.results import Search
-from facewatchd.values import Box
 from tests.support.galleries import DIM, close_all, face, hnsw, index_size, opened, photo, stamp, unit
 from tests.support.processes import until
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facewatchd.matches import Box
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Search
-from facewatchd.values import Box
 from tests.support.galleries import BOX, DIM, close_all, face, opened, photo, stamp, unit
 
 RNG = np.random.default_rng(4)
