@@ -20,7 +20,7 @@ hangs: its process is killed, which counts as a death.
 **Which photo is to blame.** When the process dies, every photo that it had in hand fails with `DiedError`. Each of them
 is then tried once more, alone: no other photo is sent before its answer. If the process dies again, that photo is to
 blame, and is an `UnreadablePhotoError`. The same is done when memory runs out, as another photo may have taken it.
-While photos wait to be tried alone, no other photo is admitted.
+While photos wait to be tried alone, no other photo is admitted. `Inference.attempt` does not try again.
 
 **Deaths that say nothing of the photo.** A signal from outside (SIGKILL of the kernel when memory runs out, or of an
 administrator) is a `SetbackError`: the photo is tried again later. So is a failure to hand the photo over because the
