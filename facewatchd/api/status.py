@@ -30,7 +30,6 @@ class Status:
         """Return the result of ``status``."""
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
-        index = self._monitor.gallery.index.status()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -44,7 +43,11 @@ class Status:
             "faces": counts.faces,
             "pending": report.pending,
             "failed": counts.failed,
-            "index": {"faces": index.faces, "tombstones": index.tombstones, "ready": report.index_is_ready},
+            "index": {
+                "faces": report.index_faces,
+                "tombstones": report.index_tombstones,
+                "ready": report.index_is_ready,
+            },
             "rates": self._monitor.rates(),
             "problems": report.problems(photos),
             "waits": report.waits,

@@ -128,7 +128,7 @@ class Daemon:
         self._passed = passed
         self._liveness = Liveness()
         self._stops = contextlib.ExitStack()
-        """What `stop` is to call, in reverse: each part's own, pushed where the part was made or started."""
+        """What `stop` is to call, in reverse: each part's own, pushed where the part is made, or before its start."""
         threads, faces, idle = config.resources.threads, config.faces, config.resources.idle_priority
         # The query process runs at normal priority, and one inference uses all threads. The indexing process runs in
         # the idle class, with one thread an inference: two callers with one thread each beat one caller with two.
@@ -137,7 +137,11 @@ class Daemon:
             Setup("indexing", pack, faces, 1, idle), parallel=threads, beat=self._liveness.beat
         )
         self._hedge = Hedge(self._indexing_inference, self._query_inference, idle=idle, beat=self._liveness.beat)
-        self._build()
+        try:
+            self._build()
+        except BaseException:
+            self._stops.close()
+            raise
 
     def _build(self) -> None:
         """Load the model in the query process, and make all other parts for it; no thread runs yet."""
@@ -275,8 +279,8 @@ class Daemon:
             self._watcher,
         )
         for part in parts:
+            self._stops.callback(part.stop)  # also where its start fails half-way
             part.start()
-            self._stops.callback(part.stop)
         for root in self._roots.paths:
             self._scanner.request(root)
         self._forget_strays()
@@ -339,6 +343,8 @@ class Daemon:
     def stop(self) -> None:
         """Stop every part, in the reverse of the order in which it was made or started."""
         started = time.monotonic()
+        self._scanner.give_up()  # these two first: that the writer ends is no failure of theirs
+        self._maintenance.give_up()
         self._writer.give_up()
         self._queue.close()
         self._stops.close()

@@ -63,6 +63,8 @@ class Monitor:
             links_outside=tuple(self.roots.links.outside()),
             slow_index=index.problem,
             index_is_ready=index.ready,
+            index_faces=index.faces,
+            index_tombstones=index.tombstones,
             paused=self.queue.paused,
             pending=pending,
             # Asked again: a walk may have filled the queue, and ended, just after that was seen empty.

@@ -86,6 +86,8 @@ class Report:
     links_outside: tuple[bytes, ...] = ()
     """Links in the roots to files outside of them, sorted."""
     index_is_ready: bool = True
+    index_faces: int = 0
+    index_tombstones: int = 0
     paused: bool = False
     pending: int = 0
     """Paths that wait to be examined, or are."""

@@ -83,9 +83,14 @@ class IndexMaintenance(threading.Thread):
         """What is wrong with the index, or with damaged faces; empty when all is well."""
         return next(filter(None, self._troubles.values()), "")
 
-    def stop(self) -> None:
+    def give_up(self) -> None:
+        """End what is being done as soon as that can be, and begin nothing else. Comes before the writer's end."""
         self._ending.set()
         self._gallery.changed.set()
+
+    def stop(self) -> None:
+        """`give_up`, and end the thread."""
+        self.give_up()
         if self.ident is not None:
             self.join()
 

@@ -77,9 +77,13 @@ class Scanner(threading.Thread):
         """Whether no walk runs and no request waits. Requests for a disk that does not answer do not count."""
         return self._schedule.idle
 
-    def stop(self) -> None:
-        """End the current walk at its next directory, and the thread."""
+    def give_up(self) -> None:
+        """End the current walk at its next directory, and begin no other. Comes before the writer's end, and `stop`."""
         self._schedule.end()
+
+    def stop(self) -> None:
+        """`give_up`, and end the thread."""
+        self.give_up()
         if self.ident is not None:
             self.join(LEAVE)
         if self.is_alive():

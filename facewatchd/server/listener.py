@@ -94,10 +94,15 @@ class Server:
 
     def start(self) -> None:
         """Listen, and answer from now on. Raises what `socket_file.listen` raises."""
-        self._listener = socket_file.ListeningSocket(self._path, self._passed)
-        self._wake = os.eventfd(0)
-        self._thread = threading.Thread(target=self._run, args=(self._listener,), name="server", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as failed:
+            listener = socket_file.ListeningSocket(self._path, self._passed)
+            failed.callback(listener.close)
+            self._wake = os.eventfd(0)
+            failed.callback(os.close, self._wake)
+            thread = threading.Thread(target=self._run, args=(listener,), name="server", daemon=True)
+            thread.start()
+            self._listener, self._thread = listener, thread
+            failed.pop_all()
 
     def alive(self) -> bool:
         """Whether new connections are accepted."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.albums import album
-from tests.support.processes import Daemon, until
+from tests.support.processes import DEADLINE, Daemon, until
 from tests.support.terminals import Terminal
 
 
@@ -118,3 +118,75 @@ def test_a_thread_that_dies_logs_its_traceback_once(tmp_path: Path, tiny_root: P
     assert sum("scanner" in line and line.startswith("facewatchd: ") for line in lines) == 2, (
         "it died; the daemon stops"
     )
+
+
+def test_a_stop_while_a_write_is_asked_for_logs_no_error(tmp_path: Path, tiny_root: Path) -> None:
+    """A walk and the maintenance of the index ask for a write, and the daemon stops before the writer comes to it."""
+    (tmp_path / "photos").mkdir()
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook(f"""
+import os, sys, threading
+if "run" in sys.argv:
+    from facewatchd.errors import StorageError
+    from facewatchd.indexing.writer import Writer
+    def call(self, function):
+        open(os.path.join({str(asked)!r}, threading.current_thread().name), "w").close()
+        self._ending.wait()
+        raise StorageError("the daemon is stopping", "try again")
+    Writer.call = call
+""")
+        daemon.start()
+        until(lambda: {path.name for path in asked.iterdir()} == {"maintenance", "scanner"})
+        assert daemon.stop() == 0
+        assert "stopping" not in daemon.log.read_text()
+
+
+def test_a_part_that_fails_to_start_is_stopped_too(tmp_path: Path, tiny_root: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    stopped = tmp_path / "stopped"
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook(f"""
+import sys
+if "run" in sys.argv:
+    from facewatchd.errors import StorageError
+    from facewatchd.watch.watcher import Watcher
+    start, stop = Watcher.start, Watcher.stop
+    def fail(self):
+        start(self)
+        raise StorageError("no room to watch")
+    def note(self):
+        stop(self)
+        open({str(stopped)!r}, "w").close()
+    Watcher.start, Watcher.stop = fail, note
+""")
+        assert daemon.launch().wait(DEADLINE) == 1
+        assert stopped.exists()
+        assert not daemon.socket.exists()
+        log = daemon.log.read_text()
+        assert "no room to watch" in log
+        assert "Traceback" not in log
+
+
+def test_a_process_for_queries_ends_where_the_catalog_cannot_be_opened(tmp_path: Path, tiny_root: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    closed = tmp_path / "closed"
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook(f"""
+import sys
+if "run" in sys.argv:
+    from facewatchd.errors import StorageError
+    from facewatchd.daemon import app
+    from facewatchd.inference.pool import Inference
+    close = Inference.close
+    def fail(path, info):
+        raise StorageError("no room for a catalog")
+    def note(self, grace=0.0):
+        close(self, grace)
+        open({str(closed)!r}, "w").close()
+    app.open_catalog, Inference.close = fail, note
+""")
+        assert daemon.launch().wait(DEADLINE) == 1
+        assert closed.exists()
+        assert "no room for a catalog" in daemon.log.read_text()

@@ -13,11 +13,16 @@ from typing import Any
 
 import pytest
 
+from facewatchd.api.parameters import NoParameters
+from facewatchd.api.status import Status
 from facewatchd.health import monitor as module
 from facewatchd.health.monitor import Monitor
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
+from facewatchd.store.catalog_reader import Counts
+from facewatchd.store.index import Status as IndexStatus
 from facewatchd.threads.liveness import Liveness
+from facewatchd.values import ModelInfo
 
 
 @dataclass
@@ -48,7 +53,7 @@ class Parts:
         catalog = SimpleNamespace(damage="", damaged_faces=set())
         fields: dict[str, Any] = {
             "gallery": SimpleNamespace(
-                catalog=catalog, index=SimpleNamespace(status=lambda: SimpleNamespace(problem="", ready=True))
+                catalog=catalog, index=SimpleNamespace(status=lambda: IndexStatus(0, 0, ready=True))
             ),
             "roots": SimpleNamespace(paths=(), links=SimpleNamespace(outside=list)),
             "queue": Queue(),
@@ -77,6 +82,18 @@ def test_all_is_well(server: Server) -> None:
     monitor = Parts().monitor(server)
     assert (monitor.ended(), monitor.hung(), monitor.examined()) == ("", "", 3)
     assert monitor.report().complete
+
+
+def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> None:
+    """It becomes level with the catalog between two looks."""
+    looks = iter([IndexStatus(0, 0, ready=False), IndexStatus(5, 1, ready=True)])
+    catalog = SimpleNamespace(
+        damage="", damaged_faces=set(), counts=lambda _: (Counts(photos=2, faces=5, failed=0), {})
+    )
+    gallery = SimpleNamespace(catalog=catalog, index=SimpleNamespace(status=lambda: next(looks)))
+    monitor = Parts().monitor(server, gallery=gallery)
+    status = Status(monitor, ModelInfo("test-00000000", "test", 24, 0.5), lambda: 0.5, str).status(NoParameters())
+    assert status["index"] == {"faces": 0, "tombstones": 0, "ready": False}
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ def test_every_problem_is_a_line_in_a_fixed_order() -> None:
         "the directory can be written to by others",
         "the catalog is damaged",
         "2 rows of faces are damaged in the catalog: the photos are read again",
-        "/photos is empty, or another directory than before: its 3 photos are kept; mount its disk, or, if it is as it"
-        " should be, `facewatchd scan --force` it",
+        "/photos is empty, or another directory than before: its 3 photos are kept; mount its disk; if this was"
+        " done on purpose, run `facewatchd scan --force` on it",
         "/photos/x cannot be read",
         "2 links to files outside of the watched directories, /photos/a among them: nothing tells when those change, so"
         " they are looked at every 15 s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -147,6 +148,23 @@ def clients_served() -> int:
 
 
 # Conversation
+
+
+def test_a_start_that_fails_leaves_nothing_behind(
+    path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = len(os.listdir("/proc/self/fd"))
+    server = Server(path, service.answer)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "eventfd", none_left)
+        with pytest.raises(OSError, match="Too many open files"):
+            server.start()
+    server.stop()
+    assert not path.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_requests_are_answered_in_order(start: Start, connect: Callable[[], Client]) -> None:
