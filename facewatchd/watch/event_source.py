@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from facewatchd.system import inotify
 from facewatchd.watch.heartbeat import Heartbeat
 from facewatchd.watch.inotify import EventStream, WatchdogLog
-from facewatchd.watch.intervals import Intervals
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often the watches are looked after, in seconds."""
+
+    poll: float = 15.0
+    """Between two walks of a polled root; at least ten times what the last one took."""
+    retry: float = 300.0
+    """Before a watch is tried again that could not be set."""
+    heartbeat: float = 20.0
+    """Between two heartbeats."""
+    deadline: float = 10.0
+    """In which a heartbeat, or any other event after it, must have been heard."""
 
 
 class EventSource:

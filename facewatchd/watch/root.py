@@ -15,10 +15,9 @@ from facewatchd.system.mounts import Mounts
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 from facewatchd.values import RootState
 from facewatchd.watch.coverage import Coverage, PollSchedule, not_watched
-from facewatchd.watch.event_source import EventSource
+from facewatchd.watch.event_source import EventSource, Intervals
 from facewatchd.watch.heartbeat import Heartbeat
 from facewatchd.watch.inotify import Watch
-from facewatchd.watch.intervals import Intervals
 from facewatchd.watch.root_facts import Reach, RootFacts, reach_of
 
 logger = logging.getLogger(__name__)

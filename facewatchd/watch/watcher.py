@@ -32,8 +32,7 @@ from queue import Empty, SimpleQueue
 from facewatchd.system import mounts
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import RootState
-from facewatchd.watch.event_source import EventSource
-from facewatchd.watch.intervals import Intervals
+from facewatchd.watch.event_source import EventSource, Intervals
 from facewatchd.watch.root import RootWatch, Touch
 
 logger = logging.getLogger(__name__)

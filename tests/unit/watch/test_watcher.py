@@ -20,7 +20,7 @@ from watchdog.events import FileSystemEvent
 from facewatchd.values import RootState
 from facewatchd.watch import inotify
 from facewatchd.watch.coverage import not_watched
-from facewatchd.watch.intervals import Intervals
+from facewatchd.watch.event_source import Intervals
 from facewatchd.watch.watcher import Watcher
 from tests.support.paths import PROJECT
 from tests.support.processes import until
@@ -626,7 +626,7 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 PRELUDE = """
 import json, os, subprocess, sys, threading, time
 from pathlib import Path
-from facewatchd.watch.intervals import Intervals
+from facewatchd.watch.event_source import Intervals
 from facewatchd.watch.watcher import Watcher
 where = Path(sys.argv[1])
 root = where / "root"
