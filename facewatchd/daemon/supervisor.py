@@ -89,12 +89,12 @@ class Signals:
         try:
             yield signals
         finally:
-            while pending := signal.sigpending() & set(SIGNALS):  # a second Ctrl-C does not cut the stop short
-                signal.sigwait(pending)
+            # A pending signal goes to `_note`: a second Ctrl-C does not cut the stop short. `signal.sigwait` would never
+            # return where a thread that does not block the signal took it since `signal.sigpending`.
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             signal.set_wakeup_fd(wakeup)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             signals._receiver.close()
             signals._sender.close()
 

@@ -183,6 +183,22 @@ def test_signals_are_kept_until_they_are_asked_for() -> None:
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
+def test_another_thread_that_takes_a_signal_does_not_hold_up_the_end() -> None:
+    """A thread from before does not block them: what is pending in one moment, it may have taken in the next."""
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    usual = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        for _ in range(2000):
+            with Signals.kept():
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        end.set()
+        other.join()
+
+
 def test_a_signal_ends_the_wait() -> None:
     with Signals.kept() as signals:
         later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
