@@ -89,8 +89,8 @@ class Signals:
         try:
             yield signals
         finally:
-            # A pending signal goes to `_note`: a second Ctrl-C does not cut the stop short. `signal.sigwait` would never
-            # return where a thread that does not block the signal took it since `signal.sigpending`.
+            # A pending signal goes to `_note`: a second Ctrl-C does not cut the stop short. `signal.sigwait` would not
+            # return if a thread that does not block the signal took it after `signal.sigpending`.
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             signal.set_wakeup_fd(wakeup)
             for number, handler in handlers.items():
