@@ -140,18 +140,23 @@ def test_a_restart_loads_the_checkpoint_and_adds_the_rest(tmp_path: Path) -> Non
     assert again.index.differences() == []
 
 
-def test_a_catalog_from_a_backup_makes_the_index_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = unit(np.random.default_rng(3).normal(size=(40, DIM)))
-    gallery = opened(tmp_path)
+def reopened_from_a_backup(directory: Path, rows: NDArray[np.float32]) -> Gallery:
+    """A gallery with the catalog of ten faces, rows (n, DIM), and the index of twenty."""
+    gallery = opened(directory)
     gallery.record([photo(b"/a", b"a", rows[:10])])
     gallery.catalog.close()
-    shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
-    gallery = opened(tmp_path)
+    shutil.copy(directory / "catalog.sqlite3", directory / "backup")
+    gallery = opened(directory)
     gallery.record([photo(b"/b", b"b", rows[10:20])])
     hnsw(gallery).checkpoint()
     gallery.catalog.close()
-    shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
-    again = opened(tmp_path)
+    shutil.copy(directory / "backup", directory / "catalog.sqlite3")
+    return opened(directory)
+
+
+def test_a_catalog_from_a_backup_makes_the_index_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = unit(np.random.default_rng(3).normal(size=(40, DIM)))
+    again = reopened_from_a_backup(tmp_path, rows)
     assert "built again" in caplog.text
     assert index_size(again) == (10, 0)
     again.record([photo(b"/c", b"c", rows[20:40])])  # ids that the lost state had given to others
@@ -163,16 +168,7 @@ def test_an_index_that_was_refused_is_not_believed_once_its_ids_were_given_again
 ) -> None:
     """Catalog from a backup; then more faces than it lost; then a crash before the new index was on the disk."""
     rows = unit(np.random.default_rng(3).normal(size=(60, DIM)))
-    gallery = opened(tmp_path)
-    gallery.record([photo(b"/a", b"a", rows[:10])])
-    gallery.catalog.close()
-    shutil.copy(tmp_path / "catalog.sqlite3", tmp_path / "backup")
-    gallery = opened(tmp_path)
-    gallery.record([photo(b"/b", b"b", rows[10:20])])
-    hnsw(gallery).checkpoint()
-    gallery.catalog.close()
-    shutil.copy(tmp_path / "backup", tmp_path / "catalog.sqlite3")
-    gallery = opened(tmp_path)
+    gallery = reopened_from_a_backup(tmp_path, rows)
     assert not (tmp_path / "index.json").exists()
     gallery.record([photo(b"/c", b"c", rows[20:60])])
     gallery.catalog.close()
