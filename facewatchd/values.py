@@ -82,6 +82,9 @@ class Face:
     score: float
     landmarks: Landmarks
     embedding: Embedding
+    norm: float | None = None
+    """Length of the embedding as the recogniser gave it: the less, the less the recogniser saw. None where it is not
+    known: the face was recorded by an earlier version, or the recogniser scales its embeddings itself."""
 
 
 CANNOT_READ = "the file cannot be read"

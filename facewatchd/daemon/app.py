@@ -193,6 +193,7 @@ class Daemon:
             self._rescan,
             directory / "heartbeat",
             rescan_every=config.watch.rescan,
+            mounts=self._roots.mounts,
             beat=self._liveness.beat,
             calls=self._roots.calls,
         )

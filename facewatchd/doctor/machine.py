@@ -48,7 +48,7 @@ def directories(loaded: Config) -> Iterator[Finding]:
             path = os.fsencode(directory)
             try:
                 reach = calls.run(path, partial(reach_of, path))
-                root = RootFacts(path, reach, table.around(reach.real), is_watched=True)
+                root = RootFacts(path, reach, table.now().around(reach.real), is_watched=True)
             except NotAnsweringError:
                 root = RootFacts(path, Reach(RootState.OFFLINE, path, (0, 0)), is_silent=True)
             bad = {RootState.UNREADABLE: "fail", RootState.WATCHING: "ok"}.get(root.state, "warn")
@@ -178,7 +178,7 @@ def data(loaded: Config) -> Iterator[Finding]:
         yield Finding("data", "warn", f"{place} can be read by others", f"chmod 700 {place}")
     with closing(mounts.Mounts()) as table:
         real = os.path.realpath(os.fsencode(place))
-        mount = next(iter(table.around(real)), None)
+        mount = next(iter(table.now().around(real)), None)
     if mount is not None and mount.is_remote:
         detail = f"{place} is on {mount.fstype}, where SQLite may lose data or not start"
         yield Finding("data", "warn", detail, "choose a local disk with --data-dir")

@@ -15,12 +15,12 @@ import numpy as np
 
 from facewatchd import errors
 from facewatchd.matches import Box
-from facewatchd.models.base import is_unit
+from facewatchd.models.base import MOST_NORM, is_norm, is_unit
 from facewatchd.photos.files import MAX_PIXELS, DiskError
 from facewatchd.values import Face
 
 MOST_JSON = 4 << 20
-"""Bytes of a JSON frame: a face takes some 350 of them."""
+"""Bytes of a JSON frame: a face takes some 400 of them."""
 MOST_FACES = 5000
 """On one photo; a detector that sees 640 pixels finds a few hundred at most."""
 MOST_DIMENSIONS = 1 << 14
@@ -106,7 +106,7 @@ def listed(answer: dict[str, Any]) -> list[Any]:
 
 
 def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width: int, height: int) -> Face:
-    """One face: a box inside the photo, a score from 0 to 1, five landmarks, and an embedding of unit length."""
+    """One face: a box inside the photo, a score from 0 to 1, five landmarks, a unit embedding, and a norm or null."""
     if not isinstance(entry, dict):
         raise InvalidAnswerError("a face is no JSON object")
     x, y, w, h = _numbers(entry.get("box"), 4, "a box")
@@ -121,7 +121,10 @@ def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width:
               for point in _numbers(entry.get("landmarks"), 5, "the landmarks")]  # fmt: skip
     if not is_unit(embedding, embedding.size):
         raise InvalidAnswerError("an embedding is not of unit length")
-    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding)
+    norm = None if entry.get("norm") is None else number(entry["norm"], "a norm")
+    if norm is not None and not is_norm(norm):
+        raise InvalidAnswerError(f"a norm is not more than 0 and at most {MOST_NORM:.0f}")
+    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm)
 
 
 def _numbers(value: object, count: int, what: str) -> list[Any]:

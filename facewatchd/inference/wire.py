@@ -196,7 +196,10 @@ def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]
 
 
 def send_analysis(channel: Channel, analysis: Analysis) -> None:
-    faces = [{"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist()} for each in analysis.faces]
+    faces = [
+        {"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist(), "norm": each.norm}
+        for each in analysis.faces
+    ]
     embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in analysis.faces]
     header = json.dumps({"width": analysis.width, "height": analysis.height, "faces": faces}).encode()
     channel.send(header, b"".join(embeddings))

@@ -106,6 +106,25 @@ def are_unit(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
     return unit
 
 
+MOST_NORM = 1e6
+"""Longest embedding whose length is kept; recognisers give 5 to 200."""
+
+
+def norm_of(vector: ArrayLike) -> float | None:
+    """Return the length of an embedding as its recogniser gave it: `Face.norm`.
+
+    None where it says nothing of the face, because the recogniser scales its embeddings to length 1, and where it is
+    longer than `MOST_NORM`.
+    """
+    norm = float(np.linalg.norm(np.asarray(vector, dtype=np.float64)))
+    return norm if is_norm(norm) and abs(norm - 1.0) > UNIT_TOLERANCE else None
+
+
+def is_norm(value: float) -> bool:
+    """Whether a number may be a face's norm: more than 0, at most `MOST_NORM`, and so finite."""
+    return 0.0 < value <= MOST_NORM
+
+
 def left_to_right(faces: Iterable[Face]) -> list[Face]:
     """Order faces as the protocol counts them: by the left edge, then by the upper one."""
     return sorted(faces, key=lambda face: (face.box.x, face.box.y))

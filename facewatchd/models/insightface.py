@@ -35,7 +35,7 @@ from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
-from facewatchd.models.base import HINT, LEAST_SIDE, STEP, clipped, detector_side, left_to_right, unit_length
+from facewatchd.models.base import HINT, LEAST_SIDE, STEP, clipped, detector_side, left_to_right, norm_of, unit_length
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
@@ -129,7 +129,7 @@ class InsightFaceModel:
             if embedding is None:
                 logger.warning("dropped a face at %s: its embedding is not finite or zero", tuple(box))
                 continue
-            faces.append(Face(box, score, landmarks, embedding))
+            faces.append(Face(box, score, landmarks, embedding, norm_of(vector)))
         return left_to_right(faces)
 
     def _found(self, image: Pixels) -> list[tuple[Box, float, Landmarks]]:

@@ -22,7 +22,7 @@ from facewatchd.scan.missing_disk import (
     root_state,
 )
 from facewatchd.scan.roots import Roots, identity_of
-from facewatchd.system.mounts import Mount, Mounts
+from facewatchd.system.mounts import Mount
 from facewatchd.values import Identity, RootState, Stamp, is_within
 
 
@@ -37,27 +37,20 @@ class Snapshot(NamedTuple):
 
 
 class MountGuard:
-    """Close it when done."""
+    """Holds walks against the mount table of ``roots``."""
 
-    def __init__(self, roots: Roots, mounts: Mounts | None = None) -> None:
-        """``mounts``: the mount table, by default that of this process."""
+    def __init__(self, roots: Roots) -> None:
         self._roots = roots
-        self._mounts = mounts or Mounts()
-        self._changes = 0
-        """Changes of the mount table that were seen."""
         self._good_at: dict[bytes, int] = {}
-        """`_changes` at the last good walk of each root."""
+        """`MountTable.changes` at the last good walk of each root."""
         self._others: dict[bytes, set[int]] = {}
         """Devices of other disks that were seen at a root since its last good walk."""
 
-    def close(self) -> None:
-        """Close the mount table."""
-        self._mounts.close()
-
     def snapshot(self, root: bytes) -> Snapshot:
         """Look at a root before it is walked."""
-        around = self._around(root)
-        return Snapshot(identity_of(root), around, self._changes)
+        table = self._roots.mounts.now()
+        around = table.around(os.path.realpath(root))
+        return Snapshot(identity_of(root), around, table.changes)
 
     def is_unchanged(self, root: bytes, snapshot: Snapshot) -> bool:
         """Whether the same directory is there, with the same mounts, as at the snapshot."""
@@ -127,24 +120,22 @@ class MountGuard:
         self._good_at[root] = snapshot.changes
         self._others.pop(root, None)
 
-    def _around(self, root: bytes) -> tuple[Mount, ...]:
-        self._changes += self._mounts.refresh()
-        return self._mounts.around(os.path.realpath(root))
-
     def _stayed(self, root: bytes) -> bool:
         """Whether only a program can have changed what is in the root since its last good walk (`RootView.stayed`)."""
-        is_sound = not any(mount.may_seem_empty for mount in self._around(root))
+        around = self._roots.mounts.now().around(os.path.realpath(root))
+        is_sound = not any(mount.may_seem_empty for mount in around)
         was_good = root in self._good_at and self._roots.state(root) is RootState.WATCHING
         return was_good and is_sound and not self._may_be_remounted(root)
 
     def _mounts_changed(self, root: bytes) -> bool:
         """Whether the mount table changed since the last good walk by this process, or there was none."""
-        return self._good_at.get(root) != self._changes
+        return self._good_at.get(root) != self._roots.mounts.now().changes
 
     def _may_be_remounted(self, root: bytes) -> bool:
         """Whether the root itself may be on another disk. On the file system of ``/`` it cannot be."""
         real = os.path.realpath(root)
-        is_on_its_own = any(mount.point != b"/" and is_within(real, mount.point) for mount in self._around(root))
+        around = self._roots.mounts.now().around(real)
+        is_on_its_own = any(mount.point != b"/" and is_within(real, mount.point) for mount in around)
         return is_on_its_own and self._mounts_changed(root)
 
 

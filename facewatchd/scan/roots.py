@@ -17,7 +17,7 @@ from facewatchd.scan.missing_disk import Surroundings, may_forget
 from facewatchd.scan.seen import Absent, Directory, Excluded, File, Seen, Unreachable
 from facewatchd.scan.walk import why_excluded
 from facewatchd.store.catalog import Catalog
-from facewatchd.system.mounts import MountPoints, device_of
+from facewatchd.system.mounts import Mounts, device_of
 from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Identity, RootState, Stamp, is_within
@@ -31,14 +31,17 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class Roots:
     """The roots, and what is known of them since the start. Any thread may call."""
 
-    def __init__(self, paths: Sequence[bytes], exclusion: Exclusion, catalog: Catalog) -> None:
+    def __init__(
+        self, paths: Sequence[bytes], exclusion: Exclusion, catalog: Catalog, mounts: Mounts | None = None
+    ) -> None:
+        """``mounts``: the mount table, by default that of this process; `close` closes it."""
         self.paths: tuple[bytes, ...] = ()
         self.exclusion = exclusion
         self._catalog = catalog
         self.calls = DiskCalls()
         """Calls on disks that may not answer, by threads that must not wait for them."""
         self.links = Links(self.calls.real)
-        self._points = MountPoints()
+        self.mounts = mounts or Mounts()
         self._lock = threading.Lock()
         self._states: dict[bytes, RootState] = {}
         self._unreadable: dict[bytes, int] = {}
@@ -48,7 +51,7 @@ class Roots:
 
     def close(self) -> None:
         """Close the mount table."""
-        self._points.close()
+        self.mounts.close()
 
     def become(self, paths: Sequence[bytes], exclusion: Exclusion) -> None:
         """Set the watched directories; what is known of others is forgotten."""
@@ -148,7 +151,7 @@ class Roots:
 
     def device_of(self, directory: bytes) -> int:
         """The device number that stands for the disk of a directory (`mounts.device_of`). Raises OSError."""
-        return device_of(directory, self.of(directory) or directory, self._points)
+        return device_of(directory, self.of(directory) or directory, self.mounts)
 
     def stamp(self, path: bytes, status: os.stat_result) -> Stamp:
         """The stamp of a file, with the `device_of` its directory: a link's target may be on another disk."""

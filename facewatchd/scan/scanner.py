@@ -88,8 +88,6 @@ class Scanner(threading.Thread):
             self.join(LEAVE)
         if self.is_alive():
             log.error("the scanner does not end; a watched file system does not answer")
-        else:
-            self._guard.close()
 
     def run(self) -> None:
         while not self._schedule.ended:

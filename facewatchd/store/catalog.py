@@ -311,13 +311,15 @@ class Catalog:
 
     def _insert_face(self, content_id: int, face: Face) -> int:
         cursor = self._db.execute(
-            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 content_id,
                 *face.box,
                 face.score,
                 np.ascontiguousarray(face.landmarks, dtype=np.float32).tobytes(),
                 np.ascontiguousarray(face.embedding, dtype=np.float32).tobytes(),
+                face.norm,
             ),
         )
         assert cursor.lastrowid is not None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.matches import Box
-from facewatchd.models.base import are_unit, is_unit
+from facewatchd.models.base import are_unit, is_norm, is_unit
 from facewatchd.values import CANNOT_READ, Face, Identity, PhotoState, Stamp
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class CatalogReader:
         """``translated`` turns the exceptions of SQLite into `StorageError`. ``dim``: numbers of an embedding.
 
         ``note_damaged`` is called with the id of each face that is left out because its row is damaged: its embedding
-        is not ``dim`` finite numbers of unit length, or its landmarks are no points.
+        is not ``dim`` finite numbers of unit length, its landmarks are no points, or its norm is no length.
         """
         self._db = db
         self._translated = translated
@@ -218,7 +218,7 @@ class CatalogReader:
         for row in rows:
             try:
                 face = _face(row)
-                is_sound = is_unit(face.embedding, self._dim)
+                is_sound = is_unit(face.embedding, self._dim) and (face.norm is None or is_norm(face.norm))
             except ValueError:  # bytes that are no whole number of floats, or of points
                 is_sound = False
             if is_sound:
@@ -336,14 +336,14 @@ class CatalogReader:
 
 
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
-_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding FROM face"
+_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm FROM face"
 
 
 def _face(row: Sequence[Any]) -> Face:
-    _, x, y, w, h, score, landmarks, embedding = row
+    _, x, y, w, h, score, landmarks, embedding, norm = row
     points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
     unit: Embedding = np.frombuffer(embedding, np.float32)
-    return Face(Box(x, y, w, h), score, points, unit)
+    return Face(Box(x, y, w, h), score, points, unit, norm)
 
 
 def _photo_record(row: Sequence[Any]) -> PhotoRecord:

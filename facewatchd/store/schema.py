@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 3
+VERSION = 4
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Prefixes of the names of the errors that SQLite raises for a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
@@ -52,10 +52,11 @@ CREATE TABLE face(
     x INTEGER NOT NULL, y INTEGER NOT NULL, w INTEGER NOT NULL, h INTEGER NOT NULL,
     score REAL NOT NULL,
     landmarks BLOB NOT NULL,    -- 5 x 2 float32
-    embedding BLOB NOT NULL     -- dim float32, unit length
+    embedding BLOB NOT NULL,    -- dim float32, unit length
+    norm REAL                   -- its length as the recogniser gave it; NULL: not known
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
-CREATE INDEX face_shown ON face(id, content_id, w, h);
+CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
 """
 
 MIGRATIONS = {
@@ -70,6 +71,11 @@ MIGRATIONS = {
     CREATE INDEX photo_excluded ON photo(content_id, path) WHERE content_id IS NULL AND error IS NULL;
     DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
     DELETE FROM content WHERE error IS NOT NULL;
+    """,
+    3: """
+    ALTER TABLE face ADD COLUMN norm REAL;
+    DROP INDEX face_shown;
+    CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
     """,
 }
 """By version: the statements that make a catalog of it one of the next version."""

@@ -10,7 +10,6 @@ import os
 import re
 import select
 import threading
-from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -50,63 +49,59 @@ class Mount(NamedTuple):
         return self.is_remote or self.fstype in _SILENT
 
 
+class MountTable(NamedTuple):
+    """The mount table at one moment."""
+
+    mounts: tuple[Mount, ...] = ()
+    changes: int = 0
+    """How many changes `Mounts` has seen until then."""
+
+    def around(self, path: bytes) -> tuple[Mount, ...]:
+        """List the mount that holds the real path, if one does, then those below the path, in the table's order.
+
+        Of mounts on one point the last in the table is on top.
+        """
+        holding = [mount for mount in self.mounts if is_within(path, mount.point)]
+        below = [mount for mount in self.mounts if mount.point != path and is_within(mount.point, path)]
+        top = max(enumerate(holding), key=lambda item: (len(item[1].point), item[0]), default=None)
+        return (*((top[1],) if top else ()), *below)
+
+    def has_point(self, directory: bytes) -> bool:
+        """Whether a directory is a mount point, links in its path followed. True where no mount is known."""
+        real = os.path.realpath(directory)
+        return not self.mounts or any(mount.point == real for mount in self.mounts)
+
+
 class Mounts:
-    """The mount table of this process. It is read again only after the kernel has reported a change."""
+    """The mount table of this process, for any thread. It is read again only after the kernel has reported a change."""
 
     def __init__(self) -> None:
-        self.table: list[Mount] = []
+        self._lock = threading.Lock()
+        self._table = MountTable()
         self._poller = select.poll()
         self._file: FileIO | None = None
         with contextlib.suppress(OSError):
             self._file = FileIO(_MOUNTINFO)
             self._poller.register(self._file, select.POLLPRI)
-            self.table = parse_mountinfo(self._file.readall())
+            self._table = MountTable(parse_mountinfo(self._file.readall()))
 
-    def refresh(self) -> bool:
-        """Read the table again if something was mounted or unmounted since the last call, and say whether it was."""
-        if self._file is None or not self._poller.poll(0):
-            return False
-        self._file.seek(0)
-        self.table = parse_mountinfo(self._file.readall())
-        return True
-
-    def around(self, path: bytes) -> tuple[Mount, ...]:
-        """List the mount that holds the real path, then those below it."""
-        return around(self.table, path)
+    def now(self) -> MountTable:
+        """The table as it is now; the last one that was read, after `close`."""
+        with self._lock:
+            if self._file is not None and self._poller.poll(0):
+                self._file.seek(0)
+                self._table = MountTable(parse_mountinfo(self._file.readall()), self._table.changes + 1)
+            return self._table
 
     def close(self) -> None:
         """Close the table's file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-class MountPoints:
-    """The mount points that this process sees. Any thread may ask."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._mounts = Mounts()
-        self._points: frozenset[bytes] = frozenset()
-        self._read()
-
-    def holds(self, directory: bytes) -> bool:
-        """Whether a directory is a mount point, links in its path followed. True without a mount table."""
-        real = os.path.realpath(directory)
         with self._lock:
-            if self._mounts.refresh():
-                self._read()
-            return real in self._points or not self._points
-
-    def close(self) -> None:
-        """Close the mount table."""
-        self._mounts.close()
-
-    def _read(self) -> None:
-        self._points = frozenset(mount.point for mount in self._mounts.table)
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
 
-def device_of(directory: bytes, root: bytes, points: MountPoints) -> int:
+def device_of(directory: bytes, root: bytes, mounts: Mounts) -> int:
     """The device number of the file system that is mounted nearest above a directory, looking no further than ``root``.
 
     ``st_dev`` alone does not say what is mounted: a subvolume of btrfs has a number of its own, and is renamed and
@@ -116,7 +111,7 @@ def device_of(directory: bytes, root: bytes, points: MountPoints) -> int:
     while device != own and directory != root:
         parent = os.path.dirname(directory)
         above = _device(parent)
-        if above != device and points.holds(directory):
+        if above != device and mounts.now().has_point(directory):
             return device
         directory, device = parent, above
     return own
@@ -126,7 +121,7 @@ def _device(directory: bytes) -> int:
     return Identity.of(os.stat(directory)).device
 
 
-def parse_mountinfo(text: bytes) -> list[Mount]:
+def parse_mountinfo(text: bytes) -> tuple[Mount, ...]:
     """Parse ``/proc/PID/mountinfo``: ``id parent device root point options [tags ...] - fstype source options``."""
     mounts = []
     for line in text.splitlines():
@@ -136,15 +131,4 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
         point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
         fstype = fields[fields.index(b"-", 6) + 1]
         mounts.append(Mount(int(fields[0]), fields[2], point, os.fsdecode(fstype)))
-    return mounts
-
-
-def around(table: Sequence[Mount], path: bytes) -> tuple[Mount, ...]:
-    """List the mount that holds the path, if one does, then those below the path, in the table's order.
-
-    Of mounts on one point the last in the table is on top.
-    """
-    holding = [mount for mount in table if is_within(path, mount.point)]
-    below = [mount for mount in table if mount.point != path and is_within(mount.point, path)]
-    top = max(enumerate(holding), key=lambda item: (len(item[1].point), item[0]), default=None)
-    return (*((top[1],) if top else ()), *below)
+    return tuple(mounts)

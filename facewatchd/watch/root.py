@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from facewatchd.system import inotify
-from facewatchd.system.mounts import Mounts
+from facewatchd.system.mounts import MountTable
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 from facewatchd.values import RootState
 from facewatchd.watch.coverage import Coverage, PollSchedule, not_watched
@@ -39,7 +39,6 @@ class RootWatch:
         self,
         path: bytes,
         source: EventSource,
-        table: Mounts,
         *,
         touch: Touch,
         wake: Callable[[], None],
@@ -53,7 +52,6 @@ class RootWatch:
         self.coverage = Coverage()
         self._facts = RootFacts(path, _NOWHERE)
         self._source = source
-        self._table = table
         self._touch = touch
         self._wake = wake
         self._calls = calls
@@ -87,7 +85,7 @@ class RootWatch:
         """The facts, with whether the disk answers just now: the watcher's thread itself may wait for it."""
         return replace(self._facts, is_silent=self._calls.late(self.path) is not None)
 
-    def inspect(self, now: float, *, mounts_changed: bool) -> bool:
+    def inspect(self, now: float, mounts: MountTable, *, mounts_changed: bool) -> bool:
         """Bring the watch level with the disk; True where all of the root is in doubt, and is to be walked."""
         facts = self._facts
         try:
@@ -98,7 +96,7 @@ class RootWatch:
                 logger.warning("%s", facts.problem)
             return False  # its watch is kept: a disk that spins up again has lost nothing
         was_silent, facts.is_silent = facts.is_silent, False
-        around = self._table.around(reach.real)
+        around = mounts.around(reach.real)
         moved = reach != facts.reach or around != facts.around
         facts.reach, facts.around = reach, around
         if not self.is_reached:

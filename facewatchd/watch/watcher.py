@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from facewatchd.system import mounts
+from facewatchd.system.mounts import Mounts, MountTable
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import RootState
 from facewatchd.watch.event_source import EventSource, Intervals
@@ -54,20 +54,21 @@ class Watcher:
         heartbeat: Path,
         *,
         rescan_every: float,
+        mounts: Mounts,
         beat: Callable[[], None] = lambda: None,
         calls: DiskCalls | None = None,
         clock: Callable[[], float] = time.monotonic,
         tick: float = 2.0,
         intervals: Intervals = _INTERVALS,
     ) -> None:
-        """Prepare; nothing is opened yet but the mount table.
+        """Prepare; nothing is opened yet.
 
         ``touch(path, settle, written)``: something happened to this file or directory, named below the root as
         configured; ``settle`` is False for directories and for what is at rest: moved or deleted; ``written``: it was
         closed after it was open for writing. ``rescan(root)``: compare all of it with the catalog. Both are called from
         threads of the watcher and must not block. ``heartbeat`` is a file to be made, in a directory that exists.
         ``beat`` is called at each look at the watches. ``calls``: shared with threads that look at the same disks.
-        Times are seconds of ``clock``.
+        ``mounts``: the mount table. Times are seconds of ``clock``.
         """
         self.rescan_every = rescan_every
         self._rescan = rescan
@@ -75,12 +76,13 @@ class Watcher:
         self._clock = clock
         self._tick = tick
         self._wake = threading.Event()
-        self._mounts = mounts.Mounts()
+        self._mounts = mounts
+        self._mounts_seen = 0
+        """`MountTable.changes` at the last look."""
         self._source = EventSource(heartbeat, intervals, clock, self._wake.set)
         self._new_root = functools.partial(
             RootWatch,
             source=self._source,
-            table=self._mounts,
             touch=touch,
             wake=self._wake.set,
             calls=calls or DiskCalls(),
@@ -109,10 +111,11 @@ class Watcher:
         """Set the watches, then start the thread. A root that cannot be watched is no error: see `states`."""
         now = self._clock()
         self._rescanned_at = now
-        self._mounts.refresh()
         self._source.open(now)
+        table = self._mounts.now()
+        self._mounts_seen = table.changes
         for root in self._roots.values():
-            _begin(root, now)
+            _begin(root, now, table)
         self._thread.start()
 
     def follow(self, roots: Sequence[bytes], patience: float = _JOIN) -> None:
@@ -132,7 +135,6 @@ class Watcher:
                 logger.error("the health thread does not end; a watched file system does not answer")
         self._lose_watches()
         self._source.close()
-        self._mounts.close()
 
     def states(self) -> dict[bytes, RootState]:
         """How each root is followed just now."""
@@ -184,13 +186,14 @@ class Watcher:
                 logger.exception("a look at the watches failed")
 
     def _look(self, now: float) -> None:
-        self._change_roots(now)
+        table = self._mounts.now()
+        self._change_roots(now, table)
         doubt_all = self._took_loss(now) or self._restored(now) or now >= self._rescanned_at + self.rescan_every
-        mounts_changed = self._mounts.refresh()
+        mounts_changed, self._mounts_seen = table.changes != self._mounts_seen, table.changes
         states = self.states()
         due = []
         for root in self._roots.values():
-            changed = root.inspect(now, mounts_changed=mounts_changed)
+            changed = root.inspect(now, table, mounts_changed=mounts_changed)
             uncovered = root.is_uncovered(now)
             polled = states[root.path] is RootState.POLLING and root.polling.is_due(now)
             if (changed or uncovered or polled or doubt_all) and root.is_reached:
@@ -200,7 +203,7 @@ class Watcher:
         for root in due:
             self._ask(root, now)
 
-    def _change_roots(self, now: float) -> None:
+    def _change_roots(self, now: float, mounts: MountTable) -> None:
         """Carry out what `follow` asked for; of several calls each in turn."""
         while True:
             try:
@@ -213,7 +216,7 @@ class Watcher:
                 logger.info("not watching %s any more", before[path].name)
                 before[path].unwatch()
             for path in self._roots.keys() - before.keys():
-                _begin(self._roots[path], now)
+                _begin(self._roots[path], now, mounts)
             done.set()
 
     def _took_loss(self, now: float) -> bool:
@@ -242,6 +245,6 @@ class Watcher:
             logger.exception("a rescan of %s could not be asked for", root.name)
 
 
-def _begin(root: RootWatch, now: float) -> None:
-    root.inspect(now, mounts_changed=False)
+def _begin(root: RootWatch, now: float, mounts: MountTable) -> None:
+    root.inspect(now, mounts, mounts_changed=False)
     root.polling.begin(now)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from facewatchd.config import Faces
 from facewatchd.models import registry
-from facewatchd.models.base import Model
+from facewatchd.models.base import Model, is_norm
 from facewatchd.values import Face
 from tests.support import samples
 
@@ -70,3 +70,4 @@ def assert_sound(faces: list[Face], image: Image8, dim: int) -> None:
         assert face.embedding.shape == (dim,)
         assert face.embedding.dtype == np.float32
         assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
+        assert face.norm is None or is_norm(face.norm)

@@ -26,8 +26,8 @@ def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def face(embedding: NDArray[np.float32], box: Box = BOX) -> Face:
-    return Face(box, 0.9, np.zeros((5, 2), np.float32), embedding)
+def face(embedding: NDArray[np.float32], box: Box = BOX, norm: float | None = None) -> Face:
+    return Face(box, 0.9, np.zeros((5, 2), np.float32), embedding, norm)
 
 
 def stamp(inode: int, ctime_ns: int = 1) -> Stamp:

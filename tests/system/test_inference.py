@@ -322,6 +322,7 @@ def answered(answer: object, embeddings: bytes = UNIT) -> Analysis:
 
 def test_an_honest_answer_is_believed() -> None:
     assert answered(HONEST).faces[0].box == (1, 2, 30, 40)
+    assert [answered(changed(norm=norm)).faces[0].norm for norm in (None, 8.5, 12)] == [None, 8.5, 12.0]
 
 
 @pytest.mark.parametrize(
@@ -337,6 +338,7 @@ def test_an_honest_answer_is_believed() -> None:
         ),
         *((changed(box=box), UNIT) for box in ([0, 0, 9], "abcd", None, [True, True, True, True], [319, 239, 1, 2])),
         *((changed(landmarks=points), UNIT) for points in ([], [[1, 2]] * 4, [[1]] * 5, [[float("nan"), 1]] * 5, 5)),
+        *((changed(norm=norm), UNIT) for norm in (0, -1.5, 1e7, float("nan"), float("inf"), True, "9", [9], 10**400)),
         *(({**HONEST, "width": width}, UNIT) for width in (0, -1, 2**70, 1.5, True, "9", None, 10**9)),
         *(({**HONEST, "faces": faces}, b"") for faces in (None, 5, {}, [5], "a")),
         *((HONEST, bad) for bad in (b"", UNIT[:7], UNIT * 2, bytes(8), np.array([np.nan, 1], "<f4").tobytes())),

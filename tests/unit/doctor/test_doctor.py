@@ -442,7 +442,7 @@ def test_free_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, 
 
 def test_data_on_a_network_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     mount = mounts.Mount(1, b"0:1", os.fsencode(tmp_path), "nfs4")
-    monkeypatch.setattr(mounts.Mounts, "around", lambda *_: (mount,))
+    monkeypatch.setattr(mounts.MountTable, "around", lambda *_: (mount,))
     remote = findings("data", data_dir=tmp_path / "new")[-1]
     assert (remote.status, remote.hint) == ("warn", "choose a local disk with --data-dir")
     assert "nfs4" in remote.detail

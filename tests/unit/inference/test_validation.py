@@ -17,15 +17,19 @@ from hypothesis import strategies as st
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.validation import ERRORS, MOST_TEXT, InvalidAnswerError
 from facewatchd.inference.wire import Analysis, Channel, receive_analysis, receive_info, receive_threads
-from facewatchd.models.base import UNIT_TOLERANCE
+from facewatchd.models.base import MOST_NORM, UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
 from facewatchd.photos.files import MAX_PIXELS
 from facewatchd.values import ModelInfo
 
 DIM = 3
 WIDTH, HEIGHT = 320, 240
-FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5}
-SEEN: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "faces": [FACE, {**FACE, "box": [300, 200, 20, 40]}]}
+FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5, "norm": 8.25}
+SEEN: dict[str, Any] = {
+    "width": WIDTH,
+    "height": HEIGHT,
+    "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None}],
+}
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
 PACK = Pack("tiny", None, "tiny-00000000", 0.4)
 INFO = {"model": {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold}, "confinement": "full"}
@@ -118,6 +122,7 @@ def expect_possible(seen: Analysis) -> None:
         assert 0.0 <= face.score <= 1.0
         assert (face.landmarks.shape, face.landmarks.dtype) == ((5, 2), np.float32)
         assert np.isfinite(face.landmarks).all()
+        assert face.norm is None or (type(face.norm) is float and 0.0 < face.norm <= MOST_NORM)
         assert (face.embedding.shape, face.embedding.dtype) == ((DIM,), np.float32)
         assert math.isclose(float(np.linalg.norm(face.embedding.astype(np.float64))), 1.0, abs_tol=2 * UNIT_TOLERANCE)
 

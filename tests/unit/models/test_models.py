@@ -17,7 +17,7 @@ from facewatchd.config import Faces
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
 from facewatchd.models import registry
-from facewatchd.models.base import Model, clipped, detector_side, left_to_right, unit_length
+from facewatchd.models.base import Model, clipped, detector_side, left_to_right, norm_of, unit_length
 from facewatchd.models.dlib import WEIGHTS, DlibModel
 from facewatchd.values import Face
 from tests.support import drawn_faces, drawn_model, tiny_pack
@@ -66,6 +66,12 @@ def test_unit_length_takes_any_shape_and_size() -> None:
     unit = unit_length([[3e20, 4e20]])
     assert unit is not None
     assert unit.tolist() == pytest.approx([0.6, 0.8])
+
+
+def test_a_norm_is_the_length_that_the_recogniser_gave() -> None:
+    assert norm_of([[3.0, 4.0]]) == 5.0
+    assert norm_of([0.6, 0.8]) is None, "its embeddings are always of length 1"
+    assert [norm_of(vector) for vector in ([0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0], [2e6, 0.0], [])] == [None] * 5
 
 
 def test_faces_are_ordered_from_left_to_right_then_from_above() -> None:

@@ -13,25 +13,23 @@ from facewatchd.scan.missing_disk import Census
 from facewatchd.scan.mount_guard import MountGuard
 from facewatchd.scan.roots import Roots, identity_of
 from facewatchd.store.catalog import Catalog
-from facewatchd.system.mounts import Mount, Mounts
+from facewatchd.system.mounts import Mount, Mounts, MountTable
 from facewatchd.values import Identity, RootState, Stamp
 
 
 class Table(Mounts):
-    """A mount table of which each change is noticed once, as the kernel's."""
+    """A mount table that the tests change."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = [Mount(1, b"8:1", b"/", "ext4")]
-        self._changed = False
+        self.table = MountTable((Mount(1, b"8:1", b"/", "ext4"),))
 
-    def refresh(self) -> bool:
-        changed, self._changed = self._changed, False
-        return changed
+    def now(self) -> MountTable:
+        return self.table
 
     def mount(self, point: bytes, fstype: str = "ext4") -> None:
-        self.table = [*self.table, Mount(len(self.table) + 1, b"8:2", point, fstype)]
-        self._changed = True
+        mounts, changes = self.table
+        self.table = MountTable((*mounts, Mount(len(mounts) + 1, b"8:2", point, fstype)), changes + 1)
 
 
 class Guarded:
@@ -41,10 +39,10 @@ class Guarded:
         self.root = os.fsencode(tmp_path / "photos")
         (tmp_path / "photos").mkdir()
         self.catalog = Catalog(tmp_path / "catalog.sqlite3", "tiny-00000000", 24)
-        self.roots = Roots([self.root], Exclusion(), self.catalog)
         self.table = Table()
         self.table.mount(self.root)
-        self.guard = MountGuard(self.roots, self.table)
+        self.roots = Roots([self.root], Exclusion(), self.catalog, self.table)
+        self.guard = MountGuard(self.roots)
         self.device = os.stat(self.root).st_dev
         for name in (b"a.jpg", b"b.jpg"):
             Path(os.fsdecode(self.root + b"/" + name)).touch()
@@ -77,7 +75,6 @@ class Guarded:
 def guarded(tmp_path: Path) -> Iterator[Guarded]:
     made = Guarded(tmp_path)
     yield made
-    made.guard.close()
     made.roots.close()
     made.catalog.close()
 

@@ -15,7 +15,7 @@ from facewatchd.scan import roots
 from facewatchd.scan.missing_disk import Surroundings
 from facewatchd.scan.roots import Roots
 from facewatchd.store.catalog import Catalog
-from facewatchd.system.mounts import MountPoints, device_of
+from facewatchd.system.mounts import Mounts, device_of
 from facewatchd.values import Identity, RootState, Stamp
 
 
@@ -27,11 +27,11 @@ def test_the_disk_around_a_photo_is_known_while_all_directories_above_it_go(
     (root / "a" / "b" / "c").mkdir(parents=True)
     looked_at = []
 
-    def vanishing(directory: bytes, below: bytes, points: MountPoints) -> int:
+    def vanishing(directory: bytes, below: bytes, mounts: Mounts) -> int:
         looked_at.append(directory)
         if directory != below:
             shutil.rmtree(directory)
-        return device_of(directory, below, points)
+        return device_of(directory, below, mounts)
 
     monkeypatch.setattr(roots, "device_of", vanishing)
     catalog = Catalog(tmp_path / "catalog.sqlite3", "tiny-00000000", 24)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from facewatchd.errors import DamagedError, StorageError
+from facewatchd.models.base import MOST_NORM
 from facewatchd.store import schema
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader, Counts, PhotoRecord
 from facewatchd.values import Identity, PhotoState
-from tests.support.galleries import DIM, photo, stamp, unit
+from tests.support.galleries import DIM, face, photo, stamp, unit
 
 MODEL = "test-00000000"
 ROWS = unit(np.random.default_rng(0).normal(size=(20, DIM)))
@@ -163,48 +165,65 @@ def test_content_that_was_collected_since_it_was_known_is_told(catalog: Catalog)
     assert record_of(catalog, b"/p/a") is None
 
 
+@pytest.mark.parametrize("norm", [None, 1e-9, 8.123456789, MOST_NORM])
+def test_a_face_keeps_its_norm_or_that_none_is_known(catalog: Catalog, norm: float | None) -> None:
+    catalog.record([Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [face(ROWS[0], norm=norm)])])
+    with catalog.reading() as reader:
+        ((_, kept),) = reader.faces(1) or ()
+        assert kept.norm == norm
+        assert reader.faces_of([1])[1].norm == norm
+
+
+VERSION_3 = Path(__file__).parent / "version-3.sqlite3.gz"
+"""A catalog that the last program without norms wrote: six photos, of which two have the same two faces."""
 TO_2 = """
 DROP INDEX content_failed; DROP INDEX photo_excluded; DROP INDEX face_shown;
 ALTER TABLE content DROP COLUMN unsupported;
 """
 BACKWARDS = {
+    3: "",
     2: f"{TO_2} PRAGMA user_version = 2;",
     1: f"{TO_2} CREATE TABLE work(path BLOB PRIMARY KEY) STRICT; DROP INDEX photo_inode; PRAGMA user_version = 1;",
 }
-"""What makes a catalog one of an earlier version."""
+"""What makes `VERSION_3` one of an earlier version."""
 
 
 @pytest.mark.parametrize("version", BACKWARDS)
 def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "catalog.sqlite3"
-    catalog = Catalog(path, MODEL, DIM)
-    catalog.record(
-        [
-            photo(b"/p/a", b"d", ROWS[:1]),
-            Outcome(b"/p/pipe", stamp(2), error="a pipe"),
-            Outcome(b"/p/torn", stamp(3), b"e", error="torn"),
-        ]
-    )
-    catalog.close()
+    path.write_bytes(gzip.decompress(VERSION_3.read_bytes()))
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(BACKWARDS[version])
-    Catalog(path, MODEL, DIM).close()
-    catalog = Catalog(path, MODEL, DIM)
+    Catalog(path, MODEL, 4).close()
+    catalog = Catalog(path, MODEL, 4)
+    failed = [b"/p/raw", b"/p/torn"] if version == 3 else []  # else what failed is looked at again
+    rows = np.eye(4, dtype=np.float32)
     with catalog.reading() as reader:
-        assert reader.paths(b"/p") == [b"/p/a", b"/p/pipe"], "what failed is looked at again"
-        assert reader.face_ids().tolist() == [1]
-        assert reader.counts() == Counts(2, 1, 1)
+        assert reader.paths(b"/p") == [b"/p/a", b"/p/copy", b"/p/none", b"/p/pipe", *failed]
+        assert reader.counts() == Counts(4 + len(failed), 3, 1 + len(failed) // 2)
         assert reader.check() == []
-    assert catalog.record([Outcome(b"/p/b", stamp(4), b"f", error="raw", unsupported=True)]).unknown == set()
+        faces = reader.faces_of([1, 2, 3])
+        assert [(face.box.x, face.norm) for face in faces.values()] == [(1, None), (100, None), (7, None)]
+        assert np.array_equal(np.stack([face.embedding for face in faces.values()]), rows[:3])
+    again = Outcome(b"/p/a", stamp(1), b"a" * 32, 640, 480, [face(rows[0], norm=9.5)])
+    changes = catalog.record([again, Outcome(b"/p/b", stamp(4), b"f", error="raw", unsupported=True)])
+    assert (changes.removed, changes.added, changes.unknown) == ([1, 2], [4], set())
+    with catalog.reading() as reader:
+        assert reader.faces_of([4])[4].norm == 9.5
     catalog.close()
-    Catalog(tmp_path / "new.sqlite3", MODEL, DIM).close()
+    Catalog(tmp_path / "new.sqlite3", MODEL, 4).close()
     assert _tables(path) == _tables(tmp_path / "new.sqlite3")
 
 
-def _tables(path: Path) -> list[tuple[str]]:
-    """Names of a catalog's tables and indexes."""
+def _tables(path: Path) -> dict[str, list[object]]:
+    """A catalog's tables and indexes, each with its columns; a table's in any order."""
     with contextlib.closing(sqlite3.connect(path)) as db:
-        return db.execute("SELECT name FROM sqlite_schema ORDER BY name").fetchall()
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_schema ORDER BY name")]
+        return {
+            name: sorted(row[1:4] for row in db.execute(f"SELECT * FROM pragma_table_info('{name}')"))
+            or [row[2] for row in db.execute(f"SELECT * FROM pragma_index_info('{name}')")]
+            for name in names
+        }
 
 
 def test_roots_and_devices_are_remembered(catalog: Catalog) -> None:

@@ -38,7 +38,8 @@ def test_mountinfo_is_parsed_with_escapes_and_optional_fields() -> None:
     ],
 )
 def test_around_names_the_holding_mount_and_those_below(path: bytes, expected: list[str]) -> None:
-    assert [mount.fstype for mount in mounts.around(mounts.parse_mountinfo(TABLE), path)] == expected
+    table = mounts.MountTable(mounts.parse_mountinfo(TABLE))
+    assert [mount.fstype for mount in table.around(path)] == expected
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,16 @@ def test_a_card_that_was_pulled_out_may_seem_empty() -> None:
 def test_mount_table_is_read_once_until_it_changes() -> None:
     table = mounts.Mounts()
     try:
-        assert table.around(b"/proc/self")[0].fstype == "proc"
-        assert not table.refresh()
+        before = table.now()
+        assert before.around(b"/proc/self")[0].fstype == "proc"
+        assert table.now() is before
     finally:
         table.close()
-    assert not table.refresh()
+    assert table.now() is before
+
+
+def test_mount_points() -> None:
+    table = mounts.MountTable(mounts.parse_mountinfo(TABLE))
+    assert table.has_point(b"/proc")
+    assert not table.has_point(b"/usr")
+    assert mounts.MountTable().has_point(b"/usr")  # no table, no conclusion

@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from watchdog.events import FileSystemEvent
 
+from facewatchd.system.mounts import Mounts
 from facewatchd.values import RootState
 from facewatchd.watch import inotify
 from facewatchd.watch.coverage import not_watched
@@ -79,18 +81,23 @@ class Setup:
         self.data = tmp_path / "data"
         self.data.mkdir()
         self.watchers: list[Watcher] = []
+        self.mounts = Mounts()
 
     def start(
         self, *roots: Path, intervals: Intervals = QUICK, rescan_every: float = 3600.0, tick: float = 0.05
     ) -> Watcher:
+        watcher = self.make(*roots, rescan_every=rescan_every, tick=tick, intervals=intervals)
+        watcher.start()
+        return watcher
+
+    def make(self, *roots: Path, rescan_every: float = 3600.0, **settings: Any) -> Watcher:
+        """A watcher that is not started, with the intervals that it has by default."""
         paths = [os.fsencode(root) for root in roots or (self.root,)]
-        heartbeat = self.data / "heartbeat"
-        heard = self.heard
+        heard, heartbeat = self.heard, self.data / "heartbeat"
         watcher = Watcher(
-            paths, heard.touch, heard.rescan, heartbeat, rescan_every=rescan_every, tick=tick, intervals=intervals
+            paths, heard.touch, heard.rescan, heartbeat, rescan_every=rescan_every, mounts=self.mounts, **settings
         )
         self.watchers.append(watcher)
-        watcher.start()
         return watcher
 
     def state(self, root: Path | None = None) -> RootState:
@@ -104,6 +111,7 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
     yield made
     for watcher in made.watchers:
         watcher.stop()
+    made.mounts.close()
     leaked = [thread.name for thread in threading.enumerate() if thread not in before]
     assert not leaked
 
@@ -594,17 +602,14 @@ def test_a_directory_newer_than_its_watch_is_no_reason_to_poll(setup: Setup) -> 
 
 
 def test_a_watcher_that_was_never_started_stops(setup: Setup) -> None:
-    watcher = Watcher([b"/x"], setup.heard.touch, setup.heard.rescan, setup.data / "h", rescan_every=9.0)
+    watcher = setup.make(Path("/x"))
     assert not watcher.alive()
     watcher.stop()
     watcher.stop()
 
 
 def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
-    heard = setup.heard
-    watcher = Watcher([os.fsencode(setup.root)], heard.touch, heard.rescan, setup.data / "h", rescan_every=9999.0)
-    setup.watchers.append(watcher)
-    watcher.start()
+    setup.make(rescan_every=9999.0).start()
 
     def switches() -> int:
         total = 0
@@ -616,7 +621,7 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 
     before = switches()
     end = time.monotonic() + 5
-    heard.wait(lambda: time.monotonic() > end)
+    setup.heard.wait(lambda: time.monotonic() > end)
     assert before > 0
     assert switches() - before <= 5
 
@@ -626,6 +631,7 @@ def test_idle_costs_less_than_one_wakeup_a_second(setup: Setup) -> None:
 PRELUDE = """
 import json, os, subprocess, sys, threading, time
 from pathlib import Path
+from facewatchd.system.mounts import Mounts
 from facewatchd.watch.event_source import Intervals
 from facewatchd.watch.watcher import Watcher
 where = Path(sys.argv[1])
@@ -644,8 +650,9 @@ def state():
 def walk(path):
     watcher.directories_seen(name, {os.stat(here).st_ino for here, _, _ in os.walk(root)})
     rescans.append(path)
+mounts = Mounts()
 watcher = Watcher([name], lambda *told: touches.append(told[:2]), walk, where / "data" / "heartbeat",
-                  rescan_every=3600, tick=0.05, intervals=Intervals(poll=0.2, retry=0.5))
+                  rescan_every=3600, mounts=mounts, tick=0.05, intervals=Intervals(poll=0.2, retry=0.5))
 """
 
 
@@ -761,7 +768,7 @@ def test_a_disk_mounted_on_a_root_and_unmounted_and_mounted_again(setup: Setup) 
         wait(lambda: (os.fsencode(root / "sub"), False) in touches)
         subprocess.run(["mount", "-t", "tmpfs", "none", root / "sub"], check=True)
         seen("sub/3")
-        told = {"problems": watcher.problems(), "mounts": [mount.fstype for mount in watcher._mounts.around(name)][1:]}
+        told = {"problems": watcher.problems(), "mounts": [mount.fstype for mount in mounts.now().around(name)][1:]}
         watcher.stop()
         print(json.dumps(told))
         """,
