@@ -49,12 +49,13 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
-    "cv2": {"models.insightface", "photos.jpeg"},
+    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "photos.jpeg"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
-    "onnxruntime": {"models.insightface"},
+    "onnx": {"models.opencv"},
+    "onnxruntime": {"models.insightface", "models.opencv"},
     "pathspec": {"ignore"},
     "pillow_heif": {"photos.decode"},
     "platformdirs": {"paths"},

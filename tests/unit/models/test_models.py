@@ -332,7 +332,7 @@ def test_nothing_is_printed_and_no_warning_is_given(tiny: Path, capfd: pytest.Ca
 def test_alignment_is_insightface_s(side: int) -> None:
     from insightface.utils.face_align import norm_crop
 
-    from facewatchd.models.insightface import _aligned
+    from facewatchd.models.pipeline import aligned
 
     image = jpeg(portrait())
     random = np.random.default_rng(2)
@@ -342,7 +342,7 @@ def test_alignment_is_insightface_s(side: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             expected = norm_crop(image, moved, side)
-        assert np.abs(_aligned(image, moved, side).astype(int) - expected).max() <= 2
+        assert np.abs(aligned(image, moved, side).astype(int) - expected).max() <= 2
 
 
 def remove_recognition(directory: Path) -> None:
