@@ -108,8 +108,10 @@ class Faces:
         Whole(1, 10_000), "Smallest face that is indexed: pixels of the full-size photo, on the box's shorter side.", 40
     )
     min_score: float = optional(Number(0.01, 1), "Lowest score of the detector that counts as a face.", 0.5)
-    detector_size: int = optional(
-        Whole(64, 4096, step=32), "Side of the square in which the detector sees a photo, in pixels.", 640
+    detector_size: int | None = optional(
+        Whole(64, 4096, step=32),
+        "Side of the square in which the detector sees a photo, in pixels.",
+        Computed(lambda: None, "the photo's longest side, from 640 to what the model is worth: 960 or 1280"),
     )
 
 

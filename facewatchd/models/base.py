@@ -13,7 +13,7 @@ This module imports no backend, which takes a second: `registry.Pack.load` does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -48,6 +48,23 @@ class Model(Protocol):
     def faces(self, image: Pixels) -> list[Face]:
         """Find and embed the faces of one upright image, left to right; raises `ModelError`."""
         ...
+
+
+LEAST_SIDE: Final = 640
+"""Pixels of the detector's side for small photos: the size that SCRFD is trained and measured with."""
+STEP: Final = 32
+"""Both sides of a detector's input are multiples of this: the coarsest stride of SCRFD and YuNet."""
+
+
+def detector_side(width: int, height: int, configured: int | None, most: int) -> int:
+    """Return the side in pixels, a multiple of `STEP`, of the square in which a detector sees a photo.
+
+    ``configured``, the key ``detector_size``, fixes it. Else it is the photo's longest side, rounded up: at least
+    `LEAST_SIDE`, at most ``most``, above which the model finds little more for its time.
+    """
+    if configured is not None:
+        return configured
+    return min(max(-(-max(width, height) // STEP) * STEP, LEAST_SIDE), most)
 
 
 def clipped(edges: Sequence[float], image: Pixels) -> Box | None:

@@ -2,8 +2,8 @@
 
 Detection and embedding:
 
-1. The detector is run twice. What it finds at ``detector_size`` pixels is used, as for a script that asks InsightFace
-   for that size. At 128 pixels only a face that fills the frame is found; such a face is added if it is new.
+1. The detector is run twice. What it finds at the side of `base.detector_side` is used, as for a script that asks
+   InsightFace for that size. At 128 pixels only a face that fills the frame is found; it is added if it is new.
    The square that it is given at full size is black where the photo is not. Most of that is left out, a fifth of the
    work for a photo of 4:3, unless a face is near to it, which would have another embedding then. All others keep
    theirs, to a cosine of 0.9996 and more (`python -m tests.benchmarks importing`).
@@ -23,6 +23,7 @@ threads would not be in the caller's scheduling class.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -34,7 +35,7 @@ from insightface.utils.face_align import arcface_dst
 
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
-from facewatchd.models.base import HINT, clipped, left_to_right, norm_of, unit_length
+from facewatchd.models.base import HINT, LEAST_SIDE, STEP, clipped, detector_side, left_to_right, norm_of, unit_length
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
@@ -55,8 +56,12 @@ _BATCH = 32
 """Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
 _MARGIN = 64
 """Pixels of black that stay beside the photo in the detector's square; a face within as many is near to them."""
-_STEP = 32
-"""Both sides of the detector's input are multiples of this, its coarsest stride."""
+_MOST_SIDE = 960
+"""Largest side of the detector's square that is chosen by itself."""
+_MOST_SIDE_OF_SMALL = 1280
+"""The same for a detector of at most `_SMALL_DETECTOR` bytes, which takes less time for it than others for 960."""
+_SMALL_DETECTOR = 3_000_000
+"""Bytes of a detector's file: SCRFD 500M has 2.5 MB, 2.5G 3.3 MB and 10G 17 MB."""
 _DOUBT = 0.6
 """Share of ``min_score`` from which a face near the black makes the detector run again on the whole square."""
 _LONGEST_RATIO = 64
@@ -85,6 +90,7 @@ class InsightFaceModel:
         try:
             analysis = _load(directory, threads, faces)
             self._detector = _taking_rgb(analysis.det_model)
+            self._most_side = _most_side(self._detector)
             self._recogniser = analysis.models["recognition"]
             self._side = int(self._recogniser.input_size[0])
             fixed_batch = isinstance(self._recogniser.input_shape[0], int)
@@ -147,14 +153,15 @@ class InsightFaceModel:
 
     def _look_closely(self, image: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Detect in the large square, without most of its black unless a face is near to that."""
-        side = self._faces.detector_size
-        scale = side / max(image.shape[:2])
-        content = [int(length * scale) for length in image.shape[1::-1]]
-        size = tuple(min(side, -(-(length + _MARGIN) // _STEP) * _STEP) for length in content)
+        height, width = image.shape[:2]
+        side = detector_side(width, height, self._faces.detector_size, self._most_side)
+        scale = side / max(width, height)
+        content = [int(length * scale) for length in (width, height)]
+        size = tuple(min(side, -(-(length + _MARGIN) // STEP) * STEP) for length in content)
         if self._detector.static_input_size is not None or size == (side, side):
             return self._look(image, (side, side))
         boxes, landmarks = self._look(image, size, self._faces.min_score * _DOUBT)
-        ends = zip(image.shape[1::-1], size, strict=True)
+        ends = zip((width, height), size, strict=True)
         safe = [np.inf if cut == side else length - _MARGIN / scale for length, cut in ends]
         if (boxes[:, 2:4] > safe).any():
             return self._look(image, (side, side))
@@ -194,9 +201,14 @@ def _load(directory: Path, threads: int, faces: Faces) -> Any:
     )
     if "recognition" not in analysis.models:
         raise ValueError("it has no recognition model")
-    sides = sorted({SMALL_SIDE, faces.detector_size})
+    sides = (SMALL_SIDE, LEAST_SIDE)  # each call names its own
     analysis.prepare(ctx_id=0, det_thresh=faces.min_score, det_size=[(side, side) for side in sides])
     return analysis
+
+
+def _most_side(detector: Any) -> int:
+    small = os.stat(detector.model_file).st_size <= _SMALL_DETECTOR
+    return _MOST_SIDE_OF_SMALL if small else _MOST_SIDE
 
 
 def _taking_rgb(detector: Any) -> Any:

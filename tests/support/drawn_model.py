@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from facewatchd.config import Faces
 from facewatchd.matches import Box
-from facewatchd.models.base import clipped, left_to_right, unit_length
+from facewatchd.models.base import clipped, detector_side, left_to_right, unit_length
 from facewatchd.values import Face, ModelInfo
 from tests.support.drawn_faces import DIM, FIELDS, LEAST_KEY, TEMPLATE, projection
 
-CELLS = 160
-"""Cells along the longer side: those of `tiny_pack`, whose detector sees 640 pixels in cells of four."""
+CELL = 4
+"""Pixels of a cell of `tiny_pack`, as its detector sees them."""
+MOST_SIDE = 1280
+"""Pixels of its detector's side at most: its file is small."""
 _SAMPLES = 8
 """Pixels of a larger cell's row and column that are looked at."""
 REPLACES = "facewatchd.models.insightface"
@@ -48,7 +50,9 @@ class InsightFaceModel:
 
     def faces(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find and embed the faces of one upright image, left to right."""
-        side = -(-max(image.shape[:2]) // CELLS)
+        height, width = image.shape[:2]
+        cells = detector_side(width, height, self._faces.detector_size, MOST_SIDE) // CELL
+        side = -(-max(width, height) // cells)
         side = -(-side // _SAMPLES) * _SAMPLES if side > _SAMPLES else side
         cells = _cells(image, side)
         key = np.clip(np.minimum(cells[..., 0], cells[..., 2]) / 128 - cells[..., 1] / 64, 0, 1)

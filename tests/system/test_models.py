@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facewatchd.api import linkage
 from facewatchd.models import registry
 from facewatchd.models.base import Model
 from facewatchd.values import Face
 from tests.support import samples
-from tests.support.detections import assert_sound, group_of_six, jpeg, load, portrait, read
+from tests.support.detections import Image8, assert_sound, group_of_six, jpeg, load, portrait, read
 
 REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
 
@@ -67,7 +68,8 @@ def test_a_real_pack_tells_people_apart(name: str) -> None:
 
 @pytest.mark.parametrize("name", REAL_PACKS)
 def test_a_real_pack_answers_as_insightface_does(name: str) -> None:
-    model = real(name)
+    real(name)
+    model = load(samples.PACKS, name, detector_size=640)
     from insightface.app import FaceAnalysis
 
     analysis = FaceAnalysis(str(samples.PACKS / "models" / name), allowed_modules=["detection", "recognition"])
@@ -99,6 +101,27 @@ def test_a_real_pack_finds_a_group_and_a_close_up(name: str) -> None:
     x, y, w, h = face.box
     (close_up,) = model.faces(portrait()[y : y + h, x : x + w])
     assert close_up.embedding @ face.embedding > model.info.threshold
+
+
+@pytest.mark.parametrize("name", REAL_PACKS)
+def test_the_small_faces_of_a_group_on_a_large_photo_are_found(name: str) -> None:
+    model = real(name)
+    (alone,) = model.faces(portrait())
+    scene, shown = small_faces()
+    found = model.faces(scene)
+    assert len(found) == shown
+    assert all(face.embedding @ alone.embedding > model.info.threshold for face in found)
+    assert load(samples.PACKS, name, detector_size=640).faces(scene) == []
+
+
+def small_faces() -> tuple[Image8, int]:
+    """A photo of 12 megapixels with one portrait again and again, its face 50 to 60 pixels wide, and how often."""
+    scene = Image.new("RGB", (4032, 3024), (150, 140, 130))
+    sides = range(280, 340, 4)
+    for number, side in enumerate(sides):
+        person = Image.fromarray(portrait()).resize((side, side), Image.Resampling.LANCZOS)
+        scene.paste(person, (150 + number % 5 * 780, 300 + number // 5 * 900))
+    return np.asarray(scene), len(sides)
 
 
 def test_dlib_tells_people_apart() -> None:

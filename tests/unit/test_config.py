@@ -96,7 +96,7 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
 
 def test_only_directories_must_be_there(tmp_path: Path, photos: Path, home: Path) -> None:
     loaded = config.load(write(tmp_path, f'directories = ["{photos}"]'))
-    assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "detector_size": 640}
+    assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "detector_size": None}
     assert asdict(loaded.query) == {"top": 20, "threshold": None}
     assert asdict(loaded.resources) == {
         "threads": len(os.sched_getaffinity(0)), "idle_priority": True, "unload_after": 300,

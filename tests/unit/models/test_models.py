@@ -17,7 +17,7 @@ from facewatchd.config import Faces
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
 from facewatchd.models import registry
-from facewatchd.models.base import Model, clipped, left_to_right, norm_of, unit_length
+from facewatchd.models.base import Model, clipped, detector_side, left_to_right, norm_of, unit_length
 from facewatchd.models.dlib import WEIGHTS, DlibModel
 from facewatchd.values import Face
 from tests.support import drawn_faces, drawn_model, tiny_pack
@@ -81,6 +81,16 @@ def test_faces_are_ordered_from_left_to_right_then_from_above() -> None:
     assert [face.box[:2] for face in ordered] == [(7, 3), (7, 80), (50, 9)]
 
 
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [((1, 1), 640), ((640, 480), 640), ((641, 10), 672), ((500, 900), 928), ((4032, 3024), 960), ((9, 20_000), 960)],
+)
+def test_the_detector_s_side_follows_the_photo(size: tuple[int, int], side: int) -> None:
+    assert detector_side(*size, None, 960) == side
+    assert detector_side(*size, 320, 960) == 320
+    assert detector_side(*size, 4096, 960) == 4096
+
+
 # The InsightFace path, on the tiny pack
 
 
@@ -138,42 +148,64 @@ def test_a_face_that_fills_the_frame_is_found(model: Model) -> None:
     assert overlap(face.box, (0, 0, 500, 500)) > 0.95
 
 
-def test_the_small_detector_size_is_used_too(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    insightface = load(tiny, "tiny", detector_size=320)
-    seen = []
-    detector = insightface._detector  # type: ignore[attr-defined]
+def spied(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list to which the height and width of each of the detector's inputs will be added."""
+    seen: list[tuple[int, int]] = []
+    detector = model._detector  # type: ignore[attr-defined]
     forward = detector.forward
 
     def spy(image: Image8, threshold: float) -> object:
-        seen.append(image.shape)
+        seen.append(image.shape[:2])
         return forward(image, threshold)
 
     monkeypatch.setattr(detector, "forward", spy)
+    return seen
+
+
+@pytest.mark.parametrize(("small", "most"), [(0, 960), (3_000_000, 1280)])
+def test_the_detector_sees_a_large_photo_larger(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, small: int, most: int
+) -> None:
+    monkeypatch.setattr("facewatchd.models.insightface._SMALL_DETECTOR", small)
+    insightface = load(tiny, "tiny")
+    seen = spied(insightface, monkeypatch)
+    for side in (300, 800, 2000):
+        insightface.faces(np.zeros((side, side, 3), np.uint8))
+    assert [side for side, _ in seen if side != 128] == [640, 800, most]
+
+
+def test_a_face_that_640_pixels_do_not_show_is_found(tiny: Path) -> None:
+    image = canvas(2560, 1920)
+    drawn_faces.draw_face(image, (600, 400, 48, 48), 3)  # three cells at 640, where no cell is inside one
+    assert load(tiny, "tiny", detector_size=640).faces(image) == []
+    (face,) = load(tiny, "tiny").faces(image)
+    assert face.embedding @ drawn_faces.embedding(3) > 0.9
+
+
+def test_the_small_detector_size_is_used_too(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    insightface = load(tiny, "tiny", detector_size=320)
+    seen = spied(insightface, monkeypatch)
     insightface.faces(np.zeros((300, 300, 3), np.uint8))
-    assert seen == [(320, 320, 3), (128, 128, 3)]
+    assert seen == [(320, 320), (128, 128)]
 
 
 def test_black_beside_the_photo_is_left_out_unless_a_face_is_near(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     insightface = load(tiny, "tiny", detector_size=640)
-    seen = []
-    detector = insightface._detector  # type: ignore[attr-defined]
-    forward = detector.forward
-    monkeypatch.setattr(
-        detector, "forward", lambda image, threshold: seen.append(image.shape) or forward(image, threshold)
-    )
+    seen = spied(insightface, monkeypatch)
     wide = np.zeros((400, 1280, 3), np.uint8)
     insightface.faces(wide)
-    assert seen == [(288, 640, 3), (128, 128, 3)]
+    assert seen == [(288, 640), (128, 128)]
     tall = wide.transpose(1, 0, 2).copy()
     seen.clear()
     drawn_faces.draw_face(tall, (30, 100, 200, 200), 1)
     assert len(insightface.faces(tall)) == 1
-    assert seen == [(640, 288, 3), (128, 128, 3)]
+    assert seen == [(640, 288), (128, 128)]
     seen.clear()
     drawn_faces.draw_face(tall, (190, 600, 200, 200), 2)
     assert len(insightface.faces(tall)) == 2
-    assert seen == [(640, 288, 3), (640, 640, 3), (128, 128, 3)]
-    assert len(set(map(id, detector.resolution_sessions.values()))) == 1
+    assert seen == [(640, 288), (640, 640), (128, 128)]
+    sessions = insightface._detector.resolution_sessions.values()  # type: ignore[attr-defined]
+    assert len(set(map(id, sessions))) == 1
 
 
 def test_faces_below_min_size_go(tiny: Path) -> None:
@@ -208,10 +240,10 @@ def test_a_photo_without_faces_runs_no_recogniser(model: Model, monkeypatch: pyt
     assert model.faces(canvas()) == []
 
 
-def test_fixed_input_sizes_give_the_same_faces(tmp_path: Path, model: Model) -> None:
+def test_fixed_input_sizes_give_the_same_faces(tmp_path: Path, tiny: Path) -> None:
     tiny_pack.build(tmp_path, "fixed", side=640, batch=1)
     faces = load(tmp_path, "fixed").faces(scene())
-    expected = model.faces(scene())
+    expected = load(tiny, "tiny", detector_size=640).faces(scene())
     assert [face.box for face in faces] == [face.box for face in expected]
     for one, other in zip(faces, expected, strict=True):
         assert one.embedding @ other.embedding == pytest.approx(1, abs=1e-4)
