@@ -119,11 +119,15 @@ class Daemon:
 
     def count_embeddings(self) -> None:
         """From the next start on, note the digest of everything that is decoded for the index."""
-        self.hook(_COUNTED.format(path=str(self.home / "embedded")))
+        self.hook(_COUNTED.format(path=str(self.home / "embedded"), discarded=str(self.home / "discarded")))
 
     def embeddings(self) -> Counter[str]:
         """How often each content was decoded for the index, over all starts, by its digest in hexadecimal."""
         return Counter((self.home / "embedded").read_text().split())
+
+    def discarded(self) -> int:
+        """How many results were discarded because the file was written to between its digest and the decoding."""
+        return (self.home / "discarded").stat().st_size
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start the process."""
@@ -254,6 +258,15 @@ if {{"run", "indexing"}} & set(sys.argv):
             os.write(log, hashlib.blake2b(file.read(), digest_size=32).hexdigest().encode() + b"\\n")
         return decode(file)
     photos.decode = counted
+if "run" in sys.argv:
+    from facewatchd.photos.contents import Content
+    def confirmed(content, confirm=Content.confirm, log=os.open({discarded!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
+        try:
+            confirm(content)
+        except photos.ChangedWhileReadError:
+            os.write(log, b".")
+            raise
+    Content.confirm = confirmed
 """
 
 
