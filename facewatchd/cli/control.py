@@ -68,11 +68,21 @@ def why(options: argparse.Namespace) -> int:
     with reading_answer():
         lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
         for face in result["faces"]:
+            look = _LOOKS.get(face["look"], "")
             lines.append(
-                f"  face {int(face['face_id'])} at {size_and_place(Box(*face['box']))}, score {face['score']:.2f}"
+                f"  face {int(face['face_id'])} at {size_and_place(Box(*face['box']))}, score {face['score']:.2f}{look}"
             )
     write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+_SECOND = ", found at the second look:"
+_LOOKS = {
+    "turned-90": f"{_SECOND} turned by 90 degrees",
+    "turned-180": f"{_SECOND} turned by 180 degrees",
+    "turned-270": f"{_SECOND} turned by 270 degrees",
+    "tile": f"{_SECOND} in a tile",
+}
 
 
 def pause(options: argparse.Namespace) -> int:

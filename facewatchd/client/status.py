@@ -57,6 +57,9 @@ class Status:
     failed: int
     in_index: int
     tombstones: int
+    second_looks: int | None
+    """Photos that are worth a second look; None where that is off."""
+    second_looks_taken: int
     examined: int
     """Photos examined since the daemon's start."""
     rate: float
@@ -72,6 +75,7 @@ class Status:
         """Raise `FacewatchError` for a document of another shape."""
         with reading_answer():
             model, index, rates = document["model"], document["index"], document["rates"]
+            again = document["second_look"]
             return cls(
                 version=str(document["version"]),
                 pid=int(document["pid"]),
@@ -87,6 +91,8 @@ class Status:
                 failed=int(document["failed"]),
                 in_index=int(index["faces"]),
                 tombstones=int(index["tombstones"]),
+                second_looks=int(again["photos"]) if again["on"] else None,
+                second_looks_taken=int(again["done"]),
                 examined=int(rates.get("examined", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
@@ -110,6 +116,8 @@ def text(status: Status, *, colour: bool) -> str:
         f"photos  {status.photos}, {status.pending} pending, {failed}{_WHICH_FAILED if status.failed else ''}",
         f"faces   {status.faces}, {status.in_index}{tombstones} in the index",
     ]
+    if status.second_looks:
+        lines.append(f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}")
     if status.pending and status.state == "indexing":
         lines.append(f"rate    {_rate(status)}")
     if status.waits:
