@@ -90,6 +90,8 @@ class _Found(NamedTuple):
 class DlibModel:
     """dlib's detector and recogniser, with working memory of their own."""
 
+    upright_score = 0.0
+
     def __init__(self, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces) -> None:
         """Load the weights of the installed packages.
 

@@ -58,6 +58,9 @@ class _Found(NamedTuple):
 class PackModel(ABC):
     """A detector and a recogniser, loaded from a pack's files. A backend says how both are loaded and run."""
 
+    upright_score: float
+    """See `Model.upright_score`."""
+
     def __init__(
         self, directory: Path, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces
     ) -> None:

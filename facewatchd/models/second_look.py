@@ -5,9 +5,9 @@ misses two kinds, and a second look costs several times as much as the first. So
 something (`worth`), and later:
 
 - *Turned.* A photo that lies on its side or stands on its head, such as a scan without metadata. As a rule the first
-  look does find its faces, but misreads them: sideways ones with landmarks that lie sideways, those on their heads with
-  the eyes where the mouth is. Their embeddings are like nobody's. So the photo is turned where nothing was found, where a
-  face leans by more than `LEANING` degrees, and where no face scores as one that is upright (`Model.upright_score`).
+  look does find its faces, but misreads them: sideways ones with landmarks that lie sideways, those upside down with
+  the eyes where the mouth is. Their embeddings are like nobody's. So the photo is turned where nothing was found, where
+  a face leans by more than `LEANING` degrees, and where no face scores as one that is upright (`Model.upright_score`).
 - *In tiles.* A face that is small against the photo is less than `LEAST_SEEN` pixels wide to the detector, which sees
   at most `SIDE` pixels. In a tile of `tile_side` a face of ``min_size`` has as many. A large photo is cut where nothing
   was found, where the smallest face is so small that others may have been missed, and from `FAR` times the detector's

@@ -41,6 +41,8 @@ def accelerator() -> str:
 class InsightFaceModel:
     """What stands in for the class of this name in `facewatchd.models.insightface`; the pack's files are not read."""
 
+    upright_score = 0.75
+
     def __init__(
         self, directory: Path, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces
     ) -> None:
