@@ -118,7 +118,7 @@ class Monitor:
             "the index maintenance": self.maintenance.is_alive(),
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),
-            "the thread for second looks": self.second_looks is None or self.second_looks.is_alive(),
+            "the thread for second looks": self.second_looks is None or self.second_looks.alive(),
             "the server": self.server.alive(),
         }
         return next((name for name, lives in alive.items() if not lives), "")

@@ -61,7 +61,7 @@ class _NotNowError(Exception):
     """The photo cannot be looked at now, which says nothing about it."""
 
 
-class SecondLooks(threading.Thread):
+class SecondLooks:
     """Start it after the writer and the workers, and `stop` it before them."""
 
     def __init__(
@@ -78,7 +78,6 @@ class SecondLooks(threading.Thread):
         """``inference``: the indexing process. ``others_first``: whether something else is to be done, or indexing is
         paused. ``polite``: rest between two photos.
         """
-        super().__init__(name="second looks", daemon=True)
         self._gallery = gallery
         self._roots = roots
         self._writer = writer
@@ -95,22 +94,30 @@ class SecondLooks(threading.Thread):
         """Where the next page begins; None at the first."""
         self._tried_all: tuple[object, float] | None = None
         """The circumstances in which all that is due had been tried, and when that was."""
-        self._stop = _Stop()
-        """Of the second look in hand."""
-        self._stop.close()
+        self._in_hand = _Stop()
+        """How the second look in hand is given up."""
+        self._in_hand.close()
+        self._thread = threading.Thread(target=self._run, name="second looks", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def give_up(self) -> None:
         """End the second look in hand, and begin no other. Comes before the end of the workers."""
         self._ending.set()
-        self._stop.send()
+        self._in_hand.send()
 
     def stop(self) -> None:
         """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
         self.give_up()
-        if self.ident is not None:
-            self.join(LEAVE)
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE)
 
-    def run(self) -> None:
+    def _run(self) -> None:
         pace = Pace(1, self._used)
         while not self._ending.is_set():
             began = time.monotonic()
@@ -235,7 +242,7 @@ class SecondLooks(threading.Thread):
                 stop.send()
 
         with closing(_Stop()) as stop:
-            self._stop = stop
+            self._in_hand = stop
             try:
                 waiting()
                 return self._inference.look_again(descriptor, Again(due.ways, stop.reader), waiting).faces
