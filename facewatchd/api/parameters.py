@@ -143,7 +143,7 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed index{faces,tombstones,ready} rates problems waits confinement",
+        "failed index{faces,tombstones,ready} second_look{on,photos,done} rates problems waits confinement",
     ),
     "query": Method(
         QueryParameters,
@@ -155,7 +155,7 @@ METHODS = {
     "why": Method(
         WhyParameters,
         "Return the state of one file, and the reason.",
-        "path state reason faces[{face_id,box,score}]",
+        "path state reason faces[{face_id,box,score,look}]",
     ),
     "photos": Method(
         PhotosParameters,

@@ -68,7 +68,7 @@ def why(options: argparse.Namespace) -> int:
     with reading_answer():
         lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
         for face in result["faces"]:
-            look = _LOOKS.get(face["look"], "")
+            look = _LOOKS.get(face.get("look"), "")
             lines.append(
                 f"  face {int(face['face_id'])} at {size_and_place(Box(*face['box']))}, score {face['score']:.2f}{look}"
             )

@@ -75,7 +75,7 @@ class Status:
         """Raise `FacewatchError` for a document of another shape."""
         with reading_answer():
             model, index, rates = document["model"], document["index"], document["rates"]
-            again = document["second_look"]
+            again = document.get("second_look", {})
             return cls(
                 version=str(document["version"]),
                 pid=int(document["pid"]),
@@ -91,8 +91,8 @@ class Status:
                 failed=int(document["failed"]),
                 in_index=int(index["faces"]),
                 tombstones=int(index["tombstones"]),
-                second_looks=int(again["photos"]) if again["on"] else None,
-                second_looks_taken=int(again["done"]),
+                second_looks=int(again["photos"]) if again.get("on") else None,
+                second_looks_taken=int(again.get("done", 0)),
                 examined=int(rates.get("examined", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),

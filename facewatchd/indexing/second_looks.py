@@ -61,6 +61,10 @@ class _NotNowError(Exception):
     """The photo cannot be looked at now, which says nothing about it."""
 
 
+class _GivenUpError(Exception):
+    """The second look was given up for something that goes first."""
+
+
 class SecondLooks:
     """Start it after the writer and the workers, and `stop` it before them."""
 
@@ -92,8 +96,10 @@ class SecondLooks:
         self._page: list[ToSeeAgain] = []
         self._after: tuple[int, int] | None = None
         """Where the next page begins; None at the first."""
-        self._tried_all: tuple[object, float] | None = None
-        """The circumstances in which all that is due had been tried, and when that was."""
+        self._tried_all: object = None
+        """The circumstances in which all that is due had been tried; None: it has not."""
+        self._try_at = 0.0
+        """When all is tried again, though the circumstances have not changed."""
         self._in_hand = _Stop()
         """How the second look in hand is given up."""
         self._in_hand.close()
@@ -150,23 +156,23 @@ class SecondLooks:
             self._begin_anew()  # there may be newer photos afterwards
             return None
         if self._tried_all is not None:
-            circumstances, at = self._tried_all
-            is_retry_due = any(moment <= now for moment in self._not_before.values())
-            if circumstances == self._circumstances() and now < at + AGAIN_AFTER and not is_retry_due:
+            if self._tried_all == self._circumstances() and now < self._try_at:
                 return None
             self._begin_anew()
         while True:
             while self._page:
                 due = self._page.pop(0)
-                if self._not_before.get(due.digest, 0.0) <= now:
+                not_before = self._not_before.get(due.digest, 0.0)
+                if not_before <= now:
                     return due
+                self._try_at = min(self._try_at, not_before)
             if not self._read_page():
-                self._tried_all = self._circumstances(), now
-                self._not_before = {digest: moment for digest, moment in self._not_before.items() if moment > now}
+                self._tried_all = self._circumstances()
                 return None
 
     def _begin_anew(self) -> None:
         self._page, self._after, self._tried_all = [], None, None
+        self._try_at = time.monotonic() + AGAIN_AFTER
 
     def _read_page(self) -> bool:
         """Read the next page of what is due in the directories that are within reach; False where nothing is left."""
@@ -191,6 +197,9 @@ class SecondLooks:
             found = self._found(due)
         except (_NotNowError, NotAnsweringError) as exc:
             log.debug("second look: %s", exc)
+        except _GivenUpError as exc:
+            log.debug("second look: %s", exc)
+            self._begin_anew()
         except (ClosedError, NoModelError, StorageError):
             raise
         except FacewatchError as exc:
@@ -205,7 +214,8 @@ class SecondLooks:
         """Have a photo tried again later with which its process died, ran out of memory, or failed; or no more."""
         delay = self._backoff.set_back(due.digest, reason, counts=counts)
         if delay is not None:
-            self._not_before[due.digest] = time.monotonic() + delay
+            self._not_before[due.digest] = moment = time.monotonic() + delay
+            self._try_at = min(self._try_at, moment)
             return
         log.warning("the second look at %s is left out: %s", self._name(due), reason)
         self._record(due, [])
@@ -224,7 +234,7 @@ class SecondLooks:
             log.debug("second look: %s on %s", counted(new, "new face"), self._name(due))
 
     def _found(self, due: ToSeeAgain) -> list[Face]:
-        """Have a second look taken. Raises `_NotNowError` where that cannot be, or was given up."""
+        """Have a second look taken. Raises `_NotNowError` where that cannot be, and `_GivenUpError`."""
         for path in self._paths(due):
             if not self._is_unchanged(path):
                 continue
@@ -250,7 +260,7 @@ class SecondLooks:
                 raise
             except FacewatchError as exc:
                 if stop.is_sent:
-                    raise _NotNowError(f"content {due.content_id} was given up: {exc}") from exc
+                    raise _GivenUpError(f"content {due.content_id} was given up: {exc}") from exc
                 raise
 
     def _paths(self, due: ToSeeAgain) -> list[bytes]:

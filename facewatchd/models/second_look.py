@@ -19,7 +19,7 @@ What a second look finds counts like any face, with these guards:
 - A face that touches the edge between two tiles is left to the tile that holds all of it: tiles overlap by more than
   the largest face that the whole photo may hide.
 - Of faces at one place (`same_place`) the highest score is kept. One of the first look stays as it is, unless a turned
-  photo shows that it was a misreading (`supersedes`).
+  photo shows that it was a misreading (`news`).
 
 Numbers: `python -m tests.benchmarks second_look`, which prints them, on the photos of `tests/benchmarks/README.md`.
 """
@@ -54,7 +54,7 @@ LEANING = 45.0
 TURNED_SCORE = 0.6
 """Least score of a face on a turned photo, where ``min_score`` is not more."""
 MARGIN = 0.05
-"""By how much a face on the turned photo must score more than the same of the first look where that does not lean."""
+"""By how much a face on the turned photo must score more than those of the first look that do not lean."""
 MOST_FACES = 5000
 """That are returned of one photo, the best."""
 SAME_PLACE = 0.5
@@ -73,9 +73,7 @@ class GivenUpError(Exception):
 def worth(width: int, height: int, faces: Sequence[Face], model: Model, config: Faces) -> Ways:
     """The ways in which a photo of this size is worth a second look after the first found these faces."""
     ways = Ways.NONE
-    if any(abs(lean(face.landmarks)) > LEANING for face in faces) or not any(
-        face.score >= model.upright_score for face in faces
-    ):
+    if any(map(_leans, faces)) or not any(face.score >= model.upright_score for face in faces):
         ways |= Ways.TURNED
     longest, side = max(width, height), config.detector_size or SIDE
     smallest = min((min(face.box.w, face.box.h) for face in faces), default=0)
@@ -99,7 +97,7 @@ def look_again(model: Model, image: Pixels, ways: Ways, config: Faces, goes_on: 
             found += [_moved(face, x, y) for face in seen if not _is_cut(face.box, part, x, y, image)]
         else:
             least = max(TURNED_SCORE, config.min_score)
-            upright = [face for face in seen if face.score >= least and abs(lean(face.landmarks)) <= LEANING]
+            upright = [face for face in seen if face.score >= least and not _leans(face)]
             found += [turned_back(face, look, image.shape[1], image.shape[0]) for face in upright]
     return left_to_right(best_of_each_place(found)[:MOST_FACES])
 
@@ -199,16 +197,25 @@ def news(known: Mapping[int, Face], found: Sequence[Face]) -> tuple[list[Face], 
     """
     added: list[Face] = []
     replaced: list[int] = []
+    upright = max((face.score for face in known.values() if not _leans(face)), default=0.0)
     for face in best_of_each_place(found):
         there = [face_id for face_id, other in known.items() if same_place(face.box, other.box)]
-        if all(supersedes(face, known[face_id]) for face_id in there):
+        if all(_supersedes(face, known[face_id], upright) for face_id in there):
             added.append(face)
             replaced += [face_id for face_id in there if face_id not in replaced]
     return added, replaced
 
 
-def supersedes(face: Face, known: Face) -> bool:
-    """Whether a face on the turned photo shows that the first look misread it: it lay on its side, or on its head."""
+def _supersedes(face: Face, known: Face, upright: float) -> bool:
+    """Whether a face on the turned photo shows that the first look misread it: it lay on its side, or on its head.
+
+    ``upright``: the best score of the faces of the photo that do not lean. A photo that stands on its head does so with
+    all of its faces, so the turned face must exceed all of them.
+    """
     if known.look is not Look.FIRST or face.look not in TURNS.values():
         return False
-    return face.score > known.score + (0.0 if abs(lean(known.landmarks)) > LEANING else MARGIN)
+    return face.score > known.score if _leans(known) else face.score > upright + MARGIN
+
+
+def _leans(face: Face) -> bool:
+    return abs(lean(face.landmarks)) > LEANING
