@@ -28,6 +28,7 @@ from facewatchd.models import backends, trial, zoo
 from facewatchd.models import install as files
 from facewatchd.models.base import INCOMPLETE
 from facewatchd.text import one_line
+from facewatchd.values import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +62,8 @@ class Known:
     dim: int | None
     source: str
     """Where the threshold comes from."""
+    quality: Quality | None = None
+    """What the norms of its embeddings tell, where that was measured."""
 
 
 _ARCFACE = "no measurement known: the usual value for ArcFace recognisers"
