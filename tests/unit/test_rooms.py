@@ -49,7 +49,7 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
-    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "photos.jpeg"},
+    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.views"},
     "_dlib_pybind11": {"models.dlib"},
     "dlib": {"models.dlib"},
     "hnswlib": {"store.graph"},
