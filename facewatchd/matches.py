@@ -26,6 +26,8 @@ class Also(NamedTuple):
     box: Box
     score: float
     face_id: int
+    norm: float | None = None
+    """See `values.Face.norm`."""
 
 
 class Match(NamedTuple):
@@ -44,3 +46,5 @@ class Match(NamedTuple):
     """Other photos with the same bytes, by name."""
     also: tuple[Also, ...] = ()
     """With ``--face all``: the faces on it that match other query faces."""
+    norm: float | None = None
+    """See `values.Face.norm`."""

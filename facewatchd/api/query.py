@@ -70,6 +70,7 @@ class Queries:
         }
 
     def _search(self, params: QueryParameters) -> Search:
+        is_own = params.threshold is None and self.defaults.threshold is None
         return Search(
             threshold=self.threshold if params.threshold is None else params.threshold,
             top=self.defaults.top if params.top is None else params.top,
@@ -77,6 +78,7 @@ class Queries:
             min_size=params.min_size,
             exact=params.exact,
             collapse=params.collapse,
+            quality=self._info.quality if is_own else None,  # a number that the user gave counts for all faces
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
