@@ -49,7 +49,7 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
-    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "photos.jpeg"},
+    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.opencv"},
