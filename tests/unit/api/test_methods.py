@@ -114,7 +114,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         control = Control(monitor, roots, queue, cast(Scanner, scanner))
         finder = FaceFinder(gallery.catalog, cast(Inference, None), roots.calls)
         methods = Methods(
-            Status(monitor, INFO, lambda: 0.5, str),
+            Status(monitor, INFO, "cpu", lambda: 0.5, str),
             Queries(monitor, gallery, roots, finder, INFO, Query(), control.wait_until_done),
             Photos(monitor, gallery.catalog, roots, queue, lambda path: setbacks.get(path, "")),
             control,
