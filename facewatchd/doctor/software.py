@@ -17,8 +17,8 @@ from facewatchd.errors import FacewatchError
 from facewatchd.store import hnsw_trial
 
 REQUIRED = (
-    "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow",
-    "pillow-heif", "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
+    "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow", "pillow-heif",
+    "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 LEAST_SQLITE = (3, 37, 0)

@@ -71,7 +71,7 @@ def _place(name: str, spec: str) -> dict[str, str]:
     pack = registry.find(spec, Path(spec))
     if pack is None:
         raise ModelError(f"there is no model in {spec}")
-    return asdict(sessions.placed(name, pack.load(1, Faces()).parts(), 1))  # type: ignore[attr-defined]
+    return asdict(sessions.placed(name, pack.load(1, Faces()).parts(), 1))
 
 
 if __name__ == "__main__":

@@ -53,9 +53,6 @@ _LONGEST_RATIO = 64
 """Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
 
 
-devices = sessions.offered
-
-
 class InsightFaceModel(PackModel):
     """One pack, with sessions of its own."""
 

@@ -94,9 +94,6 @@ class OpenCVModel(PackModel):
         return [self._sessions["recogniser"].run(None, {self._crops.name: each})[0][0] for each in inputs]
 
 
-devices = sessions.offered
-
-
 def _graphs(directory: Path) -> dict[str, bytes]:
     return {
         "detector": _graph(directory / DETECTOR.name, free=("height", "width")),

@@ -61,6 +61,8 @@ class _Found(NamedTuple):
 class PackModel(ABC):
     """A detector and a recogniser, loaded from a pack's files. A backend says how both are loaded and run."""
 
+    devices = staticmethod(sessions.offered)
+
     def __init__(
         self,
         directory: Path,

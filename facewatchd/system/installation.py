@@ -1,8 +1,4 @@
-"""Commands that install what is missing, into the environment that this package runs from.
-
-The package may have been installed from a checkout, an archive or a repository, which need not be there any more, so
-extras are installed by the names of what they stand for.
-"""
+"""Commands that install what is missing, into the environment that this package runs from."""
 
 from __future__ import annotations
 
@@ -14,16 +10,6 @@ from importlib import metadata
 from urllib.parse import unquote
 
 DISTRIBUTION = "facewatchd"
-
-
-def extra(name: str, *, again: bool = False) -> str:
-    """The command that installs the packages of an extra. ``again``: also those that are installed already."""
-    wanted = [
-        requirement.partition(";")[0].strip()
-        for requirement in _requirements()
-        if requirement.partition(";")[2].replace("'", '"').strip() == f'extra == "{name}"'
-    ]
-    return _pip(*(["--force-reinstall"] if again else []), *wanted)
 
 
 def again() -> str:
@@ -39,13 +25,6 @@ def built_here(name: str, requirement: str) -> str:
 def replaced(gone: Iterable[str], wanted: str) -> str:
     """The command that installs a distribution in the place of others."""
     return f"{shlex.join([sys.executable, '-m', 'pip', 'uninstall', '-y', *gone])} && {_pip(wanted)}"
-
-
-def _requirements() -> list[str]:
-    try:
-        return metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return []
 
 
 def _source() -> str:

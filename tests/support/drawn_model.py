@@ -33,13 +33,13 @@ def replace_insightface() -> None:
     sys.modules[REPLACES] = sys.modules[__name__]
 
 
-def devices() -> tuple[str, ...]:
-    """Say that nothing but the processor computes."""
-    return ()
-
-
 class InsightFaceModel:
     """What stands in for the class of this name in `facewatchd.models.insightface`; the pack's files are not read."""
+
+    @staticmethod
+    def devices() -> tuple[str, ...]:
+        """Say that nothing but the processor computes."""
+        return ()
 
     def __init__(
         self, directory: Path, *, model_id: str, name: str, threshold: float, faces: Faces, **_: object

@@ -50,8 +50,6 @@ MAY_IMPORT = {
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.views"},
-    "_dlib_pybind11": {"models.dlib"},
-    "dlib": {"models.dlib"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.opencv"},
