@@ -261,7 +261,7 @@ class Daemon:
         self.methods = Methods(
             Status(self.monitor, info, placement.words, lambda: self._queries.threshold, self._confinement),
             self._queries,
-            Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason),
+            Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason, info.quality),
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
         )
