@@ -153,7 +153,8 @@ def protocol_page() -> str:
         'Several photos, or several face ids, are one person unless `face` is "all", and it is an error if they do not '
         "look like one person: two are refused when their similarity is below 0.4 of the threshold, "
         "more when no chain of such pairs joins them.",
-        "`waits` says what pending photos wait for when nothing is wrong; `confinement` how far the processes that "
+        "`waits` says what pending photos wait for when nothing is wrong; `device` what computes the model, and "
+        "why where there was a choice; `confinement` how far the processes that "
         "decode are confined: `full`, or `partial` or `none` and why. `rates.embedded` counts the contents that went "
         "through the model since the start.",
         "`photos` returns files by the bytes of their paths, as they were recorded, without a look at the disk. A "

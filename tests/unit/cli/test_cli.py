@@ -434,6 +434,11 @@ def test_why(daemon: FakeDaemon, run: Run, capfd: Any, tmp_path: Path, monkeypat
     assert capfd.readouterr() == ("indexed: its faces are searchable\n  face 9 at 1,2 30x40, score 0.87\n", "")
     assert run("why", "--json", "a.jpg") == 0
     assert json.loads(capfd.readouterr().out)["faces"] == faces
+    worse = [{**faces[0], "quality": ["small", "too blurred\x1b to tell"]}]
+    answering(daemon, {"path": "/x/a.jpg", "state": "indexed", "reason": "x", "faces": worse})
+    assert run("why", "a.jpg") == 0
+    last = "  face 9 at 1,2 30x40, score 0.87, small, too blurred\\x1b to tell\n"
+    assert capfd.readouterr().out == f"indexed: x\n{last}"
 
 
 @pytest.mark.parametrize(("method", "state"), [("pause", "paused"), ("resume", "indexing")])
