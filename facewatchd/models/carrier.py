@@ -122,6 +122,8 @@ def _reason(log: str) -> str:
     """The last error that pip printed, and why a connection broke if one did, on one line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if errors and errors[-1] == "Exception:":  # before a traceback, whose last line has the reason
+        errors = lines
     reason = (errors or lines or ["it printed no reason"])[-1]
     broken = re.findall(r"connection broken by '(.*)': /", log)
     if not broken:
