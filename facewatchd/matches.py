@@ -44,3 +44,7 @@ class Match(NamedTuple):
     """Other photos with the same bytes, by name."""
     also: tuple[Also, ...] = ()
     """With ``--face all``: the faces on it that match other query faces."""
+    verdict: str = ""
+    """How sure it is that it shows the person, in a word; empty where that was not asked for."""
+    reasons: tuple[str, ...] = ()
+    """Why it may be wrong, a few words each."""

@@ -53,6 +53,8 @@ class Answer:
     entries: list[int | None]
     """Index into ``used`` of each person that `Match.of` counts; None for an embedding that the query gave."""
     found: Found
+    embeddings: list[Embedding]
+    """Of each person that `Match.of` counts."""
 
 
 class Searcher:
@@ -77,7 +79,7 @@ class Searcher:
             own=frozenset(each.content for each in used if each.content is not None),
             own_paths=frozenset(source.path for source in asked.photos if source.path is not None),
         )
-        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search))
+        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search), embeddings)
 
     def _on_photos(self, asked: QueryParameters) -> Iterator[Used]:
         for number, source in enumerate(asked.photos, 1):

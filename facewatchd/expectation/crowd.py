@@ -59,6 +59,7 @@ CAUTION = 2.0
 FEWEST, ENOUGH = 50, 150
 FEWEST_CHILDREN = 30
 MAIN = 0.2
+ASKED = 100
 _NO_SPREAD = 1e-3
 """The least unit of z: a sample of made-up faces may have none."""
 
@@ -151,6 +152,29 @@ class Crowd:
         if child or cautious:
             larger = tuple(_Part(CAUTION * part.share, part.median, part.spread) for part in larger)
         return Strangers(Basis.AT_MOST, faces, larger, self._calibration)
+
+    def usual(self, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of the gallery that are strangers from each similarity on, for the median question.
+
+        The questions are some `ASKED` faces of the sample. Zeros where there are too few faces to tell.
+        """
+        seen = [self.strangers(embedding, 1) for embedding in self.embeddings[:ASKED]]
+        shares = [each.above(similarities) for each in seen if each.basis is not Basis.UNKNOWN]
+        return np.median(shares, axis=0) if shares else np.zeros(len(similarities))
+
+    def nearest_other(self, face: Embedding, asked: Embedding) -> tuple[int, float] | None:
+        """Of the groups of more than one face that are not linked with the face asked for, the one that another face
+        resembles most: its face that is the most similar, by id, and the mean similarity to all of it."""
+        if not len(self):
+            return None
+        means = [np.bincount(self.groups, weights=self.embeddings @ each) / self._sizes for each in (face, asked)]
+        means[0][(means[1] >= self._linked) | (self._sizes < 2)] = -2.0
+        group = int(means[0].argmax())
+        if means[0][group] == -2.0:
+            return None
+        members = np.flatnonzero(self.groups == group)
+        nearest = members[int((self.embeddings[members] @ face).argmax())]
+        return int(self.ids[nearest]), float(means[0][group])
 
     def _parts(
         self, similarities: NDArray[np.float32], others: NDArray[np.bool_], *, child: bool, few: bool

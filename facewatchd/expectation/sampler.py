@@ -33,6 +33,10 @@ QUIET = 0.5
 REST = 50.0
 _NO_BOUND = (1 << 64) - 1
 """The highest hash: all faces are held."""
+STEPS = np.arange(0.0, 0.905, 0.01)
+"""Similarities: a threshold above is none."""
+MANY = 5.0
+"""Strangers that a usual question shows, from which on `Sampler.crowded` says so."""
 RETRY = 60.0
 """Seconds after which the catalog is read again where it could not be."""
 
@@ -69,12 +73,29 @@ class Sampler(threading.Thread):
         """The embeddings of the faces that are held, by id: of all faces with hashes up to the bound."""
         self._bound = _NO_BOUND
         self._crowd = self._made_of({})
+        self._usual = np.zeros(len(STEPS))
+        """See `Crowd.usual`, for the similarities of `STEPS`."""
         self._made = threading.Event()
 
     def crowd(self, wait: float = 2.0) -> Crowd:
         """Return the sample. Where there is none yet, right after the start, wait up to so many seconds for it."""
         self._made.wait(wait)
         return self._crowd
+
+    def crowded(self, faces: int, threshold: float) -> str:
+        """Return a line where a threshold passes more strangers than is useful in a gallery of so many faces.
+
+        Empty where a usual question shows fewer than `MANY`. The line names a threshold that passes fewer than one.
+        """
+        expected = faces * self._usual
+        at_threshold = float(np.interp(threshold, STEPS, expected))
+        if at_threshold < MANY:
+            return ""
+        better = next((step for step, each in zip(STEPS.tolist(), expected, strict=True) if each < 1), STEPS[-1])
+        return (
+            f"with {faces} faces a question is expected to show about {at_threshold:.0f} strangers above the threshold "
+            f"{threshold:.2f}; {better:.2f} would keep that under 1 (--threshold, or `threshold` in the configuration)"
+        )
 
     def stop(self) -> None:
         """End the thread."""
@@ -117,8 +138,9 @@ class Sampler(threading.Thread):
         started = time.perf_counter()
         if self._bound != _NO_BOUND and len(self._rows) < SIZE:
             self._read()
-        self._crowd = self._made_of(self._rows)
+        self._crowd = crowd = self._made_of(self._rows)
         self._made.set()
+        self._usual = crowd.usual(STEPS)
         return time.perf_counter() - started
 
     def _made_of(self, rows: Mapping[int, NDArray[np.float32]]) -> Crowd:

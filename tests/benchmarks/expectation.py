@@ -97,7 +97,8 @@ class Labelled:
         ages = self.ages[gallery]
         small = ((ages >= 0) & (ages < NO_CHILD)) | (0 <= self.ages[face] < NO_CHILD)
         same = self.threshold + np.where(small, SAME_CHILD, SAME) * (1 - self.threshold)
-        return gallery[(self.people[gallery] != self.people[face]) & (self.similarities[face, gallery] < same)]
+        found: Faces = gallery[(self.people[gallery] != self.people[face]) & (self.similarities[face, gallery] < same)]
+        return found
 
 
 def fit(faces: Labelled, left_out: str = "") -> dict[str, Any]:
@@ -247,7 +248,7 @@ def cases(faces: Labelled, name: str) -> Iterator[Case]:
 def run(options: Options) -> list[Report]:
     if options.numbers is None:
         return [Report("Expected false matches", ["nothing was measured: name a file of labelled faces (FILE.npz)"])]
-    reports = []
+    reports: list[Report] = []
     for recogniser, (array, threshold, _) in RECOGNISERS.items():
         faces = Labelled.read(options.numbers, array, threshold)
         reports += _reports(recogniser, faces)
