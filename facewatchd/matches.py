@@ -26,6 +26,8 @@ class Also(NamedTuple):
     box: Box
     score: float
     face_id: int
+    norm: float | None = None
+    """See `values.Face.norm`."""
 
 
 class Match(NamedTuple):
@@ -44,6 +46,8 @@ class Match(NamedTuple):
     """Other photos with the same bytes, by name."""
     also: tuple[Also, ...] = ()
     """With ``--face all``: the faces on it that match other query faces."""
+    norm: float | None = None
+    """See `values.Face.norm`."""
     verdict: str = ""
     """How sure it is that it shows the person, in a word; empty where that was not asked for."""
     reasons: tuple[str, ...] = ()

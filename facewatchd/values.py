@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     """Shape (5, 2): x and y in pixels of the eyes, the nose and the corners of the mouth, image left first."""
     Pixels = NDArray[np.uint8]
     """Shape (height, width, 3), RGB, upright."""
+    Norms = NDArray[np.float64]
+    """Shape (n,): `Face.norm` of each face, infinite where it is not known."""
 
 
 class Stamp(NamedTuple):
@@ -127,6 +129,34 @@ class DaemonState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """What the norms of a recogniser's embeddings tell: how much more similarity is asked for, the less it saw.
+
+    Two faces match from the model's threshold on, and as much above it as the two of them together are blurred
+    (`extra`). `python -m tests.benchmarks.thresholds` measures the three numbers. A norm that is not known is infinite.
+    """
+
+    clear: float
+    """Norm from which on a face needs nothing more."""
+    slope: float
+    """What each unit of norm below that adds to the threshold."""
+    floor: float
+    """Norm below which a face cannot be told from others. It adds what the floor does."""
+
+    def extra(self, norm: float | None) -> float:
+        """Return what a face adds to the threshold."""
+        return 0.0 if norm is None else self.slope * max(0.0, self.clear - max(norm, self.floor))
+
+    def extras(self, norms: Norms) -> Norms:
+        """Return the same for many. Shape (n,)."""
+        return self.slope * (self.clear - norms.clip(min=self.floor)).clip(min=0.0)
+
+    def is_too_blurred(self, norm: float | None) -> bool:
+        """Whether a face cannot be told from others."""
+        return norm is not None and norm < self.floor
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What names a model and tells its embeddings from another's."""
 
@@ -136,3 +166,5 @@ class ModelInfo:
     dim: int
     threshold: float
     """Cosine similarity from which a match counts, unless the user says otherwise."""
+    quality: Quality | None = None
+    """None where the norms of its embeddings were not measured: they then mean nothing."""

@@ -18,7 +18,6 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.matches import Match
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
 from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class Reason(StrEnum):
 
     SMALL = "small"
     """The face is less than `SMALL` pixels wide or high."""
+    BLURRED = "blurred"
+    """The recogniser saw less of it than of a clear face (`values.Quality`)."""
     CHILD = "child"
     """It is a small child's face; they resemble each other."""
     RIVAL = "rival"
@@ -81,63 +82,63 @@ class Explainer:
         self._threshold = info.threshold
         self._calibration = calibration.of(info.name, info.dim)
 
-    def explain(self, answer: Answer, search: Search, faces: int) -> Explanation:
-        """Explain an answer to a search in so many faces."""
-        crowd = self._sampler.crowd()
-        matches = answer.found.matches
-        words = [Verdict.SURE] * len(matches)
+    def explain(self, answer: Answer, faces: int) -> Explanation:
+        """Explain the answer to a search in so many faces."""
+        crowd, search = self._sampler.crowd(), answer.search
+        matches, quality = answer.found.matches, search.quality
+        words = dict.fromkeys(range(len(matches)), Verdict.SURE)
         count, bases = 0.0, {Basis.ESTIMATE}
         if search.directories or search.min_size:  # the sample is of the whole gallery
             bases.add(Basis.AT_MOST)
-        for person, embedding in enumerate(answer.embeddings):
-            own = [at for at, match in enumerate(matches) if match.of == person and not match.itself]
+        thresholds = search.thresholds(len(answer.embeddings)).tolist()
+        for person, (embedding, threshold) in enumerate(zip(answer.embeddings, thresholds, strict=True)):
+            strangers = crowd.strangers(embedding, faces, quality)
+            scores = {
+                at: match.similarity - (quality.extra(match.norm) if quality else 0.0)
+                for at, match in enumerate(matches)
+                if match.of == person and not match.itself
+            }
+            own = sorted(scores, key=lambda at: -scores[at])
             if not own:
                 continue
-            strangers = crowd.strangers(embedding, faces)
-            similarities = [matches[at].similarity for at in own]  # descending, as the matches are
-            for at, word in zip(own, verdicts(similarities, strangers, self._threshold), strict=True):
-                words[at] = word
-            is_cut = answer.found.total > len(matches)
-            least = similarities[-1] if is_cut else search.threshold
+            extra = threshold - search.threshold  # what the blur of the person's own face asks for
+            found = verdicts([scores[at] for at in own], strangers, self._threshold + extra)
+            words |= dict(zip(own, found, strict=True))
+            least = scores[own[-1]] if answer.found.total > len(matches) else threshold
             count += min(float(strangers.above([least])[0]), len(own))
             bases.add(strangers.basis)
-        explained = self._explained(answer, words, crowd, search.threshold)
+        explained = self._explained(answer, list(words.values()), crowd)
         basis = next(each for each in (Basis.UNKNOWN, Basis.AT_MOST, Basis.ESTIMATE) if each in bases)
         return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis)
 
-    def _explained(self, answer: Answer, words: Sequence[Verdict], crowd: Crowd, threshold: float) -> list[Explained]:
+    def _explained(self, answer: Answer, words: Sequence[Verdict], crowd: Crowd) -> list[Explained]:
         matches = answer.found.matches
         ids = [match.face_id for match in matches]
         with self._gallery.catalog.reading() as reader:
-            contents = dict(zip(*(column.tolist() for column in reader.contents_of(ids)), strict=True))
+            shown = reader.contents_of(ids)
+            contents = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))
             on_photos = {content: reader.faces(content) or [] for content in sorted(set(contents.values()))}
         return [
-            self._one(
-                match, word, on_photos[contents[match.face_id]], answer.embeddings[match.of or 0], crowd, threshold
-            )
+            self._one(match, word, on_photos[contents[match.face_id]], answer, crowd)
             if match.face_id in contents
             else Explained(word)
             for match, word in zip(matches, words, strict=True)
         ]
 
     def _one(
-        self,
-        match: Match,
-        word: Verdict,
-        on_photo: Sequence[tuple[int, Face]],
-        asked: Embedding,
-        crowd: Crowd,
-        threshold: float,
+        self, match: Match, word: Verdict, on_photo: Sequence[tuple[int, Face]], answer: Answer, crowd: Crowd
     ) -> Explained:
         """Explain one match. ``on_photo``: all faces of its photo."""
+        asked, quality = answer.embeddings[match.of or 0], answer.search.quality
         face = next((face for face_id, face in on_photo if face_id == match.face_id), None)
         others = [(float(other.embedding @ asked), face_id) for face_id, other in on_photo if face_id != match.face_id]
         rival = Near(*max(others)[::-1]) if others else None
         closer = None if face is None or match.itself else _closer(face.embedding, asked, match.similarity, crowd)
         given = {
             Reason.SMALL: min(match.box.w, match.box.h) < SMALL,
+            Reason.BLURRED: quality is not None and quality.extra(match.norm) > 0,
             Reason.CHILD: face is not None and self._calibration.is_child(face.embedding),
-            Reason.RIVAL: rival is not None and rival.similarity >= threshold,
+            Reason.RIVAL: rival is not None and rival.similarity >= answer.search.threshold,
             Reason.CLOSER: closer is not None,
         }
         return Explained(word, tuple(reason for reason, holds in given.items() if holds), rival, closer)

@@ -20,7 +20,7 @@ from facewatchd.photos.contents import Content
 from facewatchd.store.catalog import Catalog
 from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
-from facewatchd.values import Face, Stamp
+from facewatchd.values import Face, Quality, Stamp
 
 _ANY = Stamp(0, 0, 0, 0, 0)
 """Stands for the stamp of a file whose disk does not answer: it counts as unchanged."""
@@ -42,14 +42,15 @@ class FaceFinder:
         self._inference = inference
         self._calls = calls
 
-    def pick(self, source: Source, which: int | str) -> tuple[PhotoFaces, list[int]]:
+    def pick(self, source: Source, which: int | str, quality: Quality | None = None) -> tuple[PhotoFaces, list[int]]:
         """Return the faces of a photo, and the indices of those that are asked for: "all", the "largest", or one.
 
+        A face that is too blurred is the largest only where all are.
         No index where there is no face. Raises what `see` raises, and `NoFaceError` for an index beyond the last.
         """
         seen = self.see(source)
         with _naming(source):
-            return seen, _pick(seen.faces, which)
+            return seen, _pick(seen.faces, which, quality)
 
     def see(self, source: Source) -> PhotoFaces:
         """Return the faces of a photo. Raises `UnreadablePhotoError`, which names the path where there is one."""
@@ -141,11 +142,15 @@ def _naming(source: Source) -> Iterator[None]:
         raise type(exc)(f"{printable(source.path)}: {exc.message}", exc.hint) from exc
 
 
-def _pick(faces: Sequence[Face], which: int | str) -> list[int]:
+def _pick(faces: Sequence[Face], which: int | str, quality: Quality | None) -> list[int]:
+    def rank(index: int) -> tuple[bool, int]:
+        face = faces[index]
+        return quality is None or not quality.is_too_blurred(face.norm), face.box.w * face.box.h
+
     if which == "all":
         return list(range(len(faces)))
     if which == "largest":
-        return [max(range(len(faces)), key=lambda index: faces[index].box.w * faces[index].box.h)] if faces else []
+        return [max(range(len(faces)), key=rank)] if faces else []
     index = int(which)
     if faces and index >= len(faces):
         raise NoFaceError(

@@ -64,7 +64,7 @@ class Queries:
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
-        explanation = self._explainer.explain(found, search, faces) if params.explain else None
+        explanation = self._explainer.explain(found, faces) if params.explain else None
         answer = replies.answer(found, search.threshold, self._info.name, explanation, several=params.face == "all")
         elapsed = time.perf_counter() - started
         return answer | {
@@ -75,6 +75,7 @@ class Queries:
         }
 
     def _search(self, params: QueryParameters) -> Search:
+        is_own = params.threshold is None and self.defaults.threshold is None
         return Search(
             threshold=self.threshold if params.threshold is None else params.threshold,
             top=self.defaults.top if params.top is None else params.top,
@@ -82,6 +83,7 @@ class Queries:
             min_size=params.min_size,
             exact=params.exact,
             collapse=params.collapse,
+            quality=self._info.quality if is_own else None,  # a number that the user gave counts for all faces
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:

@@ -3,6 +3,9 @@
 Several photos, or several faces by id, are the same person: their embeddings are averaged, unless they do not look like
 one person (`linkage`), which is an error. With ``face`` "all" every face is a person of its own, and the similarity of
 a photo is that to the most similar of them.
+
+A face that is too blurred to tell (`values.Quality`) stands for a person only where it was named, by its number or its
+id, or where no other face is there. Otherwise it is left out, and the answer says so.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Found, Search
 from facewatchd.text import printable
-from facewatchd.values import Face, ModelInfo
+from facewatchd.values import Face, ModelInfo, Quality
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding
@@ -43,6 +46,8 @@ class Used:
     """Faces on the photo."""
     face_id: int | None = None
     """Where the face was named by its id."""
+    left_out: bool = False
+    """Whether the face is not searched for, because it is too blurred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Answer:
     found: Found
     embeddings: list[Embedding]
     """Of each person that `Match.of` counts."""
+    search: Search
+    """As it was carried out."""
 
 
 class Searcher:
@@ -72,19 +79,22 @@ class Searcher:
 
         Raises `UnreadablePhotoError`, `NoFaceError`, `UnknownFaceError`, `BadEmbeddingError` or `ParamsError`.
         """
-        used = [*self._on_photos(asked), *self._by_id(asked.faces)]
-        embeddings, entries = self._embeddings(asked, used)
+        used = [*self._on_photos(asked, search.quality), *self._by_id(asked.faces)]
+        if search.quality is not None and not (asked.faces or isinstance(asked.face, int)):
+            used = _without_blurred(used, search.quality)
+        embeddings, norms, entries = self._embeddings(asked, used)
         search = replace(
             search,
+            norms=tuple(norms),
             own=frozenset(each.content for each in used if each.content is not None),
             own_paths=frozenset(source.path for source in asked.photos if source.path is not None),
         )
-        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search), embeddings)
+        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search), embeddings, search)
 
-    def _on_photos(self, asked: QueryParameters) -> Iterator[Used]:
+    def _on_photos(self, asked: QueryParameters, quality: Quality | None) -> Iterator[Used]:
         for number, source in enumerate(asked.photos, 1):
             try:
-                seen, picked = self._finder.pick(source, asked.face)
+                seen, picked = self._finder.pick(source, asked.face, quality)
             except (UnreadablePhotoError, NoFaceError) as exc:
                 if source.path is not None or len(asked.photos) == 1:
                     raise
@@ -97,27 +107,35 @@ class Searcher:
     def _by_id(self, face_ids: Sequence[int]) -> Iterator[Used]:
         with self._gallery.catalog.reading() as reader:
             known = reader.faces_of(face_ids)
-            contents = dict(zip(*(column.tolist() for column in reader.contents_of(face_ids)), strict=True))
+            shown = reader.contents_of(face_ids)
+            contents = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))
         for face_id in face_ids:
             if face_id not in known:
                 raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
             yield Used(known[face_id], contents.get(face_id), face_id=face_id)
 
-    def _embeddings(self, asked: QueryParameters, used: Sequence[Used]) -> tuple[list[Embedding], list[int | None]]:
-        """An embedding for each person who is asked about, and the index of that person's entry in ``used``."""
+    def _embeddings(
+        self, asked: QueryParameters, used: Sequence[Used]
+    ) -> tuple[list[Embedding], list[float | None], list[int | None]]:
+        """An embedding for each person who is asked about, its norm, and the index of that person's entry in ``used``.
+
+        Several faces of one person count as the clearest of them.
+        """
         if not (asked.photos or asked.faces):
-            return [self._given(asked.embedding)], [None]
-        faces = [(entry, each.face.embedding) for entry, each in enumerate(used) if each.face is not None]
+            return [self._given(asked.embedding)], [None], [None]
+        faces = {entry: each.face for entry, each in enumerate(used) if each.face is not None and not each.left_out}
         if not faces:
             raise _no_face(asked.photos)
-        entries, embeddings = [entry for entry, _ in faces], [embedding for _, embedding in faces]
+        entries, embeddings = list(faces), [face.embedding for face in faces.values()]
+        norms = [face.norm for face in faces.values()]
         if asked.face == "all":
-            return embeddings, list(entries)
+            return embeddings, norms, list(entries)
         self._require_one_person(asked, entries, embeddings)
         mean = unit_length(np.mean(embeddings, axis=0))
         if mean is None:
             raise BadEmbeddingError("the faces have nothing in common", "query them one at a time")
-        return [mean], [entries[0]]
+        known = [norm for norm in norms if norm is not None]
+        return [mean], [max(known) if len(known) == len(norms) else None], [entries[0]]
 
     def _given(self, values: Sequence[float]) -> Embedding:
         with np.errstate(over="ignore"):  # too large for a float32 is infinite, which `unit_length` refuses
@@ -142,6 +160,14 @@ class Searcher:
             f"{pair} do not look like one person (similarity {similarity:.2f})",
             "ask for each person by itself, or for all with --face all",
         )
+
+
+def _without_blurred(used: Sequence[Used], quality: Quality) -> list[Used]:
+    """Mark the faces that are too blurred as left out, unless all are."""
+    blurred = [each.face is not None and quality.is_too_blurred(each.face.norm) for each in used]
+    if all(each.face is None or is_blurred for each, is_blurred in zip(used, blurred, strict=True)):
+        return list(used)
+    return [replace(each, left_out=is_blurred) for each, is_blurred in zip(used, blurred, strict=True)]
 
 
 def _name_pair(asked: QueryParameters, one: int, other: int) -> str:

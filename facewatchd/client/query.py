@@ -256,7 +256,16 @@ def _match(item: Any) -> Match:
     of = None if item["of"] is None else int(item["of"])
     also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
     verdict = str(item.get("verdict", ""))
-    return Match(path_of(item), *_face(item), of, bool(item["itself"]), tuple(copies), also, verdict, _reasons(item))
+    return Match(
+        path_of(item),
+        *_face(item),
+        of,
+        bool(item["itself"]),
+        tuple(copies),
+        also,
+        verdict=verdict,
+        reasons=_reasons(item),
+    )
 
 
 def _expected_false(item: Any) -> ExpectedFalse | None:

@@ -31,7 +31,6 @@ from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import FacewatchError
-from facewatchd.expectation import calibration
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
@@ -165,9 +164,7 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
-        self._sampler = Sampler(
-            self._gallery, info.threshold, calibration.of(info.name, info.dim), liveness=self._liveness
-        )
+        self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(

@@ -45,7 +45,7 @@ from facewatchd.expectation.calibration import Calibration
 from facewatchd.expectation.groups import average_linkage
 
 if TYPE_CHECKING:
-    from facewatchd.values import Embedding
+    from facewatchd.values import Embedding, Norms, Quality
 
 LINKED = 1.15
 """Times the threshold: the mean similarity from which groups are one person."""
@@ -109,12 +109,18 @@ class Crowd:
     """A sample of the gallery's faces, grouped. It is not changed; any thread may ask."""
 
     def __init__(
-        self, ids: NDArray[np.int64], embeddings: NDArray[np.float32], threshold: float, calibration: Calibration
+        self,
+        ids: NDArray[np.int64],
+        embeddings: NDArray[np.float32],
+        norms: Norms,
+        threshold: float,
+        calibration: Calibration,
     ) -> None:
-        """``ids``: of the faces; ``embeddings``: (n, dim) of unit length. ``threshold``: the model's own, by which
-        groups are linked."""
+        """``ids``: of the faces; ``embeddings``: (n, dim) of unit length; ``norms``: (n,). ``threshold``: the model's
+        own, by which groups are linked."""
         self.ids = ids
         self.embeddings = embeddings
+        self._norms = norms
         self._calibration = calibration
         self._linked = LINKED * threshold
         self._threshold = threshold
@@ -126,8 +132,11 @@ class Crowd:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def strangers(self, embedding: Embedding, faces: int) -> Strangers:
-        """Return how one face sees the strangers in a gallery of so many faces."""
+    def strangers(self, embedding: Embedding, faces: int, quality: Quality | None) -> Strangers:
+        """Return how one face sees the strangers in a gallery of so many faces.
+
+        With ``quality``, a similarity is meant less what the blur of the other face adds to the threshold.
+        """
         if len(self) < FEWEST:
             return Strangers(Basis.UNKNOWN, faces)
         similarities = self.embeddings @ embedding
@@ -140,6 +149,9 @@ class Crowd:
         count = int(others.sum())
         if count < FEWEST:
             return Strangers(Basis.UNKNOWN, faces)
+        if quality is not None:
+            similarities = similarities - quality.extras(self._norms)
+            others &= self._norms >= quality.floor  # which match nothing
         few = child and (others & self._children).sum() < FEWEST_CHILDREN
         parts, upper = self._parts(similarities, others, child=child, few=few)
         usual, most = (Strangers(Basis.ESTIMATE, faces, each, self._calibration) for each in (parts, upper))
@@ -153,12 +165,12 @@ class Crowd:
             larger = tuple(_Part(CAUTION * part.share, part.median, part.spread) for part in larger)
         return Strangers(Basis.AT_MOST, faces, larger, self._calibration)
 
-    def usual(self, similarities: NDArray[np.float64]) -> NDArray[np.float64]:
+    def usual(self, similarities: NDArray[np.float64], quality: Quality | None) -> NDArray[np.float64]:
         """Return the share of the gallery that are strangers from each similarity on, for the median question.
 
         The questions are some `ASKED` faces of the sample. Zeros where there are too few faces to tell.
         """
-        seen = [self.strangers(embedding, 1) for embedding in self.embeddings[:ASKED]]
+        seen = [self.strangers(embedding, 1, quality) for embedding in self.embeddings[:ASKED]]
         shares = [each.above(similarities) for each in seen if each.basis is not Basis.UNKNOWN]
         return np.median(shares, axis=0) if shares else np.zeros(len(similarities))
 
@@ -177,7 +189,7 @@ class Crowd:
         return int(self.ids[nearest]), float(means[0][group])
 
     def _parts(
-        self, similarities: NDArray[np.float32], others: NDArray[np.bool_], *, child: bool, few: bool
+        self, similarities: NDArray[np.floating], others: NDArray[np.bool_], *, child: bool, few: bool
     ) -> tuple[tuple[_Part, ...], tuple[_Part, ...]]:
         """The strangers by their kinds: measured at `QUANTILE`, and at `UPPER`."""
         usual, upper = [], []

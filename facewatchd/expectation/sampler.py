@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.errors import StorageError
-from facewatchd.expectation.calibration import Calibration
+from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Crowd
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hub import Change, MissedChangesError
 from facewatchd.threads.liveness import Liveness
+from facewatchd.values import ModelInfo
 
 SIZE = 1024
 """Faces in the sample: a question compares with them in 0.2 ms."""
@@ -61,11 +62,11 @@ def lowest(ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 class Sampler(threading.Thread):
     """Start it once the gallery can be read. Any thread may ask for the `crowd`."""
 
-    def __init__(self, gallery: Gallery, threshold: float, calibration: Calibration, liveness: Liveness) -> None:
+    def __init__(self, gallery: Gallery, info: ModelInfo, liveness: Liveness) -> None:
         super().__init__(name="sampler")
         self._gallery = gallery
-        self._threshold = threshold
-        self._calibration = calibration
+        self._info = info
+        self._calibration = calibration.of(info.name, info.dim)
         self._liveness = liveness
         self._changes = gallery.hub.subscribe()
         self._ending = threading.Event()
@@ -73,8 +74,8 @@ class Sampler(threading.Thread):
         """The embeddings of the faces that are held, by id: of all faces with hashes up to the bound."""
         self._bound = _NO_BOUND
         self._crowd = self._made_of({})
-        self._usual = np.zeros(len(STEPS))
-        """See `Crowd.usual`, for the similarities of `STEPS`."""
+        self._usual = self._usual_plain = np.zeros(len(STEPS))
+        """See `Crowd.usual`, for the similarities of `STEPS`: with the threshold that widens with blur, and without."""
         self._made = threading.Event()
 
     def crowd(self, wait: float = 2.0) -> Crowd:
@@ -87,13 +88,15 @@ class Sampler(threading.Thread):
 
         Empty where a usual question shows fewer than `MANY`. The line names a threshold that passes fewer than one.
         """
-        expected = faces * self._usual
-        at_threshold = float(np.interp(threshold, STEPS, expected))
-        if at_threshold < MANY:
+        usual = self._usual if threshold == self._info.threshold else self._usual_plain  # as `Search.quality` is used
+        expected = faces * float(np.interp(threshold, STEPS, usual))
+        if expected < MANY:
             return ""
-        better = next((step for step, each in zip(STEPS.tolist(), expected, strict=True) if each < 1), STEPS[-1])
+        better = next(
+            (step for step, each in zip(STEPS, faces * self._usual_plain, strict=True) if each < 1), STEPS[-1]
+        )
         return (
-            f"with {faces} faces a question is expected to show about {at_threshold:.0f} strangers above the threshold "
+            f"with {faces} faces a question is expected to show about {expected:.0f} strangers above the threshold "
             f"{threshold:.2f}; {better:.2f} would keep that under 1 (--threshold, or `threshold` in the configuration)"
         )
 
@@ -140,13 +143,16 @@ class Sampler(threading.Thread):
             self._read()
         self._crowd = crowd = self._made_of(self._rows)
         self._made.set()
-        self._usual = crowd.usual(STEPS)
+        self._usual, self._usual_plain = crowd.usual(STEPS, self._info.quality), crowd.usual(STEPS, None)
         return time.perf_counter() - started
 
     def _made_of(self, rows: Mapping[int, NDArray[np.float32]]) -> Crowd:
         ids = lowest(np.fromiter(rows, np.int64, len(rows)), SIZE)
-        embeddings = np.array([rows[face_id] for face_id in ids.tolist()], np.float32)
-        return Crowd(ids, embeddings.reshape(len(ids), self._gallery.catalog.dim), self._threshold, self._calibration)
+        with self._gallery.catalog.reading() as reader:
+            shown = reader.contents_of(ids.tolist())
+        ids = shown.ids
+        embeddings = np.array([rows[face_id] for face_id in ids.tolist()], np.float32).reshape(len(ids), self._info.dim)
+        return Crowd(ids, embeddings, shown.norms, self._info.threshold, self._calibration)
 
     def _follow(self, changes: Iterable[Change]) -> bool:
         """Apply changes to the faces that are held; return whether one of these changed."""

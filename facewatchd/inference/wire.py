@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ from facewatchd.inference.validation import (
     text,
     whole,
 )
-from facewatchd.models.registry import Pack
+from facewatchd.models.registry import Pack, known
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
@@ -182,7 +182,7 @@ def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, str]:
     info = ModelInfo(pack.id, pack.name, whole(answer.get("dim"), "the dimension", 1, MOST_DIMENSIONS), pack.threshold)
     if answer != asdict(info):
         raise InvalidAnswerError("another model")
-    return info, text(document, "confinement")
+    return replace(info, quality=known(pack.name).quality), text(document, "confinement")
 
 
 def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]:

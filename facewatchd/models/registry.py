@@ -29,6 +29,7 @@ from facewatchd.models import install as files
 from facewatchd.models import trial
 from facewatchd.models.base import INCOMPLETE
 from facewatchd.text import one_line
+from facewatchd.values import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class Known:
     """Where the threshold comes from."""
     unrelated: float = 0.0
     """Median similarity of two people who are not related."""
+    quality: Quality | None = None
+    """What the norms of its embeddings tell, where that was measured."""
 
 
 _ARCFACE = "no measurement known: the usual value for ArcFace recognisers"

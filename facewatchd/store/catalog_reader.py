@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from facewatchd.models.base import are_unit, is_norm, is_unit
 from facewatchd.values import CANNOT_READ, Face, Identity, PhotoState, Stamp
 
 if TYPE_CHECKING:
-    from facewatchd.values import Embedding
+    from facewatchd.values import Embedding, Norms
 
 LACKS_FACES = -1
 """The width of a content from which a damaged face was removed: its bytes are to be embedded again."""
@@ -48,6 +48,14 @@ class Counts:
     """Faces in the catalog, those of contents without photos included."""
     failed: int
     """Photos that are broken or cannot be read; unsupported ones do not count."""
+
+
+class ShownFaces(NamedTuple):
+    """Faces by ascending id: three arrays of shape (n,)."""
+
+    ids: NDArray[np.int64]
+    contents: NDArray[np.int64]
+    norms: Norms
 
 
 _PHOTO = """
@@ -240,21 +248,21 @@ class CatalogReader:
             found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({_marks(part)})", *part)))
         return found
 
-    def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Faces, ascending, and the contents that they are on: two of shape (n,). Those smaller than ``min_size``
-        pixels on the shorter side, and unknown ones, are left out."""
+    def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> ShownFaces:
+        """The contents that faces are on. Faces smaller than ``min_size`` pixels on the shorter side, and unknown ones,
+        are left out."""
         rows: list[Any] = []
         for part in _batches(sorted(face_ids)):
             # The table's own pages hold the embeddings: this index has hundreds of times as many faces a page.
             rows += self._all(
-                f"SELECT id, content_id FROM face INDEXED BY face_shown WHERE id IN ({_marks(part)})"
+                f"SELECT id, content_id, {_NORM} FROM face INDEXED BY face_shown WHERE id IN ({_marks(part)})"
                 " AND w >= ? AND h >= ? ORDER BY id",
                 *part,
                 min_size,
                 min_size,
             )
-        pairs = np.array(rows, np.int64).reshape(-1, 2)
-        return pairs[:, 0], pairs[:, 1]
+        columns = list(zip(*rows, strict=True)) or [(), (), ()]
+        return ShownFaces(*(np.array(column, kind) for column, kind in zip(columns, ("i8", "i8", "f8"), strict=True)))
 
     def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
         """The number of photos of each content in some directories (none given: anywhere); zeros are left out."""
@@ -275,14 +283,14 @@ class CatalogReader:
                 found.setdefault(content_id, []).append(path)
         return found
 
-    def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float]]:
-        """Box and score of each face."""
-        found: dict[int, tuple[Box, float]] = {}
+    def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float, float | None]]:
+        """Box, score and norm of each face."""
+        found: dict[int, tuple[Box, float, float | None]] = {}
         for part in _batches(face_ids):
-            for face_id, *box, score in self._all(
-                f"SELECT id, x, y, w, h, score FROM face WHERE id IN ({_marks(part)})", *part
+            for face_id, *box, score, norm in self._all(
+                f"SELECT id, x, y, w, h, score, norm FROM face WHERE id IN ({_marks(part)})", *part
             ):
-                found[face_id] = Box(*box), score
+                found[face_id] = Box(*box), score, norm
         return found
 
     def face_ids(self) -> NDArray[np.int64]:
@@ -336,6 +344,7 @@ class CatalogReader:
 
 
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
+_NORM = "coalesce(norm, 9e999)"  # which SQLite reads as infinity
 _FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm FROM face"
 
 

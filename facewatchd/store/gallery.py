@@ -74,8 +74,10 @@ class Gallery:
 
     def nearest(self, embeddings: NDArray[np.float32], search: Search) -> Found:
         """The photos of one person, or of several: embeddings of unit length, shape (dim,) or (n, dim)."""
+        rows = np.atleast_2d(embeddings)
         people = [
-            self.index.above(embedding, search.threshold, exact=search.exact) for embedding in np.atleast_2d(embeddings)
+            self.index.above(row, threshold, exact=search.exact)
+            for row, threshold in zip(rows, search.thresholds(len(rows)).tolist(), strict=True)
         ]
         with self.catalog.reading() as reader:
             return found(reader, people, search)

@@ -6,6 +6,9 @@
   for it, the others are its ``copies``. That path is one of the query itself, else the shortest, else the first by
   name: copies tend to lie deeper, or to have longer names.
 - The photos of the query itself come first.
+- Where norms mean something (``quality``), two faces match from the threshold on and what each of them adds to it,
+  and a face below the floor matches nothing; only a photo of the query is not held to the floor, because its faces were
+  asked for.
 - ``top`` cuts the results, ``total`` counts all of them. So every face above the threshold is looked up, in an index of
   SQLite that holds no embeddings; paths and boxes are read only for the results that are left.
 """
@@ -19,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.matches import Also, Match
-from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.catalog_reader import CatalogReader, ShownFaces
 from facewatchd.store.index import Above
+from facewatchd.values import Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,15 @@ class Search:
     own: frozenset[int] = frozenset()
     """The contents of the photos of the query."""
     own_paths: frozenset[bytes] = frozenset()
+    quality: Quality | None = None
+    """None: the threshold counts for all faces alike."""
+    norms: tuple[float | None, ...] = ()
+    """`Face.norm` of each person's face; empty: not known."""
+
+    def thresholds(self, people: int) -> NDArray[np.float32]:
+        """The similarity that each person's face asks of a clear one. Shape (people,)."""
+        extras = [self.quality.extra(norm) for norm in self.norms] if self.quality else []
+        return self.threshold + np.array(extras or [0.0] * people, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,7 @@ class _Rows:
 
 def found(reader: CatalogReader, people: Sequence[Above], search: Search) -> Found:
     """Make results of the faces that are above the threshold for each of the people."""
-    rows = _ranked(reader, people, search.min_size)
+    rows = _ranked(reader, people, search)
     best = np.sort(np.unique(rows.contents, return_index=True)[1])
     photos = reader.count_copies(rows.contents[best].tolist(), search.directories)
     shown = [row for row in best.tolist() if int(rows.contents[row]) in photos]
@@ -71,15 +84,26 @@ def found(reader: CatalogReader, people: Sequence[Above], search: Search) -> Fou
     return Found(matches[: search.top] if search.top else matches, total, all(part.exact for part in people))
 
 
-def _ranked(reader: CatalogReader, people: Sequence[Above], min_size: int) -> _Rows:
+def _ranked(reader: CatalogReader, people: Sequence[Above], search: Search) -> _Rows:
     ids = np.concatenate([part.ids for part in people])
     similarities = np.concatenate([part.similarities for part in people])
     numbers = np.repeat(np.arange(len(people)), [len(part.ids) for part in people])
-    face_ids, content_ids = reader.contents_of(np.unique(ids).tolist(), min_size)
-    known = np.isin(ids, face_ids)
-    order = np.flatnonzero(known)[np.lexsort((ids[known], -similarities[known]))]
-    contents = content_ids[np.searchsorted(face_ids, ids[order])]
-    return _Rows(ids[order], similarities[order], contents, numbers[order])
+    shown = reader.contents_of(np.unique(ids).tolist(), search.min_size)
+    at = np.searchsorted(shown.ids, ids)
+    kept = np.isin(ids, shown.ids)
+    if search.quality is not None:
+        kept[kept] = _told(shown, at[kept], similarities[kept] - search.thresholds(len(people))[numbers[kept]], search)
+    order = np.flatnonzero(kept)[np.lexsort((ids[kept], -similarities[kept]))]
+    return _Rows(ids[order], similarities[order], shown.contents[at[order]], numbers[order])
+
+
+def _told(shown: ShownFaces, at: NDArray[np.intp], spare: NDArray[np.float32], search: Search) -> NDArray[np.bool_]:
+    """Whether faces, at these places of ``shown``, are clear enough. ``spare``: their similarity less the threshold."""
+    assert search.quality is not None
+    norms = shown.norms[at]
+    own = np.isin(shown.contents[at], np.array(sorted(search.own), np.int64))
+    told: NDArray[np.bool_] = (spare >= search.quality.extras(norms)) & (own | (norms >= search.quality.floor))
+    return told
 
 
 def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: Search, *, several: bool) -> list[Match]:
@@ -90,7 +114,8 @@ def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: S
 
     def also(row: int) -> Also:
         face_id = int(rows.ids[row])
-        return Also(int(rows.people[row]), float(rows.similarities[row]), *faces[face_id], face_id)
+        box, score, norm = faces[face_id]
+        return Also(int(rows.people[row]), float(rows.similarities[row]), box, score, face_id, norm)
 
     matches: list[Match] = []
     for row, content in zip(shown, contents, strict=True):
@@ -110,6 +135,7 @@ def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: S
                     content in search.own,
                     copies,
                     besides,
+                    best.norm,
                 )
             )
     return matches

@@ -24,6 +24,8 @@ from facewatchd.expectation import calibration
 from facewatchd.expectation.calibration import Calibration
 from facewatchd.expectation.crowd import QUANTILE, UNIT, Basis, Crowd
 from facewatchd.expectation.verdicts import Verdict, verdicts
+from facewatchd.models import registry
+from facewatchd.values import Quality
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import Report
 
@@ -60,13 +62,17 @@ class Labelled:
     """The faces of one recogniser, in random order."""
 
     threshold: float
+    quality: Quality | None
+    """What the product makes of norms, for the first pack that has the recogniser."""
     embeddings: NDArray[np.float32]
+    norms: NDArray[np.float64]
     sets: NDArray[np.str_]
     people: NDArray[np.int32]
     ages: NDArray[np.int16]
 
     @classmethod
-    def read(cls, file: Path, array: str, threshold: float) -> Labelled:
+    def read(cls, file: Path, recogniser: str) -> Labelled:
+        array, threshold, packs = RECOGNISERS[recogniser]
         detector = array.split("_")[0]
         with np.load(file) as arrays:
             sets = arrays[f"{detector}_set"]
@@ -78,12 +84,31 @@ class Labelled:
         for name in np.unique(sets):
             if (sets == name).sum() < LARGE:
                 sets = np.where(sets == name, "others", sets)
-        return cls(threshold, rows / np.linalg.norm(rows, axis=1)[:, None], sets, people, ages)
+        norms = np.linalg.norm(rows, axis=1).astype(np.float64)
+        quality = registry.known(packs[0]).quality
+        return cls(threshold, quality, (rows.T / norms).T.astype(np.float32), norms, sets, people, ages)
 
     @cached_property
     def similarities(self) -> NDArray[np.float32]:
         found: NDArray[np.float32] = self.embeddings @ self.embeddings.T
         return found
+
+    @cached_property
+    def extras(self) -> NDArray[np.float64]:
+        """What each face adds to the threshold."""
+        return np.zeros(len(self.norms)) if self.quality is None else self.quality.extras(self.norms)
+
+    def told(self, gallery: Faces) -> Faces:
+        """Those that are not too blurred to match anything."""
+        return gallery if self.quality is None else gallery[self.norms[gallery] >= self.quality.floor]
+
+    def scores(self, face: int, gallery: Faces) -> NDArray[np.float64]:
+        """Similarities to some faces, less what their blur adds to the threshold."""
+        scores: NDArray[np.float64] = self.similarities[face, gallery] - self.extras[gallery]
+        return scores
+
+    def crowd(self, gallery: Faces, known: Calibration) -> Crowd:
+        return Crowd(gallery, self.embeddings[gallery], self.norms[gallery], self.threshold, known)
 
     @property
     def names(self) -> list[str]:
@@ -111,7 +136,7 @@ def fit(faces: Labelled, left_out: str = "") -> dict[str, Any]:
         if (faces.ages[own] >= 0).any():  # of the sets with ages, nobody is there twice: each is a gallery of its own
             galleries.append(own)
     for gallery in galleries:
-        crowd = Crowd(gallery, faces.embeddings[gallery], faces.threshold, untabled)
+        crowd = faces.crowd(gallery, untabled)
         for own in _by_set(faces, gallery):
             curves.append(np.mean([_curve(faces, face, gallery, crowd, untabled) for face in own[:250]], axis=0))
     shares = np.mean(curves, axis=0)
@@ -129,14 +154,14 @@ def _by_set(faces: Labelled, gallery: Faces) -> list[Faces]:
 
 def _curve(faces: Labelled, face: int, gallery: Faces, crowd: Crowd, known: Calibration) -> NDArray[np.float64]:
     """The share of strangers from each z of the grid on, as one question sees them."""
-    parts = crowd.strangers(faces.embeddings[face], len(gallery)).parts
-    strangers = faces.strangers(face, gallery)
+    parts = crowd.strangers(faces.embeddings[face], len(gallery), faces.quality).parts
+    strangers = faces.told(faces.strangers(face, gallery))
     of_part = np.zeros(len(strangers), np.int64)
     if len(parts) == 2:
         assert known.child is not None
         of_part[~known.child.of(faces.embeddings[strangers])] = 1
     medians, spreads = (np.array([getattr(part, name) for part in parts]) for name in ("median", "spread"))
-    z = (faces.similarities[face, strangers] - medians[of_part]) / spreads[of_part]
+    z = (faces.scores(face, strangers) - medians[of_part]) / spreads[of_part]
     shares: NDArray[np.float64] = (z >= GRID[:, None]).mean(axis=1)
     return shares
 
@@ -200,26 +225,26 @@ class Case:
 
 def tally(faces: Labelled, case: Case, known: Calibration) -> Tally:
     """Ask for each face in the gallery without itself, at the model's threshold."""
-    sample = case.gallery[: case.sample]
-    crowd = Crowd(sample, faces.embeddings[sample], faces.threshold, known)
+    crowd = faces.crowd(case.gallery[: case.sample], known)
     result = Tally(case.name, len(case.gallery))
-    for face in case.askers.tolist():
-        seen = crowd.strangers(faces.embeddings[face], len(case.gallery))
+    for face in faces.told(case.askers).tolist():
+        seen = crowd.strangers(faces.embeddings[face], len(case.gallery), faces.quality)
         if seen.basis is Basis.UNKNOWN:
             continue
-        others = case.gallery[case.gallery != face]
-        found = others[faces.similarities[face, others] >= faces.threshold]
-        found = found[np.argsort(-faces.similarities[face, found])]
+        others = faces.told(case.gallery[case.gallery != face])
+        threshold = faces.threshold + faces.extras[face]
+        found = others[faces.scores(face, others) >= threshold]
+        found = found[np.argsort(-faces.scores(face, found))]
         wrong = np.isin(found, faces.strangers(face, found))
         result.questions += 1
-        expected = float(seen.above([faces.threshold])[0])
+        expected = float(seen.above([threshold])[0])
         if seen.basis is Basis.ESTIMATE:
             result.estimates += 1
             result.predicted += expected
             result.counted += int(wrong.sum())
         else:
             result.kept += int(wrong.sum()) <= np.ceil(expected)
-        words = verdicts(faces.similarities[face, found].tolist(), seen, faces.threshold)
+        words = verdicts(faces.scores(face, found).tolist(), seen, threshold)
         for word, bad in zip(words, wrong.tolist(), strict=True):
             result.words[word][bad] += 1
     return result
@@ -249,9 +274,8 @@ def run(options: Options) -> list[Report]:
     if options.numbers is None:
         return [Report("Expected false matches", ["nothing was measured: name a file of labelled faces (FILE.npz)"])]
     reports: list[Report] = []
-    for recogniser, (array, threshold, _) in RECOGNISERS.items():
-        faces = Labelled.read(options.numbers, array, threshold)
-        reports += _reports(recogniser, faces)
+    for recogniser in RECOGNISERS:
+        reports += _reports(recogniser, Labelled.read(options.numbers, recogniser))
     return reports
 
 
@@ -322,8 +346,7 @@ def _probe_report(recogniser: str, faces: Labelled) -> Report:
 def write(file: Path) -> None:
     """Make `calibration.FILE` from all sets of a file."""
     document = {
-        name: {"packs": list(packs), **fit(Labelled.read(file, array, threshold))}
-        for name, (array, threshold, packs) in RECOGNISERS.items()
+        name: {"packs": list(packs), **fit(Labelled.read(file, name))} for name, (_, _, packs) in RECOGNISERS.items()
     }
     text = json.dumps(document, indent=1)
     calibration.FILE.write_text(

@@ -20,7 +20,6 @@ from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
-from facewatchd.expectation import calibration
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.health.report import Report, RootReport
@@ -116,7 +115,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         monitor = cast(Monitor, played)
         control = Control(monitor, roots, queue, cast(Scanner, scanner))
         finder = FaceFinder(gallery.catalog, cast(Inference, None), roots.calls)
-        sampler = Sampler(gallery, INFO.threshold, calibration.of(INFO.name, INFO.dim), Liveness())
+        sampler = Sampler(gallery, INFO, Liveness())
         methods = Methods(
             Status(monitor, INFO, lambda: 0.5, sampler.crowded, str),
             Queries(monitor, gallery, roots, finder, sampler, INFO, Query(), control.wait_until_done),

@@ -32,7 +32,8 @@ SEEN: dict[str, Any] = {
 }
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
 PACK = Pack("tiny", None, "tiny-00000000", 0.4)
-INFO = {"model": {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold}, "confinement": "full"}
+MODEL = {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold, "quality": None}
+INFO = {"model": MODEL, "confinement": "full"}
 
 NUMBERS = st.one_of(
     st.integers(-2, 400),

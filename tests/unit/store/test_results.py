@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from facewatchd.matches import Box
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Search
+from facewatchd.values import Face, Quality
 from tests.support.galleries import BOX, DIM, close_all, face, opened, photo, stamp, unit
 
 RNG = np.random.default_rng(4)
@@ -100,6 +103,36 @@ def test_several_people_each_with_their_face(gallery: Gallery) -> None:
     assert not answer.matches[0].also
 
 
+TABLE = Quality(clear=10, slope=0.01, floor=7)
+
+
+def test_a_blurred_face_needs_more_and_one_below_the_floor_matches_nothing(gallery: Gallery) -> None:
+    """Two clear faces match from 0.50 on; norms of 8 and 9 ask for 0.02 and 0.01 more, below the floor for 0.03."""
+    alike = [(0.515, 12.0), (0.515, 8.0), (0.535, 8.0), (0.535, None), (0.99, 6.9), (0.505, 10.0)]
+    gallery.record([photo_of(b"/%d" % n, [face(like(0, one), norm=norm)]) for n, (one, norm) in enumerate(alike)])
+
+    def found(norm: float | None, **limits: Any) -> list[int]:
+        search = Search(0.5, quality=TABLE, norms=(norm,), **limits)
+        answers = [gallery.nearest(ROWS[0], replace(search, exact=exact)) for exact in (True, False)]
+        assert {answer.total for answer in answers} == {len(answer.matches) for answer in answers}
+        first, second = (sorted(int(match.path[1:]) for match in answer.matches) for answer in answers)
+        assert first == second
+        return first
+
+    assert found(None) == found(11) == [0, 2, 3, 5]
+    assert found(9) == [0, 2, 3]
+    assert found(8) == [3]
+    assert found(7) == found(1) == [3]
+    assert found(8, own=frozenset({5})) == [3, 4], "a face of the query's own photo"
+    assert [match.norm for match in gallery.nearest(ROWS[0], Search(0.98)).matches] == [pytest.approx(6.9)]
+    assert gallery.nearest(ROWS[0], Search(0.5)).total == 6, "a threshold that was given counts for all"
+
+
+def photo_of(path: bytes, faces: list[Face]) -> Outcome:
+    return Outcome(path, stamp(1), path, 640, 480, faces)
+
+
+norms_of_faces = st.sampled_from([None, 25.0, 9.5, 8.0, 5.0])
 directories = st.sampled_from([(), (b"/a",), (b"/a/b", b"/c"), (b"/",), (b"/none",), (b"/c/3",)])
 
 
@@ -113,7 +146,9 @@ directories = st.sampled_from([(), (b"/a",), (b"/a/b", b"/c"), (b"/",), (b"/none
         unique=True,
     ),
     contents=st.lists(
-        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([20, 50, 80])), max_size=4), min_size=6, max_size=6
+        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([20, 50, 80]), norms_of_faces), max_size=4),
+        min_size=6,
+        max_size=6,
     ),
     top=st.integers(0, 4),
     min_size=st.sampled_from([0, 30, 70]),
@@ -121,26 +156,30 @@ directories = st.sampled_from([(), (b"/a",), (b"/a/b", b"/c"), (b"/",), (b"/none
     collapse=st.booleans(),
     exact=st.booleans(),
     own=st.integers(0, 5),
+    quality=st.sampled_from([None, TABLE]),
+    norms=st.tuples(norms_of_faces, norms_of_faces),
 )
 @settings(deadline=None, max_examples=60)
 def test_it_is_what_a_plain_loop_finds(
     photos: list[tuple[bytes, int]],
-    contents: list[list[tuple[int, int]]],
+    contents: list[list[tuple[int, int, float | None]]],
     top: int,
     min_size: int,
     directories: tuple[bytes, ...],
     collapse: bool,
     exact: bool,
     own: int,
+    quality: Quality | None,
+    norms: tuple[float | None, float | None],
 ) -> None:
     """Photos of six contents in some directories; each content has faces of three people, in three sizes."""
-    embeddings = [[like(person, 0.99 - number / 50) for number, (person, _) in enumerate(faces)] for faces in contents]
+    embeddings = [[like(person, 0.99 - at / 50) for at, (person, *_) in enumerate(faces)] for faces in contents]
     with tempfile.TemporaryDirectory() as directory:
         gallery = opened(Path(directory))
         for number, (folder, content) in enumerate(photos):
             faces = [
-                face(embedding, Box(0, 0, size, size + 5))
-                for embedding, (_, size) in zip(embeddings[content], contents[content], strict=True)
+                face(embedding, Box(0, 0, size, size + 5), norm)
+                for embedding, (_, size, norm) in zip(embeddings[content], contents[content], strict=True)
             ]
             known = any(content == other for _, other in photos[:number])
             outcome = Outcome(b"%s/%d" % (folder, content), stamp(number), b"%d" % content, 9, 9, faces)
@@ -151,7 +190,8 @@ def test_it_is_what_a_plain_loop_finds(
                 record = reader.photo(path)
                 assert record is not None
                 ids[int(path[-1:])] = record.content_id or 0
-        search = Search(0.5, top, directories, min_size, exact, collapse, frozenset({ids.get(own, 0)}))
+        own_ids = frozenset({ids.get(own, 0)})
+        search = Search(0.9, top, directories, min_size, exact, collapse, own_ids, quality=quality, norms=norms)
         answer = gallery.nearest(ROWS[:2], search)
         close_all()
 
@@ -161,9 +201,10 @@ def test_it_is_what_a_plain_loop_finds(
         names = [name for name in names if not directories or any(_within(name, parent) for parent in directories)]
         alike = [
             float(embedding @ ROWS[person])
-            for embedding, (_, size) in zip(embeddings[content], contents[content], strict=True)
+            for embedding, (_, size, norm) in zip(embeddings[content], contents[content], strict=True)
             for person in (0, 1)
-            if size >= min_size and embedding @ ROWS[person] >= 0.5
+            if size >= min_size and embedding @ ROWS[person] >= 0.9
+            if quality is None or _is_told(embedding @ ROWS[person], norm, norms[person], is_own=content == own)
         ]
         if names and alike:
             expected[content] = max(alike), names
@@ -183,6 +224,13 @@ def test_it_is_what_a_plain_loop_finds(
         else:
             assert match.path in names
     assert keys == sorted(keys)
+
+
+def _is_told(similarity: float, *norms: float | None, is_own: bool) -> bool:
+    """The rule of norms, said again for `TABLE`; the first is that of the face in the gallery."""
+    if not is_own and norms[0] is not None and norms[0] < 7:
+        return False
+    return similarity >= 0.9 + sum(0.01 * (10 - max(7, norm)) for norm in norms if norm is not None and norm < 10)
 
 
 def _within(path: bytes, directory: bytes) -> bool:
