@@ -133,7 +133,7 @@ class Explainer:
         face = next((face for face_id, face in on_photo if face_id == match.face_id), None)
         others = [(float(other.embedding @ asked), face_id) for face_id, other in on_photo if face_id != match.face_id]
         rival = Near(*max(others)[::-1]) if others else None
-        closer = None if face is None or match.itself else _closer(face.embedding, asked, match.similarity, crowd)
+        closer = None if face is None or match.itself else _closer(match, face.embedding, asked, crowd)
         given = {
             Reason.SMALL: min(match.box.w, match.box.h) < SMALL,
             Reason.BLURRED: quality is not None and quality.extra(match.norm) > 0,
@@ -144,7 +144,7 @@ class Explainer:
         return Explained(word, tuple(reason for reason, holds in given.items() if holds), rival, closer)
 
 
-def _closer(face: Embedding, asked: Embedding, similarity: float, crowd: Crowd) -> Near | None:
-    """The person in the sample, seen there more than once, whom a face resembles more than the one asked for."""
-    found = crowd.nearest_other(face, asked)
-    return Near(*found) if found is not None and found[1] > similarity else None
+def _closer(match: Match, face: Embedding, asked: Embedding, crowd: Crowd) -> Near | None:
+    """The person in the sample whom the face of a match resembles more than the one asked for."""
+    found = crowd.nearest_other(match.face_id, face, asked)
+    return Near(*found) if found is not None and found[1] > match.similarity else None

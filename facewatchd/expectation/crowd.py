@@ -59,6 +59,8 @@ CAUTION = 2.0
 FEWEST, ENOUGH = 50, 150
 FEWEST_CHILDREN = 30
 MAIN = 0.2
+SEEN = 2
+"""Faces in the sample from which a group is another person: of one face, many are similar to any."""
 ASKED = 100
 _NO_SPREAD = 1e-3
 """The least unit of z: a sample of made-up faces may have none."""
@@ -174,19 +176,25 @@ class Crowd:
         shares = [each.above(similarities) for each in seen if each.basis is not Basis.UNKNOWN]
         return np.median(shares, axis=0) if shares else np.zeros(len(similarities))
 
-    def nearest_other(self, face: Embedding, asked: Embedding) -> tuple[int, float] | None:
-        """Of the groups of more than one face that are not linked with the face asked for, the one that another face
-        resembles most: its face that is the most similar, by id, and the mean similarity to all of it."""
-        if not len(self):
+    def nearest_other(self, face_id: int, face: Embedding, asked: Embedding) -> tuple[int, float] | None:
+        """Of the groups that are not linked with the face asked for, the one that another face resembles most.
+
+        Groups of one face are left out, and the other face itself does not count. Returns the face of the group that is
+        the most similar, by id, and the mean similarity to the group.
+        """
+        others = self.ids != face_id
+        if not others.any():
             return None
-        means = [np.bincount(self.groups, weights=self.embeddings @ each) / self._sizes for each in (face, asked)]
-        means[0][(means[1] >= self._linked) | (self._sizes < 2)] = -2.0
-        group = int(means[0].argmax())
-        if means[0][group] == -2.0:
+        similarities = self.embeddings @ face
+        groups, sizes = self.groups[others], np.bincount(self.groups[others], minlength=len(self._sizes))
+        means = np.bincount(groups, weights=similarities[others], minlength=len(sizes)) / np.maximum(sizes, 1)
+        linked = np.bincount(self.groups, weights=self.embeddings @ asked) / self._sizes >= self._linked
+        means[linked | (sizes < SEEN)] = -2.0
+        group = int(means.argmax())
+        if means[group] == -2.0:
             return None
-        members = np.flatnonzero(self.groups == group)
-        nearest = members[int((self.embeddings[members] @ face).argmax())]
-        return int(self.ids[nearest]), float(means[0][group])
+        members = np.flatnonzero(others & (self.groups == group))
+        return int(self.ids[members[int(similarities[members].argmax())]]), float(means[group])
 
     def _parts(
         self, similarities: NDArray[np.floating], others: NDArray[np.bool_], *, child: bool, few: bool

@@ -92,13 +92,11 @@ class Sampler(threading.Thread):
         expected = faces * float(np.interp(threshold, STEPS, usual))
         if expected < MANY:
             return ""
-        better = next(
-            (step for step, each in zip(STEPS, faces * self._usual_plain, strict=True) if each < 1), STEPS[-1]
-        )
+        better = next((step for step, each in zip(STEPS, faces * self._usual_plain, strict=True) if each < 1), None)
         return (
             f"with {faces} faces a question is expected to show about {expected:.0f} strangers above the threshold "
-            f"{threshold:.2f}; {better:.2f} would keep that under 1 (--threshold, or `threshold` in the configuration)"
-        )
+            f"{threshold:.2f}"
+        ) + (f"; {better:.2f} keeps that under 1: --threshold, or `threshold` in the configuration" if better else "")
 
     def stop(self) -> None:
         """End the thread."""
