@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from facewatchd.api import quality
 from facewatchd.api.search import Answer
 from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Basis, Crowd
@@ -23,17 +24,10 @@ from facewatchd.values import Face, ModelInfo
 if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
-SMALL = 56
-"""Pixels of a face's shorter side, below which it is small: half of those in which recognisers see a face."""
-
 
 class Reason(StrEnum):
-    """Why a match may be wrong, as the protocol names it."""
+    """Why a match may be wrong, besides what can be said against the face (`quality.words`)."""
 
-    SMALL = "small"
-    """The face is less than `SMALL` pixels wide or high."""
-    BLURRED = "blurred"
-    """The recogniser saw less of it than of a clear face (`values.Quality`)."""
     CHILD = "child"
     """It is a small child's face; they resemble each other."""
     RIVAL = "rival"
@@ -55,7 +49,7 @@ class Explained:
     """What is said of one match."""
 
     verdict: Verdict
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[str, ...] = ()
     rival: Near | None = None
     """The face on the same photo that is the next most similar to the person asked for."""
     closer: Near | None = None
@@ -79,22 +73,22 @@ class Explainer:
     def __init__(self, gallery: Gallery, sampler: Sampler, info: ModelInfo) -> None:
         self._gallery = gallery
         self._sampler = sampler
-        self._threshold = info.threshold
+        self._info = info
         self._calibration = calibration.of(info.name, info.dim)
 
     def explain(self, answer: Answer, faces: int) -> Explanation:
         """Explain the answer to a search in so many faces."""
         crowd, search = self._sampler.crowd(), answer.search
-        matches, quality = answer.found.matches, search.quality
+        matches, table = answer.found.matches, search.quality
         words = dict.fromkeys(range(len(matches)), Verdict.SURE)
         count, bases = 0.0, {Basis.ESTIMATE}
         if search.directories or search.min_size:  # the sample is of the whole gallery
             bases.add(Basis.AT_MOST)
         thresholds = search.thresholds(len(answer.embeddings)).tolist()
         for person, (embedding, threshold) in enumerate(zip(answer.embeddings, thresholds, strict=True)):
-            strangers = crowd.strangers(embedding, faces, quality)
+            strangers = crowd.strangers(embedding, faces, table)
             scores = {
-                at: match.similarity - (quality.extra(match.norm) if quality else 0.0)
+                at: match.similarity - (table.extra(match.norm) if table else 0.0)
                 for at, match in enumerate(matches)
                 if match.of == person and not match.itself
             }
@@ -102,7 +96,7 @@ class Explainer:
             if not own:
                 continue
             extra = threshold - search.threshold  # what the blur of the person's own face asks for
-            found = verdicts([scores[at] for at in own], strangers, self._threshold + extra)
+            found = verdicts([scores[at] for at in own], strangers, self._info.threshold + extra)
             words |= dict(zip(own, found, strict=True))
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
             count += min(float(strangers.above([least])[0]), len(own))
@@ -129,19 +123,18 @@ class Explainer:
         self, match: Match, word: Verdict, on_photo: Sequence[tuple[int, Face]], answer: Answer, crowd: Crowd
     ) -> Explained:
         """Explain one match. ``on_photo``: all faces of its photo."""
-        asked, quality = answer.embeddings[match.of or 0], answer.search.quality
+        asked = answer.embeddings[match.of or 0]
         face = next((face for face_id, face in on_photo if face_id == match.face_id), None)
         others = [(float(other.embedding @ asked), face_id) for face_id, other in on_photo if face_id != match.face_id]
         rival = Near(*max(others)[::-1]) if others else None
         closer = None if face is None or match.itself else _closer(match, face.embedding, asked, crowd)
         given = {
-            Reason.SMALL: min(match.box.w, match.box.h) < SMALL,
-            Reason.BLURRED: quality is not None and quality.extra(match.norm) > 0,
             Reason.CHILD: face is not None and self._calibration.is_child(face.embedding),
             Reason.RIVAL: rival is not None and rival.similarity >= answer.search.threshold,
             Reason.CLOSER: closer is not None,
         }
-        return Explained(word, tuple(reason for reason, holds in given.items() if holds), rival, closer)
+        against = quality.words(match.box, match.norm, self._info.quality)
+        return Explained(word, (*against, *(reason for reason, holds in given.items() if holds)), rival, closer)
 
 
 def _closer(match: Match, face: Embedding, asked: Embedding, crowd: Crowd) -> Near | None:

@@ -65,7 +65,7 @@ class Queries:
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
         explanation = self._explainer.explain(found, faces) if params.explain else None
-        answer = replies.answer(found, search.threshold, self._info.name, explanation, several=params.face == "all")
+        answer = replies.answer(found, search.threshold, self._info, explanation, several=params.face == "all")
         elapsed = time.perf_counter() - started
         return answer | {
             "elapsed_ms": round(elapsed * 1000, 2),
@@ -110,4 +110,4 @@ class Queries:
 
     def faces(self, photo: Source) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
-        return {"faces": [replies.face(face) for face in self._finder.see(photo).faces]}
+        return {"faces": [replies.face(face, self._info.quality) for face in self._finder.see(photo).faces]}

@@ -49,7 +49,7 @@ from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog_index import CatalogIndex
-from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog
+from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog, told_of_removed_model
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
@@ -87,6 +87,8 @@ def _run(config: Config, reread: Callable[[], Config], manager: ServiceManager, 
     last.expect(config.directories)
     # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
     pack = _choose_pack(config, last)
+    if last.pack == registry.REMOVED:
+        log.warning("%s", told_of_removed_model(config.data_dir, registry.REMOVED, pack.name))
     os.chdir("/")  # every path is absolute by now, and the disk of the working directory can be unmounted
     daemon = Daemon(config, pack, reread, manager.listener)
     with Signals.kept() as signals:
@@ -247,7 +249,7 @@ class Daemon:
         self.methods = Methods(
             Status(self.monitor, info, lambda: self._queries.threshold, self._sampler.crowded, self._confinement),
             self._queries,
-            Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason),
+            Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason, info.quality),
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
         )

@@ -40,7 +40,6 @@ from facewatchd.photos.samples import SPECIMENS
 FULL = "full"
 """The state in which both steps took full effect."""
 MODULES = (
-    "cv2",
     "PIL.ImageCms",
     "simplejpeg",
     "traceback",

@@ -27,6 +27,7 @@ from insightface.model_zoo.onnxruntime_utils import get_default_providers
 
 from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
 from facewatchd.models.pipeline import NOTHING, PackModel, with_new
+from facewatchd.models.views import resized
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,7 @@ class InsightFaceModel(PackModel):
 
     def _load(self, directory: Path, threads: int) -> int:
         analysis = _analysis(directory, threads, self._faces)
-        self._detector = _taking_rgb(analysis.det_model)
+        self._detector = analysis.det_model
         self._most_side = _most_side(self._detector)
         self._recogniser = analysis.models["recognition"]
         fixed_batch = isinstance(self._recogniser.input_shape[0], int)
@@ -95,10 +96,21 @@ class InsightFaceModel(PackModel):
         return boxes[sure], landmarks[sure]
 
     def _look(self, image: Pixels, size: tuple[int, ...], min_score: float | None = None) -> Detections:
-        boxes, landmarks = self._detector.detect(image, input_size=size, det_thresh=min_score)
-        if landmarks is None:
+        """Detect in a black rectangle of that width and height, in which the image is scaled as by `SCRFD.detect`."""
+        width, height = self._detector.static_input_size or size
+        ratio = image.shape[0] / image.shape[1]
+        across, down = (int(height / ratio), height) if ratio > height / width else (width, int(width * ratio))
+        seen = np.zeros((height, width, 3), np.uint8)
+        seen[:down, :across] = cv2.cvtColor(resized(image, across, down), cv2.COLOR_RGB2BGR)
+        found = self._detector.forward(seen, self._faces.min_score if min_score is None else min_score)
+        if not found[2]:
             raise ValueError("its detector gives no landmarks")
-        return boxes, landmarks
+        scores, boxes, landmarks = map(np.concatenate, found)
+        best_first = np.argsort(-scores[:, 0], kind="stable")
+        scale = down / image.shape[0]
+        boxes = np.hstack([boxes / scale, scores]).astype(np.float32)[best_first]
+        kept = self._detector.nms(boxes)
+        return boxes[kept], landmarks[best_first][kept] / scale
 
     def _embed(self, crops: list[Pixels]) -> list[Numbers]:
         rows: list[Numbers] = []
@@ -136,14 +148,3 @@ def _analysis(directory: Path, threads: int, faces: Faces) -> Any:
 def _most_side(detector: Any) -> int:
     small = os.stat(detector.model_file).st_size <= _SMALL_DETECTOR
     return _MOST_SIDE_OF_SMALL if small else _MOST_SIDE
-
-
-def _taking_rgb(detector: Any) -> Any:
-    """Make a detector take RGB photos: only the image that it has scaled down is converted to BGR."""
-    forward = detector.forward
-
-    def swapped(image: Pixels, threshold: float) -> Any:
-        return forward(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), threshold)
-
-    detector.forward = swapped
-    return detector

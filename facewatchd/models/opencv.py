@@ -29,6 +29,7 @@ import onnxruntime
 
 from facewatchd.models.base import STEP, detector_side
 from facewatchd.models.pipeline import PackModel, with_new
+from facewatchd.models.views import resized
 from facewatchd.models.zoo import DETECTOR, RECOGNISER
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class OpenCVModel(PackModel):
         height, width = image.shape[:2]
         size = np.maximum(np.rint(np.array([width, height]) * side / max(width, height)), 1).astype(int)
         right, bottom = (-size % STEP).tolist()
-        seen = cv2.copyMakeBorder(cv2.resize(image, size.tolist()), 0, bottom, 0, right, cv2.BORDER_CONSTANT)
+        seen = cv2.copyMakeBorder(resized(image, *size.tolist()), 0, bottom, 0, right, cv2.BORDER_CONSTANT)
         outputs = self._detector.run(None, {"input": cv2.dnn.blobFromImage(seen, swapRB=True)})
         boxes, landmarks = _decoded(outputs, seen.shape[1], _score_of_yunet(self._faces.min_score))
         across = np.array([width, height]) / size

@@ -24,6 +24,7 @@ import numpy as np
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
 from facewatchd.models.base import HINT, clipped, left_to_right, norm_of, unit_length
+from facewatchd.models.views import warped
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
@@ -166,7 +167,7 @@ def aligned(image: Pixels, points: Landmarks, side: int) -> Pixels:
     turn = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred)
     shift = target.mean() - turn * source.mean()
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-    return np.asarray(cv2.warpAffine(image, matrix, (side, side), borderValue=0.0), dtype=np.uint8)
+    return warped(image, matrix, side)
 
 
 def _spread(points: Numbers) -> bool:

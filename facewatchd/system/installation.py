@@ -1,8 +1,4 @@
-"""Commands that install what is missing, into the environment that this package runs from.
-
-The package may have been installed from a checkout, an archive or a repository, which need not be there any more, so
-extras are installed by the names of what they stand for.
-"""
+"""Commands that install what is missing, into the environment that this package runs from."""
 
 from __future__ import annotations
 
@@ -15,16 +11,6 @@ from urllib.parse import unquote
 DISTRIBUTION = "facewatchd"
 
 
-def extra(name: str, *, again: bool = False) -> str:
-    """The command that installs the packages of an extra. ``again``: also those that are installed already."""
-    wanted = [
-        requirement.partition(";")[0].strip()
-        for requirement in _requirements()
-        if requirement.partition(";")[2].replace("'", '"').strip() == f'extra == "{name}"'
-    ]
-    return _pip(*(["--force-reinstall"] if again else []), *wanted)
-
-
 def again() -> str:
     """The command that installs this package and its dependencies again, from the source that it came from."""
     return _pip("--force-reinstall", _source())
@@ -33,13 +19,6 @@ def again() -> str:
 def built_here(name: str, requirement: str) -> str:
     """The command that compiles a distribution again on this machine. What it depends on is left as it is."""
     return _pip("--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", name, requirement)
-
-
-def _requirements() -> list[str]:
-    try:
-        return metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return []
 
 
 def _source() -> str:

@@ -26,6 +26,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import registry
 from facewatchd.photos.samples import SPECIMENS
+from tests.support import packs
 from tests.support.albums import shoot
 from tests.support.paths import SHARED
 
@@ -265,10 +266,10 @@ def test_it_is_confined_again_after_a_rest(inference: Inference, tmp_path: Path)
     assert state.startswith(("full", "partial", "none"))
 
 
-@pytest.mark.parametrize("name", ["scrfd25g_mfn", "dlib"])
+@pytest.mark.parametrize("name", ["scrfd25g_mfn", "opencv"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_real_models_work_confined(name: str, threads: int) -> None:
-    root = SHARED / "insightface"
+    root = packs.opencv_root() if name == "opencv" else SHARED / "insightface"
     if registry.find(name, root) is None:
         pytest.skip(f"the model {name} is not on this machine")
     inference = started(root, name, threads=threads)

@@ -36,7 +36,7 @@ CASES = {
     "facewatchd models ": {"list", "fetch"},
     "facewatchd models fetch ant": {"antelopev2"},
     "facewatchd models fetch an": {"antelopev2", "anna.jpg"},
-    "facewatchd run --model dl": {"dlib"},
+    "facewatchd run --model op": {"opencv"},
     "facewatchd run --model My": {"My Photos"},
     "facewatchd run ": {"My Photos", "other"},
     "facewatchd run other M": {"My Photos"},

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from facewatchd.api import replies
-from facewatchd.api.explain import SMALL, Explainer, Explanation
+from facewatchd.api.explain import Explainer, Explanation
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
+from facewatchd.api.quality import SMALL_SIDE
 from facewatchd.api.search import Answer, Searcher
 from facewatchd.expectation.crowd import Basis
 from facewatchd.expectation.sampler import Sampler
@@ -77,7 +78,7 @@ def with_strangers(world: World, count: int = 300) -> None:
 
 
 def reply(answer: Answer, explanation: Explanation | None) -> Any:
-    return replies.answer(answer, 0.6, "test", explanation, several=False)
+    return replies.answer(answer, 0.6, INFO, explanation, several=False)
 
 
 def test_each_match_has_a_word_and_the_answer_a_number(world: World) -> None:
@@ -161,7 +162,7 @@ def test_a_clear_face_gives_no_reason(world: World) -> None:
 
 
 def test_a_small_face(world: World) -> None:
-    assert reasons(world, face(ANNA, Box(0, 0, SMALL - 1, 120))) == ["small"]
+    assert reasons(world, face(ANNA, Box(0, 0, SMALL_SIDE - 1, 120))) == ["small"]
 
 
 def test_a_blurred_face(world: World) -> None:
