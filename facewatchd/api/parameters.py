@@ -146,7 +146,7 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed index{faces,tombstones,ready} rates problems waits confinement",
+        "failed index{faces,tombstones,ready} rates problems waits device confinement",
     ),
     "query": Method(
         QueryParameters,

@@ -20,14 +20,17 @@ class Status:
         self,
         monitor: Monitor,
         info: ModelInfo,
+        device: str,
         threshold: Callable[[], float],
         crowded: Callable[[int, float], str],
         confinement: Callable[[], str],
     ) -> None:
-        """``threshold``: from which similarity a match counts; ``crowded``: a line where so many faces are too many for
-        that; ``confinement``: how far decoding is confined."""
+        """``device``: what computes the model, in words; ``threshold``: from which similarity a match counts;
+        ``crowded``: a line where so many faces are too many for that; ``confinement``: how far decoding is confined.
+        """
         self._monitor = monitor
         self._info = info
+        self._device = device
         self._threshold = threshold
         self._crowded = crowded
         self._confinement = confinement
@@ -59,5 +62,6 @@ class Status:
             "rates": self._monitor.rates(),
             "problems": [*report.problems(photos), *([crowded] if crowded else [])],
             "waits": report.waits,
+            "device": self._device,
             "confinement": self._confinement(),
         }

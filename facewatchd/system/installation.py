@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from urllib.parse import unquote
 
@@ -19,6 +20,11 @@ def again() -> str:
 def built_here(name: str, requirement: str) -> str:
     """The command that compiles a distribution again on this machine. What it depends on is left as it is."""
     return _pip("--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", name, requirement)
+
+
+def replaced(gone: Iterable[str], wanted: str) -> str:
+    """The command that installs a distribution in the place of others."""
+    return f"{shlex.join([sys.executable, '-m', 'pip', 'uninstall', '-y', *gone])} && {_pip(wanted)}"
 
 
 def _source() -> str:

@@ -57,7 +57,7 @@ OWNERS = {
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.opencv"},
-    "onnxruntime": {"models.insightface", "models.opencv"},
+    "onnxruntime": {"models.sessions"},
     "pathspec": {"ignore"},
     "pillow_heif": {"photos.decode"},
     "platformdirs": {"paths"},

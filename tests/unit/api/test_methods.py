@@ -123,7 +123,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         sampler = Sampler(gallery, INFO, Liveness())
         queries = Queries(monitor, gallery, roots, finder, sampler, INFO, Query(), control.wait_until_done)
         methods = Methods(
-            Status(monitor, INFO, lambda: 0.5, sampler.crowded, str),
+            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str),
             queries,
             Photos(monitor, gallery.catalog, roots, queue, lambda path: setbacks.get(path, ""), TABLE),
             control,
