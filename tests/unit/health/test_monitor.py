@@ -94,8 +94,6 @@ def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> 
     monitor = Parts().monitor(server, gallery=gallery)
     info = ModelInfo("test-00000000", "test", 24, 0.5)
     status = Status(monitor, info, "cpu", lambda: 0.5, lambda *_: "", str).status(NoParameters())
-        NoParameters()
-    )
     assert status["index"] == {"faces": 0, "tombstones": 0, "ready": False}
 
 
