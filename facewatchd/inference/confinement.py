@@ -34,11 +34,10 @@ from pathlib import Path
 from facewatchd.errors import FacewatchError
 from facewatchd.inference import landlock, seccomp
 from facewatchd.inference.seccomp import Bits, Check, Null, OneOf
-from facewatchd.photos import files
+from facewatchd.inference.wire import FULLY_CONFINED
+from facewatchd.photos import decode
 from facewatchd.photos.samples import SPECIMENS
 
-FULL = "full"
-"""The state in which both steps took full effect."""
 MODULES = (
     "cv2",
     "PIL.ImageCms",
@@ -114,11 +113,11 @@ class Confinement:
 
     @property
     def state(self) -> str:
-        """`FULL`, or "partial: " or "none: " and the reasons."""
+        """`FULLY_CONFINED`, or "partial: " or "none: " and the reasons."""
         if self._without:
             return f"none: {self._without}"
         reasons = "; ".join(f"no {what} ({reason})" for what, reason in self._missing.items())
-        return f"{'none' if len(self._missing) > 1 else 'partial'}: {reasons}" if reasons else FULL
+        return f"{'none' if len(self._missing) > 1 else 'partial'}: {reasons}" if reasons else FULLY_CONFINED
 
     def before_loading(self, model: Path | None, accelerator: str) -> None:
         """Keep the rights that loading a model needs. ``accelerator``: the name of the device that it uses, if any."""
@@ -147,13 +146,13 @@ class Confinement:
 
 
 def _import_the_rest() -> None:
-    files.load()
+    decode.load()
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for specimen in SPECIMENS.values():
         with contextlib.suppress(FacewatchError):  # a broken decoder reports that for its first photo
-            files.decode(io.BytesIO(specimen))
+            decode.decode(io.BytesIO(specimen))
 
 
 def _can_open() -> bool:

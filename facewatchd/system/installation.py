@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from importlib import metadata
 from urllib.parse import unquote
 
 DISTRIBUTION = "facewatchd"
@@ -36,6 +35,8 @@ def built_here(name: str, requirement: str) -> str:
 
 
 def _requirements() -> list[str]:
+    from importlib import metadata  # 40 ms, for messages only
+
     try:
         return metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
@@ -44,6 +45,8 @@ def _requirements() -> list[str]:
 
 def _source() -> str:
     """The source that pip recorded (PEP 610); the name of the package where it recorded none."""
+    from importlib import metadata
+
     try:
         noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         if not noted:
