@@ -17,6 +17,19 @@ class Box(NamedTuple):
     h: int
 
 
+TOO_BLURRED = "too blurred to tell"
+"""Said of a face that matches nothing, unless it was asked for."""
+
+
+class PhotoFace(NamedTuple):
+    """A face on a photo that was only looked at."""
+
+    box: Box
+    score: float
+    quality: str = ""
+    """What can be said against it, in words."""
+
+
 class Also(NamedTuple):
     """The face on a photo that is most similar to one of the query faces."""
 

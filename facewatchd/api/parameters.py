@@ -143,19 +143,20 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed index{faces,tombstones,ready} rates problems waits confinement",
+        "failed index{faces,tombstones,ready} rates problems waits device confinement",
     ),
     "query": Method(
         QueryParameters,
         "Find the photos that show the same person.",
-        "query[{photo,face,faces,box,score}] matches[{path,similarity,box,score,face_id,of,itself,copies}] total "
+        "query[{photo, face, faces, box, score, norm, quality, left_out}] matches[{path, similarity, box, score, norm, "
+        "quality, face_id, of, itself, copies}] total "
         "threshold model faces pending complete exact elapsed_ms",
     ),
-    "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,landmarks}]"),
+    "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,norm,quality,landmarks}]"),
     "why": Method(
         WhyParameters,
         "Return the state of one file, and the reason.",
-        "path state reason faces[{face_id,box,score}]",
+        "path state reason faces[{face_id,box,score,norm,quality}]",
     ),
     "photos": Method(
         PhotosParameters,

@@ -57,7 +57,7 @@ class Queries:
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
         started, search = time.perf_counter(), self._search(params)
         found = self._searcher.search(params, search)
-        answer = replies.answer(found, search.threshold, self._info.name, several=params.face == "all")
+        answer = replies.answer(found, search.threshold, self._info, several=params.face == "all")
         elapsed = time.perf_counter() - started
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
@@ -105,4 +105,4 @@ class Queries:
 
     def faces(self, photo: Source) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
-        return {"faces": [replies.face(face) for face in self._finder.see(photo).faces]}
+        return {"faces": [replies.face(face, self._info.quality) for face in self._finder.see(photo).faces]}

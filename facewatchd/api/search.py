@@ -20,7 +20,6 @@ from facewatchd.api import linkage
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
-from facewatchd.models import registry
 from facewatchd.models.base import unit_length
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
@@ -67,7 +66,7 @@ class Searcher:
         self._gallery = gallery
         self._finder = finder
         self._info = info
-        self._limit = linkage.limit(info.threshold, registry.known(info.name).unrelated)
+        self._limit = linkage.limit(info.threshold)
         """From which similarity on two faces may be one person's."""
 
     def search(self, asked: QueryParameters, search: Search) -> Answer:

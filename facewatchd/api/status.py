@@ -17,11 +17,19 @@ class Status:
     """The uptime counts from when this is made."""
 
     def __init__(
-        self, monitor: Monitor, info: ModelInfo, threshold: Callable[[], float], confinement: Callable[[], str]
+        self,
+        monitor: Monitor,
+        info: ModelInfo,
+        device: str,
+        threshold: Callable[[], float],
+        confinement: Callable[[], str],
     ) -> None:
-        """``threshold``: from which similarity a match counts; ``confinement``: how far decoding is confined."""
+        """``device``: what computes the model, in words; ``threshold``: from which similarity a match counts;
+        ``confinement``: how far decoding is confined.
+        """
         self._monitor = monitor
         self._info = info
+        self._device = device
         self._threshold = threshold
         self._confinement = confinement
         self._started = time.monotonic()
@@ -51,5 +59,6 @@ class Status:
             "rates": self._monitor.rates(),
             "problems": report.problems(photos),
             "waits": report.waits,
+            "device": self._device,
             "confinement": self._confinement(),
         }

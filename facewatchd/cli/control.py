@@ -68,9 +68,9 @@ def why(options: argparse.Namespace) -> int:
     with reading_answer():
         lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
         for face in result["faces"]:
-            lines.append(
-                f"  face {int(face['face_id'])} at {size_and_place(Box(*face['box']))}, score {face['score']:.2f}"
-            )
+            words = "".join(f", {printable(word)}" for word in face.get("quality", ()))
+            place = size_and_place(Box(*face["box"]))
+            lines.append(f"  face {int(face['face_id'])} at {place}, score {face['score']:.2f}{words}")
     write("".join(f"{line}\n" for line in lines))
     return 0
 

@@ -177,7 +177,7 @@ def _hint_after_wait(options: argparse.Namespace) -> str:
 def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     from facewatchd.pictures import sheet
 
-    faces = [face for face in answer.query if isinstance(face, QueryFace)]
+    faces = [face for face in answer.query if isinstance(face, QueryFace) and not face.left_out]
     tiles = [sheet.query_tile(face.photo.path, face.photo.data, face.photo.name, face.box) for face in faces]
     tiles += [sheet.match_tile(match) for match in answer.matches]
     shows_progress = not options.quiet and takes_drawing(sys.stderr)

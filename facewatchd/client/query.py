@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from facewatchd.client.connection import MAX_LINE, RemoteError
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UsageError
-from facewatchd.matches import Also, Box, Match
+from facewatchd.matches import Also, Box, Match, PhotoFace
 
 STDIN = "-"
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
@@ -91,6 +91,10 @@ class QueryFace(NamedTuple):
     """How many the photo has."""
     box: Box
     score: float
+    quality: str = ""
+    """What can be said against it, in words."""
+    left_out: bool = False
+    """Whether it is not searched for, because it is too blurred."""
 
 
 class Faceless(NamedTuple):
@@ -207,10 +211,14 @@ def reading_answer() -> Iterator[None]:
         ) from exc
 
 
-def photo_faces(document: Any) -> list[tuple[Box, float]]:
-    """Read the result of ``faces``: box and score of each, left to right."""
+def photo_faces(document: Any) -> list[PhotoFace]:
+    """Read the result of ``faces``, left to right."""
     with reading_answer():
-        return [(Box(*map(int, face["box"])), float(face["score"])) for face in document["faces"]]
+        return [PhotoFace(*_seen(face)) for face in document["faces"]]
+
+
+def _seen(face: Any) -> tuple[Box, float, str]:
+    return Box(*map(int, face["box"])), float(face["score"]), ", ".join(map(str, face.get("quality", ())))
 
 
 def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> list[QueryFace | Faceless]:
@@ -229,8 +237,8 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
         if number is None:
             found.append(Faceless(photo))
         else:
-            box = Box(*map(int, entry["box"]))
-            found.append(QueryFace(photo, int(number), int(entry["faces"]), box, float(entry["score"])))
+            left_out = bool(entry.get("left_out", False))
+            found.append(QueryFace(photo, int(number), int(entry["faces"]), *_seen(entry), left_out))
     return found
 
 

@@ -8,14 +8,16 @@ import sys
 from facewatchd.client.query import Answer, Faceless, QueryFace
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
+from facewatchd.matches import TOO_BLURRED
 from facewatchd.text import counted, printable
 
 
 def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
     """Print the results and the remarks. ``late``: the caller reports an incomplete answer itself, as an error."""
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
-    if chatty:
-        for number, face in enumerate(answer.query):
+    doubtful = not (options.quiet or options.json)
+    for number, face in enumerate(answer.query):
+        if chatty or (doubtful and isinstance(face, QueryFace) and TOO_BLURRED in face.quality):
             say(_face_line(f"query {number}" if options.face == "all" else "query", face))
     if options.json:
         write_json(answer.document)
@@ -41,7 +43,12 @@ def _face_line(query: str, face: QueryFace | Faceless) -> str:
         return f"{query}: no face on {printable(face.photo.name)}, which is left out"
     which = "the one face" if face.faces == 1 else f"face {face.number} (of 0 to {face.faces - 1}, left to right)"
     place = output.size_and_place(face.box)
-    return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}"
+    words = f", {printable(face.quality)}" if face.quality else ""
+    if face.left_out:
+        words += ", which is left out"
+    elif TOO_BLURRED in face.quality:
+        words += ": what is found may be anybody"
+    return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}{words}"
 
 
 def _summary(answer: Answer, *, verbose: bool) -> str:

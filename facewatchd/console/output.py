@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from facewatchd.matches import Box, Match
+from facewatchd.matches import Box, Match, PhotoFace
 from facewatchd.text import counted, printable
 
 _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
@@ -49,10 +49,17 @@ def _notes(match: Match) -> str:
     return f"  ({', '.join(notes)})" if notes else ""
 
 
-def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:
-    """Return the faces of one photo as a table: the number that ``--face`` takes, box and score."""
-    rows = [(str(number), size_and_place(box), f"{score:.3f}") for number, (box, score) in enumerate(faces)]
-    return table(("FACE", "BOX", "SCORE"), rows, colour=colour)
+def face_table(faces: Sequence[PhotoFace], *, colour: bool) -> str:
+    """Return the faces of one photo as a table: the number that ``--face`` takes, box and score.
+
+    Where something can be said against one, it has a column.
+    """
+    last = ["QUALITY"] if any(face.quality for face in faces) else []
+    rows = [
+        (str(number), size_and_place(face.box), f"{face.score:.3f}", *([printable(face.quality)] if last else []))
+        for number, face in enumerate(faces)
+    ]
+    return table(("FACE", "BOX", "SCORE", *last), rows, colour=colour)
 
 
 def match_lines(matches: Iterable[Match]) -> bytes:
@@ -60,9 +67,14 @@ def match_lines(matches: Iterable[Match]) -> bytes:
     return b"".join(b"%.3f\t%d,%d,%d,%d\t%s\n" % (match.similarity, *match.box, _tsv(match.path)) for match in matches)
 
 
-def face_lines(faces: Iterable[tuple[Box, float]]) -> bytes:
-    """Return ``number<TAB>x,y,w,h<TAB>score`` a line."""
-    return b"".join(b"%d\t%d,%d,%d,%d\t%.3f\n" % (number, *box, score) for number, (box, score) in enumerate(faces))
+def face_lines(faces: Iterable[PhotoFace]) -> bytes:
+    """Return ``number<TAB>x,y,w,h<TAB>score`` a line, and where something can be said against the face, that behind
+    another tab."""
+    return b"".join(
+        b"%d\t%d,%d,%d,%d\t%.3f%s\n" % (number, *face.box, face.score, b"\t%s" % words if words else b"")
+        for number, face in enumerate(faces)
+        for words in [printable(face.quality).encode()]
+    )
 
 
 def listed_line(path: bytes, reason: str) -> bytes:

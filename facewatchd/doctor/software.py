@@ -17,7 +17,7 @@ from facewatchd.errors import FacewatchError
 from facewatchd.store import hnsw_trial
 
 REQUIRED = (
-    "hnswlib", "imagecodecs", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif",
+    "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow", "pillow-heif",
     "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""

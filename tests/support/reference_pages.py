@@ -151,9 +151,10 @@ def protocol_page() -> str:
         "`of` is the index in `query` of the face that a match is of; it is null for an `embedding`. With `face` "
         '"all", every face is asked for by itself, and `also` has the similar faces of the others on that photo.',
         'Several photos, or several face ids, are one person unless `face` is "all", and it is an error if they do not '
-        "look like one person: two are refused when their similarity is below 0.4 of the threshold (dlib: below 0.86), "
+        "look like one person: two are refused when their similarity is below 0.4 of the threshold, "
         "more when no chain of such pairs joins them.",
-        "`waits` says what pending photos wait for when nothing is wrong; `confinement` how far the processes that "
+        "`waits` says what pending photos wait for when nothing is wrong; `device` what computes the model, and "
+        "why where there was a choice; `confinement` how far the processes that "
         "decode are confined: `full`, or `partial` or `none` and why. `rates.embedded` counts the contents that went "
         "through the model since the start.",
         "`photos` returns files by the bytes of their paths, as they were recorded, without a look at the disk. A "

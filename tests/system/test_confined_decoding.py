@@ -44,7 +44,7 @@ sys.addaudithook(lambda event, args: late.append(str(args[0])) if event in asks 
 for name, data in files.items():
     try:
         pixels = photos.decode(io.BytesIO(data))
-        results[name] = [*pixels.shape, hashlib.sha256(pixels).hexdigest()]
+        results[name] = [*pixels.shape, hashlib.sha256(pixels.tobytes()).hexdigest()]
     except FacewatchError as exc:
         results[name] = [type(exc).__name__, exc.message]
     results[name] += late
@@ -59,7 +59,7 @@ def decoded(data: bytes) -> list[Any]:
         pixels = photos.decode(io.BytesIO(data))
     except FacewatchError as exc:
         return [type(exc).__name__, exc.message]
-    return [*pixels.shape, hashlib.sha256(pixels).hexdigest()]
+    return [*pixels.shape, hashlib.sha256(pixels.tobytes()).hexdigest()]
 
 
 def tiffs() -> dict[str, bytes]:

@@ -49,13 +49,11 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
-    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "photos.jpeg"},
-    "_dlib_pybind11": {"models.dlib"},
-    "dlib": {"models.dlib"},
+    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.opencv"},
-    "onnxruntime": {"models.insightface", "models.opencv"},
+    "onnxruntime": {"models.sessions"},
     "pathspec": {"ignore"},
     "pillow_heif": {"photos.decode"},
     "platformdirs": {"paths"},

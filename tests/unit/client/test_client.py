@@ -404,6 +404,34 @@ def test_list_faces_on_a_terminal(daemon: FakeDaemon) -> None:
     assert out.decode() == "FACE  BOX        SCORE\n0     1,2 30x40  0.876\n1     50,6 7x8   0.500\n"
 
 
+def test_list_faces_says_what_speaks_against_a_face(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    words = {"quality": ["small", "too blurred to tell"], "norm": 6.5}
+    faces = {"faces": [FACES["faces"][0], {**FACES["faces"][1], **words}]}
+    daemon.script = lambda request: reply(request, faces)
+    assert ask("--list-faces", "anna.jpg") == client.FOUND
+    lines = "0\t1,2,30,40\t0.876\n1\t50,6,7,8\t0.500\tsmall, too blurred to tell\n"
+    assert capfd.readouterr() == (lines, "")
+    _, out, _ = run_on_terminal(daemon, "--list-faces", "anna.jpg", NO_COLOR="1")
+    assert out.decode() == (
+        "FACE  BOX        SCORE  QUALITY\n"
+        "0     1,2 30x40  0.876  \n"
+        "1     50,6 7x8   0.500  small, too blurred to tell\n"
+    )
+
+
+def test_a_question_with_a_face_that_is_too_blurred_says_so(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    blurred = {**query_face(None), "quality": ["too blurred to tell"], "left_out": False}
+    entries = [{**blurred, "left_out": True}, query_face(None), blurred]
+    daemon.script = lambda request: reply(request, answer(b"/m.jpg", query=entries))
+    assert ask("a.jpg", "b.jpg", "c.jpg") == client.FOUND
+    told = "query: the one face on {} at 10,20 80x90, score 0.89, too blurred to tell{}\n"
+    err = told.format("a.jpg", ", which is left out") + told.format("c.jpg", ": what is found may be anybody")
+    assert capfd.readouterr() == ("0.742\t1,2,30,40\t/m.jpg\n", err)
+    for quiet in ("-q", "--json"):
+        ask("a.jpg", "b.jpg", "c.jpg", quiet)
+        assert capfd.readouterr().err == ""
+
+
 def test_list_faces_of_a_photo_without_any(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
     daemon.script = lambda request: reply(request, {"faces": []})
     assert ask("--list-faces", "anna.jpg") == client.NO_FACE

@@ -33,11 +33,10 @@ from facewatchd.store.data_directory import LastRun
 from facewatchd.system import inotify as inotify_facts
 from facewatchd.system import mounts, peer_credentials
 from facewatchd.watch import inotify
-from tests.support import tiny_pack
+from tests.support import packs, tiny_pack
 from tests.support.fake_daemon import FakeDaemon, reply
 from tests.support.findings import findings, statuses
 from tests.support.paths import PROJECT
-from tests.support.samples import needs_dlib
 
 GOOD_MODEL = {
     "faces": 6, "dim": 512, "threshold": 0.4, "closest": 0.1, "load_s": 1.0, "faces_s": 0.1, "vectors": 64,
@@ -208,10 +207,12 @@ def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> No
 # The model
 
 
-def test_nothing_is_fetched_where_there_is_no_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
+def test_nothing_is_fetched_where_there_is_no_model(home: Path) -> None:
     (absent,) = findings("model")
-    assert (absent.status, absent.detail) == ("warn", "buffalo_l is not here: the next start fetches it")
+    assert (absent.status, absent.detail) == (
+        "warn",
+        "buffalo_l is not here: the next start fetches it, and opencv where it cannot",
+    )
     assert absent.hint == registry.ways_out()
     assert statuses(findings("model", model="antelopev2")) == [("model", "warn")]
     assert list(home.iterdir()) == []
@@ -231,12 +232,12 @@ def test_the_model_that_the_data_was_last_built_with_comes_first(home: Path, tmp
     assert findings("model", data_dir=tmp_path / "data")[0].detail.startswith("other-")
 
 
-@needs_dlib
 @pytest.mark.usefixtures("quick")
-def test_dlib_in_place_of_the_default_is_a_warning() -> None:
+def test_opencv_in_place_of_the_default_is_a_warning(home: Path) -> None:
+    packs.link_opencv(home / ".insightface")
     first, second, _ = findings("model")
     assert first.status == "warn"
-    assert "tries to fetch it, and uses dlib where it cannot" in first.detail
+    assert "tries to fetch it, and uses opencv where it cannot" in first.detail
     assert second.status == "ok"
 
 
