@@ -37,10 +37,9 @@ from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
-from facewatchd.inference.confinement import FULL
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.pool import Inference
-from facewatchd.inference.wire import Setup
+from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
 from facewatchd.scan.roots import Roots
@@ -278,7 +277,7 @@ class Daemon:
     def _confinement(self) -> str:
         """How far the decoding processes are confined: the text of the one that is confined less."""
         both = self._query_inference.confinement, self._indexing_inference.confinement
-        return max(both, key=lambda state: state not in ("", FULL))
+        return max(both, key=lambda state: state not in ("", FULLY_CONFINED))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         """Queue a path of an event, and the links in the roots that lead to it or below it."""
