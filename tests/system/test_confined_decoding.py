@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from facewatchd.errors import FacewatchError
-from facewatchd.photos import files as photos
+from facewatchd.photos import decode as photos
 from facewatchd.photos.samples import SPECIMENS
 from tests.support import fuzzing
 from tests.support.paths import SHARED
@@ -30,7 +30,7 @@ INPUTS = SHARED / "inputs"
 CONFINED = """
 import hashlib, io, json, sys
 from pathlib import Path
-from facewatchd.photos import files as photos
+from facewatchd.photos import decode as photos
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.confinement import Confinement
 
