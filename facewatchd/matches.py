@@ -17,6 +17,19 @@ class Box(NamedTuple):
     h: int
 
 
+TOO_BLURRED = "too blurred to tell"
+"""Said of a face that matches nothing, unless it was asked for."""
+
+
+class PhotoFace(NamedTuple):
+    """A face on a photo that was only looked at."""
+
+    box: Box
+    score: float
+    quality: str = ""
+    """What can be said against it, in words."""
+
+
 class Also(NamedTuple):
     """The face on a photo that is most similar to one of the query faces."""
 
@@ -48,3 +61,7 @@ class Match(NamedTuple):
     """With ``--face all``: the faces on it that match other query faces."""
     norm: float | None = None
     """See `values.Face.norm`."""
+    verdict: str = ""
+    """How sure it is that it shows the person, in a word; empty where that was not asked for."""
+    reasons: tuple[str, ...] = ()
+    """Why it may be wrong, a few words each."""

@@ -3,8 +3,8 @@
 Faces are linked where their similarity is at least a limit, and look like one person where links join all of them. A
 face needs one link only, so photos of one person at many ages are joined by those in between.
 
-The limit lies at `SHARE` of the way from the similarity of unrelated people to the model's threshold. That is far below
-the similarity of a match, because the user said that the photos show one person, and a wrong refusal costs more.
+The limit is `SHARE` of the model's threshold. That is far below the similarity of a match, because the user said that
+the photos show one person, and a wrong refusal costs more.
 
 Measured on labelled faces of public test sets (SCRFD 2.5G with MobileFaceNet, threshold 0.57, limit 0.23; YuNet with
 SFace, 0.40 and 0.16): 212 faces of 29 people on web photos and, after the slash, 442 of 15 celebrities. None of these
@@ -21,11 +21,9 @@ two and one             94 % / 89 %             77 % / 70 %
 five and one            91 % / 82 %             57 % / 56 %
 ======================  ======================  ======================
 
-With half of the way instead, 1.9 % / 5.0 % of the pairs of one person are refused. Average linkage notices 98 % / 95 %
-of five and one, but refuses 0.9 % / 4.6 % of ten photos of one person (single linkage 0.0 % / 1.9 %). Of dlib's pack,
-whose unrelated faces score 0.82 at the median, 29 faces of 15 people were measured: none of 41 pairs of one person is
-below its limit of 0.86, and 83 % of 365 other pairs are. `buffalo_l` and its like were not measured: their limit of
-0.16 comes from the same rule.
+With half of the threshold instead, 1.9 % / 5.0 % of the pairs of one person are refused. Average linkage notices 98 %
+/ 95 % of five and one, but refuses 0.9 % / 4.6 % of ten photos of one person (single linkage 0.0 % / 1.9 %).
+`buffalo_l` and its like were not measured: their limit of 0.16 comes from the same rule.
 """
 
 from __future__ import annotations
@@ -39,12 +37,12 @@ if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
 SHARE = 0.4
-"""How far the limit lies between the similarity of unrelated people (0) and the threshold (1)."""
+"""The limit as a part of the threshold. Unrelated people score about 0: 0.05 at the median of SFace (1,592 faces)."""
 
 
-def limit(threshold: float, unrelated: float) -> float:
-    """Return the similarity from which two faces are linked. ``unrelated``: the median similarity of two people."""
-    return unrelated + SHARE * (threshold - unrelated)
+def limit(threshold: float) -> float:
+    """Return the similarity from which two faces are linked."""
+    return SHARE * threshold
 
 
 def clusters(embeddings: Sequence[Embedding], limit: float) -> list[list[int]]:

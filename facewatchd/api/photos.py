@@ -18,7 +18,7 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.catalog_reader import PhotoRecord
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING, NotAnsweringError
-from facewatchd.values import PhotoState, Stamp, Ways
+from facewatchd.values import PhotoState, Quality, Stamp, Ways
 
 _KEPT = "what was known of it is kept"
 _UNWATCHED = "it lies in no watched directory"
@@ -29,14 +29,21 @@ class Photos:
     """Any thread may call the methods."""
 
     def __init__(
-        self, monitor: Monitor, catalog: Catalog, roots: Roots, queue: WorkQueue, setback: Callable[[bytes], str]
+        self,
+        monitor: Monitor,
+        catalog: Catalog,
+        roots: Roots,
+        queue: WorkQueue,
+        setback: Callable[[bytes], str],
+        table: Quality | None,
     ) -> None:
-        """``setback``: why a path is tried again later; empty where it is not."""
+        """``setback``: why a path is tried again later; empty where it is not. ``table``: that of the model."""
         self._monitor = monitor
         self._catalog = catalog
         self._roots = roots
         self._queue = queue
         self._setback = setback
+        self._table = table
 
     def why(self, params: WhyParameters) -> dict[str, object]:
         """Return the ``state`` of one ``path``, the ``reason``, and the ``faces`` that are recorded of it."""
@@ -49,7 +56,10 @@ class Photos:
         state, reason = PhotoState.UNKNOWN, _UNWATCHED
         if root:
             state, reason = self._explain(path, root, record, is_pending=is_pending)
-        faces = [{"face_id": face_id, **replies.place(face), "look": face.look} for face_id, face in found]
+        if state is PhotoState.INDEXED and self._table:
+            blurred = sum(self._table.is_too_blurred(face.norm) for _, face in found)
+            reason += f", {_but_for(blurred, len(found))}" if blurred else ""
+        faces = [{"face_id": face_id, **replies.seen(face, self._table), "look": face.look} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
     def _explain(
@@ -135,6 +145,11 @@ class Photos:
 
 
 _WAYS = {Ways.TURNED: "turned", Ways.TILES: "in tiles", Ways.BOTH: "turned and in tiles"}
+
+
+def _but_for(blurred: int, faces: int) -> str:
+    which = "but too blurred to tell" if blurred == faces else f"but {blurred} of {faces} are too blurred to tell"
+    return f"{which}: only a query with a threshold of its own finds such a face"
 
 
 def _reason(state: PhotoState, error: str | None) -> str:

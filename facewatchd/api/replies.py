@@ -5,52 +5,77 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
+from facewatchd.api import quality
+from facewatchd.api.explain import Explained, Explanation
 from facewatchd.api.search import Answer, Used
 from facewatchd.matches import Also, Match
 from facewatchd.server.params import encode_path
-from facewatchd.values import Face
+from facewatchd.values import Face, ModelInfo, Quality
 
 
-def answer(answer: Answer, threshold: float, model: str, *, several: bool) -> dict[str, object]:
-    """Return ``query``, ``matches``, ``total``, ``threshold``, ``model`` and ``exact``.
+def answer(
+    answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None, *, several: bool
+) -> dict[str, object]:
+    """Return ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and, explained, ``expected_false``.
 
     ``several``: every face that was asked with is a person of its own.
     """
     found = answer.found
-    return {
-        "query": [_used(each) for each in answer.used],
-        "matches": [_match(match, answer.entries, several=several) for match in found.matches],
+    matches = [_match(match, answer.entries, info.quality, several=several) for match in found.matches]
+    document: dict[str, object] = {
+        "query": [_used(each, info.quality) for each in answer.used],
+        "matches": matches,
         "total": found.total,
         "threshold": threshold,
-        "model": model,
+        "model": info.name,
         "exact": found.exact,
+    }
+    if explanation is not None:
+        for match, explained in zip(matches, explanation.matches, strict=True):
+            match |= _explained(explained)
+        count = None if explanation.count is None else round(explanation.count, 3)
+        document["expected_false"] = {"count": count, "basis": explanation.basis}
+    return document
+
+
+def _explained(explained: Explained) -> dict[str, object]:
+    near = {"rival": explained.rival, "closer": explained.closer}
+    return {"verdict": explained.verdict, "reasons": list(explained.reasons)} | {
+        name: {"face_id": face.face_id, "similarity": round(face.similarity, 4)}
+        for name, face in near.items()
+        if face is not None
     }
 
 
-def face(face: Face) -> dict[str, object]:
-    """Return ``box``, ``score`` and ``landmarks``: x and y of five points, in pixels."""
+def face(face: Face, table: Quality | None) -> dict[str, object]:
+    """Return what `seen` does, and ``landmarks``: x and y of five points, in pixels."""
     landmarks = [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks]
-    return {**place(face), "landmarks": landmarks}
+    return {**seen(face, table), "landmarks": landmarks}
 
 
-def place(face: Face) -> dict[str, object]:
-    """Return ``box`` and ``score``."""
-    return {"box": list(face.box), "score": round(face.score, 4)}
+def seen(face: Face | Match | Also, table: Quality | None) -> dict[str, object]:
+    """Return ``box``, ``score``, ``norm``, and ``quality``: what can be said against the face, in words."""
+    return {
+        "box": list(face.box),
+        "score": round(face.score, 4),
+        "norm": None if face.norm is None else round(face.norm, 3),
+        "quality": quality.words(face.box, face.norm, table),
+    }
 
 
-def _used(used: Used) -> dict[str, object]:
-    where = {} if used.face is None else place(used.face)
+def _used(used: Used, table: Quality | None) -> dict[str, object]:
+    where = {} if used.face is None else {**seen(used.face, table), "left_out": used.left_out}
     if used.photo is None:
         return {"photo": None, "face_id": used.face_id, **where}
     name: dict[str, str | None] = {"path": None} if used.photo.path is None else dict(encode_path(used.photo.path))
     return {"photo": name.pop("path"), **name, "face": used.index, "faces": used.count, **where}
 
 
-def _match(match: Match, entries: Sequence[int | None], *, several: bool) -> dict[str, object]:
+def _match(match: Match, entries: Sequence[int | None], table: Quality | None, *, several: bool) -> dict[str, object]:
     """One match. ``entries``: the index into ``query`` of each person."""
     document: dict[str, object] = {
         **encode_path(match.path),
-        **_matched(match),
+        **_matched(match, table),
         "of": None if match.of is None else entries[match.of],
         "itself": match.itself,
         "copies": [path.decode("utf-8", "replace") for path in match.copies],
@@ -58,14 +83,9 @@ def _match(match: Match, entries: Sequence[int | None], *, several: bool) -> dic
     if any("path_bytes" in encode_path(path) for path in match.copies):
         document["copies_bytes"] = [base64.b64encode(path).decode("ascii") for path in match.copies]
     if several:
-        document["also"] = [{"of": entries[other.of], **_matched(other)} for other in match.also]
+        document["also"] = [{"of": entries[other.of], **_matched(other, table)} for other in match.also]
     return document
 
 
-def _matched(match: Match | Also) -> dict[str, object]:
-    return {
-        "similarity": round(match.similarity, 4),
-        "box": list(match.box),
-        "score": round(match.score, 4),
-        "face_id": match.face_id,
-    }
+def _matched(match: Match | Also, table: Quality | None) -> dict[str, object]:
+    return {"similarity": round(match.similarity, 4), **seen(match, table), "face_id": match.face_id}

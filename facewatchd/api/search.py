@@ -20,7 +20,6 @@ from facewatchd.api import linkage
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
-from facewatchd.models import registry
 from facewatchd.models.base import unit_length
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
@@ -58,6 +57,10 @@ class Answer:
     entries: list[int | None]
     """Index into ``used`` of each person that `Match.of` counts; None for an embedding that the query gave."""
     found: Found
+    embeddings: list[Embedding]
+    """Of each person that `Match.of` counts."""
+    search: Search
+    """As it was carried out."""
 
 
 class Searcher:
@@ -67,7 +70,7 @@ class Searcher:
         self._gallery = gallery
         self._finder = finder
         self._info = info
-        self._limit = linkage.limit(info.threshold, registry.known(info.name).unrelated)
+        self._limit = linkage.limit(info.threshold)
         """From which similarity on two faces may be one person's."""
 
     def search(self, asked: QueryParameters, search: Search) -> Answer:
@@ -85,7 +88,7 @@ class Searcher:
             own=frozenset(each.content for each in used if each.content is not None),
             own_paths=frozenset(source.path for source in asked.photos if source.path is not None),
         )
-        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search))
+        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search), embeddings, search)
 
     def _on_photos(self, asked: QueryParameters, quality: Quality | None) -> Iterator[Used]:
         for number, source in enumerate(asked.photos, 1):

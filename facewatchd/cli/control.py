@@ -68,10 +68,10 @@ def why(options: argparse.Namespace) -> int:
     with reading_answer():
         lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
         for face in result["faces"]:
-            look = _LOOKS.get(face.get("look"), "")
-            lines.append(
-                f"  face {int(face['face_id'])} at {size_and_place(Box(*face['box']))}, score {face['score']:.2f}{look}"
-            )
+            words = "".join(f", {printable(word)}" for word in face.get("quality", ()))
+            words += _LOOKS.get(face.get("look"), "")
+            place = size_and_place(Box(*face["box"]))
+            lines.append(f"  face {int(face['face_id'])} at {place}, score {face['score']:.2f}{words}")
     write("".join(f"{line}\n" for line in lines))
     return 0
 

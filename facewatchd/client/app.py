@@ -26,7 +26,7 @@ from facewatchd.client.query import (
     local_path,
     photo_faces,
 )
-from facewatchd.client.report import pending_photos, print_answer
+from facewatchd.client.report import pending_photos, print_answer, shows_table
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.console.streams import (
@@ -125,6 +125,8 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         params["exact"] = True
     if options.no_collapse:
         params["collapse"] = False
+    if options.explain or shows_table(options):
+        params["explain"] = True
 
     def call() -> Any:
         if options.wait is not None:
@@ -177,7 +179,7 @@ def _hint_after_wait(options: argparse.Namespace) -> str:
 def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     from facewatchd.pictures import sheet
 
-    faces = [face for face in answer.query if isinstance(face, QueryFace)]
+    faces = [face for face in answer.query if isinstance(face, QueryFace) and not face.left_out]
     tiles = [sheet.query_tile(face.photo.path, face.photo.data, face.photo.name, face.box) for face in faces]
     tiles += [sheet.match_tile(match) for match in answer.matches]
     shows_progress = not options.quiet and takes_drawing(sys.stderr)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from facewatchd.client.connection import MAX_LINE, RemoteError
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UsageError
-from facewatchd.matches import Also, Box, Match
+from facewatchd.matches import Also, Box, Match, PhotoFace
 
 STDIN = "-"
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
@@ -91,12 +91,25 @@ class QueryFace(NamedTuple):
     """How many the photo has."""
     box: Box
     score: float
+    quality: str = ""
+    """What can be said against it, in words."""
+    left_out: bool = False
+    """Whether it is not searched for, because it is too blurred."""
 
 
 class Faceless(NamedTuple):
     """A photo of several that has no face and is left out of the search."""
 
     photo: QueryPhoto
+
+
+class ExpectedFalse(NamedTuple):
+    """How many of the matches are expected to show somebody else."""
+
+    number: float | None
+    """None where that cannot be told."""
+    at_most: bool
+    """Whether there may be fewer, but hardly more."""
 
 
 class Answer:
@@ -118,6 +131,7 @@ class Answer:
             self.complete = bool(document["complete"])
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
+            self.expected_false = _expected_false(document.get("expected_false"))
         named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
 
@@ -207,10 +221,14 @@ def reading_answer() -> Iterator[None]:
         ) from exc
 
 
-def photo_faces(document: Any) -> list[tuple[Box, float]]:
-    """Read the result of ``faces``: box and score of each, left to right."""
+def photo_faces(document: Any) -> list[PhotoFace]:
+    """Read the result of ``faces``, left to right."""
     with reading_answer():
-        return [(Box(*map(int, face["box"])), float(face["score"])) for face in document["faces"]]
+        return [PhotoFace(*_seen(face)) for face in document["faces"]]
+
+
+def _seen(face: Any) -> tuple[Box, float, str]:
+    return Box(*map(int, face["box"])), float(face["score"]), ", ".join(map(str, face.get("quality", ())))
 
 
 def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> list[QueryFace | Faceless]:
@@ -229,8 +247,8 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
         if number is None:
             found.append(Faceless(photo))
         else:
-            box = Box(*map(int, entry["box"]))
-            found.append(QueryFace(photo, int(number), int(entry["faces"]), box, float(entry["score"])))
+            left_out = bool(entry.get("left_out", False))
+            found.append(QueryFace(photo, int(number), int(entry["faces"]), *_seen(entry), left_out))
     return found
 
 
@@ -245,7 +263,42 @@ def _match(item: Any) -> Match:
     copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
     of = None if item["of"] is None else int(item["of"])
     also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
-    return Match(path_of(item), *_face(item), of, bool(item["itself"]), tuple(copies), also)
+    verdict = str(item.get("verdict", ""))
+    return Match(
+        path_of(item),
+        *_face(item),
+        of,
+        bool(item["itself"]),
+        tuple(copies),
+        also,
+        verdict=verdict,
+        reasons=_reasons(item),
+    )
+
+
+def _expected_false(item: Any) -> ExpectedFalse | None:
+    if item is None:
+        return None
+    count = item["count"]
+    return ExpectedFalse(None if count is None else float(count), item["basis"] != "estimate")
+
+
+def _reasons(item: Any) -> tuple[str, ...]:
+    """Why a match may be wrong, in words."""
+
+    def word(reason: str) -> str:
+        near = f" ({float(item[reason]['similarity']):.3f})" if reason in item else ""
+        return _REASONS.get(reason, reason) + near
+
+    return tuple(word(str(reason)) for reason in item.get("reasons", ()))
+
+
+_REASONS = {
+    "child": "a small child's face",
+    "rival": "another face on it matches",
+    "closer": "more like another person",
+}
+"""What is said of the protocol's reasons that do not speak for themselves."""
 
 
 def _face(item: Any) -> tuple[float, Box, float, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from facewatchd.matches import Box, Match
+from facewatchd.matches import Box, Match, PhotoFace
 from facewatchd.text import counted, printable
 
 _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
@@ -24,18 +24,27 @@ def size_and_place(box: Box) -> str:
     return f"{box.x},{box.y} {box.w}x{box.h}"
 
 
-def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) -> str:
-    """Return matches as a table, empty without any. ``which``: with a column for the query faces that they are of."""
+def match_table(matches: Sequence[Match], *, which: bool = False, reasons: bool = False, colour: bool) -> str:
+    """Return matches as a table, empty without any. ``which``: with a column for the query faces that they are of.
+
+    The verdicts have a column where there are any; ``reasons``: why a match may be wrong stands behind its path.
+    """
+    words = any(match.verdict for match in matches)
     rows = [
         (
             f"{match.similarity:.3f}",
+            *([match.verdict] if words else []),
             size_and_place(match.box),
             *([_entries(match)] if which else []),
-            printable(match.path) + _notes(match),
+            printable(match.path) + _notes(match, match.reasons if reasons else ()),
         )
         for match in matches
     ]
-    return table(("SIMILARITY", "BOX", *(["QUERY"] if which else []), "PATH"), rows, colour=colour)
+    return table(
+        ("SIMILARITY", *(["VERDICT"] if words else []), "BOX", *(["QUERY"] if which else []), "PATH"),
+        rows,
+        colour=colour,
+    )
 
 
 def _entries(match: Match) -> str:
@@ -43,16 +52,24 @@ def _entries(match: Match) -> str:
     return ",".join(str(number) for number in (match.of, *(also.of for also in match.also)) if number is not None)
 
 
-def _notes(match: Match) -> str:
+def _notes(match: Match, reasons: Sequence[str]) -> str:
     notes = ["the query photo"] if match.itself else []
     notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
+    notes += reasons
     return f"  ({', '.join(notes)})" if notes else ""
 
 
-def face_table(faces: Sequence[tuple[Box, float]], *, colour: bool) -> str:
-    """Return the faces of one photo as a table: the number that ``--face`` takes, box and score."""
-    rows = [(str(number), size_and_place(box), f"{score:.3f}") for number, (box, score) in enumerate(faces)]
-    return table(("FACE", "BOX", "SCORE"), rows, colour=colour)
+def face_table(faces: Sequence[PhotoFace], *, colour: bool) -> str:
+    """Return the faces of one photo as a table: the number that ``--face`` takes, box and score.
+
+    Where something can be said against one, it has a column.
+    """
+    last = ["QUALITY"] if any(face.quality for face in faces) else []
+    rows = [
+        (str(number), size_and_place(face.box), f"{face.score:.3f}", *([printable(face.quality)] if last else []))
+        for number, face in enumerate(faces)
+    ]
+    return table(("FACE", "BOX", "SCORE", *last), rows, colour=colour)
 
 
 def match_lines(matches: Iterable[Match]) -> bytes:
@@ -60,9 +77,14 @@ def match_lines(matches: Iterable[Match]) -> bytes:
     return b"".join(b"%.3f\t%d,%d,%d,%d\t%s\n" % (match.similarity, *match.box, _tsv(match.path)) for match in matches)
 
 
-def face_lines(faces: Iterable[tuple[Box, float]]) -> bytes:
-    """Return ``number<TAB>x,y,w,h<TAB>score`` a line."""
-    return b"".join(b"%d\t%d,%d,%d,%d\t%.3f\n" % (number, *box, score) for number, (box, score) in enumerate(faces))
+def face_lines(faces: Iterable[PhotoFace]) -> bytes:
+    """Return ``number<TAB>x,y,w,h<TAB>score`` a line, and where something can be said against the face, that behind
+    another tab."""
+    return b"".join(
+        b"%d\t%d,%d,%d,%d\t%.3f%s\n" % (number, *face.box, face.score, b"\t%s" % words if words else b"")
+        for number, face in enumerate(faces)
+        for words in [printable(face.quality).encode()]
+    )
 
 
 def listed_line(path: bytes, reason: str) -> bytes:

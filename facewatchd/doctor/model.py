@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
 def on_this_machine(loaded: Config) -> Pack | None:
     """Return the pack that a daemon would use without a network; None where there is none."""
-    from facewatchd.models import registry
+    from facewatchd.models import registry, zoo
 
     last = LastRun.of(loaded.data_dir).pack
-    wanted = [last, registry.DEFAULT, registry.DLIB] if loaded.model == AUTO_MODEL else [loaded.model]
+    wanted = [last, registry.DEFAULT, zoo.NAME] if loaded.model == AUTO_MODEL else [loaded.model]
     return next((found for name in wanted if name and (found := registry.find(name, loaded.model_root))), None)
 
 
 def check(loaded: Config) -> Iterator[Finding]:
     """Load the model, and show it a photo of six people."""
-    from facewatchd.models import registry
+    from facewatchd.models import registry, zoo
 
     pack = on_this_machine(loaded)
     if pack is None:
         yield _no_model(loaded)
         return
-    if loaded.model == AUTO_MODEL and pack.name == registry.DLIB and LastRun.of(loaded.data_dir).pack != registry.DLIB:
-        detail = f"{registry.DEFAULT} is not here: the next start tries to fetch it, and uses dlib where it cannot"
+    if loaded.model == AUTO_MODEL and pack.name == zoo.NAME and LastRun.of(loaded.data_dir).pack != pack.spec:
+        detail = (
+            f"{registry.DEFAULT} is not here: the next start tries to fetch it, and uses {zoo.NAME} where it cannot"
+        )
         hint = f"fetch it now with `facewatchd models fetch {registry.DEFAULT}`, or set `model`"
         yield Finding("model", "warn", detail, hint)
     result = model_trial.run(pack.spec, loaded.model_root)
@@ -47,15 +49,15 @@ def check(loaded: Config) -> Iterator[Finding]:
         yield Finding("model", "warn", f"{detail}; {people}", "set a higher [query] threshold")
     else:
         yield Finding("model", "ok", detail)
-    note = "" if pack.name == registry.DLIB else registry.LICENCE_NOTE
-    yield Finding("licence", "ok", f"{pack.name}: {registry.licence(pack.name)}", note)
+    yield Finding("licence", "ok", f"{pack.name}: {registry.licence(pack.name)}", registry.licence_note(pack.name))
 
 
 def _no_model(loaded: Config) -> Finding:
-    from facewatchd.models import registry
-    from facewatchd.models.install import RELEASED
+    from facewatchd.models import registry, zoo
 
-    if loaded.model == AUTO_MODEL or loaded.model in RELEASED:
-        name = registry.DEFAULT if loaded.model == AUTO_MODEL else loaded.model
-        return Finding("model", "warn", f"{name} is not here: the next start fetches it", registry.ways_out())
+    if loaded.model == AUTO_MODEL:
+        detail = f"{registry.DEFAULT} is not here: the next start fetches it, and {zoo.NAME} where it cannot"
+        return Finding("model", "warn", detail, registry.ways_out())
+    if loaded.model in registry.FETCHED:
+        return Finding("model", "warn", f"{loaded.model} is not here: the next start fetches it", registry.ways_out())
     return Finding("model", "fail", f"there is no model {loaded.model}", "see `facewatchd models list`")

@@ -17,7 +17,7 @@ from facewatchd.errors import FacewatchError
 from facewatchd.store import hnsw_trial
 
 REQUIRED = (
-    "hnswlib", "imagecodecs", "insightface", "numpy", "onnxruntime", "pathspec", "pillow", "pillow-heif",
+    "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow", "pillow-heif",
     "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
@@ -62,13 +62,13 @@ def hnswlib(_: Config) -> Iterator[Finding]:
 
 def codecs(_: Config) -> Iterator[Finding]:
     """Decode a small image of each kind."""
-    from facewatchd.photos import files
+    from facewatchd.photos import decode
     from facewatchd.photos.samples import SPECIMENS
 
     good = []
     for name, data in SPECIMENS.items():
         try:
-            pixels = files.decode(io.BytesIO(data))
+            pixels = decode.decode(io.BytesIO(data))
         except FacewatchError as exc:
             yield Finding("codecs", "fail", f"{name} cannot be read: {exc.message}", _codec_hint(name))
             continue

@@ -37,9 +37,9 @@ from facewatchd.inference.wire import (
     send_error,
     send_info,
 )
-from facewatchd.models import second_look
+from facewatchd.models import device_trial, second_look
 from facewatchd.models.base import Model
-from facewatchd.photos import files
+from facewatchd.photos import decode, files
 from facewatchd.system import malloc
 from facewatchd.values import Face
 
@@ -69,13 +69,15 @@ def main(arguments: Sequence[str]) -> int:
         setup = Setup.from_json(channels[0].receive_json())
         confinement = Confinement()
         try:
-            confinement.before_loading(setup.pack.files, setup.pack.backend())
-            model = setup.pack.load(setup.threads, setup.faces)
+            offered = setup.pack.devices()
+            placement = setup.placement or device_trial.placement(setup.pack, setup.device, offered)
+            confinement.before_loading(setup.pack.files, placement)
+            model = setup.pack.load(setup.threads, setup.faces, placement, len(channels) - AHEAD)
         except FacewatchError as exc:
             send_error(channels[0], exc)
             return 1
         confinement.before_photos()
-        send_info(channels[0], model.info, confinement.state)
+        send_info(channels[0], model.info, placement, confinement.state)
     except (OSError, EOFError):
         return 0
     turns = threading.Semaphore(len(channels) - AHEAD)
@@ -148,8 +150,8 @@ def _analysis(request: Request, model: Model, faces: Faces, turns: threading.Sem
     """Raises `GivenUpError` where the request is one for a second look, and the daemon ends it."""
     with turns, files.opened(request.photo) as file:
         size = file.seek(0, os.SEEK_END)
-        with _pixels_in_hand.reserved(files.pixels_of(file) + size // FILE_BYTES):
-            pixels = files.decode(file)
+        with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
+            pixels = decode.decode(file)
             height, width = pixels.shape[:2]
             if request.again is not None:
                 return Analysis(width, height, _seen_again(pixels, request.again, model, faces))

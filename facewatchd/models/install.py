@@ -15,9 +15,10 @@ import os
 import shutil
 import stat
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from facewatchd.errors import ModelError
 from facewatchd.system import atomic_files
@@ -35,6 +36,8 @@ BASE_URL = "https://github.com/deepinsight/insightface/releases/download/model-z
 """`insightface.utils.storage.MODEL_ZOO_RELEASE_DOWNLOAD_URL`; importing that would import all of InsightFace."""
 RELEASED = ("antelopev2", "buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "raccoon_l", "raccoon_s")
 """The face packs of that release, `insightface.gui.core.model_downloads.INSIGHTFACE_MODEL_ASSET_NAMES`."""
+ZOO_URL = "https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98/models/"
+"""OpenCV's model zoo, at a revision that holds the files of `zoo`; it answers with where Git LFS keeps them."""
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and between two pieces of the answer: without a network the start must go on soon."""
 SIZE_LIMIT = 2 << 30
@@ -115,26 +118,39 @@ def put_in_place(prepared: Path, final: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """The place that packs are downloaded from."""
+    """The places that packs are downloaded from. A host that cannot be reached is tried once."""
 
     base_url: str = BASE_URL
+    zoo_url: str = ZOO_URL
     timeout: tuple[float, float] = TIMEOUT
+    _out_of_reach: dict[str, str] = field(default_factory=dict)
+    """The reason for each host."""
 
-    def save(self, name: str, target: Path, progress: Progress | None) -> None:
-        """Save a file of the release. Raises `ModelError` for a fault of the network, OSError for one of the disk."""
+    def release(self, name: str, target: Path, progress: Progress | None) -> None:
+        """Save a file of InsightFace's release; raises what `save` does."""
+        self.save(f"{self.base_url}{name}", target, progress)
+
+    def save(self, url: str, target: Path, progress: Progress | None) -> None:
+        """Save a file. Raises `ModelError` for a fault of the network, OSError for one of the disk."""
         import requests
 
-        url = f"{self.base_url}{name}"
+        host, answered = urlsplit(url).netloc, False
+        if host in self._out_of_reach:
+            raise ModelError(f"{url} cannot be downloaded: {self._out_of_reach[host]}", "check the network")
         try:
             # Without an encoding, so that the length in the header is the file's.
             headers = {"Accept-Encoding": "identity"}
             with requests.get(url, stream=True, timeout=self.timeout, headers=headers) as answer:
+                answered = True
                 answer.raise_for_status()
                 total = int(answer.headers.get("content-length", "0"))
                 done = _write(answer.iter_content(_PIECE), total, target, progress)
         # It is an OSError itself.
         except requests.RequestException as exc:
-            raise ModelError(f"{url} cannot be downloaded: {_network_reason(exc)}", "check the network") from exc
+            reason = _network_reason(exc)
+            if isinstance(exc, requests.ConnectionError) and not answered:
+                self._out_of_reach[host] = reason
+            raise ModelError(f"{url} cannot be downloaded: {reason}", "check the network") from exc
         if done < total:
             raise ModelError(f"{url} cannot be downloaded: it ended after {done} of {total} bytes", "try again")
 
@@ -164,7 +180,7 @@ def _network_reason(exc: requests.RequestException) -> str:
 
 def unpack(archive: Path, target: Path) -> None:
     """Extract a zip file into an empty directory. Raises `ModelError` for one that is damaged or not to be trusted."""
-    with _translated(archive):
+    with translated(archive):
         opened = zipfile.ZipFile(archive)
     with opened:
         members = [member for member in opened.infolist() if not member.is_dir()]
@@ -174,19 +190,20 @@ def unpack(archive: Path, target: Path) -> None:
             path = target / member.filename
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                for piece in _pieces(archive, opened, member):
+                for piece in pieces(archive, opened, member):
                     written += len(piece)
                     if written > SIZE_LIMIT:  # a directory of the archive may lie about sizes
                         raise _no_pack(archive, len(members), written)
                     file.write(piece)
 
 
-def _pieces(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    with _translated(archive):
+def pieces(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Yield the bytes of one file of a zip file. Raises `ModelError` where they are damaged."""
+    with translated(archive):
         source = opened.open(member)
     with source:
         while True:
-            with _translated(archive):
+            with translated(archive):
                 piece = source.read(_PIECE)
             if not piece:
                 return
@@ -194,7 +211,7 @@ def _pieces(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
 
 
 @contextlib.contextmanager
-def _translated(archive: Path) -> Iterator[None]:
+def translated(archive: Path) -> Iterator[None]:
     """Translate the many exceptions of zipfile and the decompressors into a `ModelError` on one line."""
     try:
         yield

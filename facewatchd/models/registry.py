@@ -1,14 +1,14 @@
 """The registry of models: which are known and installed, which one is chosen, and how one is fetched.
 
-A pack is a directory of ONNX files, ``models/NAME`` in InsightFace's root or anywhere else, or the dlib pack, whose
-files come with Python packages. Its id is its name and a short digest of the weights that are used, so that two
+A pack is a directory of ONNX files, ``models/NAME`` in InsightFace's root or anywhere else: InsightFace's, or OpenCV's,
+which are the two files of `zoo`. Its id is its name and a short digest of the weights that are used, so that two
 models' embeddings can never be mixed.
 
 `AUTO_MODEL` means, in this order: the model that the data was last built with; `DEFAULT` where it is installed;
-`DEFAULT` fetched; the dlib pack.
+`DEFAULT` fetched; `zoo.NAME` where it is installed; `zoo.NAME` fetched.
 
-This module imports neither InsightFace, ONNX Runtime, OpenCV nor dlib: `Pack.load` does, and the child process in
-which a fetched pack is tried.
+This module imports neither InsightFace, ONNX Runtime nor OpenCV: `Pack.load` does, and the child process in which a
+fetched pack is tried.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 from facewatchd.config import AUTO_MODEL, Faces
 from facewatchd.errors import ModelError, UsageError
-from facewatchd.models import dlib as dlib_files
+from facewatchd.models import backends, trial, zoo
 from facewatchd.models import install as files
-from facewatchd.models import trial
 from facewatchd.models.base import INCOMPLETE
+from facewatchd.models.devices import ON_PROCESSOR, Placement
 from facewatchd.text import one_line
 from facewatchd.values import Quality
 
@@ -40,11 +40,17 @@ if TYPE_CHECKING:
     Notify = Callable[[str], None]
     """Called with one line for the user."""
 
-_DOWNLOAD = files.Download()
 DEFAULT = "buffalo_l"
-DLIB = "dlib"
+REMOVED = "dlib"
+"""A model of earlier versions."""
+FETCHED = (*files.RELEASED, zoo.NAME)
+"""The packs that are fetched by name."""
 LICENCE_NOTE = (
     "InsightFace's own packs are for non-commercial research use only; see github.com/deepinsight/insightface"
+)
+ZOO_NOTE = (
+    "the pack opencv is free for any use: YuNet under the MIT licence, SFace under the Apache licence 2.0; see "
+    "github.com/opencv/opencv_zoo"
 )
 
 
@@ -57,8 +63,6 @@ class Known:
     dim: int | None
     source: str
     """Where the threshold comes from."""
-    unrelated: float = 0.0
-    """Median similarity of two people who are not related."""
     quality: Quality | None = None
     """What the norms of its embeddings tell, where that was measured."""
 
@@ -81,8 +85,7 @@ KNOWN = {
     "auraface": Known(0.40, 512, _ARCFACE),
     "scrfd25g_mfn": Known(0.57, 192, _MEASURED.format(count=180, same=0.605, others=0.542)),
     "scrfd500m_mfn": Known(0.59, 192, _MEASURED.format(count=165, same=0.623, others=0.566)),
-    # serengil/deepface, config/threshold.py, has 0.93 for dlib's recogniser.
-    DLIB: Known(0.92, dlib_files.DIM, _MEASURED.format(count=179, same=0.928, others=0.914), 0.82),
+    zoo.NAME: Known(0.40, 128, "82 % of pairs are found at one false match in 2,500 (3,900 labelled faces)"),
 }
 """By name in lower case. A pack with another name has `GENERIC`."""
 
@@ -96,49 +99,47 @@ class Pack:
     """A model's files, not loaded."""
 
     name: str
-    directory: Path | None
-    """Absolute path of the pack, whose files may lie one directory below. None for the dlib pack."""
+    directory: Path
+    """Absolute path of the pack, whose files may lie one directory below."""
     id: str
     threshold: float
 
     @property
     def spec(self) -> str:
         """What finds this pack again as ``last`` of `choose`: an id does not say where a directory is."""
-        return str(self.directory) if self.directory is not None else self.name
+        return str(self.directory)
 
     @property
-    def files(self) -> Path | None:
-        """The directory that the ONNX files lie in; None for the dlib pack."""
-        return self.directory and (files.pack_directory(self.directory) or self.directory)
+    def files(self) -> Path:
+        """The directory that the ONNX files lie in."""
+        return files.pack_directory(self.directory) or self.directory
 
-    def backend(self) -> str:
-        """Import the backend, and return the name of the accelerator that it computes on; empty for none.
+    def devices(self) -> tuple[str, ...]:
+        """Import the backend, and return the devices other than the processor that its library was built for.
 
         Raises `ModelError` where something is missing.
         """
         try:
-            if self.directory is None:
-                dlib_files.prepare(self.name)
-                return ""
-            from facewatchd.models import insightface
-
-            return insightface.accelerator()
+            return backends.of(self.files).devices()
         except ImportError as exc:
             raise ModelError(f"the model {self.name} cannot be loaded: {one_line(exc)}", INCOMPLETE) from exc
 
-    def load(self, threads: int, faces: Faces) -> Model:
-        """Load the model, with sessions of its own. Raises `ModelError`, which names the pack and what to do."""
-        self.backend()
-        if self.files is None:
-            return dlib_files.DlibModel(
-                model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
-            )
-        from facewatchd.models.insightface import InsightFaceModel
+    def load(self, threads: int, faces: Faces, placement: Placement = ON_PROCESSOR, parallel: int = 1) -> Model:
+        """Load the model, with sessions of its own. Raises `ModelError`, which names the pack and what to do.
 
-        assert self.directory is not None
+        ``placement``: the devices that compute it; ``parallel``: how many threads look at photos at the same time.
+        """
+        self.devices()
         with self._unchanged(self.directory):
-            return InsightFaceModel(
-                self.files, model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
+            return backends.of(self.files)(
+                self.files,
+                model_id=self.id,
+                name=self.name,
+                threshold=self.threshold,
+                threads=threads,
+                faces=faces,
+                placement=placement,
+                parallel=parallel,
             )
 
     @contextlib.contextmanager
@@ -186,9 +187,14 @@ def known(name: str) -> Known:
 
 def licence(name: str) -> str:
     """A few words on what a model may be used for, as far as its name tells."""
-    if name == DLIB:
-        return "public domain"
+    if name == zoo.NAME:
+        return "any use (MIT, Apache-2.0)"
     return "non-commercial" if name in files.RELEASED else "unknown; ask the pack's author"
+
+
+def licence_note(name: str) -> str:
+    """A line on the licence of a model, with the page that has it."""
+    return ZOO_NOTE if name == zoo.NAME else LICENCE_NOTE
 
 
 def choose(
@@ -198,7 +204,7 @@ def choose(
     *,
     notify: Notify,
     progress: Progress | None = None,
-    download: Download = _DOWNLOAD,
+    download: Download | None = None,
 ) -> Pack:
     """Return the pack that a configuration names; fetch it if it is a released one that is not installed.
 
@@ -206,13 +212,15 @@ def choose(
     last built with. Raises `UsageError` for an unknown model, `ModelError` for one that cannot be fetched or read.
     """
     if spec == AUTO_MODEL:
-        return _automatic(model_root, last, notify, progress, download)
+        return _automatic(model_root, last, notify, progress, download or files.Download())
     pack = find(spec, model_root)
     if pack is not None:
         return pack
-    if spec == DLIB:
-        raise ModelError("the model dlib is not installed", dlib_files.install())
-    if spec in files.RELEASED:
+    if spec == REMOVED:
+        raise UsageError(
+            "the model dlib is not part of facewatchd any more", f'set `model = "{zoo.NAME}"`, which finds more faces'
+        )
+    if spec in FETCHED:
         return fetch(spec, model_root, notify=notify, progress=progress, download=download)
     if _is_path(spec):
         raise UsageError(f"there is no model in {spec}", "name the directory that holds a pack's ONNX files")
@@ -223,7 +231,7 @@ def _automatic(
     model_root: Path, last: str | None, notify: Notify, progress: Progress | None, download: Download
 ) -> Pack:
     pack = find(last, model_root) if last else None
-    if last and pack is None:
+    if last and pack is None and last != REMOVED:
         notify(f"the model {last}, which the data was built with, is not there any more")
     pack = pack or find(DEFAULT, model_root)
     if pack is not None:
@@ -231,20 +239,22 @@ def _automatic(
     try:
         return fetch(DEFAULT, model_root, notify=notify, progress=progress, download=download)
     except ModelError as exc:
-        fallback = find(DLIB, model_root)
-        if fallback is None:
-            raise ModelError(f"there is no model: {exc.message}", ways_out()) from exc
-        notify(
-            f"using the dlib pack, which finds fewer faces: {exc.message}; "
-            f"to switch: `facewatchd models fetch {DEFAULT}`, then run with `--model {DEFAULT}`"
+        fault = exc
+    try:
+        pack = find(zoo.NAME, model_root) or fetch(
+            zoo.NAME, model_root, notify=notify, progress=progress, download=download
         )
-        return fallback
+    except ModelError as exc:
+        raise ModelError(f"there is no model: {fault.message}; {exc.message}", exc.hint) from exc
+    notify(
+        f"using the model {zoo.NAME} (licence: {licence(zoo.NAME)}): {fault.message}; to switch: "
+        f"`facewatchd models fetch {DEFAULT}`, then run with `--model {DEFAULT}`"
+    )
+    return pack
 
 
 def find(spec: str, model_root: Path) -> Pack | None:
     """Return an installed pack by name, by id or by directory; None where there is none."""
-    if spec == DLIB:
-        return _dlib() if dlib_files.installed() else None
     if not spec:
         return None
     path = _path(spec)
@@ -262,21 +272,15 @@ def fetch(
     *,
     notify: Notify,
     progress: Progress | None = None,
-    download: Download = _DOWNLOAD,
+    download: Download | None = None,
 ) -> Pack:
-    """Install a pack in InsightFace's root: a released one by name, or a zip file or directory, under its own name.
+    """Install a pack in InsightFace's root: by its name, or from a zip file or directory, under the name of that.
 
     A pack of that name that loads is left as it is; one that does not is replaced. What is fetched is loaded once
     before it is put in place. Raises `UsageError` for a source that is none, `ModelError` for one that fails.
     """
     name = _fetched_name(source)
     models = model_root / "models"
-    if name == DLIB:
-        pack = find(DLIB, model_root)
-        if pack is None:
-            raise ModelError("the model dlib is not fetched but installed", dlib_files.install())
-        notify("the model dlib is already installed")
-        return pack
     if files.pack_directory(models / name) is not None:
         there = _pack(Path(os.path.abspath(models / name)))
         fault = _fault(there)
@@ -284,9 +288,9 @@ def fetch(
             notify(f"the model {name} is already in {there.directory}")
             return there
         notify(f"{fault.message}; fetching it again")
-    notify(LICENCE_NOTE)
+    notify(licence_note(name))
     with files.aside(models, name) as partial:
-        prepared = _prepared(source, name, partial, progress, download)
+        prepared = _prepared(source, name, partial, notify, progress, download or files.Download())
         fault = _fault(_pack(prepared, name))
         if fault is not None:
             raise ModelError(f"what was fetched is not used: {fault.message}", fault.hint) from fault
@@ -299,8 +303,7 @@ def fetch(
 
 def ways_out() -> str:
     """What the user can do where no model is installed and none can be fetched."""
-    fetch = "fetch a pack from a file or directory with `facewatchd models fetch`"
-    return f"connect to the network and try again, {fetch}, or {dlib_files.install()}"
+    return "connect to the network and try again, or fetch a pack from a file or directory: `facewatchd models fetch`"
 
 
 def list_packs(model_root: Path) -> list[Listed]:
@@ -308,15 +311,10 @@ def list_packs(model_root: Path) -> list[Listed]:
     listed = []
     for name in _names(model_root):
         directory = files.pack_directory(model_root / "models" / name)
-        if name == DLIB:
-            installed, weights, where = dlib_files.installed(), dlib_files.weight_files(), dlib_files.install()
-            where = str(weights[0].parent) if installed else where
-        else:
-            installed, weights = directory is not None, _weights(directory) if directory else []
-            where = str(directory) if directory else f"facewatchd models fetch {name}"
-        size = sum(path.stat().st_size for path in weights) if installed else None
+        size = sum(path.stat().st_size for path in _weights(directory)) if directory else None
+        where = str(directory) if directory else f"facewatchd models fetch {name}"
         about = known(name)
-        listed.append(Listed(name, about.dim, size, about.threshold, about.source, where, installed))
+        listed.append(Listed(name, about.dim, size, about.threshold, about.source, where, directory is not None))
     return listed
 
 
@@ -325,7 +323,7 @@ def _names(model_root: Path) -> list[str]:
         found = [path.name for path in (model_root / "models").glob("[!.]*") if files.pack_directory(path) is not None]
     except OSError as exc:
         raise ModelError(f"{model_root} cannot be read: {one_line(exc)}", "make it readable") from exc
-    return [*sorted({*found, *files.RELEASED}), DLIB]
+    return sorted({*found, *FETCHED})
 
 
 def _is_path(spec: str) -> bool:
@@ -339,32 +337,42 @@ def _path(text: str) -> Path:
 
 def _fetched_name(source: str) -> str:
     path = _path(source)
-    if source in (*files.RELEASED, DLIB):
+    if source in FETCHED:
         return source
     if os.path.isdir(path):  # unlike pathlib's, these raise nothing
+        if zoo.is_pack(files.pack_directory(path) or path):
+            return zoo.NAME
         return _safe(Path(os.path.abspath(path)).name)
     if os.path.isfile(path):
         if not zipfile.is_zipfile(path):
             raise UsageError(f"{source} is not a zip file", "give a pack's zip file or directory")
-        return _safe(path.stem)
+        return zoo.NAME if zoo.is_carrier(path) else _safe(path.stem)
     raise UsageError(
         f"there is no model, zip file or directory {source!r}",
-        f"name one of {', '.join(files.RELEASED)}, or a pack's zip file or directory",
+        f"name one of {', '.join(FETCHED)}, or a pack's zip file or directory",
     )
 
 
-def _prepared(source: str, name: str, partial: Path, progress: Progress | None, download: Download) -> Path:
+def _prepared(
+    source: str, name: str, partial: Path, notify: Notify, progress: Progress | None, download: Download
+) -> Path:
     """Download, unpack or copy the files into a directory below ``partial``, and return it."""
     target = partial / "pack"
     target.mkdir()
     path = _path(source)
-    if source in files.RELEASED:
+    if source == zoo.NAME:
+        zoo.fetch(target, download, notify, progress)
+    elif source in files.RELEASED:
         archive = partial / f"{name}.zip"
         try:
-            download.save(archive.name, archive, progress)
+            download.release(archive.name, archive, progress)
         except ModelError as exc:
             raise ModelError(f"the model {name} is not here, and {exc.message}", ways_out()) from exc
         files.unpack(archive, target)
+    elif name == zoo.NAME and os.path.isdir(path):
+        zoo.copy(files.pack_directory(path) or path, target)
+    elif name == zoo.NAME:
+        zoo.unpack(path, target)
     elif os.path.isdir(path):
         files.copy(path, target)
     else:
@@ -377,8 +385,7 @@ def _prepared(source: str, name: str, partial: Path, progress: Progress | None, 
 
 def _fault(pack: Pack) -> ModelError | None:
     """Try a pack in a child process, and return what is wrong with it."""
-    assert pack.directory is not None
-    return trial.fault(pack.name, files.pack_directory(pack.directory) or pack.directory)
+    return trial.fault(pack.name, pack.files)
 
 
 def _pack(place: Path, name: str = "") -> Pack:
@@ -390,10 +397,15 @@ def _pack(place: Path, name: str = "") -> Pack:
                 digest.update(hashlib.file_digest(stream, hashlib.blake2b).digest())
     except OSError as exc:
         raise ModelError(f"the model {name} cannot be read: {one_line(exc)}", "make its files readable") from exc
+    if digest.hexdigest() == zoo.SHORT_DIGEST:  # wherever it is, it is the same model
+        name = zoo.NAME
     return Pack(name, place, f"{_safe(name)}-{digest.hexdigest()}", known(name).threshold)
 
 
 def _weights(directory: Path) -> list[Path]:
+    found = files.pack_directory(directory)
+    if found is not None and zoo.is_pack(found):
+        return [found / file.name for file in zoo.FILES]
     every = sorted(path for path in directory.rglob("*.onnx*") if path.is_file())
     return [path for path in every if path.name not in _NOT_USED]
 
@@ -407,11 +419,6 @@ def _stamps(directory: Path) -> dict[Path, tuple[int, int, int, int]]:
             f"the model in {directory} cannot be read: {one_line(exc)}", "make its files readable"
         ) from exc
     return {path: (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in found.items()}
-
-
-def _dlib() -> Pack:
-    digest = hashlib.blake2b("".join(dlib_files.WEIGHTS.values()).encode(), digest_size=4)
-    return Pack(DLIB, None, f"{DLIB}-{digest.hexdigest()}", known(DLIB).threshold)
 
 
 def _safe(name: str) -> str:

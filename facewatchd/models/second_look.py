@@ -103,15 +103,15 @@ def look_again(model: Model, image: Pixels, ways: Ways, config: Faces, goes_on: 
 
 
 def _parts(image: Pixels, ways: Ways, config: Faces) -> Iterator[tuple[Look, Pixels, int, int]]:
-    """What the model is shown, one at a time: the look, the pixels, and where a tile is."""
+    """What the model is shown, one at a time: the look, a view of the pixels, and where a tile is."""
     height, width = image.shape[:2]
     if ways & Ways.TURNED:
         for quarters, look in TURNS.items():
-            yield look, np.ascontiguousarray(np.rot90(image, -quarters)), 0, 0
+            yield look, np.rot90(image, -quarters), 0, 0
     if ways & Ways.TILES:
         for y, tall in spans(height, max(width, height), config):
             for x, wide in spans(width, max(width, height), config):
-                yield Look.TILE, np.ascontiguousarray(image[y : y + tall, x : x + wide]), x, y
+                yield Look.TILE, image[y : y + tall, x : x + wide], x, y
 
 
 def tile_side(config: Faces) -> int:

@@ -61,9 +61,9 @@ def _load(name: str, directory: str) -> None:
     """Load the pack, which embeds a picture. Raises `ModelError`."""
     try:
         from facewatchd.config import Faces
-        from facewatchd.models.insightface import InsightFaceModel
+        from facewatchd.models import backends
 
-        InsightFaceModel(Path(directory), model_id=name, name=name, threshold=0.0, threads=1, faces=Faces())
+        backends.of(Path(directory))(Path(directory), model_id=name, name=name, threshold=0.0, threads=1, faces=Faces())
     except ImportError as exc:
         raise ModelError(f"the model {name} cannot be loaded: {one_line(exc)}", INCOMPLETE) from exc
     except MemoryError as exc:

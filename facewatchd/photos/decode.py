@@ -49,16 +49,13 @@ from pillow_heif import as_plugin as heif_plugin
 
 from facewatchd.errors import OutOfMemoryError, TooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.photos import exif, jpeg, png, tiff
-from facewatchd.photos.signatures import HEADER_BYTES, claimed_pixels, foreign_kind, format_of
-from facewatchd.photos.upright import contrast, upright_rgb
+from facewatchd.photos.files import MAX_PIXELS
+from facewatchd.photos.signatures import HEADER_BYTES, SNIFF_BYTES, claimed_pixels, foreign_kind, format_of
+from facewatchd.photos.upright import contrast, turned, upright_rgb
 
 if TYPE_CHECKING:
     from facewatchd.values import Pixels
 
-MAX_PIXELS: Final = 250_000_000
-"""Width times height of the largest picture that is decoded."""
-SNIFF_BYTES: Final = 512
-"""The first bytes that tell a format: every signature, and an ``ftyp`` box with all its brands."""
 MAX_FRAMES: Final = 64
 """Frames or pages that are looked at for one that is not blank."""
 MAX_SEARCH: Final = 10.0
@@ -110,7 +107,9 @@ def load() -> None:
 
 
 def decode(file: BinaryIO) -> Pixels:
-    """Decode a photo to RGB, upright, in full size: uint8 (height, width, 3), contiguous and read-only.
+    """Decode a photo to RGB, upright, in full size: uint8 (height, width, 3), read-only.
+
+    Not always contiguous: where EXIF data turns or mirrors a JPEG, it is a view of the pixels as they are stored.
 
     ``file`` is read from its beginning, whatever its position: `files.opened`, or bytes in an `io.BytesIO`.
 
@@ -207,9 +206,9 @@ def _jpeg(file: BinaryIO) -> Pixels:
         raise _too_large()
     orientation = exif.orientation(found.exif)
     if not found.is_deep and len(found.components) in (1, 3):
-        pixels = jpeg.decode(data, orientation)
+        pixels = jpeg.decode(data)
         if pixels is not None:
-            return pixels
+            return turned(pixels, orientation)
     return _doubtful_jpeg(data, found, orientation)
 
 
@@ -217,22 +216,22 @@ def _doubtful_jpeg(data: bytes, found: jpeg.Layout, orientation: int) -> Pixels:
     """Decode what libjpeg warns of, and what only other decoders read."""
     digests = set()
     for picture in jpeg.continued(data, found):
-        pixels = _deep_jpeg(picture, found, orientation) if found.is_deep else _jpeg_by_pillow(picture, orientation)
+        pixels = _deep_jpeg(picture, found) if found.is_deep else _jpeg_by_pillow(picture)
         digests.add(hashlib.blake2b(pixels.data).digest())
     if len(digests) != 1:
         raise EOFError("rows are missing")
-    return pixels
+    return turned(pixels, orientation)
 
 
-def _jpeg_by_pillow(data: bytes, orientation: int) -> Pixels:
+def _jpeg_by_pillow(data: bytes) -> Pixels:
     with _image("JPEG", io.BytesIO(data)) as image:
         image.load()
-        return upright_rgb(image, orientation, 16)
+        return upright_rgb(image, 1, 16)
 
 
-def _deep_jpeg(data: bytes, found: jpeg.Layout, orientation: int) -> Pixels:
+def _deep_jpeg(data: bytes, found: jpeg.Layout) -> Pixels:
     try:
-        return jpeg.decode_deep(data, found.bits, orientation)
+        return jpeg.decode_deep(data, found.bits)
     except ImportError as exc:
         kind = f"a JPEG of {found.bits} bits" if found.bits > 8 else "a lossless JPEG"
         raise UnsupportedPhotoError(f"{kind}, which facewatchd does not read here", _EXPORT_HINT) from exc
@@ -284,7 +283,7 @@ def _page_by_pillow(page: tiff.Page, file: BinaryIO) -> Pixels:
 
 def _by_second_decoder(page: tiff.Page) -> Pixels:
     try:
-        return jpeg.turned(page.decode(), page.orientation)
+        return turned(page.decode(), page.orientation)
     except (ImportError, NotImplementedError) as exc:
         raise UnsupportedPhotoError("a TIFF image of a kind that facewatchd does not read", _EXPORT_HINT) from exc
 

@@ -13,11 +13,10 @@ they change the pixels if rows are missing, because the decoder takes them for d
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import simplejpeg
@@ -74,16 +73,13 @@ def begin(data: bytes) -> int:
     return found.end(1) - 2 if found else 0
 
 
-def decode(data: bytes, orientation: int) -> Pixels | None:
-    """Decode to RGB, upright, in full size: uint8 (height, width, 3), contiguous; None where there is any doubt.
-
-    ``orientation``: EXIF's, 1 to 8.
-    """
+def decode(data: bytes) -> Pixels | None:
+    """Decode to RGB, as stored, in full size: uint8 (height, width, 3); None where there is any doubt."""
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)  # a mere warning is a doubt as well
     except (ValueError, RuntimeError):
         return None
-    return turned(pixels, orientation)
+    return pixels
 
 
 @dataclass(slots=True)
@@ -178,8 +174,8 @@ def continued(data: bytes, found: Layout) -> Iterator[bytes]:
         yield b"".join([*parts, last, pad, bytes([0xFF, _EOI])])
 
 
-def decode_deep(data: bytes, bits: int, orientation: int) -> Pixels:
-    """Decode a JPEG that `is_deep` to RGB, upright. Raises ImportError without imagecodecs, and its errors."""
+def decode_deep(data: bytes, bits: int) -> Pixels:
+    """Decode a JPEG that `is_deep` to RGB, as stored. Raises ImportError without imagecodecs, and its errors."""
     import imagecodecs
 
     samples = np.asarray(imagecodecs.jpeg8_decode(data))
@@ -189,28 +185,11 @@ def decode_deep(data: bytes, bits: int, orientation: int) -> Pixels:
         samples = np.repeat(samples[:, :, None], 3, axis=2)
     shift = bits - 8
     pixels: Pixels = np.ascontiguousarray(samples >> shift if shift > 0 else samples << -shift, dtype=np.uint8)
-    return turned(pixels, orientation)
-
-
-def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn pixels upright, by their EXIF orientation."""
-    if orientation == 1:
-        return pixels
-    cv2 = _opencv()
-    if orientation in (5, 7):
-        pixels = cv2.transpose(pixels)
-    turns = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
-    flips = {2: 1, 4: 0}  # which axis OpenCV mirrors
-    if orientation in turns:
-        pixels = cv2.rotate(pixels, turns[orientation])
-    elif orientation in flips:
-        pixels = cv2.flip(pixels, flips[orientation])
     return pixels
 
 
 def load() -> None:
-    """Import OpenCV, and imagecodecs where it is installed."""
-    _opencv()
+    """Import imagecodecs where it is installed."""
     try:
         import imagecodecs
     except ImportError:
@@ -218,12 +197,3 @@ def load() -> None:
     for name in _CODECS:
         with contextlib.suppress(ImportError, AttributeError):  # each by itself: a build may lack some
             getattr(imagecodecs, f"{name}_decode")
-
-
-@functools.cache
-def _opencv() -> Any:
-    """OpenCV turns pictures in half of numpy's time; it takes a while to import, and not every process decodes."""
-    import cv2
-
-    cv2.setNumThreads(1)  # as the callers promise
-    return cv2

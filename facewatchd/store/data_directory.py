@@ -54,6 +54,17 @@ class LastRun:
                 raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
 
 
+def told_of_removed_model(data_dir: Path, name: str, now: str) -> str:
+    """One line on the data of a model that this version has no more, and that nothing will read or delete."""
+    size = 0
+    with contextlib.suppress(OSError):
+        size = sum(path.stat().st_size for path in data_dir.glob(f"{name}-*/*") if path.is_file())
+    return (
+        f"the model {name} is not part of facewatchd any more: all photos are indexed again with {now}; its data, "
+        f"{data_dir}/{name}-* ({size / 1e6:.0f} MB), is not used and can be deleted"
+    )
+
+
 def _may_be_there(path: Path) -> bool:
     """Whether a path exists, or its disk does not answer."""
     try:

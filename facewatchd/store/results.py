@@ -7,8 +7,7 @@
   name: copies tend to lie deeper, or to have longer names.
 - The photos of the query itself come first.
 - Where norms mean something (``quality``), two faces match from the threshold on and what each of them adds to it,
-  and a face below the floor matches nothing; only a photo of the query is not held to the floor, because its faces were
-  asked for.
+  and a face below the floor matches nothing. The photos of the query are not held to that: their faces were asked for.
 - ``top`` cuts the results, ``total`` counts all of them. So every face above the threshold is looked up, in an index of
   SQLite that holds no embeddings; paths and boxes are read only for the results that are left.
 """
@@ -102,8 +101,8 @@ def _told(shown: ShownFaces, at: NDArray[np.intp], spare: NDArray[np.float32], s
     assert search.quality is not None
     norms = shown.norms[at]
     own = np.isin(shown.contents[at], np.array(sorted(search.own), np.int64))
-    told: NDArray[np.bool_] = (spare >= search.quality.extras(norms)) & (own | (norms >= search.quality.floor))
-    return told
+    told: NDArray[np.bool_] = (spare >= search.quality.extras(norms)) & (norms >= search.quality.floor)
+    return told | own
 
 
 def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: Search, *, several: bool) -> list[Match]:

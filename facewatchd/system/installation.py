@@ -1,28 +1,14 @@
-"""Commands that install what is missing, into the environment that this package runs from.
-
-The package may have been installed from a checkout, an archive or a repository, which need not be there any more, so
-extras are installed by the names of what they stand for.
-"""
+"""Commands that install what is missing, into the environment that this package runs from."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from importlib import metadata
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 DISTRIBUTION = "facewatchd"
-
-
-def extra(name: str, *, again: bool = False) -> str:
-    """The command that installs the packages of an extra. ``again``: also those that are installed already."""
-    wanted = [
-        requirement.partition(";")[0].strip()
-        for requirement in _requirements()
-        if requirement.partition(";")[2].replace("'", '"').strip() == f'extra == "{name}"'
-    ]
-    return _pip(*(["--force-reinstall"] if again else []), *wanted)
 
 
 def again() -> str:
@@ -35,15 +21,15 @@ def built_here(name: str, requirement: str) -> str:
     return _pip("--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", name, requirement)
 
 
-def _requirements() -> list[str]:
-    try:
-        return metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return []
+def replaced(gone: Iterable[str], wanted: str) -> str:
+    """The command that installs a distribution in the place of others."""
+    return f"{shlex.join([sys.executable, '-m', 'pip', 'uninstall', '-y', *gone])} && {_pip(wanted)}"
 
 
 def _source() -> str:
     """The source that pip recorded (PEP 610); the name of the package where it recorded none."""
+    from importlib import metadata
+
     try:
         noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         if not noted:

@@ -284,7 +284,6 @@ def saved_in_every_mode(root: Path) -> dict[Path, tuple[str, str]]:
     return files
 
 
-@samples.needs_dlib
 def test_every_mode_in_every_format_shows_the_face(start: Start, tmp_path: Path) -> None:
     root = tmp_path / "photos"
     root.mkdir()
@@ -293,7 +292,7 @@ def test_every_mode_in_every_format_shows_the_face(start: Start, tmp_path: Path)
     assert set(files.values()) >= {(mode, "TIFF") for mode in set(MODES) - {"La", "RGBa", "HSV", "I;16N"}}
     shown = {path for path, (mode, name) in files.items() if not (mode.startswith("I") and name in CLIPPED)}
     dithered = {path for path, (mode, _) in files.items() if mode == "1"}
-    daemon = start(root, model="dlib")
+    daemon = start(root)
     status = daemon.settle(120)
     assert (status["photos"], status["failed"]) == (len(files), 0)
     assert daemon.paths(root / "RGB PNG.png") >= shown - dithered

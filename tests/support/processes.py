@@ -23,7 +23,7 @@ import pytest
 
 from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
-from tests.support import hooks
+from tests.support import hooks, packs
 from tests.support.paths import PROJECT
 
 T = TypeVar("T")
@@ -71,12 +71,14 @@ class Daemon:
         self,
         home: Path,
         *roots: Path,
-        model: str = "dlib",
+        model: str = "opencv",
         model_root: Path | None = None,
         insightface: bool = False,
         **config: str,
     ) -> None:
-        """``insightface``: load the pack ``tiny`` with it, and not `drawn_model` in its place, which starts sooner.
+        """``model``: the pack `opencv` is the one of `packs.opencv_root`, without which the test is skipped.
+
+        ``insightface``: load the pack ``tiny`` with it, and not `drawn_model` in its place, which starts sooner.
 
         ``config``: further lines of the configuration, TOML text by table name ("" for the top level). They are added
         to `USUAL`, whose keys they may give another value.
@@ -91,6 +93,8 @@ class Daemon:
         self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
         tables = {name: _merged(USUAL.get(name, {}), config.get(name, "")) for name in {"": "", **USUAL, **config}}
         lines = [f"directories = {json.dumps([str(root) for root in roots])}", f"model = {json.dumps(model)}"]
+        if model == "opencv" and model_root is None:
+            model_root = packs.opencv_root()
         lines += [f"model_root = {json.dumps(str(model_root))}"] if model_root else []
         lines += [tables.pop("")] + [f"[{name}]\n{text}" for name, text in tables.items()]
         self.config.write_text("\n".join(lines) + "\n")
@@ -256,7 +260,7 @@ _COUNTED = """
 import sys
 if {{"run", "indexing"}} & set(sys.argv):
     import hashlib, os, threading
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     def counted(file, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         if threading.current_thread() is not threading.main_thread():  # which tries the decoders before the first photo
             file.seek(0)

@@ -19,10 +19,6 @@ PACKS = SHARED / "insightface"
 
 needs_shared = pytest.mark.skipif(not PHOTOS.is_dir(), reason="the labelled photos of ../shared are not here")
 needs_packs = pytest.mark.skipif(not PACKS.is_dir(), reason="the InsightFace packs of ../shared are not here")
-needs_dlib = pytest.mark.skipif(
-    importlib.util.find_spec("dlib") is None or importlib.util.find_spec("face_recognition_models") is None,
-    reason="the dlib pack is not installed (extra `offline`)",
-)
 
 
 def people() -> dict[str, list[str]]:

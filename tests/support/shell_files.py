@@ -21,8 +21,7 @@ from facewatchd.cli import app as cli
 from facewatchd.client import arguments as query_arguments
 from facewatchd.config import AUTO_MODEL
 from facewatchd.console.arguments import Parser
-from facewatchd.models.install import RELEASED
-from facewatchd.models.registry import DLIB
+from facewatchd.models.registry import FETCHED
 from tests.support import reference_pages
 from tests.support.man_pages import man_page
 from tests.support.paths import PROJECT
@@ -90,8 +89,8 @@ VALUES: dict[str, Values | tuple[str, ...] | None] = {
     "FILE": shtab.FILE,
     "PHOTO": shtab.FILE,
     # shtab goes by `_dir` and `_file` in bash functions' names: what these print is quoted as names of files are
-    "NAME|PATH": _names("_facewatchd_model_or_dir", (AUTO_MODEL, *RELEASED, DLIB), shtab.DIRECTORY),
-    "NAME|ZIP|DIR": _names("_facewatchd_pack_or_file", RELEASED, shtab.FILE),
+    "NAME|PATH": _names("_facewatchd_model_or_dir", (AUTO_MODEL, *FETCHED), shtab.DIRECTORY),
+    "NAME|ZIP|DIR": _names("_facewatchd_pack_or_file", FETCHED, shtab.FILE),
     "largest|all|N": ("largest", "all"),
     "N": None,
     "F": None,

@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from facewatchd.errors import FacewatchError
-from facewatchd.photos import files as photos
+from facewatchd.photos import decode as photos
 from facewatchd.photos.samples import SPECIMENS
 from tests.support import fuzzing
 from tests.support.paths import SHARED
@@ -30,13 +30,14 @@ INPUTS = SHARED / "inputs"
 CONFINED = """
 import hashlib, io, json, sys
 from pathlib import Path
-from facewatchd.photos import files as photos
+from facewatchd.photos import decode as photos
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.confinement import Confinement
+from facewatchd.models.devices import Placement
 
 files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
 confined = Confinement()
-confined.before_loading(None, "")
+confined.before_loading(None, Placement())
 confined.before_photos()
 late, results = [], {}
 asks = {"import", "open", "ctypes.dlopen"}
@@ -44,7 +45,7 @@ sys.addaudithook(lambda event, args: late.append(str(args[0])) if event in asks 
 for name, data in files.items():
     try:
         pixels = photos.decode(io.BytesIO(data))
-        results[name] = [*pixels.shape, hashlib.sha256(pixels).hexdigest()]
+        results[name] = [*pixels.shape, hashlib.sha256(pixels.tobytes()).hexdigest()]
     except FacewatchError as exc:
         results[name] = [type(exc).__name__, exc.message]
     results[name] += late
@@ -59,7 +60,7 @@ def decoded(data: bytes) -> list[Any]:
         pixels = photos.decode(io.BytesIO(data))
     except FacewatchError as exc:
         return [type(exc).__name__, exc.message]
-    return [*pixels.shape, hashlib.sha256(pixels).hexdigest()]
+    return [*pixels.shape, hashlib.sha256(pixels.tobytes()).hexdigest()]
 
 
 def tiffs() -> dict[str, bytes]:

@@ -10,9 +10,9 @@ import pytest
 
 from facewatchd.cli import app as cli
 from facewatchd.models import registry
-from tests.support import tiny_pack
+from tests.support import packs, tiny_pack
 from tests.support.findings import findings
-from tests.support.samples import PACKS, needs_dlib, needs_packs
+from tests.support.samples import PACKS, needs_packs
 
 
 @pytest.fixture(autouse=True)
@@ -27,19 +27,21 @@ def tiny(home: Path) -> Path:
     return tiny_pack.build(home / ".insightface", registry.DEFAULT)
 
 
-@needs_dlib
 def test_this_machine_as_a_whole(capfd: Any, home: Path) -> None:
-    """Nothing replaced: the real libraries, in processes of their own, with the dlib pack."""
-    assert cli.main(["doctor", "--model", "dlib"]) == 0
+    """Nothing replaced: the real libraries, in processes of their own, with the pack opencv."""
+    packs.link_opencv(home / ".insightface")
+    assert cli.main(["doctor", "--model", "opencv"]) == 0
     out = capfd.readouterr().out
     assert "ok    hnswlib        64 vectors added, and each found again\n" in out
-    assert re.search(r"^ok    model          dlib-[0-9a-f]{8}: 6 faces on a test photo, loaded in ", out, re.MULTILINE)
-    assert "ok    licence        dlib: public domain\n" in out
+    assert re.search(
+        r"^ok    model          opencv-[0-9a-f]{8}: 6 faces on a test photo, loaded in ", out, re.MULTILINE
+    )
+    assert "ok    licence        opencv: any use (MIT, Apache-2.0)" in out
     assert "ok    codecs         JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF can be read\n" in out
     assert re.search(
         r"^ok    pipeline       6 faces indexed, found again, and followed through a rename in ", out, re.M
     )
-    assert list(home.iterdir()) == []  # nothing was written
+    assert [path.name for path in home.iterdir()] == [".insightface"]  # nothing was written
 
 
 @needs_packs

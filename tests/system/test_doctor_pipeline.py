@@ -20,10 +20,9 @@ from facewatchd.doctor import pipeline
 from facewatchd.doctor.checks import Finding
 from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
-from tests.support import hooks, tiny_pack
+from tests.support import hooks, packs, tiny_pack
 from tests.support.findings import findings
 from tests.support.processes import DEADLINE, until
-from tests.support.samples import needs_dlib
 
 Hook = Callable[[str], None]
 NOTE = "import os, sys\nif 'run' in sys.argv:\n    open({path!r}, 'w').write(str(os.getpid()))\n"
@@ -78,10 +77,9 @@ def assert_nothing_is_left(tmp_path: Path, temporary: Path) -> None:
     assert list(temporary.glob("facewatchd*")) == []
 
 
-@needs_dlib
 def test_the_whole_way_in_a_temporary_directory(tmp_path: Path, temporary: Path, hook: Hook) -> None:
     hook("")
-    finding, confined = findings("pipeline", model="dlib")
+    finding, confined = findings("pipeline", model=str(packs.opencv_root() / "models/opencv"))
     assert finding.status == "ok", finding.detail
     assert confined.name == "confinement"
     assert finding.detail.startswith("6 faces indexed, found again, and followed through a rename in ")
@@ -89,7 +87,6 @@ def test_the_whole_way_in_a_temporary_directory(tmp_path: Path, temporary: Path,
     assert not (tmp_path / "home").exists()
 
 
-@needs_dlib
 def test_a_daemon_that_ends_badly(tmp_path: Path, temporary: Path, hook: Hook) -> None:
     hook(
         "    from facewatchd.scan import work_queue as queue\n"
@@ -98,13 +95,12 @@ def test_a_daemon_that_ends_badly(tmp_path: Path, temporary: Path, hook: Hook) -
         "        os._exit(9)\n"
         "    queue.WorkQueue.close = ends\n"
     )
-    finding = found("dlib")
+    finding = found(str(packs.opencv_root() / "models/opencv"))
     assert (finding.status, finding.detail) == ("fail", "the daemon ended with status 9: the roof is on fire")
     assert_nothing_is_left(tmp_path, temporary)
 
 
-def test_without_a_model_there_is_nothing_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
+def test_without_a_model_there_is_nothing_to_try() -> None:
     assert findings("pipeline") == []
 
 
@@ -128,7 +124,7 @@ def test_a_model_that_finds_no_face(tmp_path: Path, temporary: Path, hook: Hook,
 def test_a_decoder_that_is_broken(tmp_path: Path, temporary: Path, hook: Hook, tiny: Path) -> None:
     hook(
         "if {'indexing', 'queries'} & set(sys.argv):\n"
-        "    from facewatchd import errors; from facewatchd.photos import files as photos\n"
+        "    from facewatchd import errors; from facewatchd.photos import decode as photos\n"
         "    def broken(file):\n"
         "        raise errors.UnreadablePhotoError('the decoder is broken')\n"
         "    photos.decode = broken\n"
@@ -184,7 +180,7 @@ def test_answers_that_are_not_true(
         matches = [{"path": f"/x/{name}", "similarity": 1.0, "also": []} for name in names]
         return {"matches": matches, "complete": complete}
 
-    trial = pipeline.Trial(tmp_path, "dlib")
+    trial = pipeline.Trial(tmp_path, "opencv")
     monkeypatch.setattr(trial, "_call", answer)
     with pytest.raises(FacewatchError) as raised:
         trial._found(Path("/x/renamed.jpg"), {"path": "/x/renamed.jpg"})

@@ -1,4 +1,4 @@
-"""Real models on photos of real people: InsightFace packs, where they are, and dlib."""
+"""Real models on photos of real people: InsightFace packs, where they are, and opencv."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from facewatchd.api import linkage
 from facewatchd.models import registry
 from facewatchd.models.base import Model
 from facewatchd.values import Face
-from tests.support import samples
+from tests.support import packs, samples
 from tests.support.detections import Image8, assert_sound, group_of_six, jpeg, load, portrait, read
 
 REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
@@ -25,15 +24,15 @@ REAL_PACKS = ("scrfd25g_mfn", "scrfd500m_mfn")
 @cache
 def real(name: str) -> Model:
     """A model that is loaded once for all tests; the test is skipped where it is not installed."""
-    if name != "dlib" and not (samples.PACKS / "models" / name).is_dir():
+    if name == "opencv":
+        return load(packs.opencv_root(), name)
+    if not (samples.PACKS / "models" / name).is_dir():
         pytest.skip("the real packs of ../shared are not on this machine")
-    if registry.find(name, samples.PACKS) is None:
-        pytest.skip("dlib-bin and face-recognition-models are not installed")
     return load(samples.PACKS, name)
 
 
-def dlib() -> Model:
-    return real("dlib")
+def opencv() -> Model:
+    return real("opencv")
 
 
 @cache
@@ -124,12 +123,12 @@ def small_faces() -> tuple[Image8, int]:
     return np.asarray(scene), len(sides)
 
 
-def test_dlib_tells_people_apart() -> None:
-    assert_tells_people_apart("dlib")
+def test_opencv_tells_people_apart() -> None:
+    assert_tells_people_apart("opencv")
 
 
-def test_dlib_finds_a_group_and_tells_its_faces_apart() -> None:
-    model = dlib()
+def test_opencv_finds_a_group_and_tells_its_faces_apart() -> None:
+    model = opencv()
     image = group_of_six()
     faces = model.faces(image)
     assert_sound(faces, image, 128)
@@ -140,8 +139,8 @@ def test_dlib_finds_a_group_and_tells_its_faces_apart() -> None:
     assert [max(range(6), key=lambda k: face.embedding @ faces[k].embedding) for face in smaller] == list(range(6))
 
 
-def test_dlib_finds_small_faces_and_those_that_fill_the_frame() -> None:
-    model = dlib()
+def test_opencv_finds_small_faces_and_those_that_fill_the_frame() -> None:
+    model = opencv()
     (face,) = model.faces(portrait())
     for scale in (0.55, 3.0):
         (scaled,) = model.faces(jpeg(portrait(), 90, scale))
@@ -154,26 +153,26 @@ def test_dlib_finds_small_faces_and_those_that_fill_the_frame() -> None:
     assert close_up.embedding @ face.embedding > model.info.threshold
 
 
-def test_dlib_keeps_min_size_and_min_score() -> None:
-    dlib()
-    root = Path("/nonexistent")
-    assert load(root, "dlib", min_size=120).faces(portrait()) == []
-    faces = load(root, "dlib", min_score=0.8).faces(group_of_six())
-    assert 0 < len(faces) < 6
-    assert all(face.score >= 0.8 for face in faces)
-    assert load(root, "dlib", min_score=1).faces(portrait()) == []
+def test_opencv_keeps_min_size_and_min_score() -> None:
+    root = packs.opencv_root()
+    assert load(root, "opencv", min_size=120).faces(portrait()) == []
+    middle = float(np.median([face.score for face in opencv().faces(group_of_six())]))
+    faces = load(root, "opencv", min_score=middle).faces(group_of_six())
+    assert len(faces) == 3
+    assert all(face.score > middle for face in faces)
+    assert load(root, "opencv", min_score=1).faces(portrait()) == []
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (40, 6000), (7, 5), (3000, 2200)])
-def test_dlib_looks_at_images_of_any_shape(shape: tuple[int, int]) -> None:
-    assert dlib().faces(np.full((*shape, 3), 90, np.uint8)) == []
+def test_opencv_looks_at_images_of_any_shape(shape: tuple[int, int]) -> None:
+    assert opencv().faces(np.full((*shape, 3), 90, np.uint8)) == []
 
 
-def test_dlib_gives_several_threads_what_one_gets() -> None:
-    model = dlib()
+def test_opencv_gives_several_threads_what_one_gets() -> None:
+    model = opencv()
     images = [portrait(), jpeg(portrait(), 80), jpeg(portrait(), 90, 0.7)]
     expected = [model.faces(image) for image in images]
-    with ThreadPoolExecutor(3, "dlib") as pool:
+    with ThreadPoolExecutor(3, "opencv") as pool:
         answers = list(pool.map(model.faces, images * 2))
     for faces, right in zip(answers, expected * 2, strict=True):
         assert [face.box for face in faces] == [face.box for face in right]
@@ -181,9 +180,9 @@ def test_dlib_gives_several_threads_what_one_gets() -> None:
             np.testing.assert_array_equal(one.embedding, other.embedding)
 
 
-@pytest.mark.parametrize(("name", "noticed"), [("scrfd25g_mfn", 0.9), ("dlib", 0.75)])
+@pytest.mark.parametrize(("name", "noticed"), [("scrfd25g_mfn", 0.9), ("opencv", 0.6)])
 def test_pairs_of_labelled_faces(name: str, noticed: float) -> None:
-    limit = linkage.limit(registry.known(name).threshold, registry.known(name).unrelated)
+    limit = linkage.limit(registry.known(name).threshold)
     refused: dict[bool, list[bool]] = {True: [], False: []}
     for (person, one), (other_person, other) in itertools.combinations(labelled(name), 2):
         refused[person == other_person].append(len(linkage.clusters([one.embedding, other.embedding], limit)) > 1)

@@ -23,6 +23,7 @@ model_root = "~/models"
 [faces]
 min_size = 64
 min_score = 0.6
+second_look = false
 detector_size = 320
 [query]
 top = 0
@@ -87,7 +88,7 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
         model_root=home / "models",
         data_dir=paths.data_path(),
         socket=paths.socket_path(),
-        faces=Faces(min_size=64, min_score=0.6, detector_size=320),
+        faces=Faces(min_size=64, min_score=0.6, second_look=False, detector_size=320),
         query=Query(top=0, threshold=0.45),
         resources=Resources(threads=3, idle_priority=False, unload_after=0),
         watch=Watch(settle=0.5, rescan=60),
@@ -96,10 +97,10 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
 
 def test_only_directories_must_be_there(tmp_path: Path, photos: Path, home: Path) -> None:
     loaded = config.load(write(tmp_path, f'directories = ["{photos}"]'))
-    assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "detector_size": None}
+    assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "second_look": True, "detector_size": None}
     assert asdict(loaded.query) == {"top": 20, "threshold": None}
     assert asdict(loaded.resources) == {
-        "threads": len(os.sched_getaffinity(0)), "idle_priority": True, "unload_after": 300,
+        "threads": len(os.sched_getaffinity(0)), "idle_priority": True, "device": "auto", "unload_after": 300,
     }  # fmt: skip
     assert (loaded.model, loaded.model_root) == ("auto", home / ".insightface")
     assert loaded.data_dir == home / ".local/share/facewatchd"
@@ -115,12 +116,12 @@ def test_the_default_place_need_not_exist_but_a_named_file_must(tmp_path: Path, 
 def test_the_default_place_is_read(home: Path, photos: Path) -> None:
     directory = home / ".config/facewatchd"
     directory.mkdir(parents=True)
-    write(directory, f'directories = ["{photos}"]\nmodel = "dlib"')
-    assert config.load(None).model == "dlib"
+    write(directory, f'directories = ["{photos}"]\nmodel = "opencv"')
+    assert config.load(None).model == "opencv"
 
 
 def test_flags_win_and_none_is_no_flag(tmp_path: Path, photos: Path) -> None:
-    path = write(tmp_path, f'directories = ["{photos}"]\nmodel = "dlib"\n[query]\ntop = 5')
+    path = write(tmp_path, f'directories = ["{photos}"]\nmodel = "opencv"\n[query]\ntop = 5')
     other = tmp_path / "other"
     loaded = config.load(path, directories=(other,), model="buffalo_l", data_dir=Path("data"), socket=None)
     assert loaded.directories == (other,)
@@ -128,7 +129,7 @@ def test_flags_win_and_none_is_no_flag(tmp_path: Path, photos: Path) -> None:
     assert loaded.data_dir == Path.cwd() / "data"
     assert loaded.socket == paths.socket_path()
     assert loaded.query.top == 5
-    assert config.load(path, directories=None, model=None).model == "dlib"
+    assert config.load(path, directories=None, model=None).model == "opencv"
 
 
 def test_more_processors_than_threads_are_allowed(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
@@ -322,14 +323,14 @@ def test_a_threshold_needs_a_model_that_it_is_for(tmp_path: Path, photos: Path, 
 
 
 def test_a_flag_may_take_the_thresholds_model_away(tmp_path: Path, photos: Path) -> None:
-    file = write(tmp_path, f'directories = ["{photos}"]\nmodel = "dlib"\n[query]\nthreshold = 0.93\n')
+    file = write(tmp_path, f'directories = ["{photos}"]\nmodel = "opencv"\n[query]\nthreshold = 0.93\n')
     assert config.load(file).query.threshold == 0.93
     with pytest.raises(UsageError, match=r"`query\.threshold`"):
         config.load(file, model="auto")
 
 
 def test_with_another_model_the_threshold_waits_for_it() -> None:
-    running = Config(model="dlib", query=Query(top=5, threshold=0.92))
+    running = Config(model="opencv", query=Query(top=5, threshold=0.92))
     taken, waiting = config.apply_reload(
         running, replace(running, model="buffalo_l", query=Query(top=6, threshold=0.41))
     )
@@ -378,9 +379,9 @@ def test_a_configuration_of_an_odd_kind_is_refused_at_once(tmp_path: Path, kind:
 
 def test_a_configuration_may_be_a_link_or_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     """Links come from collections of dotfiles, the mark from editors of other systems."""
-    (tmp_path / "elsewhere").write_bytes(b"\xef\xbb\xbfmodel = 'dlib'\r\ndirectories = ['/']\r\n")
+    (tmp_path / "elsewhere").write_bytes(b"\xef\xbb\xbfmodel = 'opencv'\r\ndirectories = ['/']\r\n")
     (tmp_path / "config.toml").symlink_to("elsewhere")
-    assert config.load(tmp_path / "config.toml").model == "dlib"
+    assert config.load(tmp_path / "config.toml").model == "opencv"
 
 
 def test_no_configuration_is_read_from_the_null_device() -> None:

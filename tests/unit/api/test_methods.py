@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
 from facewatchd.api.control import Control
@@ -20,6 +21,7 @@ from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.health.report import Report, RootReport
 from facewatchd.ignore import Exclusion
@@ -34,10 +36,12 @@ from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.values import ModelInfo, RootState, Stamp
-from tests.support.galleries import DIM
+from facewatchd.threads.liveness import Liveness
+from facewatchd.values import Face, ModelInfo, Quality, RootState, Stamp
+from tests.support.galleries import DIM, face
 
-INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
+TABLE = Quality(clear=10, slope=0.1, floor=7)
+INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
 
 
 @dataclass
@@ -85,6 +89,7 @@ class Place:
     scanner: PlayedScanner
     setbacks: dict[bytes, str]
     methods: Methods
+    queries: Queries
 
     def call(self, method: str, **params: object) -> dict[str, object]:
         return cast(dict[str, object], self.methods.call(method, params))
@@ -93,12 +98,14 @@ class Place:
         answer = self.call("why", path=str(self.root / name))
         return answer["state"], answer["reason"]
 
-    def record(self, name: str, content: bytes | None = b"x", error: str | None = None) -> Path:
-        """A file as the catalog knows it: without faces, or with an error."""
+    def record(
+        self, name: str, content: bytes | None = b"x", error: str | None = None, faces: Sequence[Face] = ()
+    ) -> Path:
+        """A file as the catalog knows it: with faces or without, or with an error."""
         path = self.root / name
         path.write_bytes(content or b"")
         digest = None if error else files.digest(content or b"")
-        self.gallery.record([Outcome(bytes(path), Stamp.of(path.stat()), digest, 640, 480, [], error=error)])
+        self.gallery.record([Outcome(bytes(path), Stamp.of(path.stat()), digest, 640, 480, faces, error=error)])
         return path
 
 
@@ -113,14 +120,16 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         monitor = cast(Monitor, played)
         control = Control(monitor, roots, queue, cast(Scanner, scanner))
         finder = FaceFinder(gallery.catalog, cast(Inference, None), roots.calls)
+        sampler = Sampler(gallery, INFO, Liveness())
+        queries = Queries(monitor, gallery, roots, finder, sampler, INFO, Query(), control.wait_until_done)
         methods = Methods(
-            Status(monitor, INFO, lambda: 0.5, str),
-            Queries(monitor, gallery, roots, finder, INFO, Query(), control.wait_until_done),
-            Photos(monitor, gallery.catalog, roots, queue, lambda path: setbacks.get(path, "")),
+            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str),
+            queries,
+            Photos(monitor, gallery.catalog, roots, queue, lambda path: setbacks.get(path, ""), TABLE),
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
         )
-        yield Place(root, gallery, roots, queue, played, scanner, setbacks, methods)
+        yield Place(root, gallery, roots, queue, played, scanner, setbacks, methods, queries)
 
 
 def test_a_method_that_is_not_there(place: Place) -> None:
@@ -151,6 +160,36 @@ def test_why_of_what_is_recorded(place: Place) -> None:
     assert place.why("b.jpg") == ("failed", "it is truncated; it is not tried again until the file changes")
     path.write_bytes(b"other bytes")
     assert place.why("a.jpg") == ("pending", "it changed since it was read; `facewatchd scan` looks at once")
+
+
+def test_why_tells_faces_that_are_too_blurred(place: Place) -> None:
+    row = np.eye(1, DIM, dtype=np.float32)[0]
+
+    def told(name: str, *norms: float | None) -> tuple[object, list[tuple[object, object]]]:
+        place.record(name, name.encode(), faces=[face(row, norm=norm) for norm in norms])
+        reply = place.call("why", path=str(place.root / name))
+        return reply["reason"], [(seen["norm"], seen["quality"]) for seen in reply["faces"]]
+
+    only = "only a query with a threshold of its own finds such a face"
+    assert told("clear", None, 12) == ("its faces are searchable", [(None, []), (12, [])])
+    assert told("some", 8.5, 6) == (
+        f"its faces are searchable, but 1 of 2 are too blurred to tell: {only}",
+        [(8.5, ["blurred"]), (6, ["too blurred to tell"])],
+    )
+    assert told("all", 6)[0] == f"its faces are searchable, but too blurred to tell: {only}"
+
+
+def test_a_threshold_that_the_user_gave_counts_for_all_faces(place: Place) -> None:
+    row = np.eye(1, DIM, dtype=np.float32)[0]
+    place.record("blurred", faces=[face(row, norm=6)])
+
+    def total(**params: object) -> object:
+        return place.call("query", embedding=row.tolist(), **params)["total"]
+
+    assert total() == 0
+    assert total(threshold=0.5) == 1
+    place.queries.defaults = Query(threshold=0.5)
+    assert total() == 1
 
 
 def test_why_of_a_photo_whose_disk_is_away(place: Place) -> None:

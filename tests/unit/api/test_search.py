@@ -27,14 +27,19 @@ from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Search
 from facewatchd.threads.bounded_calls import DiskCalls
-from facewatchd.values import Face, ModelInfo, Stamp
+from facewatchd.values import Face, ModelInfo, Quality, Stamp
 from tests.support.galleries import DIM, face
 
-INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
+TABLE = Quality(clear=10, slope=0.1, floor=7)
+INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
 ANNA, BEN = np.eye(2, DIM, dtype=np.float32)
 SMALL, LARGE = Box(0, 0, 30, 40), Box(50, 0, 90, 120)
 FACES = {b"anna": [face(ANNA, LARGE)], b"ben": [face(BEN, LARGE)], b"both": [face(ANNA, SMALL), face(BEN, LARGE)]}
-FACES[b"nobody"] = []
+FACES |= {
+    b"nobody": [],
+    b"blurred": [face(ANNA, LARGE, norm=6.5)],
+    b"crowd": [face(BEN, LARGE, norm=6.9), face(ANNA, SMALL, norm=12.0)],
+}
 """What the query process finds on a photo with these bytes."""
 
 
@@ -77,8 +82,8 @@ def recorded(path: Path) -> Outcome:
     return Outcome(bytes(path), Stamp.of(path.stat()), files.digest(content), 640, 480, FACES[content])
 
 
-def search(gallery: Gallery, finder: FaceFinder, **params: object) -> Answer:
-    return Searcher(gallery, finder, INFO).search(read(QueryParameters, params), Search(0.5))
+def search(gallery: Gallery, finder: FaceFinder, *, quality: Quality | None = TABLE, **params: object) -> Answer:
+    return Searcher(gallery, finder, INFO).search(read(QueryParameters, params), Search(0.5, quality=quality))
 
 
 def by_path(*paths: Path) -> list[dict[str, str]]:
@@ -138,13 +143,54 @@ def test_the_largest_face_counts_unless_the_query_says_which(
         search(gallery, finder, photos=both, face=2)
 
 
+def test_a_face_that_is_too_blurred_stands_for_a_person_only_where_it_was_asked_for(
+    gallery: Gallery, finder: FaceFinder, library: Library
+) -> None:
+    def asked(names: list[str], **params: object) -> tuple[list[tuple[int | None, bool]], list[str]]:
+        answer = search(gallery, finder, photos=by_path(*(library[name] for name in names)), **params)
+        return [(used.index, used.left_out) for used in answer.used], paths(answer)
+
+    anna, ben = ["anna", "both"], ["both"]
+    assert asked(["crowd"]) == ([(1, False)], anna), "the largest of those that can be told"
+    assert asked(["crowd"], quality=None) == ([(0, False)], ben), "with a threshold of the user's, the largest"
+    assert asked(["crowd"], face=0) == ([(0, False)], ben), "named"
+    assert asked(["crowd"], face="all") == ([(0, True), (1, False)], anna)
+    assert asked(["blurred"]) == ([(0, False)], anna), "the only one"
+    assert asked(["blurred", "nobody"]) == ([(0, False), (None, False)], anna)
+    assert asked(["blurred", "ben"]) == ([(0, True), (0, False)], ben), "and whether they are one person is not asked"
+    with pytest.raises(ParamsError, match="do not look like one person"):
+        asked(["blurred", "ben"], quality=None)
+
+
+def test_what_a_blurred_question_finds(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
+    """The photos of Anna are compared with faces that are 0.7 like hers; the floor asks for 0.8."""
+    like = np.array([0.7, 0, np.sqrt(1 - 0.49)] + [0] * (DIM - 3), np.float32)
+    FACES[b"half"], FACES[b"half blurred"] = [face(like, LARGE, norm=10)], [face(like, LARGE, norm=5)]
+    try:
+        for name in ("half", "half blurred"):
+            library[name] = library["anna"].with_name(f"{name}.jpg")
+            library[name].write_bytes(name.encode())
+        gallery.record([recorded(library[name]) for name in ("half", "half blurred")])
+        half = by_path(library["half"])
+        assert paths(search(gallery, finder, photos=half)) == ["anna", "both", "half"]
+        assert paths(search(gallery, finder, photos=by_path(library["half blurred"]))) == ["half", "half blurred"]
+        assert "half blurred" in paths(search(gallery, finder, photos=half, quality=None))
+        several = search(gallery, finder, photos=by_path(library["half blurred"], library["half"]))
+        assert paths(several) == ["anna", "both", "half", "half blurred"], "a photo of the question is no other person"
+        ids = [match.face_id for match in several.found.matches if match.path.endswith(b"half blurred.jpg")]
+        assert paths(search(gallery, finder, faces=ids)) == ["half", "half blurred"], "named by its id"
+        assert paths(search(gallery, finder, embedding=like.tolist())) == ["anna", "both", "half"]
+    finally:
+        del FACES[b"half"], FACES[b"half blurred"]
+
+
 def paths(answer: Answer) -> list[str]:
     return sorted(Path(match.path.decode()).stem for match in answer.found.matches)
 
 
 def test_with_all_a_match_says_which_entry_it_is_of(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
     answer = search(gallery, finder, photos=by_path(library["nobody"], library["ben"], library["anna"]), face="all")
-    reply = replies.answer(answer, 0.5, "test", several=True)
+    reply = replies.answer(answer, 0.5, INFO, None, several=True)
     queried = cast(list[dict[str, object]], reply["query"])
     assert [(entry["face"], entry["faces"]) for entry in queried] == [(None, 0), (0, 1), (0, 1)]
     matches = cast(list[dict[str, object]], reply["matches"])
@@ -156,13 +202,12 @@ def test_with_all_a_match_says_which_entry_it_is_of(gallery: Gallery, finder: Fa
 
 
 def test_the_reply_has_what_the_contract_says(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
-    reply = replies.answer(search(gallery, finder, photos=by_path(library["anna"])), 0.5, "test", several=False)
+    reply = replies.answer(search(gallery, finder, photos=by_path(library["anna"])), 0.5, INFO, None, several=False)
     assert list(reply) == ["query", "matches", "total", "threshold", "model", "exact"]
-    assert reply["query"] == [
-        {"photo": str(library["anna"]), "face": 0, "faces": 1, "box": [50, 0, 90, 120], "score": 0.9}
-    ]
+    seen = {"box": [50, 0, 90, 120], "score": 0.9, "norm": None, "quality": []}
+    assert reply["query"] == [{"photo": str(library["anna"]), "face": 0, "faces": 1, **seen, "left_out": False}]
     (match, _) = cast(list[dict[str, object]], reply["matches"])
-    assert match.keys() == {"path", "similarity", "box", "score", "face_id", "of", "itself", "copies"}
+    assert match.keys() == {"path", "similarity", *seen, "face_id", "of", "itself", "copies"}
 
 
 @pytest.mark.parametrize(
@@ -212,13 +257,15 @@ def test_an_embedding_of_any_length_is_scaled(gallery: Gallery, finder: FaceFind
     answer = search(gallery, finder, embedding=(ANNA * 7).tolist())
     assert answer.used == []
     assert [(match.similarity, match.of) for match in answer.found.matches] == [(pytest.approx(1.0), 0)] * 2
-    reply = replies.answer(answer, 0.5, "test", several=False)
+    reply = replies.answer(answer, 0.5, INFO, None, several=False)
     assert [match["of"] for match in cast(list[dict[str, object]], reply["matches"])] == [None, None]
 
 
 def test_a_face_of_the_reply() -> None:
     landmarks = np.arange(10, dtype=np.float32).reshape(5, 2) / 3
-    reply = replies.face(Face(SMALL, 0.98765, landmarks, ANNA))
+    reply = replies.face(Face(SMALL, 0.98765, landmarks, ANNA, 6.98765), TABLE)
+    assert reply["norm"] == 6.988
+    assert reply["quality"] == ["small", "too blurred to tell"]
     assert reply["box"] == [0, 0, 30, 40]
     assert reply["score"] == 0.9877
     assert reply["landmarks"] == [[0.0, 0.3], [0.7, 1.0], [1.3, 1.7], [2.0, 2.3], [2.7, 3.0]]

@@ -222,11 +222,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_run_hands_everything_to_the_daemon(tmp_path: Path, ran: list[Any]) -> None:
     path = tmp_path / "config.toml"
     path.write_text("directories = ['/not/this']\n[query]\ntop = 7")
-    arguments = ["run", f"{tmp_path}/a", "--config", str(path), "--model", "dlib", "--data-dir", f"{tmp_path}/data"]
+    arguments = ["run", f"{tmp_path}/a", "--config", str(path), "--model", "opencv", "--data-dir", f"{tmp_path}/data"]
     assert cli.main([*arguments, "--socket", f"{tmp_path}/s", "-v", f"{tmp_path}/b"]) == 3
     ((loaded, verbosity),) = ran
     assert loaded.directories == (tmp_path / "a", tmp_path / "b")
-    assert (loaded.model, loaded.data_dir, loaded.socket) == ("dlib", tmp_path / "data", tmp_path / "s")
+    assert (loaded.model, loaded.data_dir, loaded.socket) == ("opencv", tmp_path / "data", tmp_path / "s")
     assert loaded.query.top == 7
     assert verbosity == 1
 
@@ -434,6 +434,11 @@ def test_why(daemon: FakeDaemon, run: Run, capfd: Any, tmp_path: Path, monkeypat
     assert capfd.readouterr() == ("indexed: its faces are searchable\n  face 9 at 1,2 30x40, score 0.87\n", "")
     assert run("why", "--json", "a.jpg") == 0
     assert json.loads(capfd.readouterr().out)["faces"] == faces
+    worse = [{**faces[0], "quality": ["small", "too blurred\x1b to tell"]}]
+    answering(daemon, {"path": "/x/a.jpg", "state": "indexed", "reason": "x", "faces": worse})
+    assert run("why", "a.jpg") == 0
+    last = "  face 9 at 1,2 30x40, score 0.87, small, too blurred\\x1b to tell\n"
+    assert capfd.readouterr().out == f"indexed: x\n{last}"
 
 
 @pytest.mark.parametrize(("method", "state"), [("pause", "paused"), ("resume", "indexing")])
@@ -498,7 +503,7 @@ def test_models_list(daemon: FakeDaemon, run: Run, capfd: Any, models: tuple[str
     assert re.fullmatch(
         r"buffalo_l +512 +0\.\d\d +- +non-commercial +facewatchd models fetch buffalo_l", rows["buffalo_l"]
     )
-    assert "public domain" in rows["dlib"]
+    assert "any use (MIT, Apache-2.0)" in rows["opencv"]
     assert err == ""
 
 

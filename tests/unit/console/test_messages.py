@@ -10,7 +10,6 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from facewatchd.client import arguments as query_arguments
 from facewatchd.client.status import Status, text
 from facewatchd.console.arguments import Parser
 from facewatchd.scan.scanner import out_of_reach
-from facewatchd.system import installation
 from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.replies import answer
 
@@ -157,15 +155,6 @@ def test_one_photo_is_not_photos(ask: Any, capfd: Any) -> None:
 
 
 # Commands that work
-
-
-def test_what_an_extra_stands_for_is_installed_into_this_environment() -> None:
-    command = installation.extra("offline")
-    assert command.startswith(f"{sys.executable} -m pip install ")
-    assert "facewatchd" not in command.removeprefix(sys.executable)
-    wanted = [text.partition(";")[0] for text in metadata.requires("facewatchd") or [] if "offline" in text]
-    assert len(wanted) >= 2
-    assert all(requirement.strip() in command for requirement in wanted)
 
 
 def test_a_package_that_is_missing_is_installed_again_from_where_it_came(tmp_path: Path) -> None:

@@ -26,18 +26,17 @@ from facewatchd.doctor import checks, machine, model_trial, pipeline, software
 from facewatchd.doctor.checks import Finding, examine
 from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
-from facewatchd.photos import files
+from facewatchd.photos import decode as decoding
 from facewatchd.photos.samples import SPECIMENS
 from facewatchd.store import hnsw_trial
 from facewatchd.store.data_directory import LastRun
 from facewatchd.system import inotify as inotify_facts
 from facewatchd.system import mounts, peer_credentials
 from facewatchd.watch import inotify
-from tests.support import tiny_pack
+from tests.support import packs, tiny_pack
 from tests.support.fake_daemon import FakeDaemon, reply
 from tests.support.findings import findings, statuses
 from tests.support.paths import PROJECT
-from tests.support.samples import needs_dlib
 
 GOOD_MODEL = {
     "faces": 6, "dim": 512, "threshold": 0.4, "closest": 0.1, "load_s": 1.0, "faces_s": 0.1, "vectors": 64,
@@ -183,21 +182,21 @@ def test_a_test_that_hangs_is_ended() -> None:
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_every_specimen_is_what_it_says(name: str) -> None:
-    pixels = files.decode(io.BytesIO(SPECIMENS[name]))
+    pixels = decoding.decode(io.BytesIO(SPECIMENS[name]))
     assert pixels.shape == (16, 16, 3)
     assert np.abs(pixels[:, 2:6].astype(int) - (200, 40, 40)).max() <= 12
     assert np.abs(pixels[:, 10:14].astype(int) - (40, 40, 200)).max() <= 12
 
 
 def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = files.decode
+    real = decoding.decode
 
     def decode(file: io.BytesIO) -> Any:
         if file.getvalue() == SPECIMENS["HEIC"]:
             raise FacewatchError("no decoder")
         return real(file)[:, :, ::-1] if file.getvalue() == SPECIMENS["AVIF"] else real(file)
 
-    monkeypatch.setattr(files, "decode", decode)
+    monkeypatch.setattr(decoding, "decode", decode)
     avif, heic, rest = findings("codecs")
     assert (avif.status, avif.detail) == ("fail", "AVIF is read with wrong colours")
     assert (heic.status, heic.detail) == ("fail", "HEIC cannot be read: no decoder")
@@ -208,10 +207,12 @@ def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> No
 # The model
 
 
-def test_nothing_is_fetched_where_there_is_no_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
+def test_nothing_is_fetched_where_there_is_no_model(home: Path) -> None:
     (absent,) = findings("model")
-    assert (absent.status, absent.detail) == ("warn", "buffalo_l is not here: the next start fetches it")
+    assert (absent.status, absent.detail) == (
+        "warn",
+        "buffalo_l is not here: the next start fetches it, and opencv where it cannot",
+    )
     assert absent.hint == registry.ways_out()
     assert statuses(findings("model", model="antelopev2")) == [("model", "warn")]
     assert list(home.iterdir()) == []
@@ -231,12 +232,12 @@ def test_the_model_that_the_data_was_last_built_with_comes_first(home: Path, tmp
     assert findings("model", data_dir=tmp_path / "data")[0].detail.startswith("other-")
 
 
-@needs_dlib
 @pytest.mark.usefixtures("quick")
-def test_dlib_in_place_of_the_default_is_a_warning() -> None:
+def test_opencv_in_place_of_the_default_is_a_warning(home: Path) -> None:
+    packs.link_opencv(home / ".insightface")
     first, second, _ = findings("model")
     assert first.status == "warn"
-    assert "tries to fetch it, and uses dlib where it cannot" in first.detail
+    assert "tries to fetch it, and uses opencv where it cannot" in first.detail
     assert second.status == "ok"
 
 

@@ -63,6 +63,7 @@ class Parts:
             "indexer": SimpleNamespace(
                 alive=lambda: True, trouble="", waits=str, waits_briefly=str, rates=lambda: {"examined": 3.0}
             ),
+            "second_looks": SimpleNamespace(alive=lambda: True),
             "watcher": SimpleNamespace(alive=lambda: True, looks=lambda: True, states=dict, problems=list),
             "server": server,
             "liveness": liveness or Liveness(),
@@ -92,7 +93,8 @@ def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> 
     )
     gallery = SimpleNamespace(catalog=catalog, index=SimpleNamespace(status=lambda: next(looks)))
     monitor = Parts().monitor(server, gallery=gallery)
-    status = Status(monitor, ModelInfo("test-00000000", "test", 24, 0.5), lambda: 0.5, str).status(NoParameters())
+    info = ModelInfo("test-00000000", "test", 24, 0.5)
+    status = Status(monitor, info, "cpu", lambda: 0.5, lambda *_: "", str).status(NoParameters())
     assert status["index"] == {"faces": 0, "tombstones": 0, "ready": False}
 
 
@@ -103,6 +105,12 @@ def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> 
 def test_a_thread_that_ended_is_named(server: Server, part: str, name: str) -> None:
     ended = SimpleNamespace(is_alive=lambda: False)
     assert Parts().monitor(server, **{part: ended}).ended() == name
+
+
+def test_second_looks_that_ended_are_named_and_need_not_be_on(server: Server) -> None:
+    ended = SimpleNamespace(alive=lambda: False)
+    assert Parts().monitor(server, second_looks=ended).ended() == "the thread for second looks"
+    assert Parts().monitor(server, second_looks=None).ended() == ""
 
 
 def test_a_server_that_stopped_has_ended(server: Server) -> None:

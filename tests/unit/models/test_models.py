@@ -1,10 +1,9 @@
-"""Models: pixels to faces, on the tiny pack; and what dlib says when its files are not what they should be."""
+"""Models: pixels to faces, on the tiny pack."""
 
 from __future__ import annotations
 
 import logging
 import math
-import sys
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from facewatchd.errors import ModelError
 from facewatchd.matches import Box
 from facewatchd.models import registry
 from facewatchd.models.base import Model, clipped, detector_side, left_to_right, norm_of, unit_length
-from facewatchd.models.dlib import WEIGHTS, DlibModel
 from facewatchd.values import Face
 from tests.support import drawn_faces, drawn_model, tiny_pack
 from tests.support.albums import shoot
@@ -393,26 +391,3 @@ def test_a_failing_run_is_a_model_error(model: Model, monkeypatch: pytest.Monkey
     monkeypatch.setattr(model._recogniser, "get_feat", fail)  # type: ignore[attr-defined]
     with pytest.raises(ModelError, match="out of memory"):
         model.faces(scene())
-
-
-# dlib
-
-
-def test_dlib_s_weights_are_checked_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "face_recognition_models"
-    (package / "models").mkdir(parents=True)
-    (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    for name in WEIGHTS:
-        (package / "models" / name).write_bytes(b"not the weights")
-    monkeypatch.delitem(sys.modules, "face_recognition_models", raising=False)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModelError, match="is not the file") as caught:
-        DlibModel(model_id="dlib-0", name="dlib", threshold=0.9, threads=1, faces=Faces())
-    assert "-m pip install --force-reinstall 'dlib-bin>=" in caught.value.hint
-
-
-def test_dlib_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ModelError, match="face-recognition-models is missing") as caught:
-        DlibModel(model_id="dlib-0", name="dlib", threshold=0.9, threads=1, faces=Faces())
-    assert "-m pip install 'dlib-bin>=" in caught.value.hint

@@ -13,8 +13,7 @@ from facewatchd.config import Faces
 from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import install as files
 from facewatchd.models import registry
-from facewatchd.models.dlib import WEIGHTS, install
-from tests.support import tiny_pack
+from tests.support import packs, tiny_pack
 from tests.support.packs import assert_nothing_installed, assert_one_line, choose
 
 ID = re.compile(r"[A-Za-z0-9._-]+-[0-9a-f]{8}")
@@ -31,13 +30,11 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def no_dlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: False)
-
-
-@pytest.fixture
-def dlib_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewatchd.models.dlib.installed", lambda: True)
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pip find nothing."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
 
 
 # Find
@@ -45,7 +42,7 @@ def dlib_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_packs_are_chosen_without_importing_what_runs_them(tmp_path: Path) -> None:
     tiny_pack.build(tmp_path)
-    heavy = ("insightface", "onnxruntime", "cv2", "requests", "_dlib_pybind11", "skimage")
+    heavy = ("insightface", "onnxruntime", "cv2", "requests", "onnx", "skimage")
     program = (
         "import sys; from pathlib import Path; from facewatchd.models import registry\n"
         "root = Path(sys.argv[1]); registry.choose('tiny', root, notify=print); registry.list_packs(root)\n"
@@ -140,33 +137,44 @@ def test_auto_says_that_the_data_s_model_is_gone(root: Path, said: list[str]) ->
     assert "/media/usb/mine" in said[0]
 
 
-@pytest.mark.usefixtures("dlib_there")
-def test_auto_falls_back_on_dlib_with_one_clear_line(root: Path, said: list[str]) -> None:
+def test_auto_falls_back_on_opencv_with_one_clear_line(root: Path, said: list[str]) -> None:
+    packs.link_opencv(root)
     pack = choose("auto", root, said)
-    assert (pack.name, pack.directory, pack.threshold) == ("dlib", None, 0.92)
-    assert ID.fullmatch(pack.id)
+    assert (pack.name, pack.directory, pack.threshold) == ("opencv", root / "models/opencv", 0.40)
     (line,) = [line for line in said if line != registry.LICENCE_NOTE]
-    assert "dlib" in line
+    assert line.startswith("using the model opencv (licence: any use (MIT, Apache-2.0)): ")
     assert "Connection refused" in line
     assert "models fetch buffalo_l" in line
     assert "--model buffalo_l" in line
+
+
+def test_auto_stays_with_opencv_once_the_data_is_built_with_it(root: Path, said: list[str]) -> None:
+    packs.link_opencv(root)
+    tiny_pack.build(root, "buffalo_l")
+    opencv = registry.find("opencv", root)
+    assert opencv is not None
+    assert choose("auto", root, said, opencv.spec) == opencv
+    assert said == []
+
+
+def test_the_two_files_are_the_pack_opencv_wherever_they_are(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "zoo").symlink_to(packs.opencv_root() / "models/opencv")
+    packs.link_opencv(root)
+    there, pack = registry.find(str(tmp_path / "zoo"), root), registry.find("opencv", root)
+    assert there is not None
+    assert pack is not None
+    assert (there.name, there.id, there.directory) == ("opencv", pack.id, tmp_path / "zoo")
+    assert ID.fullmatch(pack.id)
+
+
+@pytest.mark.usefixtures("no_index")
+def test_auto_without_anything_names_the_reasons_and_the_ways_out(root: Path, said: list[str]) -> None:
+    with pytest.raises(ModelError) as caught:
+        choose("auto", root, said)
+    assert_one_line(caught.value, "buffalo_l", "Connection refused", "pip cannot fetch", "facewatchd models fetch FILE")
     assert_nothing_installed(root)
 
 
-@pytest.mark.usefixtures("dlib_there")
-def test_auto_stays_with_dlib_once_the_data_is_built_with_it(root: Path, said: list[str]) -> None:
-    tiny_pack.build(root, "buffalo_l")
-    assert choose("auto", root, said, "dlib").name == "dlib"
-
-
-@pytest.mark.usefixtures("no_dlib")
-def test_auto_without_anything_names_the_three_ways_out(root: Path, said: list[str]) -> None:
-    with pytest.raises(ModelError) as caught:
-        choose("auto", root, said)
-    assert_one_line(caught.value, "buffalo_l", "network", "facewatchd models fetch", "-m pip install 'dlib-bin>=")
-
-
-@pytest.mark.usefixtures("dlib_there")
 def test_a_named_model_that_cannot_be_fetched_is_no_other_model(root: Path, said: list[str]) -> None:
     with pytest.raises(ModelError, match="buffalo_s"):
         choose("buffalo_s", root, said)
@@ -184,21 +192,15 @@ def test_the_names_that_would_do_are_listed(root: Path, said: list[str]) -> None
     tiny_pack.build(root)
     with pytest.raises(UsageError) as caught:
         choose("nobody", root, said)
-    assert_one_line(caught.value, "'nobody'", "tiny", "buffalo_l", "dlib")
+    assert_one_line(caught.value, "'nobody'", "tiny", "buffalo_l", "opencv")
 
 
-@pytest.mark.usefixtures("no_dlib")
-def test_dlib_by_name_says_what_to_install(root: Path, said: list[str]) -> None:
-    with pytest.raises(ModelError) as caught:
-        choose("dlib", root, said)
-    assert_one_line(caught.value, "-m pip install 'dlib-bin>=")
-
-
-def test_dlib_s_id_stands_for_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = registry._dlib().id
-    assert registry._dlib().id == first
-    monkeypatch.setitem(WEIGHTS, "dlib_face_recognition_resnet_model_v1.dat", "0" * 64)
-    assert registry._dlib().id != first
+@pytest.mark.parametrize("last", [None, "dlib"])
+def test_dlib_is_not_part_of_this_version(root: Path, said: list[str], last: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose("dlib", root, said, last)
+    assert_one_line(caught.value, "dlib", 'model = "opencv"')
+    assert caught.value.exit_status == 2
 
 
 # List
@@ -208,16 +210,10 @@ def test_the_list_has_what_is_there_and_what_can_be_had(root: Path) -> None:
     directory = tiny_pack.build(root)
     (root / "models/.buffalo_l.partial-1").mkdir()
     listed = {each.name: each for each in registry.list_packs(root)}
-    assert set(listed) == {"tiny", "dlib", *files.RELEASED}
+    assert set(listed) == {"tiny", "opencv", *files.RELEASED}
     tiny = listed["tiny"]
     assert (tiny.installed, tiny.where, tiny.threshold, tiny.dim) == (True, str(directory), 0.4, None)
     assert tiny.size == sum(path.stat().st_size for path in directory.iterdir())
     absent = listed["buffalo_l"]
     assert (absent.installed, absent.size, absent.dim, absent.threshold) == (False, None, 512, 0.41)
     assert absent.where == "facewatchd models fetch buffalo_l"
-
-
-@pytest.mark.usefixtures("no_dlib")
-def test_the_list_says_how_to_install_dlib(root: Path) -> None:
-    (dlib,) = [each for each in registry.list_packs(root) if each.name == "dlib"]
-    assert (dlib.installed, dlib.size, dlib.where) == (False, None, install())

@@ -26,7 +26,7 @@ TURNED = (Look.TURNED_90, Look.TURNED_180, Look.TURNED_270)
 
 
 def model(config: Faces = CONFIG) -> InsightFaceModel:
-    return InsightFaceModel(Path(), model_id="drawn-0", name="drawn", threshold=0.5, threads=1, faces=config)
+    return InsightFaceModel(Path(), model_id="drawn-0", name="drawn", threshold=0.5, faces=config)
 
 
 def seen(box: Box = PLACE, score: float = 0.9, look: Look = Look.FIRST, *, leaning: bool = False) -> Face:

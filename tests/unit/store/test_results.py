@@ -230,7 +230,8 @@ def _is_told(similarity: float, *norms: float | None, is_own: bool) -> bool:
     """The rule of norms, said again for `TABLE`; the first is that of the face in the gallery."""
     if not is_own and norms[0] is not None and norms[0] < 7:
         return False
-    return similarity >= 0.9 + sum(0.01 * (10 - max(7, norm)) for norm in norms if norm is not None and norm < 10)
+    blurred = [norm for norm in norms[is_own:] if norm is not None and norm < 10]
+    return similarity >= 0.9 + sum(0.01 * (10 - max(7, norm)) for norm in blurred)
 
 
 def _within(path: bytes, directory: bytes) -> bool:
