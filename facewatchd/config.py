@@ -14,6 +14,7 @@ from typing import Any
 from facewatchd import paths
 from facewatchd.errors import UsageError
 from facewatchd.fields import (
+    Choice,
     Computed,
     Flag,
     Kind,
@@ -31,6 +32,8 @@ from facewatchd.system import atomic_files
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
+AUTO_DEVICE = "auto"
+DEVICES = ("cpu", AUTO_DEVICE, "cuda", "openvino", "migraphx", "rocm")
 MAX_THREADS = 1024
 _MOST_SHOWN = 100
 """Characters of a wrong value that a message repeats."""
@@ -141,6 +144,11 @@ class Resources:
         "Whether indexing runs in the idle scheduling classes of processor and disk.",
         True,
     )
+    device: str = optional(
+        Choice(DEVICES),
+        "What computes the model; `auto`: a device that ONNX Runtime was built for, if it works, else the processor.",
+        AUTO_DEVICE,
+    )
     unload_after: float = optional(
         Number(0, 1e9), "Seconds without work after which the model's memory is given back; 0 is never.", 300.0
     )
@@ -240,7 +248,7 @@ def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
 
     The threshold of queries belongs to a model: where the model changes, both wait for the restart.
     """
-    kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority")}
+    kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority", "device")}
     query = wanted.query
     if wanted.model != running.model:
         query = replace(query, threshold=running.query.threshold)

@@ -64,6 +64,8 @@ class Status:
     problems: tuple[str, ...]
     waits: str
     """The reason why pending photos wait, where nothing is wrong."""
+    device: str
+    """What computes the model, and why where there was a choice; empty from a daemon that does not say it."""
     confinement: str
     """How far decoding is confined: "full", or "partial" or "none" with the reason."""
 
@@ -91,6 +93,7 @@ class Status:
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
                 waits=str(document.get("waits", "")),
+                device=str(document.get("device", "")),
                 confinement=str(document.get("confinement", "")),
             )
 
@@ -114,6 +117,8 @@ def text(status: Status, *, colour: bool) -> str:
         lines.append(f"rate    {_rate(status)}")
     if status.waits:
         lines.append(f"waits   {printable(status.waits)}")
+    if status.device:
+        lines.append(f"device  {printable(status.device)}")
     if status.confinement:
         lines.append(f"sandbox {printable(status.confinement)}")
     width = max((len(str(root.photos)) for root in status.roots), default=0)

@@ -31,16 +31,17 @@ from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import FacewatchError
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
-from facewatchd.inference.confinement import FULL
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.pool import Inference
-from facewatchd.inference.wire import Setup
+from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
+from facewatchd.models.devices import Placement
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
@@ -134,7 +135,10 @@ class Daemon:
         threads, faces, idle = config.resources.threads, config.faces, config.resources.idle_priority
         # The query process runs at normal priority, and one inference uses all threads. The indexing process runs in
         # the idle class, with one thread an inference: two callers with one thread each beat one caller with two.
-        self._query_inference = Inference(Setup("queries", pack, faces, threads, idle=False), parallel=max(2, threads))
+        device = config.resources.device
+        self._query_inference = Inference(
+            Setup("queries", pack, faces, threads, idle=False, device=device), parallel=max(2, threads)
+        )
         self._indexing_inference = Inference(
             Setup("indexing", pack, faces, 1, idle), parallel=threads, beat=self._liveness.beat
         )
@@ -149,12 +153,22 @@ class Daemon:
         """Load the model in the query process, and make all other parts for it; no thread runs yet."""
         self._stops.callback(self._query_inference.close)
         info = self._indexing_inference.info = self._query_inference.start()
+        placement = self._indexing_inference.placement = self._query_inference.placement
+        assert placement is not None
+        if placement.reason and not placement.devices:
+            log.warning("the processor computes: %s", placement.reason)
         directory = self._config.data_dir / info.id
         self._build_storage(directory, info)
         self._build_watch(directory)
         self._build_indexing()
-        self._build_server(info)
-        log.info("model %s, %d dimensions, threshold %.2f", info.name, info.dim, self._queries.threshold)
+        self._build_server(info, placement)
+        log.info(
+            "model %s, %d dimensions, threshold %.2f, on %s",
+            info.name,
+            info.dim,
+            self._queries.threshold,
+            placement.where,
+        )
 
     def _build_storage(self, directory: Path, info: ModelInfo) -> None:
         """The catalog, the index, the queue of paths to be examined, and the threads that write."""
@@ -165,6 +179,7 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
@@ -221,7 +236,7 @@ class Daemon:
             workers=self._config.resources.threads,
         )
 
-    def _build_server(self, info: ModelInfo) -> None:
+    def _build_server(self, info: ModelInfo, placement: Placement) -> None:
         """The socket, and the methods that answer on it."""
         self._server = Server(
             self._config.socket, lambda line: jsonrpc.answer(line, self.methods.call), passed=self._passed
@@ -242,10 +257,17 @@ class Daemon:
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
         self._queries = Queries(
-            self.monitor, self._gallery, self._roots, finder, info, defaults, control.wait_until_done
+            self.monitor, self._gallery, self._roots, finder, self._sampler, info, defaults, control.wait_until_done
         )
         self.methods = Methods(
-            Status(self.monitor, info, lambda: self._queries.threshold, self._confinement),
+            Status(
+                self.monitor,
+                info,
+                placement.words,
+                lambda: self._queries.threshold,
+                self._sampler.crowded,
+                self._confinement,
+            ),
             self._queries,
             Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason, info.quality),
             control,
@@ -255,7 +277,7 @@ class Daemon:
     def _confinement(self) -> str:
         """How far the decoding processes are confined: the text of the one that is confined less."""
         both = self._query_inference.confinement, self._indexing_inference.confinement
-        return max(both, key=lambda state: state not in ("", FULL))
+        return max(both, key=lambda state: state not in ("", FULLY_CONFINED))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         """Queue a path of an event, and the links in the roots that lead to it or below it."""
@@ -275,6 +297,7 @@ class Daemon:
         self._stops.callback(self._maintenance.save_last)  # after the writer has ended
         parts: tuple[_Part, ...] = (
             self._writer,
+            self._sampler,
             self._maintenance,
             self._server,
             self._indexer,

@@ -16,7 +16,9 @@ checks each answer.
 After the second step no module can be imported: so `MODULES` are, and every decoder is tried, before. For the same
 reason a backend reads all of its files when it is loaded.
 
-A model on a graphics card needs devices, whose commands are not known here: then no right is given up. Where the
+A model on a graphics card needs device files, whose commands are not known here: then no right is given up. OpenVINO
+makes code for each new size of its input, and computes nonsense, without an error, where the memory for that is denied:
+with it, memory may become code also after the second step. Where the
 kernel has no Landlock or no filters, or a container forbids them, the process runs without them and reports that.
 """
 
@@ -34,11 +36,11 @@ from pathlib import Path
 from facewatchd.errors import FacewatchError
 from facewatchd.inference import landlock, seccomp
 from facewatchd.inference.seccomp import Bits, Check, Null, OneOf
-from facewatchd.photos import files
+from facewatchd.inference.wire import FULLY_CONFINED
+from facewatchd.models.devices import Placement
+from facewatchd.photos import decode
 from facewatchd.photos.samples import SPECIMENS
 
-FULL = "full"
-"""The state in which both steps took full effect."""
 MODULES = (
     "PIL.ImageCms",
     "simplejpeg",
@@ -109,32 +111,39 @@ class Confinement:
 
     def __init__(self) -> None:
         self._missing: dict[str, str] = {}
+        self._makes_code = ""
+        """The device that makes code while it computes, if one does."""
         self._without = ""
 
     @property
     def state(self) -> str:
-        """`FULL`, or "partial: " or "none: " and the reasons."""
+        """`FULLY_CONFINED`, or "partial: " or "none: " and the reasons."""
         if self._without:
             return f"none: {self._without}"
-        reasons = "; ".join(f"no {what} ({reason})" for what, reason in self._missing.items())
-        return f"{'none' if len(self._missing) > 1 else 'partial'}: {reasons}" if reasons else FULL
+        reasons = [f"no {what} ({reason})" for what, reason in self._missing.items()]
+        if self._makes_code:
+            reasons.append(f"memory may become code ({self._makes_code})")
+        return f"{'none' if len(self._missing) > 1 else 'partial'}: {'; '.join(reasons)}" if reasons else FULLY_CONFINED
 
-    def before_loading(self, model: Path | None, accelerator: str) -> None:
-        """Keep the rights that loading a model needs. ``accelerator``: the name of the device that it uses, if any."""
+    def before_loading(self, model: Path | None, placement: Placement) -> None:
+        """Keep the rights that loading a model needs, which is computed as ``placement`` says."""
         _import_the_rest()
-        if accelerator:
-            self._without = f"{accelerator} needs devices"
+        if placement.cards:
+            self._without = f"{placement.cards[0]} needs device files"
             return
+        if placement.devices:
+            self._makes_code = placement.devices[0]
         _open_for_writing_only(sys.__stderr__.fileno() if sys.__stderr__ else 2)
         self._try("Landlock", lambda: landlock.restrict(_needed_for_loading(model)))
-        self._try("filter of system calls", lambda: seccomp.install(_filter(loading=True)))
+        self._try("filter of system calls", lambda: seccomp.install(_filter(loading=True, code=True)))
 
     def before_photos(self) -> None:
         """Keep the rights that decoding, inference and answers need."""
         if self._without:
             return
         self._try("Landlock", landlock.restrict)
-        self._try("filter of system calls", lambda: seccomp.install(_filter(loading=False)))
+        code = bool(self._makes_code)
+        self._try("filter of system calls", lambda: seccomp.install(_filter(loading=False, code=code)))
         if len(self._missing) < 2 and _can_open():
             self._without = "files can still be opened although the kernel took what was asked"
 
@@ -146,13 +155,13 @@ class Confinement:
 
 
 def _import_the_rest() -> None:
-    files.load()
+    decode.load()
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for specimen in SPECIMENS.values():
         with contextlib.suppress(FacewatchError):  # a broken decoder reports that for its first photo
-            files.decode(io.BytesIO(specimen))
+            decode.decode(io.BytesIO(specimen))
 
 
 def _can_open() -> bool:
@@ -172,18 +181,19 @@ def _needed_for_loading(model: Path | None) -> Iterable[Path]:
         yield from itertools.islice(model.rglob("*"), MODEL_FILES)
 
 
-def _filter(*, loading: bool) -> bytes:
+def _filter(*, loading: bool, code: bool) -> bytes:
+    """``code``: whether memory may become code."""
     machine = seccomp.machine()
     column = _MACHINES.index(machine)
     calls = _EVERY_CALL | (_WHILE_LOADING if loading else {})
-    checks = _checks(loading=loading)
+    checks = _checks(loading=loading, code=code)
     allowed = {
         number: checks.get(name, ()) for name, numbers in calls.items() if (number := numbers[column]) is not None
     }
     return seccomp.program(allowed, [_CLONE3], machine)
 
 
-def _checks(*, loading: bool) -> dict[str, tuple[Check, ...]]:
+def _checks(*, loading: bool, code: bool) -> dict[str, tuple[Check, ...]]:
     """Checks of arguments, by the name of the system call."""
     itself = OneOf(0, (os.getpid(),))
     checks: dict[str, tuple[Check, ...]] = {
@@ -197,7 +207,7 @@ def _checks(*, loading: bool) -> dict[str, tuple[Check, ...]]:
         "open": (Bits(1, _WRITABLE, os.O_RDONLY),),
         "openat": (Bits(2, _WRITABLE, os.O_RDONLY),),
     }
-    if not loading:
+    if not code:
         checks |= dict.fromkeys(("mmap", "mprotect"), (Bits(2, _PROT_EXEC, 0),))
     return checks
 

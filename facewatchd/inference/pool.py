@@ -38,6 +38,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from facewatchd.errors import OutOfMemoryError, UnreadablePhotoError
 from facewatchd.inference import deadlines
@@ -45,6 +46,7 @@ from facewatchd.inference.deadlines import HINT
 from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
 from facewatchd.inference.process import ChildProcess
 from facewatchd.inference.wire import AHEAD, Analysis, Setup
+from facewatchd.models.devices import Placement
 from facewatchd.system import malloc
 from facewatchd.values import ModelInfo
 
@@ -84,6 +86,8 @@ class Inference:
         self._process: ChildProcess | None = None
         self.info: ModelInfo | None = None
         """What the model is: as the first process says, unless it is known before. Later ones must say the same."""
+        self.placement: Placement | None = None
+        """The devices that compute the model: as the first process says, unless it is known before."""
         self._confinement = ""
         self._starting = threading.Lock()
         self._used_at = clock()
@@ -223,11 +227,12 @@ class Inference:
 
     def _load_once(self) -> ChildProcess:
         try:
-            process = self._process = ChildProcess(self._setup, self._channels)
+            setup = replace(self._setup, placement=self.placement)
+            process = self._process = ChildProcess(setup, self._channels)
             if self._closed:  # `close` may have come too early to end it
                 process.kill()
-            process.load(self._setup, self.info, self._beat)
-            self.info = process.info
+            process.load(setup, self.info, self._beat)
+            self.info, self.placement = process.info, process.placement
             if self._setup.idle:  # not before: a load of 1 s would take minutes beside programs that always compute
                 process.make_idle()
             self._confinement = process.confinement

@@ -20,6 +20,7 @@ from facewatchd.inference.deadlines import AnswerDeadline, LoadDeadline
 from facewatchd.inference.failures import DiedError, NoModelError, SetbackError, WaitEndedError
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import Analysis, Channel, Setup, receive_analysis, receive_info, receive_threads
+from facewatchd.models.devices import Placement
 from facewatchd.system import child_process, scheduling
 from facewatchd.values import ModelInfo
 
@@ -36,6 +37,8 @@ class ChildProcess:
     """One process and its channels. `load` is called first, `end` last."""
 
     info: ModelInfo
+    placement: Placement
+    """The devices that compute the model, as the process says it."""
     confinement: str
     """`Confinement.state`, as the process says it."""
 
@@ -84,7 +87,7 @@ class ChildProcess:
             for channel in self._all:
                 channel.before_receive = LoadDeadline(channel, beat)
             self._all[0].send_json(setup.to_json())
-            self.info, self.confinement = receive_info(self._all[0], setup.pack)
+            self.info, self.placement, self.confinement = receive_info(self._all[0], setup.pack)
             if self.info != (known or self.info):
                 raise InvalidAnswerError("another model than before")
             self._threads = receive_threads(self._all, self._popen.pid)

@@ -35,10 +35,13 @@ from facewatchd.inference.validation import (
     text,
     whole,
 )
+from facewatchd.models.devices import CPU, DEVICES, Placement
 from facewatchd.models.registry import Pack, known
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
+FULLY_CONFINED = "full"
+"""The confinement of a process in which both steps took full effect."""
 AHEAD = 1
 """Channels more than photos are worked on at once: on them the next photos arrive in the meantime."""
 _LENGTH = struct.Struct("!Q")
@@ -58,6 +61,10 @@ class Setup:
     """Threads of one inference."""
     idle: bool
     """Whether the process is in the idle scheduling class."""
+    device: str = CPU
+    """The device that is wanted, as the configuration has it; counts where no placement is known."""
+    placement: Placement | None = None
+    """The devices that compute the model, where an earlier process found them out."""
 
     def to_json(self) -> dict[str, Any]:
         pack = asdict(self.pack) | {"directory": str(self.pack.directory) if self.pack.directory else None}
@@ -65,11 +72,14 @@ class Setup:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Setup:
-        pack = document["pack"]
+        pack, placement = document["pack"], document["placement"]
         directory = Path(pack["directory"]) if pack["directory"] else None
-        return cls(
-            **{**document, "pack": Pack(**{**pack, "directory": directory}), "faces": Faces(**document["faces"])}
-        )
+        parts = {
+            "pack": Pack(**{**pack, "directory": directory}),
+            "faces": Faces(**document["faces"]),
+            "placement": placement and Placement(**placement),
+        }
+        return cls(**{**document, **parts})
 
 
 class Analysis(NamedTuple):
@@ -165,12 +175,12 @@ def send_error(channel: Channel, error: FacewatchError) -> None:
     channel.send_json({"error": name, "message": message, "hint": hint})
 
 
-def send_info(channel: Channel, info: ModelInfo, confinement: str) -> None:
-    channel.send_json({"model": asdict(info), "confinement": confinement})
+def send_info(channel: Channel, info: ModelInfo, placement: Placement, confinement: str) -> None:
+    channel.send_json({"model": asdict(info), "placement": asdict(placement), "confinement": confinement})
 
 
-def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, str]:
-    """Receive what the model is, and how far the process is confined.
+def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, Placement, str]:
+    """Receive what the model is, which devices compute it, and how far the process is confined.
 
     Raises `ModelError` where the model could not be loaded, `InvalidAnswerError` where it is not that of the pack.
     """
@@ -182,7 +192,17 @@ def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, str]:
     info = ModelInfo(pack.id, pack.name, whole(answer.get("dim"), "the dimension", 1, MOST_DIMENSIONS), pack.threshold)
     if answer != asdict(info):
         raise InvalidAnswerError("another model")
-    return replace(info, quality=known(pack.name).quality), text(document, "confinement")
+    info = replace(info, quality=known(pack.name).quality)
+    return info, _placement(document.get("placement")), text(document, "confinement")
+
+
+def _placement(answer: object) -> Placement:
+    if not isinstance(answer, dict):
+        raise InvalidAnswerError("no placement")
+    placement = Placement(text(answer, "detector"), text(answer, "recogniser"), text(answer, "reason"))
+    if not {placement.detector, placement.recogniser} <= {CPU, *DEVICES}:
+        raise InvalidAnswerError("a device that is not known")
+    return placement
 
 
 def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]:

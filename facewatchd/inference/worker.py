@@ -25,8 +25,9 @@ from facewatchd.errors import FacewatchError, OutOfMemoryError
 from facewatchd.inference.budget import Budget
 from facewatchd.inference.confinement import Confinement
 from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, send_analysis, send_error, send_info
+from facewatchd.models import device_trial
 from facewatchd.models.base import Model
-from facewatchd.photos import files
+from facewatchd.photos import decode, files
 from facewatchd.system import malloc
 
 log = logging.getLogger(__name__)
@@ -52,13 +53,15 @@ def main(arguments: Sequence[str]) -> int:
         setup = Setup.from_json(channels[0].receive_json())
         confinement = Confinement()
         try:
-            confinement.before_loading(setup.pack.files, setup.pack.backend())
-            model = setup.pack.load(setup.threads, setup.faces)
+            offered = setup.pack.devices()
+            placement = setup.placement or device_trial.placement(setup.pack, setup.device, offered)
+            confinement.before_loading(setup.pack.files, placement)
+            model = setup.pack.load(setup.threads, setup.faces, placement, len(channels) - AHEAD)
         except FacewatchError as exc:
             send_error(channels[0], exc)
             return 1
         confinement.before_photos()
-        send_info(channels[0], model.info, confinement.state)
+        send_info(channels[0], model.info, placement, confinement.state)
     except (OSError, EOFError):
         return 0
     turns = threading.Semaphore(len(channels) - AHEAD)
@@ -124,8 +127,8 @@ def _answer(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
 
 def _analysis_of(file: BinaryIO, model: Model) -> Analysis:
     size = file.seek(0, os.SEEK_END)
-    with _pixels_in_hand.reserved(files.pixels_of(file) + size // FILE_BYTES):
-        pixels = files.decode(file)
+    with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
+        pixels = decode.decode(file)
         height, width = pixels.shape[:2]
         return Analysis(width, height, model.faces(pixels))
 

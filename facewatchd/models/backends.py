@@ -9,30 +9,15 @@ from facewatchd.models import zoo
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from facewatchd.config import Faces
-    from facewatchd.models.base import Model
+    from facewatchd.models.pipeline import PackModel
 
 
-def accelerator(directory: Path) -> str:
-    """Import the backend; return the name of the accelerator that it computes on, empty for none.
-
-    Raises ImportError where a library is missing.
-    """
-    if zoo.is_pack(directory):
-        from facewatchd.models import opencv
-
-        return opencv.accelerator()
-    from facewatchd.models import insightface
-
-    return insightface.accelerator()
-
-
-def load(directory: Path, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces) -> Model:
-    """Load a pack's detector and recogniser, with sessions of their own. Raises `ModelError`, and ImportError."""
+def of(directory: Path) -> type[PackModel]:
+    """Import the backend, and return its class. Raises ImportError where a library is missing."""
     if zoo.is_pack(directory):
         from facewatchd.models.opencv import OpenCVModel
 
-        return OpenCVModel(directory, model_id=model_id, name=name, threshold=threshold, threads=threads, faces=faces)
+        return OpenCVModel
     from facewatchd.models.insightface import InsightFaceModel
 
-    return InsightFaceModel(directory, model_id=model_id, name=name, threshold=threshold, threads=threads, faces=faces)
+    return InsightFaceModel

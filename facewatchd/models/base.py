@@ -13,7 +13,7 @@ This module imports no backend, which takes a second: `registry.Pack.load` does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from facewatchd.matches import Box
 from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -47,6 +47,10 @@ class Model(Protocol):
 
     def faces(self, image: Pixels) -> list[Face]:
         """Find and embed the faces of one upright image, left to right; raises `ModelError`."""
+        ...
+
+    def parts(self) -> Mapping[str, Any]:
+        """The networks that `sessions.placed` decides about."""
         ...
 
 

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from insightface.app import FaceAnalysis
-from insightface.model_zoo.onnxruntime_utils import get_default_providers
 
+from facewatchd.models import sessions
 from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
-from facewatchd.models.pipeline import NOTHING, PackModel, with_new
+from facewatchd.models.pipeline import NOTHING, PackModel, picture, with_new
 from facewatchd.models.views import resized
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 SMALL_SIDE = 128
 """The second detector size, of `insightface.app.face_analysis.DEFAULT_DET_SIZES`."""
-_PROCESSOR = "CPUExecutionProvider"
 _BATCH = 32
 """Crops in one run: ONNX Runtime keeps the memory of its largest batch, and a crowd would make that gigabytes."""
 _MARGIN = 64
@@ -55,11 +53,6 @@ _LONGEST_RATIO = 64
 """Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
 
 
-def accelerator() -> str:
-    """Return the name of the accelerator that InsightFace would compute on; empty for the processor alone."""
-    return next((name for name in map(str, get_default_providers()) if name != _PROCESSOR), "")
-
-
 class InsightFaceModel(PackModel):
     """One pack, with sessions of its own."""
 
@@ -71,6 +64,13 @@ class InsightFaceModel(PackModel):
         fixed_batch = isinstance(self._recogniser.input_shape[0], int)
         self._batch = self._recogniser.input_shape[0] if fixed_batch else _BATCH
         return int(self._recogniser.input_size[0])
+
+    def parts(self) -> dict[str, sessions.Part]:
+        """Both networks, each with a picture of its own size, or of the least where it takes any."""
+        return {"detector": _part(self._detector, LEAST_SIDE), "recogniser": _part(self._recogniser, self._side)}
+
+    def _use(self, name: str, session: Any) -> None:
+        (self._detector if name == "detector" else self._recogniser).session = session
 
     def _detect(self, image: Pixels) -> Detections:
         if max(image.shape[:2]) > _LONGEST_RATIO * min(image.shape[:2]):
@@ -127,15 +127,11 @@ class InsightFaceModel(PackModel):
 def _analysis(directory: Path, threads: int, faces: Faces) -> Any:
     if not directory.is_dir():  # FaceAnalysis would take it for a name, and download that
         raise FileNotFoundError(f"there is no directory {directory}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Threads that spin burn a core between two photos.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     analysis = FaceAnalysis(
         name=str(directory),
         allowed_modules=["detection", "recognition"],
-        sess_options=options,
+        providers=[sessions.PROCESSOR],
+        sess_options=sessions.options(threads),
         static_shape_sessions=False,
     )
     if "recognition" not in analysis.models:
@@ -143,6 +139,14 @@ def _analysis(directory: Path, threads: int, faces: Faces) -> Any:
     sides = (SMALL_SIDE, LEAST_SIDE)  # each call names its own
     analysis.prepare(ctx_id=0, det_thresh=faces.min_score, det_size=[(side, side) for side in sides])
     return analysis
+
+
+def _part(model: Any, side: int) -> sessions.Part:
+    count, _, height, width = model.session.get_inputs()[0].shape
+    rows, columns = (each if isinstance(each, int) else side for each in (height, width))
+    pictures = [picture(side)] * (count if isinstance(count, int) else 1)
+    sample = cv2.dnn.blobFromImages(pictures, 1 / model.input_std, (columns, rows), (model.input_mean,) * 3)
+    return sessions.Part(model.session, model.model_file, sample)
 
 
 def _most_side(detector: Any) -> int:

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 
-from facewatchd.models.base import STEP, detector_side
-from facewatchd.models.pipeline import PackModel, with_new
+from facewatchd.models import sessions
+from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
+from facewatchd.models.pipeline import PackModel, picture, with_new
 from facewatchd.models.views import resized
 from facewatchd.models.zoo import DETECTOR, RECOGNISER
 
@@ -50,17 +50,27 @@ _MOST_FACES = 5000
 """Boxes that are compared with each other, the highest scores first: the default of `cv2.FaceDetectorYN`."""
 _SURE = 0.7
 """YuNet's score that is reported as 0.5."""
-_PROCESSOR = "CPUExecutionProvider"
 
 
 class OpenCVModel(PackModel):
     """YuNet and SFace, with sessions of their own."""
 
     def _load(self, directory: Path, threads: int) -> int:
-        self._detector = _session(directory / DETECTOR.name, threads, free=("height", "width"))
-        self._recogniser = _session(directory / RECOGNISER.name, threads)
-        (self._crops,) = self._recogniser.get_inputs()
+        self._directory = directory
+        self._sessions = {name: sessions.on_processor(graph, threads) for name, graph in _graphs(directory).items()}
+        (self._crops,) = self._sessions["recogniser"].get_inputs()
         return int(self._crops.shape[2])
+
+    def parts(self) -> dict[str, sessions.Part]:
+        """Both networks, each with a picture of its size, or of the least."""
+        sides = {"detector": LEAST_SIDE, "recogniser": int(self._crops.shape[2])}
+        return {
+            name: sessions.Part(self._sessions[name], graph, cv2.dnn.blobFromImage(picture(sides[name])))
+            for name, graph in _graphs(self._directory).items()
+        }
+
+    def _use(self, name: str, session: Any) -> None:
+        self._sessions[name] = session
 
     def _detect(self, image: Pixels) -> Detections:
         height, width = image.shape[:2]
@@ -73,7 +83,7 @@ class OpenCVModel(PackModel):
         size = np.maximum(np.rint(np.array([width, height]) * side / max(width, height)), 1).astype(int)
         right, bottom = (-size % STEP).tolist()
         seen = cv2.copyMakeBorder(resized(image, *size.tolist()), 0, bottom, 0, right, cv2.BORDER_CONSTANT)
-        outputs = self._detector.run(None, {"input": cv2.dnn.blobFromImage(seen, swapRB=True)})
+        outputs = self._sessions["detector"].run(None, {"input": cv2.dnn.blobFromImage(seen, swapRB=True)})
         boxes, landmarks = _decoded(outputs, seen.shape[1], _score_of_yunet(self._faces.min_score))
         across = np.array([width, height]) / size
         boxes[:, :4] *= np.tile(across, 2)
@@ -81,16 +91,18 @@ class OpenCVModel(PackModel):
 
     def _embed(self, crops: list[Pixels]) -> Sequence[Numbers]:
         inputs = [cv2.dnn.blobFromImage(crop) for crop in crops]
-        return [self._recogniser.run(None, {self._crops.name: each})[0][0] for each in inputs]
+        return [self._sessions["recogniser"].run(None, {self._crops.name: each})[0][0] for each in inputs]
 
 
-def accelerator() -> str:
-    """Return the name of the accelerator that is computed on; empty for the processor alone."""
-    return ""
+def _graphs(directory: Path) -> dict[str, bytes]:
+    return {
+        "detector": _graph(directory / DETECTOR.name, free=("height", "width")),
+        "recogniser": _graph(directory / RECOGNISER.name),
+    }
 
 
-def _session(file: Path, threads: int, free: Sequence[str] = ()) -> Any:
-    """Load a network. ``free``: names for the last sides of its input, which may then be of any length."""
+def _graph(file: Path, free: Sequence[str] = ()) -> bytes:
+    """Read a network. ``free``: names for the last sides of its input, which may then be of any length."""
     model = onnx.load(file)
     weights = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in weights]
@@ -103,12 +115,7 @@ def _session(file: Path, threads: int, free: Sequence[str] = ()) -> Any:
         del model.graph.value_info[:]
         for output in model.graph.output:
             output.type.tensor_type.ClearField("shape")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Threads that spin burn a core between two photos.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[_PROCESSOR])
+    return bytes(model.SerializeToString())
 
 
 def _decoded(outputs: Sequence[Numbers], width: int, least: float) -> Detections:

@@ -23,7 +23,9 @@ import numpy as np
 
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
+from facewatchd.models import sessions
 from facewatchd.models.base import HINT, clipped, left_to_right, norm_of, unit_length
+from facewatchd.models.devices import CPU, ON_PROCESSOR, Placement
 from facewatchd.models.views import warped
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
@@ -59,23 +61,37 @@ class _Found(NamedTuple):
 class PackModel(ABC):
     """A detector and a recogniser, loaded from a pack's files. A backend says how both are loaded and run."""
 
+    devices = staticmethod(sessions.offered)
+
     def __init__(
-        self, directory: Path, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces
+        self,
+        directory: Path,
+        *,
+        model_id: str,
+        name: str,
+        threshold: float,
+        threads: int,
+        faces: Faces,
+        placement: Placement = ON_PROCESSOR,
+        parallel: int = 1,
     ) -> None:
         """Load a pack's detector and recogniser, and run both once.
 
-        ``directory`` holds the ONNX files. Raises `ModelError`, with the pack's name and the reason, when one of the
-        two is missing or damaged.
+        ``directory`` holds the ONNX files; ``parallel`` threads call `faces` at the same time. Raises `ModelError`,
+        with the pack's name and the reason, when one of the two is missing or damaged, or not on its device.
         """
         self._faces = faces
         self._name = name
         cv2.setNumThreads(1)
         try:
             self._side = self._load(directory, threads)
+            self._move(placement, threads, parallel)
             self._detect(np.zeros((64, 64, 3), np.uint8))
-            (probe,) = self._embed([_picture(self._side)])
+            (probe,) = self._embed([picture(self._side)])
             if unit_length(probe) is None:
                 raise ValueError("its embeddings are zero, or not finite")
+        except ModelError as exc:
+            raise ModelError(f"the model {name} cannot be loaded: {exc.message}", exc.hint) from exc
         # Not only ONNX Runtime's: a broken pack also comes as AssertionError, KeyError, IndexError and protobuf's.
         except Exception as exc:
             raise ModelError(f"the model {name} in {directory} cannot be loaded: {self._reason(exc)}", HINT) from exc
@@ -109,6 +125,12 @@ class PackModel(ABC):
             faces.append(Face(box, score, landmarks, embedding, norm_of(vector)))
         return left_to_right(faces)
 
+    def _move(self, placement: Placement, threads: int, parallel: int) -> None:
+        """Have the devices of a placement compute the parts that it names for them. Raises `ModelError`."""
+        for name, part in (self.parts() if placement.devices else {}).items():
+            if (device := placement.of(name)) != CPU:
+                self._use(name, sessions.on_device(device, part.model, threads, parallel))
+
     def _found(self, image: Pixels) -> list[_Found]:
         """Detect faces that are large enough and can be aligned."""
         boxes, landmarks = self._detect(image)
@@ -120,8 +142,16 @@ class PackModel(ABC):
         return found
 
     @abstractmethod
+    def parts(self) -> dict[str, sessions.Part]:
+        """Both networks by the names of `Placement`'s parts, before one is moved to another device."""
+
+    @abstractmethod
     def _load(self, directory: Path, threads: int) -> int:
-        """Load both networks; return the side of the recogniser's crops in pixels."""
+        """Load both networks on the processor; return the side of the recogniser's crops in pixels."""
+
+    @abstractmethod
+    def _use(self, name: str, session: Any) -> None:
+        """Run a network, by its name in `parts`, with another session."""
 
     @abstractmethod
     def _detect(self, image: Pixels) -> Detections:
@@ -174,7 +204,7 @@ def _spread(points: Numbers) -> bool:
     return bool(np.isfinite(points).all() and np.ptp(points, axis=0).max() > 0)
 
 
-def _picture(side: int) -> Pixels:
-    """A picture to embed that is not of one colour."""
+def picture(side: int) -> Pixels:
+    """A picture to try a network with: always the same, and not of one colour."""
     ramp = np.linspace(0, 255, side, dtype=np.uint8)
     return np.ascontiguousarray(np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), axis=-1))

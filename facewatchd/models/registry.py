@@ -27,6 +27,7 @@ from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import backends, trial, zoo
 from facewatchd.models import install as files
 from facewatchd.models.base import INCOMPLETE
+from facewatchd.models.devices import ON_PROCESSOR, Placement
 from facewatchd.text import one_line
 from facewatchd.values import Quality
 
@@ -116,22 +117,32 @@ class Pack:
         """The directory that the ONNX files lie in."""
         return files.pack_directory(self.directory) or self.directory
 
-    def backend(self) -> str:
-        """Import the backend, and return the name of the accelerator that it computes on; empty for none.
+    def devices(self) -> tuple[str, ...]:
+        """Import the backend, and return the devices other than the processor that its library was built for.
 
         Raises `ModelError` where something is missing.
         """
         try:
-            return backends.accelerator(self.files)
+            return backends.of(self.files).devices()
         except ImportError as exc:
             raise ModelError(f"the model {self.name} cannot be loaded: {one_line(exc)}", INCOMPLETE) from exc
 
-    def load(self, threads: int, faces: Faces) -> Model:
-        """Load the model, with sessions of its own. Raises `ModelError`, which names the pack and what to do."""
-        self.backend()
+    def load(self, threads: int, faces: Faces, placement: Placement = ON_PROCESSOR, parallel: int = 1) -> Model:
+        """Load the model, with sessions of its own. Raises `ModelError`, which names the pack and what to do.
+
+        ``placement``: the devices that compute it; ``parallel``: how many threads look at photos at the same time.
+        """
+        self.devices()
         with self._unchanged(self.directory):
-            return backends.load(
-                self.files, model_id=self.id, name=self.name, threshold=self.threshold, threads=threads, faces=faces
+            return backends.of(self.files)(
+                self.files,
+                model_id=self.id,
+                name=self.name,
+                threshold=self.threshold,
+                threads=threads,
+                faces=faces,
+                placement=placement,
+                parallel=parallel,
             )
 
     @contextlib.contextmanager

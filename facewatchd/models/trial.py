@@ -63,7 +63,7 @@ def _load(name: str, directory: str) -> None:
         from facewatchd.config import Faces
         from facewatchd.models import backends
 
-        backends.load(Path(directory), model_id=name, name=name, threshold=0.0, threads=1, faces=Faces())
+        backends.of(Path(directory))(Path(directory), model_id=name, name=name, threshold=0.0, threads=1, faces=Faces())
     except ImportError as exc:
         raise ModelError(f"the model {name} cannot be loaded: {one_line(exc)}", INCOMPLETE) from exc
     except MemoryError as exc:

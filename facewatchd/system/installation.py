@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from importlib import metadata
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 DISTRIBUTION = "facewatchd"
@@ -21,8 +21,15 @@ def built_here(name: str, requirement: str) -> str:
     return _pip("--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", name, requirement)
 
 
+def replaced(gone: Iterable[str], wanted: str) -> str:
+    """The command that installs a distribution in the place of others."""
+    return f"{shlex.join([sys.executable, '-m', 'pip', 'uninstall', '-y', *gone])} && {_pip(wanted)}"
+
+
 def _source() -> str:
     """The source that pip recorded (PEP 610); the name of the package where it recorded none."""
+    from importlib import metadata
+
     try:
         noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         if not noted:

@@ -29,6 +29,7 @@ NAMES = (
     "queueing",
     "growth",
     "thresholds",
+    "expectation",
 )
 
 

@@ -297,7 +297,7 @@ def halves(faces: Faces, seed: int) -> tuple[Faces, Faces]:
 
 def run(options: Options) -> list[Report]:
     if not options.numbers:
-        return []
+        return [Report("Thresholds", ["nothing was measured: name a file of labelled faces (FILE.npz)"])]
     every = list(read(options.numbers))
     packs = [faces for faces in every if faces.threshold]
     reports = [_sets(packs or every), _thresholds(every, options.rounds(1000)), _ages(packs)]

@@ -33,16 +33,16 @@ def replace_insightface() -> None:
     sys.modules[REPLACES] = sys.modules[__name__]
 
 
-def accelerator() -> str:
-    """Say that nothing but the processor computes."""
-    return ""
-
-
 class InsightFaceModel:
     """What stands in for the class of this name in `facewatchd.models.insightface`; the pack's files are not read."""
 
+    @staticmethod
+    def devices() -> tuple[str, ...]:
+        """Say that nothing but the processor computes."""
+        return ()
+
     def __init__(
-        self, directory: Path, *, model_id: str, name: str, threshold: float, threads: int, faces: Faces
+        self, directory: Path, *, model_id: str, name: str, threshold: float, faces: Faces, **_: object
     ) -> None:
         self.info = ModelInfo(id=model_id, name=name, dim=DIM, threshold=threshold)
         self._faces = faces

@@ -255,7 +255,7 @@ _COUNTED = """
 import sys
 if {{"run", "indexing"}} & set(sys.argv):
     import hashlib, os, threading
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     def counted(file, decode=photos.decode, log=os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         if threading.current_thread() is not threading.main_thread():  # which tries the decoders before the first photo
             file.seek(0)

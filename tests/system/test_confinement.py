@@ -21,10 +21,11 @@ from PIL import Image
 
 from facewatchd.config import Faces
 from facewatchd.errors import FacewatchError, OutOfMemoryError, UnreadablePhotoError
-from facewatchd.inference import confinement, landlock, seccomp
+from facewatchd.inference import confinement, landlock, seccomp, wire
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import registry
+from facewatchd.models.devices import ON_PROCESSOR, Placement
 from facewatchd.photos.samples import SPECIMENS
 from tests.support import packs
 from tests.support.albums import shoot
@@ -34,7 +35,7 @@ HOOK = r"""
 import sys
 if {"indexing", "queries"} & set(sys.argv):
     import ctypes, errno, fcntl, json, mmap, os, signal, socket, subprocess, termios, threading
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     from facewatchd.errors import UnreadablePhotoError
     decode, libc = photos.decode, ctypes.CDLL(None, use_errno=True)
     late = []
@@ -188,7 +189,7 @@ def assert_no_import(inference: Inference, data: bytes) -> None:
 
 def test_a_decoder_that_was_taken_over_reaches_nothing(inference: Inference, tmp_path: Path) -> None:
     inference.start()
-    if inference.confinement != confinement.FULL:
+    if inference.confinement != wire.FULLY_CONFINED:
         pytest.skip(f"this kernel confines less: {inference.confinement}")
     private = tmp_path / "private.txt"
     private.write_text("private")
@@ -315,7 +316,7 @@ def test_what_the_kernel_takes_and_does_not_keep_is_told(monkeypatch: pytest.Mon
     monkeypatch.setattr(landlock, "restrict", lambda *_: None)
     monkeypatch.setattr(seccomp, "install", lambda _: None)
     confined = confinement.Confinement()
-    confined.before_loading(None, "")
+    confined.before_loading(None, ON_PROCESSOR)
     confined.before_photos()
     assert confined.state == "none: files can still be opened although the kernel took what was asked"
 
@@ -324,33 +325,35 @@ def test_without_landlock_and_filters_it_goes_on_and_says_so(monkeypatch: pytest
     monkeypatch.setattr(landlock, "_libc", NoCall())
     monkeypatch.setattr(seccomp, "install", lambda _: (_ for _ in ()).throw(OSError(errno.EINVAL, "Invalid argument")))
     confined = confinement.Confinement()
-    confined.before_loading(None, "")
+    confined.before_loading(None, ON_PROCESSOR)
     confined.before_photos()
     assert confined.state == (
         "none: no Landlock (Function not implemented); no filter of system calls (Invalid argument)"
     )
     monkeypatch.setattr(seccomp, "install", lambda _: None)
     partly = confinement.Confinement()
-    partly.before_loading(None, "")
+    partly.before_loading(None, ON_PROCESSOR)
     assert partly.state == "partial: no Landlock (Function not implemented)"
     accelerated = confinement.Confinement()
-    accelerated.before_loading(None, "CUDAExecutionProvider")
+    accelerated.before_loading(None, Placement("cuda", "cpu"))
     accelerated.before_photos()
-    assert accelerated.state == "none: CUDAExecutionProvider needs devices"
+    assert accelerated.state == "none: cuda needs device files"
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@pytest.mark.parametrize("loading", [True, False])
-def test_the_filter_jumps_inside_itself_and_ends(monkeypatch: pytest.MonkeyPatch, machine: str, loading: bool) -> None:
+@pytest.mark.parametrize(("loading", "code"), [(True, True), (False, True), (False, False)])
+def test_the_filter_jumps_inside_itself_and_ends(
+    monkeypatch: pytest.MonkeyPatch, machine: str, loading: bool, code: bool
+) -> None:
     monkeypatch.setattr(seccomp, "machine", lambda: machine)
-    program = confinement._filter(loading=loading)
+    program = confinement._filter(loading=loading, code=code)
     lines = [program[at : at + 8] for at in range(0, len(program), 8)]
-    code = [(int.from_bytes(line[:2], sys.byteorder), line[2], line[3]) for line in lines]
-    assert len(code) < 4096
-    for at, (kind, true, false) in enumerate(code):
+    steps = [(int.from_bytes(line[:2], sys.byteorder), line[2], line[3]) for line in lines]
+    assert len(steps) < 4096
+    for at, (kind, true, false) in enumerate(steps):
         if kind & 7 == 5:
-            assert at + 1 + max(true, false) < len(code)
-    assert code[-1][0] == 0x06
+            assert at + 1 + max(true, false) < len(steps)
+    assert steps[-1][0] == 0x06
 
 
 def test_a_terminal_is_left_for_writing_only(tmp_path: Path) -> None:

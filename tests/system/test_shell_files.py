@@ -48,7 +48,7 @@ CASES = {
     "facewatch-query -d ": {"My Photos", "other"},
     "facewatch-query my": {"my face.jpg"},
     "facewatch-query anna.jpg my": {"my face.jpg"},
-    "facewatch-query anna.jpg --ex": {"--exact"},
+    "facewatch-query anna.jpg --exa": {"--exact"},
 }
 """What is typed in `here`, and what there is to choose from."""
 CLEAR_LINE = b"\x15"
@@ -214,7 +214,8 @@ def test_the_page_of_the_configuration_tells_which_keys_wait_for_a_restart() -> 
     page = words_in("man/man5/facewatchd.toml.5")
     described = dict(re.findall(r"^\.TP\n(\w+) \(.*\)\n(.*)$", page, re.MULTILINE))
     late = {name for name, meaning in described.items() if meaning.endswith(reference_pages.ON_RESTART)}
-    assert late == {"model", "model_root", "min_size", "min_score", "detector_size", "threads", "idle_priority"}
+    faces = {"min_size", "min_score", "detector_size"}
+    assert late == {"model", "model_root", *faces, "threads", "idle_priority", "device"}
 
 
 def test_the_page_of_the_protocol_has_every_method_parameter_and_error() -> None:

@@ -15,6 +15,7 @@ from facewatchd.inference import pool
 from facewatchd.inference.failures import DiedError
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis, Setup
+from facewatchd.models.devices import Placement
 from facewatchd.models.registry import Pack
 from facewatchd.values import ModelInfo
 
@@ -27,6 +28,7 @@ class Process:
     """In the place of `ChildProcess`: raises each of ``errors`` once, and then answers."""
 
     info = ModelInfo("none-00000000", "none", 2, 0.5)
+    placement = Placement()
     confinement = ""
     errors: list[Exception]
 
