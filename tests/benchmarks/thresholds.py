@@ -197,7 +197,7 @@ class Curve:
         people = len(faces.numbers)
         drawn = random.multinomial(people, np.full(people, 1 / people), size=resamples).astype(np.float64)
         self._weights = np.vstack([np.ones(people), drawn])
-        all_pairs = self._count(_are_two(faces).astype(np.float64))
+        all_pairs = np.maximum(self._count(_are_two(faces).astype(np.float64)), 1.0)
         self._rates = np.stack([self._count(_shares(faces, at)) / all_pairs for at in GRID], axis=1)
 
     def _count(self, pairs: Floats) -> Floats:
