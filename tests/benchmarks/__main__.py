@@ -85,9 +85,9 @@ def _parse() -> tuple[Options, list[str], Path | None]:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     work = given.work or Path(tempfile.mkdtemp(prefix="facewatchd-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
-    options = Options(
-        find_pack(given.pack), given.photos, tuple(given.faces), given.quick, work, numbers or SHARED_NUMBERS
-    )
+    if not numbers and SHARED_NUMBERS.is_file():
+        numbers = (SHARED_NUMBERS,)
+    options = Options(find_pack(given.pack), given.photos, tuple(given.faces), given.quick, work, numbers)
     return options, given.names or list(NAMES), given.json
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from facewatchd.models import registry
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-SHARED_NUMBERS = tuple(SHARED.glob("faces/faces.npz"))
+SHARED_NUMBERS = SHARED / "faces" / "faces.npz"
 SHARED_PACK = SHARED / "insightface" / "models" / "scrfd25g_mfn"
 
 
