@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from facewatchd.config import Faces
 from facewatchd.console import logs
@@ -31,7 +31,6 @@ from facewatchd.inference.wire import (
     Again,
     Analysis,
     Channel,
-    Request,
     Setup,
     send_analysis,
     send_error,
@@ -130,7 +129,8 @@ def _serve(channel: Channel, model: Model, faces: Faces, turns: threading.Semaph
 def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semaphore) -> None:
     request = channel.receive_photo()
     try:
-        analysis = _analysis(request, model, faces, turns)
+        with turns, files.opened(request.photo) as file:
+            analysis = _analysis_of(file, request.again, model, faces)
     except FacewatchError as exc:
         send_error(channel, exc)
     except second_look.GivenUpError:
@@ -146,17 +146,16 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
             os.close(request.again.stop)
 
 
-def _analysis(request: Request, model: Model, faces: Faces, turns: threading.Semaphore) -> Analysis:
-    """Raises `GivenUpError` where the request is one for a second look, and the daemon ends it."""
-    with turns, files.opened(request.photo) as file:
-        size = file.seek(0, os.SEEK_END)
-        with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
-            pixels = decode.decode(file)
-            height, width = pixels.shape[:2]
-            if request.again is not None:
-                return Analysis(width, height, _seen_again(pixels, request.again, model, faces))
-            found = model.faces(pixels)
-            return Analysis(width, height, found, second_look.worth(width, height, found, model, faces))
+def _analysis_of(file: BinaryIO, again: Again | None, model: Model, faces: Faces) -> Analysis:
+    """Look at a photo. Raises `GivenUpError` where the daemon ends a second look."""
+    size = file.seek(0, os.SEEK_END)
+    with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
+        pixels = decode.decode(file)
+        height, width = pixels.shape[:2]
+        if again is not None:
+            return Analysis(width, height, _seen_again(pixels, again, model, faces))
+        found = model.faces(pixels)
+        return Analysis(width, height, found, second_look.worth(width, height, found, model, faces))
 
 
 def _seen_again(pixels: Pixels, again: Again, model: Model, faces: Faces) -> list[Face]:
