@@ -31,15 +31,15 @@ from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import FacewatchError
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
-from facewatchd.inference.confinement import FULL
 from facewatchd.inference.hedge import Hedge
 from facewatchd.inference.pool import Inference
-from facewatchd.inference.wire import Setup
+from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
 from facewatchd.scan.roots import Roots
@@ -179,6 +179,7 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
@@ -256,10 +257,17 @@ class Daemon:
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
         self._queries = Queries(
-            self.monitor, self._gallery, self._roots, finder, info, defaults, control.wait_until_done
+            self.monitor, self._gallery, self._roots, finder, self._sampler, info, defaults, control.wait_until_done
         )
         self.methods = Methods(
-            Status(self.monitor, info, placement.words, lambda: self._queries.threshold, self._confinement),
+            Status(
+                self.monitor,
+                info,
+                placement.words,
+                lambda: self._queries.threshold,
+                self._sampler.crowded,
+                self._confinement,
+            ),
             self._queries,
             Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason, info.quality),
             control,
@@ -269,7 +277,7 @@ class Daemon:
     def _confinement(self) -> str:
         """How far the decoding processes are confined: the text of the one that is confined less."""
         both = self._query_inference.confinement, self._indexing_inference.confinement
-        return max(both, key=lambda state: state not in ("", FULL))
+        return max(both, key=lambda state: state not in ("", FULLY_CONFINED))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         """Queue a path of an event, and the links in the roots that lead to it or below it."""
@@ -289,6 +297,7 @@ class Daemon:
         self._stops.callback(self._maintenance.save_last)  # after the writer has ended
         parts: tuple[_Part, ...] = (
             self._writer,
+            self._sampler,
             self._maintenance,
             self._server,
             self._indexer,

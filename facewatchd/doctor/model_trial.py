@@ -30,7 +30,7 @@ def _try(spec: str, model_root: Path, device: str) -> dict[str, Any]:
     """Load an installed model, decode InsightFace's group photo of six people, and find their faces."""
     from facewatchd.config import Faces
     from facewatchd.models import device_trial, registry, trial
-    from facewatchd.photos import files
+    from facewatchd.photos import decode
 
     pack = registry.find(spec, model_root)
     if pack is None:
@@ -42,7 +42,7 @@ def _try(spec: str, model_root: Path, device: str) -> dict[str, Any]:
     model = pack.load(1, Faces(), placement)
     loaded = time.monotonic()
     with photo().open("rb") as file:
-        faces = model.faces(files.decode(file))
+        faces = model.faces(decode.decode(file))
     similarities = [float(one.embedding @ other.embedding) for one in faces for other in faces if one is not other]
     return {
         "faces": len(faces),

@@ -82,13 +82,13 @@ def hnswlib(_: Config) -> Iterator[Finding]:
 
 def codecs(_: Config) -> Iterator[Finding]:
     """Decode a small image of each kind."""
-    from facewatchd.photos import files
+    from facewatchd.photos import decode
     from facewatchd.photos.samples import SPECIMENS
 
     good = []
     for name, data in SPECIMENS.items():
         try:
-            pixels = files.decode(io.BytesIO(data))
+            pixels = decode.decode(io.BytesIO(data))
         except FacewatchError as exc:
             yield Finding("codecs", "fail", f"{name} cannot be read: {exc.message}", _codec_hint(name))
             continue

@@ -36,12 +36,11 @@ from pathlib import Path
 from facewatchd.errors import FacewatchError
 from facewatchd.inference import landlock, seccomp
 from facewatchd.inference.seccomp import Bits, Check, Null, OneOf
+from facewatchd.inference.wire import FULLY_CONFINED
 from facewatchd.models.devices import Placement
-from facewatchd.photos import files
+from facewatchd.photos import decode
 from facewatchd.photos.samples import SPECIMENS
 
-FULL = "full"
-"""The state in which both steps took full effect."""
 MODULES = (
     "PIL.ImageCms",
     "simplejpeg",
@@ -118,13 +117,13 @@ class Confinement:
 
     @property
     def state(self) -> str:
-        """`FULL`, or "partial: " or "none: " and the reasons."""
+        """`FULLY_CONFINED`, or "partial: " or "none: " and the reasons."""
         if self._without:
             return f"none: {self._without}"
         reasons = [f"no {what} ({reason})" for what, reason in self._missing.items()]
         if self._makes_code:
             reasons.append(f"memory may become code ({self._makes_code})")
-        return f"{'none' if len(self._missing) > 1 else 'partial'}: {'; '.join(reasons)}" if reasons else FULL
+        return f"{'none' if len(self._missing) > 1 else 'partial'}: {'; '.join(reasons)}" if reasons else FULLY_CONFINED
 
     def before_loading(self, model: Path | None, placement: Placement) -> None:
         """Keep the rights that loading a model needs, which is computed as ``placement`` says."""
@@ -156,13 +155,13 @@ class Confinement:
 
 
 def _import_the_rest() -> None:
-    files.load()
+    decode.load()
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for specimen in SPECIMENS.values():
         with contextlib.suppress(FacewatchError):  # a broken decoder reports that for its first photo
-            files.decode(io.BytesIO(specimen))
+            decode.decode(io.BytesIO(specimen))
 
 
 def _can_open() -> bool:

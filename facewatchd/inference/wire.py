@@ -40,6 +40,8 @@ from facewatchd.models.registry import Pack, known
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo
 
+FULLY_CONFINED = "full"
+"""The confinement of a process in which both steps took full effect."""
 AHEAD = 1
 """Channels more than photos are worked on at once: on them the next photos arrive in the meantime."""
 _LENGTH = struct.Struct("!Q")

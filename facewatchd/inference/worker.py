@@ -27,7 +27,7 @@ from facewatchd.inference.confinement import Confinement
 from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, send_analysis, send_error, send_info
 from facewatchd.models import device_trial
 from facewatchd.models.base import Model
-from facewatchd.photos import files
+from facewatchd.photos import decode, files
 from facewatchd.system import malloc
 
 log = logging.getLogger(__name__)
@@ -127,8 +127,8 @@ def _answer(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
 
 def _analysis_of(file: BinaryIO, model: Model) -> Analysis:
     size = file.seek(0, os.SEEK_END)
-    with _pixels_in_hand.reserved(files.pixels_of(file) + size // FILE_BYTES):
-        pixels = files.decode(file)
+    with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
+        pixels = decode.decode(file)
         height, width = pixels.shape[:2]
         return Analysis(width, height, model.faces(pixels))
 

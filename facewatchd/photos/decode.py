@@ -49,16 +49,13 @@ from pillow_heif import as_plugin as heif_plugin
 
 from facewatchd.errors import OutOfMemoryError, TooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.photos import exif, jpeg, png, tiff
-from facewatchd.photos.signatures import HEADER_BYTES, claimed_pixels, foreign_kind, format_of
+from facewatchd.photos.files import MAX_PIXELS
+from facewatchd.photos.signatures import HEADER_BYTES, SNIFF_BYTES, claimed_pixels, foreign_kind, format_of
 from facewatchd.photos.upright import contrast, turned, upright_rgb
 
 if TYPE_CHECKING:
     from facewatchd.values import Pixels
 
-MAX_PIXELS: Final = 250_000_000
-"""Width times height of the largest picture that is decoded."""
-SNIFF_BYTES: Final = 512
-"""The first bytes that tell a format: every signature, and an ``ftyp`` box with all its brands."""
 MAX_FRAMES: Final = 64
 """Frames or pages that are looked at for one that is not blank."""
 MAX_SEARCH: Final = 10.0

@@ -2,6 +2,7 @@
 
 Rules:
 
+- No decoder is imported here: the daemon imports this module, and decodes nothing.
 - What kind of photo a file is, its content decides, and not its name.
 - A path is looked at before it is opened, and so is the open file: a pipe, socket or device is not opened, which would
   block, or be noticed at the other end.
@@ -18,28 +19,14 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final, cast
 
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
-from facewatchd.photos.decode import MAX_PIXELS, SNIFF_BYTES, decode, load, pixels_of
-from facewatchd.photos.signatures import format_of
+from facewatchd.photos.signatures import SNIFF_BYTES, format_of
 from facewatchd.system import atomic_files
 from facewatchd.values import CANNOT_READ
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "SNIFF_BYTES",
-    "ChangedWhileReadError",
-    "DiskError",
-    "decode",
-    "digest",
-    "is_photo_name",
-    "load",
-    "opened",
-    "pixels_of",
-    "sniff",
-]
-
 MAX_BYTES: Final = 1 << 30
 """The size in bytes of the largest file that is read."""
+MAX_PIXELS: Final = 250_000_000
+"""Width times height of the largest picture that is decoded."""
 _SUFFIXES: Final = tuple(
     b".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heics .heif .heifs .hif .tif .tiff .bmp .dib "
     b".gif".split()

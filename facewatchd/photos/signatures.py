@@ -57,6 +57,8 @@ _DRAWING: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE svg.*?>\s*)*<svg[\s>]", re.DOTALL
 )
 
+SNIFF_BYTES: Final = 512
+"""The first bytes that tell a format: every signature, and an ``ftyp`` box with all its brands."""
 HEADER_BYTES: Final = 1 << 16
 """Where the boxes of a HEIF or AVIF header are looked for."""
 

@@ -26,8 +26,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.matches import Box, Match
-from facewatchd.photos import contents, sheet_mark
-from facewatchd.photos import files as photos
+from facewatchd.photos import contents, decode, files, sheet_mark
 from facewatchd.system import atomic_files
 from facewatchd.text import printable
 
@@ -215,9 +214,9 @@ def _pixels(source: Source) -> Pixels | str:
     """Return the decoded photo, or one word for the reason why there is none."""
     try:
         if source.data is not None:
-            return photos.decode(io.BytesIO(source.data))
-        with contents.opened(source.path) as content, photos.opened(os.dup(content.descriptor)) as file:
-            pixels = photos.decode(file)
+            return decode.decode(io.BytesIO(source.data))
+        with contents.opened(source.path) as content, files.opened(os.dup(content.descriptor)) as file:
+            pixels = decode.decode(file)
             content.confirm()
             return pixels
     except FileNotFoundError:

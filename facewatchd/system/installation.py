@@ -6,7 +6,6 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from urllib.parse import unquote
 
 DISTRIBUTION = "facewatchd"
@@ -29,6 +28,8 @@ def replaced(gone: Iterable[str], wanted: str) -> str:
 
 def _source() -> str:
     """The source that pip recorded (PEP 610); the name of the package where it recorded none."""
+    from importlib import metadata
+
     try:
         noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
         if not noted:

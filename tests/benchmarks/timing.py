@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facewatchd.config import Faces
 from facewatchd.models.registry import Pack
-from facewatchd.photos import files
+from facewatchd.photos import decode
 from tests.benchmarks.report import median
 
 
@@ -24,4 +24,4 @@ def inference(pack: Pack, photo: Path, rounds: int) -> float:
     """Seconds that decoding and the model take for a photo, with one thread; the median."""
     model = pack.load(1, Faces())
     data = photo.read_bytes()
-    return median([timed(lambda: model.faces(files.decode(io.BytesIO(data)))) for _ in range(rounds + 1)][1:])
+    return median([timed(lambda: model.faces(decode.decode(io.BytesIO(data)))) for _ in range(rounds + 1)][1:])

@@ -40,7 +40,7 @@ import os, sys
 if {{"indexing", "queries"}} & set(sys.argv):
     import json, struct, threading
     import numpy as np
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     from facewatchd.inference import wire
     lies, hand = {lies!r}, threading.local()
     def noting(file, decode=photos.decode):

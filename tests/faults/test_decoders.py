@@ -64,7 +64,7 @@ class Library:
 BAD = """
 import ctypes, os, re, signal, sys, threading
 if {"indexing", "queries"} & set(sys.argv):
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     cases = {}
     def bad(file, decode=photos.decode):
         if (size := file.seek(0, os.SEEK_END)) in cases:

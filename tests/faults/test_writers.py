@@ -328,7 +328,7 @@ HELD_DECODE = """
 import sys
 if {{"run", "indexing"}} & set(sys.argv):
     import os, threading
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     def held_decode(file, decode=photos.decode):
         in_line = threading.current_thread() is not threading.main_thread()  # which tries the decoders at the start
         while in_line and os.path.exists({hold!r}):

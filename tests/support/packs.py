@@ -18,7 +18,7 @@ from tests.support.paths import PROJECT
 
 FETCHED = PROJECT / ".pytest_cache/d/insightface"
 """Where `opencv_root` is. ``pytest --cache-clear`` empties it."""
-_ENVIRONMENT = dict(os.environ)
+ENVIRONMENT = dict(os.environ)
 """The user's own, before any test changes it: pip may be told in it, or below HOME, where its index is."""
 UNREACHABLE = "http://127.0.0.1:9/"
 
@@ -81,5 +81,5 @@ def _fetch() -> str:
     config = FETCHED / "config.toml"
     config.write_text(f"model_root = {str(FETCHED)!r}\n")
     command = [sys.executable, "-m", "facewatchd", "models", "fetch", "opencv", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, env=_ENVIRONMENT, timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=600, check=False)
     return "" if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]

@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from facewatchd.errors import FacewatchError
-from facewatchd.photos import files as photos
+from facewatchd.photos import decode as photos
 from facewatchd.photos.samples import SPECIMENS
 from tests.support import fuzzing
 from tests.support.paths import SHARED
@@ -30,13 +30,14 @@ INPUTS = SHARED / "inputs"
 CONFINED = """
 import hashlib, io, json, sys
 from pathlib import Path
-from facewatchd.photos import files as photos
+from facewatchd.photos import decode as photos
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.confinement import Confinement
+from facewatchd.models.devices import Placement
 
 files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
 confined = Confinement()
-confined.before_loading(None, "")
+confined.before_loading(None, Placement())
 confined.before_photos()
 late, results = [], {}
 asks = {"import", "open", "ctypes.dlopen"}

@@ -21,7 +21,7 @@ from PIL import Image
 
 from facewatchd.config import Faces
 from facewatchd.errors import FacewatchError, OutOfMemoryError, UnreadablePhotoError
-from facewatchd.inference import confinement, landlock, seccomp
+from facewatchd.inference import confinement, landlock, seccomp, wire
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Setup
 from facewatchd.models import registry
@@ -35,7 +35,7 @@ HOOK = r"""
 import sys
 if {"indexing", "queries"} & set(sys.argv):
     import ctypes, errno, fcntl, json, mmap, os, signal, socket, subprocess, termios, threading
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     from facewatchd.errors import UnreadablePhotoError
     decode, libc = photos.decode, ctypes.CDLL(None, use_errno=True)
     late = []
@@ -189,7 +189,7 @@ def assert_no_import(inference: Inference, data: bytes) -> None:
 
 def test_a_decoder_that_was_taken_over_reaches_nothing(inference: Inference, tmp_path: Path) -> None:
     inference.start()
-    if inference.confinement != confinement.FULL:
+    if inference.confinement != wire.FULLY_CONFINED:
         pytest.skip(f"this kernel confines less: {inference.confinement}")
     private = tmp_path / "private.txt"
     private.write_text("private")

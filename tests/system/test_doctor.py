@@ -56,7 +56,7 @@ def test_an_insightface_pack_finds_the_six(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_a_model_without_faces_fails() -> None:
     """The tiny pack knows no real faces."""
-    model, _, _ = findings("model")
+    model, _, licence = findings("model")
     assert model.status == "fail"
     assert re.match(r"buffalo_l-[0-9a-f]{8}: 0 faces on a test photo.*; there are six", model.detail)
     assert licence.hint == registry.LICENCE_NOTE

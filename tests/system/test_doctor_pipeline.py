@@ -124,7 +124,7 @@ def test_a_model_that_finds_no_face(tmp_path: Path, temporary: Path, hook: Hook,
 def test_a_decoder_that_is_broken(tmp_path: Path, temporary: Path, hook: Hook, tiny: Path) -> None:
     hook(
         "if {'indexing', 'queries'} & set(sys.argv):\n"
-        "    from facewatchd import errors; from facewatchd.photos import files as photos\n"
+        "    from facewatchd import errors; from facewatchd.photos import decode as photos\n"
         "    def broken(file):\n"
         "        raise errors.UnreadablePhotoError('the decoder is broken')\n"
         "    photos.decode = broken\n"

@@ -26,7 +26,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
-from facewatchd.photos import files
+from facewatchd.photos import decode, files
 from tests.support import hooks
 from tests.support.albums import shoot
 from tests.support.processes import DRAWN, until
@@ -87,7 +87,7 @@ def test_it_sees_what_the_model_sees(pack: registry.Pack, photo: bytes) -> None:
     model = pack.load(1, Faces())
     with opened(pack, idle=True) as inference:
         assert inference.start() == model.info
-        seen, faces = inference.analyse(photo), model.faces(files.decode(io.BytesIO(photo)))
+        seen, faces = inference.analyse(photo), model.faces(decode.decode(io.BytesIO(photo)))
     assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
     for one, other in zip(seen.faces, faces, strict=True):
         assert (one.box, one.score) == (other.box, other.score)

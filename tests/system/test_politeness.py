@@ -77,7 +77,7 @@ if "run" in sys.argv:
     from facewatchd.daemon import supervisor
     supervisor.TICK = 0.5
 if "indexing" in sys.argv:
-    from facewatchd.photos import files as photos
+    from facewatchd.photos import decode as photos
     def slow(file, decode=photos.decode):
         import threading, time
         is_trial = threading.current_thread() is threading.main_thread()  # of the decoders, before the first photo

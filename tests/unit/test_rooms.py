@@ -1,4 +1,4 @@
-"""The plan: which package may import which, which module each third-party library, and what the client starts with."""
+"""The plan: which package may import which, which module each third-party library, and what the commands start with."""
 
 from __future__ import annotations
 
@@ -33,12 +33,16 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models system threads values",
+        "expectation": "store threads values",
         "scan": "photos store system threads values",
         "watch": "system threads values",
         "indexing": "inference photos scan store system threads values",
         "health": "client indexing scan server store threads values watch",
-        "api": "config health indexing inference models photos scan server store threads values",
-        "daemon": "api config console health indexing inference models scan server store system threads values watch",
+        "api": "config expectation health indexing inference models photos scan server store threads values",
+        "daemon": (
+            "api config console expectation health indexing inference models scan server store system threads values"
+            " watch"
+        ),
         "service": "config paths system",
         "doctor": "client config models paths photos scan server service store system threads values watch",
         "cli": "client config console daemon doctor models paths service store system values",
@@ -66,6 +70,8 @@ OWNERS = {
     "watchdog": {"watch.inotify"},
 }
 ANYWHERE = {"numpy"}
+DECODERS_AND_MODELS = {"photos", "models"}
+"""Packages whose libraries run in processes of their own."""
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -159,3 +165,14 @@ def test_the_client_starts_on_the_standard_library(arguments: list[str]) -> None
     )
     assert result.stdout.splitlines()[-1] == "foreign ['__main__']" or result.stdout.splitlines()[-1] == "foreign []"
     assert "facewatch-query" in result.stdout
+
+
+def test_the_daemon_loads_no_decoder_and_no_model() -> None:
+    """They would cost each start 0.1 s of a processor and 11 MB, and only other processes run them."""
+    code = "import sys\nimport facewatchd.daemon.app\nprint(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
+    ).stdout
+    libraries = {name for name, owners in OWNERS.items() if {top(owner) for owner in owners} & DECODERS_AND_MODELS}
+    assert {"PIL", "onnxruntime"} <= libraries
+    assert {top(name) for name in loaded.split()} & libraries == set()

@@ -27,7 +27,7 @@ from facewatchd.doctor import checks, machine, model_trial, pipeline, software
 from facewatchd.doctor.checks import Finding, examine
 from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
-from facewatchd.photos import files
+from facewatchd.photos import decode as decoding
 from facewatchd.photos.samples import SPECIMENS
 from facewatchd.store import hnsw_trial
 from facewatchd.store.data_directory import LastRun
@@ -230,21 +230,21 @@ def test_a_test_that_hangs_is_ended() -> None:
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_every_specimen_is_what_it_says(name: str) -> None:
-    pixels = files.decode(io.BytesIO(SPECIMENS[name]))
+    pixels = decoding.decode(io.BytesIO(SPECIMENS[name]))
     assert pixels.shape == (16, 16, 3)
     assert np.abs(pixels[:, 2:6].astype(int) - (200, 40, 40)).max() <= 12
     assert np.abs(pixels[:, 10:14].astype(int) - (40, 40, 200)).max() <= 12
 
 
 def test_a_codec_that_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = files.decode
+    real = decoding.decode
 
     def decode(file: io.BytesIO) -> Any:
         if file.getvalue() == SPECIMENS["HEIC"]:
             raise FacewatchError("no decoder")
         return real(file)[:, :, ::-1] if file.getvalue() == SPECIMENS["AVIF"] else real(file)
 
-    monkeypatch.setattr(files, "decode", decode)
+    monkeypatch.setattr(decoding, "decode", decode)
     avif, heic, rest = findings("codecs")
     assert (avif.status, avif.detail) == ("fail", "AVIF is read with wrong colours")
     assert (heic.status, heic.detail) == ("fail", "HEIC cannot be read: no decoder")

@@ -17,7 +17,6 @@ from PIL import Image
 
 from facewatchd.errors import UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.photos import decode as decoding
-from facewatchd.photos import files
 from facewatchd.photos.signatures import format_of
 from tests.support.samples import PACKS, needs_packs
 
@@ -28,7 +27,7 @@ SIDE = 64
 
 
 def decode(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return files.decode(io.BytesIO(data))
+    return decoding.decode(io.BytesIO(data))
 
 
 def picture(side: int = SIDE) -> Image.Image:

@@ -26,6 +26,7 @@ from PIL import Image, ImageFile
 
 from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UnsupportedPhotoError
 from facewatchd.photos import contents, upright
+from facewatchd.photos import decode as decoding
 from facewatchd.photos import files as photos
 from facewatchd.photos.signatures import format_of
 from facewatchd.values import Stamp
@@ -97,11 +98,11 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def decode(data: bytes) -> Pixels:
-    return photos.decode(io.BytesIO(data))
+    return decoding.decode(io.BytesIO(data))
 
 
 def pixels_of(data: bytes) -> int:
-    return photos.pixels_of(io.BytesIO(data))
+    return decoding.pixels_of(io.BytesIO(data))
 
 
 def assert_corners(
@@ -567,11 +568,11 @@ def test_nothing_is_written_to_standard_error(tmp_path: Path) -> None:
     )
     code = """
         import io, pathlib, sys
-        from facewatchd.photos import files as photos; from facewatchd.photos import upright
+        from facewatchd.photos import decode, upright
         from facewatchd.errors import FacewatchError
         for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
             try:
-                photos.decode(io.BytesIO(path.read_bytes()))
+                decode.decode(io.BytesIO(path.read_bytes()))
                 print(path.name, "read")
             except FacewatchError as exc:
                 print(path.name, "failed")
@@ -690,8 +691,8 @@ def test_a_passed_descriptor_is_read_whatever_its_position(tmp_path: Path) -> No
         path.write_bytes(encoded(corners(), how))
         with path.open("rb") as shared, photos.opened(os.dup(shared.fileno())) as file:
             shared.seek(0, os.SEEK_END)
-            assert photos.pixels_of(file) == WIDTH * HEIGHT
-            assert_corners(photos.decode(file))
+            assert decoding.pixels_of(file) == WIDTH * HEIGHT
+            assert_corners(decoding.decode(file))
             assert shared.tell() == path.stat().st_size
 
 

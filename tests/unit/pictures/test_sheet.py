@@ -16,7 +16,8 @@ from PIL import Image, ImageFont
 
 from facewatchd.errors import UsageError
 from facewatchd.matches import Box, Match
-from facewatchd.photos import files, sheet_mark
+from facewatchd.photos import decode as decoding
+from facewatchd.photos import sheet_mark
 from facewatchd.pictures import sheet
 from facewatchd.system import atomic_files
 
@@ -123,8 +124,8 @@ def test_each_photo_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     one = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
     two = photo(tmp_path / "b.png", box=Box(0, 0, 50, 50))
     decoded: list[int] = []
-    decode = files.decode
-    monkeypatch.setattr(files, "decode", lambda file: decoded.append(file.seek(0, os.SEEK_END)) or decode(file))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file: decoded.append(file.seek(0, os.SEEK_END)) or decode(file))
     seen: list[tuple[int, int]] = []
     sheet.draw([sheet.match_tile(match) for match in (one, two, one, two)], lambda done, of: seen.append((done, of)))
     assert len(decoded) == 2
