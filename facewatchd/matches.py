@@ -61,3 +61,7 @@ class Match(NamedTuple):
     """With ``--face all``: the faces on it that match other query faces."""
     norm: float | None = None
     """See `values.Face.norm`."""
+    verdict: str = ""
+    """How sure it is that it shows the person, in a word; empty where that was not asked for."""
+    reasons: tuple[str, ...] = ()
+    """Why it may be wrong, a few words each."""

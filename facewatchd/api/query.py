@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from facewatchd.api import replies
+from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
@@ -30,6 +32,7 @@ class Queries:
         gallery: Gallery,
         roots: Roots,
         finder: FaceFinder,
+        sampler: Sampler,
         info: ModelInfo,
         defaults: Query,
         wait_until_done: Callable[[float], bool],
@@ -39,6 +42,7 @@ class Queries:
         self._roots = roots
         self._finder = finder
         self._searcher = Searcher(gallery, finder, info)
+        self._explainer = Explainer(gallery, sampler, info)
         self._info = info
         self.defaults = defaults
         """For what a query does not say."""
@@ -57,11 +61,12 @@ class Queries:
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
         started, search = time.perf_counter(), self._search(params)
         found = self._searcher.search(params, search)
-        answer = replies.answer(found, search.threshold, self._info, several=params.face == "all")
-        elapsed = time.perf_counter() - started
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
+        explanation = self._explainer.explain(found, faces) if params.explain else None
+        answer = replies.answer(found, search.threshold, self._info, explanation, several=params.face == "all")
+        elapsed = time.perf_counter() - started
         return answer | {
             "elapsed_ms": round(elapsed * 1000, 2),
             "faces": faces,

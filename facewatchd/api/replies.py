@@ -6,25 +6,44 @@ import base64
 from collections.abc import Sequence
 
 from facewatchd.api import quality
+from facewatchd.api.explain import Explained, Explanation
 from facewatchd.api.search import Answer, Used
 from facewatchd.matches import Also, Match
 from facewatchd.server.params import encode_path
 from facewatchd.values import Face, ModelInfo, Quality
 
 
-def answer(answer: Answer, threshold: float, info: ModelInfo, *, several: bool) -> dict[str, object]:
-    """Return ``query``, ``matches``, ``total``, ``threshold``, ``model`` and ``exact``.
+def answer(
+    answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None, *, several: bool
+) -> dict[str, object]:
+    """Return ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and, explained, ``expected_false``.
 
     ``several``: every face that was asked with is a person of its own.
     """
     found = answer.found
-    return {
+    matches = [_match(match, answer.entries, info.quality, several=several) for match in found.matches]
+    document: dict[str, object] = {
         "query": [_used(each, info.quality) for each in answer.used],
-        "matches": [_match(match, answer.entries, info.quality, several=several) for match in found.matches],
+        "matches": matches,
         "total": found.total,
         "threshold": threshold,
         "model": info.name,
         "exact": found.exact,
+    }
+    if explanation is not None:
+        for match, explained in zip(matches, explanation.matches, strict=True):
+            match |= _explained(explained)
+        count = None if explanation.count is None else round(explanation.count, 3)
+        document["expected_false"] = {"count": count, "basis": explanation.basis}
+    return document
+
+
+def _explained(explained: Explained) -> dict[str, object]:
+    near = {"rival": explained.rival, "closer": explained.closer}
+    return {"verdict": explained.verdict, "reasons": list(explained.reasons)} | {
+        name: {"face_id": face.face_id, "similarity": round(face.similarity, 4)}
+        for name, face in near.items()
+        if face is not None
     }
 
 

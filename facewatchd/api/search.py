@@ -57,6 +57,10 @@ class Answer:
     entries: list[int | None]
     """Index into ``used`` of each person that `Match.of` counts; None for an embedding that the query gave."""
     found: Found
+    embeddings: list[Embedding]
+    """Of each person that `Match.of` counts."""
+    search: Search
+    """As it was carried out."""
 
 
 class Searcher:
@@ -84,7 +88,7 @@ class Searcher:
             own=frozenset(each.content for each in used if each.content is not None),
             own_paths=frozenset(source.path for source in asked.photos if source.path is not None),
         )
-        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search))
+        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search), embeddings, search)
 
     def _on_photos(self, asked: QueryParameters, quality: Quality | None) -> Iterator[Used]:
         for number, source in enumerate(asked.photos, 1):

@@ -22,15 +22,17 @@ class Status:
         info: ModelInfo,
         device: str,
         threshold: Callable[[], float],
+        crowded: Callable[[int, float], str],
         confinement: Callable[[], str],
     ) -> None:
         """``device``: what computes the model, in words; ``threshold``: from which similarity a match counts;
-        ``confinement``: how far decoding is confined.
+        ``crowded``: a line where so many faces are too many for that; ``confinement``: how far decoding is confined.
         """
         self._monitor = monitor
         self._info = info
         self._device = device
         self._threshold = threshold
+        self._crowded = crowded
         self._confinement = confinement
         self._started = time.monotonic()
 
@@ -38,6 +40,7 @@ class Status:
         """Return the result of ``status``."""
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
+        crowded = self._crowded(counts.faces, self._threshold())
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -57,7 +60,7 @@ class Status:
                 "ready": report.index_is_ready,
             },
             "rates": self._monitor.rates(),
-            "problems": report.problems(photos),
+            "problems": [*report.problems(photos), *([crowded] if crowded else [])],
             "waits": report.waits,
             "device": self._device,
             "confinement": self._confinement(),

@@ -26,7 +26,7 @@ from facewatchd.client.query import (
     local_path,
     photo_faces,
 )
-from facewatchd.client.report import pending_photos, print_answer
+from facewatchd.client.report import pending_photos, print_answer, shows_table
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.console.streams import (
@@ -125,6 +125,8 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         params["exact"] = True
     if options.no_collapse:
         params["collapse"] = False
+    if options.explain or shows_table(options):
+        params["explain"] = True
 
     def call() -> Any:
         if options.wait is not None:

@@ -130,6 +130,11 @@ def make_parser() -> Parser:
         help="show every copy of a photo, instead of the same bytes once",
     )
     add(
+        "--explain",
+        action="store_true",
+        help="why a match may be wrong, and how many are to be expected wrong",
+    )
+    add(
         "--sheet",
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",

@@ -103,6 +103,15 @@ class Faceless(NamedTuple):
     photo: QueryPhoto
 
 
+class ExpectedFalse(NamedTuple):
+    """How many of the matches are expected to show somebody else."""
+
+    number: float | None
+    """None where that cannot be told."""
+    at_most: bool
+    """Whether there may be fewer, but hardly more."""
+
+
 class Answer:
     """The result of a ``query``: as values, and as the document that ``--json`` prints."""
 
@@ -122,6 +131,7 @@ class Answer:
             self.complete = bool(document["complete"])
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
+            self.expected_false = _expected_false(document.get("expected_false"))
         named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
 
@@ -253,7 +263,42 @@ def _match(item: Any) -> Match:
     copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
     of = None if item["of"] is None else int(item["of"])
     also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
-    return Match(path_of(item), *_face(item), of, bool(item["itself"]), tuple(copies), also)
+    verdict = str(item.get("verdict", ""))
+    return Match(
+        path_of(item),
+        *_face(item),
+        of,
+        bool(item["itself"]),
+        tuple(copies),
+        also,
+        verdict=verdict,
+        reasons=_reasons(item),
+    )
+
+
+def _expected_false(item: Any) -> ExpectedFalse | None:
+    if item is None:
+        return None
+    count = item["count"]
+    return ExpectedFalse(None if count is None else float(count), item["basis"] != "estimate")
+
+
+def _reasons(item: Any) -> tuple[str, ...]:
+    """Why a match may be wrong, in words."""
+
+    def word(reason: str) -> str:
+        near = f" ({float(item[reason]['similarity']):.3f})" if reason in item else ""
+        return _REASONS.get(reason, reason) + near
+
+    return tuple(word(str(reason)) for reason in item.get("reasons", ()))
+
+
+_REASONS = {
+    "child": "a small child's face",
+    "rival": "another face on it matches",
+    "closer": "more like another person",
+}
+"""What is said of the protocol's reasons that do not speak for themselves."""
 
 
 def _face(item: Any) -> tuple[float, Box, float, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 
 from facewatchd.client.query import Answer, Faceless, QueryFace
@@ -19,23 +20,57 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     for number, face in enumerate(answer.query):
         if chatty or (doubtful and isinstance(face, QueryFace) and TOO_BLURRED in face.quality):
             say(_face_line(f"query {number}" if options.face == "all" else "query", face))
-    if options.json:
-        write_json(answer.document)
-    elif options.print0:
-        write(output.path_lines(answer.matches, b"\0"))
-    elif options.paths:
-        write(output.path_list(answer.matches) if on_terminal() else output.path_lines(answer.matches, b"\n"))
-    elif on_terminal():
-        colour = takes_colour(sys.stdout)
-        write(output.match_table(answer.matches, which=options.face == "all", colour=colour))
-    else:
-        write(output.match_lines(answer.matches))
+    _print_matches(options, answer)
+    if (chatty or options.explain) and not options.quiet and not options.json:
+        _say_expected(answer, explain=options.explain)
     if chatty:
         say(_summary(answer, verbose=options.verbose))
     elif answer.total > len(answer.matches) and not options.quiet and not options.json:
         say(_shown(answer))
     if not answer.complete and not late and not options.quiet and (chatty or not options.json):
         say(_why_incomplete(answer))
+
+
+def _print_matches(options: argparse.Namespace, answer: Answer) -> None:
+    if options.json:
+        write_json(answer.document)
+    elif options.print0:
+        write(output.path_lines(answer.matches, b"\0"))
+    elif options.paths:
+        write(output.path_list(answer.matches) if on_terminal() else output.path_lines(answer.matches, b"\n"))
+    elif shows_table(options):
+        colour = takes_colour(sys.stdout)
+        table = output.match_table(answer.matches, which=options.face == "all", reasons=options.explain, colour=colour)
+        write(table)
+    else:
+        write(output.match_lines(answer.matches))
+
+
+def shows_table(options: argparse.Namespace) -> bool:
+    """Whether the matches are printed as a table, in which each has its verdict."""
+    return on_terminal() and not (options.json or options.paths or options.print0)
+
+
+def _say_expected(answer: Answer, *, explain: bool) -> None:
+    """Write how many of the matches are expected to show somebody else, where that can be told or was asked for."""
+    expected = answer.expected_false
+    if expected is None or all(match.itself for match in answer.matches):
+        return
+    if expected.number is not None:
+        say(_expected(len(answer.matches), expected.number, at_most=expected.at_most))
+    elif explain:
+        say("how many of them are somebody else cannot be told: too few other faces are known")
+
+
+def _expected(shown: int, number: float, *, at_most: bool) -> str:
+    """Word an expected number, rounded; a bound is rounded up, from a tenth on."""
+    wrong = min(math.ceil(number - 0.1) if at_most else round(number), shown)
+    if not wrong:
+        return "probably none of them is somebody else" if shown > 1 else "it is probably the same person"
+    if shown == 1:
+        return "it may well be somebody else"
+    are = "is" if wrong == 1 else "are"
+    return f"{'up to' if at_most else 'about'} {wrong} of these {shown} {are} somebody else"
 
 
 def _face_line(query: str, face: QueryFace | Faceless) -> str:

@@ -24,18 +24,27 @@ def size_and_place(box: Box) -> str:
     return f"{box.x},{box.y} {box.w}x{box.h}"
 
 
-def match_table(matches: Sequence[Match], *, which: bool = False, colour: bool) -> str:
-    """Return matches as a table, empty without any. ``which``: with a column for the query faces that they are of."""
+def match_table(matches: Sequence[Match], *, which: bool = False, reasons: bool = False, colour: bool) -> str:
+    """Return matches as a table, empty without any. ``which``: with a column for the query faces that they are of.
+
+    The verdicts have a column where there are any; ``reasons``: why a match may be wrong stands behind its path.
+    """
+    words = any(match.verdict for match in matches)
     rows = [
         (
             f"{match.similarity:.3f}",
+            *([match.verdict] if words else []),
             size_and_place(match.box),
             *([_entries(match)] if which else []),
-            printable(match.path) + _notes(match),
+            printable(match.path) + _notes(match, match.reasons if reasons else ()),
         )
         for match in matches
     ]
-    return table(("SIMILARITY", "BOX", *(["QUERY"] if which else []), "PATH"), rows, colour=colour)
+    return table(
+        ("SIMILARITY", *(["VERDICT"] if words else []), "BOX", *(["QUERY"] if which else []), "PATH"),
+        rows,
+        colour=colour,
+    )
 
 
 def _entries(match: Match) -> str:
@@ -43,9 +52,10 @@ def _entries(match: Match) -> str:
     return ",".join(str(number) for number in (match.of, *(also.of for also in match.also)) if number is not None)
 
 
-def _notes(match: Match) -> str:
+def _notes(match: Match, reasons: Sequence[str]) -> str:
     notes = ["the query photo"] if match.itself else []
     notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
+    notes += reasons
     return f"  ({', '.join(notes)})" if notes else ""
 
 

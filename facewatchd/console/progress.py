@@ -100,6 +100,7 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
         nonlocal bar
         if bar is None:
             bar = _bar(total=total or None, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
+        bar.total = total or None  # another source may have more
         bar.update(done - bar.n)
 
     lines = _Lines()

@@ -31,6 +31,7 @@ from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
 from facewatchd.errors import FacewatchError
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
@@ -178,6 +179,7 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
         self._maintenance = IndexMaintenance(
@@ -255,10 +257,17 @@ class Daemon:
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
         self._queries = Queries(
-            self.monitor, self._gallery, self._roots, finder, info, defaults, control.wait_until_done
+            self.monitor, self._gallery, self._roots, finder, self._sampler, info, defaults, control.wait_until_done
         )
         self.methods = Methods(
-            Status(self.monitor, info, placement.words, lambda: self._queries.threshold, self._confinement),
+            Status(
+                self.monitor,
+                info,
+                placement.words,
+                lambda: self._queries.threshold,
+                self._sampler.crowded,
+                self._confinement,
+            ),
             self._queries,
             Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason, info.quality),
             control,
@@ -288,6 +297,7 @@ class Daemon:
         self._stops.callback(self._maintenance.save_last)  # after the writer has ended
         parts: tuple[_Part, ...] = (
             self._writer,
+            self._sampler,
             self._maintenance,
             self._server,
             self._indexer,

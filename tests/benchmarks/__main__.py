@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.options import Options, find_pack
+from tests.benchmarks.options import SHARED_NUMBERS, Options, find_pack
 from tests.benchmarks.report import Report, machine, save
 
 NAMES = (
@@ -28,6 +28,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "expectation",
 )
 
 
@@ -51,7 +52,12 @@ def _parse() -> tuple[Options, list[str], Path | None]:
         prog="python -m tests.benchmarks", description="Measure facewatchd on this machine."
     )
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)} (default: all)")
+    add(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"any of {', '.join(NAMES)} (default: all); and a file of labelled faces, FILE.npz",
+    )
     add(
         "--pack",
         metavar="NAME|DIR",
@@ -70,11 +76,14 @@ def _parse() -> tuple[Options, list[str], Path | None]:
     add("--quick", action="store_true", help="a few rounds of everything, to see that it runs: no figures to quote")
     add("--json", type=Path, metavar="FILE", help="write everything there as well")
     given = parser.parse_args()
+    files = [Path(name) for name in given.names if name.endswith(".npz")]
+    given.names = [name for name in given.names if not name.endswith(".npz")]
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     work = given.work or Path(tempfile.mkdtemp(prefix="facewatchd-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
-    options = Options(find_pack(given.pack), given.photos, tuple(given.faces), given.quick, work)
+    numbers = files[0] if files else (SHARED_NUMBERS if SHARED_NUMBERS.is_file() else None)
+    options = Options(find_pack(given.pack), given.photos, tuple(given.faces), given.quick, work, numbers)
     return options, given.names or list(NAMES), given.json
 
 

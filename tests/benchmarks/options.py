@@ -9,6 +9,7 @@ from pathlib import Path
 from facewatchd.models import registry
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED_NUMBERS = SHARED / "faces" / "faces.npz"
 SHARED_PACK = SHARED / "insightface" / "models" / "scrfd25g_mfn"
 
 
@@ -22,6 +23,8 @@ class Options:
     quick: bool
     work: Path
     """Where to put what is made."""
+    numbers: Path | None = None
+    """Labelled faces, as numbers."""
 
     def rounds(self, usual: int) -> int:
         """How often to measure."""

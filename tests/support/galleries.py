@@ -43,7 +43,7 @@ def gallery_with(directory: Path, index: Index | None = None) -> Gallery:
     """A gallery on a catalog in the directory; without an ``index``, with the daemon's, which is not level yet."""
     catalog = Catalog(directory / "catalog.sqlite3", "test-00000000", DIM)
     OPENED.append(catalog)
-    return Gallery(catalog, index or HnswIndex(catalog, directory))
+    return Gallery(catalog, HnswIndex(catalog, directory) if index is None else index)
 
 
 def opened(directory: Path) -> Gallery:

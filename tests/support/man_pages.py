@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from facewatchd.console.arguments import INTERRUPTED
+from facewatchd.expectation.crowd import FEWEST
 from facewatchd.models import carrier, registry
 
 
@@ -35,8 +36,14 @@ DESCRIPTION = {
         "no colour.",
     ),
     "facewatch-query": (
-        "On a terminal, the matches are a table of similarity, box and path, most alike first. A similarity is the "
-        "cosine of two embeddings, -1 to 1; from which one a face counts as a match depends on the model.",
+        "On a terminal, the matches are a table of similarity, verdict, box and path, most alike first. A similarity "
+        "is the cosine of two embeddings, -1 to 1; from which one a face counts as a match depends on the model.",
+        "The verdict is sure, likely or look (at it yourself), and a line under the table says how many matches are "
+        "expected to show somebody else: about so many, which is right within a factor of 3, or up to so many. Both "
+        "are estimated from how alike the face is to a sample of the others; where those are fewer than "
+        f"{FEWEST}, there is no such line, and the words go by the similarity alone. --explain adds why a match may be "
+        "wrong: the face is small, or a small child's; another face on the photo matches too; it resembles another "
+        "person on your photos more. Small children match each other at any threshold.",
         "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
         "shortest path is shown. Several photos in one call must look like one person; --face all asks for every face. "
         "Files and directories may be given as file: URLs. A contact sheet carries a mark in its metadata, by which it "

@@ -1,7 +1,8 @@
 """The photos on the contact sheet in the README: ``python -m tests.support.sheet_photos DIR`` writes them.
 
 They are prints and scans made from scikit-image's astronaut, a portrait of Eileen Collins by NASA (public domain). The
-sheet is what ``facewatch-query -n 9 --sheet sheet.webp DIR/portrait.jpg`` draws when DIR is watched with the dlib pack.
+sheet is what ``facewatch-query -n 9 --sheet sheet.webp DIR/portrait.jpg`` draws when DIR is watched with the model
+opencv.
 """
 
 from __future__ import annotations

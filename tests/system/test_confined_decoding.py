@@ -33,10 +33,11 @@ from pathlib import Path
 from facewatchd.photos import decode as photos
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.confinement import Confinement
+from facewatchd.models.devices import Placement
 
 files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
 confined = Confinement()
-confined.before_loading(None, "")
+confined.before_loading(None, Placement())
 confined.before_photos()
 late, results = [], {}
 asks = {"import", "open", "ctypes.dlopen"}

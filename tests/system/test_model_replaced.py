@@ -10,9 +10,10 @@ import pytest
 from facewatchd.config import Faces
 from facewatchd.errors import ModelError
 from facewatchd.models import registry
+from facewatchd.store.data_directory import LastRun
 from tests.support import invariant, tiny_pack
 from tests.support.albums import album, shoot
-from tests.support.processes import Daemon, until
+from tests.support.processes import DEADLINE, Daemon, until
 
 
 def test_other_files_than_those_chosen_are_not_loaded(tmp_path: Path) -> None:
@@ -61,3 +62,28 @@ def test_a_pack_replaced_while_unloaded_is_said_and_nothing_is_recorded(tmp_path
         aside.rename(pack)
         until(lambda: new in daemon.paths(photos[0]))
         invariant.check(daemon)
+
+
+def test_data_of_a_model_that_is_no_more_is_told_of_once_and_left_alone(tmp_path: Path, tiny_root: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        old = daemon.data / "dlib-0a1b2c3d/catalog.sqlite3"
+        old.parent.mkdir(parents=True)
+        old.write_bytes(b"x" * 2_000_000)
+        LastRun("dlib").remember(daemon.data)
+        for _ in range(2):
+            daemon.start()
+            assert daemon.stop() == 0
+        (line,) = [line for line in daemon.log.read_text().splitlines() if "dlib" in line]
+    assert "the model dlib is not part of facewatchd any more: all photos are indexed again with tiny" in line
+    assert f"{daemon.data}/dlib-* (2 MB)" in line
+    assert old.read_bytes() == b"x" * 2_000_000
+
+
+def test_a_configuration_with_a_model_that_is_no_more_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    daemon = Daemon(tmp_path / "home", tmp_path / "photos", model="dlib")
+    assert daemon.launch().wait(DEADLINE) == 2
+    (line,) = daemon.log.read_text().splitlines()
+    assert "the model dlib is not part of facewatchd any more" in line
+    assert 'model = "opencv"' in line

@@ -30,7 +30,7 @@ def declared(text: str) -> dict[str, Any]:
     """The names that a line of `METHODS` declares: ``a b{c,d} e[{f,g}]``."""
     found: dict[str, Any] = {}
     for name, opening, inner in re.findall(r"(\w+)(\[?\{)?((?<=\{)[^}]*)?", text):
-        within = dict.fromkeys(inner.split(",")) if opening else None
+        within = dict.fromkeys(inner.replace(" ", "").split(",")) if opening else None
         found[name] = [within] if opening.startswith("[") else within
     return found
 

@@ -48,7 +48,7 @@ CASES = {
     "facewatch-query -d ": {"My Photos", "other"},
     "facewatch-query my": {"my face.jpg"},
     "facewatch-query anna.jpg my": {"my face.jpg"},
-    "facewatch-query anna.jpg --ex": {"--exact"},
+    "facewatch-query anna.jpg --exa": {"--exact"},
 }
 """What is typed in `here`, and what there is to choose from."""
 CLEAR_LINE = b"\x15"

@@ -33,12 +33,16 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models system threads values",
+        "expectation": "store threads values",
         "scan": "photos store system threads values",
         "watch": "system threads values",
         "indexing": "inference photos scan store system threads values",
         "health": "client indexing scan server store threads values watch",
-        "api": "config health indexing inference models photos scan server store threads values",
-        "daemon": "api config console health indexing inference models scan server store system threads values watch",
+        "api": "config expectation health indexing inference models photos scan server store threads values",
+        "daemon": (
+            "api config console expectation health indexing inference models scan server store system threads values"
+            " watch"
+        ),
         "service": "config paths system",
         "doctor": "client config models paths photos scan server service store system threads values watch",
         "cli": "client config console daemon doctor models paths service store system values",

@@ -21,6 +21,7 @@ from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.health.report import Report, RootReport
 from facewatchd.ignore import Exclusion
@@ -35,6 +36,7 @@ from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, ModelInfo, Quality, RootState, Stamp
 from tests.support.galleries import DIM, face
 
@@ -118,9 +120,10 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         monitor = cast(Monitor, played)
         control = Control(monitor, roots, queue, cast(Scanner, scanner))
         finder = FaceFinder(gallery.catalog, cast(Inference, None), roots.calls)
-        queries = Queries(monitor, gallery, roots, finder, INFO, Query(), control.wait_until_done)
+        sampler = Sampler(gallery, INFO, Liveness())
+        queries = Queries(monitor, gallery, roots, finder, sampler, INFO, Query(), control.wait_until_done)
         methods = Methods(
-            Status(monitor, INFO, "cpu", lambda: 0.5, str),
+            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str),
             queries,
             Photos(monitor, gallery.catalog, roots, queue, lambda path: setbacks.get(path, ""), TABLE),
             control,

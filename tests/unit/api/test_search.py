@@ -190,7 +190,7 @@ def paths(answer: Answer) -> list[str]:
 
 def test_with_all_a_match_says_which_entry_it_is_of(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
     answer = search(gallery, finder, photos=by_path(library["nobody"], library["ben"], library["anna"]), face="all")
-    reply = replies.answer(answer, 0.5, INFO, several=True)
+    reply = replies.answer(answer, 0.5, INFO, None, several=True)
     queried = cast(list[dict[str, object]], reply["query"])
     assert [(entry["face"], entry["faces"]) for entry in queried] == [(None, 0), (0, 1), (0, 1)]
     matches = cast(list[dict[str, object]], reply["matches"])
@@ -202,7 +202,7 @@ def test_with_all_a_match_says_which_entry_it_is_of(gallery: Gallery, finder: Fa
 
 
 def test_the_reply_has_what_the_contract_says(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
-    reply = replies.answer(search(gallery, finder, photos=by_path(library["anna"])), 0.5, INFO, several=False)
+    reply = replies.answer(search(gallery, finder, photos=by_path(library["anna"])), 0.5, INFO, None, several=False)
     assert list(reply) == ["query", "matches", "total", "threshold", "model", "exact"]
     seen = {"box": [50, 0, 90, 120], "score": 0.9, "norm": None, "quality": []}
     assert reply["query"] == [{"photo": str(library["anna"]), "face": 0, "faces": 1, **seen, "left_out": False}]
@@ -257,7 +257,7 @@ def test_an_embedding_of_any_length_is_scaled(gallery: Gallery, finder: FaceFind
     answer = search(gallery, finder, embedding=(ANNA * 7).tolist())
     assert answer.used == []
     assert [(match.similarity, match.of) for match in answer.found.matches] == [(pytest.approx(1.0), 0)] * 2
-    reply = replies.answer(answer, 0.5, INFO, several=False)
+    reply = replies.answer(answer, 0.5, INFO, None, several=False)
     assert [match["of"] for match in cast(list[dict[str, object]], reply["matches"])] == [None, None]
 
 

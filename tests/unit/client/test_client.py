@@ -286,6 +286,96 @@ def test_a_terminal_gets_the_face_a_table_and_a_summary(daemon: FakeDaemon) -> N
     )
 
 
+def sure(word: str, *reasons: str, **near: float) -> dict[str, Any]:
+    """What the daemon says of an explained match."""
+    return {"verdict": word, "reasons": list(reasons)} | {
+        name: {"face_id": 1, "similarity": similarity} for name, similarity in near.items()
+    }
+
+
+def explained(*matches: dict[str, Any], count: float | None = 0.0, basis: str = "estimate") -> dict[str, Any]:
+    return {**answer(matches=list(matches)), "expected_false": {"count": count, "basis": basis}}
+
+
+def test_a_terminal_has_a_word_for_each_match_and_says_how_many_are_expected_wrong(daemon: FakeDaemon) -> None:
+    matches = [match(b"/a.jpg") | sure("sure"), match(b"/b.jpg") | sure("look", "small")]
+    daemon.script = lambda request: reply(request, explained(*matches, count=1.2))
+    _, out, err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    assert daemon.requests[-1]["params"]["explain"] is True
+    assert out.decode() == (
+        "SIMILARITY  VERDICT  BOX        PATH\n"
+        "0.742       sure     1,2 30x40  /a.jpg\n"
+        "0.742       look     1,2 30x40  /b.jpg\n"
+    )
+    assert err.decode().splitlines()[1:] == [
+        "about 1 of these 2 is somebody else",
+        "2 of 2 photos; 18431 faces searched, 0 pending, 14 ms",
+    ]
+
+
+def test_explained_each_match_has_its_reasons(daemon: FakeDaemon) -> None:
+    matches = [
+        match(b"/a.jpg") | sure("sure", rival=0.2),
+        match(b"/b.jpg") | sure("look", "small", "blurred", "child", "rival", "closer", rival=0.41, closer=0.5),
+    ]
+    daemon.script = lambda request: reply(request, explained(*matches))
+    _, out, _ = run_on_terminal(daemon, "--explain", "anna.jpg", NO_COLOR="1")
+    assert out.decode().splitlines()[1:] == [
+        "0.742       sure     1,2 30x40  /a.jpg",
+        "0.742       look     1,2 30x40  /b.jpg  (small, blurred, a small child's face, another face on it matches "
+        "(0.410), more like another person (0.500))",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "count", "basis", "said"),
+    [
+        (87, 2.1, "estimate", "about 2 of these 87 are somebody else"),
+        (87, 0.6, "estimate", "about 1 of these 87 is somebody else"),
+        (87, 0.4, "estimate", "probably none of them is somebody else"),
+        (87, 0.0, "estimate", "probably none of them is somebody else"),
+        (87, 2.3, "at-most", "up to 3 of these 87 are somebody else"),
+        (87, 0.2, "at-most", "up to 1 of these 87 is somebody else"),
+        (87, 0.05, "at-most", "probably none of them is somebody else"),
+        (3, 3.0, "at-most", "up to 3 of these 3 are somebody else"),
+        (1, 0.9, "estimate", "it may well be somebody else"),
+        (1, 0.1, "estimate", "it is probably the same person"),
+        (87, None, "unknown", "how many of them are somebody else cannot be told: too few other faces are known"),
+        (0, 0.0, "estimate", None),
+    ],
+)
+def test_how_many_are_expected_wrong_in_words(
+    ask: Any, daemon: FakeDaemon, capfd: Any, shown: int, count: float | None, basis: str, said: str | None
+) -> None:
+    matches = [match(b"/%d.jpg" % at) | sure("likely") for at in range(shown)]
+    daemon.script = lambda request: reply(request, explained(*matches, count=count, basis=basis))
+    ask("--explain", "anna.jpg")
+    assert capfd.readouterr().err.splitlines()[:1] == ([said] if said else [])
+    ask("--explain", "-q", "anna.jpg")
+    assert capfd.readouterr().err == ""
+
+
+def test_the_query_photo_alone_says_nothing_of_others(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, explained(match(b"/a.jpg", itself=True) | sure("sure")))
+    ask("--explain", "anna.jpg")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["-l"], ["-0"], ["--json"], ["-v"]])
+def test_in_a_pipe_nothing_is_explained_that_was_not_asked_for(
+    ask: Any, daemon: FakeDaemon, arguments: list[str]
+) -> None:
+    daemon.script = lambda request: reply(request, answer(b"/a.jpg"))
+    ask("anna.jpg", *arguments)
+    assert "explain" not in daemon.requests[-1]["params"]
+
+
+def test_in_a_pipe_the_lines_stay_as_they_are(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, explained(match(b"/a.jpg") | sure("look", "small")))
+    ask("--explain", "anna.jpg")
+    assert capfd.readouterr().out == "0.742\t1,2,30,40\t/a.jpg\n"
+
+
 def test_a_terminal_says_how_many_there_are_which_is_the_query_and_what_has_copies(daemon: FakeDaemon) -> None:
     matches = [match(b"/p/a.jpg", 1.0, itself=True, copies=["/q/a.jpg"]), match(b"/p/b.jpg", copies=["/1", "/2"])]
     daemon.script = lambda request: reply(request, answer(matches=matches, total=106, faces=363))

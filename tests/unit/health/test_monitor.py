@@ -92,7 +92,8 @@ def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> 
     )
     gallery = SimpleNamespace(catalog=catalog, index=SimpleNamespace(status=lambda: next(looks)))
     monitor = Parts().monitor(server, gallery=gallery)
-    status = Status(monitor, ModelInfo("test-00000000", "test", 24, 0.5), lambda: 0.5, str).status(NoParameters())
+    info = ModelInfo("test-00000000", "test", 24, 0.5)
+    status = Status(monitor, info, "cpu", lambda: 0.5, lambda *_: "", str).status(NoParameters())
     assert status["index"] == {"faces": 0, "tombstones": 0, "ready": False}
 
 

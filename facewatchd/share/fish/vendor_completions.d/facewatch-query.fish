@@ -55,6 +55,7 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l list-faces -d 'pr
 complete -c facewatch-query -n _shtab_facewatch_query_using -s d -l dir -xka "(__fish_complete_directories)" -d 'only photos under PATH (repeatable)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l min-size -x -d 'only faces at least PX on their shorter side'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l no-collapse -d 'show every copy of a photo, instead of the same bytes once'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l explain -d 'why a match may be wrong, and how many are to be expected wrong'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s l -l paths -d 'print paths only, each photo once'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s 0 -l print0 -d 'the same, NUL between them'

@@ -1,0 +1,1 @@
+"""How many of a question's matches are to be expected wrong: estimated from a sample of the gallery."""

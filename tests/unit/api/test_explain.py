@@ -1,0 +1,195 @@
+"""What is said of an answer's matches: their words, the number that is expected wrong, and the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from facewatchd.api import replies
+from facewatchd.api.explain import Explainer, Explanation
+from facewatchd.api.faces import FaceFinder
+from facewatchd.api.parameters import QueryParameters
+from facewatchd.api.quality import SMALL_SIDE
+from facewatchd.api.search import Answer, Searcher
+from facewatchd.expectation.crowd import Basis
+from facewatchd.expectation.sampler import Sampler
+from facewatchd.expectation.verdicts import Verdict
+from facewatchd.inference.pool import Inference
+from facewatchd.matches import Box
+from facewatchd.server.params import read
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.flat import FlatIndex
+from facewatchd.store.results import Search
+from facewatchd.threads.bounded_calls import DiskCalls
+from facewatchd.threads.liveness import Liveness
+from facewatchd.values import Face, ModelInfo, Quality
+from tests.support.crowds import people, photos_of
+from tests.support.galleries import DIM, face, gallery_with, stamp
+
+QUALITY = Quality(clear=10.0, slope=0.02, floor=4.0)
+INFO = ModelInfo("test-00000000", "test", DIM, 0.6, QUALITY)
+RNG = np.random.default_rng(0)
+ANNA, BEN = people(RNG, 2, DIM)
+BOX = Box(0, 0, 90, 120)
+
+
+class World:
+    """A gallery, and questions to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.gallery = gallery_with(directory, FlatIndex(DIM))
+        self.sampler = Sampler(self.gallery, INFO, Liveness())
+        finder = FaceFinder(self.gallery.catalog, cast(Inference, None), DiskCalls())
+        self._searcher = Searcher(self.gallery, finder, INFO)
+        self._explainer = Explainer(self.gallery, self.sampler, INFO)
+        self._photos = 0
+
+    def add(self, *faces: Face) -> None:
+        """A photo with these faces."""
+        self._photos += 1
+        name = b"/p/%03d" % self._photos
+        self.gallery.record([Outcome(name, stamp(self._photos), name, 640, 480, list(faces))])
+
+    def answer(self, asked: Any = ANNA, search: Search | None = None, **params: Any) -> Answer:
+        if not params:
+            params = {"embedding": asked.tolist()}
+        return self._searcher.search(read(QueryParameters, params), search or Search(0.6, quality=QUALITY))
+
+    def explain(self, answer: Answer) -> Explanation:
+        if self.sampler.ident is None:
+            self.sampler.start()
+        return self._explainer.explain(answer, self.gallery.index.status().faces)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.sampler.stop()
+
+
+def with_strangers(world: World, count: int = 300) -> None:
+    for row in people(np.random.default_rng(1), count, DIM):
+        world.add(face(row, BOX))
+
+
+def reply(answer: Answer, explanation: Explanation | None) -> Any:
+    return replies.answer(answer, 0.6, INFO, explanation, several=False)
+
+
+def test_each_match_has_a_word_and_the_answer_a_number(world: World) -> None:
+    with_strangers(world)
+    for row in photos_of(RNG, ANNA, 5, 0.98):
+        world.add(face(row, BOX))
+    answer = world.answer()
+    explanation = world.explain(answer)
+    assert [each.verdict for each in explanation.matches[:5]] == [Verdict.SURE] * 5
+    assert explanation.basis is Basis.AT_MOST, "the recogniser was not measured"
+    assert explanation.count is not None
+    assert 0 < explanation.count <= len(answer.found.matches)
+    document = reply(answer, explanation)
+    assert document["expected_false"] == {"count": round(explanation.count, 3), "basis": "at-most"}
+    assert document["matches"][0]["verdict"] == "sure"
+    assert document["matches"][0]["reasons"] == []
+
+
+def test_an_answer_that_is_not_explained_has_none_of_it(world: World) -> None:
+    world.add(face(ANNA, BOX))
+    document = reply(world.answer(), None)
+    assert "expected_false" not in document
+    assert not {"verdict", "reasons", "rival", "closer"} & document["matches"][0].keys()
+
+
+def test_in_a_small_gallery_the_number_is_not_known_and_nothing_but_the_photo_itself_is_sure(world: World) -> None:
+    for row in photos_of(RNG, ANNA, 2, 0.98):
+        world.add(face(row, BOX))
+    answer = world.answer(faces=[1])
+    document = reply(answer, world.explain(answer))
+    assert document["expected_false"] == {"count": None, "basis": "unknown"}
+    assert [(each["itself"], each["verdict"]) for each in document["matches"]] == [(True, "sure"), (False, "likely")]
+
+
+def test_where_nothing_was_found_nothing_is_wrong(world: World) -> None:
+    world.add(face(BEN, BOX))
+    explanation = world.explain(world.answer())
+    assert (explanation.matches, explanation.count) == ([], 0)
+
+
+@pytest.mark.parametrize("narrowed", [{"directories": (b"/p",)}, {"min_size": 10}])
+def test_of_a_part_of_the_gallery_the_number_is_a_bound(world: World, narrowed: dict[str, Any]) -> None:
+    with_strangers(world)
+    world.add(face(ANNA, BOX))
+    explanation = world.explain(world.answer(search=Search(0.6, **narrowed)))
+    assert explanation.basis is Basis.AT_MOST
+    assert explanation.count is not None
+    assert explanation.count <= len(explanation.matches)
+
+
+def test_an_answer_that_was_cut_is_judged_by_what_is_shown(world: World) -> None:
+    with_strangers(world)
+    for row in photos_of(RNG, ANNA, 20, 0.95):
+        world.add(face(row, BOX))
+    whole, cut = (world.explain(world.answer(search=Search(0.3, top))) for top in (0, 10))
+    assert whole.count is not None
+    assert cut.count is not None
+    assert len(cut.matches) == 10
+    assert cut.count < 0.1 < 1 < whole.count
+
+
+def test_with_all_faces_the_strangers_of_each_person_count(world: World) -> None:
+    with_strangers(world)
+    world.add(face(ANNA, BOX), face(BEN, Box(200, 0, 90, 120)))
+    alone = [world.explain(world.answer(row, Search(0.3))).count for row in (ANNA, BEN)]
+    both = world.explain(world.answer(faces=[301, 302], face="all", search=Search(0.3))).count
+    assert both is not None
+    assert None not in alone
+    assert max(alone) < both  # type: ignore[type-var]
+
+
+def reasons(world: World, *faces: Face) -> list[str]:
+    """Of the photo with these faces, the first of which matches best."""
+    world.add(*faces)
+    answer = world.answer(search=Search(0.5, quality=QUALITY))
+    return list(reply(answer, world.explain(answer))["matches"][0]["reasons"])
+
+
+def test_a_clear_face_gives_no_reason(world: World) -> None:
+    assert reasons(world, face(ANNA, BOX)) == []
+
+
+def test_a_small_face(world: World) -> None:
+    assert reasons(world, face(ANNA, Box(0, 0, SMALL_SIDE - 1, 120))) == ["small"]
+
+
+def test_a_blurred_face(world: World) -> None:
+    assert reasons(world, Face(BOX, 0.9, np.zeros((5, 2), np.float32), ANNA, norm=8.0)) == ["blurred"]
+
+
+def test_another_face_on_the_photo_that_matches_too(world: World) -> None:
+    assert reasons(world, face(ANNA, BOX), face(photos_of(RNG, ANNA, 1, 0.8)[0], Box(200, 0, 90, 120))) == ["rival"]
+
+
+def test_another_face_on_the_photo_that_does_not_match_is_named_and_no_reason(world: World) -> None:
+    world.add(face(ANNA, BOX), face(BEN, Box(200, 0, 90, 120)))
+    answer = world.answer()
+    (match,) = reply(answer, world.explain(answer))["matches"]
+    assert match["reasons"] == []
+    assert match["rival"] == {"face_id": 2, "similarity": pytest.approx(float(ANNA @ BEN), abs=1e-4)}
+
+
+def test_a_face_that_is_more_like_another_person_of_the_gallery(world: World) -> None:
+    with_strangers(world, 60)
+    between = 0.55 * ANNA + 0.75 * BEN  # in the group of Ben, who it resembles more
+    for row in photos_of(RNG, BEN, 6, 0.98):
+        world.add(face(row, BOX))
+    world.add(face((between / np.linalg.norm(between)).astype(np.float32), BOX))
+    answer = world.answer(search=Search(0.5))
+    document = reply(answer, world.explain(answer))
+    (match,) = [each for each in document["matches"] if each["face_id"] == 67]
+    assert match["reasons"] == ["closer"]
+    assert 60 < match["closer"]["face_id"] <= 66, "no face resembles itself the most"
+    assert match["closer"]["similarity"] > match["similarity"]
