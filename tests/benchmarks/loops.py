@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from facewatchd.config import Faces
 from facewatchd.models import registry, zoo
 from facewatchd.models.base import detector_side
-from facewatchd.photos import files
+from facewatchd.photos import decode
 
 MIN_SIZE = 40
 """Pixels: smaller faces are not indexed unless configured, and not compared here."""
@@ -69,12 +69,12 @@ class InsightFaceLoop:
         self._by_side: dict[int, Any] = {}
 
     def faces(self, path: Path) -> list[Seen]:
-        image = cv2.imread(str(path))
+        image = _image(path)
         return [
             Seen(np.asarray(face.bbox, np.float64), face.normed_embedding) for face in self._analysis(image).get(image)
         ]
 
-    def _analysis(self, image: NDArray[np.uint8]) -> Any:
+    def _analysis(self, image: NDArray[Any]) -> Any:
         side = detector_side(image.shape[1], image.shape[0], None, self._most_side)
         if side not in self._by_side:
             self._by_side[side] = analysis = self._loaded()
@@ -104,7 +104,7 @@ class OpenCVLoop:
         self._recogniser = cv2.FaceRecognizerSF.create(str(directory / zoo.RECOGNISER.name), "")
 
     def faces(self, path: Path) -> list[Seen]:
-        image = cv2.imread(str(path))
+        image = _image(path)
         height, width = image.shape[:2]
         scale = detector_side(width, height, None, self._most_side) / max(height, width)
         size = (round(width * scale), round(height * scale))
@@ -112,11 +112,18 @@ class OpenCVLoop:
         _, rows = self._detector.detect(cv2.resize(image, size))
         found = []
         for row in () if rows is None else rows:
-            row[:14] /= scale
+            row[0:14:2] *= width / size[0]
+            row[1:14:2] *= height / size[1]
             embedding = self._recogniser.feature(self._recogniser.alignCrop(image, row))[0]
             box = np.array([row[0], row[1], row[0] + row[2], row[1] + row[3]], np.float64)
             found.append(Seen(box, embedding / np.linalg.norm(embedding)))
         return found
+
+
+def _image(path: Path) -> NDArray[Any]:
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return image
 
 
 class Limit:
@@ -151,7 +158,7 @@ class Limit:
 
 def _decoded(path: Path) -> Any:
     with path.open("rb") as file:
-        return files.decode(file)
+        return decode.decode(file)
 
 
 @contextlib.contextmanager
