@@ -75,6 +75,9 @@ _MOBILE = "what InsightFace's mobile SDK names for its MobileFaceNet"
 # scaled by 0.6 and 1.5, cropped and brightened: 1,600 to 1,900 pairs of one person, 12,000 to 14,000 of two.
 _MEASURED = "measured on {count} faces: one person {same} or more, two people {others} or less"
 
+# `python -m tests.benchmarks thresholds`, on 1,970 labelled faces; norms too.
+_THRESHOLDS = "measured: one false match in {often} pairs of two adults, and {found} % of the pairs of one person found"
+
 GENERIC = Known(0.40, None, _ARCFACE)
 KNOWN = {
     "buffalo_l": Known(0.41, 512, _R50_WEBFACE),
@@ -83,9 +86,9 @@ KNOWN = {
     "buffalo_sc": Known(0.48, 512, _MOBILE),  # buffalo_s without the parts that are not used here
     "antelopev2": Known(0.40, 512, _ARCFACE),
     "auraface": Known(0.40, 512, _ARCFACE),
-    "scrfd25g_mfn": Known(0.57, 192, _MEASURED.format(count=180, same=0.605, others=0.542)),
+    "scrfd25g_mfn": Known(0.57, 192, _THRESHOLDS.format(often="3,000", found="67 to 77"), Quality(52, 0.008, 45)),
     "scrfd500m_mfn": Known(0.59, 192, _MEASURED.format(count=165, same=0.623, others=0.566)),
-    zoo.NAME: Known(0.40, 128, "82 % of pairs are found at one false match in 2,500 (3,900 labelled faces)"),
+    zoo.NAME: Known(0.40, 128, _THRESHOLDS.format(often="2,900", found="83 to 86"), Quality(9, 0.04, 7)),
 }
 """By name in lower case. A pack with another name has `GENERIC`."""
 

@@ -28,6 +28,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "thresholds",
     "expectation",
 )
 
@@ -56,7 +57,7 @@ def _parse() -> tuple[Options, list[str], Path | None]:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"any of {', '.join(NAMES)} (default: all); and a file of labelled faces, FILE.npz",
+        help=f"any of {', '.join(NAMES)} (default: all); and files of labelled faces, FILE.npz",
     )
     add(
         "--pack",
@@ -76,13 +77,16 @@ def _parse() -> tuple[Options, list[str], Path | None]:
     add("--quick", action="store_true", help="a few rounds of everything, to see that it runs: no figures to quote")
     add("--json", type=Path, metavar="FILE", help="write everything there as well")
     given = parser.parse_args()
-    files = [Path(name) for name in given.names if name.endswith(".npz")]
+    numbers = tuple(Path(name) for name in given.names if name.endswith(".npz"))
     given.names = [name for name in given.names if not name.endswith(".npz")]
+    if missing := [str(file) for file in numbers if not file.is_file()]:
+        parser.error(f"there is no file {', '.join(missing)}")
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}: choose from {', '.join(NAMES)}")
     work = given.work or Path(tempfile.mkdtemp(prefix="facewatchd-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
-    numbers = files[0] if files else (SHARED_NUMBERS if SHARED_NUMBERS.is_file() else None)
+    if not numbers and SHARED_NUMBERS.is_file():
+        numbers = (SHARED_NUMBERS,)
     options = Options(find_pack(given.pack), given.photos, tuple(given.faces), given.quick, work, numbers)
     return options, given.names or list(NAMES), given.json
 

@@ -271,11 +271,12 @@ def cases(faces: Labelled, name: str) -> Iterator[Case]:
 
 
 def run(options: Options) -> list[Report]:
-    if options.numbers is None:
+    if not options.numbers:
         return [Report("Expected false matches", ["nothing was measured: name a file of labelled faces (FILE.npz)"])]
     reports: list[Report] = []
-    for recogniser in RECOGNISERS:
-        reports += _reports(recogniser, Labelled.read(options.numbers, recogniser))
+    for file in options.numbers:
+        for recogniser in RECOGNISERS:
+            reports += _reports(recogniser, Labelled.read(file, recogniser))
     return reports
 
 

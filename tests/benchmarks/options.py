@@ -23,8 +23,8 @@ class Options:
     quick: bool
     work: Path
     """Where to put what is made."""
-    numbers: Path | None = None
-    """Labelled faces, as numbers."""
+    numbers: tuple[Path, ...] = ()
+    """Files of labelled faces, as numbers."""
 
     def rounds(self, usual: int) -> int:
         """How often to measure."""
