@@ -13,9 +13,9 @@ found.
 Scores. From 0.7 up YuNet finds faces, below that it also finds patterns. So 0.7 is reported as 0.5, the default of
 ``min_score``, and 1 as 1.
 
-Embedding. SFace takes RGB crops of 0 to 255, one a run. Its file lists the weights among the inputs as well, which
-keeps ONNX Runtime from folding the normalisation layers into the convolutions; without that it takes 0.8 of the time.
-Its embeddings are those of `cv2.FaceRecognizerSF`, to a cosine of 0.9999998.
+Embedding. SFace takes RGB crops of 0 to 255, one a run. It is faster on ONNX Runtime once its graph was changed
+(`graphs`): 14.3 ms in place of 35.7 with the file as it is, 16.3 with `cv2.FaceRecognizerSF`. The embeddings are those
+of that class, to a cosine of 0.9999998.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import onnx
 
-from facewatchd.models import sessions
+from facewatchd.models import graphs, sessions
 from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
 from facewatchd.models.pipeline import PackModel, picture, with_new
 from facewatchd.models.views import resized
@@ -57,7 +56,11 @@ class OpenCVModel(PackModel):
 
     def _load(self, directory: Path, threads: int) -> int:
         self._directory = directory
-        self._sessions = {name: sessions.on_processor(graph, threads) for name, graph in _graphs(directory).items()}
+        networks = _graphs(directory)
+        graphs.split(networks["recogniser"])
+        self._sessions = {
+            name: sessions.on_processor(network.SerializeToString(), threads) for name, network in networks.items()
+        }
         (self._crops,) = self._sessions["recogniser"].get_inputs()
         return int(self._crops.shape[2])
 
@@ -65,8 +68,10 @@ class OpenCVModel(PackModel):
         """Both networks, each with a picture of its size, or of the least."""
         sides = {"detector": LEAST_SIDE, "recogniser": int(self._crops.shape[2])}
         return {
-            name: sessions.Part(self._sessions[name], graph, cv2.dnn.blobFromImage(picture(sides[name])))
-            for name, graph in _graphs(self._directory).items()
+            name: sessions.Part(
+                self._sessions[name], network.SerializeToString(), cv2.dnn.blobFromImage(picture(sides[name]))
+            )
+            for name, network in _graphs(self._directory).items()
         }
 
     def _use(self, name: str, session: Any) -> None:
@@ -94,28 +99,12 @@ class OpenCVModel(PackModel):
         return [self._sessions["recogniser"].run(None, {self._crops.name: each})[0][0] for each in inputs]
 
 
-def _graphs(directory: Path) -> dict[str, bytes]:
+def _graphs(directory: Path) -> dict[str, Any]:
+    """Read both networks. The detector's input may have any sides that `STEP` divides."""
     return {
-        "detector": _graph(directory / DETECTOR.name, free=("height", "width")),
-        "recogniser": _graph(directory / RECOGNISER.name),
+        "detector": graphs.read(directory / DETECTOR.name, free=("height", "width")),
+        "recogniser": graphs.read(directory / RECOGNISER.name),
     }
-
-
-def _graph(file: Path, free: Sequence[str] = ()) -> bytes:
-    """Read a network. ``free``: names for the last sides of its input, which may then be of any length."""
-    model = onnx.load(file)
-    weights = {each.name for each in model.graph.initializer}
-    inputs = [each for each in model.graph.input if each.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    if free:
-        dimensions = model.graph.input[0].type.tensor_type.shape.dim
-        for dimension, name in zip(dimensions[-len(free) :], free, strict=True):
-            dimension.dim_param = name
-        del model.graph.value_info[:]
-        for output in model.graph.output:
-            output.type.tensor_type.ClearField("shape")
-    return bytes(model.SerializeToString())
 
 
 def _decoded(outputs: Sequence[Numbers], width: int, least: float) -> Detections:
