@@ -59,7 +59,7 @@ class InsightFaceModel(PackModel):
     def _load(self, directory: Path, threads: int) -> int:
         analysis = _analysis(directory, threads, self._faces)
         self._detector = analysis.det_model
-        self._most_side = _most_side(self._detector)
+        self._most_side = most_side(self._detector)
         self._recogniser = analysis.models["recognition"]
         network = graphs.read(self._recogniser.model_file)
         if graphs.split(network):
@@ -152,6 +152,7 @@ def _part(model: Any, side: int) -> sessions.Part:
     return sessions.Part(model.session, model.model_file, sample)
 
 
-def _most_side(detector: Any) -> int:
+def most_side(detector: Any) -> int:
+    """The largest side of the detector's square that is chosen by itself."""
     small = os.stat(detector.model_file).st_size <= _SMALL_DETECTOR
     return _MOST_SIDE_OF_SMALL if small else _MOST_SIDE
