@@ -32,8 +32,8 @@ from facewatchd.system import atomic_files
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
-AUTO_DEVICE = "auto"
-DEVICES = ("cpu", AUTO_DEVICE, "cuda", "openvino", "migraphx", "rocm")
+AUTO_DEVICE, CPU = "auto", "cpu"
+DEVICES = (CPU, AUTO_DEVICE, "cuda", "openvino", "migraphx", "rocm")
 MAX_THREADS = 1024
 _MOST_SHOWN = 100
 """Characters of a wrong value that a message repeats."""
