@@ -65,12 +65,15 @@ class QueryParameters:
         (),
     )
     face: int | str = optional(
-        ChoiceOrWhole(("largest", "all")), "Which face of each photo; a number counts left to right from 0.", "largest"
+        ChoiceOrWhole(("largest", "all")),
+        "Which face of each photo; a number counts left to right from 0. One that is too blurred to tell must be named "
+        "by its number where there are others.",
+        "largest",
     )
     top: int | None = optional(Whole(), "Most photos in the answer; 0 is all.", Computed(lambda: None, "as configured"))
     threshold: float | None = optional(
         Number(-1, 1),
-        "Similarity from which a face matches.",
+        "Similarity from which a face matches, blurred or not. The model's own is higher for blurred faces.",
         Computed(lambda: None, "as configured, else the model's own"),
     )
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
