@@ -32,8 +32,8 @@ from facewatchd.system import atomic_files
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
-AUTO_DEVICE = "auto"
-DEVICES = ("cpu", AUTO_DEVICE, "cuda", "openvino", "migraphx", "rocm")
+AUTO_DEVICE, CPU = "auto", "cpu"
+DEVICES = (CPU, AUTO_DEVICE, "cuda", "openvino", "migraphx", "rocm")
 MAX_THREADS = 1024
 _MOST_SHOWN = 100
 """Characters of a wrong value that a message repeats."""
@@ -130,7 +130,7 @@ class Query:
     top: int = optional(Whole(0, 1_000_000), "Most photos in an answer; 0 is all.", 20)
     threshold: float | None = optional(
         Number(-1, 1),
-        "Similarity from which a face matches; allowed only beside a `model` other than `auto`.",
+        "Similarity from which a face matches, blurred or not; allowed only beside a `model` other than `auto`.",
         Computed(lambda: None, "the model's own"),
     )
 

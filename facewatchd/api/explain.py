@@ -6,10 +6,11 @@ the gallery. A match with the query photo's own bytes is the photo itself, and s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from facewatchd.api import quality
 from facewatchd.api.search import Answer
@@ -17,12 +18,8 @@ from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Basis, Crowd
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
-from facewatchd.matches import Match
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import Face, ModelInfo
-
-if TYPE_CHECKING:
-    from facewatchd.values import Embedding
 
 
 class Reason(StrEnum):
@@ -33,7 +30,7 @@ class Reason(StrEnum):
     RIVAL = "rival"
     """Another face on the same photo matches too."""
     CLOSER = "closer"
-    """The face is more similar to another person in the gallery than to the one asked for."""
+    """The face matches another person in the gallery, and is more similar to that one than to the one asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,8 @@ class Explained:
     """What is said of one match."""
 
     verdict: Verdict
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] | None = None
+    """None where they were not asked for."""
     rival: Near | None = None
     """The face on the same photo that is the next most similar to the person asked for."""
     closer: Near | None = None
@@ -76,8 +74,8 @@ class Explainer:
         self._info = info
         self._calibration = calibration.of(info.name, info.dim)
 
-    def explain(self, answer: Answer, faces: int) -> Explanation:
-        """Explain the answer to a search in so many faces."""
+    def explain(self, answer: Answer, faces: int, *, reasons: bool) -> Explanation:
+        """Explain the answer to a search in so many faces; with ``reasons``, the faces of all matches are read."""
         crowd, search = self._sampler.crowd(), answer.search
         matches, table = answer.found.matches, search.quality
         words = dict.fromkeys(range(len(matches)), Verdict.SURE)
@@ -101,43 +99,52 @@ class Explainer:
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
             count += min(float(strangers.above([least])[0]), len(own))
             bases.add(strangers.basis)
-        explained = self._explained(answer, list(words.values()), crowd)
+        given = list(words.values())
+        explained = self._explained(answer, given, crowd) if reasons else [Explained(word) for word in given]
         basis = next(each for each in (Basis.UNKNOWN, Basis.AT_MOST, Basis.ESTIMATE) if each in bases)
         return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis)
 
     def _explained(self, answer: Answer, words: Sequence[Verdict], crowd: Crowd) -> list[Explained]:
-        matches = answer.found.matches
-        ids = [match.face_id for match in matches]
+        """Add to the words why the matches may be wrong. A face whose row is gone or damaged meanwhile has no more."""
+        matches, threshold = answer.found.matches, answer.search.threshold
         with self._gallery.catalog.reading() as reader:
-            shown = reader.contents_of(ids)
-            contents = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))
-            on_photos = {content: reader.faces(content) or [] for content in sorted(set(contents.values()))}
-        return [
-            self._one(match, word, on_photos[contents[match.face_id]], answer, crowd)
-            if match.face_id in contents
-            else Explained(word)
-            for match, word in zip(matches, words, strict=True)
-        ]
+            photos = reader.beside([match.face_id for match in matches])
+        closer = self._closer(answer, photos, crowd)
+        explained = []
+        for at, (match, word) in enumerate(zip(matches, words, strict=True)):
+            on_photo = photos.get(match.face_id, {})
+            asked = answer.embeddings[match.of or 0]
+            others = {
+                other: float(face.embedding @ asked) for other, face in on_photo.items() if other != match.face_id
+            }
+            rival = Near(*max(others.items(), key=lambda other: other[1])) if others else None
+            given = {
+                Reason.CHILD: at in closer and self._calibration.is_child(on_photo[match.face_id].embedding),
+                Reason.RIVAL: rival is not None and rival.similarity >= threshold,
+                Reason.CLOSER: closer.get(at) is not None,
+            }
+            reasons = [reason for reason, holds in given.items() if holds]
+            against = quality.words(match.box, match.norm, self._info.quality)
+            explained.append(Explained(word, (*against, *reasons), rival, closer.get(at)))
+        return explained
 
-    def _one(
-        self, match: Match, word: Verdict, on_photo: Sequence[tuple[int, Face]], answer: Answer, crowd: Crowd
-    ) -> Explained:
-        """Explain one match. ``on_photo``: all faces of its photo."""
-        asked = answer.embeddings[match.of or 0]
-        face = next((face for face_id, face in on_photo if face_id == match.face_id), None)
-        others = [(float(other.embedding @ asked), face_id) for face_id, other in on_photo if face_id != match.face_id]
-        rival = Near(*max(others)[::-1]) if others else None
-        closer = None if face is None or match.itself else _closer(match, face.embedding, asked, crowd)
-        given = {
-            Reason.CHILD: face is not None and self._calibration.is_child(face.embedding),
-            Reason.RIVAL: rival is not None and rival.similarity >= answer.search.threshold,
-            Reason.CLOSER: closer is not None,
-        }
-        against = quality.words(match.box, match.norm, self._info.quality)
-        return Explained(word, (*against, *(reason for reason, holds in given.items() if holds)), rival, closer)
-
-
-def _closer(match: Match, face: Embedding, asked: Embedding, crowd: Crowd) -> Near | None:
-    """The person in the sample whom the face of a match resembles more than the one asked for."""
-    found = crowd.nearest_other(match.face_id, face, asked)
-    return Near(*found) if found is not None and found[1] > match.similarity else None
+    def _closer(self, answer: Answer, photos: Mapping[int, Mapping[int, Face]], crowd: Crowd) -> dict[int, Near | None]:
+        """For each match whose face could be read, by its position: whom it resembles more."""
+        found: dict[int, Near | None] = {}
+        matches = answer.found.matches
+        for person, asked in enumerate(answer.embeddings):
+            own = [
+                at
+                for at, match in enumerate(matches)
+                if (match.of or 0) == person and match.face_id in photos.get(match.face_id, {})
+            ]
+            if not own:
+                continue
+            ids = [matches[at].face_id for at in own]
+            rows = np.stack([photos[face_id][face_id].embedding for face_id in ids])
+            for at, near in zip(own, crowd.nearest_others(ids, rows, asked), strict=True):
+                found[at] = None
+                if near is not None and not matches[at].itself:
+                    is_closer = near[1] > max(matches[at].similarity, self._info.threshold)
+                    found[at] = Near(*near) if is_closer else None
+        return found

@@ -65,21 +65,25 @@ class QueryParameters:
         (),
     )
     face: int | str = optional(
-        ChoiceOrWhole(("largest", "all")), "Which face of each photo; a number counts left to right from 0.", "largest"
+        ChoiceOrWhole(("largest", "all")),
+        "Which face of each photo; a number counts left to right from 0. One that is too blurred to tell must be named "
+        "by its number where there are others.",
+        "largest",
     )
     top: int | None = optional(Whole(), "Most photos in the answer; 0 is all.", Computed(lambda: None, "as configured"))
     threshold: float | None = optional(
         Number(-1, 1),
-        "Similarity from which a face matches.",
+        "Similarity from which a face matches, blurred or not. The model's own is higher for blurred faces.",
         Computed(lambda: None, "as configured, else the model's own"),
     )
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
     min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
     exact: bool = optional(Flag(), "Whether every face is compared, instead of asking the index.", False)
     collapse: bool = optional(Flag(), "Whether photos with the same bytes are one match.", True)
-    explain: bool = optional(
-        Flag(), "Whether the answer says how sure each match is, and how many are to be expected wrong.", False
+    verdicts: bool = optional(
+        Flag(), "Whether each match has a word for how sure it is, and the answer how many to expect wrong.", False
     )
+    explain: bool = optional(Flag(), "The same, and why each match may be wrong.", False)
     wait: float | None = optional(
         Number(0, MAX_WAIT),
         "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",

@@ -151,4 +151,7 @@ def _add_service(commands: Any) -> None:
         "directories", metavar="DIR", nargs="*", type=_directory, help="instead of the directories in the configuration"
     )
     _add_config(install, "--model", "--data-dir")
+    install.add_argument(
+        "--gpu", action="store_true", help="also open the sandbox for the configured device, with a drop-in"
+    )
     _add(actions, "uninstall", service.uninstall, "remove the units; data and configuration stay", socket=False)

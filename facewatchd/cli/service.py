@@ -37,10 +37,12 @@ def install(options: argparse.Namespace) -> int:
     arguments += ["--config", str(file)] if file.exists() else []
     arguments += ["--model", model] if options.model else []
     there = os.path.exists(paths.units_path() / units.SERVICE)
-    written = units.install(loaded, [*arguments, *map(str, directories)])
+    written = units.install(loaded, [*arguments, *map(str, directories)], gpu=options.gpu)
     write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
     if warning := units.warning_of_temporary_paths(loaded, [*arguments, *map(str, directories)]):
         say(f"facewatchd: {warning}")
+    if device := units.closed_to(loaded.resources.device):
+        say(f"facewatchd: the sandbox keeps {device} from working: call `facewatchd service install --gpu`")
     if not there and (running := _pid_outside_systemd()):  # else the request would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
     write(f"next: {units.RENEW if there else units.START}\n")

@@ -105,7 +105,7 @@ def make_parser() -> Parser:
         "--threshold",
         metavar="F",
         type=_similarity,
-        help="least similarity, -1 to 1 (default: the configuration's, else the model's own)",
+        help="least similarity, -1 to 1, also of blurred faces (default: the configuration's, else the model's own)",
     )
     add(
         "--face",
@@ -113,7 +113,7 @@ def make_parser() -> Parser:
         type=_face,
         help="which face of the photo (default largest; N counts left to right from 0)",
     )
-    add("--list-faces", action="store_true", help="print the photo's faces, search nothing")
+    add("--list-faces", action="store_true", help="print the photo's faces, and what speaks against each; no search")
     add(
         "-d",
         "--dir",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from facewatchd.config import AUTO_MODEL, Config
 from facewatchd.doctor import model_trial
 from facewatchd.doctor.finding import Finding
+from facewatchd.models.devices import Placement
 from facewatchd.store.data_directory import LastRun
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def check(loaded: Config) -> Iterator[Finding]:
         )
         hint = f"fetch it now with `facewatchd models fetch {registry.DEFAULT}`, or set `model`"
         yield Finding("model", "warn", detail, hint)
-    result = model_trial.run(pack.spec, loaded.model_root)
+    result = model_trial.run(pack.spec, loaded.model_root, loaded.resources.device)
     detail = (
         f"{pack.id}: {result['faces']} faces on a test photo, loaded in {result['load_s']:.1f} s and found in "
         f"{result['faces_s']:.1f} s"
@@ -49,7 +50,16 @@ def check(loaded: Config) -> Iterator[Finding]:
         yield Finding("model", "warn", f"{detail}; {people}", "set a higher [query] threshold")
     else:
         yield Finding("model", "ok", detail)
+    yield _device(Placement(**result["placement"]))
     yield Finding("licence", "ok", f"{pack.name}: {registry.licence(pack.name)}", registry.licence_note(pack.name))
+
+
+def _device(placement: Placement) -> Finding:
+    """Tell what computes the model, and why."""
+    if placement.reason and not placement.devices:
+        hint = 'set `device` under [resources] to "cpu" if that is as it should be'
+        return Finding("device", "warn", f"the processor computes: {placement.reason}", hint)
+    return Finding("device", "ok", placement.words)
 
 
 def _no_model(loaded: Config) -> Finding:

@@ -1,4 +1,4 @@
-"""The installed model, tried in a child process: ``python -m facewatchd.doctor.model_trial MODEL MODEL_ROOT``.
+"""The installed model, tried in a child process: ``python -m facewatchd.doctor.model_trial MODEL MODEL_ROOT DEVICE``.
 
 A library that computes may be compiled for another processor and crash; the caller of `run` is told so.
 """
@@ -8,41 +8,45 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from facewatchd.errors import ModelError
 from facewatchd.system import child_process
 
-DEADLINE = 120.0
-"""Seconds; a model loads in a few."""
+DEADLINE = 420.0
+"""Seconds; a model loads in a few, but a device other than the processor may take `device_trial.DEADLINE`."""
 
 
-def run(spec: str, model_root: Path) -> dict[str, Any]:
+def run(spec: str, model_root: Path, device: str) -> dict[str, Any]:
     """Load a model, and show it a photo of six people: what `_try` returns. Raises `FacewatchError`."""
-    result = child_process.result_of("facewatchd.doctor.model_trial", spec, str(model_root), seconds=DEADLINE)
+    result = child_process.result_of("facewatchd.doctor.model_trial", spec, str(model_root), device, seconds=DEADLINE)
     assert isinstance(result, dict)
     return result
 
 
-def _try(spec: str, model_root: Path) -> dict[str, Any]:
+def _try(spec: str, model_root: Path, device: str) -> dict[str, Any]:
     """Load an installed model, decode InsightFace's group photo of six people, and find their faces."""
     from facewatchd.config import Faces
-    from facewatchd.models import registry, trial
+    from facewatchd.models import device_trial, registry, trial
     from facewatchd.photos import decode
 
     pack = registry.find(spec, model_root)
     if pack is None:
         raise ModelError(f"there is no model {spec}")
-    trial.bound()
+    placement = device_trial.placement(pack, device, pack.devices())
+    if not placement.cards:
+        trial.bound()
     started = time.monotonic()
-    model = pack.load(1, Faces())
+    model = pack.load(1, Faces(), placement)
     loaded = time.monotonic()
     with photo().open("rb") as file:
         faces = model.faces(decode.decode(file))
     similarities = [float(one.embedding @ other.embedding) for one in faces for other in faces if one is not other]
     return {
         "faces": len(faces),
+        "placement": asdict(placement),
         "dim": model.info.dim,
         "threshold": model.info.threshold,
         "closest": max(similarities, default=-1.0),
@@ -60,4 +64,4 @@ def photo() -> Path:
 
 
 if __name__ == "__main__":
-    child_process.tell(lambda: _try(sys.argv[1], Path(sys.argv[2])))
+    child_process.tell(lambda: _try(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

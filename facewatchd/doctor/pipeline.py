@@ -22,10 +22,11 @@ from typing import Any
 
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import path_param, reading_answer
-from facewatchd.config import Config
+from facewatchd.config import CPU, Config
 from facewatchd.doctor import model, model_trial
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError, ModelError, NoDaemonError
+from facewatchd.models.devices import DEVICES
 from facewatchd.system import child_process
 from facewatchd.text import counted
 
@@ -51,7 +52,7 @@ def check(loaded: Config) -> Iterator[Finding]:
     started = time.monotonic()
     try:
         with _ended_in_order(), tempfile.TemporaryDirectory(prefix="facewatchd-doctor-") as directory:
-            trial = Trial(Path(os.path.realpath(directory)), pack.spec)
+            trial = Trial(Path(os.path.realpath(directory)), pack.spec, loaded.resources.device)
             faces = trial.run()
     except FacewatchError as exc:
         yield Finding("pipeline", "fail", exc.message, exc.hint if isinstance(exc, ModelError) else _HINT)
@@ -65,6 +66,9 @@ def check(loaded: Config) -> Iterator[Finding]:
 
 def _confined(state: str) -> Iterator[Finding]:
     """Tell how far the decoding processes of the trial were confined."""
+    if any(name in state for name in DEVICES):
+        yield Finding("confinement", "warn", state, '`device = "cpu"` under [resources] confines fully')
+        return
     if state == "full":
         yield Finding("confinement", "ok", "decoding processes reach no file, no network and no other process")
     elif state:
@@ -93,7 +97,7 @@ class Trial:
     confinement = ""
     """How far the decoding processes were confined, as the daemon reports it; empty before `run`."""
 
-    def __init__(self, directory: Path, spec: str) -> None:
+    def __init__(self, directory: Path, spec: str, device: str = CPU) -> None:
         self._directory = directory
         self._spec = spec
         self._photos = directory / "photos"
@@ -103,7 +107,8 @@ class Trial:
         self._end = time.monotonic() + DEADLINE
         self._photos.mkdir()
         # The user waits for this.
-        self._config.write_text("resources = {idle_priority = false}\nwatch = {settle = 0.1}\n", encoding="utf-8")
+        resources = f'{{idle_priority = false, device = "{device}"}}'
+        self._config.write_text(f"resources = {resources}\nwatch = {{settle = 0.1}}\n", encoding="utf-8")
 
     def run(self) -> int:
         """Return how many faces were indexed and found. Raises `FacewatchError`."""

@@ -7,20 +7,24 @@ import io
 import platform
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from facewatchd import __version__
-from facewatchd.config import Config
+from facewatchd.config import AUTO_DEVICE, CPU, Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError
+from facewatchd.models.devices import DEVICES
 from facewatchd.store import hnsw_trial
+from facewatchd.system import installation
 
 REQUIRED = (
     "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow", "pillow-heif",
     "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
+RUNTIME = "onnxruntime"
+"""The name of ONNX Runtime's package; that of its distribution for the processor, in whose place others may stand."""
 LEAST_SQLITE = (3, 37, 0)
 """The first with STRICT tables; RETURNING came with 3.35."""
 
@@ -31,15 +35,31 @@ def python(_: Config) -> Iterator[Finding]:
     yield Finding("python", "ok", detail)
 
 
-def packages(_: Config) -> Iterator[Finding]:
+def packages(loaded: Config) -> Iterator[Finding]:
     """Whether every required package is installed, and in which version."""
     versions = {}
-    for name in REQUIRED:
+    runtimes = _runtimes()
+    for name in (*(each for each in REQUIRED if each != RUNTIME), *(runtimes if RUNTIME in REQUIRED else ())):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             yield Finding("packages", "fail", f"{name} is not installed", f"{sys.executable} -m pip install {name}")
+    if len(runtimes) > 1:
+        detail = f"{' and '.join(runtimes)} are installed, and the files of one lie over those of the other"
+        yield Finding("packages", "warn", detail, _one_runtime(runtimes, loaded.resources.device))
     yield Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _runtimes() -> list[str]:
+    """The distributions that install the package onnxruntime; its own name where there is none."""
+    return sorted(set(importlib.metadata.packages_distributions().get(RUNTIME, [RUNTIME])))
+
+
+def _one_runtime(runtimes: Sequence[str], device: str) -> str:
+    """The command that leaves one of them: that of the device, or the one that is for another than the processor."""
+    special = [name for name in runtimes if name != RUNTIME]
+    wanted = {CPU: RUNTIME, AUTO_DEVICE: special[0]}.get(device) or DEVICES[device].distribution
+    return f"keep one: `{installation.replaced(runtimes, wanted)}`"
 
 
 def sqlite(_: Config) -> Iterator[Finding]:

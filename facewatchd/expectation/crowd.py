@@ -62,6 +62,8 @@ MAIN = 0.2
 SEEN = 2
 """Faces in the sample from which a group is another person: of one face, many are similar to any."""
 ASKED = 100
+_NO_GROUP = -2.0
+"""Below every mean."""
 _NO_SPREAD = 1e-3
 """The least unit of z: a sample of made-up faces may have none."""
 
@@ -128,6 +130,9 @@ class Crowd:
         self._threshold = threshold
         self.groups = average_linkage(embeddings, self._linked)
         self._sizes = np.bincount(self.groups)
+        self._by_group = np.argsort(self.groups)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        """Where each group begins in that order."""
         child = calibration.child
         self._children = np.zeros(len(embeddings), np.bool_) if child is None else child.of(embeddings)
 
@@ -142,8 +147,7 @@ class Crowd:
         if len(self) < FEWEST:
             return Strangers(Basis.UNKNOWN, faces)
         similarities = self.embeddings @ embedding
-        means = np.bincount(self.groups, weights=similarities) / self._sizes
-        linked = means >= self._linked
+        linked = self._means(similarities) >= self._linked
         child = self._calibration.is_child(embedding)
         if child:
             linked &= self._sizes >= MAIN * self._sizes[linked].sum()
@@ -176,25 +180,38 @@ class Crowd:
         shares = [each.above(similarities) for each in seen if each.basis is not Basis.UNKNOWN]
         return np.median(shares, axis=0) if shares else np.zeros(len(similarities))
 
-    def nearest_other(self, face_id: int, face: Embedding, asked: Embedding) -> tuple[int, float] | None:
-        """Of the groups that are not linked with the face asked for, the one that another face resembles most.
+    def nearest_others(
+        self, face_ids: Sequence[int], faces: NDArray[np.float32], asked: Embedding
+    ) -> list[tuple[int, float] | None]:
+        """For each of some faces, the group that it resembles most, of those not linked with the face asked for.
 
-        Groups of one face are left out, and the other face itself does not count. Returns the face of the group that is
-        the most similar, by id, and the mean similarity to the group.
+        Groups of fewer than `SEEN` faces are left out, and a face of the sample does not count as one of its own group.
+        The group is told by its face that is the most similar, by id, and the mean similarity to it. ``faces``: (n,
+        dim).
         """
-        others = self.ids != face_id
-        if not others.any():
-            return None
-        similarities = self.embeddings @ face
-        groups, sizes = self.groups[others], np.bincount(self.groups[others], minlength=len(self._sizes))
-        means = np.bincount(groups, weights=similarities[others], minlength=len(sizes)) / np.maximum(sizes, 1)
-        linked = np.bincount(self.groups, weights=self.embeddings @ asked) / self._sizes >= self._linked
-        means[linked | (sizes < SEEN)] = -2.0
-        group = int(means.argmax())
-        if means[group] == -2.0:
-            return None
-        members = np.flatnonzero(others & (self.groups == group))
-        return int(self.ids[members[int(similarities[members].argmax())]]), float(means[group])
+        if not len(self):
+            return [None] * len(faces)
+        similarities = self.embeddings @ faces.T
+        sums = np.add.reduceat(similarities[self._by_group], self._starts, axis=0)
+        sizes = np.repeat(self._sizes[:, None], len(faces), axis=1)
+        own = self.ids[:, None] == np.asarray(face_ids)
+        for row, at in np.argwhere(own).tolist():
+            sums[self.groups[row], at] -= similarities[row, at]
+            sizes[self.groups[row], at] -= 1
+        linked = self._means(self.embeddings @ asked) >= self._linked
+        means = np.where((sizes < SEEN) | linked[:, None], _NO_GROUP, sums / np.maximum(sizes, 1))
+        found: list[tuple[int, float] | None] = []
+        for at, group in enumerate(means.argmax(axis=0).tolist()):
+            members = np.flatnonzero((self.groups == group) & ~own[:, at])
+            nearest = members[int(similarities[members, at].argmax())] if len(members) else 0
+            mean = float(means[group, at])
+            found.append(None if mean == _NO_GROUP else (int(self.ids[nearest]), mean))
+        return found
+
+    def _means(self, similarities: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The mean of each group."""
+        means: NDArray[np.float64] = np.bincount(self.groups, weights=similarities) / self._sizes
+        return means
 
     def _parts(
         self, similarities: NDArray[np.floating], others: NDArray[np.bool_], *, child: bool, few: bool

@@ -46,7 +46,6 @@ from facewatchd.inference.deadlines import HINT
 from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
 from facewatchd.inference.process import ChildProcess
 from facewatchd.inference.wire import AHEAD, Again, Analysis, Setup
-from facewatchd.models.devices import Placement
 from facewatchd.system import malloc
 from facewatchd.values import ModelInfo
 
@@ -86,7 +85,7 @@ class Inference:
         self._process: ChildProcess | None = None
         self.info: ModelInfo | None = None
         """What the model is: as the first process says, unless it is known before. Later ones must say the same."""
-        self.placement: Placement | None = None
+        self.placement = setup.placement
         """The devices that compute the model: as the first process says, unless it is known before."""
         self._confinement = ""
         self._starting = threading.Lock()

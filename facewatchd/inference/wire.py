@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from facewatchd.config import Faces
+from facewatchd.config import CPU, Faces
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.validation import (
     ERRORS,
@@ -35,7 +35,7 @@ from facewatchd.inference.validation import (
     text,
     whole,
 )
-from facewatchd.models.devices import CPU, DEVICES, Placement
+from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo, Ways

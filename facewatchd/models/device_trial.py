@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from facewatchd.config import AUTO_DEVICE, Faces
+from facewatchd.config import AUTO_DEVICE, CPU, Faces
 from facewatchd.errors import FacewatchError, ModelError
 from facewatchd.models import registry, trial
-from facewatchd.models.devices import CPU, DEVICES, Placement, to_install
+from facewatchd.models.devices import DEVICES, Placement, to_install
 from facewatchd.models.registry import Pack
 from facewatchd.system import child_process
 from facewatchd.system.child_process import ChildError

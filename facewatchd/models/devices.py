@@ -12,9 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from facewatchd.config import CPU
 from facewatchd.system import installation
-
-CPU = "cpu"
 
 
 class Device(NamedTuple):

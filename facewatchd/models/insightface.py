@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from insightface.app import FaceAnalysis
 
-from facewatchd.models import sessions
+from facewatchd.models import graphs, sessions
 from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
 from facewatchd.models.pipeline import NOTHING, PackModel, picture, with_new
 from facewatchd.models.views import resized
@@ -62,8 +62,11 @@ class InsightFaceModel(PackModel):
     def _load(self, directory: Path, threads: int) -> int:
         analysis = _analysis(directory, threads, self._faces)
         self._detector = analysis.det_model
-        self._most_side = _most_side(self._detector)
+        self._most_side = most_side(self._detector)
         self._recogniser = analysis.models["recognition"]
+        network = graphs.read(self._recogniser.model_file)
+        if graphs.split(network):
+            self._recogniser.session = sessions.on_processor(network.SerializeToString(), threads)
         fixed_batch = isinstance(self._recogniser.input_shape[0], int)
         self._batch = self._recogniser.input_shape[0] if fixed_batch else _BATCH
         return int(self._recogniser.input_size[0])
@@ -152,6 +155,7 @@ def _part(model: Any, side: int) -> sessions.Part:
     return sessions.Part(model.session, model.model_file, sample)
 
 
-def _most_side(detector: Any) -> int:
+def most_side(detector: Any) -> int:
+    """The largest side of the detector's square that is chosen by itself."""
     small = os.stat(detector.model_file).st_size <= _SMALL_DETECTOR
     return _MOST_SIDE_OF_SMALL if small else _MOST_SIDE

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from facewatchd.config import CPU
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
 from facewatchd.models import sessions
 from facewatchd.models.base import HINT, clipped, left_to_right, norm_of, unit_length
-from facewatchd.models.devices import CPU, ON_PROCESSOR, Placement
+from facewatchd.models.devices import ON_PROCESSOR, Placement
 from facewatchd.models.views import warped
 from facewatchd.text import one_line
 from facewatchd.values import Face, ModelInfo

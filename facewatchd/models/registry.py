@@ -250,7 +250,7 @@ def _automatic(
     except ModelError as exc:
         raise ModelError(f"there is no model: {fault.message}; {exc.message}", exc.hint) from exc
     notify(
-        f"using the model {zoo.NAME} (licence: {licence(zoo.NAME)}): {fault.message}; to switch: "
+        f"using the model {zoo.NAME}, licence: {licence(zoo.NAME)}; {fault.message}; to switch: "
         f"`facewatchd models fetch {DEFAULT}`, then run with `--model {DEFAULT}`"
     )
     return pack
@@ -291,7 +291,6 @@ def fetch(
             notify(f"the model {name} is already in {there.directory}")
             return there
         notify(f"{fault.message}; fetching it again")
-    notify(licence_note(name))
     with files.aside(models, name) as partial:
         prepared = _prepared(source, name, partial, notify, progress, download or files.Download())
         fault = _fault(_pack(prepared, name))
@@ -300,7 +299,7 @@ def fetch(
         replaced = files.put_in_place(prepared, models / name)
     if replaced is not None:
         notify(f"what was in {models / name} before is kept in {replaced}")
-    notify(f"the model {name} is in {models / name}")
+    notify(f"the model {name} is in {models / name}; {licence_note(name)}")
     return _pack(Path(os.path.abspath(models / name)))
 
 

@@ -25,8 +25,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from facewatchd.config import CPU
 from facewatchd.errors import ModelError
-from facewatchd.models.devices import CPU, DEVICES, Device, Placement, to_install
+from facewatchd.models.devices import DEVICES, Device, Placement, to_install
 from facewatchd.text import one_line
 
 PROCESSOR = "CPUExecutionProvider"
@@ -89,7 +90,7 @@ def on_device(name: str, model: str | bytes, threads: int, parallel: int = 1) ->
             made = onnxruntime.InferenceSession(
                 model,
                 options(threads),
-                providers=[(device.provider, given), (PROCESSOR, {})],
+                providers=[(device.provider, given)],
                 enable_fallback=0,  # else it would go on with the processor after a failed run
             )
     except Exception as exc:  # ONNX Runtime's exceptions have no common class
@@ -119,7 +120,8 @@ def placed(name: str, parts: Mapping[str, Part], threads: int) -> Placement:
         mine, its = map(min, zip(*(_seconds((session, there), sample, clock) for _ in range(_RUNS)), strict=True))
         where[part] = name if its <= FASTER * mine else CPU
         reasons.append(f"{part} {its * 1000:.1f} ms, on the processor {mine * 1000:.1f}")
-    return Placement(**where, reason="; ".join(reasons))
+    measured = "; ".join(reasons)
+    return Placement(**where, reason=measured if name in where.values() else f"{name} is not faster ({measured})")
 
 
 def _openvino(threads: int, parallel: int) -> dict[str, str]:

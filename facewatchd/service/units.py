@@ -7,6 +7,7 @@ are; `service_unit` changes these lines and no others.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facewatchd import paths
-from facewatchd.config import Config
+from facewatchd.config import AUTO_DEVICE, CPU, Config
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.system import atomic_files
 from facewatchd.text import printable
@@ -30,6 +31,12 @@ MARK = "# Written by `facewatchd service install`, which replaces this file. You
 """First line of a unit that may be replaced and removed; the command for a drop-in follows."""
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 """Directories that `PrivateTmp=` hides: the service sees empty ones in their place."""
+DROP_IN = f"{SERVICE}.d/gpu.conf"
+_OPENED = {
+    "openvino": ("MemoryDenyWriteExecute",),
+    "gpu": ("MemoryDenyWriteExecute", "PrivateDevices"),
+}
+"""Directives of the unit that keep a device from working."""
 _WANTS = ("default.target.wants", "sockets.target.wants")
 _EARLIER = (b"# facewatchd as a service of a user.", b"# The socket of facewatchd, held by systemd:")
 """First lines of units that earlier versions wrote, without the mark."""
@@ -37,23 +44,29 @@ _SOURCES = (Path(__file__).with_name("units"), Path(__file__).resolve().parents[
 """The directories of the units: in a wheel, and in a checkout."""
 
 
-def install(config: Config, arguments: Sequence[str], directory: Path | None = None) -> list[Path]:
+def install(
+    config: Config, arguments: Sequence[str], directory: Path | None = None, *, gpu: bool = False
+) -> list[Path]:
     """Write the units; return those that were not there or were different.
 
-    ``arguments`` are those of ``facewatchd run``. The data directory is made: the service may write nowhere else.
+    ``arguments`` are those of ``facewatchd run``; ``gpu``: also write the drop-in that the configured device needs. The
+    data directory is made: the service may write nowhere else.
     """
     directory = directory or paths.units_path()
     command = [sys.executable, "-P", "-m", "facewatchd", "run", *arguments]
     units = {name: _source(name) for name in NAMES}
     units[SERVICE] = service_unit(units[SERVICE], command, config.data_dir, paths_in_private_tmp(config, arguments))
-    for name in NAMES:
+    if gpu:
+        units[DROP_IN] = drop_in(config.resources.device)
+    for name in units:
         _require_ours(directory / name, "cannot write")
     written = []
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         for name, text in units.items():
-            path, data = directory / name, f"{MARK} systemctl --user edit {name}\n{text}".encode()
+            unit = SERVICE if name == DROP_IN else name
+            path, data = directory / name, f"{MARK} systemctl --user edit {unit}\n{text}".encode()
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             if not path.exists() or path.read_bytes() != data:
                 with atomic_files.written(path, _begins_as_ours) as file:
                     file.write(data)
@@ -64,7 +77,7 @@ def install(config: Config, arguments: Sequence[str], directory: Path | None = N
 
 
 def uninstall(directory: Path | None = None) -> list[Path]:
-    """Remove the units and the links that enable them; return the paths that were there."""
+    """Remove the units, our drop-in and the links that enable them; return the paths that were there."""
     directory = directory or paths.units_path()
     for name in NAMES:
         _require_ours(directory / name, "cannot remove")
@@ -75,9 +88,28 @@ def uninstall(directory: Path | None = None) -> list[Path]:
                 if os.path.lexists(path):
                     path.unlink()
                     removed.append(path)
+        if _begins_as_ours(path := directory / DROP_IN):
+            path.unlink()
+            removed.append(path)
+            with contextlib.suppress(OSError):  # where the user has drop-ins
+                path.parent.rmdir()
     except OSError as exc:
         raise FacewatchError(f"cannot remove {exc.filename}: {exc.strerror}", "check its permissions") from exc
     return removed
+
+
+def drop_in(device: str) -> str:
+    """The lines that take from the sandbox what keeps a device from working. Raises `UsageError` for the processor."""
+    if device == CPU:
+        raise UsageError(f"--gpu is for a device, and `resources.device` is {CPU!r}", "set another, or leave --gpu out")
+    directives = _OPENED.get(device, _OPENED["gpu"])
+    return "\n".join(["[Service]", *(f"{name}=no" for name in directives), ""])
+
+
+def closed_to(device: str, directory: Path | None = None) -> str:
+    """The device that was named and that the installed units keep from working; empty where there is none."""
+    is_open = _begins_as_ours((directory or paths.units_path()) / DROP_IN)
+    return "" if is_open or device in (CPU, AUTO_DEVICE) else device
 
 
 def paths_in_private_tmp(config: Config, arguments: Sequence[str]) -> list[Path]:

@@ -289,6 +289,22 @@ class CatalogReader:
             found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({_marks(part)})", *part)))
         return found
 
+    def beside(self, face_ids: Sequence[int]) -> dict[int, dict[int, Face]]:
+        """For each of some faces, all faces of its content, by id; those that are unknown or damaged are left out."""
+        shown = self.contents_of(face_ids)
+        faces: dict[int, dict[int, Face]] = {}
+        for part in _batches(sorted(set(shown.contents.tolist()))):
+            rows = self._all(
+                f"SELECT content_id, {_FACE.removeprefix('SELECT ')} WHERE content_id IN ({_marks(part)})", *part
+            )
+            contents = {row[1]: row[0] for row in rows}
+            for face_id, face in self._sound([row[1:] for row in rows]):
+                faces.setdefault(contents[face_id], {})[face_id] = face
+        return {
+            face_id: faces.get(content, {})
+            for face_id, content in zip(shown.ids.tolist(), shown.contents.tolist(), strict=True)
+        }
+
     def contents_of(self, face_ids: Sequence[int], min_size: int = 0) -> ShownFaces:
         """The contents that faces are on. Faces smaller than ``min_size`` pixels on the shorter side, and unknown ones,
         are left out."""

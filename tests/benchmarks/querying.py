@@ -17,7 +17,7 @@ from pathlib import Path
 from facewatchd.client.connection import Connection
 from tests.benchmarks import album
 from tests.benchmarks.daemons import Daemon, running
-from tests.benchmarks.importing import CORES, Limit, PlainLoop
+from tests.benchmarks.loops import CORES, Limit, plain_loop, seen
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import Report, median, percentile
 
@@ -63,7 +63,7 @@ class Questions:
         self._mark = 1_000_000
         self._limit = None
         if options.pack.directory is not None:
-            faces = PlainLoop(options.pack).seen(self._photos)
+            faces = seen(plain_loop(options.pack), self._photos)
             self._photos = [photo for photo, found in zip(self._photos, faces, strict=True) if found]
             self._limit = Limit(options.pack, self._photos, CORES, callers=1)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facewatchd.config import Faces
 from facewatchd.matches import Box
-from facewatchd.models.base import clipped, detector_side, left_to_right, unit_length
+from facewatchd.models.base import clipped, detector_side, left_to_right, norm_of, unit_length
 from facewatchd.values import Face, ModelInfo
 from tests.support.drawn_faces import DIM, FIELDS, LEAST_KEY, TEMPLATE, projection
 
@@ -70,19 +70,21 @@ class InsightFaceModel:
             is_wanted = box is not None and min(box.w, box.h) >= self._faces.min_size
             if box is not None and is_wanted and score >= self._faces.min_score and not _is_turned(image, box):
                 found.append((box, score))
-        seen = [(box, score, unit_length(self._embedding(image, box))) for box, score in found]
+        seen = [(box, score, self._embedding(image, box)) for box, score in found]
         return left_to_right(
-            [Face(box, score, _landmarks(box), embedding) for box, score, embedding in seen if embedding is not None]
+            Face(box, score, _landmarks(box), unit, norm_of(embedding))
+            for box, score, embedding in seen
+            if (unit := unit_length(embedding)) is not None
         )
 
     def _embedding(self, image: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
-        """Project the means of red minus blue; those of an even purple are noise, which is taken for zero."""
+        """Project the means of red minus blue, which are zero where only noise tells them from an even purple."""
         face = image[box.y : box.y + box.h, box.x : box.x + box.w]
         difference = face[..., 0].astype(np.float32) - face[..., 2]
         rows = np.array_split(difference, FIELDS)
         fields = np.array([field.mean() for row in rows for field in np.array_split(row, FIELDS, axis=1)])
         fields[np.abs(fields) < 8] = 0
-        return np.asarray(fields @ self._projection, dtype=np.float32)
+        return np.asarray(7 / 127.5 * fields @ self._projection, dtype=np.float32)
 
 
 def _cells(image: NDArray[np.uint8], side: int) -> NDArray[np.float64]:

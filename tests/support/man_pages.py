@@ -44,6 +44,7 @@ DESCRIPTION = {
         f"{FEWEST}, there is no such line, and the words go by the similarity alone. --explain adds why a match may be "
         "wrong: the face is small, or a small child's; another face on the photo matches too; it resembles another "
         "person on your photos more. Small children match each other at any threshold.",
+        "A face that is too blurred to tell matches nothing, unless --threshold is given: see MODELS in facewatchd(1).",
         "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
         "shortest path is shown. Several photos in one call must look like one person; --face all asks for every face. "
         "Files and directories may be given as file: URLs. A contact sheet carries a mark in its metadata, by which it "
@@ -123,6 +124,13 @@ SECTIONS = {
             "turns a face into an embedding; the similarity of two faces is the cosine between their embeddings. From "
             f"the model's threshold on, a face counts as a match. It goes by the pack's name: {_thresholds()}. "
             "Children, sunglasses and profiles score lower.",
+            "Blurred faces resemble each other. Where that was measured (opencv, scrfd25g_mfn), how clear a face is is "
+            "told by the length of its embedding, its norm. Below a certain norm it is `blurred`: the threshold for it "
+            "is higher, the more the lower its norm. Below another it is `too blurred to tell`: it is kept, but it "
+            "matches nothing, and is passed over where a photo of the question shows another face, unless it is named "
+            "(--face N). A photo on which it is the only face is searched for, and that is said. A threshold that is "
+            "given, by --threshold or in the configuration, counts for all faces alike. Of faces that an earlier "
+            "version recorded the norm is not known, and they match as before; `facewatchd scan --force` measures it.",
             "The default, `auto`, takes the model that the data was last built with; else buffalo_l, fetched if it is "
             "missing; else opencv, fetched if it is missing. A pack that is fetched is first "
             "tried in a process with limits on its memory and time, and put in place only if it embeds a picture. Each "

@@ -48,15 +48,15 @@ def test_this_machine_as_a_whole(capfd: Any, home: Path) -> None:
 def test_an_insightface_pack_finds_the_six(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f"model_root = '{PACKS}'\nmodel = 'scrfd25g_mfn'")
-    model, licence = findings("model", path)
-    assert (model.status, licence.status) == ("ok", "ok")
+    model, device, licence = findings("model", path)
+    assert (model.status, device.status, licence.status) == ("ok", "ok", "ok")
     assert re.match(r"scrfd25g_mfn-[0-9a-f]{8}: 6 faces on a test photo", model.detail)
 
 
 @pytest.mark.usefixtures("tiny")
 def test_a_model_without_faces_fails() -> None:
     """The tiny pack knows no real faces."""
-    model, licence = findings("model")
+    model, _, licence = findings("model")
     assert model.status == "fail"
     assert re.match(r"buffalo_l-[0-9a-f]{8}: 0 faces on a test photo.*; there are six", model.detail)
     assert licence.hint == registry.LICENCE_NOTE

@@ -7,13 +7,15 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from facewatchd.api import linkage
-from facewatchd.models import registry
+from facewatchd.models import registry, zoo
 from facewatchd.models.base import Model
+from facewatchd.models.pipeline import aligned
 from facewatchd.values import Face
 from tests.support import packs, samples
 from tests.support.detections import Image8, assert_sound, group_of_six, jpeg, load, portrait, read
@@ -125,6 +127,52 @@ def small_faces() -> tuple[Image8, int]:
 
 def test_opencv_tells_people_apart() -> None:
     assert_tells_people_apart("opencv")
+
+
+@pytest.mark.parametrize("side", [320, 640, 992])
+def test_opencv_finds_what_opencv_s_detector_finds(side: int) -> None:
+    model = load(packs.opencv_root(), "opencv", detector_size=side)
+    file = str(packs.opencv_root() / "models/opencv" / zoo.DETECTOR.name)
+    compared = 0
+    for image in (group_of_six(), portrait(), jpeg(group_of_six(), 80, 0.31), group_of_six()[:, :531].copy()):
+        height, width = image.shape[:2]
+        size = [max(1, round(length * side / max(width, height))) for length in (width, height)]
+        detector = cv2.FaceDetectorYN.create(file, "", size, 0.7, 0.3, 5000)
+        _, expected = detector.detect(cv2.cvtColor(cv2.resize(image, size), cv2.COLOR_RGB2BGR))
+        expected = np.zeros((0, 15)) if expected is None else expected
+        boxes, landmarks = model._look(image, side)  # type: ignore[attr-defined]
+        scale = np.array([width / size[0], height / size[1]])
+        np.testing.assert_allclose(boxes[:, :2], expected[:, :2] * scale, atol=0.01)
+        np.testing.assert_allclose(boxes[:, 2:4], (expected[:, :2] + expected[:, 2:4]) * scale, atol=0.01)
+        np.testing.assert_allclose(landmarks, expected[:, 4:14].reshape(-1, 5, 2) * scale, atol=0.01)
+        np.testing.assert_allclose(boxes[:, 4], (expected[:, 14] - 0.7) / 0.6 + 0.5, atol=1e-4)
+        compared += len(boxes)
+    assert compared >= 8
+
+
+def test_opencv_embeds_as_opencv_s_recogniser_does() -> None:
+    file = packs.opencv_root() / "models/opencv" / zoo.RECOGNISER.name
+    recogniser = cv2.FaceRecognizerSF.create(str(file), "")
+    image = group_of_six()
+    faces = opencv().faces(image)
+    for face in faces:
+        crop = aligned(image, face.landmarks, 112)
+        expected = recogniser.feature(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)).ravel()
+        assert face.embedding @ expected / np.linalg.norm(expected) > 0.9999
+        assert face.norm == pytest.approx(float(np.linalg.norm(expected)), rel=1e-3)
+    from insightface.model_zoo.arcface_onnx import ArcFaceONNX
+
+    other = ArcFaceONNX(str(file))
+    assert (other.input_mean, other.input_std) == (0.0, 1.0)
+
+
+def test_a_lower_min_score_asks_yunet_for_proportionally_less() -> None:
+    low, usual = (load(packs.opencv_root(), "opencv", min_score=score) for score in (0.3, 0.5))
+    image = jpeg(group_of_six(), 30, 0.2)
+    found = [low._look(image, 640), usual._look(image, 640)]  # type: ignore[attr-defined]
+    scores = [boxes[:, 4] for boxes, _ in found]
+    assert min(scores[0]) >= 0.3
+    assert sorted(scores[0][scores[0] >= 0.5]) == pytest.approx(sorted(scores[1]))
 
 
 def test_opencv_finds_a_group_and_tells_its_faces_apart() -> None:

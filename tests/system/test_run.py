@@ -19,7 +19,7 @@ def test_progress_while_it_indexes_and_ctrl_c_at_the_end(tmp_path: Path, tiny_ro
     album(root, 250)
     daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
     with Terminal(daemon.command) as terminal:
-        terminal.until(rb"facewatchd: model tiny, 64 dimensions, threshold 0.40\r\n")
+        terminal.until(rb"facewatchd: model tiny, 64 dimensions, threshold 0.40, on cpu\r\n")
         terminal.until(rb"listening on [^\r\n]*\r\n")
         terminal.until(rb"indexing: +\d+%\|[^\r\n]*\| \d+/\d+ \[")
         assert daemon.settle()["photos"] == 250

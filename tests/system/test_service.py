@@ -54,9 +54,9 @@ class Service:
     def drop_in(self, *lines: str, name: str = "test") -> None:
         self.manager.write_unit(f"{SERVICE}.d/{name}.conf", "\n".join(lines) + "\n")
 
-    def install(self) -> str:
+    def install(self, *options: str) -> str:
         """Install the units; return the command that comes next."""
-        lines = self.manager.run("facewatchd", "service", "install").stdout.splitlines()
+        lines = self.manager.run("facewatchd", "service", "install", *options).stdout.splitlines()
         self.manager.systemctl("daemon-reload")
         return lines[-1].removeprefix("next: ")
 
@@ -320,6 +320,24 @@ def test_the_sandbox_holds(service: Service) -> None:
         "real time": "Operation not permitted",
         "no new privileges": "1",
     }
+
+
+def test_the_drop_in_for_a_device_opens_the_sandbox_that_far(service: Service) -> None:
+    """For `auto`: devices are there and memory may become code; all else holds."""
+    service.install("--gpu")
+    home = service.manager.home
+    data = home / ".local" / "share" / "facewatchd"
+    probe, out = home / "probe.py", data / "out"
+    probe.write_text(PROBE)
+    command = f"{sys.executable} {probe} {service.photos} {home} {data} {out}"
+    service.drop_in("[Service]", "Type=oneshot", "Restart=no", "ExecStart=", f"ExecStart={command}", name="probe")
+    service.manager.systemctl("start", SERVICE)
+    told = json.loads(out.read_text())
+    assert told["machine code"] == "done"
+    assert set(os.listdir("/dev")) <= {*told["devices"], "shm", "mqueue", "pts"}
+    assert told["write a photo"] == "Read-only file system"
+    assert told["internet"] == "Address family not supported by protocol"
+    assert told["no new privileges"] == "1"
 
 
 def test_systemds_own_score(service: Service) -> None:

@@ -56,7 +56,7 @@ OWNERS = {
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
-    "onnx": {"models.opencv"},
+    "onnx": {"models.graphs"},
     "onnxruntime": {"models.sessions"},
     "pathspec": {"ignore"},
     "pillow_heif": {"photos.decode"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import os
@@ -40,6 +41,7 @@ from tests.support.paths import PROJECT
 
 GOOD_MODEL = {
     "faces": 6, "dim": 512, "threshold": 0.4, "closest": 0.1, "load_s": 1.0, "faces_s": 0.1, "vectors": 64,
+    "placement": {"detector": "cpu", "recogniser": "cpu", "reason": ""},
 }  # fmt: skip
 
 
@@ -79,7 +81,7 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     assert all(lines)
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
-        "configuration", "python", "packages", "sqlite", "hnswlib", "codecs", "model", "licence",
+        "configuration", "python", "packages", "sqlite", "hnswlib", "codecs", "model", "device", "licence",
         "pipeline", "directories", "inotify", "events", "socket", "data", "service",
     ]  # fmt: skip
 
@@ -133,6 +135,52 @@ def test_required_packages_are_those_of_the_project(monkeypatch: pytest.MonkeyPa
     missing, rest = findings("packages")
     assert (missing.status, missing.hint) == ("fail", f"{sys.executable} -m pip install no-such-package")
     assert rest.detail.startswith("numpy ")
+
+
+@pytest.mark.parametrize(
+    ("others", "device", "kept"),
+    [
+        (["onnxruntime-gpu"], "auto", "onnxruntime-gpu"),
+        (["onnxruntime-gpu"], "cpu", "onnxruntime"),
+        (["onnxruntime-gpu", "onnxruntime-openvino"], "openvino", "onnxruntime-openvino"),
+    ],
+)
+def test_distributions_of_one_package_that_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: list[str], device: str, kept: str
+) -> None:
+    for name in ("onnxruntime", *others, "onnxruntime-extensions"):
+        place = tmp_path / "site" / f"{name.replace('-', '_')}-1.0.dist-info"
+        place.mkdir(parents=True)
+        (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (place / "top_level.txt").write_text("onnxruntime_extensions" if name.endswith("extensions") else "onnxruntime")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
+    monkeypatch.setattr(software, "REQUIRED", ("onnxruntime",))
+    path = tmp_path / "config.toml"
+    path.write_text(f"resources = {{device = '{device}'}}")
+    two, rest = findings("packages", path)
+    every = ["onnxruntime", *others]
+    assert (two.status, rest.status) == ("warn", "ok")
+    assert two.detail.startswith(f"{' and '.join(every)} are installed, and the files of one lie over ")
+    pip = f"{sys.executable} -m pip"
+    assert two.hint == f"keep one: `{pip} uninstall -y {' '.join(every)} && {pip} install {kept}`"
+    assert rest.detail == ", ".join(f"{name} 1.0" for name in every)
+
+
+def test_another_distribution_in_the_place_of_the_required_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"onnxruntime": ["onnxruntime-openvino"]}
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: names)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.0")
+    (found,) = findings("packages")
+    assert found.status == "ok"
+    assert found.detail.endswith(", onnxruntime-openvino 1.0")
+    assert "onnxruntime 1.0" not in found.detail
+
+
+def test_no_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software, "REQUIRED", ("onnxruntime",))
+    monkeypatch.setattr(sys, "path", [])
+    missing, _ = findings("packages")
+    assert (missing.status, missing.detail) == ("fail", "onnxruntime is not installed")
 
 
 def test_an_old_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +283,7 @@ def test_the_model_that_the_data_was_last_built_with_comes_first(home: Path, tmp
 @pytest.mark.usefixtures("quick")
 def test_opencv_in_place_of_the_default_is_a_warning(home: Path) -> None:
     packs.link_opencv(home / ".insightface")
-    first, second, _ = findings("model")
+    first, second, _, _ = findings("model")
     assert first.status == "warn"
     assert "tries to fetch it, and uses opencv where it cannot" in first.detail
     assert second.status == "ok"
@@ -247,6 +295,43 @@ def test_a_model_that_takes_strangers_for_one_person(quick: dict[str, Any]) -> N
     model = findings("model")[0]
     assert model.status == "warn"
     assert "two people on it are 0.60 alike, and 0.40 is a match" in model.detail
+
+
+@pytest.mark.usefixtures("tiny")
+def test_which_device_computes_and_why(quick: dict[str, Any]) -> None:
+    def device() -> Finding:
+        return next(finding for finding in findings("model") if finding.name == "device")
+
+    assert (device().status, device().detail) == ("ok", "cpu")
+    quick["placement"] = {"detector": "cuda", "recogniser": "cuda", "reason": "detector 2 ms, on the processor 40"}
+    assert (device().status, device().detail) == ("ok", "cuda: detector 2 ms, on the processor 40")
+    quick["placement"] = {"detector": "cpu", "recogniser": "cpu", "reason": "cuda does not answer"}
+    assert (device().status, device().detail) == ("warn", "the processor computes: cuda does not answer")
+    assert '"cpu"' in device().hint
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_named_device_that_is_not_there_fails(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("resources = {device = 'rocm'}")
+    (found,) = findings("model", path)
+    assert (found.status, found.name) == ("fail", "model")
+    assert "cannot be computed on rocm: the installed ONNX Runtime has no ROCM" in found.detail
+    assert found.hint.endswith("pip install onnxruntime-rocm`")
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [
+        ("none: cuda needs device files", '"cpu"'),
+        ("partial: memory may become code (openvino)", '"cpu"'),
+        ("partial: no Landlock (Function not implemented)", "Linux 5.13"),
+    ],
+)
+def test_what_keeps_the_processes_from_being_confined(state: str, hint: str) -> None:
+    (found,) = pipeline._confined(state)
+    assert (found.status, found.detail) == ("warn", state)
+    assert hint in found.hint
 
 
 # The machine

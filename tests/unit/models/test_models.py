@@ -117,6 +117,7 @@ def test_the_model_without_insightface_sees_the_same_faces(model: Model, tmp_pat
             assert overlap(one.box, right.box) > 0.85
             assert one.score == pytest.approx(right.score, abs=0.1)
             assert one.embedding @ right.embedding > 0.98
+            assert one.norm == pytest.approx(right.norm, rel=0.1)
             np.testing.assert_allclose(one.landmarks, right.landmarks, atol=0.05 * right.box.w)
 
 

@@ -200,6 +200,77 @@ def test_uninstall_removes_what_install_and_enable_made(
     assert capsys.readouterr().out == "no units are installed\n"
 
 
+def _configure(home: Path, device: str, tiny_root: Path) -> Path:
+    path = home / ".config" / "facewatchd" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"directories = ['{home}/My Pictures']\nmodel = 'tiny'\nmodel_root = '{tiny_root}'\n"
+        f"[resources]\ndevice = '{device}'\n"
+    )
+    return places.units_path() / "facewatchd.service.d" / "gpu.conf"
+
+
+@pytest.mark.parametrize(
+    ("device", "opened"),
+    [
+        ("cuda", ["MemoryDenyWriteExecute=no", "PrivateDevices=no"]),
+        ("auto", ["MemoryDenyWriteExecute=no", "PrivateDevices=no"]),
+        ("openvino", ["MemoryDenyWriteExecute=no"]),
+    ],
+)
+def test_a_drop_in_opens_the_sandbox_for_a_device_and_goes_with_the_units(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str], device: str, opened: list[str]
+) -> None:
+    drop_in = _configure(home, device, tiny_root)
+    assert _service("install") == 0
+    said = "" if device == "auto" else f"keeps {device} from working: call `facewatchd service install --gpu`"
+    assert said in capsys.readouterr().err
+    assert not drop_in.exists()
+    assert _service("install", "--gpu") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == f"wrote {drop_in}"
+    assert "--gpu" not in err
+    assert drop_in.read_text().splitlines()[1:] == ["[Service]", *opened]
+    unit = (places.units_path() / "facewatchd.service").read_text()
+    assert all(f"\n{line.replace('=no', '=yes')}\n" in unit for line in opened)
+    assert _service("install") == 0
+    assert drop_in.exists()
+    assert "--gpu" not in capsys.readouterr().err
+    assert _service("uninstall") == 0
+    assert f"removed {drop_in}" in capsys.readouterr().out
+    assert not drop_in.parent.exists()
+
+
+def test_a_drop_in_of_the_users_own_stays(home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop_in = _configure(home, "cuda", tiny_root)
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\nPrivateDevices=no\n")
+    assert _service("install", "--gpu") == 1
+    assert f"cannot write {drop_in}: it was not written by" in capsys.readouterr().err
+    assert _service("install") == 0
+    assert _service("uninstall") == 0
+    assert drop_in.read_text() == "[Service]\nPrivateDevices=no\n"
+
+
+def test_the_processor_needs_no_drop_in(home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop_in = _configure(home, "cpu", tiny_root)
+    assert _service("install", "--gpu") == 2
+    assert "`resources.device` is 'cpu'; set another" in capsys.readouterr().err
+    assert not drop_in.exists()
+    assert not (places.units_path() / "facewatchd.service").exists()
+
+
+@needs_verify
+def test_systemd_takes_the_drop_in(home: Path) -> None:
+    directory = home / "units"
+    units.install(Config(data_dir=home / "data"), ["--data-dir", str(home / "data")], directory, gpu=True)
+    paths = [str(directory / unit) for unit in units.NAMES]
+    result = subprocess.run(
+        ["systemd-analyze", "--user", "--man=no", "verify", *paths], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 @needs_verify
 @pytest.mark.parametrize("name", ["plain", "with a space", 'quote " and \\', "per%cent $HOME ${X}", "ünï', ;"])
 def test_systemd_takes_the_units(home: Path, name: str) -> None:

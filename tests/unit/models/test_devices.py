@@ -1,0 +1,207 @@
+"""Which device computes a model: the session is asked, its results are compared, and the faster one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from facewatchd import config
+from facewatchd.config import AUTO_DEVICE, CPU, Faces
+from facewatchd.errors import ModelError
+from facewatchd.models import device_trial, devices, registry, sessions
+from facewatchd.models.devices import DEVICES, Placement
+from facewatchd.models.registry import Pack
+from tests.support import hooks
+from tests.support.packs import assert_one_line
+
+STAND_IN = devices.Device(sessions.PROCESSOR, "onnxruntime-gpu")
+"""A card that is always there: the processor, under another name."""
+
+
+@pytest.fixture
+def tiny(tiny_root: Path) -> Pack:
+    pack = registry.find("tiny", tiny_root)
+    assert pack is not None
+    return pack
+
+
+def network(path: Path, *, scale: float = 1.0, turned: float = 0.0) -> str:
+    """Write a network that gives four sums of a picture, times ``scale``; ``turned`` is added to one of them."""
+    offset = numpy_helper.from_array(np.array([[turned, 0, 0, 0]], np.float32), "offset")
+    weights = numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4) * scale, "weights")
+    nodes = [
+        helper.make_node("MatMul", ["picture", "weights"], ["sums"]),
+        helper.make_node("Add", ["sums", "offset"], ["out"]),
+    ]
+    shape = [1, 4]
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, shape)],
+        [weights, offset],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return str(path)
+
+
+def part(on_processor: str, on_device: str) -> sessions.Part:
+    return sessions.Part(sessions.on_processor(on_processor, 1), on_device, np.ones((1, 4), np.float32))
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Have a card "cuda" that works; return what sets how long it takes where the processor takes one second."""
+    monkeypatch.setitem(DEVICES, "cuda", STAND_IN)
+
+    def takes(seconds: float) -> None:
+        monkeypatch.setattr(sessions, "_seconds", lambda *_: [1.0, seconds])
+
+    return takes
+
+
+def test_the_names_of_the_configuration_are_those_that_are_known() -> None:
+    assert set(config.DEVICES) == {CPU, AUTO_DEVICE, *DEVICES}
+
+
+# Sessions
+
+
+def test_a_device_that_is_not_built_in_is_an_error_with_the_way_to_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        sessions.on_device("rocm", network(tmp_path / "n.onnx"), 1)
+    assert_one_line(caught.value, "the installed ONNX Runtime has no ROCMExecutionProvider", "AMD's driver and ROCm")
+    assert "pip uninstall -y onnxruntime && " in caught.value.hint
+    assert caught.value.hint.endswith("pip install onnxruntime-rocm`")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_session_that_falls_back_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime lists the provider, makes the session without an error, and runs it on the processor."""
+    listed = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    with pytest.raises(ModelError) as caught:
+        sessions.on_device("cuda", network(tmp_path / "n.onnx"), 1)
+    assert_one_line(caught.value, "a session that was made for it runs on CPUExecutionProvider", "CUDA and cuDNN")
+
+
+@pytest.mark.usefixtures("card")
+def test_a_network_that_the_device_does_not_take_is_an_error(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    with pytest.raises(ModelError) as caught:
+        sessions.on_device("cuda", str(broken), 1)
+    assert_one_line(caught.value, "INVALID_PROTOBUF")
+
+
+# The decision
+
+
+def test_a_device_that_computes_the_same_faster_is_taken_for_each_part(
+    tmp_path: Path, card: Callable[[float], None]
+) -> None:
+    card(0.5)
+    same = network(tmp_path / "same.onnx")
+    placement = sessions.placed("cuda", {"detector": part(same, same), "recogniser": part(same, same)}, 1)
+    assert placement == Placement("cuda", "cuda", placement.reason)
+    assert placement.words == (
+        "cuda: detector 500.0 ms, on the processor 1000.0; recogniser 500.0 ms, on the processor 1000.0"
+    )
+    card(0.96)
+    placement = sessions.placed("cuda", {"detector": part(same, same), "recogniser": part(same, same)}, 1)
+    assert (placement.where, placement.devices) == ("cpu", ())
+    assert placement.reason.startswith("cuda is not faster (detector 960.0 ms, ")
+
+
+def test_a_part_that_is_missing_stays_on_the_processor(tmp_path: Path, card: Callable[[float], None]) -> None:
+    card(0.5)
+    same = network(tmp_path / "same.onnx")
+    placement = sessions.placed("cuda", {"recogniser": part(same, same)}, 1)
+    assert placement.where == "cuda (recogniser) and cpu (detector)"
+
+
+def test_more_or_less_of_the_same_is_the_same(tmp_path: Path, card: Callable[[float], None]) -> None:
+    """Embeddings are scaled to length 1: only their directions count."""
+    card(0.5)
+    plain, larger = network(tmp_path / "plain.onnx"), network(tmp_path / "larger.onnx", scale=2)
+    assert sessions.placed("cuda", {"recogniser": part(plain, larger)}, 1).recogniser == "cuda"
+
+
+@pytest.mark.parametrize(("turned", "trusted"), [(1.0, True), (4.0, False), (float("nan"), False)])
+def test_a_device_that_computes_something_else_is_not_trusted(
+    tmp_path: Path, card: Callable[[float], None], turned: float, trusted: bool
+) -> None:
+    """The sums are 24, 28, 32 and 36: 1 more leaves a cosine of 0.99991, 4 more of 0.9983."""
+    card(0.5)
+    plain, wrong = network(tmp_path / "plain.onnx"), network(tmp_path / "wrong.onnx", turned=turned)
+    parts = {"detector": part(plain, plain), "recogniser": part(plain, wrong)}
+    if trusted:
+        assert sessions.placed("cuda", parts, 1).recogniser == "cuda"
+        return
+    with pytest.raises(ModelError) as caught:
+        sessions.placed("cuda", parts, 1)
+    said = "0.9983" if turned == 4.0 else "nan"
+    assert_one_line(caught.value, f"what its recogniser computes has a cosine of {said} ", "onnxruntime-gpu")
+
+
+def test_a_result_of_another_shape_is_not_trusted() -> None:
+    assert np.isnan(sessions._cosine(np.ones(4), np.ones(5)))
+    assert np.isnan(sessions._cosine(np.ones(4), np.zeros(4)))
+
+
+def test_the_reference_picture_of_a_pack_reaches_both_networks(tiny: Pack) -> None:
+    """Whatever the device, the parts of a real pack run on the sample that comes with them."""
+    parts = tiny.load(1, Faces()).parts()
+    assert set(parts) == {"detector", "recogniser"}
+    for each in parts.values():
+        assert np.isfinite(sessions._run(each.session, each.sample)).all()
+        assert sessions._run(each.session, each.sample).any()
+
+
+# A pack
+
+
+def test_the_processor_is_taken_without_a_trial(tiny: Pack) -> None:
+    assert device_trial.placement(tiny, CPU, ("cuda",)) == Placement()
+    assert device_trial.placement(tiny, AUTO_DEVICE, ()) == Placement()
+
+
+def test_a_named_device_that_is_not_there_is_an_error(tiny: Pack) -> None:
+    with pytest.raises(ModelError) as caught:
+        device_trial.placement(tiny, "cuda", ())
+    assert_one_line(caught.value, "the model tiny cannot be computed on cuda", "onnxruntime-gpu")
+
+
+@pytest.mark.skipif("migraphx" in sessions.offered(), reason="this ONNX Runtime was built for AMD's cards")
+def test_a_device_fails_in_a_process_of_its_own(tiny: Pack) -> None:
+    """With a name it is an error, else the processor computes and the reason is kept."""
+    with pytest.raises(ModelError) as caught:
+        device_trial.placement(tiny, "migraphx", ("migraphx",))
+    assert_one_line(caught.value, "the model tiny cannot be computed on migraphx", "no MIGraphXExecutionProvider")
+    placement = device_trial.placement(tiny, AUTO_DEVICE, ("migraphx", "rocm"))
+    assert placement.devices == ()
+    assert "computed on migraphx: the installed" in placement.reason
+    assert "computed on rocm: the installed" in placement.reason
+
+
+def test_a_driver_that_crashes_is_no_end_of_the_daemon(
+    tiny: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks.add(tmp_path / "hook", "import os, signal, sys\nif 'cuda' in sys.argv: os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    with pytest.raises(ModelError) as caught:
+        device_trial.placement(tiny, "cuda", ("cuda",))
+    assert_one_line(caught.value, "the process that tried it was ended by SIGSEGV")
+    assert "SIGSEGV" in device_trial.placement(tiny, AUTO_DEVICE, ("cuda",)).reason
+
+
+def test_a_pack_on_a_device_that_has_gone_is_an_error_that_names_the_pack(tiny: Pack) -> None:
+    with pytest.raises(ModelError) as caught:
+        tiny.load(1, Faces(), Placement("cpu", "rocm"))
+    assert_one_line(caught.value, "the model tiny cannot be loaded: the installed ONNX Runtime has no ROCM")
