@@ -30,7 +30,7 @@ class Reason(StrEnum):
     RIVAL = "rival"
     """Another face on the same photo matches too."""
     CLOSER = "closer"
-    """The face is more similar to another person in the gallery than to the one asked for."""
+    """The face matches another person in the gallery, and is more similar to that one than to the one asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,8 @@ class Explainer:
             ids = [matches[at].face_id for at in own]
             rows = np.stack([photos[face_id][face_id].embedding for face_id in ids])
             for at, near in zip(own, crowd.nearest_others(ids, rows, asked), strict=True):
-                more = near is not None and not matches[at].itself and near[1] > matches[at].similarity
-                found[at] = Near(*near) if near is not None and more else None
+                found[at] = None
+                if near is not None and not matches[at].itself:
+                    is_closer = near[1] > max(matches[at].similarity, self._info.threshold)
+                    found[at] = Near(*near) if is_closer else None
         return found

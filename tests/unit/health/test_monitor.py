@@ -97,6 +97,24 @@ def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> 
     assert status["index"] == {"faces": 0, "tombstones": 0, "ready": False}
 
 
+def test_a_status_tells_of_more_faces_than_the_threshold_bears_and_that_is_no_failure(server: Server) -> None:
+    catalog = SimpleNamespace(
+        damage="", damaged_faces=set(), counts=lambda _: (Counts(photos=2, faces=5000, failed=0), {})
+    )
+    index = SimpleNamespace(status=lambda: IndexStatus(5000, 0, ready=True))
+    monitor = Parts().monitor(server, gallery=SimpleNamespace(catalog=catalog, index=index))
+    info = ModelInfo("test-00000000", "test", 24, 0.5)
+    states = []
+    for line in ("", "too many"):
+        told = Status(
+            monitor, info, "cpu", lambda: 0.6, lambda *asked, line=line: f"{line}{asked}" if line else "", str
+        )
+        status = told.status(NoParameters())
+        states.append(status["state"])
+        assert status["problems"] == (["too many(5000, 0.6)"] if line else [])
+    assert states[0] == states[1] != "degraded"
+
+
 @pytest.mark.parametrize(
     ("part", "name"),
     [("writer", "the writer"), ("maintenance", "the index maintenance"), ("scanner", "the scanner")],
