@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from tests.support.galleries import close_all, opened
 from tests.support.processes import Daemon
 
 TESTS = Path(__file__).parent
+# Compiled modules are kept even where the environment says not to: else each of hundreds of daemons would compile the
+# whole package, and each of pytest's processes all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 DIRECTORIES = ("unit", "system", "faults")
 """Each is the marker of the tests in it."""
 
