@@ -46,7 +46,8 @@ class Explained:
     """What is said of one match."""
 
     verdict: Verdict
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] | None = None
+    """None where they were not asked for."""
     rival: Near | None = None
     """The face on the same photo that is the next most similar to the person asked for."""
     closer: Near | None = None
@@ -73,8 +74,8 @@ class Explainer:
         self._info = info
         self._calibration = calibration.of(info.name, info.dim)
 
-    def explain(self, answer: Answer, faces: int) -> Explanation:
-        """Explain the answer to a search in so many faces."""
+    def explain(self, answer: Answer, faces: int, *, reasons: bool) -> Explanation:
+        """Explain the answer to a search in so many faces; with ``reasons``, the faces of all matches are read."""
         crowd, search = self._sampler.crowd(), answer.search
         matches, table = answer.found.matches, search.quality
         words = dict.fromkeys(range(len(matches)), Verdict.SURE)
@@ -98,7 +99,8 @@ class Explainer:
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
             count += min(float(strangers.above([least])[0]), len(own))
             bases.add(strangers.basis)
-        explained = self._explained(answer, list(words.values()), crowd)
+        given = list(words.values())
+        explained = self._explained(answer, given, crowd) if reasons else [Explained(word) for word in given]
         basis = next(each for each in (Basis.UNKNOWN, Basis.AT_MOST, Basis.ESTIMATE) if each in bases)
         return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis)
 

@@ -80,9 +80,10 @@ class QueryParameters:
     min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
     exact: bool = optional(Flag(), "Whether every face is compared, instead of asking the index.", False)
     collapse: bool = optional(Flag(), "Whether photos with the same bytes are one match.", True)
-    explain: bool = optional(
-        Flag(), "Whether the answer says how sure each match is, and how many are to be expected wrong.", False
+    verdicts: bool = optional(
+        Flag(), "Whether each match has a word for how sure it is, and the answer how many to expect wrong.", False
     )
+    explain: bool = optional(Flag(), "The same, and why each match may be wrong.", False)
     wait: float | None = optional(
         Number(0, MAX_WAIT),
         "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",

@@ -64,7 +64,9 @@ class Queries:
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
-        explanation = self._explainer.explain(found, faces) if params.explain else None
+        explanation = None
+        if params.explain or params.verdicts:
+            explanation = self._explainer.explain(found, faces, reasons=params.explain)
         answer = replies.answer(found, search.threshold, self._info, explanation, several=params.face == "all")
         elapsed = time.perf_counter() - started
         return answer | {

@@ -39,6 +39,8 @@ def answer(
 
 
 def _explained(explained: Explained) -> dict[str, object]:
+    if explained.reasons is None:
+        return {"verdict": explained.verdict}
     near = {"rival": explained.rival, "closer": explained.closer}
     return {"verdict": explained.verdict, "reasons": list(explained.reasons)} | {
         name: {"face_id": face.face_id, "similarity": round(face.similarity, 4)}

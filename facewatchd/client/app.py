@@ -126,7 +126,7 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
     if options.no_collapse:
         params["collapse"] = False
     if options.explain or shows_table(options):
-        params["explain"] = True
+        params["explain" if options.explain else "verdicts"] = True
 
     def call() -> Any:
         if options.wait is not None:

@@ -293,8 +293,9 @@ def _reasons(item: Any) -> tuple[str, ...]:
     return tuple(word(str(reason)) for reason in item.get("reasons", ()))
 
 
+CHILD = "a small child's face"
 _REASONS = {
-    "child": "a small child's face",
+    "child": CHILD,
     "rival": "another face on it matches",
     "closer": "more like another person",
 }

@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 
-from facewatchd.client.query import Answer, Faceless, QueryFace
+from facewatchd.client.query import CHILD, Answer, Faceless, QueryFace
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.matches import TOO_BLURRED
@@ -53,6 +53,8 @@ def shows_table(options: argparse.Namespace) -> bool:
 
 def _say_expected(answer: Answer, *, explain: bool) -> None:
     """Write how many of the matches are expected to show somebody else, where that can be told or was asked for."""
+    if any(CHILD in match.reasons for match in answer.matches):
+        say("small children look alike to the model: two in five match each other, at any threshold")
     expected = answer.expected_false
     if expected is None or all(match.itself for match in answer.matches):
         return

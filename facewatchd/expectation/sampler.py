@@ -119,6 +119,7 @@ class Sampler(threading.Thread):
                     due = math.inf
             except StorageError:  # the state of the daemon tells of it
                 known, due = False, time.monotonic() + RETRY
+                self._made.set()  # no question waits for it
             self._liveness.rest()
             try:
                 if self._follow(self._changes.take(None if due == math.inf else max(due - time.monotonic(), 0.0))):

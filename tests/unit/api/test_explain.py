@@ -59,10 +59,10 @@ class World:
             params = {"embedding": asked.tolist()}
         return self._searcher.search(read(QueryParameters, params), search or Search(0.6, quality=QUALITY))
 
-    def explain(self, answer: Answer) -> Explanation:
+    def explain(self, answer: Answer, *, reasons: bool = True) -> Explanation:
         if self.sampler.ident is None:
             self.sampler.start()
-        return self._explainer.explain(answer, self.gallery.index.status().faces)
+        return self._explainer.explain(answer, self.gallery.index.status().faces, reasons=reasons)
 
 
 @pytest.fixture
@@ -102,6 +102,16 @@ def test_an_answer_that_is_not_explained_has_none_of_it(world: World) -> None:
     document = reply(world.answer(), None)
     assert "expected_false" not in document
     assert not {"verdict", "reasons", "rival", "closer"} & document["matches"][0].keys()
+
+
+def test_verdicts_alone_are_the_same_words_without_reasons(world: World) -> None:
+    with_strangers(world, 100)
+    world.add(face(ANNA, BOX), face(BEN, Box(200, 0, 90, 120)))
+    answer = world.answer()
+    full, alone = (reply(answer, world.explain(answer, reasons=reasons)) for reasons in (True, False))
+    assert alone["expected_false"] == full["expected_false"]
+    assert [each["verdict"] for each in alone["matches"]] == [each["verdict"] for each in full["matches"]]
+    assert not {"reasons", "rival", "closer"} & alone["matches"][0].keys()
 
 
 def test_in_a_small_gallery_the_number_is_not_known_and_nothing_but_the_photo_itself_is_sure(world: World) -> None:

@@ -301,7 +301,9 @@ def test_a_terminal_has_a_word_for_each_match_and_says_how_many_are_expected_wro
     matches = [match(b"/a.jpg") | sure("sure"), match(b"/b.jpg") | sure("look", "small")]
     daemon.script = lambda request: reply(request, explained(*matches, count=1.2))
     _, out, err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
-    assert daemon.requests[-1]["params"]["explain"] is True
+    params = daemon.requests[-1]["params"]
+    assert params["verdicts"] is True
+    assert "explain" not in params, "the reasons would be read from the catalog"
     assert out.decode() == (
         "SIMILARITY  VERDICT  BOX        PATH\n"
         "0.742       sure     1,2 30x40  /a.jpg\n"
@@ -319,7 +321,9 @@ def test_explained_each_match_has_its_reasons(daemon: FakeDaemon) -> None:
         match(b"/b.jpg") | sure("look", "small", "blurred", "child", "rival", "closer", rival=0.41, closer=0.5),
     ]
     daemon.script = lambda request: reply(request, explained(*matches))
-    _, out, _ = run_on_terminal(daemon, "--explain", "anna.jpg", NO_COLOR="1")
+    _, out, err = run_on_terminal(daemon, "--explain", "anna.jpg", NO_COLOR="1")
+    assert daemon.requests[-1]["params"]["explain"] is True
+    assert b"small children look alike to the model" in err
     assert out.decode().splitlines()[1:] == [
         "0.742       sure     1,2 30x40  /a.jpg",
         "0.742       look     1,2 30x40  /b.jpg  (small, blurred, a small child's face, another face on it matches "
@@ -367,7 +371,7 @@ def test_in_a_pipe_nothing_is_explained_that_was_not_asked_for(
 ) -> None:
     daemon.script = lambda request: reply(request, answer(b"/a.jpg"))
     ask("anna.jpg", *arguments)
-    assert "explain" not in daemon.requests[-1]["params"]
+    assert not {"explain", "verdicts"} & daemon.requests[-1]["params"].keys()
 
 
 def test_in_a_pipe_the_lines_stay_as_they_are(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facewatchd.errors import StorageError
 from facewatchd.expectation import sampler as sampler_module
 from facewatchd.expectation.sampler import Sampler, drawn, lowest
 from facewatchd.store import hub
@@ -141,3 +142,21 @@ def test_it_ends_while_it_waits(started: Callable[[], Sampler]) -> None:
     sampler.crowd()
     sampler.stop()
     assert not sampler.is_alive()
+
+
+def test_a_catalog_that_cannot_be_read_delays_no_question(
+    gallery: Gallery, started: Callable[[], Sampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read again later."""
+    add(gallery, 0, 30)
+    whole = Sampler._read
+    monkeypatch.setattr(sampler_module, "RETRY", 0.2)
+
+    def fails(_: Sampler) -> None:
+        raise StorageError("the disk is gone", "mount it")
+
+    monkeypatch.setattr(Sampler, "_read", fails)
+    sampler = started()
+    assert len(sampler.crowd(wait=60)) == 0
+    monkeypatch.setattr(Sampler, "_read", whole)
+    until(lambda: len(sampler.crowd()) == 30)
