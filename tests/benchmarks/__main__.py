@@ -28,6 +28,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "second_look",
     "thresholds",
     "expectation",
 )
