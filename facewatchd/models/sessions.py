@@ -110,7 +110,7 @@ def placed(name: str, parts: Mapping[str, Part], threads: int) -> Placement:
     where, reasons = {}, []
     for part, (session, model, sample) in parts.items():
         there = on_device(name, model, threads)
-        alike = _cosine(_run(session, sample), _run(there, sample))
+        alike = agreement(session, there, sample)
         if not alike >= SAME:
             raise ModelError(
                 f"what its {part} computes has a cosine of {alike:.4f} with what the processor does, below {SAME}",
@@ -155,8 +155,9 @@ def _run(session: Any, sample: NDArray[Any]) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(output, dtype=np.float64).ravel() for output in outputs])
 
 
-def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """The cosine of two rows; NaN where one is zero, not finite or of another length."""
+def agreement(one_session: Any, other_session: Any, sample: NDArray[Any]) -> float:
+    """The cosine of what two sessions compute; NaN where one is zero, not finite or of another length."""
+    one, other = _run(one_session, sample), _run(other_session, sample)
     if one.shape != other.shape:
         return float("nan")
     with np.errstate(all="ignore"):
