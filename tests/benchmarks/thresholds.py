@@ -1,7 +1,7 @@
 """From which similarity a match counts, and what norms tell, measured on labelled faces.
 
-``python -m tests.benchmarks thresholds FILE.npz ...``. A file holds numbers of faces, no pictures; README.md says how
-to make one. For each detector D and recogniser R the array ``D_R`` has the embeddings as the recogniser gives them,
+``python -m tests.benchmarks thresholds FILE.npz ...``. A file holds numbers of faces, no pictures; `labelling`
+makes one. For each detector D and recogniser R the array ``D_R`` has the embeddings as the recogniser gives them,
 shape (n, dim), and of the same faces
 
 - ``D_person``: a number a person. Two numbers are two people, also in different sets of the file;
@@ -46,10 +46,14 @@ NOT_PEOPLE = ("masked",)
 ADULT = 18
 AGES = ((0, 4), (5, 12), (13, 17), (18, 64), (65, 120))
 RATES = (1 / 1000, 1 / 2500, 1 / 10_000)
+FEWEST = 5
+"""False matches from which on a threshold says something."""
+LEAST_PEOPLE = 40
+"""People from whom on halves of them say something."""
 JUDGED = 3e-4
 """Rate of false matches at which norms are judged."""
 PACKS = {("yunet", "sface"): "opencv", ("scrfd25g", "mfn"): "scrfd25g_mfn"}
-"""The packs of a detector and a recogniser."""
+"""The packs of a detector and a recogniser; another pack has the detector's name."""
 GRID = np.arange(20, 95) / 100
 """Similarities at which the shares of pairs are known."""
 CLEAR = (0.1, 0.2, 0.3, 0.4)
@@ -112,10 +116,15 @@ class Faces:
         return np.unique(self.people)
 
     @property
+    def known(self) -> registry.Known | None:
+        """What is known of the pack with these two."""
+        pack = PACKS.get((self.detector, self.recogniser), self.detector)
+        return registry.KNOWN.get(pack.lower())
+
+    @property
     def threshold(self) -> float | None:
-        """That of the pack with these two."""
-        pack = PACKS.get((self.detector, self.recogniser))
-        return registry.known(pack).threshold if pack else None
+        """That of the pack."""
+        return self.known.threshold if self.known else None
 
 
 def read(files: Sequence[Path]) -> Iterator[Faces]:
@@ -156,8 +165,8 @@ def _joined(parts: Sequence[Faces]) -> Faces:
 
 
 def _doubles(group: Sequence[Faces]) -> frozenset[tuple[int, int]]:
-    """The numbers that every recogniser takes for one person; none where there is one recogniser only."""
-    if len(group) < 2:
+    """The numbers that every recogniser takes for one person; none where there is one recogniser, or no pair."""
+    if len(group) < 2 or not len(group[0].same[0]):
         return frozenset()
     people = group[0].adults.people
     alike = np.triu(people[:, None] != people, 1)
@@ -217,9 +226,11 @@ class Curve:
 def found(faces: Faces, threshold: float, resamples: int) -> tuple[Floats, Floats]:
     """The share of the pairs of one person that match: of all pairs, and as the mean over people.
 
-    Of all people first, then of each resample.
+    Of all people first, then of each resample. NaN where there is no such pair.
     """
     i, j = faces.same
+    if not len(i):
+        return np.full(resamples + 1, np.nan), np.full(resamples + 1, np.nan)
     numbers, person = np.unique(faces.people[i], return_inverse=True)
     hits = np.bincount(person, faces.similarities[i, j] >= threshold)
     pairs = np.bincount(person).astype(np.float64)
@@ -326,14 +337,17 @@ def _thresholds(every: Sequence[Faces], resamples: int) -> Report:
     )
     for faces in every:
         curve = Curve(faces.adults, resamples)
+        pairs_of_people = int(_are_two(faces.adults).sum()) // 2
         for threshold, is_packs in [
-            *((float(curve.threshold(rate)[0]), False) for rate in RATES),
+            *((float(curve.threshold(rate)[0]), False) for rate in RATES if rate * pairs_of_people >= FEWEST),
             *([(faces.threshold, True)] if faces.threshold else []),
         ]:
             pairs, people = found(faces, threshold, resamples)
             rates = curve.rate(threshold)
             text = f"{threshold:.3f}" if not is_packs else f"**{threshold:.2f}**"
-            often = _range(1 / np.maximum(rates, 1e-7), ",.0f", rounded=100)
+            most = float(np.quantile(rates, 0.975))
+            often = f"none of {pairs_of_people:,} pairs" if not most else ""
+            often = often or _range(1 / np.maximum(rates, 1 / (100 * pairs_of_people)), ",.0f", rounded=100)
             report.row(faces.name, len(faces.adults.numbers), text, often, _range(pairs, ".2f"), _range(people, ".2f"))
     report.notes.append("In brackets: 95 % of resamples of the people. Bold: the threshold of the pack.")
     return report
@@ -366,7 +380,10 @@ def _norms(every: Sequence[Faces], seeds: int) -> Report:
     )
     for faces in every:
         part = labelled(faces)
-        known, tried = registry.known(PACKS[faces.detector, faces.recogniser]).quality, tables(part)
+        if len(part.numbers) < LEAST_PEOPLE:
+            report.notes.append(f"{faces.name}: too few people for halves.")
+            continue
+        known, tried = faces.known.quality if faces.known else None, tables(part)
         without: list[float] = []
         found_with: dict[str, list[float]] = {}
         for seed, swap in itertools.product(range(seeds), (False, True)):
@@ -387,7 +404,7 @@ def _norms(every: Sequence[Faces], seeds: int) -> Report:
             for table in (None, known):
                 share = (one_person.least(table) >= at).mean()
                 hits = two.weights[two.least(table) >= at].sum() / two.weights.sum()
-                cells.append(f"{share:.3f}, one in {1 / hits:,.0f}")
+                cells.append(f"{share:.3f}, one in {1 / hits:,.0f}" if hits else f"{share:.3f}, none")
             report.row(faces.name, "of the pack", known.clear, known.slope, known.floor, f"at {at}", *cells, "")
         best = fitted(*pairs_of(part), tried)
         report.row(faces.name, "fitted on all", best.clear, best.slope, best.floor, "", "", "", "")

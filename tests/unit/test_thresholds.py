@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from facewatchd.values import Quality
-from tests.benchmarks import thresholds
+from tests.benchmarks import labelling, thresholds
 from tests.benchmarks.thresholds import Faces
+from tests.support.albums import shoot
 
 DIM = 64
 RNG = np.random.default_rng(5)
@@ -68,6 +69,26 @@ def test_pairs_of_people_count_once_and_without_children_doubles_and_covered_mou
     assert thresholds.Curve(adults, 3).rate(0.5).tolist() == [0.0] * 4
     children = faces.of((faces.ages > 0) & (faces.ages < 5))
     assert thresholds._shares(children, 0.5).sum() == 2, "each is like the other"
+
+
+def test_a_file_is_made_from_directories_of_photos(
+    tmp_path: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, (person, also) in enumerate([(1, 2), (1, None), (2, None), (2, 1)]):
+        persons = [person] if also is None else [person, also]
+        shoot(tmp_path / "family" / f"{person}" / f"{seed}.jpg", persons, seed)
+    (tmp_path / "family" / "2" / "torn.jpg").write_bytes(b"torn")
+    file, pack = tmp_path / "family.npz", tiny_root / "models" / "tiny"
+    assert labelling.main([str(file), "--pack", str(pack), str(tmp_path / "family")]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("4 faces of 2 people; ")
+    assert "torn.jpg" in told.err
+    (faces,) = thresholds.read([file])
+    assert (faces.name, faces.sets.tolist(), faces.people.tolist()) == ("tiny + faces", ["family"] * 4, [0, 0, 1, 1])
+    assert faces.threshold is None
+    assert faces.norms == pytest.approx(27, abs=1)
+    assert thresholds.found(faces, 0.9, 0)[0][0] == 1
+    assert thresholds._shares(faces, 0.5).sum() == 0
 
 
 def test_norms_are_judged_at_equal_rates_of_false_matches() -> None:
