@@ -7,7 +7,7 @@ the gallery. A match with the query photo's own bytes is the photo itself, and s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -18,6 +18,7 @@ from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Basis, Crowd
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
+from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import Face, ModelInfo
 
@@ -35,10 +36,12 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A face that is close: its id and a similarity."""
+    """A face that is close."""
 
     face_id: int
     similarity: float
+    path: bytes | None = None
+    """A photo that the face is on, where it is on another than the match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,6 @@ class Explainer:
             bases.add(Basis.AT_MOST)
         thresholds = search.thresholds(len(answer.embeddings)).tolist()
         for person, (embedding, threshold) in enumerate(zip(answer.embeddings, thresholds, strict=True)):
-            strangers = crowd.strangers(embedding, faces, table)
             scores = {
                 at: match.similarity - (table.extra(match.norm) if table else 0.0)
                 for at, match in enumerate(matches)
@@ -93,6 +95,7 @@ class Explainer:
             own = sorted(scores, key=lambda at: -scores[at])
             if not own:
                 continue
+            strangers = crowd.strangers(embedding, faces, table)
             extra = threshold - search.threshold  # what the blur of the person's own face asks for
             found = verdicts([scores[at] for at in own], strangers, self._info.threshold + extra)
             words |= dict(zip(own, found, strict=True))
@@ -109,7 +112,7 @@ class Explainer:
         matches, threshold = answer.found.matches, answer.search.threshold
         with self._gallery.catalog.reading() as reader:
             photos = reader.beside([match.face_id for match in matches])
-        closer = self._closer(answer, photos, crowd)
+            closer = _with_paths(reader, self._closer(answer, photos, crowd))
         explained = []
         for at, (match, word) in enumerate(zip(matches, words, strict=True)):
             on_photo = photos.get(match.face_id, {})
@@ -148,3 +151,17 @@ class Explainer:
                     is_closer = near[1] > max(matches[at].similarity, self._info.threshold)
                     found[at] = Near(*near) if is_closer else None
         return found
+
+
+def _with_paths(reader: CatalogReader, closer: Mapping[int, Near | None]) -> dict[int, Near | None]:
+    """Add to each face the shortest path of its photo, or the first by name."""
+    shown = reader.contents_of([near.face_id for near in closer.values() if near is not None])
+    contents = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))
+    paths = {
+        content: min(copies, key=lambda path: (len(path), path))
+        for content, copies in reader.copies(sorted(set(contents.values()))).items()
+    }
+    return {
+        at: None if near is None else replace(near, path=paths.get(contents.get(near.face_id, -1)))
+        for at, near in closer.items()
+    }

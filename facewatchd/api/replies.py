@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from facewatchd.api import quality
-from facewatchd.api.explain import Explained, Explanation
+from facewatchd.api.explain import Explained, Explanation, Near
 from facewatchd.api.search import Answer, Used
 from facewatchd.matches import Also, Match
 from facewatchd.server.params import encode_path
@@ -43,10 +43,13 @@ def _explained(explained: Explained) -> dict[str, object]:
         return {"verdict": explained.verdict}
     near = {"rival": explained.rival, "closer": explained.closer}
     return {"verdict": explained.verdict, "reasons": list(explained.reasons)} | {
-        name: {"face_id": face.face_id, "similarity": round(face.similarity, 4)}
-        for name, face in near.items()
-        if face is not None
+        name: _near(face) for name, face in near.items() if face is not None
     }
+
+
+def _near(face: Near) -> dict[str, object]:
+    path = {} if face.path is None else encode_path(face.path)
+    return {"face_id": face.face_id, "similarity": round(face.similarity, 4), **path}
 
 
 def face(face: Face, table: Quality | None) -> dict[str, object]:

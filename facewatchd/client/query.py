@@ -287,8 +287,11 @@ def _reasons(item: Any) -> tuple[str, ...]:
     """Why a match may be wrong, in words."""
 
     def word(reason: str) -> str:
-        near = f" ({float(item[reason]['similarity']):.3f})" if reason in item else ""
-        return _REASONS.get(reason, reason) + near
+        near = item.get(reason)
+        if near is None:
+            return _REASONS.get(reason, reason)
+        name = f" {os.fsdecode(path_of(near))}" if "path" in near else ""
+        return f"{_REASONS.get(reason, reason)}{name} ({float(near['similarity']):.3f})"
 
     return tuple(word(str(reason)) for reason in item.get("reasons", ()))
 
@@ -297,7 +300,7 @@ CHILD = "a small child's face"
 _REASONS = {
     "child": CHILD,
     "rival": "another face on it matches",
-    "closer": "more like another person",
+    "closer": "more like the person on",
 }
 """What is said of the protocol's reasons that do not speak for themselves."""
 

@@ -55,7 +55,7 @@ def _entries(match: Match) -> str:
 def _notes(match: Match, reasons: Sequence[str]) -> str:
     notes = ["the query photo"] if match.itself else []
     notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
-    notes += reasons
+    notes += map(printable, reasons)
     return f"  ({', '.join(notes)})" if notes else ""
 
 

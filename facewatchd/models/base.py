@@ -46,7 +46,7 @@ class Model(Protocol):
         ...
 
     def faces(self, image: Pixels) -> list[Face]:
-        """Find and embed the faces of one upright image, left to right; raises `ModelError`."""
+        """Find and embed the faces of one upright image, left to right; raises `ModelError`, and MemoryError."""
         ...
 
     def parts(self) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ not be in the caller's scheduling class.
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,6 +51,8 @@ TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 """Where the landmarks are in a crop of 112 pixels: `insightface.utils.face_align.arcface_dst`."""
+_NO_MEMORY = re.compile(r"Insufficient memory|Failed to allocate|bad_alloc|bad allocation")
+"""In messages of OpenCV and ONNX Runtime."""
 NOTHING: Detections = (np.empty((0, 5)), np.empty((0, 5, 2)))
 
 
@@ -106,12 +109,15 @@ class PackModel(ABC):
     def faces(self, image: Pixels) -> list[Face]:
         """Find and embed the faces of one upright image, left to right.
 
-        Landmarks are the eyes, the nose and the corners of the mouth. Raises `ModelError` when inference fails.
+        Landmarks are the eyes, the nose and the corners of the mouth. Raises `ModelError` when inference fails, and
+        MemoryError where it fails for lack of memory, which may be for the photos that other threads look at.
         """
         try:
             found = self._found(image)
             embeddings = self._embed([aligned(image, each.landmarks, self._side) for each in found])
         except Exception as exc:
+            if lacks_memory(exc):
+                raise MemoryError from exc
             raise ModelError(
                 f"the model {self._name} failed on an image of {image.shape[1]}x{image.shape[0]} pixels: "
                 f"{one_line(exc)}",
@@ -165,6 +171,11 @@ class PackModel(ABC):
     def _reason(self, exc: Exception) -> str:
         """Why the pack cannot be loaded, on one line."""
         return one_line(exc)
+
+
+def lacks_memory(exc: Exception) -> bool:
+    """Whether numpy, OpenCV or ONNX Runtime could not allocate something: only numpy has an exception of its own."""
+    return isinstance(exc, MemoryError) or _NO_MEMORY.search(str(exc)) is not None
 
 
 def with_new(seen: Detections, more: Detections, most: float) -> Detections:

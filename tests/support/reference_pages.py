@@ -156,11 +156,12 @@ def protocol_page() -> str:
         "With `verdicts` or `explain` each match has a `verdict`, `sure`, `likely` or `look`; with `explain` also "
         "`reasons` why it may be wrong: the words of `quality`, `child` (a small child's face: they match each "
         "other), `rival` (another face on the photo matches too), `closer` (it resembles another person of the "
-        "gallery more). `rival` and `closer` are also the `face_id` and `similarity` of such a face, `rival` "
-        "whenever there is another face on the photo. In both cases the answer has `expected_false`: `count`, how "
-        "many of `matches` are expected to show somebody else, and `basis`: `estimate` (right within a factor of "
-        "3), `at-most`, or `unknown`, where `count` is null because there are too few other faces. It is estimated "
-        "from the similarities of the face to a sample of all faces; with `dirs` or `min_size` it is `at-most`.",
+        "gallery more). `rival` and `closer` are also such a face, by `face_id`, `similarity` and, of `closer`, "
+        "the `path` of a photo; `rival` whenever there is another face on the photo. In both cases the answer has "
+        "`expected_false`: `count`, how many of `matches` are expected to show somebody else, and `basis`: "
+        "`estimate` (right within a factor of 3), `at-most`, or `unknown`, where `count` is null because there are "
+        "too few other faces. It is estimated from the similarities of the face to a sample of all faces; with "
+        "`dirs` or `min_size` it is `at-most`.",
         "`waits` says what pending photos wait for when nothing is wrong; `device` what computes the model, and "
         "why where there was a choice; `confinement` how far the processes that "
         "decode are confined: `full`, or `partial` or `none` and why. `rates.embedded` counts the contents that went "

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,23 @@ def daemon(start: Start, root: Path, tiny_root: Path) -> Daemon:
     daemon = start(root, model="tiny", model_root=tiny_root)
     daemon.settle()
     return daemon
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Iterator[Daemon]:
+    """One daemon with one photo, for tests that only ask."""
+    place = tmp_path_factory.mktemp("serving")
+    shoot(place / "photos" / "good.jpg", [1], 1)
+    with Daemon(place / "home", place / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.start()
+        daemon.settle()
+        yield daemon
+
+
+@pytest.fixture
+def good(serving: Daemon) -> Path:
+    """The photo of `serving`."""
+    return serving.roots[0] / "good.jpg"
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -163,20 +180,20 @@ def test_a_model_that_cannot_be_loaded_is_named_with_the_ways_out(tmp_path: Path
     assert any(way in line for way in ("models fetch", "--model", "pip install")), line
 
 
-def test_a_second_daemon_on_the_same_data_leaves_the_first_alone(daemon: Daemon, root: Path, tiny_root: Path) -> None:
-    other = [part if part != str(daemon.socket) else str(daemon.socket) + "2" for part in daemon.command]
-    result = subprocess.run(other, capture_output=True, text=True, env=daemon.environment, timeout=60, check=False)
+def test_a_second_daemon_on_the_same_data_leaves_the_first_alone(serving: Daemon, good: Path) -> None:
+    other = [part if part != str(serving.socket) else str(serving.socket) + "2" for part in serving.command]
+    result = subprocess.run(other, capture_output=True, text=True, env=serving.environment, timeout=60, check=False)
     assert result.returncode == LockedError.exit_status == 3
     assert len(result.stderr.splitlines()) == 1
-    assert daemon.paths(root / "good.jpg") == {root / "good.jpg"}
+    assert serving.paths(good) == {good}
 
 
-def test_a_second_daemon_on_the_same_socket_leaves_the_first_alone(daemon: Daemon, root: Path, tmp_path: Path) -> None:
-    other = [part if part != str(daemon.data) else str(tmp_path / "data 2") for part in daemon.command]
-    result = subprocess.run(other, capture_output=True, text=True, env=daemon.environment, timeout=60, check=False)
+def test_a_second_daemon_on_the_same_socket_leaves_the_first_alone(serving: Daemon, good: Path, tmp_path: Path) -> None:
+    other = [part if part != str(serving.data) else str(tmp_path / "data 2") for part in serving.command]
+    result = subprocess.run(other, capture_output=True, text=True, env=serving.environment, timeout=60, check=False)
     assert result.returncode == 3
     assert "another daemon" in result.stderr
-    assert daemon.paths(root / "good.jpg") == {root / "good.jpg"}
+    assert serving.paths(good) == {good}
 
 
 def test_a_stale_socket_is_replaced(daemon: Daemon, root: Path) -> None:
@@ -213,14 +230,14 @@ def test_a_stale_socket_is_replaced(daemon: Daemon, root: Path) -> None:
     ],
 )
 def test_wrong_requests_are_answered_with_an_error(
-    daemon: Daemon, method: str, params: dict[str, Any], code: int, kind: str | None
+    serving: Daemon, method: str, params: dict[str, Any], code: int, kind: str | None
 ) -> None:
     with pytest.raises(RemoteError) as caught:
-        daemon.call(method, **params)
+        serving.call(method, **params)
     assert caught.value.code == code
     if kind is not None:
         assert caught.value.kind == kind
-    assert daemon.status()["state"] == "idle"
+    assert serving.status()["state"] == "idle"
 
 
 def exchange(daemon: Daemon, data: bytes) -> bytes:
@@ -235,24 +252,24 @@ def exchange(daemon: Daemon, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "line", [b"{", b"\xff\xfe", b"[]", b'{"jsonrpc":"2.0","id":1,"method":"query","params":{"embedding":[NaN]}}']
 )
-def test_malformed_lines_are_answered_and_the_connection_goes_on(daemon: Daemon, line: bytes) -> None:
+def test_malformed_lines_are_answered_and_the_connection_goes_on(serving: Daemon, line: bytes) -> None:
     status = b'{"jsonrpc":"2.0","id":7,"method":"status"}\n'
-    first, second = exchange(daemon, line + b"\n" + status).splitlines()
+    first, second = exchange(serving, line + b"\n" + status).splitlines()
     assert json.loads(first)["error"]["code"] in (-32700, -32600)
     assert json.loads(second)["result"]["pid"]
 
 
-def test_one_sends_garbage_one_idles_and_a_third_is_answered(daemon: Daemon, root: Path) -> None:
+def test_one_sends_garbage_one_idles_and_a_third_is_answered(serving: Daemon, good: Path) -> None:
     stop = threading.Event()
     idle = socket.socket(socket.AF_UNIX)
-    idle.connect(str(daemon.socket))
+    idle.connect(str(serving.socket))
     idle.sendall(b'{"jsonrpc":"2.0"')
     sent = 0
 
     def garble() -> None:
         nonlocal sent
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(daemon.socket))
+            client.connect(str(serving.socket))
             client.settimeout(5)
             while not stop.is_set():
                 client.sendall(b'\x00{["\n'[sent % 5 : sent % 5 + 1])
@@ -264,7 +281,7 @@ def test_one_sends_garbage_one_idles_and_a_third_is_answered(daemon: Daemon, roo
     thread.start()
     try:
         for _ in range(50):
-            assert daemon.paths(root / "good.jpg") == {root / "good.jpg"}
+            assert serving.paths(good) == {good}
     finally:
         stop.set()
         thread.join(20)
@@ -359,11 +376,11 @@ def test_a_time_that_no_database_can_hold(daemon: Daemon, root: Path) -> None:
     assert daemon.settle()["rates"]["read"] == read
 
 
-def test_two_spellings_of_a_path_are_one(daemon: Daemon, root: Path) -> None:
-    daemon.call("scan", paths=[f"{root}//./", f"{root}/x/../good.jpg"])
-    daemon.settle()
-    assert daemon.paths(root / "good.jpg", dirs=[f"/{root}/./"]) == {root / "good.jpg"}
-    assert daemon.call("verify")["problems"] == []
+def test_two_spellings_of_a_path_are_one(serving: Daemon, good: Path) -> None:
+    serving.call("scan", paths=[f"{good.parent}//./", f"{good.parent}/x/../good.jpg"])
+    serving.settle()
+    assert serving.paths(good, dirs=[f"/{good.parent}/./"]) == {good}
+    assert serving.call("verify")["problems"] == []
 
 
 def test_the_data_may_not_lie_among_the_photos(tmp_path: Path, root: Path) -> None:

@@ -21,7 +21,7 @@ from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
 from tests.support import hooks
 from tests.support.albums import album
-from tests.support.processes import until
+from tests.support.processes import DRAWN, until
 from tests.support.user_manager import UserManager
 
 SERVICE, SOCKET = "facewatchd.service", "facewatchd.socket"
@@ -53,6 +53,12 @@ class Service:
 
     def drop_in(self, *lines: str, name: str = "test") -> None:
         self.manager.write_unit(f"{SERVICE}.d/{name}.conf", "\n".join(lines) + "\n")
+
+    def hook(self, code: str) -> None:
+        """Have some code run first in the service's processes: see `hooks`."""
+        place = self.manager.home / "hook"
+        hooks.add(place, code)
+        self.drop_in("[Service]", f"Environment=PYTHONPATH={place}", name="hook")
 
     def install(self, *options: str) -> str:
         """Install the units; return the command that comes next."""
@@ -88,6 +94,8 @@ def service(tiny_root: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def running(service: Service) -> Service:
+    """One that runs, and sees drawn faces without InsightFace; the tests that start it themselves run the real one."""
+    service.hook(DRAWN)
     service.install()
     service.manager.systemctl("start", SOCKET, SERVICE)
     service.settle(3)
@@ -173,17 +181,16 @@ def test_reload(running: Service) -> None:
 
 
 def test_one_that_hangs_is_started_again(service: Service) -> None:
-    hangs, place = service.manager.home / "hangs", service.manager.home / "hook"
-    hooks.add(
-        place,
+    hangs = service.manager.home / "hangs"
+    service.hook(DRAWN)
+    service.hook(
         "import os, sys, threading\nif 'run' in sys.argv:\n    from facewatchd.photos import contents\n"
         "    from facewatchd.health import monitor\n"
         "    monitor.SILENCE = 3.0\n    opened = contents.opened\n"
         f"    def hang(path):\n        while os.path.exists({str(hangs)!r}):\n            threading.Event().wait(0.1)\n"
         "        return opened(path)\n    contents.opened = hang\n",
     )
-    lines = (f"Environment=PYTHONPATH={place}", "WatchdogSec=6s", "TimeoutAbortSec=5s")
-    service.drop_in("[Service]", *lines, name="hang")
+    service.drop_in("[Service]", "WatchdogSec=6s", "TimeoutAbortSec=5s", name="hang")
     service.install()
     service.manager.systemctl("start", SOCKET, SERVICE)
     service.settle(3)

@@ -203,3 +203,4 @@ def test_a_face_that_is_more_like_another_person_of_the_gallery(world: World) ->
     assert match["reasons"] == ["closer"]
     assert 60 < match["closer"]["face_id"] <= 66, "no face resembles itself the most"
     assert match["closer"]["similarity"] > match["similarity"]
+    assert match["closer"]["path"] == f"/p/{match['closer']['face_id']:03}"

@@ -286,11 +286,9 @@ def test_a_terminal_gets_the_face_a_table_and_a_summary(daemon: FakeDaemon) -> N
     )
 
 
-def sure(word: str, *reasons: str, **near: float) -> dict[str, Any]:
+def sure(word: str, *reasons: str, **near: dict[str, Any]) -> dict[str, Any]:
     """What the daemon says of an explained match."""
-    return {"verdict": word, "reasons": list(reasons)} | {
-        name: {"face_id": 1, "similarity": similarity} for name, similarity in near.items()
-    }
+    return {"verdict": word, "reasons": list(reasons), **near}
 
 
 def explained(*matches: dict[str, Any], count: float | None = 0.0, basis: str = "estimate") -> dict[str, Any]:
@@ -317,8 +315,14 @@ def test_a_terminal_has_a_word_for_each_match_and_says_how_many_are_expected_wro
 
 def test_explained_each_match_has_its_reasons(daemon: FakeDaemon) -> None:
     matches = [
-        match(b"/a.jpg") | sure("sure", rival=0.2),
-        match(b"/b.jpg") | sure("look", "small", "blurred", "child", "rival", "closer", rival=0.41, closer=0.5),
+        match(b"/a.jpg") | sure("sure", rival={"face_id": 1, "similarity": 0.2}),
+        match(b"/b.jpg")
+        | sure(
+            "look",
+            *("small", "blurred", "child", "rival", "closer"),
+            rival={"face_id": 1, "similarity": 0.41},
+            closer={"face_id": 2, "similarity": 0.5, "path": "/c\x1b.jpg"},
+        ),
     ]
     daemon.script = lambda request: reply(request, explained(*matches))
     _, out, err = run_on_terminal(daemon, "--explain", "anna.jpg", NO_COLOR="1")
@@ -327,7 +331,7 @@ def test_explained_each_match_has_its_reasons(daemon: FakeDaemon) -> None:
     assert out.decode().splitlines()[1:] == [
         "0.742       sure     1,2 30x40  /a.jpg",
         "0.742       look     1,2 30x40  /b.jpg  (small, blurred, a small child's face, another face on it matches "
-        "(0.410), more like another person (0.500))",
+        "(0.410), more like the person on /c\\x1b.jpg (0.500))",
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
+import sys
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -325,6 +327,49 @@ def test_nothing_is_printed_and_no_warning_is_given(tiny: Path, capfd: pytest.Ca
         warnings.simplefilter("error")
         assert load(tiny, "tiny").faces(scene())
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "OpenCV(5.0.0) /io/opencv/modules/core/src/alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate "
+        "19660800 bytes in function 'OutOfMemoryError'",
+        "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Status Message: "
+        "bfc_arena.cc:360 AllocateRawInternal Failed to allocate memory for requested buffer of size 26214400",
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc",
+    ],
+)
+def test_a_lack_of_memory_is_no_fault_of_the_model(model: Model, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(model._recogniser, "get_feat", fail)  # type: ignore[attr-defined]
+    with pytest.raises(MemoryError):
+        model.faces(scene())
+
+
+def test_a_model_that_finds_no_memory_says_so(tiny: Path) -> None:
+    """In a process of its own, whose memory is limited once the model is loaded."""
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from facewatchd.config import Faces
+from facewatchd.models import registry
+pack = registry.find("tiny", Path(sys.argv[1]))
+model = pack.load(1, Faces(detector_size=1600))
+image = np.zeros((3000, 3000, 3), np.uint8)
+taken = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
+for spare in 5, 20, 40, 60, 80:
+    resource.setrlimit(resource.RLIMIT_DATA, ((taken + (spare << 10)) << 10, -1))
+    try:
+        model.faces(image)
+    except MemoryError:
+        print("no memory")
+"""
+    ran = subprocess.run([sys.executable, "-c", program, str(tiny)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert "no memory" in ran.stdout
 
 
 @pytest.mark.parametrize("side", [112, 128, 224])
