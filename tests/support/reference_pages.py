@@ -83,7 +83,7 @@ def config_page() -> str:
         "A similarity says nothing without its model, so `query.threshold` is allowed only beside a `model` that is "
         f"not `{config.AUTO_MODEL}`.",
         "A change of `[faces]` counts for photos that are indexed from then on; `facewatchd scan --force` embeds all "
-        "photos again.",
+        "photos again. `second_look` counts for all photos.",
     )
     lines += section(
         "RELOAD",
