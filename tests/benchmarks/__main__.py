@@ -28,6 +28,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "devices",
     "thresholds",
     "expectation",
 )
