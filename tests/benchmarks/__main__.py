@@ -29,6 +29,7 @@ NAMES = (
     "queueing",
     "growth",
     "second_look",
+    "devices",
     "thresholds",
     "expectation",
 )
