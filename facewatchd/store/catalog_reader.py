@@ -238,8 +238,9 @@ class CatalogReader:
         rows = self._all(
             "SELECT content.id, digest, second_look, max(mtime_ns) AS newest"
             " FROM content INDEXED BY content_second_look CROSS JOIN photo ON content_id = content.id"
-            f" WHERE second_look != 0 AND second_look > 0 AND orphaned IS NULL AND width != ?{inside} GROUP BY content.id"
-            " HAVING ? OR (newest, content.id) < (?, ?) ORDER BY newest DESC, content.id DESC LIMIT ?",
+            f" WHERE second_look != 0 AND second_look > 0 AND orphaned IS NULL AND width != ?{inside}"
+            " GROUP BY content.id HAVING ? OR (newest, content.id) < (?, ?)"
+            " ORDER BY newest DESC, content.id DESC LIMIT ?",
             LACKS_FACES,
             *bounds,
             after is None,
