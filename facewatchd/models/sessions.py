@@ -17,6 +17,7 @@ sessions by what it decided, with `on_device`.
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -35,8 +36,8 @@ SAME = 0.999
 """Least cosine of a device's result with the processor's. OpenVINO has 1.000000 for SCRFD, MobileFaceNet and SFace."""
 FASTER = 0.95
 """A device is used from this share of the processor's time: a smaller gain is not worth its memory and its start."""
-_RUNS = 5
-"""Runs of both, in turns, of which the shortest counts: other programs only make one longer."""
+_RUNS = 7
+"""Runs of both in turns. The median of their ratios counts: what other programs take, both miss alike."""
 _REASON = 300
 """Characters of ONNX Runtime's message that are repeated."""
 _ERRORS, _FATAL = 3, 4
@@ -110,15 +111,16 @@ def placed(name: str, parts: Mapping[str, Part], threads: int) -> Placement:
     where, reasons = {}, []
     for part, (session, model, sample) in parts.items():
         there = on_device(name, model, threads)
-        alike = _cosine(_run(session, sample), _run(there, sample))
+        alike = agreement(session, there, sample)
         if not alike >= SAME:
             raise ModelError(
                 f"what its {part} computes has a cosine of {alike:.4f} with what the processor does, below {SAME}",
                 f"update {DEVICES[name].distribution} and its drivers, or set `device` to {CPU!r}",
             )
         clock = time.perf_counter if DEVICES[name].is_card else time.process_time
-        mine, its = map(min, zip(*(_seconds((session, there), sample, clock) for _ in range(_RUNS)), strict=True))
-        where[part] = name if its <= FASTER * mine else CPU
+        pairs = [_seconds((session, there), sample, clock) for _ in range(_RUNS)]
+        mine, its = map(statistics.median, zip(*pairs, strict=True))
+        where[part] = name if statistics.median(pair[1] / pair[0] for pair in pairs) <= FASTER else CPU
         reasons.append(f"{part} {its * 1000:.1f} ms, on the processor {mine * 1000:.1f}")
     measured = "; ".join(reasons)
     return Placement(**where, reason=measured if name in where.values() else f"{name} is not faster ({measured})")
@@ -155,8 +157,9 @@ def _run(session: Any, sample: NDArray[Any]) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(output, dtype=np.float64).ravel() for output in outputs])
 
 
-def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """The cosine of two rows; NaN where one is zero, not finite or of another length."""
+def agreement(one_session: Any, other_session: Any, sample: NDArray[Any]) -> float:
+    """The cosine of what two sessions compute; NaN where one is zero, not finite or of another length."""
+    one, other = _run(one_session, sample), _run(other_session, sample)
     if one.shape != other.shape:
         return float("nan")
     with np.errstate(all="ignore"):

@@ -29,6 +29,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "devices",
     "thresholds",
     "expectation",
 )

@@ -150,9 +150,11 @@ def test_a_device_that_computes_something_else_is_not_trusted(
     assert_one_line(caught.value, f"what its recogniser computes has a cosine of {said} ", "onnxruntime-gpu")
 
 
-def test_a_result_of_another_shape_is_not_trusted() -> None:
-    assert np.isnan(sessions._cosine(np.ones(4), np.ones(5)))
-    assert np.isnan(sessions._cosine(np.ones(4), np.zeros(4)))
+def test_a_result_of_another_shape_or_of_zeros_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_run", lambda session, _: session)
+    assert sessions.agreement(np.ones(4), 2 * np.ones(4), np.ones(4)) == pytest.approx(1)
+    assert np.isnan(sessions.agreement(np.ones(4), np.ones(5), np.ones(4)))
+    assert np.isnan(sessions.agreement(np.ones(4), np.zeros(4), np.ones(4)))
 
 
 def test_the_reference_picture_of_a_pack_reaches_both_networks(tiny: Pack) -> None:
