@@ -154,6 +154,7 @@ def _importing(options: Options, home: Path, photos: list[Path], faces: str) -> 
     root = home / "root"
     root.mkdir(parents=True)
     (root / "first.jpg").write_bytes(album.marked(photos[0].read_bytes(), 0))
+    faces = f"second_look = false\n{faces}"  # it would go on while the others are measured
     config = {"watch": "settle = 0", "resources": "idle_priority = false", "faces": faces}
     with running(home, [root], options.pack, **config) as daemon:
         daemon.call("wait", timeout=600)
