@@ -83,7 +83,7 @@ def _compared(options: Options, title: str, photos: list[Path]) -> Report:
         for _ in range(options.rounds(5)):
             for way, run in ways.items():
                 costs[way].append(run())
-        growth = daemon.memory() - rest
+        growth = max(0, daemon.memory() - rest)
         agreement = Agreement()
         for faces in zip(expected, daemon.catalogued(), strict=True):
             agreement.add(*faces)
