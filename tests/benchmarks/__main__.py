@@ -17,6 +17,7 @@ from tests.benchmarks.report import Report, machine, save
 
 NAMES = (
     "importing",
+    "detecting",
     "querying",
     "parameters",
     "searching",
