@@ -111,6 +111,11 @@ class Faces:
         Whole(1, 10_000), "Smallest face that is indexed: pixels of the full-size photo, on the box's shorter side.", 40
     )
     min_score: float = optional(Number(0.01, 1), "Lowest score of the detector that counts as a face.", 0.5)
+    second_look: bool = optional(
+        Flag(),
+        "Whether photos that may show more faces are looked at again when idle, turned and in tiles.",
+        True,
+    )
     detector_size: int | None = optional(
         Whole(64, 4096, step=32),
         "Side of the square in which the detector sees a photo, in pixels.",

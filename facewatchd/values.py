@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from facewatchd.matches import Box
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Embedding = NDArray[np.float32]
     """Shape (dim,), unit length."""
     Landmarks = NDArray[np.float32]
-    """Shape (5, 2): x and y in pixels of the eyes, the nose and the corners of the mouth, image left first."""
+    """Shape (5, 2): x and y in pixels of the eyes, the nose and the corners of the mouth, the left one of two first,
+    as it is seen where the face is upright."""
     Pixels = NDArray[np.uint8]
     """Shape (height, width, 3), RGB, upright."""
     Norms = NDArray[np.float64]
@@ -76,6 +77,27 @@ def is_within(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
+class Look(StrEnum):
+    """How a photo was shown to the model when a face was found on it: turned is clockwise, by so many degrees."""
+
+    FIRST = "first"
+    """Whole and upright, as every photo is at first."""
+    TURNED_90 = "turned-90"
+    TURNED_180 = "turned-180"
+    TURNED_270 = "turned-270"
+    TILE = "tile"
+    """A part of it, upright and larger than the detector saw it in the whole photo."""
+
+
+class Ways(IntFlag):
+    """The ways in which a photo is worth a second look."""
+
+    NONE = 0
+    TURNED = 1
+    TILES = 2
+    BOTH = 3
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One detected face with its embedding."""
@@ -87,6 +109,7 @@ class Face:
     norm: float | None = None
     """Length of the embedding as the recogniser gave it: the less, the less the recogniser saw. None where it is not
     known: the face was recorded by an earlier version, or the recogniser scales its embeddings itself."""
+    look: Look = Look.FIRST
 
 
 CANNOT_READ = "the file cannot be read"

@@ -150,7 +150,7 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed index{faces,tombstones,ready} rates problems waits device confinement",
+        "failed index{faces,tombstones,ready} second_look{on,photos,done} rates problems waits device confinement",
     ),
     "query": Method(
         QueryParameters,
@@ -163,7 +163,7 @@ METHODS = {
     "why": Method(
         WhyParameters,
         "Return the state of one file, and the reason.",
-        "path state reason faces[{face_id,box,score,norm,quality}]",
+        "path state reason faces[{face_id,box,score,norm,quality,look}]",
     ),
     "photos": Method(
         PhotosParameters,

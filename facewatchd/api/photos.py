@@ -18,7 +18,7 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.catalog_reader import PhotoRecord
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING, NotAnsweringError
-from facewatchd.values import PhotoState, Quality, Stamp
+from facewatchd.values import PhotoState, Quality, Stamp, Ways
 
 _KEPT = "what was known of it is kept"
 _UNWATCHED = "it lies in no watched directory"
@@ -59,7 +59,7 @@ class Photos:
         if state is PhotoState.INDEXED and self._table:
             blurred = sum(self._table.is_too_blurred(face.norm) for _, face in found)
             reason += f", {_but_for(blurred, len(found))}" if blurred else ""
-        faces = [{"face_id": face_id, **replies.seen(face, self._table)} for face_id, face in found]
+        faces = [{"face_id": face_id, **replies.seen(face, self._table), "look": face.look} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
     def _explain(
@@ -96,7 +96,7 @@ class Photos:
             return PhotoState.UNKNOWN, "it has not been noticed yet; `facewatchd scan` looks at once"
         if not now.same_bytes(record.stamp):
             return PhotoState.PENDING, "it changed since it was read; `facewatchd scan` looks at once"
-        return record.state, _reason_now(record)
+        return record.state, _reason_now(record) + self._about_second_look(record)
 
     def _why_pending(self) -> Callable[[bytes], str]:
         """Return the function that says why a path is pending, by one look at what all pending paths wait for."""
@@ -134,6 +134,17 @@ class Photos:
             return [(path, why_pending(path)) for path in self._queue.page(after, limit)]
         with self._catalog.reading() as reader:
             return [(path, _reason(state, error)) for path, error in reader.in_state(state, after, limit)]
+
+    def _about_second_look(self, record: PhotoRecord) -> str:
+        """What a photo's second look found, or when it is taken; empty where it is worth none."""
+        if record.seen_again:
+            return f"; a second look was taken too, {_WAYS[record.seen_again]}"
+        if record.worth and self._monitor.second_looks is not None:
+            return f"; a second look is taken, {_WAYS[record.worth]}, when nothing else is to be done"
+        return ""
+
+
+_WAYS = {Ways.TURNED: "turned", Ways.TILES: "in tiles", Ways.BOTH: "turned and in tiles"}
 
 
 def _but_for(blurred: int, faces: int) -> str:

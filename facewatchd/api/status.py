@@ -59,6 +59,11 @@ class Status:
                 "tombstones": report.index_tombstones,
                 "ready": report.index_is_ready,
             },
+            "second_look": {
+                "on": self._monitor.second_looks is not None,
+                "photos": counts.seen_again + counts.to_see_again,
+                "done": counts.seen_again,
+            },
             "rates": self._monitor.rates(),
             "problems": [*report.problems(photos), *([crowded] if crowded else [])],
             "waits": report.waits,

@@ -69,10 +69,20 @@ def why(options: argparse.Namespace) -> int:
         lines = [f"{printable(result['state'])}: {printable(result['reason'])}"]
         for face in result["faces"]:
             words = "".join(f", {printable(word)}" for word in face.get("quality", ()))
+            words += _LOOKS.get(face.get("look"), "")
             place = size_and_place(Box(*face["box"]))
             lines.append(f"  face {int(face['face_id'])} at {place}, score {face['score']:.2f}{words}")
     write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+_SECOND = ", found at the second look:"
+_LOOKS = {
+    "turned-90": f"{_SECOND} turned by 90 degrees",
+    "turned-180": f"{_SECOND} turned by 180 degrees",
+    "turned-270": f"{_SECOND} turned by 270 degrees",
+    "tile": f"{_SECOND} in a tile",
+}
 
 
 def pause(options: argparse.Namespace) -> int:

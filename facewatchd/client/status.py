@@ -57,6 +57,9 @@ class Status:
     failed: int
     in_index: int
     tombstones: int
+    second_looks: int | None
+    """Photos that are worth a second look; None where that is off."""
+    second_looks_taken: int
     examined: int
     """Photos examined since the daemon's start."""
     rate: float
@@ -74,6 +77,7 @@ class Status:
         """Raise `FacewatchError` for a document of another shape."""
         with reading_answer():
             model, index, rates = document["model"], document["index"], document["rates"]
+            again = document.get("second_look", {})
             return cls(
                 version=str(document["version"]),
                 pid=int(document["pid"]),
@@ -89,6 +93,8 @@ class Status:
                 failed=int(document["failed"]),
                 in_index=int(index["faces"]),
                 tombstones=int(index["tombstones"]),
+                second_looks=int(again["photos"]) if again.get("on") else None,
+                second_looks_taken=int(again.get("done", 0)),
                 examined=int(rates.get("examined", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
@@ -113,6 +119,8 @@ def text(status: Status, *, colour: bool) -> str:
         f"photos  {status.photos}, {status.pending} pending, {failed}{_WHICH_FAILED if status.failed else ''}",
         f"faces   {status.faces}, {status.in_index}{tombstones} in the index",
     ]
+    if status.second_looks:
+        lines.append(f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}")
     if status.pending and status.state == "indexing":
         lines.append(f"rate    {_rate(status)}")
     if status.waits:

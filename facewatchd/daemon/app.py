@@ -35,6 +35,7 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.maintenance import IndexMaintenance
+from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.hedge import Hedge
@@ -224,7 +225,7 @@ class Daemon:
         )
 
     def _build_indexing(self) -> None:
-        """The workers that examine paths."""
+        """The workers that examine paths, and the thread that has photos looked at again when there are none."""
         self._indexer = Indexer(
             self._gallery,
             self._queue,
@@ -234,6 +235,15 @@ class Daemon:
             liveness=self._liveness,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
+        )
+        self._second_looks = SecondLooks(
+            self._gallery,
+            self._roots,
+            self._writer,
+            self._indexing_inference,
+            others_first=lambda: self._queue.paused or len(self._queue) > 0 or not self._scanner.idle,
+            polite=self._config.resources.idle_priority,
+            liveness=self._liveness,
         )
 
     def _build_server(self, info: ModelInfo, placement: Placement) -> None:
@@ -249,6 +259,7 @@ class Daemon:
             writer=self._writer,
             maintenance=self._maintenance,
             indexer=self._indexer,
+            second_looks=self._second_looks if self._config.faces.second_look else None,
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
@@ -301,6 +312,7 @@ class Daemon:
             self._maintenance,
             self._server,
             self._indexer,
+            *([self._second_looks] if self._config.faces.second_look else []),
             self._scanner,
             self._watcher,
         )
@@ -369,7 +381,8 @@ class Daemon:
     def stop(self) -> None:
         """Stop every part, in the reverse of the order in which it was made or started."""
         started = time.monotonic()
-        self._scanner.give_up()  # these two first: that the writer ends is no failure of theirs
+        self._scanner.give_up()  # these first: that the writer ends is no failure of theirs
+        self._second_looks.give_up()
         self._maintenance.give_up()
         self._writer.give_up()
         self._queue.close()

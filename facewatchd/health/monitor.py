@@ -12,6 +12,7 @@ from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, StorageError
 from facewatchd.health.report import Report, RootReport
 from facewatchd.indexing.maintenance import IndexMaintenance
+from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.scan.roots import Roots
@@ -41,6 +42,8 @@ class Monitor:
     writer: Writer
     maintenance: IndexMaintenance
     indexer: Indexer
+    second_looks: SecondLooks | None
+    """None where the configuration has them off."""
     watcher: Watcher
     server: Server
     liveness: Liveness
@@ -115,6 +118,7 @@ class Monitor:
             "the index maintenance": self.maintenance.is_alive(),
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),
+            "the thread for second looks": self.second_looks is None or self.second_looks.alive(),
             "the server": self.server.alive(),
         }
         return next((name for name, lives in alive.items() if not lives), "")

@@ -57,7 +57,7 @@ class Embedder:
         self._note_trouble("")
         content.confirm()
         self._counters.count("embedded")
-        return Outcome(path, stamp, content.digest, seen.width, seen.height, seen.faces)
+        return Outcome(path, stamp, content.digest, seen.width, seen.height, seen.faces, worth=seen.worth)
 
     def _failure(self, path: bytes, stamp: Stamp, content: Content, error: FacewatchError) -> Outcome:
         if isinstance(error, SetbackError):

@@ -45,7 +45,7 @@ from facewatchd.inference import deadlines
 from facewatchd.inference.deadlines import HINT
 from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
 from facewatchd.inference.process import ChildProcess
-from facewatchd.inference.wire import AHEAD, Analysis, Setup
+from facewatchd.inference.wire import AHEAD, Again, Analysis, Setup
 from facewatchd.system import malloc
 from facewatchd.values import ModelInfo
 
@@ -144,6 +144,23 @@ class Inference:
         except (DiedError, OutOfMemoryError, NoModelError, SetbackError) as exc:
             log.debug("%s with a photo for the index in hand", exc)
             return None
+
+    def look_again(self, data: int, again: Again, waiting: Callable[[], None]) -> Analysis:
+        """Take a second look at a photo, of which only what `second_look.look_again` finds is returned.
+
+        ``waiting`` is called each second until the answer comes. The photo is not tried again here, as no other photo
+        may wait for it. Raises what `analyse` raises; a death of the process is a `SetbackError` that counts unless
+        it came from outside, as does a lack of memory.
+        """
+        plenty = malloc.has_spare_memory()
+        try:
+            with self._admitted() as process:
+                return process.analyse(data, self._beat, waiting, again)
+        except DiedError as exc:
+            if self._closed:
+                raise ClosedError from exc
+            counts = not exc.from_outside or (plenty and malloc.has_spare_memory())
+            raise SetbackError(f"its process {exc}", "it is tried again", counts=counts) from exc
 
     def effort(self) -> tuple[float, bool] | None:
         """Seconds of processor time that the process has used, and whether it is runnable; None without a process."""

@@ -19,7 +19,7 @@ from facewatchd.inference import deadlines
 from facewatchd.inference.deadlines import AnswerDeadline, LoadDeadline
 from facewatchd.inference.failures import DiedError, NoModelError, SetbackError, WaitEndedError
 from facewatchd.inference.validation import InvalidAnswerError
-from facewatchd.inference.wire import Analysis, Channel, Setup, receive_analysis, receive_info, receive_threads
+from facewatchd.inference.wire import Again, Analysis, Channel, Setup, receive_analysis, receive_info, receive_threads
 from facewatchd.models.devices import Placement
 from facewatchd.system import child_process, scheduling
 from facewatchd.values import ModelInfo
@@ -109,17 +109,21 @@ class ChildProcess:
         scheduling.make_idle(self._popen.pid)
 
     def analyse(
-        self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None] = lambda: None
+        self,
+        data: bytes | int,
+        beat: Callable[[], None],
+        waiting: Callable[[], None] = lambda: None,
+        again: Again | None = None,
     ) -> Analysis:
         """Send a photo and wait for the answer. ``waiting`` may raise to abandon the photo: its answer is then
-        discarded before the channel is used again.
+        discarded before the channel is used again. ``again``: for a second look.
         """
         channel = self._free.pop()
         try:
             if channel in self._owed:
                 self._drain(channel, beat, waiting)
             channel.expect_silence()
-            self._hand_on(channel, data)
+            self._hand_on(channel, data, again)
             self._owed.add(channel)
             channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
             watch.wait_for_beginning(waiting)
@@ -148,9 +152,9 @@ class ChildProcess:
             pass
         self._owed.discard(channel)
 
-    def _hand_on(self, channel: Channel, data: bytes | int) -> None:
+    def _hand_on(self, channel: Channel, data: bytes | int, again: Again | None) -> None:
         try:
-            channel.send_photo(data)
+            channel.send_photo(data, again)
         except (BrokenPipeError, ConnectionResetError):
             raise
         except (OSError, MemoryError) as exc:

@@ -17,7 +17,7 @@ from facewatchd import errors
 from facewatchd.matches import Box
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
 from facewatchd.photos.files import MAX_PIXELS, DiskError
-from facewatchd.values import Face
+from facewatchd.values import Face, Look
 
 MOST_JSON = 4 << 20
 """Bytes of a JSON frame: a face takes some 400 of them."""
@@ -26,6 +26,7 @@ MOST_FACES = 5000
 MOST_DIMENSIONS = 1 << 14
 MOST_TEXT = 4000
 """Characters of a message."""
+LOOKS = tuple(Look)
 ERRORS: dict[str, type[errors.FacewatchError]] = {
     kind.__name__: kind
     for kind in (
@@ -106,7 +107,8 @@ def listed(answer: dict[str, Any]) -> list[Any]:
 
 
 def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width: int, height: int) -> Face:
-    """One face: a box inside the photo, a score from 0 to 1, five landmarks, a unit embedding, and a norm or null."""
+    """One face: a box inside the photo, a score from 0 to 1, five landmarks, a unit embedding, a norm or null,
+    and a look."""
     if not isinstance(entry, dict):
         raise InvalidAnswerError("a face is no JSON object")
     x, y, w, h = _numbers(entry.get("box"), 4, "a box")
@@ -124,7 +126,10 @@ def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width:
     norm = None if entry.get("norm") is None else number(entry["norm"], "a norm")
     if norm is not None and not is_norm(norm):
         raise InvalidAnswerError(f"a norm is not more than 0 and at most {MOST_NORM:.0f}")
-    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm)
+    look = entry.get("look")
+    if look not in LOOKS:
+        raise InvalidAnswerError("a face of no known look")
+    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm, Look(look))
 
 
 def _numbers(value: object, count: int, what: str) -> list[Any]:

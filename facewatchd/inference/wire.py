@@ -38,7 +38,7 @@ from facewatchd.inference.validation import (
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
 from facewatchd.text import one_line
-from facewatchd.values import Face, ModelInfo
+from facewatchd.values import Face, ModelInfo, Ways
 
 FULLY_CONFINED = "full"
 """The confinement of a process in which both steps took full effect."""
@@ -89,6 +89,24 @@ class Analysis(NamedTuple):
     """Pixels of the upright image, as ``height``."""
     height: int
     faces: list[Face]
+    worth: Ways = Ways.NONE
+    """The ways in which it is worth a second look."""
+
+
+class Again(NamedTuple):
+    """Asks for a second look at a photo."""
+
+    ways: Ways
+    stop: int
+    """A descriptor of a pipe: the second look is given up when its other end is closed."""
+
+
+class Request(NamedTuple):
+    """What an inference process is to look at, each a descriptor of its own."""
+
+    photo: int
+    """Its position is shared."""
+    again: Again | None
 
 
 class Channel:
@@ -136,26 +154,29 @@ class Channel:
             raise InvalidAnswerError("an answer arrived before a photo was sent")
         raise EOFError("the other side is gone")
 
-    def send_photo(self, data: bytes | int) -> None:
+    def send_photo(self, data: bytes | int, again: Again | None = None) -> None:
         """Send a photo: a descriptor of its file, or its bytes as a file in memory. Raises OSError.
 
-        Neither side waits for the other to read. Both share the file's position, so neither uses it.
+        Neither side waits for the other to read. Both share the file's position, so neither uses it. ``again``: what is
+        sent is a request for a second look.
         """
         if isinstance(data, int):
-            socket.send_fds(self.socket, [b"p"], [data])
+            ways, stop = again or (Ways.NONE, None)
+            socket.send_fds(self.socket, [bytes([ways])], [data] if stop is None else [data, stop])
             return
         photo = os.memfd_create("photo")
         with open(photo, "wb") as file:
             file.write(data)
             file.flush()
-            socket.send_fds(self.socket, [b"p"], [photo])
+            socket.send_fds(self.socket, [bytes([Ways.NONE])], [photo])
 
-    def receive_photo(self) -> int:
-        """Wait for a photo; return its descriptor, whose position is shared. Raises EOFError as `receive` does."""
-        _, photos, *_ = socket.recv_fds(self.socket, 1, 1)
-        if not photos:
+    def receive_photo(self) -> Request:
+        """Wait for a photo. Raises EOFError as `receive` does."""
+        ways, sent, *_ = socket.recv_fds(self.socket, 1, 2)
+        if not sent:
             raise EOFError("the other side is gone")
-        return photos[0]
+        photo, *stop = sent
+        return Request(photo, Again(Ways(ways[0]), *stop) if stop else None)
 
     def send_json(self, document: object) -> None:
         self.send(json.dumps(document).encode())
@@ -217,11 +238,18 @@ def receive_threads(channels: Sequence[Channel], pid: int) -> dict[Channel, int]
 
 def send_analysis(channel: Channel, analysis: Analysis) -> None:
     faces = [
-        {"box": each.box, "score": each.score, "landmarks": each.landmarks.tolist(), "norm": each.norm}
+        {
+            "box": each.box,
+            "score": each.score,
+            "landmarks": each.landmarks.tolist(),
+            "norm": each.norm,
+            "look": each.look,
+        }
         for each in analysis.faces
     ]
     embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in analysis.faces]
-    header = json.dumps({"width": analysis.width, "height": analysis.height, "faces": faces}).encode()
+    size = {"width": analysis.width, "height": analysis.height}
+    header = json.dumps({**size, "faces": faces, "worth": analysis.worth}).encode()
     channel.send(header, b"".join(embeddings))
 
 
@@ -237,6 +265,5 @@ def receive_analysis(channel: Channel, dim: int) -> Analysis:
     faces = listed(answer)
     length = len(faces) * dim * 4
     embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
-    return Analysis(
-        width, height, [face(entry, row, width, height) for entry, row in zip(faces, embeddings, strict=True)]
-    )
+    found = [face(entry, row, width, height) for entry, row in zip(faces, embeddings, strict=True)]
+    return Analysis(width, height, found, Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH)))

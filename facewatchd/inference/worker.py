@@ -12,23 +12,38 @@ import fcntl
 import logging
 import os
 import resource
+import select
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from facewatchd.config import Faces
 from facewatchd.console import logs
 from facewatchd.errors import FacewatchError, OutOfMemoryError
 from facewatchd.inference.budget import Budget
 from facewatchd.inference.confinement import Confinement
-from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, send_analysis, send_error, send_info
-from facewatchd.models import device_trial
+from facewatchd.inference.wire import (
+    AHEAD,
+    Again,
+    Analysis,
+    Channel,
+    Setup,
+    send_analysis,
+    send_error,
+    send_info,
+)
+from facewatchd.models import device_trial, second_look
 from facewatchd.models.base import Model
 from facewatchd.photos import decode, files
 from facewatchd.system import malloc
+from facewatchd.values import Face
+
+if TYPE_CHECKING:
+    from facewatchd.values import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     turns = threading.Semaphore(len(channels) - AHEAD)
     threads = [
-        threading.Thread(target=_serve, args=(channel, model, turns), name=f"channel {channel}") for channel in channels
+        threading.Thread(target=_serve, args=(channel, model, setup.faces, turns), name=f"channel {channel}")
+        for channel in channels
     ]
     for thread in threads:
         thread.start()
@@ -98,11 +114,11 @@ def _limit_process() -> None:
     logs.to_stderr(logging.WARNING)
 
 
-def _serve(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
+def _serve(channel: Channel, model: Model, faces: Faces, turns: threading.Semaphore) -> None:
     try:
         channel.send_json({"thread": threading.get_native_id()})
         while True:
-            _answer(channel, model, turns)
+            _answer(channel, model, faces, turns)
     except (OSError, EOFError):
         return  # the daemon is gone
     except BaseException as exc:  # noqa: BLE001 - the daemon waits for this channel
@@ -110,27 +126,42 @@ def _serve(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
         os._exit(1)
 
 
-def _answer(channel: Channel, model: Model, turns: threading.Semaphore) -> None:
-    photo = channel.receive_photo()
+def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semaphore) -> None:
+    request = channel.receive_photo()
     try:
-        with turns, files.opened(photo) as file:
-            analysis = _analysis_of(file, model)
+        with turns, files.opened(request.photo) as file:
+            analysis = _analysis_of(file, request.again, model, faces)
     except FacewatchError as exc:
         send_error(channel, exc)
+    except second_look.GivenUpError:
+        send_error(channel, FacewatchError("given up"))
     except MemoryError:
         send_error(channel, OutOfMemoryError("there is not enough memory for it", "make a smaller copy of it"))
     except Exception as exc:  # noqa: BLE001 - of one photo: the daemon reports it and goes on
         send_error(channel, FacewatchError(f"internal error: {exc}", "please report it"))
     else:
         send_analysis(channel, analysis)
+    finally:
+        if request.again is not None:
+            os.close(request.again.stop)
 
 
-def _analysis_of(file: BinaryIO, model: Model) -> Analysis:
+def _analysis_of(file: BinaryIO, again: Again | None, model: Model, faces: Faces) -> Analysis:
+    """Look at a photo. Raises `GivenUpError` where the daemon ends a second look."""
     size = file.seek(0, os.SEEK_END)
     with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
         pixels = decode.decode(file)
         height, width = pixels.shape[:2]
-        return Analysis(width, height, model.faces(pixels))
+        if again is not None:
+            return Analysis(width, height, _seen_again(pixels, again, model, faces))
+        found = model.faces(pixels)
+        return Analysis(width, height, found, second_look.worth(width, height, found, model, faces))
+
+
+def _seen_again(pixels: Pixels, again: Again, model: Model, faces: Faces) -> list[Face]:
+    poll = select.poll()
+    poll.register(again.stop, select.POLLIN)
+    return second_look.look_again(model, pixels, again.ways, faces, lambda: not poll.poll(0))
 
 
 if __name__ == "__main__":

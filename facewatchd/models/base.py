@@ -45,6 +45,11 @@ class Model(Protocol):
         """The id, name, dimensions and threshold of this model."""
         ...
 
+    @property
+    def upright_score(self) -> float:
+        """The score from which a face is upright: the detector gives less to one that is upside down or sideways."""
+        ...
+
     def faces(self, image: Pixels) -> list[Face]:
         """Find and embed the faces of one upright image, left to right; raises `ModelError`, and MemoryError."""
         ...

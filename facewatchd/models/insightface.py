@@ -56,6 +56,9 @@ _LONGEST_RATIO = 64
 class InsightFaceModel(PackModel):
     """One pack, with sessions of its own."""
 
+    upright_score = 0.75
+    """Of the largest faces on 18 photos upright ones score 0.79 to 0.90 with SCRFD 2.5G, upside down 0.51 to 0.73."""
+
     def _load(self, directory: Path, threads: int) -> int:
         analysis = _analysis(directory, threads, self._faces)
         self._detector = analysis.det_model

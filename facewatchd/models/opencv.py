@@ -54,6 +54,9 @@ SURE = 0.7
 class OpenCVModel(PackModel):
     """YuNet and SFace, with sessions of their own."""
 
+    upright_score = 0.85
+    """Of the largest faces on 18 photos upright ones score 0.79 to 0.92, upside down 0.54 to 0.83."""
+
     def _load(self, directory: Path, threads: int) -> int:
         self._directory = directory
         networks = _graphs(directory)

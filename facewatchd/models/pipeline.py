@@ -65,6 +65,8 @@ class _Found(NamedTuple):
 class PackModel(ABC):
     """A detector and a recogniser, loaded from a pack's files. A backend says how both are loaded and run."""
 
+    upright_score: float
+    """See `Model.upright_score`."""
     devices = staticmethod(sessions.offered)
 
     def __init__(

@@ -4,8 +4,8 @@ A pack is a directory of ONNX files, ``models/NAME`` in InsightFace's root or an
 which are the two files of `zoo`. Its id is its name and a short digest of the weights that are used, so that two
 models' embeddings can never be mixed.
 
-`AUTO_MODEL` means, in this order: the model that the data was last built with; `DEFAULT` where it is installed;
-`DEFAULT` fetched; `zoo.NAME` where it is installed; `zoo.NAME` fetched.
+`AUTO_MODEL` means, in this order: the model that the data was last built with; that one fetched again; `DEFAULT` where
+it is installed; `DEFAULT` fetched; `zoo.NAME` where it is installed; `zoo.NAME` fetched.
 
 This module imports neither InsightFace, ONNX Runtime nor OpenCV: `Pack.load` does, and the child process in which a
 fetched pack is tried.
@@ -236,6 +236,7 @@ def _automatic(
     pack = find(last, model_root) if last else None
     if last and pack is None and last != REMOVED:
         notify(f"the model {last}, which the data was built with, is not there any more")
+        pack = _again(last, model_root, notify, progress, download)
     pack = pack or find(DEFAULT, model_root)
     if pack is not None:
         return pack
@@ -254,6 +255,18 @@ def _automatic(
         f"`facewatchd models fetch {DEFAULT}`, then run with `--model {DEFAULT}`"
     )
     return pack
+
+
+def _again(last: str, model_root: Path, notify: Notify, progress: Progress | None, download: Download) -> Pack | None:
+    """Fetch the pack that was in a directory of the root: with another model all photos would be indexed again."""
+    name = Path(last).name
+    if name not in FETCHED or last != os.path.abspath(model_root / "models" / name):
+        return None
+    try:
+        return fetch(name, model_root, notify=notify, progress=progress, download=download)
+    except ModelError as exc:
+        notify(exc.message)
+        return None
 
 
 def find(spec: str, model_root: Path) -> Pack | None:

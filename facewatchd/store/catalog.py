@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd.errors import DamagedError, RefusedError, StorageError
+from facewatchd.models.second_look import news
 from facewatchd.store import recovery, schema
 from facewatchd.store.catalog_reader import LACKS_FACES, CatalogReader, Counts, below
-from facewatchd.values import Face, Identity, Stamp
+from facewatchd.values import Face, Identity, Look, Stamp, Ways
 
 if TYPE_CHECKING:
     from facewatchd.store.index import Embeddings
@@ -58,6 +59,8 @@ class Outcome:
     error: str | None = None
     unsupported: bool = False
     """Whether ``error`` is about a format that is not read, and not about broken bytes."""
+    worth: Ways = Ways.NONE
+    """The ways in which a new content is worth a second look."""
 
 
 @dataclass(slots=True)
@@ -125,6 +128,8 @@ class Catalog:
         self._readers_lock = threading.Lock()
         self._closed = False
         self._counted: _Counted | None = None
+        self.commits = 0
+        """Transactions since it was opened."""
         self.damage = ""
         """The last error about damage that SQLite raised since the catalog was opened; empty where none was."""
         self.damaged_faces: set[int] = set()
@@ -241,6 +246,7 @@ class Catalog:
                 yield
                 self._db.execute(recovery.COUNT)
                 self._db.execute("COMMIT")
+                self.commits += 1
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
@@ -299,20 +305,51 @@ class Catalog:
             removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", (known,)).fetchall()
             changes.removed += [face_id for (face_id,) in removed]
         (content_id,) = self._db.execute(
-            "INSERT INTO content(digest, width, height, error, unsupported) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO content(digest, width, height, error, unsupported, second_look) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
-            " unsupported = excluded.unsupported, orphaned = NULL RETURNING id",
-            (outcome.digest, outcome.width, outcome.height, _storable(outcome.error), outcome.unsupported),
+            " unsupported = excluded.unsupported, second_look = excluded.second_look, orphaned = NULL RETURNING id",
+            (
+                outcome.digest,
+                outcome.width,
+                outcome.height,
+                _storable(outcome.error),
+                outcome.unsupported,
+                int(outcome.worth),
+            ),
         ).fetchone()
-        for face in outcome.faces or ():
+        self._insert_faces(content_id, outcome.faces or (), changes)
+        return int(content_id)
+
+    def record_second_look(self, digest: bytes, found: Sequence[Face]) -> Changes:
+        """Note that a second look at a content was taken, and add the faces that are news (`second_look.news`).
+
+        Nothing is written where the content is not in the catalog any more, or is to be embedded again.
+        """
+        changes = Changes()
+        with self.reading() as reader:  # this thread alone writes: what is read stays so
+            content_id = reader.content(digest)
+            known = None if content_id is None else reader.faces(content_id)
+        if content_id is None or known is None:
+            return changes
+        added, changes.removed = news(dict(known), found)
+        with self._transaction("note a second look"):
+            self._db.executemany("DELETE FROM face WHERE id = ?", [(face_id,) for face_id in changes.removed])
+            self._insert_faces(content_id, added, changes)
+            sql = "UPDATE content SET second_look = -abs(second_look) WHERE id = ?"
+            self._db.execute(sql, (content_id,))
+            if changes.embeddings:
+                changes.stacked = np.stack(changes.embeddings)
+        return changes
+
+    def _insert_faces(self, content_id: int, faces: Sequence[Face], changes: Changes) -> None:
+        for face in faces:
             changes.added.append(self._insert_face(content_id, face))
             changes.embeddings.append(face.embedding)
-        return int(content_id)
 
     def _insert_face(self, content_id: int, face: Face) -> int:
         cursor = self._db.execute(
-            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 content_id,
                 *face.box,
@@ -320,6 +357,7 @@ class Catalog:
                 np.ascontiguousarray(face.landmarks, dtype=np.float32).tobytes(),
                 np.ascontiguousarray(face.embedding, dtype=np.float32).tobytes(),
                 face.norm,
+                None if face.look is Look.FIRST else str(face.look),
             ),
         )
         assert cursor.lastrowid is not None

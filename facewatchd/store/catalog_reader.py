@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
-from facewatchd.values import CANNOT_READ, Face, Identity, PhotoState, Stamp
+from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Ways
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
@@ -38,6 +38,10 @@ class PhotoRecord:
     """`EXCLUDED` for a file that is no photo."""
     error: str | None
     faces: int
+    worth: Ways
+    """The ways in which a second look at it is still to be taken."""
+    seen_again: Ways
+    """The ways in which one was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,21 @@ class Counts:
     """Faces in the catalog, those of contents without photos included."""
     failed: int
     """Photos that are broken or cannot be read; unsupported ones do not count."""
+    seen_again: int = 0
+    """Contents of photos at which a second look was taken,"""
+    to_see_again: int = 0
+    """and those at which one is to be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToSeeAgain:
+    """A content at which a second look is to be taken."""
+
+    content_id: int
+    digest: bytes
+    ways: Ways
+    newest: int
+    """The latest mtime of its photos, in nanoseconds."""
 
 
 class ShownFaces(NamedTuple):
@@ -61,11 +80,13 @@ class ShownFaces(NamedTuple):
 _PHOTO = """
 SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
     photo.error IS NULL AND unsupported,
-    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id)
+    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id), coalesce(second_look, 0)
 FROM photo LEFT JOIN content ON content.id = content_id
 """
 
 
+_WORTH_TWO_LOOKS = "FROM content INDEXED BY content_second_look WHERE second_look != 0 AND orphaned IS NULL"
+"""The condition of that index is said in full: SQLite does not conclude it from another."""
 _HAS_FACES = "EXISTS (SELECT 1 FROM face WHERE face.content_id = content.id)"
 _CONTENT_OF_STATE = {
     PhotoState.INDEXED: f"content.error IS NULL AND {_HAS_FACES}",
@@ -200,10 +221,33 @@ class CatalogReader:
             " (SELECT count(*) FROM face), (SELECT count(*) FROM photo WHERE error IS NOT NULL),"
             # failed contents first, of which there are few
             " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
-            " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL)"
+            " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL),"
+            f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look < 0),"
+            f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look > 0)"
         )
-        photos, faces, unread, undecoded = rows[0]
-        return Counts(photos, faces, unread + undecoded)
+        photos, faces, unread, undecoded, seen_again, to_see_again = rows[0]
+        return Counts(photos, faces, unread + undecoded, seen_again, to_see_again)
+
+    def to_see_again(self, directories: Sequence[bytes], after: tuple[int, int] | None, limit: int) -> list[ToSeeAgain]:
+        """A page of the contents with photos in some directories at which a second look is to be taken, those with the
+        newest photos first.
+
+        ``after``: ``newest`` and ``content_id`` of the last one of the page before.
+        """
+        inside, bounds = _inside(directories)
+        rows = self._all(
+            "SELECT content.id, digest, second_look, max(mtime_ns) AS newest"
+            " FROM content INDEXED BY content_second_look CROSS JOIN photo ON content_id = content.id"
+            f" WHERE second_look != 0 AND second_look > 0 AND orphaned IS NULL AND width != ?{inside}"
+            " GROUP BY content.id HAVING ? OR (newest, content.id) < (?, ?)"
+            " ORDER BY newest DESC, content.id DESC LIMIT ?",
+            LACKS_FACES,
+            *bounds,
+            after is None,
+            *(after or (0, 0)),
+            limit,
+        )
+        return [ToSeeAgain(content_id, digest, Ways(ways), newest) for content_id, digest, ways, newest in rows]
 
     def transactions(self) -> int:
         """The number of transactions since the catalog was opened. While it is the same, so is every answer."""
@@ -361,25 +405,28 @@ class CatalogReader:
 
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
 _NORM = "coalesce(norm, 9e999)"  # which SQLite reads as infinity
-_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm FROM face"
+_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look FROM face"
 
 
 def _face(row: Sequence[Any]) -> Face:
-    _, x, y, w, h, score, landmarks, embedding, norm = row
+    _, x, y, w, h, score, landmarks, embedding, norm, look = row
     points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
     unit: Embedding = np.frombuffer(embedding, np.float32)
-    return Face(Box(x, y, w, h), score, points, unit, norm)
+    return Face(Box(x, y, w, h), score, points, unit, norm, Look(look or Look.FIRST))
 
 
 def _photo_record(row: Sequence[Any]) -> PhotoRecord:
-    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces = row
+    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces, second = row
     if error is not None:
         state = PhotoState.UNSUPPORTED if unsupported else PhotoState.FAILED
     elif content_id is None:
         state = PhotoState.EXCLUDED
     else:
         state = PhotoState.INDEXED if faces else PhotoState.NO_FACE
-    return PhotoRecord(path, Stamp(device, inode, size, mtime_ns, ctime_ns), content_id, state, error, faces)
+    stamp = Stamp(device, inode, size, mtime_ns, ctime_ns)
+    return PhotoRecord(
+        path, stamp, content_id, state, error, faces, worth=Ways(max(second, 0)), seen_again=Ways(max(-second, 0))
+    )
 
 
 def below(directory: bytes) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ between catalog and index is made up for by `Index.maintain`. The writer's threa
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from facewatchd.store.catalog import Catalog, Changes, Outcome
 from facewatchd.store.hub import Change, Hub
 from facewatchd.store.index import Index
 from facewatchd.store.results import Found, Search, found
+from facewatchd.values import Face
 
 
 class Gallery:
@@ -38,15 +39,32 @@ class Gallery:
 
         Raises `RefusedError` for an embedding that is not one of this model, and what `Catalog.record` raises.
         """
-        for face in (face for outcome in outcomes for face in outcome.faces or ()):
-            if not is_unit(face.embedding, self.catalog.dim):
-                raise RefusedError(
-                    f"an embedding is not {self.catalog.dim} finite numbers of unit length", "please report it"
-                )
+        self._require_embeddings(face for outcome in outcomes for face in outcome.faces or ())
         changes = self.catalog.record(outcomes)
         paths = [outcome.path for outcome in outcomes]
         self._follow(changes, [path for path in paths if path and path not in changes.unknown])
         return changes.unknown
+
+    def record_second_look(self, digest: bytes, found: Sequence[Face]) -> int:
+        """Record what a second look at a content found (`Catalog.record_second_look`); return how many faces are new.
+
+        Raises `RefusedError` as `record` does.
+        """
+        self._require_embeddings(found)
+        changes = self.catalog.record_second_look(digest, found)
+        paths: list[bytes] = []
+        if changes.added:
+            with self.catalog.reading() as reader:
+                content_id = reader.content(digest)
+                paths = [] if content_id is None else reader.copies([content_id]).get(content_id, [])
+        self._follow(changes, paths)
+        return len(changes.added)
+
+    def _require_embeddings(self, faces: Iterable[Face]) -> None:
+        if not all(is_unit(face.embedding, self.catalog.dim) for face in faces):
+            raise RefusedError(
+                f"an embedding is not {self.catalog.dim} finite numbers of unit length", "please report it"
+            )
 
     def set_aside(self, face_ids: Sequence[int]) -> list[bytes]:
         """Remove faces whose rows are damaged; return the photos that are to be looked at: `Catalog.set_aside`."""

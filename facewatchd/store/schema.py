@@ -25,10 +25,12 @@ CREATE TABLE content(
     height INTEGER NOT NULL,
     error TEXT,                 -- why no face can be had from these bytes
     unsupported INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is wrong with them, but they are of a kind that is not read
+    second_look INTEGER NOT NULL DEFAULT 0,  -- values.Ways that are worth one; negative: those in which it was taken
     orphaned REAL               -- Unix time since which no photo points here
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
 CREATE INDEX content_failed ON content(unsupported, id) WHERE error IS NOT NULL;
+CREATE INDEX content_second_look ON content(second_look, orphaned) WHERE second_look != 0;
 CREATE TABLE photo(
     id INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE,
@@ -53,7 +55,8 @@ CREATE TABLE face(
     score REAL NOT NULL,
     landmarks BLOB NOT NULL,    -- 5 x 2 float32
     embedding BLOB NOT NULL,    -- dim float32, unit length
-    norm REAL                   -- its length as the recogniser gave it; NULL: not known
+    norm REAL,                  -- its length as the recogniser gave it; NULL: not known
+    look TEXT                   -- values.Look of a second look; NULL: the first found it
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
 CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
@@ -72,7 +75,17 @@ MIGRATIONS = {
     DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
     DELETE FROM content WHERE error IS NOT NULL;
     """,
+    # The first look was at 640 pixels. How faces lean is in their landmarks: a doubtful score is taken for it.
     3: """
+    ALTER TABLE face ADD COLUMN look TEXT;
+    ALTER TABLE content ADD COLUMN second_look INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX content_second_look ON content(second_look, orphaned) WHERE second_look != 0;
+    WITH seen AS (SELECT content_id, max(score) AS best, min(min(w, h)) AS smallest FROM face GROUP BY content_id)
+    UPDATE content SET second_look = (SELECT (coalesce(best, 0) < 0.85)
+        + 2 * (max(width, height) > 2400
+               AND (coalesce(smallest, 0) * 640 < 24 * max(width, height) OR max(width, height) > 5120))
+        FROM (SELECT content.id AS own) LEFT JOIN seen ON content_id = own)
+    WHERE error IS NULL AND width > 0;
     ALTER TABLE face ADD COLUMN norm REAL;
     DROP INDEX face_shown;
     CREATE INDEX face_shown ON face(id, content_id, w, h, norm);

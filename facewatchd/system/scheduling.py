@@ -38,9 +38,9 @@ class Pace:
         used: Callable[[], tuple[float, float]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``threads``: how many do the work at a time. ``used``: see `_used`, its default."""
+        """``threads``: how many do the work at a time. ``used``: `processor_time` is its default."""
         self._threads = threads
-        self._used = used or _used
+        self._used = used or processor_time
         self._clock = clock
         self._began = clock()
         self._before = self._used()
@@ -62,7 +62,7 @@ class Pace:
         self._began, self._before = self._clock(), self._used()
 
 
-def _used() -> tuple[float, float]:
+def processor_time() -> tuple[float, float]:
     """Seconds of processor time so far: of the whole machine (proc_stat(5)), and of this process."""
     try:
         fields = Path("/proc/stat").read_bytes().split(maxsplit=9)

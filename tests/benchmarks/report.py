@@ -64,7 +64,8 @@ def machine() -> dict[str, Value]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("numpy", "onnxruntime", "hnswlib")},
+        **{name: importlib.metadata.version(name) for name in ("numpy", "hnswlib")},
+        **_runtime(),
     }
 
 
@@ -87,6 +88,12 @@ def _text(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else value
+
+
+def _runtime() -> dict[str, str]:
+    """The version of ONNX Runtime by the name of its distribution, of which there are several."""
+    names = importlib.metadata.packages_distributions().get("onnxruntime", [])
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _processor() -> str:

@@ -1,5 +1,8 @@
 """Faces that are drawn: squares in two purples that photographs do not have, a 4 x 4 pattern tells each person.
 
+A face may have a collar, a yellow stripe along its lower edge: then `drawn_model` sees it only where that is below, as
+a detector of real faces does not see those that are turned.
+
 They survive JPEG, scaling and EXIF turns like real ones. Patterns are rows of a Hadamard matrix: two persons'
 similarity is 0. Two models see them: `tiny_pack` through InsightFace, and `drawn_model` without it.
 """
@@ -15,6 +18,9 @@ FIELDS = 4
 """Fields of the pattern in a row and in a column."""
 LEAST_KEY = 0.35
 """How purple a cell of a face is at least; 1 is the purple of a face that is drawn with full strength."""
+COLLAR = 4
+"""A collar's height is this part of the face's."""
+YELLOW = (255, 255, 0)
 _WARM, _COLD = (255, 0, 128), (128, 0, 255)
 TEMPLATE = (
     (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041),
@@ -23,7 +29,12 @@ TEMPLATE = (
 
 
 def draw_face(
-    image: NDArray[np.uint8], box: tuple[int, int, int, int], person: int | None, strength: float = 1.0
+    image: NDArray[np.uint8],
+    box: tuple[int, int, int, int],
+    person: int | None,
+    strength: float = 1.0,
+    *,
+    collar: bool = False,
 ) -> None:
     """Draw a face into an RGB image: ``box`` is x, y, w, h, 24 pixels and more as the detector sees them.
 
@@ -40,6 +51,8 @@ def draw_face(
         pattern = _hadamard(FIELDS**2)[person].reshape(FIELDS, FIELDS)[np.ix_(rows, columns)]
         face = np.where(pattern[:, :, None] > 0, np.array(_WARM, float), np.array(_COLD, float))
     image[y : y + h, x : x + w] = np.rint(face * strength).astype(np.uint8)
+    if collar:
+        image[y + h : y + h + h // COLLAR, x : x + w] = YELLOW
 
 
 def embedding(person: int, seed: int = 0) -> NDArray[np.float32]:

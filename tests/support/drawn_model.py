@@ -36,6 +36,8 @@ def replace_insightface() -> None:
 class InsightFaceModel:
     """What stands in for the class of this name in `facewatchd.models.insightface`; the pack's files are not read."""
 
+    upright_score = 0.75
+
     @staticmethod
     def devices() -> tuple[str, ...]:
         """Say that nothing but the processor computes."""
@@ -65,7 +67,8 @@ class InsightFaceModel:
             score = float(least[row, column]) * (1 - 0.5 / (right - left))
             least[top:bottom, left:right] = 0
             box = clipped([side * edge for edge in (left, top, right, bottom)], image)
-            if box is not None and min(box.w, box.h) >= self._faces.min_size and score >= self._faces.min_score:
+            is_wanted = box is not None and min(box.w, box.h) >= self._faces.min_size
+            if box is not None and is_wanted and score >= self._faces.min_score and not _is_turned(image, box):
                 found.append((box, score))
         seen = [(box, score, self._embedding(image, box)) for box, score in found]
         return left_to_right(
@@ -114,6 +117,14 @@ def _run(inside: NDArray[np.bool_], place: int) -> tuple[int, int]:
         int(outside[after - 1]) + 1 if after else 0,
         int(outside[after]) if after < len(outside) else len(inside),
     )
+
+
+def _is_turned(image: NDArray[np.uint8], box: Box) -> bool:
+    """Whether a face has its collar at another edge than the lower one."""
+    x, y, w, h = box
+    outside = [(x + w // 2, y - h // 8), (x - w // 8, y + h // 2), (x + w + w // 8, y + h // 2)]
+    seen = [image[b, a] for a, b in outside if 0 <= a < image.shape[1] and 0 <= b < image.shape[0]]
+    return any(min(pixel[0], pixel[1]) > 180 and pixel[2] < 80 for pixel in seen)
 
 
 def _landmarks(box: Box) -> NDArray[np.float32]:

@@ -53,8 +53,13 @@ def until(ask: Callable[[], T], *, deadline: float = DEADLINE, every: float = 0.
     raise AssertionError(f"not within {deadline:g} s; last: {last!r}")
 
 
-USUAL: dict[str, dict[str, str]] = {"watch": {"settle": "0.2"}, "resources": {"idle_priority": "false"}}
-"""What the daemons of the tests are configured with, by table: not to stand behind whatever else the machine does."""
+USUAL: dict[str, dict[str, str]] = {
+    "watch": {"settle": "0.2"},
+    "resources": {"idle_priority": "false"},
+    "faces": {"second_look": "false"},
+}
+"""What the daemons of the tests are configured with, by table: not to stand behind whatever else the machine does, and
+to do nothing by themselves once everything is indexed."""
 
 
 def _merged(usual: Mapping[str, str], lines: str) -> str:

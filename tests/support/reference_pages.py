@@ -15,6 +15,7 @@ from dataclasses import fields, is_dataclass, replace
 from facewatchd import config, errors
 from facewatchd.api import parameters
 from facewatchd.fields import Description
+from facewatchd.matches import TOO_BLURRED
 from facewatchd.server import jsonrpc, listener
 from facewatchd.values import DaemonState, PhotoState, RootState
 from tests.support.man_pages import example, item, plain, running, section, see_also
@@ -83,7 +84,7 @@ def config_page() -> str:
         "A similarity says nothing without its model, so `query.threshold` is allowed only beside a `model` that is "
         f"not `{config.AUTO_MODEL}`.",
         "A change of `[faces]` counts for photos that are indexed from then on; `facewatchd scan --force` embeds all "
-        "photos again.",
+        "photos again. `second_look` counts for all photos.",
     )
     lines += section(
         "RELOAD",
@@ -153,6 +154,10 @@ def protocol_page() -> str:
         'Several photos, or several face ids, are one person unless `face` is "all", and it is an error if they do not '
         "look like one person: two are refused when their similarity is below 0.4 of the threshold, "
         "more when no chain of such pairs joins them.",
+        "`norm` is the length of the embedding as the recogniser gave it: the less, the less it saw; null where it is "
+        "not known. `quality` lists what speaks against a face: `small`, and where the model's norms were measured, "
+        f"`blurred` (more similarity is asked for) or `{TOO_BLURRED}` (it matches nothing). `left_out` marks a face in "
+        "`query` that is not searched for, because others are there that are not too blurred.",
         "With `verdicts` or `explain` each match has a `verdict`, `sure`, `likely` or `look`; with `explain` also "
         "`reasons` why it may be wrong: the words of `quality`, `child` (a small child's face: they match each "
         "other), `rival` (another face on the photo matches too), `closer` (it resembles another person of the "

@@ -73,6 +73,22 @@ def test_auto_fetches_the_default(root: Path, said: list[str], release: Release,
     assert sum("non-commercial" in line for line in said) == 1
 
 
+def test_auto_fetches_the_model_of_the_data_again(
+    root: Path, said: list[str], release: Release, tiny_zip: bytes
+) -> None:
+    release.offer("/buffalo_s.zip", tiny_zip)
+    tiny_pack.build(root, "buffalo_l")
+    gone = str(root / "models/buffalo_s")
+    pack = choose("auto", root, said, gone, base_url=release.base_url)
+    assert (pack.name, pack.spec) == ("buffalo_s", gone)
+    assert said[0] == f"the model {gone}, which the data was built with, is not there any more"
+    shutil.rmtree(gone)
+    said.clear()
+    assert choose("auto", root, said, gone, base_url=UNREACHABLE).name == "buffalo_l"
+    assert len(said) == 2
+    assert "buffalo_s.zip cannot be downloaded" in said[1]
+
+
 def test_a_released_name_is_fetched(root: Path, said: list[str], release: Release, tiny_zip: bytes) -> None:
     release.offer("/antelopev2.zip", tiny_zip)
     assert choose("antelopev2", root, said, base_url=release.base_url).name == "antelopev2"

@@ -27,6 +27,7 @@ from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
 from facewatchd.photos import decode, files
+from facewatchd.values import Look, Ways
 from tests.support import hooks
 from tests.support.albums import shoot
 from tests.support.processes import DRAWN, until
@@ -75,7 +76,7 @@ def child() -> int:
 
 
 def received(channel: Channel) -> bytes:
-    with files.opened(channel.receive_photo()) as file:
+    with files.opened(channel.receive_photo().photo) as file:
         return file.read()
 
 
@@ -273,7 +274,7 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
     """The bytes wait for their turn before anything is decoded."""
     decoding, free = threading.Semaphore(0), threading.Event()
 
-    def analyse(file: BinaryIO, model: object) -> Analysis:
+    def analyse(file: BinaryIO, *_: object) -> Analysis:
         decoding.release()
         assert free.wait(30)
         return Analysis(len(file.read()), 1, [])
@@ -281,7 +282,7 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(worker, "_analysis_of", analyse)
     turns = threading.Semaphore(PARALLEL)
     pairs = [[Channel(end) for end in socket.socketpair()] for _ in range(PARALLEL + AHEAD)]
-    threads = [threading.Thread(target=worker._serve, args=(end, None, turns), daemon=True) for _, end in pairs]
+    threads = [threading.Thread(target=worker._serve, args=(end, None, None, turns), daemon=True) for _, end in pairs]
     for thread in threads:
         thread.start()
     for number, (channel, _) in enumerate(pairs, 1):
@@ -299,7 +300,12 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
 
 # Answers that cannot be
 
-HONEST = {"width": 320, "height": 240, "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5}]}
+HONEST = {
+    "width": 320,
+    "height": 240,
+    "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5, "look": "tile"}],
+    "worth": 1,
+}
 UNIT = np.array([0.6, 0.8], "<f4").tobytes()
 
 
@@ -322,6 +328,7 @@ def answered(answer: object, embeddings: bytes = UNIT) -> Analysis:
 
 def test_an_honest_answer_is_believed() -> None:
     assert answered(HONEST).faces[0].box == (1, 2, 30, 40)
+    assert (answered(HONEST).faces[0].look, answered(HONEST).worth) == (Look.TILE, Ways.TURNED)
     assert [answered(changed(norm=norm)).faces[0].norm for norm in (None, 8.5, 12)] == [None, 8.5, 12.0]
 
 
@@ -339,6 +346,8 @@ def test_an_honest_answer_is_believed() -> None:
         *((changed(box=box), UNIT) for box in ([0, 0, 9], "abcd", None, [True, True, True, True], [319, 239, 1, 2])),
         *((changed(landmarks=points), UNIT) for points in ([], [[1, 2]] * 4, [[1]] * 5, [[float("nan"), 1]] * 5, 5)),
         *((changed(norm=norm), UNIT) for norm in (0, -1.5, 1e7, float("nan"), float("inf"), True, "9", [9], 10**400)),
+        *((changed(look=look), UNIT) for look in (None, "", "third", 1, ["tile"])),
+        *(({**HONEST, "worth": worth}, UNIT) for worth in (None, -1, 4, 1.0, True, "1")),
         *(({**HONEST, "width": width}, UNIT) for width in (0, -1, 2**70, 1.5, True, "9", None, 10**9)),
         *(({**HONEST, "faces": faces}, b"") for faces in (None, 5, {}, [5], "a")),
         *((HONEST, bad) for bad in (b"", UNIT[:7], UNIT * 2, bytes(8), np.array([np.nan, 1], "<f4").tobytes())),
@@ -382,7 +391,7 @@ def childs() -> bool:
 def test_a_file_too_large_to_hand_on_is_tried_again_and_not_blamed(
     inference: Inference, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(self: Channel, data: bytes) -> None:
+    def too_large(self: Channel, *_: object) -> None:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     with monkeypatch.context() as patch:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,8 @@ from PIL import Image, ImageFilter
 
 from tests.support import samples
 from tests.support.drawn_faces import draw_face
-from tests.support.processes import Daemon
+from tests.support.invariant import catalog_of
+from tests.support.processes import Daemon, until
 
 TABLE = """
 if "run" in sys.argv:
@@ -111,29 +115,45 @@ def test_the_commands_say_it(daemon: Daemon) -> None:
     assert daemon.call("verify")["problems"] == []
 
 
+def test_what_an_earlier_version_recorded_matches_as_before_until_it_is_measured(
+    tmp_path: Path, tiny_root: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    draw(tmp_path / "photos" / "anna.png", (1, 200, 1.0))
+    draw(tmp_path / "photos" / "blurred.png", (1, 200, BLURRED))
+    daemon = Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root)
+    daemon.hook(f"import sys\n{TABLE}")
+    with daemon:
+        daemon.start()
+        daemon.settle()
+        assert daemon.stop() == 0
+        with contextlib.closing(sqlite3.connect(catalog_of(daemon), isolation_level=None)) as db:
+            assert db.execute("UPDATE face SET norm = NULL").rowcount == 2
+        daemon.start()
+        daemon.settle()
+        assert found(daemon, "anna.png") == found(daemon, "blurred.png") == ({"anna", "blurred"}, "")
+        assert daemon.control("scan", "--force").returncode == 0
+        until(lambda: daemon.call("faces", path=str(daemon.roots[0] / "blurred.png"))["faces"][0]["norm"])
+        daemon.settle()
+        assert found(daemon, "anna.png") == ({"anna"}, "")
+
+
 @samples.needs_shared
 @samples.needs_packs
 def test_a_photograph_that_is_blurred(tmp_path: Path) -> None:
     """Of biden_1.jpg, blurred by a twentieth of the face, the norm is 43; the floor is 45."""
     root = tmp_path / "photos"
     root.mkdir()
-    names = [name for name, people in samples.people().items() if people in (["obama"], ["biden"])]
-    for name in names:
-        (root / name).write_bytes((samples.PHOTOS / name).read_bytes())
+    for name in ("biden_1.jpg", "biden_2.jpg", "obama_1.jpg"):
+        shutil.copy(samples.PHOTOS / name, root)
     with Image.open(root / "biden_1.jpg") as image:
         image.filter(ImageFilter.GaussianBlur(15.3)).save(root / "blurred.jpg", quality=95)
     with Daemon(tmp_path / "home", root, model="scrfd25g_mfn", model_root=samples.PACKS) as daemon:
         daemon.start()
         daemon.settle()
-        for name in names:
-            person = samples.people()[name]
-            assert found(daemon, name) == ({each[:-4] for each in names if samples.people()[each] == person}, "")
+        assert found(daemon, "biden_2.jpg") == ({"biden_1", "biden_2"}, "")
         assert TOO_BLURRED in daemon.query("--list-faces", root / "blurred.jpg").stdout
         names_found, said = found(daemon, "blurred.jpg")
         assert names_found == {"blurred"}
         assert TOO_BLURRED in said
-        assert "blurred" in found(daemon, "obama_1.jpg", "--threshold", "-1", "-n", "0")[0]
-        before = daemon.call("faces", path=str(root / "blurred.jpg"))
-        assert daemon.stop() == 0
-        daemon.start()
-        assert daemon.call("faces", path=str(root / "blurred.jpg")) == before
+        assert "blurred" in found(daemon, "biden_2.jpg", "--threshold", "-1")[0]

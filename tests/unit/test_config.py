@@ -23,6 +23,7 @@ model_root = "~/models"
 [faces]
 min_size = 64
 min_score = 0.6
+second_look = false
 detector_size = 320
 [query]
 top = 0
@@ -87,7 +88,7 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
         model_root=home / "models",
         data_dir=paths.data_path(),
         socket=paths.socket_path(),
-        faces=Faces(min_size=64, min_score=0.6, detector_size=320),
+        faces=Faces(min_size=64, min_score=0.6, second_look=False, detector_size=320),
         query=Query(top=0, threshold=0.45),
         resources=Resources(threads=3, idle_priority=False, unload_after=0),
         watch=Watch(settle=0.5, rescan=60),
@@ -96,7 +97,7 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
 
 def test_only_directories_must_be_there(tmp_path: Path, photos: Path, home: Path) -> None:
     loaded = config.load(write(tmp_path, f'directories = ["{photos}"]'))
-    assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "detector_size": None}
+    assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "second_look": True, "detector_size": None}
     assert asdict(loaded.query) == {"top": 20, "threshold": None}
     assert asdict(loaded.resources) == {
         "threads": len(os.sched_getaffinity(0)), "idle_priority": True, "device": "auto", "unload_after": 300,

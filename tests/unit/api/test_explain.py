@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,9 +50,16 @@ class World:
 
     def add(self, *faces: Face) -> None:
         """A photo with these faces."""
-        self._photos += 1
-        name = b"/p/%03d" % self._photos
-        self.gallery.record([Outcome(name, stamp(self._photos), name, 640, 480, list(faces))])
+        self.add_photos([faces])
+
+    def add_photos(self, photos: Iterable[Sequence[Face]]) -> None:
+        """Photos, each with its faces."""
+        outcomes = []
+        for faces in photos:
+            self._photos += 1
+            name = b"/p/%03d" % self._photos
+            outcomes.append(Outcome(name, stamp(self._photos), name, 640, 480, list(faces)))
+        self.gallery.record(outcomes)
 
     def answer(self, asked: Any = ANNA, search: Search | None = None, **params: Any) -> Answer:
         if not params:
@@ -73,8 +80,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def with_strangers(world: World, count: int = 300) -> None:
-    for row in people(np.random.default_rng(1), count, DIM):
-        world.add(face(row, BOX))
+    world.add_photos([face(row, BOX)] for row in people(np.random.default_rng(1), count, DIM))
 
 
 def reply(answer: Answer, explanation: Explanation | None) -> Any:

@@ -63,6 +63,7 @@ class Parts:
             "indexer": SimpleNamespace(
                 alive=lambda: True, trouble="", waits=str, waits_briefly=str, rates=lambda: {"examined": 3.0}
             ),
+            "second_looks": SimpleNamespace(alive=lambda: True),
             "watcher": SimpleNamespace(alive=lambda: True, looks=lambda: True, states=dict, problems=list),
             "server": server,
             "liveness": liveness or Liveness(),
@@ -122,6 +123,12 @@ def test_a_status_tells_of_more_faces_than_the_threshold_bears_and_that_is_no_fa
 def test_a_thread_that_ended_is_named(server: Server, part: str, name: str) -> None:
     ended = SimpleNamespace(is_alive=lambda: False)
     assert Parts().monitor(server, **{part: ended}).ended() == name
+
+
+def test_second_looks_that_ended_are_named_and_need_not_be_on(server: Server) -> None:
+    ended = SimpleNamespace(alive=lambda: False)
+    assert Parts().monitor(server, second_looks=ended).ended() == "the thread for second looks"
+    assert Parts().monitor(server, second_looks=None).ended() == ""
 
 
 def test_a_server_that_stopped_has_ended(server: Server) -> None:

@@ -24,11 +24,12 @@ from facewatchd.values import ModelInfo
 
 DIM = 3
 WIDTH, HEIGHT = 320, 240
-FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5, "norm": 8.25}
+FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5, "norm": 8.25, "look": "first"}
 SEEN: dict[str, Any] = {
     "width": WIDTH,
     "height": HEIGHT,
-    "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None}],
+    "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None, "look": "turned-90"}],
+    "worth": 2,
 }
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
 PACK = Pack("tiny", None, "tiny-00000000", 0.4)

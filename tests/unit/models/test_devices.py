@@ -119,6 +119,23 @@ def test_a_device_that_computes_the_same_faster_is_taken_for_each_part(
     assert placement.reason.startswith("cuda is not faster (detector 960.0 ms, ")
 
 
+def test_a_network_that_takes_no_time_stays_on_the_processor(
+    tmp_path: Path, card: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the clock is coarse."""
+    card(0.0)
+    monkeypatch.setattr(sessions, "_seconds", lambda *_: [0.0, 0.0])
+    same = network(tmp_path / "same.onnx")
+    assert sessions.placed("cuda", {"recogniser": part(same, same)}, 1).devices == ()
+
+
+def test_both_ends_of_a_long_message_are_told() -> None:
+    told = sessions._both_ends(f"CUDA failure 100: {'x' * 1000} can't protect")
+    assert len(told) < 210
+    assert told.startswith("CUDA failure 100: ")
+    assert told.endswith(" can't protect")
+
+
 def test_a_part_that_is_missing_stays_on_the_processor(tmp_path: Path, card: Callable[[float], None]) -> None:
     card(0.5)
     same = network(tmp_path / "same.onnx")
@@ -150,9 +167,11 @@ def test_a_device_that_computes_something_else_is_not_trusted(
     assert_one_line(caught.value, f"what its recogniser computes has a cosine of {said} ", "onnxruntime-gpu")
 
 
-def test_a_result_of_another_shape_is_not_trusted() -> None:
-    assert np.isnan(sessions._cosine(np.ones(4), np.ones(5)))
-    assert np.isnan(sessions._cosine(np.ones(4), np.zeros(4)))
+def test_a_result_of_another_shape_or_of_zeros_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_run", lambda session, _: session)
+    assert sessions.agreement(np.ones(4), 2 * np.ones(4), np.ones(4)) == pytest.approx(1)
+    assert np.isnan(sessions.agreement(np.ones(4), np.ones(5), np.ones(4)))
+    assert np.isnan(sessions.agreement(np.ones(4), np.zeros(4), np.ones(4)))
 
 
 def test_the_reference_picture_of_a_pack_reaches_both_networks(tiny: Pack) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from facewatchd.errors import DamagedError, StorageError
+from facewatchd.matches import Box
 from facewatchd.models.base import MOST_NORM
 from facewatchd.store import schema
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader, Counts, PhotoRecord
-from facewatchd.values import Identity, PhotoState
+from facewatchd.values import Face, Identity, Look, PhotoState, Ways
 from tests.support.galleries import DIM, face, photo, stamp, unit
 
 MODEL = "test-00000000"
@@ -174,6 +175,70 @@ def test_a_face_keeps_its_norm_or_that_none_is_known(catalog: Catalog, norm: flo
         assert reader.faces_of([1])[1].norm == norm
 
 
+def due(catalog: Catalog, limit: int = 10, after: tuple[int, int] | None = None) -> list[tuple[bytes, Ways]]:
+    with catalog.reading() as reader:
+        return [(each.digest, each.ways) for each in reader.to_see_again([b"/p"], after, limit)]
+
+
+def place(number: int, score: float, look: Look = Look.FIRST, row: int = 0) -> Face:
+    """A face at one of several places."""
+    made = face(ROWS[row], Box(100 * number, 0, 60, 80))
+    return dataclasses.replace(made, score=score, look=look)
+
+
+def test_a_second_look_adds_faces_and_leaves_the_others_as_they_are(catalog: Catalog) -> None:
+    first = [place(0, 0.7), place(1, 0.5, row=1), place(2, 0.7, row=2)]
+    catalog.record([Outcome(b"/p/a", stamp(1), b"d1", 640, 480, first, worth=Ways.BOTH)])
+    assert due(catalog) == [(b"d1", Ways.BOTH)]
+    found = [place(0, 0.99, Look.TILE, 3), place(1, 0.8, Look.TURNED_180, 3), place(3, 0.6, Look.TILE, 4)]
+    changes = catalog.record_second_look(b"d1", found)
+    assert changes.removed == [2], "a misreading of the first look"
+    assert changes.stacked is not None
+    assert np.array_equal(changes.stacked, ROWS[3:5])
+    record = record_of(catalog, b"/p/a")
+    assert record is not None
+    assert (record.state, record.worth, record.seen_again) == (PhotoState.INDEXED, Ways.NONE, Ways.BOTH)
+    with catalog.reading() as reader:
+        faces = reader.faces(1)
+        assert reader.counts() == Counts(1, 4, 0, seen_again=1)
+    assert faces is not None
+    assert [(face_id, face.look, face.score) for face_id, face in faces] == [
+        (1, Look.FIRST, 0.7), (4, Look.TURNED_180, 0.8), (3, Look.FIRST, 0.7), (5, Look.TILE, 0.6),
+    ]  # fmt: skip
+    assert due(catalog) == []
+
+
+def test_a_content_that_is_embedded_again_is_due_again(catalog: Catalog) -> None:
+    outcome = Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [], worth=Ways.TURNED)
+    catalog.record([outcome])
+    catalog.record_second_look(b"d1", [])
+    record = record_of(catalog, b"/p/a")
+    assert record is not None
+    assert record.state is PhotoState.NO_FACE
+    catalog.record([outcome])
+    assert due(catalog) == [(b"d1", Ways.TURNED)]
+    catalog.record([dataclasses.replace(outcome, faces=None, error="torn", worth=Ways.NONE)])
+    assert catalog.record_second_look(b"d1", [place(0, 0.9, Look.TILE)]).added == [], "it has failed since"
+    assert catalog.record_second_look(b"d2", [place(0, 0.9, Look.TILE)]).added == [], "nothing is known of it"
+
+
+def test_what_is_due_comes_in_pages_the_newest_first(catalog: Catalog) -> None:
+    for number, mtime in enumerate([30, 10, 50, 50, 20]):
+        name = b"/p/%d" % number
+        written = dataclasses.replace(photo(name, name, ROWS[:0]), worth=Ways.TURNED)
+        catalog.record([dataclasses.replace(written, stamp=stamp(number)._replace(mtime_ns=mtime))])
+    catalog.record([Outcome(b"/p/copy", stamp(9)._replace(mtime_ns=40), b"/p/1")])
+    catalog.record([dataclasses.replace(photo(b"/q/a", b"dq", ROWS[:0]), worth=Ways.TURNED)])
+    catalog.record([photo(b"/p/none", b"d0", ROWS[:1])])
+    found: list[bytes] = []
+    after = None
+    with catalog.reading() as reader:
+        while page := reader.to_see_again([b"/p"], after, 2):
+            found += [each.digest for each in page]
+            after = page[-1].newest, page[-1].content_id
+    assert found == [b"/p/3", b"/p/2", b"/p/1", b"/p/0", b"/p/4"]
+
+
 VERSION_3 = Path(__file__).parent / "version-3.sqlite3.gz"
 """A catalog that the last program without norms wrote: six photos, of which two have the same two faces."""
 TO_2 = """
@@ -200,7 +265,9 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     rows = np.eye(4, dtype=np.float32)
     with catalog.reading() as reader:
         assert reader.paths(b"/p") == [b"/p/a", b"/p/copy", b"/p/none", b"/p/pipe", *failed]
-        assert reader.counts() == Counts(4 + len(failed), 3, 1 + len(failed) // 2)
+        assert reader.counts() == Counts(4 + len(failed), 3, 1 + len(failed) // 2, to_see_again=1)
+        (due,) = reader.to_see_again([b"/p"], None, 10)
+        assert (reader.copies([due.content_id])[due.content_id], due.ways) == ([b"/p/none"], Ways.TURNED)
         assert reader.check() == []
         faces = reader.faces_of([1, 2, 3])
         assert [(face.box.x, face.norm) for face in faces.values()] == [(1, None), (100, None), (7, None)]

@@ -1,0 +1,314 @@
+"""The thread that has second looks taken at photos, one at a time, while the daemon has nothing else to do.
+
+What a second look is, and which photos are worth one, is in `facewatchd.models.second_look`; the catalog records both
+when a photo is embedded. This thread goes through those that are due, the newest first. The rules:
+
+- *The first look goes first.* No second look begins while a path is pending, a walk runs or indexing is paused. When
+  that changes, the one in hand is given up: within `deadlines.LOOK_EVERY` seconds and the time of one first look.
+- *Other programs go first.* The work is done in the indexing process, in its idle class, with one thread. After each
+  photo the thread rests as long as that took, and ten times as long, up to ten seconds, where other programs were kept
+  waiting (`Pace`). Without ``idle_priority`` it does not rest.
+- *Once.* A second look is recorded with what it found, in one transaction. One that was cut short is taken again.
+- *Nothing is lost by it.* A photo that is out of reach or has changed stays due; it is tried again when a directory has
+  come or gone, or after `AGAIN_AFTER` seconds. One with which the process dies, runs out of memory or fails is tried
+  again as `Backoff` says; in the end it counts as looked at, and keeps its state and its faces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from facewatchd.errors import FacewatchError, StorageError, UnreadablePhotoError
+from facewatchd.indexing.backoff import Backoff
+from facewatchd.indexing.writer import Writer
+from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
+from facewatchd.inference.pool import Inference
+from facewatchd.inference.wire import Again
+from facewatchd.photos import contents
+from facewatchd.photos.files import ChangedWhileReadError
+from facewatchd.scan.roots import Roots
+from facewatchd.store.catalog_reader import ToSeeAgain
+from facewatchd.store.gallery import Gallery
+from facewatchd.system.scheduling import Pace, processor_time
+from facewatchd.text import counted, one_line, printable
+from facewatchd.threads.bounded_calls import NotAnsweringError
+from facewatchd.threads.liveness import Liveness
+from facewatchd.values import Face, RootState, Stamp
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at whether there is something to do."""
+AGAIN_AFTER = 3600.0
+"""Seconds after which photos are tried again that were out of reach, where nothing has changed since."""
+RETRY = 30.0
+"""Seconds of rest after the model could not be loaded, or the catalog not be read or written."""
+PAGE = 500
+"""Photos that are read from the catalog at once."""
+LEAVE = 2.0
+"""Seconds that the thread has to end."""
+SHARE = 1.0
+"""The least rest after a second look, as a multiple of its time: half of one processor is used at most."""
+
+
+class _NotNowError(Exception):
+    """The photo cannot be looked at now, which says nothing about it."""
+
+
+class _GivenUpError(Exception):
+    """The second look was given up for something that goes first."""
+
+
+class SecondLooks:
+    """Start it after the writer and the workers, and `stop` it before them."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        roots: Roots,
+        writer: Writer,
+        inference: Inference,
+        *,
+        others_first: Callable[[], bool],
+        polite: bool,
+        liveness: Liveness,
+    ) -> None:
+        """``inference``: the indexing process. ``others_first``: whether something else is to be done, or indexing is
+        paused. ``polite``: rest between two photos.
+        """
+        self._gallery = gallery
+        self._roots = roots
+        self._writer = writer
+        self._inference = inference
+        self._others_first = others_first
+        self._polite = polite
+        self._liveness = liveness
+        self._ending = threading.Event()
+        self._backoff = Backoff()
+        self._not_before: dict[bytes, float] = {}
+        """When contents are tried again whose second look failed."""
+        self._page: list[ToSeeAgain] = []
+        self._after: tuple[int, int] | None = None
+        """Where the next page begins; None at the first."""
+        self._tried_all: object = None
+        """The circumstances in which all that is due had been tried; None: it has not."""
+        self._try_at = 0.0
+        """When all is tried again, though the circumstances have not changed."""
+        self._in_hand = _Stop()
+        """How the second look in hand is given up."""
+        self._in_hand.close()
+        self._thread = threading.Thread(target=self._run, name="second looks", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def give_up(self) -> None:
+        """End the second look in hand, and begin no other. Comes before the end of the workers."""
+        self._ending.set()
+        self._in_hand.send()
+
+    def stop(self) -> None:
+        """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
+        self.give_up()
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE)
+
+    def _run(self) -> None:
+        pace = Pace(1, self._used)
+        while not self._ending.is_set():
+            began = time.monotonic()
+            pace.begin()
+            rest = LOOK_EVERY
+            try:
+                if (due := self._next()) is not None:
+                    self._liveness.beat()
+                    self._look_at(due)
+                    rest = max(SHARE * (time.monotonic() - began), pace.rest()) if self._polite else 0.0
+            except ClosedError:
+                return
+            except (NoModelError, StorageError) as exc:  # the workers and the writer tell of it
+                log.debug("second looks: %s", exc)
+                rest = RETRY
+            self._liveness.rest()
+            self._ending.wait(rest)
+
+    def _used(self) -> tuple[float, float]:
+        """Seconds of processor time so far: of the whole machine, and of this process and the indexing process."""
+        everything, own = processor_time()
+        return everything, own + (self._inference.effort() or (0.0, False))[0]
+
+    # What is due
+
+    def _next(self) -> ToSeeAgain | None:
+        """The next photo that is due; None where there is none, or something else is to be done first."""
+        now = time.monotonic()
+        if self._others_first():
+            self._begin_anew()  # there may be newer photos afterwards
+            return None
+        if self._tried_all is not None:
+            if self._tried_all == self._circumstances() and now < self._try_at:
+                return None
+            self._begin_anew()
+        while True:
+            while self._page:
+                due = self._page.pop(0)
+                not_before = self._not_before.get(due.digest, 0.0)
+                if not_before <= now:
+                    return due
+                self._try_at = min(self._try_at, not_before)
+            if not self._read_page():
+                self._tried_all = self._circumstances()
+                return None
+
+    def _begin_anew(self) -> None:
+        self._page, self._after, self._tried_all = [], None, None
+        self._try_at = time.monotonic() + AGAIN_AFTER
+
+    def _read_page(self) -> bool:
+        """Read the next page of what is due in the directories that are within reach; False where nothing is left."""
+        reached = [root for root in self._roots.paths if self._roots.state(root) is RootState.WATCHING]
+        if not reached:
+            return False
+        with self._gallery.catalog.reading() as reader:
+            self._page = reader.to_see_again(reached, self._after, PAGE)
+        if self._page:
+            self._after = self._page[-1].newest, self._page[-1].content_id
+        return bool(self._page)
+
+    def _circumstances(self) -> object:
+        """What changes when a photo may have become due, or come within reach."""
+        states = tuple((path, self._roots.state(path)) for path in self._roots.paths)
+        return self._gallery.catalog.commits, states, tuple(self._roots.out_of_reach())
+
+    # One photo
+
+    def _look_at(self, due: ToSeeAgain) -> None:
+        try:
+            found = self._found(due)
+        except (_NotNowError, NotAnsweringError) as exc:
+            log.debug("second look: %s", exc)
+        except _GivenUpError as exc:
+            log.debug("second look: %s", exc)
+            self._begin_anew()
+        except (ClosedError, NoModelError, StorageError):
+            raise
+        except FacewatchError as exc:
+            self._note_failure(due, exc.message, counts=exc.counts if isinstance(exc, SetbackError) else True)
+        except Exception as exc:
+            log.exception("second look: unexpected error (%s)", exc)
+            self._note_failure(due, f"internal error: {one_line(exc)}", counts=True)
+        else:
+            self._record(due, found)
+
+    def _note_failure(self, due: ToSeeAgain, reason: str, *, counts: bool) -> None:
+        """Have a photo tried again later with which its process died, ran out of memory, or failed; or no more."""
+        delay = self._backoff.set_back(due.digest, reason, counts=counts)
+        if delay is not None:
+            self._not_before[due.digest] = moment = time.monotonic() + delay
+            self._try_at = min(self._try_at, moment)
+            return
+        log.warning("the second look at %s is left out: %s", self._name(due), reason)
+        self._record(due, [])
+
+    def _record(self, due: ToSeeAgain, found: list[Face]) -> None:
+        new = 0
+
+        def record(gallery: Gallery) -> None:
+            nonlocal new
+            new = gallery.record_second_look(due.digest, found)
+
+        self._writer.call(record)
+        self._backoff.forget(due.digest)
+        self._not_before.pop(due.digest, None)
+        if new:
+            log.debug("second look: %s on %s", counted(new, "new face"), self._name(due))
+
+    def _found(self, due: ToSeeAgain) -> list[Face]:
+        """Have a second look taken. Raises `_NotNowError` where that cannot be, and `_GivenUpError`."""
+        for path in self._paths(due):
+            if not self._is_unchanged(path):
+                continue
+            with _as_it_is(path), contents.opened(path) as content:
+                if content.digest != due.digest:
+                    continue
+                found = self._seen(content.descriptor, due)
+                content.confirm()
+            return found
+        raise _NotNowError(f"no file of content {due.content_id} is within reach")
+
+    def _seen(self, descriptor: int, due: ToSeeAgain) -> list[Face]:
+        def waiting() -> None:
+            if self._ending.is_set() or self._others_first():
+                stop.send()
+
+        with closing(_Stop()) as stop:
+            self._in_hand = stop
+            try:
+                waiting()
+                return self._inference.look_again(descriptor, Again(due.ways, stop.reader), waiting).faces
+            except (ClosedError, NoModelError):
+                raise
+            except FacewatchError as exc:
+                if stop.is_sent:
+                    raise _GivenUpError(f"content {due.content_id} was given up: {exc}") from exc
+                raise
+
+    def _paths(self, due: ToSeeAgain) -> list[bytes]:
+        with self._gallery.catalog.reading() as reader:
+            return reader.copies([due.content_id]).get(due.content_id, [])
+
+    def _is_unchanged(self, path: bytes) -> bool:
+        """Whether the file at a path is within reach, and has the stamp that is recorded."""
+        root = self._roots.of(path)
+        if root is None or self._roots.state(root) is not RootState.WATCHING:
+            return False
+        with self._gallery.catalog.reading() as reader:
+            recorded = reader.stamp(path)
+        with contextlib.suppress(OSError, NotAnsweringError):
+            return Stamp.of(self._roots.calls.run(path, lambda: os.stat(path))).same_bytes(recorded)
+        return False
+
+    def _name(self, due: ToSeeAgain) -> str:
+        return printable(next(iter(self._paths(due)), b"a photo"))
+
+
+@contextlib.contextmanager
+def _as_it_is(path: bytes) -> Iterator[None]:
+    """Raise `_NotNowError` where a file cannot be read, or changes meanwhile: the worker that examines it tells why."""
+    try:
+        yield
+    except (OSError, UnreadablePhotoError, ChangedWhileReadError) as exc:
+        raise _NotNowError(f"{printable(path)}: {exc}") from exc
+
+
+class _Stop:
+    """A pipe by which the inference process learns that it is to give up. Any thread may send; sent once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reader, self._writer = os.pipe()
+        self.is_sent = False
+        self._is_open = True
+
+    def send(self) -> None:
+        with self._lock:
+            if self._is_open and not self.is_sent:
+                os.write(self._writer, b"x")  # closing it would not do: a copy of this process may have it open, too
+                self.is_sent = True
+
+    def close(self) -> None:
+        with self._lock:
+            if self._is_open:
+                self._is_open = False
+                os.close(self.reader)
+                os.close(self._writer)

@@ -1,0 +1,221 @@
+"""A second look at a photo: turned by 90, 180 and 270 degrees, and in tiles.
+
+A detector finds faces that are upright and not too small. The first look, `Model.faces` on the whole upright photo,
+misses two kinds, and a second look costs several times as much as the first. So it is taken only where it promises
+something (`worth`), and later:
+
+- *Turned.* A photo that lies on its side or stands on its head, such as a scan without metadata. As a rule the first
+  look does find its faces, but misreads them: sideways ones with landmarks that lie sideways, those upside down with
+  the eyes where the mouth is. Their embeddings are like nobody's. So the photo is turned where nothing was found, where
+  a face leans by more than `LEANING` degrees, and where no face scores as one that is upright (`Model.upright_score`).
+- *In tiles.* A face that is small against the photo is less than `LEAST_SEEN` pixels wide to the detector, which sees
+  at most `SIDE` pixels. In a tile of `tile_side` a face of ``min_size`` has as many. A large photo is cut where nothing
+  was found, where the smallest face is so small that others may have been missed, and from `FAR` times the detector's
+  side on, where even faces of some size are.
+
+What a second look finds counts like any face, with these guards:
+
+- A face on a turned photo must stand upright there (else another turn shows it better), and score `TURNED_SCORE`.
+- A face that touches the edge between two tiles is left to the tile that holds all of it: tiles overlap by more than
+  the largest face that the whole photo may hide.
+- Of faces at one place (`same_place`) the highest score is kept. One of the first look stays as it is, unless a turned
+  photo shows that it was a misreading (`news`).
+
+Numbers: `python -m tests.benchmarks second_look`, which prints them, on the photos of `tests/benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facewatchd.matches import Box
+from facewatchd.models.base import left_to_right
+from facewatchd.values import Face, Look, Ways
+
+if TYPE_CHECKING:
+    from facewatchd.config import Faces
+    from facewatchd.models.base import Model
+    from facewatchd.values import Landmarks, Pixels
+
+SIDE = 960
+"""Pixels of the detector's side for large photos, where the configuration does not fix it."""
+LEAST_SEEN = 16
+"""Pixels to the detector: of sharp faces with 15 SCRFD 2.5G finds 40 of 40, with 11 37, with 9 20, with 8 2."""
+NEAR = 1.5
+"""Where the smallest face has fewer than so many times `LEAST_SEEN` pixels to the detector, others may be smaller."""
+FAR = 8
+"""From so many times the detector's side on, faces of up to `FAR` * `LEAST_SEEN` = 128 pixels may be missed."""
+LEANING = 45.0
+"""Degrees from which another turn shows a face more upright."""
+TURNED_SCORE = 0.6
+"""Least score of a face on a turned photo, where ``min_score`` is not more."""
+MARGIN = 0.05
+"""By how much a face on the turned photo must score more than those of the first look that do not lean."""
+MOST_FACES = 5000
+"""That are returned of one photo, the best."""
+SAME_PLACE = 0.5
+"""Share of the smaller of two boxes from which both are of one face."""
+TURNS = {1: Look.TURNED_90, 2: Look.TURNED_180, 3: Look.TURNED_270}
+"""By the number of quarter turns clockwise."""
+
+Span = tuple[int, int]
+"""First pixel, and how many."""
+
+
+class GivenUpError(Exception):
+    """The second look was ended before it was complete."""
+
+
+def worth(width: int, height: int, faces: Sequence[Face], model: Model, config: Faces) -> Ways:
+    """The ways in which a photo of this size is worth a second look after the first found these faces."""
+    ways = Ways.NONE
+    if any(map(_leans, faces)) or not any(face.score >= model.upright_score for face in faces):
+        ways |= Ways.TURNED
+    longest, side = max(width, height), config.detector_size or SIDE
+    smallest = min((min(face.box.w, face.box.h) for face in faces), default=0)
+    if longest > tile_side(config) and (smallest * side < NEAR * LEAST_SEEN * longest or longest > FAR * side):
+        ways |= Ways.TILES
+    return ways
+
+
+def look_again(model: Model, image: Pixels, ways: Ways, config: Faces, goes_on: Callable[[], bool]) -> list[Face]:
+    """Look at a photo in these ways; return the faces, left to right, in pixels of the upright photo.
+
+    ``goes_on`` is asked before each part of the work, which takes about as long as a first look; where it says False,
+    `GivenUpError` is raised. Raises `ModelError` as `Model.faces` does.
+    """
+    found: list[Face] = []
+    for look, part, x, y in _parts(image, ways, config):
+        if not goes_on():
+            raise GivenUpError
+        seen = model.faces(part)
+        if look is Look.TILE:
+            found += [_moved(face, x, y) for face in seen if not _is_cut(face.box, part, x, y, image)]
+        else:
+            least = max(TURNED_SCORE, config.min_score)
+            upright = [face for face in seen if face.score >= least and not _leans(face)]
+            found += [turned_back(face, look, image.shape[1], image.shape[0]) for face in upright]
+    return left_to_right(best_of_each_place(found)[:MOST_FACES])
+
+
+def _parts(image: Pixels, ways: Ways, config: Faces) -> Iterator[tuple[Look, Pixels, int, int]]:
+    """What the model is shown, one at a time: the look, a view of the pixels, and where a tile is."""
+    height, width = image.shape[:2]
+    if ways & Ways.TURNED:
+        for quarters, look in TURNS.items():
+            yield look, np.rot90(image, -quarters), 0, 0
+    if ways & Ways.TILES:
+        for y, tall in spans(height, max(width, height), config):
+            for x, wide in spans(width, max(width, height), config):
+                yield Look.TILE, image[y : y + tall, x : x + wide], x, y
+
+
+def tile_side(config: Faces) -> int:
+    """Pixels of a tile's side in which a face of ``min_size`` has `LEAST_SEEN` pixels to the detector."""
+    side = config.detector_size or SIDE
+    return max(side, side * config.min_size // LEAST_SEEN)
+
+
+def spans(length: int, longest: int, config: Faces) -> list[Span]:
+    """Cut one side of a photo into equal spans of at most `tile_side`, which overlap.
+
+    ``longest``: the photo's longest side. The overlap is more than the largest face that the whole photo may hide, but
+    at most a third of a tile.
+    """
+    side = tile_side(config)
+    hidden = NEAR * LEAST_SEEN * longest / (config.detector_size or SIDE)
+    overlap = min(side // 3, round(hidden))
+    count = max(1, -(-(length - overlap) // (side - overlap)))
+    wide = min(length, -(-(length + (count - 1) * overlap) // count))
+    return [(number * (length - wide) // max(1, count - 1), wide) for number in range(count)]
+
+
+def _is_cut(box: Box, part: Pixels, x: int, y: int, image: Pixels) -> bool:
+    """Whether a face touches an edge of its tile that is none of the photo."""
+    tall, wide = part.shape[:2]
+    height, width = image.shape[:2]
+    return (
+        (box.x == 0 and x > 0)
+        or (box.y == 0 and y > 0)
+        or (box.x + box.w == wide and x + wide < width)
+        or (box.y + box.h == tall and y + tall < height)
+    )
+
+
+def _moved(face: Face, x: int, y: int) -> Face:
+    box = Box(face.box.x + x, face.box.y + y, face.box.w, face.box.h)
+    points = np.asarray(np.add(face.landmarks, (x, y)), np.float32)
+    return replace(face, box=box, landmarks=points, look=Look.TILE)
+
+
+def turned_back(face: Face, look: Look, width: int, height: int) -> Face:
+    """A face on a turned photo, in pixels of the photo as it is; ``width`` and ``height`` are those of the latter."""
+    x, y, w, h = face.box
+    across, down = face.landmarks[:, 0], face.landmarks[:, 1]
+    if look is Look.TURNED_90:
+        box, points = Box(y, height - x - w, h, w), (down, height - across)
+    elif look is Look.TURNED_180:
+        box, points = Box(width - x - w, height - y - h, w, h), (width - across, height - down)
+    else:
+        box, points = Box(width - y - h, x, h, w), (width - down, across)
+    return replace(face, box=box, landmarks=np.stack(points, axis=1).astype(np.float32), look=look)
+
+
+def lean(landmarks: Landmarks) -> float:
+    """By how many degrees a face leans, from -180 to 180: the line from between the eyes to the mouth, 0 upright."""
+    x, y = (landmarks[3:5].mean(axis=0) - landmarks[0:2].mean(axis=0)).tolist()
+    return float(np.degrees(np.arctan2(x, y)))
+
+
+# Faces at one place
+
+
+def best_of_each_place(faces: Sequence[Face]) -> list[Face]:
+    """Of faces at one place, the one that scores most."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if not any(same_place(face.box, other.box) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def same_place(one: Box, other: Box) -> bool:
+    """Whether two boxes are of one face: they share more than `SAME_PLACE` of the smaller one."""
+    wide = min(one.x + one.w, other.x + other.w) - max(one.x, other.x)
+    tall = min(one.y + one.h, other.y + other.h) - max(one.y, other.y)
+    return min(wide, tall) > 0 and wide * tall > SAME_PLACE * min(one.w * one.h, other.w * other.h)
+
+
+def news(known: Mapping[int, Face], found: Sequence[Face]) -> tuple[list[Face], list[int]]:
+    """Compare what a second look found with the faces that are recorded, by their ids.
+
+    Returns the faces to add, and the ids of those that they replace: misreadings of the first look.
+    """
+    added: list[Face] = []
+    replaced: list[int] = []
+    upright = max((face.score for face in known.values() if not _leans(face)), default=0.0)
+    for face in best_of_each_place(found):
+        there = [face_id for face_id, other in known.items() if same_place(face.box, other.box)]
+        if all(_supersedes(face, known[face_id], upright) for face_id in there):
+            added.append(face)
+            replaced += [face_id for face_id in there if face_id not in replaced]
+    return added, replaced
+
+
+def _supersedes(face: Face, known: Face, upright: float) -> bool:
+    """Whether a face on the turned photo shows that the first look misread it: it lay on its side, or on its head.
+
+    ``upright``: the best score of the faces of the photo that do not lean. A photo that stands on its head does so with
+    all of its faces, so the turned face must exceed all of them.
+    """
+    if known.look is not Look.FIRST or face.look not in TURNS.values():
+        return False
+    return face.score > known.score if _leans(known) else face.score > upright + MARGIN
+
+
+def _leans(face: Face) -> bool:
+    return abs(lean(face.landmarks)) > LEANING

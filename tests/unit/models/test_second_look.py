@@ -1,0 +1,208 @@
+"""The second look: what is worth one, where turned and cut photos show their faces, and what is news."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facewatchd.config import Faces
+from facewatchd.matches import Box
+from facewatchd.models import second_look
+from facewatchd.models.second_look import GivenUpError, lean, look_again, news, spans, tile_side, worth
+from facewatchd.values import Face, Look, Ways
+from tests.support import drawn_faces
+from tests.support.detections import Image8, canvas, overlap
+from tests.support.drawn_model import InsightFaceModel
+
+CONFIG = Faces()
+UPRIGHT = np.array([(38, 52), (74, 52), (56, 72), (42, 92), (71, 92)], np.float32)
+SIDEWAYS = np.stack([UPRIGHT[:, 1], 112 - UPRIGHT[:, 0]], axis=1)
+PLACE = Box(10, 20, 100, 120)
+TURNED = (Look.TURNED_90, Look.TURNED_180, Look.TURNED_270)
+
+
+def model(config: Faces = CONFIG) -> InsightFaceModel:
+    return InsightFaceModel(Path(), model_id="drawn-0", name="drawn", threshold=0.5, faces=config)
+
+
+def seen(box: Box = PLACE, score: float = 0.9, look: Look = Look.FIRST, *, leaning: bool = False) -> Face:
+    return Face(box, score, SIDEWAYS if leaning else UPRIGHT, np.eye(4, dtype=np.float32)[0], None, look)
+
+
+def ways(faces: list[Face], width: int = 800, height: int = 600, config: Faces = CONFIG) -> Ways:
+    return worth(width, height, faces, model(), config)
+
+
+def everything() -> bool:
+    return True
+
+
+# What is worth a second look
+
+
+def test_a_photo_is_turned_where_nothing_upright_was_found() -> None:
+    assert ways([]) is Ways.TURNED
+    assert ways([seen(score=0.6)]) is Ways.TURNED, "it may stand on its head"
+    assert ways([seen()]) is Ways.NONE
+    assert ways([seen(), seen(Box(300, 20, 100, 120), 0.55)]) is Ways.NONE, "one is surely upright"
+    assert ways([seen(), seen(Box(300, 20, 100, 120), leaning=True)]) is Ways.TURNED
+
+
+def test_a_photo_is_cut_where_it_is_large_and_may_hide_small_faces() -> None:
+    large = seen(Box(100, 100, 900, 900))
+    assert ways([], 4000, 3000) is Ways.BOTH
+    assert ways([], 2000, 1500) is Ways.TURNED, "a face of min_size is large enough to the detector"
+    assert ways([large], 4000, 3000) is Ways.NONE
+    assert ways([large, seen(Box(2000, 100, 80, 90))], 4000, 3000) is Ways.TILES
+    assert ways([large], 20000, 2000) is Ways.TILES
+    assert ways([large], 4000, 3000, Faces(detector_size=480)) is Ways.TILES
+    assert ways([], 4000, 3000, Faces(min_size=200)) is Ways.TURNED, "faces that a tile would show are not wanted"
+
+
+# Where the faces are
+
+
+@pytest.mark.parametrize("look", TURNED)
+def test_faces_on_a_turned_photo_are_found_where_they_are(look: Look) -> None:
+    """The photo is drawn upright, and then lies: what is found is compared with what was drawn, turned likewise."""
+    quarters = TURNED.index(look) + 1
+    drawn = canvas(900, 640)
+    truth = canvas(900, 640)
+    for person, box in enumerate([(60, 40, 200, 160), (420, 360, 120, 130), (640, 60, 90, 90)], start=1):
+        drawn_faces.draw_face(drawn, box, person, collar=True)
+        drawn_faces.draw_face(truth, box, person)
+    lying = np.ascontiguousarray(np.rot90(drawn, quarters))  # counter-clockwise, as rot90 does
+    assert model().faces(lying) == [], "the first look misses them"
+    found = look_again(model(), lying, Ways.TURNED, CONFIG, everything)
+    upright = model().faces(truth)
+    assert len(found) == len(upright) == 3
+    for face in upright:
+        (same,) = [each for each in found if float(each.embedding @ face.embedding) > 0.9]
+        assert same.look is look
+        x, y, w, h = face.box
+        corners = np.array([(x, y), (x + w, y + h)], float)
+        expected = np.concatenate([corners, face.landmarks])
+        for _ in range(quarters):  # a point of a photo that is 900 or 640 wide, turned counter-clockwise
+            wide = 900 if _ % 2 == 0 else 640
+            expected = np.stack([expected[:, 1], wide - expected[:, 0]], axis=1)
+        low, high = expected[:2].min(axis=0), expected[:2].max(axis=0)
+        assert overlap(same.box, (*low, *(high - low))) > 0.9
+        assert np.abs(same.landmarks - expected[2:]).max() < 6
+        assert abs(abs(lean(same.landmarks)) - (180 if quarters == 2 else 90)) < 1
+
+
+@pytest.mark.parametrize(("width", "height", "seed"), [(7000, 900, 1), (2600, 5200, 2), (4999, 3001, 3)])
+def test_small_faces_are_found_once_wherever_tiles_are_cut(width: int, height: int, seed: int) -> None:
+    """Faces at any place, on the edges between tiles too."""
+    random = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 90, np.uint8)
+    drawn: list[tuple[int, int, int, int]] = []
+    while len(drawn) < 40:
+        side = int(random.integers(44, 90))
+        box = (int(random.integers(0, width - side)), int(random.integers(0, height - side)), side, side)
+        if all(abs(box[0] - x) > 190 or abs(box[1] - y) > 190 for x, y, _, _ in drawn):
+            drawn.append(box)
+            drawn_faces.draw_face(image, box, 1 + len(drawn) % 15)
+    first = model().faces(image)
+    found = look_again(model(), image, Ways.TILES, CONFIG, everything)
+    assert len(first) < len(drawn), "the whole photo hides some"
+    assert {each.look for each in found} == {Look.TILE}
+    assert len(found) == len(drawn)
+    for box in drawn:
+        (same,) = [face for face in found if overlap(face.box, box) > 0.6]
+        points = (same.landmarks - same.box[:2]) / same.box[2:] * 112
+        assert np.allclose(points, drawn_faces.TEMPLATE, atol=0.1)
+
+
+def test_spans_cover_a_side_and_overlap() -> None:
+    for config in (CONFIG, Faces(detector_size=640), Faces(min_size=20), Faces(min_size=100)):
+        for length in (1, 40, 800, 2400, 2401, 4032, 20000, 60000):
+            for longest in {length, max(length, 9000)}:
+                cut = spans(length, longest, config)
+                assert cut[0][0] == 0
+                assert sum(cut[-1]) == length
+                assert all(0 < wide <= tile_side(config) for _, wide in cut)
+                hidden = second_look.NEAR * second_look.LEAST_SEEN * longest / (config.detector_size or 960)
+                least = min(round(hidden), tile_side(config) // 3) - 1
+                assert all(one[0] + one[1] - other[0] >= least for one, other in itertools.pairwise(cut))
+
+
+def test_a_photo_that_is_very_long_is_cut_too() -> None:
+    image = np.full((120, 20000, 3), 90, np.uint8)
+    drawn_faces.draw_face(image, (15000, 30, 60, 60), 3)
+    (found,) = look_again(model(), image, ways([], 20000, 120), CONFIG, everything)
+    assert overlap(found.box, (15000, 30, 60, 60)) > 0.7
+
+
+# Guards
+
+
+class Playing:
+    """In the place of a model: sees the same faces on whatever it is shown."""
+
+    upright_score = 0.75
+
+    def __init__(self, *faces: Face) -> None:
+        self.info = model().info
+        self._faces = list(faces)
+        self.shown = 0
+
+    def faces(self, image: Image8) -> list[Face]:
+        self.shown += 1
+        return list(self._faces)
+
+
+def test_a_face_that_is_doubtful_or_leans_on_the_turned_photo_does_not_count() -> None:
+    image = canvas(400, 400)
+    assert look_again(Playing(seen(score=0.59)), image, Ways.TURNED, CONFIG, everything) == []
+    assert look_again(Playing(seen(score=0.85)), image, Ways.TURNED, Faces(min_score=0.9), everything) == []
+    assert look_again(Playing(seen(leaning=True)), image, Ways.TURNED, CONFIG, everything) == []
+    assert len(look_again(Playing(seen()), image, Ways.TURNED, CONFIG, everything)) == 3
+
+
+def test_a_face_that_is_cut_by_its_tile_is_left_to_the_next() -> None:
+    image = canvas(5000, 1000)
+    (_, wide), *_ = spans(5000, 5000, CONFIG)
+    cut = Playing(seen(Box(wide - 60, 500, 60, 120)), seen(Box(0, 100, 50, 80)))
+    found = look_again(cut, image, Ways.TILES, CONFIG, everything)
+    assert [face.box.x for face in found] == [0, 5000 - 60], "at the edges of the photo they are whole"
+
+
+def test_it_is_given_up_between_two_parts() -> None:
+    model = Playing()
+    with pytest.raises(GivenUpError):
+        look_again(model, canvas(400, 400), Ways.BOTH, CONFIG, lambda: model.shown < 2)
+    assert model.shown == 2
+
+
+# What is news
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "is_news", "is_replaced"),
+    [
+        (seen(), seen(score=0.99, look=Look.TILE), False, False),
+        (seen(score=0.5), seen(score=0.9, look=Look.TURNED_180), True, True),
+        (seen(score=0.6), seen(score=0.64, look=Look.TURNED_180), False, False),
+        (seen(score=0.6, leaning=True), seen(score=0.64, look=Look.TURNED_90), True, True),
+        (seen(score=0.7, leaning=True), seen(score=0.69, look=Look.TURNED_90), False, False),
+        (seen(score=0.5, look=Look.TILE), seen(score=0.9, look=Look.TURNED_90), False, False),
+        (seen(Box(400, 20, 100, 120)), seen(score=0.61, look=Look.TURNED_90), True, False),
+        (seen(Box(0, 0, 400, 400)), seen(score=0.9, look=Look.TILE), False, False),
+    ],
+)
+def test_a_face_of_the_first_look_stays_unless_it_was_misread(
+    known: Face, found: Face, is_news: bool, is_replaced: bool
+) -> None:
+    assert news({7: known}, [found]) == ([found] if is_news else [], [7] if is_replaced else [])
+
+
+def test_of_faces_at_one_place_the_highest_score_is_kept() -> None:
+    low, high = seen(score=0.6, look=Look.TURNED_90), seen(Box(15, 25, 100, 120), 0.8, Look.TILE)
+    part = seen(Box(60, 20, 40, 120), 0.7, Look.TILE)
+    other = replace(low, box=Box(300, 20, 100, 120))
+    assert news({}, [low, part, other, high]) == ([high, other], [])
