@@ -130,13 +130,17 @@ class Download:
         """Save a file of InsightFace's release; raises what `save` does."""
         self.save(f"{self.base_url}{name}", target, progress)
 
-    def save(self, url: str, target: Path, progress: Progress | None) -> None:
-        """Save a file. Raises `ModelError` for a fault of the network, OSError for one of the disk."""
+    def save(self, url: str, target: Path, progress: Progress | None, called: str = "") -> None:
+        """Save a file; messages name it as ``called``, or else by its URL.
+
+        Raises `ModelError` for a fault of the network, OSError for one of the disk.
+        """
+        called = called or url
         import requests
 
         host, answered = urlsplit(url).netloc, False
         if host in self._out_of_reach:
-            raise ModelError(f"{url} cannot be downloaded: {self._out_of_reach[host]}", "check the network")
+            raise ModelError(f"{called} cannot be downloaded: {self._out_of_reach[host]}", "check the network")
         try:
             # Without an encoding, so that the length in the header is the file's.
             headers = {"Accept-Encoding": "identity"}
@@ -150,9 +154,9 @@ class Download:
             reason = _network_reason(exc)
             if isinstance(exc, requests.ConnectionError) and not answered:
                 self._out_of_reach[host] = reason
-            raise ModelError(f"{url} cannot be downloaded: {reason}", "check the network") from exc
+            raise ModelError(f"{called} cannot be downloaded: {reason}", "check the network") from exc
         if done < total:
-            raise ModelError(f"{url} cannot be downloaded: it ended after {done} of {total} bytes", "try again")
+            raise ModelError(f"{called} cannot be downloaded: it ended after {done} of {total} bytes", "try again")
 
 
 def _write(pieces: Iterable[bytes], total: int, target: Path, progress: Progress | None) -> int:
