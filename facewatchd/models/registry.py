@@ -282,6 +282,14 @@ def find(spec: str, model_root: Path) -> Pack | None:
     return find(match["name"], model_root) if match else None
 
 
+def at(spec: str) -> Pack:
+    """Return the pack with this `Pack.spec`. Raises `ModelError` where it has gone."""
+    pack = find(spec, Path(spec))
+    if pack is None:
+        raise ModelError(f"there is no model in {spec} any more", "put it back, or choose another with `--model`")
+    return pack
+
+
 def fetch(
     source: str,
     model_root: Path,
