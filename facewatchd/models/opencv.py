@@ -84,7 +84,8 @@ class OpenCVModel(PackModel):
     def _detect(self, image: Pixels) -> Detections:
         height, width = image.shape[:2]
         side = detector_side(width, height, self._faces.detector_size, MOST_SIDE)
-        return with_new(self._look(image, side), self._look(image, SMALL_SIDE), _OVERLAP)
+        seen = self._look(image, side)
+        return seen if side == SMALL_SIDE else with_new(seen, self._look(image, SMALL_SIDE), _OVERLAP)
 
     def _look(self, image: Pixels, side: int) -> Detections:
         """Detect on the photo scaled so that its longest side is ``side``."""
