@@ -64,8 +64,10 @@ def _unusable(pack: Pack, name: str, reason: str, hint: str) -> ModelError:
 def _place(name: str, spec: str) -> dict[str, str]:
     from facewatchd.models import sessions
 
-    child_process.end_with_parent()
-    if not DEVICES[name].is_card:  # how much memory a driver maps is not known
+    if DEVICES[name].is_card:
+        child_process.end_with_parent()
+        trial.lift_memory_limit()  # the parent has one
+    else:
         trial.bound()
     return asdict(sessions.placed(name, registry.at(spec).load(1, Faces()).parts(), 1))
 
