@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from facewatchd import config, paths
+from facewatchd import config
 from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
@@ -31,9 +31,6 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
 
     Where the configuration is wrong, the other checks use the defaults and the flags.
     """
-    nowhere = Path(paths.NOWHERE)
-    unused = Config(model_root=nowhere, data_dir=nowhere, socket=nowhere)
-    units = list(_guarded("service", unit.check, unused)) if "service" in _CHECKS else []  # before it is connected to
     try:
         loaded = config.load(path, needs_directories=False, **flags)
         yield Finding("configuration", "ok", _config_detail(path, loaded))
@@ -43,6 +40,7 @@ def examine(path: Path | None, **flags: Any) -> Iterator[Finding]:
             loaded = Config(**{name: value for name, value in flags.items() if value is not None})
         except FacewatchError:  # no default place for data, models or the socket: there is nothing to check
             return
+    units = list(_guarded("service", unit.check, loaded)) if "service" in _CHECKS else []  # before it is connected to
     if not loaded.directories:
         loaded = replace(loaded, directories=_watched_now(loaded.socket))
     for name, check in _CHECKS.items():

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from facewatchd import paths
-from facewatchd.config import Config
+from facewatchd.config import AUTO_DEVICE, CPU, Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.service.units import SERVICE, SOCKET, is_in_private_tmp, paths_in_private_tmp
 from facewatchd.text import counted
@@ -21,7 +21,7 @@ from facewatchd.text import counted
 UNITS = (SERVICE, SOCKET)
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus",
-    "FragmentPath", "NeedDaemonReload", "ExecStart",
+    "FragmentPath", "NeedDaemonReload", "ExecStart", "MemoryDenyWriteExecute",
 )  # fmt: skip
 _PROGRAM = re.compile(r"\{ path=(.*?) ; argv\[\]=")
 """In the property ExecStart, as `systemctl show` prints it."""
@@ -46,6 +46,9 @@ def check(config: Config) -> Iterator[Finding]:
     elif SERVICE in files and (lost := _hidden(files[SERVICE], config)):
         detail = f"{lost} lies below a temporary directory, which {files[SERVICE]} hides from the service"
         yield Finding("service", "fail", detail, f"{INSTALL} again")
+    elif SERVICE in files and _keeps_out(config.resources.device, units.get(SERVICE, {})):
+        detail = f"the sandbox of {SERVICE} keeps {config.resources.device} from working"
+        yield Finding("service", "warn", detail, f"{INSTALL.rstrip('`')} --gpu`")
     elif not units:
         there = f"{', '.join(files)} installed, but " if files else ""
         hint = "have `facewatchd run` started in some other way"
@@ -56,6 +59,11 @@ def check(config: Config) -> Iterator[Finding]:
     else:
         found = [finding for name in files for finding in _troubles(name, units.get(name, {}))]
         yield from found or [_state({name: units[name] for name in files})]
+
+
+def _keeps_out(device: str, unit: Properties) -> bool:
+    """Whether a device was named that the unit, with its drop-ins, keeps from working."""
+    return device not in (AUTO_DEVICE, CPU) and unit.get("MemoryDenyWriteExecute") == "yes"
 
 
 def _troubles(name: str, unit: Properties) -> Iterator[Finding]:

@@ -37,8 +37,8 @@ SAME = 0.999
 FASTER = 0.95
 """A device is used from this share of the processor's time: a smaller gain is not worth its memory and its start."""
 _RUNS = 7
-"""Runs of both in turns. The median of their ratios counts: what other programs take, both miss alike."""
-_REASON = 300
+"""Runs of both in turns, which other programs disturb alike: the median of their differences decides."""
+_REASON = 200
 """Characters of ONNX Runtime's message that are repeated."""
 _ERRORS, _FATAL = 3, 4
 """Severities from which ONNX Runtime logs."""
@@ -54,12 +54,12 @@ class Part(NamedTuple):
     sample: NDArray[Any]
 
 
-def options(threads: int) -> Any:
-    """Return the `onnxruntime.SessionOptions` of every session on the processor."""
+def options(threads: int, severity: int = _ERRORS) -> Any:
+    """Return the `onnxruntime.SessionOptions` of a session that logs from a severity."""
     made = onnxruntime.SessionOptions()
     made.intra_op_num_threads = threads
     made.inter_op_num_threads = 1
-    made.log_severity_level = _ERRORS
+    made.log_severity_level = severity
     # Threads that spin burn a core between two photos.
     made.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return made
@@ -90,12 +90,12 @@ def on_device(name: str, model: str | bytes, threads: int, parallel: int = 1) ->
             _find_libraries(name)
             made = onnxruntime.InferenceSession(
                 model,
-                options(threads),
+                options(threads, _FATAL),
                 providers=[(device.provider, given)],
                 enable_fallback=0,  # else it would go on with the processor after a failed run
             )
     except Exception as exc:  # ONNX Runtime's exceptions have no common class
-        raise ModelError(one_line(exc, _REASON), _hint(device)) from exc
+        raise ModelError(_both_ends(one_line(exc, 10_000)), _hint(device)) from exc
     runs_on = made.get_providers()[0]
     if runs_on != device.provider:
         raise ModelError(f"a session that was made for it runs on {runs_on}", _hint(device))
@@ -119,9 +119,9 @@ def placed(name: str, parts: Mapping[str, Part], threads: int) -> Placement:
             )
         clock = time.perf_counter if DEVICES[name].is_card else time.process_time
         pairs = [_seconds((session, there), sample, clock) for _ in range(_RUNS)]
-        mine, its = map(statistics.median, zip(*pairs, strict=True))
-        where[part] = name if statistics.median(pair[1] / pair[0] for pair in pairs) <= FASTER else CPU
-        reasons.append(f"{part} {its * 1000:.1f} ms, on the processor {mine * 1000:.1f}")
+        where[part] = name if statistics.median(its - FASTER * mine for mine, its in pairs) < 0 else CPU
+        mine, its = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
+        reasons.append(f"{part} {its:.1f} ms, on the processor {mine:.1f}")
     measured = "; ".join(reasons)
     return Placement(**where, reason=measured if name in where.values() else f"{name} is not faster ({measured})")
 
@@ -145,6 +145,11 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         onnxruntime.set_default_logger_severity(_ERRORS)
+
+
+def _both_ends(text: str) -> str:
+    """The begin and the end of a message of ONNX Runtime: the cause stands before or after the places in the source."""
+    return text if len(text) <= _REASON else f"{text[: _REASON // 2]} ... {text[-_REASON // 2 :]}"
 
 
 def _hint(device: Device) -> str:

@@ -17,6 +17,7 @@ from tests.benchmarks.report import Report, machine, save
 
 NAMES = (
     "importing",
+    "detecting",
     "querying",
     "parameters",
     "searching",
@@ -28,6 +29,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "second_look",
     "devices",
     "thresholds",
     "expectation",

@@ -7,6 +7,7 @@ ship. Enlarged pictures are smooth, and cheap to decode: grain makes their files
 from __future__ import annotations
 
 import importlib.util
+import io
 import itertools
 import struct
 import zlib
@@ -67,7 +68,16 @@ def _own(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _pictures() -> list[Path]:
+def as_jpeg(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image after it was a JPEG of quality 90."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    with Image.open(file) as saved:
+        return np.asarray(saved)
+
+
+def pictures() -> list[Path]:
+    """Files of pictures with one person or several."""
     if found := _own(SHARED / "photos") if (SHARED / "photos").is_dir() else []:
         return found
     shipped = [_package("insightface") / "data" / "images", _package("skimage") / "data"]
@@ -82,10 +92,10 @@ def _package(name: str) -> Path:
 
 def _sources() -> Iterator[tuple[int, Image.Image]]:
     """All pictures again and again: how often they were given before, and the picture."""
-    pictures = _pictures()
+    found = pictures()
     for number in itertools.count():
-        turn, at = divmod(number, len(pictures))
-        yield turn, Image.open(pictures[at]).convert("RGB")
+        turn, at = divmod(number, len(found))
+        yield turn, Image.open(found[at]).convert("RGB")
 
 
 def _groups() -> Iterator[list[Image.Image]]:

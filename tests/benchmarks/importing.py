@@ -83,7 +83,7 @@ def _compared(options: Options, title: str, photos: list[Path]) -> Report:
         for _ in range(options.rounds(5)):
             for way, run in ways.items():
                 costs[way].append(run())
-        growth = daemon.memory() - rest
+        growth = max(0, daemon.memory() - rest)
         agreement = Agreement()
         for faces in zip(expected, daemon.catalogued(), strict=True):
             agreement.add(*faces)
@@ -154,6 +154,7 @@ def _importing(options: Options, home: Path, photos: list[Path], faces: str) -> 
     root = home / "root"
     root.mkdir(parents=True)
     (root / "first.jpg").write_bytes(album.marked(photos[0].read_bytes(), 0))
+    faces = f"second_look = false\n{faces}"  # it would go on while the others are measured
     config = {"watch": "settle = 0", "resources": "idle_priority = false", "faces": faces}
     with running(home, [root], options.pack, **config) as daemon:
         daemon.call("wait", timeout=600)

@@ -45,7 +45,7 @@ def run(options: Options) -> Iterator[Report]:
     for path in photos:
         (root / path.name).write_bytes(album.marked(path.read_bytes(), 0))
     asked = Questions(options, home, root, photos)
-    with running(home, [root], options.pack, watch="settle = 0") as daemon:
+    with running(home, [root], options.pack, watch="settle = 0", faces="second_look = false") as daemon:
         daemon.call("wait", timeout=3600)
         asked.measure(daemon, 1)  # the model is loaded, the files are in the cache
         idle = asked.measure(daemon, options.rounds(100))

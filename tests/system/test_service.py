@@ -19,6 +19,7 @@ import pytest
 
 from facewatchd.client.connection import Connection
 from facewatchd.errors import FacewatchError
+from facewatchd.models import sessions
 from tests.support import hooks
 from tests.support.albums import album
 from tests.support.processes import DRAWN, until
@@ -345,6 +346,24 @@ def test_the_drop_in_for_a_device_opens_the_sandbox_that_far(service: Service) -
     assert told["write a photo"] == "Read-only file system"
     assert told["internet"] == "Address family not supported by protocol"
     assert told["no new privileges"] == "1"
+
+
+@pytest.mark.skipif("openvino" not in sessions.offered(), reason="ONNX Runtime was built without OpenVINO")
+def test_openvino_computes_in_the_sandbox_that_was_opened_for_it(service: Service) -> None:
+    """And without that the service says what is missing."""
+    with service.config.open("a") as file:
+        file.write("[resources]\ndevice = 'openvino'\n")
+    text = service.config.read_text().replace("[resources]\nidle_priority = false\n", "")
+    service.config.write_text(text)
+    service.install()
+    service.manager.systemctl("start", SOCKET, SERVICE, check=False)
+    until(lambda: "the model tiny cannot be computed on openvino: " in service.log.read_text())
+    assert "a service needs `facewatchd service install --gpu` for it" in service.log.read_text()
+    service.manager.systemctl("stop", SERVICE)
+    service.install("--gpu")
+    service.manager.systemctl("start", SOCKET, SERVICE)
+    service.settle(3)
+    assert "on the processor" in service.call("status")["device"]
 
 
 def test_systemds_own_score(service: Service) -> None:

@@ -106,6 +106,25 @@ def test_strange_answers_are_none(systemd: Systemd) -> None:
     assert finding().detail == "no systemd user manager answers here"
 
 
+@pytest.mark.parametrize(
+    ("device", "denied", "status"),
+    [("cuda", "yes", "warn"), ("cuda", "no", "ok"), ("auto", "yes", "ok"), ("cpu", "yes", "ok")],
+)
+def test_a_sandbox_that_keeps_a_device_out(
+    systemd: Systemd, new_home: Path, device: str, denied: str, status: str
+) -> None:
+    path = new_home / "config.toml"
+    path.write_text(f"resources = {{device = '{device}'}}")
+    systemd.install()
+    systemd.says(
+        {**systemd.starts(sys.executable), "LoadState": "loaded", "ActiveState": "active", "SubState": "running"}
+        | {"FragmentPath": str(systemd.units / unit.SERVICE), "MemoryDenyWriteExecute": denied}
+    )
+    (found,) = findings("service", path)
+    assert found.status == status
+    assert (found.hint == "`facewatchd service install --gpu`") is (status == "warn")
+
+
 def test_running(systemd: Systemd) -> None:
     systemd.install(sys.executable, *unit.UNITS)
     systemd.says(RUNNING, LISTENING)

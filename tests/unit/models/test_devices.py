@@ -119,6 +119,23 @@ def test_a_device_that_computes_the_same_faster_is_taken_for_each_part(
     assert placement.reason.startswith("cuda is not faster (detector 960.0 ms, ")
 
 
+def test_a_network_that_takes_no_time_stays_on_the_processor(
+    tmp_path: Path, card: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the clock is coarse."""
+    card(0.0)
+    monkeypatch.setattr(sessions, "_seconds", lambda *_: [0.0, 0.0])
+    same = network(tmp_path / "same.onnx")
+    assert sessions.placed("cuda", {"recogniser": part(same, same)}, 1).devices == ()
+
+
+def test_both_ends_of_a_long_message_are_told() -> None:
+    told = sessions._both_ends(f"CUDA failure 100: {'x' * 1000} can't protect")
+    assert len(told) < 210
+    assert told.startswith("CUDA failure 100: ")
+    assert told.endswith(" can't protect")
+
+
 def test_a_part_that_is_missing_stays_on_the_processor(tmp_path: Path, card: Callable[[float], None]) -> None:
     card(0.5)
     same = network(tmp_path / "same.onnx")
