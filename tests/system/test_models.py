@@ -216,6 +216,15 @@ def test_opencv_finds_small_faces_and_those_that_fill_the_frame() -> None:
     assert close_up.embedding @ face.embedding > model.info.threshold
 
 
+def test_opencv_finds_the_small_faces_of_a_group_on_a_large_photo() -> None:
+    (alone,) = opencv().faces(portrait())
+    scene, shown = small_faces()
+    found = opencv().faces(scene)
+    assert len(found) == shown
+    assert all(face.embedding @ alone.embedding > opencv().info.threshold for face in found)
+    assert len(load(packs.opencv_root(), "opencv", detector_size=640).faces(scene)) < shown / 2
+
+
 def test_opencv_keeps_min_size_and_min_score() -> None:
     root = packs.opencv_root()
     assert load(root, "opencv", min_size=120).faces(portrait()) == []
