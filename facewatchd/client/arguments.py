@@ -105,7 +105,7 @@ def make_parser() -> Parser:
         "--threshold",
         metavar="F",
         type=_similarity,
-        help="least similarity, -1 to 1; blurred faces need more unless it is below the model's own (default: as configured, else that)",
+        help="least similarity, -1 to 1 (default: as configured, else the model's own; below that, blur is ignored)",
     )
     add(
         "--face",
