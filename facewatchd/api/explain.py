@@ -16,6 +16,7 @@ from facewatchd.api import quality
 from facewatchd.api.search import Answer
 from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Basis, Crowd
+from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.store.catalog_reader import CatalogReader
@@ -100,7 +101,7 @@ class Explainer:
             found = verdicts([scores[at] for at in own], strangers, self._info.threshold + extra)
             words |= dict(zip(own, found, strict=True))
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
-            count += min(float(strangers.above([least])[0]), len(own))
+            count += wrong_among(len(own), least, strangers)
             bases.add(strangers.basis)
         given = list(words.values())
         explained = self._explained(answer, given, crowd) if reasons else [Explained(word) for word in given]

@@ -10,6 +10,7 @@ from facewatchd.api import replies
 from facewatchd.api.parameters import PhotosParameters, WhyParameters
 from facewatchd.health.monitor import Monitor
 from facewatchd.health.report import REACHABLE
+from facewatchd.matches import TOO_BLURRED
 from facewatchd.photos import sheet_mark
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.work_queue import WorkQueue
@@ -58,7 +59,7 @@ class Photos:
             state, reason = self._explain(path, root, record, is_pending=is_pending)
         if state is PhotoState.INDEXED and self._table:
             blurred = sum(self._table.is_too_blurred(face.norm) for _, face in found)
-            reason += f", {_but_for(blurred, len(found))}" if blurred else ""
+            reason += f"; {_too_blurred(blurred, len(found))}" if blurred else ""
         faces = [{"face_id": face_id, **replies.seen(face, self._table), "look": face.look} for face_id, face in found]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
@@ -147,9 +148,9 @@ class Photos:
 _WAYS = {Ways.TURNED: "turned", Ways.TILES: "in tiles", Ways.BOTH: "turned and in tiles"}
 
 
-def _but_for(blurred: int, faces: int) -> str:
-    which = "but too blurred to tell" if blurred == faces else f"but {blurred} of {faces} are too blurred to tell"
-    return f"{which}: only a query with a threshold of its own finds such a face"
+def _too_blurred(blurred: int, faces: int) -> str:
+    which = "all are" if blurred == faces else f"{blurred} of {faces} {'is' if blurred == 1 else 'are'}"
+    return f"{which} {TOO_BLURRED}: only a query with a threshold of its own finds such a face"
 
 
 def _reason(state: PhotoState, error: str | None) -> str:

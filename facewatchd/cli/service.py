@@ -37,8 +37,10 @@ def install(options: argparse.Namespace) -> int:
     arguments += ["--config", str(file)] if file.exists() else []
     arguments += ["--model", model] if options.model else []
     there = os.path.exists(paths.units_path() / units.SERVICE)
-    written = units.install(loaded, [*arguments, *map(str, directories)], gpu=options.gpu)
-    write("".join(f"wrote {printable(str(path))}\n" for path in written) or "the units are as they should be\n")
+    written, removed = units.install(loaded, [*arguments, *map(str, directories)], gpu=options.gpu)
+    lines = [f"wrote {printable(str(path))}\n" for path in written]
+    lines += [f"removed {printable(str(path))}: the processor computes\n" for path in removed]
+    write("".join(lines) or "the units are as they should be\n")
     if warning := units.warning_of_temporary_paths(loaded, [*arguments, *map(str, directories)]):
         say(f"facewatchd: {warning}")
     if device := units.closed_to(loaded.resources.device):

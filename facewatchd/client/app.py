@@ -131,7 +131,13 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
     def call() -> Any:
         if options.wait is not None:
             params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
-        return daemon.call("query", photos=[photo.param() for photo in photos], **params)
+        given = [photo.param() for photo in photos]
+        try:
+            return daemon.call("query", photos=given, **params)
+        except RemoteError as error:  # of a version without verdicts, which goes on running after an upgrade
+            if error.code != INVALID_PARAMS or not params.pop("verdicts", False) or "'verdicts'" not in str(error):
+                raise
+            return daemon.call("query", photos=given, **params)
 
     if options.wait and not options.quiet:
         _announce_wait(options)

@@ -38,7 +38,7 @@ def check(loaded: Config) -> Iterator[Finding]:
         )
         hint = f"fetch it now with `facewatchd models fetch {registry.DEFAULT}`, or set `model`"
         yield Finding("model", "warn", detail, hint)
-    result = model_trial.run(pack.spec, loaded.model_root, loaded.resources.device)
+    result = model_trial.run(pack, loaded.resources.device)
     detail = (
         f"{pack.id}: {result['faces']} faces on a test photo, loaded in {result['load_s']:.1f} s and found in "
         f"{result['faces_s']:.1f} s"

@@ -1,4 +1,4 @@
-"""The installed model, tried in a child process: ``python -m facewatchd.doctor.model_trial MODEL MODEL_ROOT DEVICE``.
+"""The installed model, tried in a child process: ``python -m facewatchd.doctor.model_trial DIRECTORY DEVICE``.
 
 A library that computes may be compiled for another processor and crash; the caller of `run` is told so.
 """
@@ -10,31 +10,32 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facewatchd.errors import ModelError
 from facewatchd.system import child_process
+
+if TYPE_CHECKING:
+    from facewatchd.models.registry import Pack
 
 DEADLINE = 420.0
 """Seconds; a model loads in a few, but a device other than the processor may take `device_trial.DEADLINE`."""
 
 
-def run(spec: str, model_root: Path, device: str) -> dict[str, Any]:
+def run(pack: Pack, device: str) -> dict[str, Any]:
     """Load a model, and show it a photo of six people: what `_try` returns. Raises `FacewatchError`."""
-    result = child_process.result_of("facewatchd.doctor.model_trial", spec, str(model_root), device, seconds=DEADLINE)
+    result = child_process.result_of("facewatchd.doctor.model_trial", pack.spec, device, seconds=DEADLINE)
     assert isinstance(result, dict)
     return result
 
 
-def _try(spec: str, model_root: Path, device: str) -> dict[str, Any]:
+def _try(spec: str, device: str) -> dict[str, Any]:
     """Load an installed model, decode InsightFace's group photo of six people, and find their faces."""
     from facewatchd.config import Faces
     from facewatchd.models import device_trial, registry, trial
     from facewatchd.photos import decode
 
-    pack = registry.find(spec, model_root)
-    if pack is None:
-        raise ModelError(f"there is no model {spec}")
+    pack = registry.at(spec)
     placement = device_trial.placement(pack, device, pack.devices())
     if not placement.cards:
         trial.bound()
@@ -64,4 +65,4 @@ def photo() -> Path:
 
 
 if __name__ == "__main__":
-    child_process.tell(lambda: _try(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+    child_process.tell(lambda: _try(*sys.argv[1:]))

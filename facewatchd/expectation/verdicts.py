@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.expectation.crowd import Strangers
+from facewatchd.expectation.posterior import wrong_among
 
 NEAR = 10
+FEW = 20
+"""Matches of which it counts that the person may be on none of them; of more, it hardly does."""
 SURE, LIKELY = 0.01, 0.15
 """Chances of being wrong, below which a match has the word."""
 WITHOUT_SAMPLE = 1.25
@@ -42,6 +45,8 @@ def verdicts(similarities: Sequence[float], strangers: Strangers, threshold: flo
 def chances_of_error(similarities: NDArray[np.float64], strangers: Strangers) -> NDArray[np.float64]:
     """Return the chance that each match is wrong. ``similarities``: descending. The same shape."""
     expected = strangers.above(similarities)
+    first = min(FEW, len(expected))
+    expected[:first] = [wrong_among(at + 1, float(similarities[at]), strangers) for at in range(first)]
     chances = expected / np.arange(1, len(expected) + 1)
     chances[NEAR:] = np.maximum(chances[NEAR:], (expected[NEAR:] - expected[:-NEAR]) / NEAR)
     worst: NDArray[np.float64] = np.minimum(np.maximum.accumulate(chances), 1.0)

@@ -43,7 +43,7 @@ from facewatchd.values import Face, RootState, Stamp
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 5.0
 """Seconds between two looks at whether there is something to do."""
 AGAIN_AFTER = 3600.0
 """Seconds after which photos are tried again that were out of reach, where nothing has changed since."""

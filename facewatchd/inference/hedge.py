@@ -70,8 +70,7 @@ class Hedge:
         def wait() -> None:
             nonlocal tried
             if not tried and self._may_help(began):
-                tried = True
-                self._help(data)
+                tried = self._help(data)
 
         try:
             analysis = self._indexing.analyse(data, wait, alone=alone)
@@ -113,10 +112,13 @@ class Hedge:
                 self._starved_at = now
             return self._starves
 
-    def _help(self, data: bytes | int) -> None:
-        """Give the photo to the other process, unless it helps already. Raises `_HelpedError` with the answer."""
+    def _help(self, data: bytes | int) -> bool:
+        """Give the photo to the other process, unless it has one in hand; return whether it was given.
+
+        Raises `_HelpedError` with the answer.
+        """
         if not self._helping.acquire(blocking=False):
-            return
+            return False
         try:
             started = self._clock()
             analysis = self._queries.attempt(data, self._beat)
@@ -126,6 +128,7 @@ class Hedge:
             self._helping.release()
         if analysis is not None:
             raise _HelpedError(analysis)
+        return True
 
 
 class _HelpedError(WaitEndedError):

@@ -36,7 +36,7 @@ from facewatchd.inference.wire import (
     send_error,
     send_info,
 )
-from facewatchd.models import device_trial, second_look
+from facewatchd.models import device_trial, second_look, trial
 from facewatchd.models.base import Model
 from facewatchd.photos import decode, files
 from facewatchd.system import malloc
@@ -70,6 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         try:
             offered = setup.pack.devices()
             placement = setup.placement or device_trial.placement(setup.pack, setup.device, offered)
+            if placement.cards:
+                trial.lift_memory_limit()
             confinement.before_loading(setup.pack.files, placement)
             model = setup.pack.load(setup.threads, setup.faces, placement, len(channels) - AHEAD)
         except FacewatchError as exc:

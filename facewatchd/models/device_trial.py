@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from facewatchd.config import AUTO_DEVICE, CPU, Faces
 from facewatchd.errors import FacewatchError, ModelError
@@ -65,13 +64,12 @@ def _unusable(pack: Pack, name: str, reason: str, hint: str) -> ModelError:
 def _place(name: str, spec: str) -> dict[str, str]:
     from facewatchd.models import sessions
 
-    child_process.end_with_parent()
-    if not DEVICES[name].is_card:  # how much memory a driver maps is not known
+    if DEVICES[name].is_card:
+        child_process.end_with_parent()
+        trial.lift_memory_limit()  # the parent has one
+    else:
         trial.bound()
-    pack = registry.find(spec, Path(spec))
-    if pack is None:
-        raise ModelError(f"there is no model in {spec}")
-    return asdict(sessions.placed(name, pack.load(1, Faces()).parts(), 1))
+    return asdict(sessions.placed(name, registry.at(spec).load(1, Faces()).parts(), 1))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """ONNX graphs, changed where ONNX Runtime computes the same result in less time, or takes inputs of more sizes.
 
 `split` replaces each PRelu by ``slope * x + (1 - slope) * relu(x)``. ONNX Runtime's kernel for PRelu takes more time
-than all convolutions of a small recogniser together; with the four nodes in its place SFace takes 14.3 in place of 26.2
-ms of one thread, and MobileFaceNet 6.5 in place of 12.4 ms (medians of 25 in turns, on a busy machine). Embeddings
-differ by 1e-6 of their length. Devices get the graph as it was: they have kernels of their own.
+than all convolutions of a small recogniser together; with the four nodes in its place SFace takes 14.7 in place of 26.3
+ms of one thread, and MobileFaceNet 6.5 in place of 12.4 ms (medians of 41 and 25 in turns, on a busy machine).
+Embeddings differ by 1e-6 of their length. Devices get the graph as it was: they have kernels of their own.
 """
 
 from __future__ import annotations

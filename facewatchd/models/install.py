@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -103,17 +104,35 @@ def _remove_abandoned(models: Path) -> None:
             continue
 
 
-def put_in_place(prepared: Path, final: Path) -> Path | None:
-    """Rename a verified directory into place. What was there is kept beside it, and its new path is returned."""
+def put_in_place(prepared: Path, final: Path, is_same: Callable[[], bool]) -> Path | None:
+    """Rename a verified directory into place. What was there is kept beside it, and its new path is returned.
+
+    Nothing is done where ``is_same`` says that another process has put the same pack there meanwhile.
+    """
     for path in (*prepared.rglob("*"), prepared):
         atomic_files.sync(path)
-    replaced = None
-    if final.exists() and any(final.iterdir()):
-        replaced = final.with_name(f".{final.name}.replaced-{os.getpid()}")
-        shutil.rmtree(replaced, ignore_errors=True)
-        final.rename(replaced)
-    atomic_files.put(prepared, final)
-    return replaced
+    with _alone(final.parent):
+        if is_same():
+            return None
+        replaced = None
+        if final.exists() and any(final.iterdir()):
+            replaced = final.with_name(f".{final.name}.replaced-{os.getpid()}")
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
+        atomic_files.put(prepared, final)
+        return replaced
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory, which ends with the process."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +149,17 @@ class Download:
         """Save a file of InsightFace's release; raises what `save` does."""
         self.save(f"{self.base_url}{name}", target, progress)
 
-    def save(self, url: str, target: Path, progress: Progress | None) -> None:
-        """Save a file. Raises `ModelError` for a fault of the network, OSError for one of the disk."""
+    def save(self, url: str, target: Path, progress: Progress | None, called: str = "") -> None:
+        """Save a file; messages name it as ``called``, or else by its URL.
+
+        Raises `ModelError` for a fault of the network, OSError for one of the disk.
+        """
+        called = called or url
         import requests
 
         host, answered = urlsplit(url).netloc, False
         if host in self._out_of_reach:
-            raise ModelError(f"{url} cannot be downloaded: {self._out_of_reach[host]}", "check the network")
+            raise ModelError(f"{called} cannot be downloaded: {self._out_of_reach[host]}", "check the network")
         try:
             # Without an encoding, so that the length in the header is the file's.
             headers = {"Accept-Encoding": "identity"}
@@ -149,10 +172,11 @@ class Download:
         except requests.RequestException as exc:
             reason = _network_reason(exc)
             if isinstance(exc, requests.ConnectionError) and not answered:
-                self._out_of_reach[host] = reason
-            raise ModelError(f"{url} cannot be downloaded: {reason}", "check the network") from exc
+                failed = urlsplit(str(exc.request.url) if exc.request else url).netloc  # where a redirect led to
+                self._out_of_reach[failed] = reason
+            raise ModelError(f"{called} cannot be downloaded: {reason}", "check the network") from exc
         if done < total:
-            raise ModelError(f"{url} cannot be downloaded: it ended after {done} of {total} bytes", "try again")
+            raise ModelError(f"{called} cannot be downloaded: it ended after {done} of {total} bytes", "try again")
 
 
 def _write(pieces: Iterable[bytes], total: int, target: Path, progress: Progress | None) -> int:

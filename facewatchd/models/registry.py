@@ -26,7 +26,7 @@ from facewatchd.config import AUTO_MODEL, Faces
 from facewatchd.errors import ModelError, UsageError
 from facewatchd.models import backends, trial, zoo
 from facewatchd.models import install as files
-from facewatchd.models.base import INCOMPLETE
+from facewatchd.models.base import HINT, INCOMPLETE
 from facewatchd.models.devices import ON_PROCESSOR, Placement
 from facewatchd.text import one_line
 from facewatchd.values import Quality
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     """Called with one line for the user."""
 
 DEFAULT = "buffalo_l"
+_OTHER = f"not-{zoo.NAME}"
+"""The name of a model with other files in a directory that is called as `zoo.NAME`."""
 REMOVED = "dlib"
 """A model of earlier versions."""
 FETCHED = (*files.RELEASED, zoo.NAME)
@@ -277,9 +279,19 @@ def find(spec: str, model_root: Path) -> Pack | None:
     places = [path] if _is_path(spec) else [model_root / "models" / spec, path]
     for place in places:
         if files.pack_directory(place) is not None:
-            return _pack(Path(os.path.abspath(place)))
+            pack = _pack(Path(os.path.abspath(place)))
+            if _is_called(pack, spec):
+                return pack
     match = _ID.fullmatch(spec)
     return find(match["name"], model_root) if match else None
+
+
+def at(spec: str) -> Pack:
+    """Return the pack with this `Pack.spec`. Raises `ModelError` where it has gone."""
+    pack = find(spec, Path(spec))
+    if pack is None:
+        raise ModelError(f"there is no model in {spec} any more", "put it back, or choose another with `--model`")
+    return pack
 
 
 def fetch(
@@ -299,17 +311,18 @@ def fetch(
     models = model_root / "models"
     if files.pack_directory(models / name) is not None:
         there = _pack(Path(os.path.abspath(models / name)))
-        fault = _fault(there)
+        fault = _fault(there) if _is_called(there, name) else _another(there, name)
         if fault is None:
             notify(f"the model {name} is already in {there.directory}")
             return there
         notify(f"{fault.message}; fetching it again")
     with files.aside(models, name) as partial:
         prepared = _prepared(source, name, partial, notify, progress, download or files.Download())
-        fault = _fault(_pack(prepared, name))
+        made = _pack(prepared, name)
+        fault = _fault(made)
         if fault is not None:
             raise ModelError(f"what was fetched is not used: {fault.message}", fault.hint) from fault
-        replaced = files.put_in_place(prepared, models / name)
+        replaced = files.put_in_place(prepared, models / name, lambda: _has(models / name, made.id))
     if replaced is not None:
         notify(f"what was in {models / name} before is kept in {replaced}")
     notify(f"the model {name} is in {models / name}; {licence_note(name)}")
@@ -414,7 +427,23 @@ def _pack(place: Path, name: str = "") -> Pack:
         raise ModelError(f"the model {name} cannot be read: {one_line(exc)}", "make its files readable") from exc
     if digest.hexdigest() == zoo.SHORT_DIGEST:  # wherever it is, it is the same model
         name = zoo.NAME
+    elif name == zoo.NAME:
+        name = _OTHER
     return Pack(name, place, f"{_safe(name)}-{digest.hexdigest()}", known(name).threshold)
+
+
+def _has(directory: Path, pack_id: str) -> bool:
+    """Whether a directory holds the pack with this id."""
+    return files.pack_directory(directory) is not None and _pack(directory).id == pack_id
+
+
+def _is_called(pack: Pack, name: str) -> bool:
+    """False for a pack in the directory of `zoo.NAME` with other files: only those two are the model of that name."""
+    return name != zoo.NAME or pack.name == name
+
+
+def _another(pack: Pack, name: str) -> ModelError:
+    return ModelError(f"what is in {pack.directory} is not the model {name}", HINT)
 
 
 def _weights(directory: Path) -> list[Path]:

@@ -95,7 +95,7 @@ def on_device(name: str, model: str | bytes, threads: int, parallel: int = 1) ->
                 enable_fallback=0,  # else it would go on with the processor after a failed run
             )
     except Exception as exc:  # ONNX Runtime's exceptions have no common class
-        raise ModelError(_both_ends(one_line(exc, 10_000)), _hint(device)) from exc
+        raise _failure(exc, device) from exc
     runs_on = made.get_providers()[0]
     if runs_on != device.provider:
         raise ModelError(f"a session that was made for it runs on {runs_on}", _hint(device))
@@ -111,7 +111,10 @@ def placed(name: str, parts: Mapping[str, Part], threads: int) -> Placement:
     where, reasons = {}, []
     for part, (session, model, sample) in parts.items():
         there = on_device(name, model, threads)
-        alike = agreement(session, there, sample)
+        try:
+            alike = agreement(session, there, sample)
+        except Exception as exc:  # some drivers fail no sooner than here
+            raise _failure(exc, DEVICES[name]) from exc
         if not alike >= SAME:
             raise ModelError(
                 f"what its {part} computes has a cosine of {alike:.4f} with what the processor does, below {SAME}",
@@ -147,9 +150,14 @@ def _quiet() -> Iterator[None]:
         onnxruntime.set_default_logger_severity(_ERRORS)
 
 
-def _both_ends(text: str) -> str:
-    """The begin and the end of a message of ONNX Runtime: the cause stands before or after the places in the source."""
-    return text if len(text) <= _REASON else f"{text[: _REASON // 2]} ... {text[-_REASON // 2 :]}"
+def _failure(exc: Exception, device: Device) -> ModelError:
+    """ONNX Runtime's error on one line, without its middle if it is long: the cause stands before or after the places
+    in the source.
+    """
+    text = one_line(exc, 10_000)
+    if len(text) > _REASON:
+        text = f"{text[: _REASON // 2]} ... {text[-_REASON // 2 :]}"
+    return ModelError(text, _hint(device))
 
 
 def _hint(device: Device) -> str:

@@ -57,6 +57,12 @@ def bound() -> None:
         resource.setrlimit(limit, (least, hard))
 
 
+def lift_memory_limit() -> None:
+    """Take the limit on memory from the calling process: how much a graphics card's driver maps is not known."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
 def _load(name: str, directory: str) -> None:
     """Load the pack, which embeds a picture. Raises `ModelError`."""
     try:

@@ -99,7 +99,8 @@ def _from_zoo(target: Path, download: Download, progress: Progress | None) -> No
             progress(before + done, sum(file.size for file in FILES))
 
     for file in FILES:
-        download.save(f"{download.zoo_url}{file.directory}/{file.name}", target / file.name, told)
+        url = f"{download.zoo_url}{file.directory}/{file.name}"
+        download.save(url, target / file.name, told, f"{file.name} of github.com/opencv/opencv_zoo")
         with (target / file.name).open("rb") as opened:
             _check(file, opened, "OpenCV's model zoo")
         before += file.size

@@ -46,11 +46,12 @@ _SOURCES = (Path(__file__).with_name("units"), Path(__file__).resolve().parents[
 
 def install(
     config: Config, arguments: Sequence[str], directory: Path | None = None, *, gpu: bool = False
-) -> list[Path]:
-    """Write the units; return those that were not there or were different.
+) -> tuple[list[Path], list[Path]]:
+    """Write the units; return those that were not there or were different, and what was removed.
 
-    ``arguments`` are those of ``facewatchd run``; ``gpu``: also write the drop-in that the configured device needs. The
-    data directory is made: the service may write nowhere else.
+    ``arguments`` are those of ``facewatchd run``; ``gpu``: also write the drop-in that the configured device needs. One
+    of an earlier call is removed where the processor is configured. The data directory is made: the service may write
+    nowhere else.
     """
     directory = directory or paths.units_path()
     command = [sys.executable, "-P", "-m", "facewatchd", "run", *arguments]
@@ -71,9 +72,10 @@ def install(
                 with atomic_files.written(path, _begins_as_ours) as file:
                     file.write(data)
                 written.append(path)
+        removed = _remove_drop_in(directory) if config.resources.device == CPU else []
     except OSError as exc:
         raise FacewatchError(f"cannot write {exc.filename}: {exc.strerror}", "check its permissions") from exc
-    return written
+    return written, removed
 
 
 def uninstall(directory: Path | None = None) -> list[Path]:
@@ -88,14 +90,21 @@ def uninstall(directory: Path | None = None) -> list[Path]:
                 if os.path.lexists(path):
                     path.unlink()
                     removed.append(path)
-        if _begins_as_ours(path := directory / DROP_IN):
-            path.unlink()
-            removed.append(path)
-            with contextlib.suppress(OSError):  # where the user has drop-ins
-                path.parent.rmdir()
+        removed += _remove_drop_in(directory)
     except OSError as exc:
         raise FacewatchError(f"cannot remove {exc.filename}: {exc.strerror}", "check its permissions") from exc
     return removed
+
+
+def _remove_drop_in(directory: Path) -> list[Path]:
+    """Remove our drop-in; return its path where it was there."""
+    path = directory / DROP_IN
+    if not _begins_as_ours(path):
+        return []
+    path.unlink()
+    with contextlib.suppress(OSError):  # where the user has drop-ins
+        path.parent.rmdir()
+    return [path]
 
 
 def drop_in(device: str) -> str:

@@ -29,6 +29,7 @@ NAMES = (
     "responding",
     "queueing",
     "growth",
+    "second_look",
     "devices",
     "thresholds",
     "expectation",

@@ -31,6 +31,7 @@ class Daemon:
         home.mkdir(parents=True, exist_ok=True)
         self._config = home / "config.toml"
         lines = [f"directories = {json.dumps([str(root) for root in roots])}", f"model = {json.dumps(pack.spec)}"]
+        config = {"faces": "second_look = false"} | config  # what a benchmark measures begins when all is indexed
         lines += [f"[{table}]\n{text}" for table, text in config.items()]
         self._config.write_text("\n".join(lines) + "\n")
         self._process: subprocess.Popen[bytes] | None = None

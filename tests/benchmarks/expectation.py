@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from facewatchd.expectation import calibration
 from facewatchd.expectation.calibration import Calibration
 from facewatchd.expectation.crowd import QUANTILE, UNIT, Basis, Crowd
+from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.models import registry
 from facewatchd.values import Quality
@@ -241,7 +242,7 @@ def tally(faces: Labelled, case: Case, known: Calibration) -> Tally:
         order = np.flatnonzero(scores >= threshold)[np.argsort(-scores[scores >= threshold])]
         wrong = np.isin(others[order], faces.strangers(asked[0], others[order]))
         result.questions += 1
-        expected = float(seen.above([threshold])[0])
+        expected = wrong_among(len(order), threshold, seen)
         if seen.basis is Basis.ESTIMATE:
             result.estimates += 1
             result.predicted += expected

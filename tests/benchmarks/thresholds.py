@@ -59,6 +59,7 @@ GRID = np.arange(20, 95) / 100
 CLEAR = (0.1, 0.2, 0.3, 0.4)
 EXTRA = (0.0, 0.04, 0.08, 0.16)
 """What is tried for the table: the share of faces that are not clear, and what a face at half of that norm adds."""
+LESS_CLEAR = "of the pack, by the less clear face alone"
 FOUND_BELOW_FLOOR = 0.02
 """The floor is the highest norm below which at most this share of the pairs of one person is found."""
 
@@ -251,11 +252,12 @@ class Pairs:
     norms: tuple[Floats, Floats]
     weights: Floats
 
-    def least(self, table: Quality | None) -> Floats:
-        """Similarity less what the faces add to the threshold."""
+    def least(self, table: Quality | None, *, alone: bool = False) -> Floats:
+        """Similarity less what both faces add to the threshold; ``alone``: what the less clear of them does."""
         if table is None:
             return self.similarities
-        return np.asarray(self.similarities - table.extras(self.norms[0]) - table.extras(self.norms[1]))
+        extras = table.extras(self.norms[0]), table.extras(self.norms[1])
+        return np.asarray(self.similarities - (np.maximum(*extras) if alone else extras[0] + extras[1]))
 
     @property
     def worse(self) -> Floats:
@@ -277,12 +279,12 @@ def pairs_of(faces: Faces) -> tuple[Pairs, Pairs]:
     return one, Pairs(faces.similarities[i, j].astype(np.float64), (faces.norms[i], faces.norms[j]), weights)
 
 
-def found_at(one: Pairs, two: Pairs, table: Quality | None, rate: float) -> float:
+def found_at(one: Pairs, two: Pairs, table: Quality | None, rate: float, *, alone: bool = False) -> float:
     """The share of pairs of one person that is found where ``rate`` of the others match."""
-    against = two.least(table)
+    against = two.least(table, alone=alone)
     order = np.argsort(-against)
     last = np.searchsorted(np.cumsum(two.weights[order]), rate * two.weights.sum())
-    return float((one.least(table) >= against[order[min(last, len(order) - 1)]]).mean())
+    return float((one.least(table, alone=alone) >= against[order[min(last, len(order) - 1)]]).mean())
 
 
 def tables(faces: Faces) -> list[Quality]:
@@ -390,8 +392,9 @@ def _norms(every: Sequence[Faces], seeds: int) -> Report:
             one, other = halves(part, seed)[:: -1 if swap else 1]
             judged = pairs_of(other)
             without.append(found_at(*judged, None, JUDGED))
-            for name, table in (("fitted", fitted(*pairs_of(one), tried)), ("of the pack", known)):
-                found_with.setdefault(name, []).append(found_at(*judged, table, JUDGED))
+            for name, table in (("fitted", fitted(*pairs_of(one), tried)), ("of the pack", known), (LESS_CLEAR, known)):
+                share = found_at(*judged, table, JUDGED, alone=name == LESS_CLEAR)
+                found_with.setdefault(name, []).append(share)
         for name, shares in found_with.items():
             numbers = ("", "", "") if name == "fitted" or not known else (known.clear, known.slope, known.floor)
             better = f"{np.mean(np.array(shares) > without):.0%} of {len(shares)}"

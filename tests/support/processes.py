@@ -285,6 +285,7 @@ if "indexing" in sys.argv:
     photos.decode = counted
 if "run" in sys.argv:
     import os
+    os.close(os.open({path!r}, os.O_WRONLY | os.O_CREAT))  # also where nothing is ever decoded
     from facewatchd.photos.contents import Content
     from facewatchd.photos.files import ChangedWhileReadError
     def confirmed(content, confirm=Content.confirm, log=os.open({discarded!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):

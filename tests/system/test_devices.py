@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from facewatchd.config import Faces
 from facewatchd.inference.pool import Inference
@@ -14,7 +18,7 @@ from facewatchd.inference.wire import Setup
 from facewatchd.models import registry, sessions
 from facewatchd.models.devices import Placement
 from facewatchd.values import Face
-from tests.support import packs, tiny_pack
+from tests.support import drawn_faces, hooks, packs, tiny_pack
 from tests.support.processes import DEADLINE, Daemon
 from tests.support.samples import PACKS, astronaut, group_photo, needs_packs
 
@@ -25,6 +29,10 @@ BOTH = Placement("openvino", "openvino")
 _OFFERED = """
 if "queries" in sys.argv:
     drawn_model.InsightFaceModel.devices = lambda: ("migraphx",)
+"""
+_CARD = """
+from facewatchd.models import devices, sessions
+devices.DEVICES["cuda"] = devices.DEVICES["cuda"]._replace(provider=sessions.PROCESSOR)
 """
 
 
@@ -53,6 +61,32 @@ def test_an_offered_device_that_fails_leaves_the_processor_and_is_told_in_one_li
         assert daemon.status()["device"].startswith(f"cpu: {reason}")
         assert "device  cpu: the model tiny cannot be computed on migraphx" in daemon.control("status").stdout
         assert "migraphx" not in daemon.status()["confinement"]
+
+
+def test_a_card_is_given_device_files_and_memory_instead_of_confinement(
+    tmp_path: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the processor in the card's place: a process that is told of a card computes, and says what it gave up."""
+    hooks.add(tmp_path / "hook", _CARD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    pack = registry.find("tiny", tiny_root)
+    assert pack is not None
+    pixels = np.full((600, 600, 3), 90, np.uint8)
+    drawn_faces.draw_face(pixels, (200, 200, 160, 160), 1)
+    photo = io.BytesIO()
+    Image.fromarray(pixels).save(photo, "PNG")
+    inference = Inference(
+        Setup("indexing", pack, Faces(), 1, idle=False, placement=Placement("cuda", "cuda", "for a test")), 1
+    )
+    with contextlib.closing(inference):
+        inference.start()
+        assert inference.confinement == "none: cuda needs device files"
+        assert inference._process is not None
+        limits = Path(f"/proc/{inference._process.pid}/limits").read_text()
+        assert re.search(r"^Max data size +(\S+) +\1 ", limits, re.MULTILINE)
+        (face,) = inference.analyse(photo.getvalue()).faces
+        assert float(face.embedding @ drawn_faces.embedding(1)) > 0.99
+    hooks.check(tmp_path / "hook")
 
 
 def assert_same(ours: list[Face], theirs: list[Face]) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ import pytest
 from facewatchd.errors import ModelError
 from facewatchd.models import carrier, registry, zoo
 from facewatchd.models.install import Download
-from tests.support import packs
+from tests.support import packs, tiny_pack
 from tests.support.packs import UNREACHABLE, assert_nothing_installed, assert_one_line
+from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, small_disk, until
 from tests.support.release import Release
 
@@ -306,6 +308,59 @@ def test_a_host_that_cannot_be_reached_is_tried_once(root: Path, index: Path) ->
         pack = registry.choose("auto", root, notify=lambda _: None, download=download)
     assert_installed(pack, root)
     assert hosts == ["http://models.invalid/releases/buffalo_l.zip"]
+
+
+def test_a_host_that_redirects_to_one_out_of_reach_is_asked_again(root: Path, release: Release, index: Path) -> None:
+    """Releases and the zoo are on one host, which redirects to two others."""
+
+    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", f"{UNREACHABLE}x")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    offer(release, the_files())
+    release.answers["/buffalo_l.zip"] = elsewhere
+    download = Download(release.base_url, release.base_url)
+    assert_installed(registry.choose("auto", root, notify=lambda _: None, download=download), root)
+
+
+def test_another_model_in_its_directory_is_not_taken_for_it(root: Path, release: Release) -> None:
+    other = tiny_pack.build(root, "opencv")
+    assert registry.find("opencv", root) is None
+    found = registry.find(str(other), root)
+    assert found is not None
+    assert found.name != "opencv"
+    offer(release, the_files())
+    said: list[str] = []
+    pack = fetch("opencv", root, release.base_url, notify=said.append)
+    assert pack.id == f"opencv-{zoo.SHORT_DIGEST}"
+    (kept,) = (root / "models").glob(".*.replaced-*")
+    assert (kept / "rec_tiny.onnx").is_file()
+    assert f"what is in {pack.directory} is not the model opencv" in said[0]
+
+
+def test_of_two_that_fetch_at_once_the_second_keeps_what_the_first_put_there(root: Path, release: Release) -> None:
+    offer(release, the_files())
+    last, both = f"/{zoo.RECOGNISER.directory}/{zoo.RECOGNISER.name}", threading.Barrier(2)
+    answer = release.answers[last]
+
+    def together(handler: BaseHTTPRequestHandler) -> None:
+        both.wait(DEADLINE)
+        answer(handler)
+
+    release.answers[last] = together
+    script = (
+        "import sys; from pathlib import Path; from facewatchd.models import registry, install;"
+        "root, url = sys.argv[1:];"
+        "registry.fetch('opencv', Path(root), notify=print, download=install.Download(zoo_url=url))"
+    )
+    command = [sys.executable, "-c", script, str(root), release.base_url]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert_installed(registry.choose("opencv", root, notify=print), root)
+    assert not any("is kept in" in lines for lines in said)
 
 
 def test_the_package_index_of_this_machine_has_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,11 +86,11 @@ def test_a_daemon_that_was_used_with_a_wrong_hook_fails_its_test(tmp_path: Path,
 
 def test_a_table_is_merged_with_what_is_usual(tmp_path: Path) -> None:
     daemon = Daemon(
-        tmp_path / "home", tmp_path, model="tiny", resources="threads = 3", watch="settle = 1.5", faces="min_size = 9"
+        tmp_path / "home", tmp_path, model="tiny", resources="threads = 3", watch="settle = 1.5", query="top = 9"
     )
     config = tomllib.loads(daemon.config.read_text())
     assert config["resources"] == {"idle_priority": False, "threads": 3}
     assert config["watch"] == {"settle": 1.5}
-    assert config["faces"] == {"min_size": 9}
+    assert config["query"] == {"top": 9}
     again = Daemon(tmp_path / "home", tmp_path, model="tiny", resources="idle_priority = true")
     assert tomllib.loads(again.config.read_text())["resources"] == {"idle_priority": True}

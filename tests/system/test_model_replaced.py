@@ -5,26 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
-
-from facewatchd.config import Faces
-from facewatchd.errors import ModelError
-from facewatchd.models import registry
 from facewatchd.store.data_directory import LastRun
 from tests.support import invariant, tiny_pack
 from tests.support.albums import album, shoot
 from tests.support.processes import DEADLINE, Daemon, until
-
-
-def test_other_files_than_those_chosen_are_not_loaded(tmp_path: Path) -> None:
-    directory = tiny_pack.build(tmp_path)
-    pack = registry.find(str(directory), tmp_path)
-    assert pack is not None
-    assert pack.load(1, Faces()).info.id == pack.id
-    shutil.rmtree(directory)
-    tiny_pack.build(tmp_path, seed=1)
-    with pytest.raises(ModelError, match="are others than when it was chosen"):
-        pack.load(1, Faces())
 
 
 def test_a_pack_replaced_while_unloaded_is_said_and_nothing_is_recorded(tmp_path: Path) -> None:

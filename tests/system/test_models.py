@@ -6,6 +6,7 @@ import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from facewatchd.api import linkage
+from facewatchd.errors import ModelError
 from facewatchd.models import registry, zoo
 from facewatchd.models.base import Model
 from facewatchd.models.pipeline import aligned
@@ -168,6 +170,19 @@ def test_opencv_embeds_as_opencv_s_recogniser_does() -> None:
     assert (other.input_mean, other.input_std) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x08\x06\x12\x07pytorch"])
+@pytest.mark.parametrize("damaged", zoo.FILES, ids=["yunet", "sface"])
+def test_a_broken_opencv_pack_is_one_line(tmp_path: Path, damaged: zoo.ZooFile, content: bytes) -> None:
+    for file in zoo.FILES:
+        (tmp_path / file.name).symlink_to(packs.opencv_root() / "models/opencv" / file.name)
+    (tmp_path / damaged.name).unlink()
+    (tmp_path / damaged.name).write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path, str(tmp_path))
+    packs.assert_one_line(caught.value, str(tmp_path), "cannot be loaded", "models fetch")
+    assert caught.value.message.rpartition("loaded: ")[2]
+
+
 def test_a_lower_min_score_asks_yunet_for_proportionally_less() -> None:
     low, usual = (load(packs.opencv_root(), "opencv", min_score=score) for score in (0.3, 0.5))
     image = jpeg(group_of_six(), 30, 0.2)
@@ -201,6 +216,15 @@ def test_opencv_finds_small_faces_and_those_that_fill_the_frame() -> None:
     (close_up,) = model.faces(portrait()[y + edge : y + h - edge, x + edge : x + w - edge])
     assert min(close_up.box.w, close_up.box.h) > w - 3 * edge
     assert close_up.embedding @ face.embedding > model.info.threshold
+
+
+def test_opencv_finds_the_small_faces_of_a_group_on_a_large_photo() -> None:
+    (alone,) = opencv().faces(portrait())
+    scene, shown = small_faces()
+    found = opencv().faces(scene)
+    assert len(found) == shown
+    assert all(face.embedding @ alone.embedding > opencv().info.threshold for face in found)
+    assert len(load(packs.opencv_root(), "opencv", detector_size=640).faces(scene)) < shown / 2
 
 
 def test_opencv_keeps_min_size_and_min_score() -> None:

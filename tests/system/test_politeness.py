@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd.system.scheduling import LONGEST_REST, REST_FACTOR, Pace
+from facewatchd.system.scheduling import REST_FACTOR, Pace
 from tests.support.albums import album
 from tests.support.processes import Daemon, until
 from tests.support.terminals import Terminal
@@ -63,7 +63,10 @@ def test_the_bar_says_what_photos_wait_for(tmp_path: Path, tiny_root: Path) -> N
         tmp_path / "home", root, model="tiny", model_root=tiny_root, resources="idle_priority = true"
     ) as daemon:
         daemon.hook(STARVED)
-        with busy_loops(), Terminal(["env", f"PYTHONPATH={daemon.hooked}", *daemon.command], columns=80) as terminal:
+        command = ["env", f"PYTHONPATH={daemon.hooked}", *daemon.command]
+        with Terminal(command, columns=80) as terminal, contextlib.ExitStack() as beside:
+            terminal.until(rb"facewatchd: listening on ")
+            beside.enter_context(busy_loops())
             shown = rb"indexing: \d+/\d+ photos; other programs use the processors \(see idle_priority\)"
             found = terminal.until(shown).group()
             assert len(found) < 80, "on one line"
@@ -76,6 +79,8 @@ import sys
 if "run" in sys.argv:
     from facewatchd.daemon import supervisor
     supervisor.TICK = 0.5
+    from facewatchd.inference import hedge
+    hedge.PATIENCE = hedge.REST = 0.5
 if "indexing" in sys.argv:
     from facewatchd.photos import decode as photos
     def slow(file, decode=photos.decode):
@@ -114,33 +119,6 @@ def test_no_thread_of_the_daemon_is_of_a_lower_class(tmp_path: Path, tiny_root: 
         assert {_nice(task) for task in tasks} - {None} == {os.getpriority(os.PRIO_PROCESS, 0)}
         (indexing,) = daemon.children("indexing")
         assert os.sched_getscheduler(indexing) == os.SCHED_IDLE
-
-
-class Machine:
-    """Processor time that is used by others and by this process."""
-
-    def __init__(self) -> None:
-        self.now = self.others = self.own = 0.0
-
-    def used(self) -> tuple[float, float]:
-        return self.others + self.own, self.own
-
-    def work(self, seconds: float, others: float) -> None:
-        self.now += seconds
-        self.own += seconds
-        self.others += others * seconds
-
-
-@pytest.mark.parametrize(("others", "rests"), [(0.0, False), (0.3, False), (64.0, True)])
-def test_work_of_normal_priority_rests_where_others_compute(others: float, rests: bool) -> None:
-    machine = Machine()
-    pace = Pace(len(os.sched_getaffinity(0)), machine.used, lambda: machine.now)
-    machine.work(0.5, others)
-    assert pace.rest() == (REST_FACTOR * 0.5 if rests else 0.0)
-    machine.now += 5.0
-    pace.begin()
-    machine.work(20.0, others)
-    assert pace.rest() == (LONGEST_REST if rests else 0.0), "work that takes long is not put off for ever"
 
 
 def test_the_kernels_own_count(tmp_path: Path) -> None:

@@ -107,10 +107,10 @@ def test_the_commands_say_it(daemon: Daemon) -> None:
         ["blurred"]
     ]
     why = daemon.control("why", root / "crowd.png").stdout.splitlines()
-    assert why[0] == f"indexed: its faces are searchable, but 1 of 2 are {TOO_BLURRED}: {ONLY}"
+    assert why[0] == f"indexed: its faces are searchable; 1 of 2 is {TOO_BLURRED}: {ONLY}"
     assert why[1].endswith(f", {TOO_BLURRED}")
     assert daemon.control("why", root / "blurred.png").stdout.startswith(
-        f"indexed: its faces are searchable, but {TOO_BLURRED}: {ONLY}\n"
+        f"indexed: its faces are searchable; all are {TOO_BLURRED}: {ONLY}\n"
     )
     assert daemon.call("verify")["problems"] == []
 

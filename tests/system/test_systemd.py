@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from facewatchd.errors import FacewatchError
-from facewatchd.system.systemd import ServiceManager, is_journal
 from tests.support.albums import album
 from tests.support.managers import Ear, launch, listening
 from tests.support.processes import DEADLINE, Daemon, until
@@ -100,36 +98,6 @@ def test_children_get_none_of_it(daemon: Daemon, ear: Ear) -> None:
             assert f"socket:[{inode}]" not in files
 
 
-def test_one_socket_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LISTEN_FDS", "2")
-    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    with pytest.raises(FacewatchError, match="systemd passed 2 sockets"):
-        ServiceManager()
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [(socket.SOCK_DGRAM, "is no Unix stream socket"), (socket.SOCK_STREAM, "does not listen")],
-)
-def test_what_cannot_be_used_is_refused(kind: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX, kind) as passed:
-        monkeypatch.setattr("facewatchd.system.systemd.FIRST_PASSED", passed.detach())
-    monkeypatch.setenv("LISTEN_FDS", "1")
-    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    with pytest.raises(FacewatchError, match=message):
-        ServiceManager()
-
-
-def test_what_is_meant_for_another_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
-    for name, value in other.items():
-        monkeypatch.setenv(name, value)
-    manager = ServiceManager()
-    assert (manager.listener, manager.watchdog, manager.listens) == (None, 0.0, False)
-    assert not other.keys() & os.environ.keys()
-    manager.ready()  # to nobody
-
-
 # What is said
 
 
@@ -197,14 +165,3 @@ def test_what_hangs_is_not_well(daemon: Daemon, ear: Ear, who: str) -> None:
     assert "WATCHDOG=1" not in ear.heard
     (daemon.home / "hangs").unlink()
     ear.until("WATCHDOG=1")
-
-
-def test_is_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    read, write = os.pipe()
-    status = os.fstat(write)
-    for value, expected in ((f"{status.st_dev}:{status.st_ino}", True), ("1:2", False), ("", False), ("x:y", False)):
-        monkeypatch.setenv("JOURNAL_STREAM", value)
-        assert is_journal(write) is expected
-    os.close(read)
-    os.close(write)
-    assert not is_journal(write)

@@ -173,10 +173,10 @@ def test_why_tells_faces_that_are_too_blurred(place: Place) -> None:
     only = "only a query with a threshold of its own finds such a face"
     assert told("clear", None, 12) == ("its faces are searchable", [(None, []), (12, [])])
     assert told("some", 8.5, 6) == (
-        f"its faces are searchable, but 1 of 2 are too blurred to tell: {only}",
+        f"its faces are searchable; 1 of 2 is too blurred to tell: {only}",
         [(8.5, ["blurred"]), (6, ["too blurred to tell"])],
     )
-    assert told("all", 6)[0] == f"its faces are searchable, but too blurred to tell: {only}"
+    assert told("all", 6)[0] == f"its faces are searchable; all are too blurred to tell: {only}"
 
 
 def test_a_threshold_that_the_user_gave_counts_for_all_faces(place: Place) -> None:

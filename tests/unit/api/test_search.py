@@ -155,6 +155,8 @@ def test_a_face_that_is_too_blurred_stands_for_a_person_only_where_it_was_asked_
     assert asked(["crowd"], quality=None) == ([(0, False)], ben), "with a threshold of the user's, the largest"
     assert asked(["crowd"], face=0) == ([(0, False)], ben), "named"
     assert asked(["crowd"], face="all") == ([(0, True), (1, False)], anna)
+    both = search(gallery, finder, photos=by_path(library["crowd"]), face="all")
+    assert {both.entries[match.of or 0] for match in both.found.matches} == {1}, "the second of the query's entries"
     assert asked(["blurred"]) == ([(0, False)], anna), "the only one"
     assert asked(["blurred", "nobody"]) == ([(0, False), (None, False)], anna)
     assert asked(["blurred", "ben"]) == ([(0, True), (0, False)], ben), "and whether they are one person is not asked"

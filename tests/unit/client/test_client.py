@@ -313,6 +313,20 @@ def test_a_terminal_has_a_word_for_each_match_and_says_how_many_are_expected_wro
     ]
 
 
+def test_a_daemon_of_an_earlier_version_is_asked_without_verdicts(daemon: FakeDaemon) -> None:
+    """It goes on running after an upgrade, until it is started again."""
+
+    def script(request: dict[str, Any]) -> bytes:
+        if "verdicts" in request["params"]:
+            return error(request, "", "unknown parameter 'verdicts'; known here: photos, faces", code=-32602)
+        return reply(request, answer(b"/a.jpg"))
+
+    daemon.script = script
+    status, out, _ = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    assert status == 0
+    assert b"/a.jpg" in out
+
+
 def test_explained_each_match_has_its_reasons(daemon: FakeDaemon) -> None:
     matches = [
         match(b"/a.jpg") | sure("sure", rival={"face_id": 1, "similarity": 0.2}),

@@ -22,13 +22,19 @@ def strangers(faces: int) -> Strangers:
 def test_a_match_that_hardly_a_stranger_reaches_is_sure() -> None:
     seen = strangers(1000)
     assert seen.above([0.0, 0.1, 0.5]) == pytest.approx([500, 50, 0.005])
-    assert verdicts([0.9, 0.6, 0.5, 0.42, 0.3, 0.1], seen, 0.1) == [SURE, SURE, SURE, SURE, LIKELY, LOOK]
+    assert verdicts([0.9, 0.7, 0.6, 0.5, 0.36, 0.1], seen, 0.1) == [SURE, SURE, SURE, SURE, LIKELY, LOOK]
 
 
 def test_more_faces_make_it_less_sure() -> None:
-    assert verdicts([0.5], strangers(1000), 0.1) == [SURE]
-    assert verdicts([0.5], strangers(10_000), 0.1) == [LIKELY]
-    assert verdicts([0.5], strangers(1_000_000), 0.1) == [LOOK]
+    assert verdicts([0.6], strangers(1000), 0.1) == [SURE]
+    assert verdicts([0.6], strangers(20_000), 0.1) == [LIKELY]
+    assert verdicts([0.6], strangers(1_000_000), 0.1) == [LOOK]
+
+
+def test_a_match_alone_is_less_sure_than_one_beside_others() -> None:
+    """A person may be on no other photo."""
+    assert verdicts([0.5], strangers(1000), 0.1) == [LIKELY]
+    assert verdicts([0.9, 0.8, 0.5], strangers(1000), 0.1) == [SURE] * 3
 
 
 def test_among_many_matches_a_few_strangers_do_not_make_each_doubtful() -> None:

@@ -31,7 +31,7 @@ def tiny(tiny_root: Path) -> Pack:
     return pack
 
 
-def network(path: Path, *, scale: float = 1.0, turned: float = 0.0) -> str:
+def network(path: Path, *, scale: float = 1.0, turned: float = 0.0, batch: int = 1) -> str:
     """Write a network that gives four sums of a picture, times ``scale``; ``turned`` is added to one of them."""
     offset = numpy_helper.from_array(np.array([[turned, 0, 0, 0]], np.float32), "offset")
     weights = numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4) * scale, "weights")
@@ -39,7 +39,7 @@ def network(path: Path, *, scale: float = 1.0, turned: float = 0.0) -> str:
         helper.make_node("MatMul", ["picture", "weights"], ["sums"]),
         helper.make_node("Add", ["sums", "offset"], ["out"]),
     ]
-    shape = [1, 4]
+    shape = [batch, 4]
     graph = helper.make_graph(
         nodes,
         "network",
@@ -130,7 +130,7 @@ def test_a_network_that_takes_no_time_stays_on_the_processor(
 
 
 def test_both_ends_of_a_long_message_are_told() -> None:
-    told = sessions._both_ends(f"CUDA failure 100: {'x' * 1000} can't protect")
+    told = sessions._failure(RuntimeError(f"CUDA failure 100:\n{'x' * 1000} can't protect"), STAND_IN).message
     assert len(told) < 210
     assert told.startswith("CUDA failure 100: ")
     assert told.endswith(" can't protect")
@@ -165,6 +165,14 @@ def test_a_device_that_computes_something_else_is_not_trusted(
         sessions.placed("cuda", parts, 1)
     said = "0.9983" if turned == 4.0 else "nan"
     assert_one_line(caught.value, f"what its recogniser computes has a cosine of {said} ", "onnxruntime-gpu")
+
+
+@pytest.mark.usefixtures("card")
+def test_a_device_that_fails_with_the_first_picture_is_an_error(tmp_path: Path) -> None:
+    plain, other = network(tmp_path / "plain.onnx"), network(tmp_path / "other.onnx", batch=2)
+    with pytest.raises(ModelError) as caught:
+        sessions.placed("cuda", {"detector": part(plain, other)}, 1)
+    assert_one_line(caught.value, "INVALID_ARGUMENT", "check onnxruntime-gpu")
 
 
 def test_a_result_of_another_shape_or_of_zeros_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

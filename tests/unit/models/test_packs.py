@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +218,14 @@ def test_the_list_has_what_is_there_and_what_can_be_had(root: Path) -> None:
     absent = listed["buffalo_l"]
     assert (absent.installed, absent.size, absent.dim, absent.threshold) == (False, None, 512, 0.41)
     assert absent.where == "facewatchd models fetch buffalo_l"
+
+
+def test_other_files_than_those_chosen_are_not_loaded(tmp_path: Path) -> None:
+    directory = tiny_pack.build(tmp_path)
+    pack = registry.find(str(directory), tmp_path)
+    assert pack is not None
+    assert pack.load(1, Faces()).info.id == pack.id
+    shutil.rmtree(directory)
+    tiny_pack.build(tmp_path, seed=1)
+    with pytest.raises(ModelError, match="are others than when it was chosen"):
+        pack.load(1, Faces())

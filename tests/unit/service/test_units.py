@@ -241,6 +241,17 @@ def test_a_drop_in_opens_the_sandbox_for_a_device_and_goes_with_the_units(
     assert not drop_in.parent.exists()
 
 
+def test_a_drop_in_goes_when_the_processor_is_configured_again(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop_in = _configure(home, "cuda", tiny_root)
+    assert _service("install", "--gpu") == 0
+    _configure(home, "cpu", tiny_root)
+    assert _service("install") == 0
+    assert f"removed {drop_in}: the processor computes" in capsys.readouterr().out
+    assert not drop_in.exists()
+
+
 def test_a_drop_in_of_the_users_own_stays(home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drop_in = _configure(home, "cuda", tiny_root)
     drop_in.parent.mkdir(parents=True)

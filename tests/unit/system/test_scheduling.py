@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from facewatchd.system import scheduling
+from facewatchd.system.scheduling import LONGEST_REST, REST_FACTOR, Pace
 
 SHOW = """
 import os, threading
@@ -93,3 +94,30 @@ def test_what_is_to_end_is_hurried() -> None:
             assert scheduling.autogroup(process.pid).read_text().strip().endswith("nice 0")
         process.stdin.write("\n")
     scheduling.make_normal(process.pid)  # it is gone
+
+
+class Machine:
+    """Processor time that is used by others and by this process."""
+
+    def __init__(self) -> None:
+        self.now = self.others = self.own = 0.0
+
+    def used(self) -> tuple[float, float]:
+        return self.others + self.own, self.own
+
+    def work(self, seconds: float, others: float) -> None:
+        self.now += seconds
+        self.own += seconds
+        self.others += others * seconds
+
+
+@pytest.mark.parametrize(("others", "rests"), [(0.0, False), (0.3, False), (64.0, True)])
+def test_work_of_normal_priority_rests_where_others_compute(others: float, rests: bool) -> None:
+    machine = Machine()
+    pace = Pace(len(os.sched_getaffinity(0)), machine.used, lambda: machine.now)
+    machine.work(0.5, others)
+    assert pace.rest() == (REST_FACTOR * 0.5 if rests else 0.0)
+    machine.now += 5.0
+    pace.begin()
+    machine.work(20.0, others)
+    assert pace.rest() == (LONGEST_REST if rests else 0.0), "work that takes long is not put off for ever"
