@@ -130,7 +130,7 @@ class Query:
     top: int = optional(Whole(0, 1_000_000), "Most photos in an answer; 0 is all.", 20)
     threshold: float | None = optional(
         Number(-1, 1),
-        "Similarity from which a face matches, blurred or not; allowed only beside a `model` other than `auto`.",
+        "Similarity from which a face matches, as `--threshold`; allowed only beside a `model` other than `auto`.",
         Computed(lambda: None, "the model's own"),
     )
 

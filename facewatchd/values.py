@@ -191,3 +191,10 @@ class ModelInfo:
     """Cosine similarity from which a match counts, unless the user says otherwise."""
     quality: Quality | None = None
     """None where the norms of its embeddings were not measured: they then mean nothing."""
+
+    def quality_at(self, threshold: float) -> Quality | None:
+        """The `quality` that counts in a question with this threshold.
+
+        None below the model's own threshold: such a question also wants faces that can hardly be told.
+        """
+        return self.quality if threshold >= self.threshold else None

@@ -19,7 +19,7 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.catalog_reader import PhotoRecord
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING, NotAnsweringError
-from facewatchd.values import PhotoState, Quality, Stamp, Ways
+from facewatchd.values import ModelInfo, PhotoState, Stamp, Ways
 
 _KEPT = "what was known of it is kept"
 _UNWATCHED = "it lies in no watched directory"
@@ -36,15 +36,17 @@ class Photos:
         roots: Roots,
         queue: WorkQueue,
         setback: Callable[[bytes], str],
-        table: Quality | None,
+        info: ModelInfo,
+        threshold: Callable[[], float],
     ) -> None:
-        """``setback``: why a path is tried again later; empty where it is not. ``table``: that of the model."""
+        """``setback``: why a path is tried again later; empty where it is not. ``threshold``: that of questions."""
         self._monitor = monitor
         self._catalog = catalog
         self._roots = roots
         self._queue = queue
         self._setback = setback
-        self._table = table
+        self._info = info
+        self._threshold = threshold
 
     def why(self, params: WhyParameters) -> dict[str, object]:
         """Return the ``state`` of one ``path``, the ``reason``, and the ``faces`` that are recorded of it."""
@@ -57,10 +59,12 @@ class Photos:
         state, reason = PhotoState.UNKNOWN, _UNWATCHED
         if root:
             state, reason = self._explain(path, root, record, is_pending=is_pending)
-        if state is PhotoState.INDEXED and self._table:
-            blurred = sum(self._table.is_too_blurred(face.norm) for _, face in found)
-            reason += f"; {_too_blurred(blurred, len(found))}" if blurred else ""
-        faces = [{"face_id": face_id, **replies.seen(face, self._table), "look": face.look} for face_id, face in found]
+        if state is PhotoState.INDEXED and (table := self._info.quality_at(self._threshold())):
+            blurred = sum(table.is_too_blurred(face.norm) for _, face in found)
+            reason += f"; {_too_blurred(blurred, len(found), self._info.threshold)}" if blurred else ""
+        faces = [
+            {"face_id": face_id, **replies.seen(face, self._info.quality), "look": face.look} for face_id, face in found
+        ]
         return {**encode_path(path), "state": state, "reason": reason, "faces": faces}
 
     def _explain(
@@ -148,9 +152,9 @@ class Photos:
 _WAYS = {Ways.TURNED: "turned", Ways.TILES: "in tiles", Ways.BOTH: "turned and in tiles"}
 
 
-def _too_blurred(blurred: int, faces: int) -> str:
+def _too_blurred(blurred: int, faces: int, own: float) -> str:
     which = "all are" if blurred == faces else f"{blurred} of {faces} {'is' if blurred == 1 else 'are'}"
-    return f"{which} {TOO_BLURRED}: only a query with a threshold of its own finds such a face"
+    return f"{which} {TOO_BLURRED}: only a query with a lower threshold than {own:.2f} finds such a face"
 
 
 def _reason(state: PhotoState, error: str | None) -> str:

@@ -77,15 +77,15 @@ class Queries:
         }
 
     def _search(self, params: QueryParameters) -> Search:
-        is_own = params.threshold is None and self.defaults.threshold is None
+        threshold = self.threshold if params.threshold is None else params.threshold
         return Search(
-            threshold=self.threshold if params.threshold is None else params.threshold,
+            threshold=threshold,
             top=self.defaults.top if params.top is None else params.top,
             directories=params.dirs,
             min_size=params.min_size,
             exact=params.exact,
             collapse=params.collapse,
-            quality=self._info.quality if is_own else None,  # a number that the user gave counts for all faces
+            quality=self._info.quality_at(threshold),
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:

@@ -105,7 +105,7 @@ def make_parser() -> Parser:
         "--threshold",
         metavar="F",
         type=_similarity,
-        help="least similarity, -1 to 1, also of blurred faces (default: the configuration's, else the model's own)",
+        help="least similarity, -1 to 1 (default: as configured, else the model's own; below that, blur is ignored)",
     )
     add(
         "--face",

@@ -280,7 +280,15 @@ class Daemon:
                 self._confinement,
             ),
             self._queries,
-            Photos(self.monitor, self._catalog, self._roots, self._queue, self._indexer.backoff.reason, info.quality),
+            Photos(
+                self.monitor,
+                self._catalog,
+                self._roots,
+                self._queue,
+                self._indexer.backoff.reason,
+                info,
+                lambda: self._queries.threshold,
+            ),
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
         )

@@ -22,22 +22,24 @@ SHAPE = 2.0
 OFTEN = 0.2
 
 
-def wrong_among(found: int, similarity: float, strangers: Strangers) -> float:
+def wrong_among(found: int, similarity: float, strangers: Strangers, certain: int = 0) -> float:
     """Return how many of so many matches are strangers, of all matches of a face from a similarity on.
 
-    NaN where that cannot be told; where it is a bound, no less than the strangers that were to be expected.
+    ``certain``: how many of them surely are the person. NaN where it cannot be told; where it is a bound, no less than
+    the strangers that were to be expected.
     """
     expected = float(strangers.above([similarity])[0])
-    wrong = _posterior(found, expected)
-    return max(wrong, min(expected, found)) if strangers.basis is Basis.AT_MOST else wrong
+    wrong = _posterior(found, expected, certain)
+    return max(wrong, min(expected, found - certain)) if strangers.basis is Basis.AT_MOST else wrong
 
 
-def _posterior(found: int, expected: float) -> float:
-    if not found or not expected:
+def _posterior(found: int, expected: float, certain: int) -> float:
+    if found == certain or not expected:
         return 0.0
-    wrong = np.arange(found + 1)
+    wrong = np.arange(found - certain + 1)
     steps = (wrong[:-1] + SHAPE) / (wrong[:-1] + 1) * expected / (SHAPE + expected)
     weights = np.concatenate([[0.0], np.cumsum(np.log(steps))])
-    weights[:-1] += np.log(OFTEN) - np.log(found - wrong[:-1])
+    own = found - wrong
+    weights[own > 0] += np.log(OFTEN) - np.log(own[own > 0])
     chances = np.exp(weights - weights.max())
     return float(wrong @ chances / chances.sum())

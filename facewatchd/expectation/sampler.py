@@ -36,6 +36,7 @@ _NO_BOUND = (1 << 64) - 1
 """The highest hash: all faces are held."""
 STEPS = np.arange(0.0, 0.905, 0.01)
 """Similarities: a threshold above is none."""
+_NEARLY = 1e-6
 MANY = 5.0
 """Strangers that a usual question shows, from which on `Sampler.crowded` says so."""
 RETRY = 60.0
@@ -74,8 +75,8 @@ class Sampler(threading.Thread):
         """The embeddings of the faces that are held, by id: of all faces with hashes up to the bound."""
         self._bound = _NO_BOUND
         self._crowd = self._made_of({})
-        self._usual = self._usual_plain = np.zeros(len(STEPS))
-        """See `Crowd.usual`, for the similarities of `STEPS`: with the threshold that widens with blur, and without."""
+        self._usual = np.zeros(len(STEPS))
+        """See `Crowd.usual`, for the similarities of `STEPS` as thresholds."""
         self._made = threading.Event()
 
     def crowd(self, wait: float = 2.0) -> Crowd:
@@ -88,11 +89,10 @@ class Sampler(threading.Thread):
 
         Empty where a usual question shows fewer than `MANY`. The line names a threshold that passes fewer than one.
         """
-        usual = self._usual if threshold == self._info.threshold else self._usual_plain  # as `Search.quality` is used
-        expected = faces * float(np.interp(threshold, STEPS, usual))
+        expected = faces * float(np.interp(threshold, STEPS, self._usual))
         if expected < MANY:
             return ""
-        better = next((step for step, each in zip(STEPS, faces * self._usual_plain, strict=True) if each < 1), None)
+        better = next((step for step, each in zip(STEPS, faces * self._usual, strict=True) if each < 1), None)
         return (
             f"with {faces} faces a question is expected to show about {expected:.0f} strangers above the threshold "
             f"{threshold:.2f}"
@@ -142,7 +142,8 @@ class Sampler(threading.Thread):
             self._read()
         self._crowd = crowd = self._made_of(self._rows)
         self._made.set()
-        self._usual, self._usual_plain = crowd.usual(STEPS, self._info.quality), crowd.usual(STEPS, None)
+        widens = self._info.threshold - _NEARLY < STEPS  # as `ModelInfo.quality_at` has it
+        self._usual = np.where(widens, crowd.usual(STEPS, self._info.quality), crowd.usual(STEPS, None))
         return time.perf_counter() - started
 
     def _made_of(self, rows: Mapping[int, NDArray[np.float32]]) -> Crowd:

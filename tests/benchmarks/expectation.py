@@ -241,15 +241,15 @@ def tally(faces: Labelled, case: Case, known: Calibration) -> Tally:
         threshold = faces.threshold + faces.extras[asked].min()  # as the product takes the clearest of them
         order = np.flatnonzero(scores >= threshold)[np.argsort(-scores[scores >= threshold])]
         wrong = np.isin(others[order], faces.strangers(asked[0], others[order]))
+        words = verdicts(scores[order].tolist(), seen, threshold)
+        expected = wrong_among(len(order), threshold, seen, words.count(Verdict.SURE))
         result.questions += 1
-        expected = wrong_among(len(order), threshold, seen)
         if seen.basis is Basis.ESTIMATE:
             result.estimates += 1
             result.predicted += expected
             result.counted += int(wrong.sum())
         else:
             result.kept += int(wrong.sum()) <= np.ceil(expected)
-        words = verdicts(scores[order].tolist(), seen, threshold)
         for word, bad in zip(words, wrong.tolist(), strict=True):
             result.words[word][bad] += 1
     return result

@@ -125,7 +125,15 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         methods = Methods(
             Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str),
             queries,
-            Photos(monitor, gallery.catalog, roots, queue, lambda path: setbacks.get(path, ""), TABLE),
+            Photos(
+                monitor,
+                gallery.catalog,
+                roots,
+                queue,
+                lambda path: setbacks.get(path, ""),
+                INFO,
+                lambda: queries.threshold,
+            ),
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
         )
@@ -170,7 +178,7 @@ def test_why_tells_faces_that_are_too_blurred(place: Place) -> None:
         reply = place.call("why", path=str(place.root / name))
         return reply["reason"], [(seen["norm"], seen["quality"]) for seen in reply["faces"]]
 
-    only = "only a query with a threshold of its own finds such a face"
+    only = "only a query with a lower threshold than 0.50 finds such a face"
     assert told("clear", None, 12) == ("its faces are searchable", [(None, []), (12, [])])
     assert told("some", 8.5, 6) == (
         f"its faces are searchable; 1 of 2 is too blurred to tell: {only}",
@@ -179,17 +187,22 @@ def test_why_tells_faces_that_are_too_blurred(place: Place) -> None:
     assert told("all", 6)[0] == f"its faces are searchable; all are too blurred to tell: {only}"
 
 
-def test_a_threshold_that_the_user_gave_counts_for_all_faces(place: Place) -> None:
+def test_a_threshold_below_the_model_s_own_counts_for_all_faces(place: Place) -> None:
+    """And a higher one brings no face that the model's own does not."""
     row = np.eye(1, DIM, dtype=np.float32)[0]
     place.record("blurred", faces=[face(row, norm=6)])
 
     def total(**params: object) -> object:
         return place.call("query", embedding=row.tolist(), **params)["total"]
 
-    assert total() == 0
-    assert total(threshold=0.5) == 1
-    place.queries.defaults = Query(threshold=0.5)
+    assert total() == total(threshold=0.5) == total(threshold=0.7) == 0
+    assert total(threshold=0.49) == 1
+    reason = place.call("why", path=str(place.root / "blurred"))["reason"]
+    assert isinstance(reason, str)
+    assert "too blurred" in reason
+    place.queries.defaults = Query(threshold=0.4)
     assert total() == 1
+    assert place.why("blurred") == ("indexed", "its faces are searchable")
 
 
 def test_why_of_a_photo_whose_disk_is_away(place: Place) -> None:

@@ -12,9 +12,9 @@ from facewatchd.expectation.posterior import wrong_among
 EVEN = Calibration(np.log(np.array([0.5, 0.05])), measured=True)
 
 
-def wrong(found: int, expected: float, basis: Basis = Basis.ESTIMATE) -> float:
+def wrong(found: int, expected: float, basis: Basis = Basis.ESTIMATE, certain: int = 0) -> float:
     """Of a question with so many expected strangers at similarity 0."""
-    return wrong_among(found, 0.0, Strangers(basis, 1000, (_Part(expected / 500, 0.4, 0.4),), EVEN))
+    return wrong_among(found, 0.0, Strangers(basis, 1000, (_Part(expected / 500, 0.4, 0.4),), EVEN), certain)
 
 
 def test_it_is_part_of_what_was_found_and_grows_with_what_was_expected() -> None:
@@ -40,6 +40,14 @@ def test_among_many_matches_it_is_what_was_expected() -> None:
 
 def test_where_about_as_many_strangers_were_expected_all_are_wrong() -> None:
     assert wrong(60, 44) > 50
+
+
+def test_what_is_certain_is_not_wrong() -> None:
+    assert wrong(24, 18) > 19
+    assert 10 < wrong(24, 18, certain=5) < 19
+    assert wrong(24, 500, certain=5) <= 19
+    assert wrong(24, 500, Basis.AT_MOST, certain=5) == 19
+    assert wrong(5, 3, certain=5) == 0
 
 
 def test_a_bound_is_no_less_than_what_was_expected() -> None:

@@ -49,7 +49,7 @@ complete -c facewatch-query -f
 
 complete -c facewatch-query -n _shtab_facewatch_query_using -s h -l help -d 'show this help message and exit'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s n -l top -x -d 'at most N photos (0 = all; default: as configured, else 20)'
-complete -c facewatch-query -n _shtab_facewatch_query_using -l threshold -x -d 'least similarity, -1 to 1, also of blurred faces (default: the configuration'"'"'s, else the model'"'"'s own)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l threshold -x -d 'least similarity, -1 to 1 (default: as configured, else the model'"'"'s own; below that, blur is ignored)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l face -xka "largest all" -d 'which face of the photo (default largest; N counts left to right from 0)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l list-faces -d 'print the photo'"'"'s faces, and what speaks against each; no search'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s d -l dir -xka "(__fish_complete_directories)" -d 'only photos under PATH (repeatable)'
