@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def detector() -> sessions.Part:
 
 
 def test_the_names_of_the_configuration_are_those_that_are_known() -> None:
-    assert set(config.DEVICES) == {CPU, AUTO_DEVICE, *DEVICES}
+    assert config.DEVICES == (CPU, AUTO_DEVICE, *DEVICES)
 
 
 # Sessions
@@ -87,8 +88,16 @@ def test_a_device_that_is_not_built_in_is_an_error_with_the_way_to_it(tmp_path: 
     with pytest.raises(ModelError) as caught:
         sessions.on_device("rocm", network(tmp_path / "n.onnx"), 1)
     assert_one_line(caught.value, "the installed ONNX Runtime has no ROCMExecutionProvider", "AMD's driver and ROCm")
-    assert "pip uninstall -y onnxruntime && " in caught.value.hint
+    assert f"pip uninstall -y {devices.runtimes()[0]}" in caught.value.hint
     assert caught.value.hint.endswith("pip install onnxruntime-rocm`")
+
+
+def test_the_command_takes_the_place_of_whatever_distribution_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"onnxruntime": ["onnxruntime-openvino", "onnxruntime", "onnxruntime"]}
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: names)
+    assert "pip uninstall -y onnxruntime onnxruntime-openvino && " in devices.to_install("cuda")
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", dict)
+    assert "pip uninstall -y onnxruntime && " in devices.to_install("openvino")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
