@@ -78,7 +78,7 @@ def detector() -> sessions.Part:
 
 
 def test_the_names_of_the_configuration_are_those_that_are_known() -> None:
-    assert config.DEVICES == (CPU, AUTO_DEVICE, *DEVICES)
+    assert (CPU, AUTO_DEVICE, *DEVICES) == config.DEVICES
 
 
 # Sessions
