@@ -101,7 +101,8 @@ class Explainer:
             found = verdicts([scores[at] for at in own], strangers, self._info.threshold + extra)
             words |= dict(zip(own, found, strict=True))
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
-            count += wrong_among(len(own), least, strangers, certain=found.count(Verdict.SURE))
+            expected = float(strangers.above([least])[0])
+            count += wrong_among(len(own), expected, strangers.basis, certain=found.count(Verdict.SURE))
             bases.add(strangers.basis)
         given = list(words.values())
         explained = self._explained(answer, given, crowd) if reasons else [Explained(word) for word in given]

@@ -16,26 +16,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from facewatchd.expectation.crowd import Basis, Strangers
+from facewatchd.expectation.crowd import Basis
 
 SHAPE = 2.0
 OFTEN = 0.2
+_HARDLY = 1e-4
+"""Strangers, below which they are as many as were to be expected."""
 
 
-def wrong_among(found: int, similarity: float, strangers: Strangers, certain: int = 0) -> float:
-    """Return how many of so many matches are strangers, of all matches of a face from a similarity on.
+def wrong_among(found: int, expected: float, basis: Basis, certain: int = 0) -> float:
+    """Return how many of so many matches are strangers.
 
-    ``certain``: how many of them surely are the person. NaN where it cannot be told; where it is a bound, no less than
-    the strangers that were to be expected.
+    ``expected``: strangers among all matches, before anything was found; ``certain``: how many matches are surely the
+    person. NaN where ``expected`` is; where that is a bound, so is this.
     """
-    expected = float(strangers.above([similarity])[0])
     wrong = _posterior(found, expected, certain)
-    return max(wrong, min(expected, found - certain)) if strangers.basis is Basis.AT_MOST else wrong
+    return max(wrong, min(expected, found - certain)) if basis is Basis.AT_MOST else wrong
 
 
 def _posterior(found: int, expected: float, certain: int) -> float:
-    if found == certain or not expected:
-        return 0.0
+    if found == certain or expected < _HARDLY:
+        return 0.0 if found == certain else expected
     wrong = np.arange(found - certain + 1)
     steps = (wrong[:-1] + SHAPE) / (wrong[:-1] + 1) * expected / (SHAPE + expected)
     weights = np.concatenate([[0.0], np.cumsum(np.log(steps))])

@@ -46,7 +46,7 @@ def chances_of_error(similarities: NDArray[np.float64], strangers: Strangers) ->
     """Return the chance that each match is wrong. ``similarities``: descending. The same shape."""
     expected = strangers.above(similarities)
     first = min(FEW, len(expected))
-    expected[:first] = [wrong_among(at + 1, float(similarities[at]), strangers) for at in range(first)]
+    expected[:first] = [wrong_among(at + 1, float(expected[at]), strangers.basis) for at in range(first)]
     chances = expected / np.arange(1, len(expected) + 1)
     chances[NEAR:] = np.maximum(chances[NEAR:], (expected[NEAR:] - expected[:-NEAR]) / NEAR)
     worst: NDArray[np.float64] = np.minimum(np.maximum.accumulate(chances), 1.0)

@@ -16,6 +16,8 @@ something (`worth`), and later:
 What a second look finds counts like any face, with these guards:
 
 - A face on a turned photo must stand upright there (else another turn shows it better), and score `TURNED_SCORE`.
+- A photo lies in one way, as a rule. Faces of another turn than that of the best one must score `Model.upright_score`:
+  on a face that is upside down, a detector may find others that lie.
 - A face that touches the edge between two tiles is left to the tile that holds all of it: tiles overlap by more than
   the largest face that the whole photo may hide.
 - Of faces at one place (`same_place`) the highest score is kept. One of the first look stays as it is, unless a turned
@@ -100,7 +102,16 @@ def look_again(model: Model, image: Pixels, ways: Ways, config: Faces, goes_on: 
             least = max(TURNED_SCORE, config.min_score)
             upright = [face for face in seen if face.score >= least and not _leans(face)]
             found += [turned_back(face, look, image.shape[1], image.shape[0]) for face in upright]
-    return left_to_right(best_of_each_place(found)[:MOST_FACES])
+    return left_to_right(best_of_each_place(_of_best_turn(found, model))[:MOST_FACES])
+
+
+def _of_best_turn(faces: Sequence[Face], model: Model) -> list[Face]:
+    """Leave out the faces of turns other than that of the best turned face, but for those that are surely upright."""
+    turned = [face for face in faces if face.look in TURNS.values()]
+    if not turned:
+        return list(faces)
+    kept = {Look.TILE, max(turned, key=lambda face: face.score).look}
+    return [face for face in faces if face.look in kept or face.score >= model.upright_score]
 
 
 def _parts(image: Pixels, ways: Ways, config: Faces) -> Iterator[tuple[Look, Pixels, int, int]]:

@@ -242,7 +242,8 @@ def tally(faces: Labelled, case: Case, known: Calibration) -> Tally:
         order = np.flatnonzero(scores >= threshold)[np.argsort(-scores[scores >= threshold])]
         wrong = np.isin(others[order], faces.strangers(asked[0], others[order]))
         words = verdicts(scores[order].tolist(), seen, threshold)
-        expected = wrong_among(len(order), threshold, seen, words.count(Verdict.SURE))
+        before = float(seen.above([threshold])[0])
+        expected = wrong_among(len(order), before, seen.basis, words.count(Verdict.SURE))
         result.questions += 1
         if seen.basis is Basis.ESTIMATE:
             result.estimates += 1

@@ -18,7 +18,7 @@ from tests.support.processes import Daemon
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Library:
-    """Photos that nobody changes, and data directories that nobody starts a daemon on."""
+    """Photos that no test changes, and data directories on which no test starts a daemon."""
     return libraries.build(tmp_path_factory.mktemp("library"), tiny_root)
 
 

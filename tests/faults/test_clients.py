@@ -159,7 +159,7 @@ def test_a_line_that_never_ends_is_cut_off_in_time(daemon: Daemon, amount: Amoun
 
 
 def test_half_a_request_then_silence_holds_up_nobody(daemon: Daemon) -> None:
-    """Also where as many clients do so as there are places: soon they have to give them to whoever comes."""
+    """Also where as many clients do so as there are places: soon they have to give them to the next clients."""
     with ExitStack() as stack:
         silent = [stack.enter_context(Client(daemon.socket)) for _ in range(PLACES)]
         for client in silent:

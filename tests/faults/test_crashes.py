@@ -176,7 +176,7 @@ def test_on_a_full_disk_it_ends_soon_and_starts_again(tmp_path: Path, tiny_root:
             daemon.start()
             daemon.settle()
             fill(disk / "filler")
-            more = album(root / "more", 400, first_seed=1000)
+            more = album(root / "more", 150, first_seed=1000)
             until(lambda: daemon.status()["state"] == "degraded")
             assert daemon.process is not None
             daemon.process.send_signal(signal.SIGTERM)

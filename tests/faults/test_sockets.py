@@ -137,7 +137,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path, pytestcon
 
 @pytest.fixture
 def daemon(serving: Daemon) -> Iterator[Daemon]:
-    """The daemon. One that was connected before is answered all the time, and at the end whoever comes."""
+    """The daemon. A client that was connected before is answered all the time, and at the end a new one."""
     with Client(serving.socket) as before:
         yield serving
         assert before.call("status")["photos"] == 5

@@ -1,4 +1,4 @@
-"""Those who use the daemon while the soak goes on, and judge its answers."""
+"""Clients that ask the daemon while the soak goes on, and judge its answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.churn import ALIKE, Churner
 from tests.support.processes import Daemon
 
 ANCHOR = 15
-"""The person on photos that nobody touches."""
+"""The person on photos that are never changed."""
 WAIT = 60.0
 """Seconds that a writer waits at most for what it wrote."""
 
@@ -60,7 +60,7 @@ class Gate:
 
 
 class Client(threading.Thread):
-    """Somebody who asks until the end, and takes no answer for a miss unless something was in the way."""
+    """A thread that asks until the end, and takes no answer for a miss unless something was in the way."""
 
     def __init__(self, name: str, daemon: Daemon, record: Record, excuses: Excuses, seed: int) -> None:
         super().__init__(name=name)

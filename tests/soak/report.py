@@ -133,7 +133,7 @@ class Record:
         return time.monotonic() - self.started
 
     def count(self, what: str, seconds: float = 0.0) -> None:
-        """Count one of a row's figures. Of "queries" the slowest counts: who waits is not to be answered soon."""
+        """Count one of a row's figures. Of "queries" the slowest counts, without those that ask for a wait."""
         with self._lock:
             self._counts[what] += 1
             if what == "queries":

@@ -25,5 +25,5 @@ def shoot(path: Path, persons: Sequence[int], seed: int, *, size: tuple[int, int
 
 
 def album(directory: Path, count: int, *, people: int = 10, first_seed: int = 0) -> dict[Path, int]:
-    """``count`` photos of one person each, in turn; returns who is on which."""
+    """``count`` photos of one person each, in turn; returns the person on each."""
     return {shoot(directory / f"{n:04d}.jpg", [1 + n % people], first_seed + n): 1 + n % people for n in range(count)}

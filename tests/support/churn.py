@@ -1,7 +1,7 @@
-"""Random changes to photos, by somebody who keeps account of them: what is on the disk is known without a look at it.
+"""Random changes to photos, of which an account is kept: what is on the disk is known without a look at it.
 
-A `Churner` owns some persons of the pack ``tiny`` and directories of its own in each root; photos of its persons are
-nobody else's. So what a query for one of them must answer is known at every moment, whatever the others do.
+A `Churner` owns some persons of the pack ``tiny`` and directories of its own in each root; only it writes
+photos of these persons. So what a query for one of them must answer is known at every moment, whatever the others do.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ MOST = 40
 
 @dataclass(frozen=True)
 class Written:
-    """A file with a photo's name: whose face it shows, None where it is no picture (yet)."""
+    """A file with a photo's name."""
 
     person: int | None
+    """The person whose face it shows; None where it is no picture, or not yet."""
     rest: bytes = b""
-    """What is still to be written,"""
+    """Bytes that are still to be written."""
     becomes: int = NOBODY
-    """and who is on it then."""
+    """The person on it once they are written."""
 
 
 class Churner:
@@ -57,7 +58,7 @@ class Churner:
         for place in (outside, *self._homes):
             place.mkdir(parents=True, exist_ok=True)
         self._directories: list[Path] = []
-        """Directories that were made, which hold nobody else's files."""
+        """Directories that this churner made; no other writes there."""
         self._original = outside / "original.jpg"
         self._original.write_bytes(self._picture(persons[0]))
         steps = [self._create, self._copy, self._replace, self._replace_in_place, self._rename, self._delete]

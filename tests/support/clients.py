@@ -160,7 +160,7 @@ class Usage:
 SPARE = Usage(memory=20.0, workers=96.0, files=8, threads=6)
 """What is no leak. Of memory, glibc has up to eight arenas a core, each of which keeps a little of what its threads
 freed, and a worker keeps what the largest of its photos took, once for each line of work. Of files, the catalog keeps
-some readers for the next ones who come."""
+some readers for the next threads."""
 
 
 def expect_as_before(daemon: Daemon, before: Usage, spare: Usage = SPARE) -> None:

@@ -236,7 +236,7 @@ def _one_line(data: bytes) -> bytes:
 
 
 def ends_soon(line: bytes) -> bool:
-    """Whether it has nobody wait for long: while indexing is paused, a wait ends with its time only."""
+    """Whether the line is answered soon: while indexing is paused, a wait ends with its time only."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):

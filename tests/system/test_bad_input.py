@@ -20,7 +20,7 @@ from PIL import Image
 from facewatchd.client.connection import RemoteError
 from facewatchd.errors import LockedError
 from tests.support.albums import shoot
-from tests.support.processes import Daemon, fill, small_disk, until
+from tests.support.processes import Daemon, until
 
 Start = Callable[..., Daemon]
 
@@ -306,27 +306,6 @@ def test_a_full_queue_of_events_is_noticed_and_made_up_for(daemon: Daemon, root:
     until(lambda: daemon.paths(new) == {new, gone})
     assert daemon.call("verify")["problems"] == []
     assert "overflow" in daemon.log.read_text()
-
-
-def test_a_full_disk_pauses_indexing_and_queries_go_on(tmp_path: Path, root: Path, tiny_root: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
-        daemon = Daemon(tmp_path / "home", root, model="tiny", model_root=tiny_root)
-        daemon.data = disk / "data"
-        with daemon:
-            daemon.start()
-            daemon.settle()
-            fill(disk / "filler")
-            for n in range(60):
-                shoot(root / f"more {n}.jpg", [1], 100 + n)
-            until(lambda: daemon.status()["state"] == "degraded")
-            (problem, *_) = daemon.status()["problems"]
-            assert "full" in problem
-            assert root / "good.jpg" in daemon.paths(root / "good.jpg")
-            (disk / "filler").unlink()
-            until(lambda: daemon.status()["state"] != "degraded")
-            daemon.settle()
-            assert len(daemon.paths(root / "good.jpg")) == 61
-            assert daemon.stop() == 0
 
 
 def test_a_damaged_catalog_is_set_aside_and_a_damaged_index_built_again(daemon: Daemon, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Packs that nobody vouches for: archives that are damaged or lie, and models that loop, bloat or answer nonsense."""
+"""Packs of unknown origin: archives that are damaged or lie, and models that loop, bloat or answer nonsense."""
 
 from __future__ import annotations
 

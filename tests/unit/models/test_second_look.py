@@ -164,6 +164,20 @@ def test_a_face_that_is_doubtful_or_leans_on_the_turned_photo_does_not_count() -
     assert len(look_again(Playing(seen()), image, Ways.TURNED, CONFIG, everything)) == 3
 
 
+def test_a_photo_lies_in_one_way_unless_another_is_sure() -> None:
+    class ByTurn(Playing):
+        def faces(self, image: Image8) -> list[Face]:
+            self.shown += 1
+            return [self._faces[self.shown - 1]]
+
+    image = canvas(400, 400)
+    doubtful = ByTurn(*(seen(score=score) for score in (0.7, 0.8, 0.7)))
+    assert [face.look for face in look_again(doubtful, image, Ways.TURNED, CONFIG, everything)] == [Look.TURNED_180]
+    sure = ByTurn(*(seen(score=score) for score in (0.76, 0.8, 0.7)))
+    found = look_again(sure, image, Ways.TURNED, CONFIG, everything)
+    assert {face.look for face in found} == {Look.TURNED_90, Look.TURNED_180}
+
+
 def test_a_face_that_is_cut_by_its_tile_is_left_to_the_next() -> None:
     image = canvas(5000, 1000)
     (_, wide), *_ = spans(5000, 5000, CONFIG)
