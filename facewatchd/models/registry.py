@@ -194,12 +194,14 @@ def licence(name: str) -> str:
     """A few words on what a model may be used for, as far as its name tells."""
     if name == zoo.NAME:
         return "any use (MIT, Apache-2.0)"
-    return "non-commercial" if name in files.RELEASED else "unknown; ask the pack's author"
+    return "non-commercial" if name in files.RELEASED else "unknown"
 
 
 def licence_note(name: str) -> str:
     """A line on the licence of a model, with the page that has it."""
-    return ZOO_NOTE if name == zoo.NAME else LICENCE_NOTE
+    if name == zoo.NAME:
+        return ZOO_NOTE
+    return LICENCE_NOTE if name in files.RELEASED else "its licence is not known here; ask the pack's author"
 
 
 def choose(

@@ -124,6 +124,7 @@ def test_a_zip_file_is_installed_flat_or_nested(
     assert pack == registry.find("mine", root)
     assert sorted(path.name for path in (root / "models/mine").iterdir()) == ["det_tiny.onnx", "rec_tiny.onnx"]
     assert [path.name for path in (root / "models").iterdir()] == ["mine"]
+    assert said == [f"the model mine is in {root}/models/mine; its licence is not known here; ask the pack's author"]
 
 
 def test_a_directory_is_copied_without_what_is_no_part_of_a_pack(tmp_path: Path, root: Path, said: list[str]) -> None:

@@ -106,7 +106,7 @@ def test_a_real_pack_finds_a_group_and_a_close_up(name: str) -> None:
     assert close_up.embedding @ face.embedding > model.info.threshold
 
 
-@pytest.mark.parametrize("name", REAL_PACKS)
+@pytest.mark.parametrize("name", [*REAL_PACKS, "opencv"])
 def test_the_small_faces_of_a_group_on_a_large_photo_are_found(name: str) -> None:
     model = real(name)
     (alone,) = model.faces(portrait())
@@ -114,7 +114,9 @@ def test_the_small_faces_of_a_group_on_a_large_photo_are_found(name: str) -> Non
     found = model.faces(scene)
     assert len(found) == shown
     assert all(face.embedding @ alone.embedding > model.info.threshold for face in found)
-    assert load(samples.PACKS, name, detector_size=640).faces(scene) == []
+    root = packs.opencv_root() if name == "opencv" else samples.PACKS
+    at_640 = load(root, name, detector_size=640).faces(scene)
+    assert sum(face.embedding @ alone.embedding > model.info.threshold for face in at_640) < shown / 3
 
 
 def small_faces() -> tuple[Image8, int]:
