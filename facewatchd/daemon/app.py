@@ -257,6 +257,7 @@ class Daemon:
             queue=self._queue,
             scanner=self._scanner,
             writer=self._writer,
+            sampler=self._sampler,
             maintenance=self._maintenance,
             indexer=self._indexer,
             second_looks=self._second_looks if self._config.faces.second_look else None,

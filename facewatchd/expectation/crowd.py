@@ -1,6 +1,6 @@
 """How many strangers are as similar to one face as its matches are: estimated from a sample of the gallery.
 
-A threshold that passes one stranger in 2,500 passes two in five small children, ten times more strangers of one's own
+A threshold that passes one stranger in 2,500 passes one small child in three, ten times more strangers of one's own
 descent than of another, and with a blurred face more than with a sharp one. What does not change is the shape of the
 upper tail. So each question is measured by itself: the median m of its similarities to the strangers in a sample, and
 their quantile q of `QUANTILE`, say how alike everyone is to this face. With z = (t - m) / ((q - m) / g), where g is the
@@ -27,7 +27,7 @@ Where the sample cannot say more, the number is an upper bound (`Basis.AT_MOST`)
   the others, and may be parts of the person as well as a family.
 
 A bound is `CAUTION` times the estimate in the first two cases and for every small child, of whom a third more match
-than the estimates say. With fewer than `FEWEST` strangers there is no number.
+than the estimates say. With fewer than `FEWEST` strangers that can match there is no number.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class Crowd:
         """``ids``: of the faces; ``embeddings``: (n, dim) of unit length; ``norms``: (n,). ``threshold``: the model's
         own, by which groups are linked."""
         self.ids = ids
+        self._rows = {face_id: row for row, face_id in enumerate(ids.tolist())}
         self.embeddings = embeddings
         self._norms = norms
         self._calibration = calibration
@@ -147,23 +148,20 @@ class Crowd:
         if len(self) < FEWEST:
             return Strangers(Basis.UNKNOWN, faces)
         similarities = self.embeddings @ embedding
-        linked = self._means(similarities) >= self._linked
         child = self._calibration.is_child(embedding)
-        if child:
-            linked &= self._sizes >= MAIN * self._sizes[linked].sum()
-        others = ~linked[self.groups]
+        others = ~self._linked_with(embedding, similarities)[self.groups]
         count = int(others.sum())
-        if count < FEWEST:
-            return Strangers(Basis.UNKNOWN, faces)
         if quality is not None:
             similarities = similarities - quality.extras(self._norms)
-            others &= self._norms >= quality.floor  # which match nothing
+            others &= self._norms >= quality.floor  # the rest match nothing
+        if others.sum() < FEWEST:
+            return Strangers(Basis.UNKNOWN, faces)
         few = child and (others & self._children).sum() < FEWEST_CHILDREN
         parts, upper = self._parts(similarities, others, child=child, few=few)
         usual, most = (Strangers(Basis.ESTIMATE, faces, each, self._calibration) for each in (parts, upper))
         low, high = (float(each.above([self._threshold])[0]) for each in (usual, most))
         cautious = few or not self._calibration.measured
-        known = int((~linked).sum()) >= ENOUGH and count > (1 - OFTEN) * len(self)
+        known = len(np.unique(self.groups[others])) >= ENOUGH and count > (1 - OFTEN) * len(self)
         if known and not cautious and high <= AGREE * low:
             return usual
         larger = parts if low > high else upper
@@ -187,26 +185,34 @@ class Crowd:
 
         Groups of fewer than `SEEN` faces are left out, and a face of the sample does not count as one of its own group.
         The group is told by its face that is the most similar, by id, and the mean similarity to it. ``faces``: (n,
-        dim).
+        dim); some 20 kB of memory are taken for each.
         """
         if not len(self):
             return [None] * len(faces)
         similarities = self.embeddings @ faces.T
         sums = np.add.reduceat(similarities[self._by_group], self._starts, axis=0)
         sizes = np.repeat(self._sizes[:, None], len(faces), axis=1)
-        own = self.ids[:, None] == np.asarray(face_ids)
-        for row, at in np.argwhere(own).tolist():
-            sums[self.groups[row], at] -= similarities[row, at]
-            sizes[self.groups[row], at] -= 1
-        linked = self._means(self.embeddings @ asked) >= self._linked
+        for at, face_id in enumerate(face_ids):
+            if (row := self._rows.get(face_id)) is not None:
+                sums[self.groups[row], at] -= similarities[row, at]
+                sizes[self.groups[row], at] -= 1
+                similarities[row, at] = _NO_GROUP  # it is not its own nearest
+        linked = self._linked_with(asked, self.embeddings @ asked)
         means = np.where((sizes < SEEN) | linked[:, None], _NO_GROUP, sums / np.maximum(sizes, 1))
         found: list[tuple[int, float] | None] = []
         for at, group in enumerate(means.argmax(axis=0).tolist()):
-            members = np.flatnonzero((self.groups == group) & ~own[:, at])
-            nearest = members[int(similarities[members, at].argmax())] if len(members) else 0
+            members = self._by_group[self._starts[group] :][: self._sizes[group]]
+            nearest = members[int(similarities[members, at].argmax())]
             mean = float(means[group, at])
             found.append(None if mean == _NO_GROUP else (int(self.ids[nearest]), mean))
         return found
+
+    def _linked_with(self, embedding: Embedding, similarities: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether each group is the person with this face. ``similarities``: of the sample to it."""
+        linked = self._means(similarities) >= self._linked
+        if self._calibration.is_child(embedding):
+            linked &= self._sizes >= MAIN * self._sizes[linked].sum()
+        return linked
 
     def _means(self, similarities: NDArray[np.floating]) -> NDArray[np.float64]:
         """The mean of each group."""

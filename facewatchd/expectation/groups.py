@@ -1,7 +1,7 @@
 """Average-linkage clustering of the faces of a sample: each group is one person, or a part of one person's photos.
 
 Two groups are joined while the mean similarity of their faces is at least a limit. Single linkage would join small
-children, of whom two in five match each other, to one group; the mean of two groups of different children stays lower.
+children, of whom one pair in three matches, to one group; the mean of two groups of different children stays lower.
 
 The nearest-neighbour chain finds the same groups as the textbook's algorithm in n squared steps: from any group, go to
 the group most similar to it, and on, until two are the most similar to each other; these are joined. A group whose most

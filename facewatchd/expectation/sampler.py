@@ -11,6 +11,7 @@ as it took the last time (0.2 s of a processor for a whole sample) has passed. W
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -27,6 +28,8 @@ from facewatchd.store.hub import Change, MissedChangesError
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo
 
+log = logging.getLogger(__name__)
+
 SIZE = 1024
 """Faces in the sample: a question compares with them in 0.2 ms."""
 HELD = SIZE + SIZE // 4
@@ -40,7 +43,7 @@ _NEARLY = 1e-6
 MANY = 5.0
 """Strangers that a usual question shows, from which on `Sampler.crowded` says so."""
 RETRY = 60.0
-"""Seconds after which the catalog is read again where it could not be."""
+"""Seconds after which the sample is made anew where it could not be."""
 
 
 def drawn(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -74,6 +77,8 @@ class Sampler(threading.Thread):
         self._rows: dict[int, NDArray[np.float32]] = {}
         """The embeddings of the faces that are held, by id: of all faces with hashes up to the bound."""
         self._bound = _NO_BOUND
+        self._known = False
+        """Whether no change was missed since the catalog was read."""
         self._crowd = self._made_of({})
         self._usual = np.zeros(len(STEPS))
         """See `Crowd.usual`, for the similarities of `STEPS` as thresholds."""
@@ -87,14 +92,16 @@ class Sampler(threading.Thread):
     def crowded(self, faces: int, threshold: float) -> str:
         """Return a line where a threshold passes more strangers than is useful in a gallery of so many faces.
 
-        Empty where a usual question shows fewer than `MANY`. The line names a threshold that passes fewer than one.
+        Of a recogniser that was not measured, their number is an upper bound, and the line says so. Empty where a usual
+        question shows fewer than `MANY`. The line names a threshold that passes fewer than one.
         """
         expected = faces * float(np.interp(threshold, STEPS, self._usual))
         if expected < MANY:
             return ""
         better = next((step for step, each in zip(STEPS, faces * self._usual, strict=True) if each < 1), None)
+        about = "about" if self._calibration.measured else "up to"
         return (
-            f"with {faces} faces a question is expected to show about {expected:.0f} strangers above the threshold "
+            f"with {faces} faces a question is expected to show {about} {expected:.0f} strangers above the threshold "
             f"{threshold:.2f}"
         ) + (f"; {better:.2f} keeps that under 1: --threshold, or `threshold` in the configuration" if better else "")
 
@@ -107,30 +114,30 @@ class Sampler(threading.Thread):
         self._changes.close()
 
     def run(self) -> None:
-        known, due, rested = False, 0.0, 0.0
+        due = earliest = 0.0
         while not self._ending.is_set():
             self._liveness.beat()
             try:
-                if not known:
-                    self._read()
-                    known, due = True, rested
                 if due <= time.monotonic():
-                    rested = time.monotonic() + REST * self._make()
-                    due = math.inf
-            except StorageError:  # the state of the daemon tells of it
-                known, due = False, time.monotonic() + RETRY
+                    if not self._known:
+                        self._read()
+                    earliest, due = time.monotonic() + REST * self._make(), math.inf
+                self._made.set()
+                self._liveness.rest()
+                if self._follow(due):
+                    due = min(due, max(time.monotonic() + QUIET, earliest))
+            except Exception as exc:
+                if not isinstance(exc, StorageError):  # of which the state of the daemon tells
+                    log.exception("the sample of the faces could not be made; it is tried again in %g seconds", RETRY)
+                self._known, earliest = False, time.monotonic() + RETRY
+                due = earliest
                 self._made.set()  # no question waits for it
-            self._liveness.rest()
-            try:
-                if self._follow(self._changes.take(None if due == math.inf else max(due - time.monotonic(), 0.0))):
-                    due = min(due, max(time.monotonic() + QUIET, rested))
-            except MissedChangesError:
-                known = False
 
     def _read(self) -> None:
         with self._gallery.catalog.reading() as reader:
             every = reader.face_ids()
             ids, embeddings = reader.embeddings_of(lowest(every, HELD).tolist())
+        self._known = True
         self._rows, self._bound = dict(zip(ids.tolist(), embeddings, strict=True)), _NO_BOUND
         if len(every) > HELD:
             self._bound = int(drawn(ids).max())
@@ -154,7 +161,15 @@ class Sampler(threading.Thread):
         embeddings = np.array([rows[face_id] for face_id in ids.tolist()], np.float32).reshape(len(ids), self._info.dim)
         return Crowd(ids, embeddings, shown.norms, self._info.threshold, self._calibration)
 
-    def _follow(self, changes: Iterable[Change]) -> bool:
+    def _follow(self, due: float) -> bool:
+        """Wait for changes until a time, and apply them; return whether the crowd is to be made anew."""
+        try:
+            return self._apply(self._changes.take(None if due == math.inf else max(due - time.monotonic(), 0.0)))
+        except MissedChangesError:
+            self._known = False
+            return True
+
+    def _apply(self, changes: Iterable[Change]) -> bool:
         """Apply changes to the faces that are held; return whether one of these changed."""
         changed = False
         for change in changes:

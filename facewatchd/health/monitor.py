@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, StorageError
+from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.report import Report, RootReport
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
@@ -40,6 +41,7 @@ class Monitor:
     queue: WorkQueue
     scanner: Scanner
     writer: Writer
+    sampler: Sampler
     maintenance: IndexMaintenance
     indexer: Indexer
     second_looks: SecondLooks | None
@@ -115,6 +117,7 @@ class Monitor:
         """Name a part whose thread ended though it should not have; empty where all run."""
         alive = {
             "the writer": self.writer.is_alive(),
+            "the sampler": self.sampler.is_alive(),
             "the index maintenance": self.maintenance.is_alive(),
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),

@@ -37,7 +37,7 @@ MAY_IMPORT = {
         "scan": "photos store system threads values",
         "watch": "system threads values",
         "indexing": "inference photos scan store system threads values",
-        "health": "client indexing scan server store threads values watch",
+        "health": "client expectation indexing scan server store threads values watch",
         "api": "config expectation health indexing inference models photos scan server store threads values",
         "daemon": (
             "api config console expectation health indexing inference models scan server store system threads values"

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facewatchd.expectation import calibration
-from facewatchd.expectation.calibration import Calibration
+from facewatchd.expectation.calibration import Calibration, ChildProbe
 from facewatchd.expectation.crowd import FEWEST, Basis, Crowd
 from facewatchd.values import Quality
 from tests.benchmarks import expectation
@@ -118,6 +118,31 @@ def test_blurred_faces_need_more_and_those_below_the_floor_match_nothing() -> No
     rng = np.random.default_rng(9)
     clear, blurred, gone = (expected(norm, quality) for norm in (12.0, 6.0, 4.0))
     assert gone == 0 < blurred < clear / 2
+
+
+@pytest.mark.parametrize("usable", [0, 3, FEWEST - 1])
+def test_too_few_faces_above_the_floor_tell_nothing(usable: int) -> None:
+    rows = people(np.random.default_rng(10), 600, DIM, 0.3)
+    norms = np.where(np.arange(600) < usable, 12.0, 4.0)
+    seen = crowd(rows, norms=norms).strangers(rows[0], 600, Quality(clear=9.0, slope=0.04, floor=5.0))
+    assert seen.basis is Basis.UNKNOWN
+    assert np.isnan(seen.above([THRESHOLD])).all()
+
+
+def test_other_children_who_are_like_the_child_asked_for_can_be_closer() -> None:
+    """In many small groups, none of which is the child: strangers and the nearest others have one rule."""
+    rng = np.random.default_rng(11)
+    common = people(rng, 1, DIM)[0]
+    children = [photos_of(rng, child, 2, 0.9) for child in photos_of(rng, common, 20, 0.4)]
+    everyone = ChildProbe(np.zeros(DIM, np.float32), 1.0, 0.4, 0.1)
+    known = Calibration(NORMAL.tail, measured=True, child=everyone)
+    rows = np.concatenate([*children, people(rng, 200, DIM)])
+    asked, match = photos_of(rng, common, 1, 0.97)[0], photos_of(rng, children[0][0], 1, 0.95)
+    (near,) = crowd(rows, known).nearest_others([-1], match, asked)
+    assert near is not None
+    assert near[0] in (0, 1)
+    (near,) = crowd(rows).nearest_others([-1], match, asked)
+    assert near is None or near[0] > 1, "grown, the group is linked with the person asked for"
 
 
 @cache

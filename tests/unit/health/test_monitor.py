@@ -59,6 +59,7 @@ class Parts:
             "queue": Queue(),
             "scanner": Scanner(),
             "writer": SimpleNamespace(**thread),
+            "sampler": SimpleNamespace(**thread),
             "maintenance": SimpleNamespace(**thread),
             "indexer": SimpleNamespace(
                 alive=lambda: True, trouble="", waits=str, waits_briefly=str, rates=lambda: {"examined": 3.0}
@@ -118,7 +119,12 @@ def test_a_status_tells_of_more_faces_than_the_threshold_bears_and_that_is_no_fa
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [("writer", "the writer"), ("maintenance", "the index maintenance"), ("scanner", "the scanner")],
+    [
+        ("writer", "the writer"),
+        ("sampler", "the sampler"),
+        ("maintenance", "the index maintenance"),
+        ("scanner", "the scanner"),
+    ],
 )
 def test_a_thread_that_ended_is_named(server: Server, part: str, name: str) -> None:
     ended = SimpleNamespace(is_alive=lambda: False)
