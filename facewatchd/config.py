@@ -33,7 +33,8 @@ from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
 AUTO_DEVICE, CPU = "auto", "cpu"
-DEVICES = (CPU, AUTO_DEVICE, "cuda", "openvino", "migraphx", "rocm")
+DEVICES = (CPU, AUTO_DEVICE, "cuda", "migraphx", "rocm", "openvino")
+"""What is known of each is in `models.devices`, in the same order."""
 MAX_THREADS = 1024
 _MOST_SHOWN = 100
 """Characters of a wrong value that a message repeats."""

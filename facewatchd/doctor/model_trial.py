@@ -5,14 +5,11 @@ A library that computes may be compiled for another processor and crash; the cal
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facewatchd.errors import ModelError
 from facewatchd.system import child_process
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ def run(pack: Pack, device: str) -> dict[str, Any]:
 def _try(spec: str, device: str) -> dict[str, Any]:
     """Load an installed model, decode InsightFace's group photo of six people, and find their faces."""
     from facewatchd.config import Faces
-    from facewatchd.models import device_trial, registry, trial
+    from facewatchd.models import device_trial, reference, registry, trial
     from facewatchd.photos import decode
 
     pack = registry.at(spec)
@@ -42,7 +39,7 @@ def _try(spec: str, device: str) -> dict[str, Any]:
     started = time.monotonic()
     model = pack.load(1, Faces(), placement)
     loaded = time.monotonic()
-    with photo().open("rb") as file:
+    with reference.photo().open("rb") as file:
         faces = model.faces(decode.decode(file))
     similarities = [float(one.embedding @ other.embedding) for one in faces for other in faces if one is not other]
     return {
@@ -54,14 +51,6 @@ def _try(spec: str, device: str) -> dict[str, Any]:
         "load_s": loaded - started,
         "faces_s": time.monotonic() - loaded,
     }
-
-
-def photo() -> Path:
-    """Return InsightFace's group photo, found without importing InsightFace."""
-    spec = importlib.util.find_spec("insightface")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("the package insightface is not installed", "install facewatchd again")
-    return Path(spec.submodule_search_locations[0], "data", "images", "t1.jpg")
 
 
 if __name__ == "__main__":

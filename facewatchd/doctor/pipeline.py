@@ -23,9 +23,10 @@ from typing import Any
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import path_param, reading_answer
 from facewatchd.config import CPU, Config
-from facewatchd.doctor import model, model_trial
+from facewatchd.doctor import model
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError, ModelError, NoDaemonError
+from facewatchd.models import reference
 from facewatchd.models.devices import DEVICES
 from facewatchd.system import child_process
 from facewatchd.text import counted
@@ -113,7 +114,7 @@ class Trial:
     def run(self) -> int:
         """Return how many faces were indexed and found. Raises `FacewatchError`."""
         photo = self._photos / "photo.jpg"
-        shutil.copyfile(model_trial.photo(), photo)
+        shutil.copyfile(reference.photo(), photo)
         with self._daemon() as process:
             self._until_it_answers(process)
             try:

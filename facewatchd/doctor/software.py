@@ -14,7 +14,8 @@ from facewatchd import __version__
 from facewatchd.config import AUTO_DEVICE, CPU, Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import FacewatchError
-from facewatchd.models.devices import DEVICES
+from facewatchd.models import devices
+from facewatchd.models.devices import DEVICES, RUNTIME
 from facewatchd.store import hnsw_trial
 from facewatchd.system import installation
 
@@ -23,8 +24,6 @@ REQUIRED = (
     "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
-RUNTIME = "onnxruntime"
-"""The name of ONNX Runtime's package; that of its distribution for the processor, in whose place others may stand."""
 LEAST_SQLITE = (3, 37, 0)
 """The first with STRICT tables; RETURNING came with 3.35."""
 
@@ -38,7 +37,7 @@ def python(_: Config) -> Iterator[Finding]:
 def packages(loaded: Config) -> Iterator[Finding]:
     """Whether every required package is installed, and in which version."""
     versions = {}
-    runtimes = _runtimes()
+    runtimes = devices.runtimes()
     for name in (*(each for each in REQUIRED if each != RUNTIME), *(runtimes if RUNTIME in REQUIRED else ())):
         try:
             versions[name] = importlib.metadata.version(name)
@@ -50,16 +49,11 @@ def packages(loaded: Config) -> Iterator[Finding]:
     yield Finding("packages", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
-def _runtimes() -> list[str]:
-    """The distributions that install the package onnxruntime; its own name where there is none."""
-    return sorted(set(importlib.metadata.packages_distributions().get(RUNTIME, [RUNTIME])))
-
-
-def _one_runtime(runtimes: Sequence[str], device: str) -> str:
+def _one_runtime(installed: Sequence[str], device: str) -> str:
     """The command that leaves one of them: that of the device, or the one that is for another than the processor."""
-    special = [name for name in runtimes if name != RUNTIME]
+    special = [name for name in installed if name != RUNTIME]
     wanted = {CPU: RUNTIME, AUTO_DEVICE: special[0]}.get(device) or DEVICES[device].distribution
-    return f"keep one: `{installation.replaced(runtimes, wanted)}`"
+    return f"keep one: `{installation.replaced(installed, wanted)}`"
 
 
 def sqlite(_: Config) -> Iterator[Finding]:

@@ -9,11 +9,15 @@ This module imports no backend.
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from facewatchd.config import CPU
 from facewatchd.system import installation
+
+RUNTIME = "onnxruntime"
+"""The name of ONNX Runtime's package; that of its distribution for the processor, in whose place others may stand."""
 
 
 class Device(NamedTuple):
@@ -35,7 +39,7 @@ DEVICES = {
     "rocm": Device("ROCMExecutionProvider", "onnxruntime-rocm", "AMD's driver and ROCm"),
     "openvino": Device("OpenVINOExecutionProvider", "onnxruntime-openvino", is_card=False),
 }
-"""By name, in the order in which `config.AUTO_DEVICE` tries them."""
+"""By name, in the order in which `config.AUTO_DEVICE` tries them. `config.DEVICES` lists the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,13 @@ class Placement:
 ON_PROCESSOR = Placement()
 
 
+def runtimes() -> list[str]:
+    """The distributions that install the package onnxruntime; its own name where there is none."""
+    return sorted(set(importlib.metadata.packages_distributions().get(RUNTIME, [RUNTIME])))
+
+
 def to_install(name: str) -> str:
     """What to do to have a device."""
     device = DEVICES[name]
-    command = f"`{installation.replaced(['onnxruntime'], device.distribution)}`"
+    command = f"`{installation.replaced(runtimes(), device.distribution)}`"
     return f"install {device.needs}, then {command}" if device.needs else f"install it with {command}"

@@ -23,12 +23,13 @@ import cv2
 import numpy as np
 from insightface.app import FaceAnalysis
 
-from facewatchd.models import graphs, sessions
+from facewatchd.models import graphs, reference, sessions
 from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
-from facewatchd.models.pipeline import NOTHING, PackModel, picture, with_new
+from facewatchd.models.pipeline import NOTHING, PackModel, with_new
 from facewatchd.models.views import resized
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from facewatchd.config import Faces
@@ -72,8 +73,11 @@ class InsightFaceModel(PackModel):
         return int(self._recogniser.input_size[0])
 
     def parts(self) -> dict[str, sessions.Part]:
-        """Both networks, each with a picture of its own size, or of the least where it takes any."""
-        return {"detector": _part(self._detector, LEAST_SIDE), "recogniser": _part(self._recogniser, self._side)}
+        """Both networks, with the reference photo and a face on it, each of the network's size if it takes only one."""
+        return {
+            "detector": _part(self._detector, lambda: reference.pixels(LEAST_SIDE)),
+            "recogniser": _part(self._recogniser, self._face_to_compare),
+        }
 
     def _use(self, name: str, session: Any) -> None:
         (self._detector if name == "detector" else self._recogniser).session = session
@@ -147,11 +151,14 @@ def _analysis(directory: Path, threads: int, faces: Faces) -> Any:
     return analysis
 
 
-def _part(model: Any, side: int) -> sessions.Part:
-    count, _, height, width = model.session.get_inputs()[0].shape
-    rows, columns = (each if isinstance(each, int) else side for each in (height, width))
-    pictures = [picture(side)] * (count if isinstance(count, int) else 1)
-    sample = cv2.dnn.blobFromImages(pictures, 1 / model.input_std, (columns, rows), (model.input_mean,) * 3)
+def _part(model: Any, image: Callable[[], Pixels]) -> sessions.Part:
+    def sample() -> Any:
+        seen = image()
+        count, _, *sides = model.session.get_inputs()[0].shape
+        rows, columns = (each if isinstance(each, int) else len(seen) for each in sides)
+        images = [seen] * (count if isinstance(count, int) else 1)
+        return cv2.dnn.blobFromImages(images, 1 / model.input_std, (columns, rows), (model.input_mean,) * 3)
+
     return sessions.Part(model.session, model.model_file, sample)
 
 

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from facewatchd.models import graphs, sessions
+from facewatchd.models import graphs, reference, sessions
 from facewatchd.models.base import LEAST_SIDE, STEP, detector_side
-from facewatchd.models.pipeline import PackModel, picture, with_new
+from facewatchd.models.pipeline import PackModel, with_new
 from facewatchd.models.views import resized
 from facewatchd.models.zoo import DETECTOR, RECOGNISER
 
@@ -69,12 +69,13 @@ class OpenCVModel(PackModel):
         return int(self._crops.shape[2])
 
     def parts(self) -> dict[str, sessions.Part]:
-        """Both networks, each with a picture of its size, or of the least."""
-        sides = {"detector": LEAST_SIDE, "recogniser": int(self._crops.shape[2])}
+        """Both networks, with the reference photo and a face on it."""
+        samples = {
+            "detector": lambda: cv2.dnn.blobFromImage(reference.pixels(LEAST_SIDE), swapRB=True),
+            "recogniser": lambda: cv2.dnn.blobFromImage(self._face_to_compare()),
+        }
         return {
-            name: sessions.Part(
-                self._sessions[name], network.SerializeToString(), cv2.dnn.blobFromImage(picture(sides[name]))
-            )
+            name: sessions.Part(self._sessions[name], network.SerializeToString(), samples[name])
             for name, network in _graphs(self._directory).items()
         }
 

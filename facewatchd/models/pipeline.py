@@ -25,8 +25,8 @@ import numpy as np
 from facewatchd.config import CPU
 from facewatchd.errors import ModelError
 from facewatchd.matches import Box
-from facewatchd.models import sessions
-from facewatchd.models.base import HINT, clipped, left_to_right, norm_of, unit_length
+from facewatchd.models import reference, sessions
+from facewatchd.models.base import HINT, LEAST_SIDE, clipped, left_to_right, norm_of, unit_length
 from facewatchd.models.devices import ON_PROCESSOR, Placement
 from facewatchd.models.views import warped
 from facewatchd.text import one_line
@@ -139,6 +139,12 @@ class PackModel(ABC):
         for name, part in (self.parts() if placement.devices else {}).items():
             if (device := placement.of(name)) != CPU:
                 self._use(name, sessions.on_device(device, part.model, threads, parallel))
+
+    def _face_to_compare(self) -> Pixels:
+        """A crop of the largest face on the reference photo; a picture without one where none is found."""
+        photo = reference.pixels(LEAST_SIDE)
+        largest = max(self._found(photo), key=lambda each: each.box.w * each.box.h, default=None)
+        return picture(self._side) if largest is None else aligned(photo, largest.landmarks, self._side)
 
     def _found(self, image: Pixels) -> list[_Found]:
         """Detect faces that are large enough and can be aligned."""

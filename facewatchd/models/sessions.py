@@ -5,8 +5,10 @@ A model is loaded on the processor first, so that what is wrong with a pack is f
 
 1. A session is made for the device. ONNX Runtime falls back to the processor, with a line in its own log at most, where
    a library, a driver or the card is missing; so the session is asked what it runs on.
-2. Both sessions compute one reference input. A device is trusted where the cosine of both results is `SAME` or more:
-   embeddings of several devices may then lie in one data directory.
+2. Both sessions compute a photo of six people (`reference`): the detector all of it, the recogniser a face on it. A
+   device is trusted where the cosine of both results is `SAME` or more, for each output of the network by itself: in
+   one cosine of all, boxes and landmarks would outweigh the scores. Embeddings of several devices may then lie in one
+   data directory.
 3. Both compute it a few times more, and the part stays on the processor unless the device is faster. OpenVINO, which
    computes on the processor too, is measured in processor time, which other programs disturb least.
 
@@ -34,6 +36,9 @@ from facewatchd.text import one_line
 PROCESSOR = "CPUExecutionProvider"
 SAME = 0.999
 """Least cosine of a device's result with the processor's. OpenVINO has 1.000000 for SCRFD, MobileFaceNet and SFace."""
+ZERO = 0.001
+"""An output of the processor whose numbers are all this small or smaller has no direction: the device's may then differ
+by as much. On the reference photo the largest numbers of each output of YuNet and SCRFD are 0.005 and more."""
 FASTER = 0.95
 """A device is used from this share of the processor's time: a smaller gain is not worth its memory and its start."""
 _RUNS = 7
@@ -51,7 +56,8 @@ class Part(NamedTuple):
     """An `onnxruntime.InferenceSession`."""
     model: str | bytes
     """The path of the ONNX file, or its bytes."""
-    sample: NDArray[Any]
+    sample: Callable[[], NDArray[Any]]
+    """Makes the input that both are compared with."""
 
 
 def options(threads: int, severity: int = _ERRORS) -> Any:
@@ -109,8 +115,8 @@ def placed(name: str, parts: Mapping[str, Part], threads: int) -> Placement:
     something else than the processor.
     """
     where, reasons = {}, []
-    for part, (session, model, sample) in parts.items():
-        there = on_device(name, model, threads)
+    for part, (session, model, make_sample) in parts.items():
+        there, sample = on_device(name, model, threads), make_sample()
         try:
             alike = agreement(session, there, sample)
         except Exception as exc:  # some drivers fail no sooner than here
@@ -164,19 +170,26 @@ def _hint(device: Device) -> str:
     return f"check {device.needs or device.distribution}; a service needs `facewatchd service install --gpu` for it"
 
 
-def _run(session: Any, sample: NDArray[Any]) -> NDArray[np.float64]:
-    """All outputs of a session in one row."""
+def _run(session: Any, sample: NDArray[Any]) -> list[NDArray[np.float64]]:
+    """The outputs of a session."""
     outputs = session.run(None, {session.get_inputs()[0].name: sample})
-    return np.concatenate([np.asarray(output, dtype=np.float64).ravel() for output in outputs])
+    return [np.asarray(output, dtype=np.float64) for output in outputs]
 
 
-def agreement(one_session: Any, other_session: Any, sample: NDArray[Any]) -> float:
-    """The cosine of what two sessions compute; NaN where one is zero, not finite or of another length."""
-    one, other = _run(one_session, sample), _run(other_session, sample)
-    if one.shape != other.shape:
+def agreement(processor: Any, device: Any, sample: NDArray[Any]) -> float:
+    """The least cosine of two sessions' outputs; NaN where one is not finite, zero in one only or of another shape."""
+    mine, its = _run(processor, sample), _run(device, sample)
+    if [output.shape for output in mine] != [output.shape for output in its]:
         return float("nan")
+    return float(np.min([_alike(one.ravel(), other.ravel()) for one, other in zip(mine, its, strict=True)]))
+
+
+def _alike(mine: NDArray[np.float64], its: NDArray[np.float64]) -> float:
+    """The cosine of one output; where the processor's is all but zero, 1 or 0 by the largest difference."""
+    if np.abs(mine).max(initial=0.0) <= ZERO:
+        return float(np.abs(mine - its).max(initial=0.0) <= ZERO)
     with np.errstate(all="ignore"):
-        return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+        return float(mine @ its / np.sqrt((mine @ mine) * (its @ its)))
 
 
 def _seconds(compared: Iterable[Any], sample: NDArray[Any], clock: Callable[[], float]) -> list[float]:

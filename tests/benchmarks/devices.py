@@ -48,7 +48,8 @@ def _measure(report: Report, options: Options, name: str, photos: list[Pixels]) 
     clock: Clock = time.perf_counter if DEVICES[name].is_card else time.process_time
     model = options.pack.load(1, Faces())
     parts = model.parts()
-    for part, (session, network, sample) in parts.items():
+    for part, (session, network, make_sample) in parts.items():
+        sample = make_sample()
         feed = {session.get_inputs()[0].name: sample}
         there = sessions.on_device(name, network, 1)
         alike = sessions.agreement(session, there, sample)

@@ -275,7 +275,7 @@ def test_the_real_models_work_confined(name: str, threads: int) -> None:
         pytest.skip(f"the model {name} is not on this machine")
     inference = started(root, name, threads=threads)
     try:
-        from facewatchd.doctor.model_trial import photo
+        from facewatchd.models.reference import photo
 
         assert len(inference.analyse(photo().read_bytes()).faces) == 6
     finally:

@@ -53,7 +53,7 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
-    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.views"},
+    "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.graphs"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from facewatchd.errors import ModelError
 from facewatchd.models import device_trial, devices, registry, sessions
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack
-from tests.support import hooks
+from tests.support import hooks, packs
 from tests.support.packs import assert_one_line
 
 STAND_IN = devices.Device(sessions.PROCESSOR, "onnxruntime-gpu")
@@ -52,7 +53,7 @@ def network(path: Path, *, scale: float = 1.0, turned: float = 0.0, batch: int =
 
 
 def part(on_processor: str, on_device: str) -> sessions.Part:
-    return sessions.Part(sessions.on_processor(on_processor, 1), on_device, np.ones((1, 4), np.float32))
+    return sessions.Part(sessions.on_processor(on_processor, 1), on_device, lambda: np.ones((1, 4), np.float32))
 
 
 @pytest.fixture
@@ -66,8 +67,18 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return takes
 
 
+@pytest.fixture(scope="module")
+def detector() -> sessions.Part:
+    """YuNet on the processor."""
+    pack = registry.find("opencv", packs.opencv_root())
+    assert pack is not None
+    part = pack.load(1, Faces()).parts()["detector"]
+    assert isinstance(part, sessions.Part)
+    return part
+
+
 def test_the_names_of_the_configuration_are_those_that_are_known() -> None:
-    assert set(config.DEVICES) == {CPU, AUTO_DEVICE, *DEVICES}
+    assert (CPU, AUTO_DEVICE, *DEVICES) == config.DEVICES
 
 
 # Sessions
@@ -77,8 +88,16 @@ def test_a_device_that_is_not_built_in_is_an_error_with_the_way_to_it(tmp_path: 
     with pytest.raises(ModelError) as caught:
         sessions.on_device("rocm", network(tmp_path / "n.onnx"), 1)
     assert_one_line(caught.value, "the installed ONNX Runtime has no ROCMExecutionProvider", "AMD's driver and ROCm")
-    assert "pip uninstall -y onnxruntime && " in caught.value.hint
+    assert f"pip uninstall -y {devices.runtimes()[0]}" in caught.value.hint
     assert caught.value.hint.endswith("pip install onnxruntime-rocm`")
+
+
+def test_the_command_takes_the_place_of_whatever_distribution_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"onnxruntime": ["onnxruntime-openvino", "onnxruntime", "onnxruntime"]}
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: names)
+    assert "pip uninstall -y onnxruntime onnxruntime-openvino && " in devices.to_install("cuda")
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", dict)
+    assert "pip uninstall -y onnxruntime && " in devices.to_install("openvino")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
@@ -177,18 +196,61 @@ def test_a_device_that_fails_with_the_first_picture_is_an_error(tmp_path: Path) 
 
 def test_a_result_of_another_shape_or_of_zeros_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "_run", lambda session, _: session)
-    assert sessions.agreement(np.ones(4), 2 * np.ones(4), np.ones(4)) == pytest.approx(1)
-    assert np.isnan(sessions.agreement(np.ones(4), np.ones(5), np.ones(4)))
-    assert np.isnan(sessions.agreement(np.ones(4), np.zeros(4), np.ones(4)))
+    ones, none = np.ones((1, 4)), np.zeros((1, 4))
+    assert sessions.agreement([ones], [2 * ones], ones) == pytest.approx(1)
+    assert np.isnan(sessions.agreement([ones], [np.ones((1, 5))], ones))
+    assert np.isnan(sessions.agreement([ones], [ones, ones], ones))
+    assert np.isnan(sessions.agreement([ones], [none], ones))
+    assert np.isnan(sessions.agreement([ones, ones], [ones, none * np.nan], ones))
 
 
-def test_the_reference_picture_of_a_pack_reaches_both_networks(tiny: Pack) -> None:
+def test_each_output_is_compared_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small output beside a large one counts as much; one that is all but zero is compared by its difference."""
+    monkeypatch.setattr(sessions, "_run", lambda session, _: session)
+    large, small = np.full((1, 4000), 5.0), np.array([[0.9, 0.0, 0.0, 0.0]])
+    assert sessions.agreement([large, small], [large, small], small) == pytest.approx(1)
+    assert sessions.agreement([large, small], [large, small[:, ::-1]], small) == pytest.approx(0)
+    assert sessions.agreement([large, 0.0005 * small], [large, 0.0005 * small[:, ::-1]], small) == pytest.approx(1)
+    assert sessions.agreement([large, 0.0005 * small], [large, small], small) == 0
+    assert sessions.agreement([large, 0.0 * small], [large, np.nan * small], small) == 0
+
+
+@pytest.mark.parametrize("name", ["tiny", "opencv"])
+def test_the_reference_photo_reaches_both_networks(tiny: Pack, name: str) -> None:
     """Whatever the device, the parts of a real pack run on the sample that comes with them."""
-    parts = tiny.load(1, Faces()).parts()
+    pack = tiny if name == "tiny" else registry.find("opencv", packs.opencv_root())
+    assert pack is not None
+    parts = pack.load(1, Faces()).parts()
     assert set(parts) == {"detector", "recogniser"}
     for each in parts.values():
-        assert np.isfinite(sessions._run(each.session, each.sample)).all()
-        assert sessions._run(each.session, each.sample).any()
+        outputs = sessions._run(each.session, each.sample())
+        assert all(np.isfinite(output).all() for output in outputs)
+        assert any(output.any() for output in outputs)
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("kind", ["cls", "obj", "bbox", "kps"])
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_a_detector_that_gives_numbers_of_other_cells_is_not_trusted(
+    detector: sessions.Part, kind: str, stride: int
+) -> None:
+    """YuNet with one of its outputs as it would be half the cells further on."""
+    network = onnx.load_from_string(detector.model)
+    name = f"{kind}_{stride}"
+    cells = (640 // stride) ** 2
+    for node in network.graph.node:
+        node.output[:] = [f"{name} unmoved" if each == name else each for each in node.output]
+    moved = np.roll(np.arange(cells), cells // 2)
+    network.graph.initializer.append(numpy_helper.from_array(moved, "moved"))
+    network.graph.node.append(helper.make_node("Gather", [f"{name} unmoved", "moved"], [name], axis=1))
+    with pytest.raises(ModelError) as caught:
+        sessions.placed("cuda", {"detector": detector._replace(model=network.SerializeToString())}, 1)
+    assert_one_line(caught.value, "what its detector computes has a cosine of 0.")
+
+
+@pytest.mark.usefixtures("card")
+def test_the_detector_itself_is_trusted(detector: sessions.Part) -> None:
+    sessions.placed("cuda", {"detector": detector}, 1)
 
 
 # A pack
