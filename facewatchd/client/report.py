@@ -87,7 +87,7 @@ def _face_line(query: str, face: QueryFace | Faceless) -> str:
     if face.left_out:
         words += ", which is left out"
     elif TOO_BLURRED in face.quality:
-        words += ": what is found may be anybody"
+        words += ": the matches may be of any person"
     return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}{words}"
 
 

@@ -566,7 +566,7 @@ def test_a_question_with_a_face_that_is_too_blurred_says_so(ask: Any, daemon: Fa
     daemon.script = lambda request: reply(request, answer(b"/m.jpg", query=entries))
     assert ask("a.jpg", "b.jpg", "c.jpg") == client.FOUND
     told = "query: the one face on {} at 10,20 80x90, score 0.89, too blurred to tell{}\n"
-    err = told.format("a.jpg", ", which is left out") + told.format("c.jpg", ": what is found may be anybody")
+    err = told.format("a.jpg", ", which is left out") + told.format("c.jpg", ": the matches may be of any person")
     assert capfd.readouterr() == ("0.742\t1,2,30,40\t/m.jpg\n", err)
     for quiet in ("-q", "--json"):
         ask("a.jpg", "b.jpg", "c.jpg", quiet)
