@@ -1,7 +1,8 @@
 """How far the matches of an answer can be trusted: a word each, how many are expected to be wrong, and reasons.
 
 What is said of strangers comes from `facewatchd.expectation`: each person who is asked for is held against a sample of
-the gallery. A match with the query photo's own bytes is the photo itself, and sure.
+the gallery. A match with the query photo's own bytes is the photo itself, and sure. Copies of a photo have one word and
+make no other surer.
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ from facewatchd.expectation.crowd import Basis, Crowd
 from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
+from facewatchd.matches import Match
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import Search
 from facewatchd.values import Face, ModelInfo
+
+BLOCK = 1000
+"""Matches of which the faces on their photos are in memory at once."""
 
 
 class Reason(StrEnum):
@@ -30,7 +36,7 @@ class Reason(StrEnum):
     CHILD = "child"
     """It is a small child's face; they resemble each other."""
     RIVAL = "rival"
-    """Another face on the same photo matches too."""
+    """Another face on the same photo matches the same person too."""
     CLOSER = "closer"
     """The face matches another person in the gallery, and is more similar to that one than to the one asked for."""
 
@@ -53,7 +59,7 @@ class Explained:
     reasons: tuple[str, ...] | None = None
     """None where they were not asked for."""
     rival: Near | None = None
-    """The face on the same photo that is the next most similar to the person asked for."""
+    """The next most similar face on the same photo, of those that match where one does."""
     closer: Near | None = None
     """A face of the person in the gallery whom the match resembles more, with the mean similarity to that person."""
 
@@ -67,6 +73,8 @@ class Explanation:
     count: float | None
     """How many of the matches are expected to be wrong; None where that cannot be told."""
     basis: Basis
+    children: list[bool]
+    """Whether each face that the query asked with (`Answer.used`) is a small child's."""
 
 
 class Explainer:
@@ -88,44 +96,62 @@ class Explainer:
             bases.add(Basis.AT_MOST)
         thresholds = search.thresholds(len(answer.embeddings)).tolist()
         for person, (embedding, threshold) in enumerate(zip(answer.embeddings, thresholds, strict=True)):
-            scores = {
-                at: match.similarity - (table.extra(match.norm) if table else 0.0)
-                for at, match in enumerate(matches)
-                if match.of == person and not match.itself
+            shown = {at: match for at, match in enumerate(matches) if match.of == person and not match.itself}
+            scores = {  # copies have one face
+                match.face_id: match.similarity - (table.extra(match.norm) if table else 0.0)
+                for match in shown.values()
             }
-            own = sorted(scores, key=lambda at: -scores[at])
+            own = sorted(scores, key=lambda face_id: -scores[face_id])
+            strangers = crowd.strangers(embedding, faces, table)
+            if matches:  # else none of them is wrong
+                bases.add(strangers.basis)
             if not own:
                 continue
-            strangers = crowd.strangers(embedding, faces, table)
             extra = threshold - search.threshold  # what the blur of the person's own face asks for
-            found = verdicts([scores[at] for at in own], strangers, self._info.threshold + extra)
-            words |= dict(zip(own, found, strict=True))
+            found = verdicts([scores[face_id] for face_id in own], strangers, self._info.threshold + extra)
+            word_of = dict(zip(own, found, strict=True))
+            words |= {at: word_of[match.face_id] for at, match in shown.items()}
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
             expected = float(strangers.above([least])[0])
-            count += wrong_among(len(own), expected, strangers.basis, certain=found.count(Verdict.SURE))
-            bases.add(strangers.basis)
+            doubtful = [match.face_id for match in shown.values() if word_of[match.face_id] is not Verdict.SURE]
+            copies = len(doubtful) / max(len(set(doubtful)), 1)
+            count += copies * wrong_among(len(own), expected, strangers.basis, certain=found.count(Verdict.SURE))
         given = list(words.values())
         explained = self._explained(answer, given, crowd) if reasons else [Explained(word) for word in given]
         basis = next(each for each in (Basis.UNKNOWN, Basis.AT_MOST, Basis.ESTIMATE) if each in bases)
-        return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis)
+        children = [each.face is not None and self._calibration.is_child(each.face.embedding) for each in answer.used]
+        return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis, children)
 
     def _explained(self, answer: Answer, words: Sequence[Verdict], crowd: Crowd) -> list[Explained]:
         """Add to the words why the matches may be wrong. A face whose row is gone or damaged meanwhile has no more."""
-        matches, threshold = answer.found.matches, answer.search.threshold
+        explained: list[Explained] = []
+        for first in range(0, len(words), BLOCK):
+            block = slice(first, first + BLOCK)
+            explained += self._explained_block(answer, answer.found.matches[block], words[block], crowd)
+        return explained
+
+    def _explained_block(
+        self, answer: Answer, matches: Sequence[Match], words: Sequence[Verdict], crowd: Crowd
+    ) -> list[Explained]:
+        thresholds = answer.search.thresholds(len(answer.embeddings)).tolist()
         with self._gallery.catalog.reading() as reader:
             photos = reader.beside([match.face_id for match in matches])
-            closer = _with_paths(reader, self._closer(answer, photos, crowd))
+            closer = _with_paths(reader, self._closer(answer, matches, photos, crowd))
         explained = []
         for at, (match, word) in enumerate(zip(matches, words, strict=True)):
             on_photo = photos.get(match.face_id, {})
-            asked = answer.embeddings[match.of or 0]
-            others = {
-                other: float(face.embedding @ asked) for other, face in on_photo.items() if other != match.face_id
-            }
-            rival = Near(*max(others.items(), key=lambda other: other[1])) if others else None
+            asked, threshold = answer.embeddings[match.of or 0], thresholds[match.of or 0]
+            others = [
+                (_matches(face, similarity, threshold, answer.search), similarity, face_id)
+                for face_id, face in on_photo.items()
+                if face_id != match.face_id
+                for similarity in [float(face.embedding @ asked)]
+            ]
+            rivals, similarity, rival_id = max(others, default=(False, 0.0, 0))
+            rival = Near(rival_id, similarity) if others else None
             given = {
                 Reason.CHILD: at in closer and self._calibration.is_child(on_photo[match.face_id].embedding),
-                Reason.RIVAL: rival is not None and rival.similarity >= threshold,
+                Reason.RIVAL: rivals,
                 Reason.CLOSER: closer.get(at) is not None,
             }
             reasons = [reason for reason, holds in given.items() if holds]
@@ -133,10 +159,11 @@ class Explainer:
             explained.append(Explained(word, (*against, *reasons), rival, closer.get(at)))
         return explained
 
-    def _closer(self, answer: Answer, photos: Mapping[int, Mapping[int, Face]], crowd: Crowd) -> dict[int, Near | None]:
+    def _closer(
+        self, answer: Answer, matches: Sequence[Match], photos: Mapping[int, Mapping[int, Face]], crowd: Crowd
+    ) -> dict[int, Near | None]:
         """For each match whose face could be read, by its position: whom it resembles more."""
         found: dict[int, Near | None] = {}
-        matches = answer.found.matches
         for person, asked in enumerate(answer.embeddings):
             own = [
                 at
@@ -153,6 +180,15 @@ class Explainer:
                     is_closer = near[1] > max(matches[at].similarity, self._info.threshold)
                     found[at] = Near(*near) if is_closer else None
         return found
+
+
+def _matches(face: Face, similarity: float, threshold: float, search: Search) -> bool:
+    """Whether a face is a match by the rules of a search. ``threshold``: what the person's face asks of a clear one."""
+    if min(face.box.w, face.box.h) < search.min_size:
+        return False
+    if search.quality is None:
+        return similarity >= threshold
+    return similarity >= threshold + search.quality.extra(face.norm) and not search.quality.is_too_blurred(face.norm)
 
 
 def _with_paths(reader: CatalogReader, closer: Mapping[int, Near | None]) -> dict[int, Near | None]:

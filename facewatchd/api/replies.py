@@ -22,8 +22,9 @@ def answer(
     """
     found = answer.found
     matches = [_match(match, answer.entries, info.quality, several=several) for match in found.matches]
+    query = [_used(each, info.quality) for each in answer.used]
     document: dict[str, object] = {
-        "query": [_used(each, info.quality) for each in answer.used],
+        "query": query,
         "matches": matches,
         "total": found.total,
         "threshold": threshold,
@@ -33,6 +34,8 @@ def answer(
     if explanation is not None:
         for match, explained in zip(matches, explanation.matches, strict=True):
             match |= _explained(explained)
+        for entry, child in zip(query, explanation.children, strict=True):
+            entry["child"] = child
         count = None if explanation.count is None else round(explanation.count, 3)
         document["expected_false"] = {"count": count, "basis": explanation.basis}
     return document

@@ -125,8 +125,10 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
         params["exact"] = True
     if options.no_collapse:
         params["collapse"] = False
-    if options.explain or shows_table(options):
-        params["explain" if options.explain else "verdicts"] = True
+    if options.explain and (options.json or shows_table(options)):
+        params["explain"] = True
+    elif shows_table(options) or (options.explain and not options.quiet):
+        params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
 
     def call() -> Any:
         if options.wait is not None:

@@ -95,6 +95,8 @@ class QueryFace(NamedTuple):
     """What can be said against it, in words."""
     left_out: bool = False
     """Whether it is not searched for, because it is too blurred."""
+    child: bool = False
+    """Whether the daemon said that it is a small child's."""
 
 
 class Faceless(NamedTuple):
@@ -247,8 +249,8 @@ def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bo
         if number is None:
             found.append(Faceless(photo))
         else:
-            left_out = bool(entry.get("left_out", False))
-            found.append(QueryFace(photo, int(number), int(entry["faces"]), *_seen(entry), left_out))
+            left_out, child = (bool(entry.get(name, False)) for name in ("left_out", "child"))
+            found.append(QueryFace(photo, int(number), int(entry["faces"]), *_seen(entry), left_out, child))
     return found
 
 

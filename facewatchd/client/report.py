@@ -53,10 +53,13 @@ def shows_table(options: argparse.Namespace) -> bool:
 
 def _say_expected(answer: Answer, *, explain: bool) -> None:
     """Write how many of the matches are expected to show somebody else, where that can be told or was asked for."""
-    if any(CHILD in match.reasons for match in answer.matches):
-        say("small children look alike to the model: two in five match each other, at any threshold")
+    if all(match.itself for match in answer.matches):
+        return
+    asked = any(isinstance(face, QueryFace) and face.child for face in answer.query)
+    if asked or any(CHILD in match.reasons for match in answer.matches):
+        say("small children look alike to the model: at its threshold about one pair in three matches")
     expected = answer.expected_false
-    if expected is None or all(match.itself for match in answer.matches):
+    if expected is None:
         return
     if expected.number is not None:
         say(_expected(len(answer.matches), expected.number, at_most=expected.at_most))
@@ -84,7 +87,7 @@ def _face_line(query: str, face: QueryFace | Faceless) -> str:
     if face.left_out:
         words += ", which is left out"
     elif TOO_BLURRED in face.quality:
-        words += ": what is found may be anybody"
+        words += ": the matches may be of any person"
     return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}{words}"
 
 

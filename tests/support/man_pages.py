@@ -41,9 +41,10 @@ DESCRIPTION = {
         "The verdict is sure, likely or look (at it yourself), and a line under the table says how many matches are "
         "expected to show somebody else: about so many, which is right within a factor of 3, or up to so many. Both "
         "are estimated from how alike the face is to a sample of the others; where those are fewer than "
-        f"{FEWEST}, there is no such line, and the words go by the similarity alone. --explain adds why a match may be "
-        "wrong: the face is small, or a small child's; another face on the photo matches too; it resembles another "
-        "person on your photos more. Small children match each other at any threshold.",
+        f"{FEWEST}, there is no such line, and the words go by the similarity alone. With the table and with "
+        "--json, --explain adds why a match may be wrong: the face is small, or a small child's; another face on the "
+        "photo matches too; it resembles another person on your photos more. Of small children about one pair in three "
+        "matches, and a line says so where one is asked for.",
         "A face that is too blurred to tell matches nothing, unless --threshold is given: see MODELS in facewatchd(1).",
         "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
         "shortest path is shown. Several photos in one call must look like one person; --face all asks for every face. "

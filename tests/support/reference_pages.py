@@ -158,9 +158,10 @@ def protocol_page() -> str:
         "not known. `quality` lists what speaks against a face: `small`, and where the model's norms were measured, "
         f"`blurred` (more similarity is asked for) or `{TOO_BLURRED}` (it matches nothing). `left_out` marks a face in "
         "`query` that is not searched for, because others are there that are not too blurred.",
-        "With `verdicts` or `explain` each match has a `verdict`, `sure`, `likely` or `look`; with `explain` also "
-        "`reasons` why it may be wrong: the words of `quality`, `child` (a small child's face: they match each "
-        "other), `rival` (another face on the photo matches too), `closer` (it resembles another person of the "
+        "With `verdicts` or `explain` each match has a `verdict`, `sure`, `likely` or `look`, and each face in "
+        "`query` has `child`: whether it is a small child's, of which one pair in three matches. With `explain` each "
+        "match also has `reasons` why it may be wrong: the words of `quality`, `child` (a small child's face), "
+        "`rival` (another face on the photo matches too), `closer` (it resembles another person of the "
         "gallery more). `rival` and `closer` are also such a face, by `face_id`, `similarity` and, of `closer`, "
         "the `path` of a photo; `rival` whenever there is another face on the photo. In both cases the answer has "
         "`expected_false`: `count`, how many of `matches` are expected to show somebody else, and `basis`: "

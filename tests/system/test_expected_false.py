@@ -158,8 +158,21 @@ def test_small_children_are_told(labelled: Daemon, faces: Labelled) -> None:
         found = [expected(labelled, face)[1][0] for face in askers.tolist()]
         return sum("child" in match["reasons"] for match in found)
 
-    assert children(babies) >= 16
-    assert children(grown) <= 2
+    def asked(askers: NDArray[np.int64]) -> int:
+        """The same, of the faces asked for, without reasons."""
+        photos = [{"path": str(photo(labelled, face))} for face in askers.tolist()]
+        return sum(labelled.call("query", photos=[each], verdicts=True)["query"][0]["child"] for each in photos)
+
+    assert children(babies) == asked(babies) >= 16
+    assert children(grown) == asked(grown) <= 2
+
+
+@needs_shared
+def test_a_terminal_says_of_a_small_child_that_they_look_alike(labelled: Daemon, faces: Labelled) -> None:
+    child = int(np.flatnonzero((faces.sets == "utk") & (faces.ages <= 2) & (faces.ages >= 0))[0])
+    command = [sys.executable, "-m", "facewatchd.client.app", "--socket", str(labelled.socket)]
+    _, _, err = run_with_terminal([*command, photo(labelled, child)], NO_COLOR="1")
+    assert b"small children look alike to the model" in err
 
 
 @needs_shared

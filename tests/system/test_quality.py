@@ -85,7 +85,7 @@ def test_what_is_blurred_needs_more_or_matches_nothing(daemon: Daemon) -> None:
 def test_a_blurred_face_that_is_asked_with_is_searched_for_and_said(daemon: Daemon) -> None:
     names, said = found(daemon, "blurred.png")
     assert names == {"anna", "crowd", "blurred"}
-    assert said.endswith(f", {TOO_BLURRED}: what is found may be anybody\n")
+    assert said.endswith(f", {TOO_BLURRED}: the matches may be of any person\n")
     assert len(said.splitlines()) == 1
     assert found(daemon, "blurred.png", "-q")[1] == ""
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from facewatchd.api import replies
+from facewatchd.api import explain, replies
 from facewatchd.api.explain import Explainer, Explanation
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
 from facewatchd.api.quality import SMALL_SIDE
 from facewatchd.api.search import Answer, Searcher
+from facewatchd.expectation.calibration import Calibration, ChildProbe
 from facewatchd.expectation.crowd import Basis
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict
@@ -22,6 +23,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.matches import Box
 from facewatchd.server.params import read
 from facewatchd.store.catalog import Outcome
+from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.flat import FlatIndex
 from facewatchd.store.results import Search
 from facewatchd.threads.bounded_calls import DiskCalls
@@ -45,7 +47,7 @@ class World:
         self.sampler = Sampler(self.gallery, INFO, Liveness())
         finder = FaceFinder(self.gallery.catalog, cast(Inference, None), DiskCalls())
         self._searcher = Searcher(self.gallery, finder, INFO)
-        self._explainer = Explainer(self.gallery, self.sampler, INFO)
+        self.explainer = Explainer(self.gallery, self.sampler, INFO)
         self._photos = 0
 
     def add(self, *faces: Face) -> None:
@@ -69,7 +71,7 @@ class World:
     def explain(self, answer: Answer, *, reasons: bool = True) -> Explanation:
         if self.sampler.ident is None:
             self.sampler.start()
-        return self._explainer.explain(answer, self.gallery.index.status().faces, reasons=reasons)
+        return self.explainer.explain(answer, self.gallery.index.status().faces, reasons=reasons)
 
 
 @pytest.fixture
@@ -127,6 +129,46 @@ def test_in_a_small_gallery_the_number_is_not_known_and_nothing_but_the_photo_it
     document = reply(answer, world.explain(answer))
     assert document["expected_false"] == {"count": None, "basis": "unknown"}
     assert [(each["itself"], each["verdict"]) for each in document["matches"]] == [(True, "sure"), (False, "likely")]
+
+
+@pytest.mark.parametrize(("strangers", "basis"), [(30, Basis.UNKNOWN), (300, Basis.AT_MOST)])
+def test_the_query_photo_alone_is_no_estimate(world: World, strangers: int, basis: Basis) -> None:
+    with_strangers(world, strangers)
+    world.add(face(ANNA, BOX))
+    answer = world.answer(faces=[strangers + 1])
+    assert [match.itself for match in answer.found.matches] == [True]
+    explanation = world.explain(answer)
+    assert (explanation.basis, explanation.count) == (basis, None if basis is Basis.UNKNOWN else 0)
+
+
+def test_copies_of_a_photo_make_no_word_surer(world: World) -> None:
+    with_strangers(world)
+    world.add(face(ANNA, BOX))
+    aside = BEN - float(BEN @ ANNA) * ANNA
+    for similarity in (0.85, 0.8, 0.75, 0.7, 0.65):
+        row = similarity * ANNA + np.sqrt(1 - similarity**2) * aside / np.linalg.norm(aside)
+        world.add(face(row.astype(np.float32), BOX))
+    world.gallery.record([Outcome(b"/c/%d" % at, stamp(301), b"/p/301", 640, 480, None) for at in range(50)])
+    words = []
+    for collapse in (True, False):
+        answer = world.answer(search=Search(0.6, collapse=collapse, quality=QUALITY))
+        explanation = world.explain(answer)
+        words.append(
+            {match.face_id: each.verdict for match, each in zip(answer.found.matches, explanation.matches, strict=True)}
+        )
+    assert len(explanation.matches) == len(words[0]) + 50
+    assert words[1] == words[0]
+    assert {Verdict.LIKELY, Verdict.LOOK} <= set(words[0].values())
+
+
+@pytest.mark.parametrize("asked_reasons", [True, False])
+def test_of_a_small_child_who_is_asked_for_it_is_said(world: World, asked_reasons: bool) -> None:
+    world.explainer._calibration = Calibration(np.array([0.0, -1.0]), True, ChildProbe(ANNA, -0.9, 0.4, 0.1))
+    world.add(face(ANNA, BOX), face(BEN, Box(200, 0, 90, 120)))
+    answer = world.answer(faces=[1, 2], face="all")
+    document = reply(answer, world.explain(answer, reasons=asked_reasons))
+    assert [entry["child"] for entry in document["query"]] == [True, False]
+    assert "child" not in reply(answer, None)["query"][0]
 
 
 def test_where_nothing_was_found_nothing_is_wrong(world: World) -> None:
@@ -187,6 +229,37 @@ def test_a_blurred_face(world: World) -> None:
 
 def test_another_face_on_the_photo_that_matches_too(world: World) -> None:
     assert reasons(world, face(ANNA, BOX), face(photos_of(RNG, ANNA, 1, 0.8)[0], Box(200, 0, 90, 120))) == ["rival"]
+
+
+def test_a_blurred_face_on_the_photo_that_does_not_match_is_no_reason(world: World) -> None:
+    """By the rules of the query: what blur adds to the threshold, and the floor."""
+    near = photos_of(RNG, ANNA, 1, 0.55)[0]
+    extra = float(near @ ANNA) - 0.6
+    assert extra > 0
+    for norm in (QUALITY.clear - (extra + 0.01) / QUALITY.slope, QUALITY.floor - 1):
+        other = Face(Box(200, 0, 90, 120), 0.9, np.zeros((5, 2), np.float32), near, norm=norm)
+        world.add(face(ANNA, BOX), other)
+    answer = world.answer()
+    assert [match["reasons"] for match in reply(answer, world.explain(answer))["matches"]] == [[], []]
+
+
+def test_very_many_matches_are_explained_in_blocks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_strangers(world, 60)
+    world.add_photos([face(row, BOX), face(BEN, Box(200, 0, 90, 120))] for row in photos_of(RNG, ANNA, 20, 0.9))
+    answer = world.answer(search=Search(-1.0, quality=QUALITY))
+    whole = reply(answer, world.explain(answer))
+    read: list[int] = []
+    beside = CatalogReader.beside
+
+    def counted(reader: CatalogReader, face_ids: Sequence[int]) -> dict[int, dict[int, Face]]:
+        read.append(len(face_ids))
+        return beside(reader, face_ids)
+
+    monkeypatch.setattr(CatalogReader, "beside", counted)
+    monkeypatch.setattr(explain, "BLOCK", 7)
+    assert reply(answer, world.explain(answer)) == whole
+    assert max(read) == 7
+    assert sum(read) == len(answer.found.matches) == 80
 
 
 def test_another_face_on_the_photo_that_does_not_match_is_named_and_no_reason(world: World) -> None:

@@ -383,6 +383,35 @@ def test_the_query_photo_alone_says_nothing_of_others(ask: Any, daemon: FakeDaem
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("arguments", [[], ["-l"], ["-0"]])
+def test_in_a_pipe_no_reasons_are_asked_for_that_are_not_printed(
+    ask: Any, daemon: FakeDaemon, capfd: Any, arguments: list[str]
+) -> None:
+    daemon.script = lambda request: reply(request, explained(match(b"/a.jpg") | sure("likely"), count=0.9))
+    ask("anna.jpg", "--explain", *arguments)
+    params = daemon.requests[-1]["params"]
+    assert ("explain" in params, params.get("verdicts")) == (False, True)
+    assert "it may well be somebody else" in capfd.readouterr().err
+    ask("anna.jpg", "--explain", "--quiet", *arguments)
+    assert not {"explain", "verdicts"} & daemon.requests[-1]["params"].keys()
+    ask("anna.jpg", "--explain", "--json")
+    assert daemon.requests[-1]["params"]["explain"] is True
+
+
+@pytest.mark.parametrize("child", [True, False])
+def test_a_terminal_says_of_a_small_child_who_is_asked_for_that_they_look_alike(
+    daemon: FakeDaemon, child: bool
+) -> None:
+    document = explained(match(b"/a.jpg") | sure("look"), count=0.9)
+    asked = {**document, "query": [query_face("anna.jpg", 0, 1) | {"child": child}]}
+    daemon.script = lambda request: reply(request, asked)
+    _, _, err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    line = "small children look alike to the model: at its threshold about one pair in three matches"
+    assert (line in err.decode().splitlines()) is child
+    _, _, err = run_on_terminal(daemon, "anna.jpg", "--quiet", NO_COLOR="1")
+    assert err == b""
+
+
 @pytest.mark.parametrize("arguments", [[], ["-l"], ["-0"], ["--json"], ["-v"]])
 def test_in_a_pipe_nothing_is_explained_that_was_not_asked_for(
     ask: Any, daemon: FakeDaemon, arguments: list[str]
@@ -537,7 +566,7 @@ def test_a_question_with_a_face_that_is_too_blurred_says_so(ask: Any, daemon: Fa
     daemon.script = lambda request: reply(request, answer(b"/m.jpg", query=entries))
     assert ask("a.jpg", "b.jpg", "c.jpg") == client.FOUND
     told = "query: the one face on {} at 10,20 80x90, score 0.89, too blurred to tell{}\n"
-    err = told.format("a.jpg", ", which is left out") + told.format("c.jpg", ": what is found may be anybody")
+    err = told.format("a.jpg", ", which is left out") + told.format("c.jpg", ": the matches may be of any person")
     assert capfd.readouterr() == ("0.742\t1,2,30,40\t/m.jpg\n", err)
     for quiet in ("-q", "--json"):
         ask("a.jpg", "b.jpg", "c.jpg", quiet)
