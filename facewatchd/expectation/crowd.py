@@ -185,20 +185,21 @@ class Crowd:
 
         Groups of fewer than `SEEN` faces are left out, and a face of the sample does not count as one of its own group.
         The group is told by its face that is the most similar, by id, and the mean similarity to it. ``faces``: (n,
-        dim); some 20 kB of memory are taken for each.
+        dim); up to 12 kB of memory are taken for each.
         """
         if not len(self):
             return [None] * len(faces)
         similarities = self.embeddings @ faces.T
-        sums = np.add.reduceat(similarities[self._by_group], self._starts, axis=0)
-        sizes = np.repeat(self._sizes[:, None], len(faces), axis=1)
+        means = np.add.reduceat(similarities[self._by_group], self._starts, axis=0)
+        means /= self._sizes[:, None].astype(means.dtype)
+        means[(self._sizes < SEEN) | self._linked_with(asked, self.embeddings @ asked)] = _NO_GROUP
         for at, face_id in enumerate(face_ids):
-            if (row := self._rows.get(face_id)) is not None:
-                sums[self.groups[row], at] -= similarities[row, at]
-                sizes[self.groups[row], at] -= 1
+            row = self._rows.get(face_id)
+            if row is not None and means[group := self.groups[row], at] != _NO_GROUP:
+                size = self._sizes[group]
+                without = (means[group, at] * size - similarities[row, at]) / (size - 1)
+                means[group, at] = without if size > SEEN else _NO_GROUP
                 similarities[row, at] = _NO_GROUP  # it is not its own nearest
-        linked = self._linked_with(asked, self.embeddings @ asked)
-        means = np.where((sizes < SEEN) | linked[:, None], _NO_GROUP, sums / np.maximum(sizes, 1))
         found: list[tuple[int, float] | None] = []
         for at, group in enumerate(means.argmax(axis=0).tolist()):
             members = self._by_group[self._starts[group] :][: self._sizes[group]]
