@@ -144,6 +144,8 @@ class Photos:
 
     def _about_second_look(self, record: PhotoRecord) -> str:
         """What a photo's second look found, or when it is taken; empty where it is worth none."""
+        if record.left_out:
+            return "; a second look failed and is left out: the log says why"
         if record.seen_again:
             return f"; a second look was taken too, {_WAYS[record.seen_again]}"
         if record.worth and self._monitor.second_looks is not None:

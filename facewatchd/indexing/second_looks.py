@@ -11,7 +11,7 @@ when a photo is embedded. This thread goes through those that are due, the newes
 - *Once.* A second look is recorded with what it found, in one transaction. One that was cut short is taken again.
 - *Nothing is lost by it.* A photo that is out of reach or has changed stays due; it is tried again when a directory has
   come or gone, or after `AGAIN_AFTER` seconds. One with which the process dies, runs out of memory or fails is tried
-  again as `Backoff` says; in the end it counts as looked at, and keeps its state and its faces.
+  again as `Backoff` says; in the end it is left out, and keeps its state and its faces.
 """
 
 from __future__ import annotations
@@ -218,14 +218,14 @@ class SecondLooks:
             self._try_at = min(self._try_at, moment)
             return
         log.warning("the second look at %s is left out: %s", self._name(due), reason)
-        self._record(due, [])
+        self._record(due, None)
 
-    def _record(self, due: ToSeeAgain, found: list[Face]) -> None:
+    def _record(self, due: ToSeeAgain, found: list[Face] | None) -> None:
         new = 0
 
         def record(gallery: Gallery) -> None:
             nonlocal new
-            new = gallery.record_second_look(due.digest, found)
+            new = gallery.record_second_look(due.digest, due.ways, found)
 
         self._writer.call(record)
         self._backoff.forget(due.digest)

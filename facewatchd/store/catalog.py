@@ -23,7 +23,7 @@ import numpy as np
 from facewatchd.errors import DamagedError, RefusedError, StorageError
 from facewatchd.models.second_look import news
 from facewatchd.store import recovery, schema
-from facewatchd.store.catalog_reader import LACKS_FACES, CatalogReader, Counts, below
+from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
 from facewatchd.values import Face, Identity, Look, Stamp, Ways
 
 if TYPE_CHECKING:
@@ -301,9 +301,9 @@ class Catalog:
                 return None
             self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", (known,))
             return int(known)
+        faces = list(outcome.faces or ())
         if known is not None:
-            removed = self._db.execute("DELETE FROM face WHERE content_id = ? RETURNING id", (known,)).fetchall()
-            changes.removed += [face_id for (face_id,) in removed]
+            faces = self._replace_faces(known, outcome, changes)
         (content_id,) = self._db.execute(
             "INSERT INTO content(digest, width, height, error, unsupported, second_look) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
@@ -317,13 +317,39 @@ class Catalog:
                 int(outcome.worth),
             ),
         ).fetchone()
-        self._insert_faces(content_id, outcome.faces or (), changes)
+        self._insert_faces(content_id, faces, changes)
         return int(content_id)
 
-    def record_second_look(self, digest: bytes, found: Sequence[Face]) -> Changes:
-        """Note that a second look at a content was taken, and add the faces that are news (`second_look.news`).
+    def _replace_faces(self, content_id: int, outcome: Outcome, changes: Changes) -> list[Face]:
+        """Remove the faces of a content that is embedded again; return those of the outcome that are to be recorded.
 
-        Nothing is written where the content is not in the catalog any more, or is to be embedded again.
+        Until the second look is taken again, faces that it found before stay, and what they show to be a misreading is
+        not recorded.
+        """
+        reader = CatalogReader(self._db, self._reads, self.dim, self._note_damaged)
+        known = {face: face_id for face_id, face in reader.faces(content_id) or ()}
+        right, lower = outcome.width, outcome.height
+        again = [
+            face
+            for face in known
+            if face.look in outcome.worth.looks
+            and (face.box.x + face.box.w <= right and face.box.y + face.box.h <= lower)
+        ]
+        kept, misread = news(dict(enumerate(outcome.faces or ())), again)
+        stay = {known[face] for face in kept}
+        rows = self._db.execute("SELECT id FROM face WHERE content_id = ?", (content_id,)).fetchall()
+        gone = [face_id for (face_id,) in rows if face_id not in stay]
+        self._db.executemany("DELETE FROM face WHERE id = ?", [(face_id,) for face_id in gone])
+        changes.removed += gone
+        return [face for number, face in enumerate(outcome.faces or ()) if number not in set(misread)]
+
+    def record_second_look(self, digest: bytes, ways: Ways, found: Sequence[Face] | None) -> Changes:
+        """Note that a second look at a content was taken in these ways, and record the faces that are news
+        (`second_look.news`). ``found`` is None where it failed and is left out.
+
+        Faces that an earlier look in these ways found stay where they were found again, else they are removed. The
+        content stays due where it was embedded again meanwhile and is worth other ways. Nothing is written where the
+        content is not in the catalog any more, or is to be embedded again.
         """
         changes = Changes()
         with self.reading() as reader:  # this thread alone writes: what is read stays so
@@ -331,12 +357,17 @@ class Catalog:
             known = None if content_id is None else reader.faces(content_id)
         if content_id is None or known is None:
             return changes
-        added, changes.removed = news(dict(known), found)
+        added: list[Face] = []
+        if found is not None:
+            earlier = {_sameness(face): face_id for face_id, face in known if face.look in ways.looks}
+            fresh, changes.removed = news({id_: face for id_, face in known if face.look not in ways.looks}, found)
+            added = [face for face in fresh if earlier.pop(_sameness(face), None) is None]
+            changes.removed += earlier.values()
         with self._transaction("note a second look"):
             self._db.executemany("DELETE FROM face WHERE id = ?", [(face_id,) for face_id in changes.removed])
             self._insert_faces(content_id, added, changes)
-            sql = "UPDATE content SET second_look = -abs(second_look) WHERE id = ?"
-            self._db.execute(sql, (content_id,))
+            sql = "UPDATE content SET second_look = {} WHERE id = ? AND second_look > 0 AND second_look & ~? = 0"
+            self._db.execute(sql.format("-second_look" if found is not None else LEFT_OUT), (content_id, int(ways)))
             if changes.embeddings:
                 changes.stacked = np.stack(changes.embeddings)
         return changes
@@ -417,6 +448,11 @@ class Catalog:
         """Record device numbers of photos, (path, device), of which nothing else changed: after a boot or a mount."""
         with self._transaction("note devices"):
             self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])
+
+
+def _sameness(face: Face) -> tuple[object, ...]:
+    """What is equal of two looks that found the same, however often."""
+    return face.look, face.box, face.embedding.tobytes()
 
 
 def _storable(text: str | None) -> str | None:

@@ -42,6 +42,8 @@ class PhotoRecord:
     """The ways in which a second look at it is still to be taken."""
     seen_again: Ways
     """The ways in which one was taken."""
+    left_out: bool
+    """Whether one is not taken because it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Counts:
     failed: int
     """Photos that are broken or cannot be read; unsupported ones do not count."""
     seen_again: int = 0
-    """Contents of photos at which a second look was taken,"""
+    """Contents of photos at which a second look was taken or left out,"""
     to_see_again: int = 0
     """and those at which one is to be taken."""
 
@@ -98,6 +100,8 @@ _CONTENT_OF_STATE = {
     PhotoState.UNSUPPORTED: "content.error IS NOT NULL AND unsupported = 1",
 }
 """The contents whose photos are in a state; `_photo_record` says the same of one photo."""
+LEFT_OUT = -4
+"""In place of the ways of a second look, of a content with which it failed."""
 _BY_CONTENT = "FROM content CROSS JOIN photo ON content_id = content.id WHERE"
 """The contents of a state first, then their photos."""
 _BY_PATH = """
@@ -427,9 +431,9 @@ def _photo_record(row: Sequence[Any]) -> PhotoRecord:
     else:
         state = PhotoState.INDEXED if faces else PhotoState.NO_FACE
     stamp = Stamp(device, inode, size, mtime_ns, ctime_ns)
-    return PhotoRecord(
-        path, stamp, content_id, state, error, faces, worth=Ways(max(second, 0)), seen_again=Ways(max(-second, 0))
-    )
+    left_out = second == LEFT_OUT
+    worth, taken = Ways(max(second, 0)), Ways.NONE if left_out else Ways(max(-second, 0))
+    return PhotoRecord(path, stamp, content_id, state, error, faces, worth, taken, left_out)
 
 
 def below(directory: bytes) -> tuple[bytes, bytes]:

@@ -19,7 +19,7 @@ from facewatchd.store.catalog import Catalog, Changes, Outcome
 from facewatchd.store.hub import Change, Hub
 from facewatchd.store.index import Index
 from facewatchd.store.results import Found, Search, found
-from facewatchd.values import Face
+from facewatchd.values import Face, Ways
 
 
 class Gallery:
@@ -45,13 +45,13 @@ class Gallery:
         self._follow(changes, [path for path in paths if path and path not in changes.unknown])
         return changes.unknown
 
-    def record_second_look(self, digest: bytes, found: Sequence[Face]) -> int:
+    def record_second_look(self, digest: bytes, ways: Ways, found: Sequence[Face] | None) -> int:
         """Record what a second look at a content found (`Catalog.record_second_look`); return how many faces are new.
 
         Raises `RefusedError` as `record` does.
         """
-        self._require_embeddings(found)
-        changes = self.catalog.record_second_look(digest, found)
+        self._require_embeddings(found or ())
+        changes = self.catalog.record_second_look(digest, ways, found)
         paths: list[bytes] = []
         if changes.added:
             with self.catalog.reading() as reader:

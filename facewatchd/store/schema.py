@@ -25,7 +25,7 @@ CREATE TABLE content(
     height INTEGER NOT NULL,
     error TEXT,                 -- why no face can be had from these bytes
     unsupported INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is wrong with them, but they are of a kind that is not read
-    second_look INTEGER NOT NULL DEFAULT 0,  -- values.Ways that are worth one; negative: those in which it was taken
+    second_look INTEGER NOT NULL DEFAULT 0,  -- values.Ways in which one is to be taken; negative: was taken; -4: failed
     orphaned REAL               -- Unix time since which no photo points here
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;

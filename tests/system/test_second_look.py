@@ -148,10 +148,11 @@ def test_to_embed_again_is_to_look_again(looked: Daemon) -> None:
     before = {face["face_id"] for face in why(looked, photos / "left.jpg")["faces"]}
     looked.call("scan", paths=[str(photos / "left.jpg")], force=True)
     looked.settle()
-    until(lambda: rests(looked) and why(looked, photos / "left.jpg")["faces"])
+    assert {face["face_id"] for face in why(looked, photos / "left.jpg")["faces"]} == before, "found all the time"
+    until(lambda: rests(looked))
     (again,) = why(looked, photos / "left.jpg")["faces"]
-    assert again["face_id"] not in before
-    assert again["look"] == "turned-270"
+    assert (again["face_id"], again["look"]) == (*before, "turned-270")
+    assert max(looked.embeddings().values()) == 4, "twice, each with a second look"
     invariant.check(looked)
 
 
@@ -239,6 +240,7 @@ def test_a_photo_with_which_the_process_dies_counts_as_looked_at(tmp_path: Path,
         until(lambda: rests(daemon))
         assert why(daemon, photos / "deadly-wide.jpg")["state"] == "no-face", "as it was"
         assert why(daemon, photos / "left.jpg")["state"] == "indexed"
+        assert "a second look failed and is left out" in why(daemon, photos / "deadly-wide.jpg")["reason"]
         assert daemon.status()["failed"] == 0
         assert "the second look at" in daemon.log.read_text()
         daemon.kill()

@@ -191,7 +191,7 @@ def test_a_second_look_adds_faces_and_leaves_the_others_as_they_are(catalog: Cat
     catalog.record([Outcome(b"/p/a", stamp(1), b"d1", 640, 480, first, worth=Ways.BOTH)])
     assert due(catalog) == [(b"d1", Ways.BOTH)]
     found = [place(0, 0.99, Look.TILE, 3), place(1, 0.8, Look.TURNED_180, 3), place(3, 0.6, Look.TILE, 4)]
-    changes = catalog.record_second_look(b"d1", found)
+    changes = catalog.record_second_look(b"d1", Ways.BOTH, found)
     assert changes.removed == [2], "a misreading of the first look"
     assert changes.stacked is not None
     assert np.array_equal(changes.stacked, ROWS[3:5])
@@ -211,15 +211,85 @@ def test_a_second_look_adds_faces_and_leaves_the_others_as_they_are(catalog: Cat
 def test_a_content_that_is_embedded_again_is_due_again(catalog: Catalog) -> None:
     outcome = Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [], worth=Ways.TURNED)
     catalog.record([outcome])
-    catalog.record_second_look(b"d1", [])
+    catalog.record_second_look(b"d1", Ways.TURNED, [])
     record = record_of(catalog, b"/p/a")
     assert record is not None
     assert record.state is PhotoState.NO_FACE
     catalog.record([outcome])
     assert due(catalog) == [(b"d1", Ways.TURNED)]
     catalog.record([dataclasses.replace(outcome, faces=None, error="torn", worth=Ways.NONE)])
-    assert catalog.record_second_look(b"d1", [place(0, 0.9, Look.TILE)]).added == [], "it has failed since"
-    assert catalog.record_second_look(b"d2", [place(0, 0.9, Look.TILE)]).added == [], "nothing is known of it"
+    found = [place(0, 0.9, Look.TURNED_90)]
+    assert catalog.record_second_look(b"d1", Ways.TURNED, found).added == [], "it has failed since"
+    assert catalog.record_second_look(b"d2", Ways.TURNED, found).added == [], "nothing is known of it"
+
+
+def seen(catalog: Catalog) -> list[tuple[int, Look]]:
+    with catalog.reading() as reader:
+        return [(face_id, face.look) for face_id, face in reader.faces(1) or ()]
+
+
+def test_what_a_second_look_found_stays_until_it_is_taken_again(catalog: Catalog) -> None:
+    misread = place(0, 0.5)
+    outcome = Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [misread, place(4, 0.6)], worth=Ways.BOTH)
+    catalog.record([outcome])
+    right, gone = place(0, 0.9, Look.TURNED_180, 1), place(1, 0.7, Look.TURNED_180, 2)
+    hidden, seen_now = place(2, 0.7, Look.TILE, 3), place(3, 0.7, Look.TILE, 4)
+    catalog.record_second_look(b"d1", Ways.BOTH, [right, gone, hidden, seen_now])
+    assert [face_id for face_id, _ in seen(catalog)] == [3, 4, 5, 6, 2]
+    again = dataclasses.replace(outcome, faces=[misread, place(3, 0.6), place(4, 0.6)])
+    changes = catalog.record([again])
+    assert changes.removed == [2, 6], "what the first look found is replaced"
+    kept = [(3, Look.TURNED_180), (4, Look.TURNED_180), (5, Look.TILE), (7, Look.FIRST), (8, Look.FIRST)]
+    assert seen(catalog) == kept
+    assert due(catalog) == [(b"d1", Ways.BOTH)]
+    moved = dataclasses.replace(hidden, score=0.8, embedding=ROWS[9])
+    changes = catalog.record_second_look(b"d1", Ways.BOTH, [right, moved])
+    assert (changes.removed, changes.added) == ([4, 5], [9]), "one is not found again, one looks otherwise"
+    assert [face_id for face_id, _ in seen(catalog)] == [3, 9, 7, 8]
+    with catalog.reading() as reader:
+        assert reader.check() == []
+
+
+@pytest.mark.parametrize("now", [{"worth": Ways.TILES}, {"width": 50}, {"faces": None, "error": "torn"}])
+def test_what_no_second_look_would_find_again_does_not_stay(catalog: Catalog, now: dict[str, object]) -> None:
+    outcome = Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [], worth=Ways.TURNED)
+    catalog.record([outcome])
+    (added,) = catalog.record_second_look(b"d1", Ways.TURNED, [place(0, 0.9, Look.TURNED_90)]).added
+    assert catalog.record([outcome]).removed == []
+    if now.get("error"):
+        now = {**now, "worth": Ways.NONE}
+    assert catalog.record([dataclasses.replace(outcome, **now)]).removed == [added]
+
+
+def test_a_second_look_in_other_ways_than_are_wanted_now_is_not_the_one_that_is_due(catalog: Catalog) -> None:
+    outcome = Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [], worth=Ways.BOTH)
+    catalog.record([outcome])
+    tile, turned = place(0, 0.9, Look.TILE), place(1, 0.9, Look.TURNED_90)
+    assert len(catalog.record_second_look(b"d1", Ways.TURNED, [turned]).added) == 1
+    assert due(catalog) == [(b"d1", Ways.BOTH)]
+    assert len(catalog.record_second_look(b"d1", Ways.BOTH, [turned, tile]).added) == 1
+    assert due(catalog) == []
+    catalog.record([dataclasses.replace(outcome, worth=Ways.TURNED)])
+    catalog.record_second_look(b"d1", Ways.BOTH, [turned, tile])
+    record = record_of(catalog, b"/p/a")
+    assert record is not None
+    assert (record.worth, record.seen_again) == (Ways.NONE, Ways.TURNED)
+
+
+def test_a_second_look_that_failed_is_left_out_until_the_photo_is_embedded_again(catalog: Catalog) -> None:
+    outcome = Outcome(b"/p/a", stamp(1), b"d1", 640, 480, [], worth=Ways.BOTH)
+    catalog.record([outcome])
+    catalog.record_second_look(b"d1", Ways.TURNED, None)
+    assert due(catalog) == [(b"d1", Ways.BOTH)], "it is worth more now"
+    catalog.record_second_look(b"d1", Ways.BOTH, None)
+    record = record_of(catalog, b"/p/a")
+    assert record is not None
+    assert (record.left_out, record.worth, record.seen_again) == (True, Ways.NONE, Ways.NONE)
+    assert due(catalog) == []
+    with catalog.reading() as reader:
+        assert reader.counts() == Counts(1, 0, 0, seen_again=1)
+    catalog.record([outcome])
+    assert due(catalog) == [(b"d1", Ways.BOTH)]
 
 
 def test_what_is_due_comes_in_pages_the_newest_first(catalog: Catalog) -> None:
