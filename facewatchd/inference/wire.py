@@ -98,7 +98,7 @@ class Again(NamedTuple):
 
     ways: Ways
     stop: int
-    """A descriptor of a pipe: the second look is given up when its other end is closed."""
+    """A descriptor of a pipe: the second look is given up when it has something to read."""
 
 
 class Request(NamedTuple):
