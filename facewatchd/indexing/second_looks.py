@@ -296,7 +296,8 @@ class SecondLooks:
             self._in_hand = stop
             try:
                 waiting()
-                return self._inference.look_again(descriptor, Again(due.ways, stop.reader), waiting).faces
+                again = Again(due.ways, stop.reader, due.width, due.height)
+                return self._inference.look_again(descriptor, again, waiting).faces
             except (ClosedError, NoModelError):
                 raise
             except FacewatchError as exc:
