@@ -168,8 +168,13 @@ class ChildProcess:
         return self._popen.pid
 
     def effort(self) -> tuple[float, bool]:
-        """Processor time of all its threads so far, in seconds, and whether any of them is runnable."""
-        works = [deadlines.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        """Processor time of all its threads so far, in seconds, and whether any of them is runnable.
+
+        What had not been read when the process was reaped does not count.
+        """
+        works: list[tuple[float, bool]] = []
+        with contextlib.suppress(OSError):
+            works += map(deadlines.work, Path(f"/proc/{self._popen.pid}/task").glob("*/stat"))
         return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:

@@ -69,6 +69,8 @@ class ToSeeAgain:
     ways: Ways
     newest: int
     """The latest mtime of its photos, in nanoseconds."""
+    changed: int
+    """Their latest ctime: another one after a photo with it was recorded that is new, was moved or was changed."""
     width: int
     """Pixels of the upright photo, as ``height``."""
     height: int
@@ -243,7 +245,7 @@ class CatalogReader:
         """
         inside, bounds = _inside(directories)
         rows = self._all(
-            "SELECT content.id, digest, second_look, max(mtime_ns) AS newest, width, height"
+            "SELECT content.id, digest, second_look, max(mtime_ns) AS newest, max(ctime_ns), width, height"
             " FROM content INDEXED BY content_second_look CROSS JOIN photo ON content_id = content.id"
             f" WHERE second_look != 0 AND second_look > 0 AND orphaned IS NULL AND width != ?{inside}"
             " GROUP BY content.id HAVING ? OR (newest, content.id) < (?, ?)"
