@@ -97,6 +97,12 @@ class Ways(IntFlag):
     TILES = 2
     BOTH = 3
 
+    @property
+    def looks(self) -> frozenset[Look]:
+        """The looks that such a second look consists of."""
+        turned = {Look.TURNED_90, Look.TURNED_180, Look.TURNED_270} if self & Ways.TURNED else set()
+        return frozenset(turned | ({Look.TILE} if self & Ways.TILES else set()))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:

@@ -23,6 +23,7 @@ from facewatchd.values import ModelInfo, PhotoState, Stamp, Ways
 
 _KEPT = "what was known of it is kept"
 _UNWATCHED = "it lies in no watched directory"
+_SEARCHABLE = "its faces are searchable"
 _NO_IMAGE = "it is no image that facewatchd reads"
 
 
@@ -61,7 +62,8 @@ class Photos:
             state, reason = self._explain(path, root, record, is_pending=is_pending)
         if state is PhotoState.INDEXED and (table := self._info.quality_at(self._threshold())):
             blurred = sum(table.is_too_blurred(face.norm) for _, face in found)
-            reason += f"; {_too_blurred(blurred, len(found), self._info.threshold)}" if blurred else ""
+            if blurred:
+                reason = f"{_too_blurred(blurred, len(found), self._info.threshold)}{reason.removeprefix(_SEARCHABLE)}"
         faces = [
             {"face_id": face_id, **replies.seen(face, self._info.quality), "look": face.look} for face_id, face in found
         ]
@@ -153,14 +155,16 @@ _WAYS = {Ways.TURNED: "turned", Ways.TILES: "in tiles", Ways.BOTH: "turned and i
 
 
 def _too_blurred(blurred: int, faces: int, own: float) -> str:
-    which = "all are" if blurred == faces else f"{blurred} of {faces} {'is' if blurred == 1 else 'are'}"
+    which = f"all {faces} faces are" if faces > 1 else "its face is"
+    if blurred < faces:
+        which = f"{_SEARCHABLE}, but for {blurred} of {faces} that {'is' if blurred == 1 else 'are'}"
     return f"{which} {TOO_BLURRED}: only a query with a lower threshold than {own:.2f} finds such a face"
 
 
 def _reason(state: PhotoState, error: str | None) -> str:
     """Why a file is in the state that is recorded. ``error``: the text that is recorded with it."""
     reasons = {
-        PhotoState.INDEXED: "its faces are searchable",
+        PhotoState.INDEXED: _SEARCHABLE,
         PhotoState.NO_FACE: "no face was found that is large and clear enough",
         PhotoState.EXCLUDED: f"{_NO_IMAGE}, or a contact sheet that facewatch-query drew",
     }

@@ -133,18 +133,31 @@ def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: f
     def call() -> Any:
         if options.wait is not None:
             params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
-        given = [photo.param() for photo in photos]
+        sent = [photo.param() for photo in photos]
         try:
-            return daemon.call("query", photos=given, **params)
-        except RemoteError as error:  # of a version without verdicts, which goes on running after an upgrade
-            if error.code != INVALID_PARAMS or not params.pop("verdicts", False) or "'verdicts'" not in str(error):
+            return daemon.call("query", photos=sent, **params)
+        except RemoteError as error:
+            _require_known("explain", error)
+            if not params.pop("verdicts", False) or not _is_unknown("verdicts", error):
                 raise
-            return daemon.call("query", photos=given, **params)
+            return daemon.call("query", photos=sent, **params)
 
     if options.wait and not options.quiet:
         _announce_wait(options)
     with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
         return ask(call, photos)
+
+
+def _is_unknown(parameter: str, error: RemoteError) -> bool:
+    """Whether the daemon is of a version without a parameter: it goes on running after an upgrade."""
+    return error.code == INVALID_PARAMS and f"unknown parameter '{parameter}'" in error.message
+
+
+def _require_known(parameter: str, error: RemoteError) -> None:
+    if _is_unknown(parameter, error):
+        raise FacewatchError(
+            f"the daemon that runs is of an earlier version, without --{parameter}", "start it again after an upgrade"
+        ) from error
 
 
 class _DaemonState(NamedTuple):

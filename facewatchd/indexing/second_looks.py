@@ -6,32 +6,39 @@ when a photo is embedded. This thread goes through those that are due, the newes
 - *The first look goes first.* No second look begins while a path is pending, a walk runs or indexing is paused. When
   that changes, the one in hand is given up: within `deadlines.LOOK_EVERY` seconds and the time of one first look.
 - *Other programs go first.* The work is done in the indexing process, in its idle class, with one thread. After each
-  photo the thread rests as long as that took, and ten times as long, up to ten seconds, where other programs were kept
-  waiting (`Pace`). Without ``idle_priority`` it does not rest.
-- *Once.* A second look is recorded with what it found, in one transaction. One that was cut short is taken again.
+  photo the thread rests as long as that took, which may be minutes. After one that took less than ten seconds and kept
+  other programs waiting it rests ten times as long, ten seconds at most (`Pace`). Without ``idle_priority`` it does not
+  rest.
+- *Once.* A second look is recorded with what it found, in one transaction. One that was cut short is taken again. While
+  the catalog cannot be written, the writer tries again and says so (`Writer.insist`), and no other look is taken.
 - *Nothing is lost by it.* A photo that is out of reach or has changed stays due; it is tried again when a directory has
-  come or gone, or after `AGAIN_AFTER` seconds. One with which the process dies, runs out of memory or fails is tried
-  again as `Backoff` says; in the end it counts as looked at, and keeps its state and its faces.
+  come or gone, when it is recorded with another ctime, or after `AGAIN_AFTER` seconds. One with which the process dies,
+  runs out of memory or fails, or whose faces cannot be recorded, is tried again as `Backoff` says; in the end it counts
+  as looked at, and keeps its state and its faces.
+
+The photos that are due are read from the catalog in pages. The first page is read again when a photo has become due
+(`Catalog.made_due`), when one that failed is to be tried again, and when all are to be tried again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from facewatchd.errors import FacewatchError, StorageError, UnreadablePhotoError
+from facewatchd.errors import FacewatchError, RefusedError, StorageError, UnreadablePhotoError
 from facewatchd.indexing.backoff import Backoff
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Again
 from facewatchd.photos import contents
-from facewatchd.photos.files import ChangedWhileReadError
+from facewatchd.photos.files import ChangedWhileReadError, DiskError
 from facewatchd.scan.roots import Roots
 from facewatchd.store.catalog_reader import ToSeeAgain
 from facewatchd.store.gallery import Gallery
@@ -96,10 +103,18 @@ class SecondLooks:
         self._page: list[ToSeeAgain] = []
         self._after: tuple[int, int] | None = None
         """Where the next page begins; None at the first."""
-        self._tried_all: object = None
-        """The circumstances in which all that is due had been tried; None: it has not."""
-        self._try_at = 0.0
-        """When all is tried again, though the circumstances have not changed."""
+        self._at_end = False
+        """Whether the last page was read."""
+        self._made_due = 0
+        """`Catalog.made_due` when the first page was to be read."""
+        self._try_at = math.inf
+        """When the first page is read again for a photo that failed."""
+        self._in_vain: set[tuple[int, int]] = set()
+        """``content_id`` and ``changed`` of contents that could not be looked at since all were tried."""
+        self._reach: object = None
+        """What was within reach when all began to be tried; None before the first time."""
+        self._all_again_at = 0.0
+        """When all are tried again, though the same is within reach."""
         self._in_hand = _Stop()
         """How the second look in hand is given up."""
         self._in_hand.close()
@@ -124,23 +139,29 @@ class SecondLooks:
             self._thread.join(LEAVE)
 
     def _run(self) -> None:
-        pace = Pace(1, self._used)
         while not self._ending.is_set():
-            began = time.monotonic()
-            pace.begin()
-            rest = LOOK_EVERY
             try:
-                if (due := self._next()) is not None:
-                    self._liveness.beat()
-                    self._look_at(due)
-                    rest = max(SHARE * (time.monotonic() - began), pace.rest()) if self._polite else 0.0
+                rest = self._step()
             except ClosedError:
                 return
             except (NoModelError, StorageError) as exc:  # the workers and the writer tell of it
                 log.debug("second looks: %s", exc)
                 rest = RETRY
+            except Exception as exc:
+                log.exception("second looks: unexpected error (%s)", exc)
+                rest = RETRY
             self._liveness.rest()
             self._ending.wait(rest)
+
+    def _step(self) -> float:
+        """Take a second look if one is due; return the seconds to rest."""
+        self._writer.require_undamaged()
+        began, pace = time.monotonic(), Pace(1, self._used)
+        if (due := self._next()) is None:
+            return LOOK_EVERY
+        self._liveness.beat()
+        self._look_at(due)
+        return max(SHARE * (time.monotonic() - began), pace.rest()) if self._polite else 0.0
 
     def _used(self) -> tuple[float, float]:
         """Seconds of processor time so far: of the whole machine, and of this process and the indexing process."""
@@ -151,28 +172,31 @@ class SecondLooks:
 
     def _next(self) -> ToSeeAgain | None:
         """The next photo that is due; None where there is none, or something else is to be done first."""
-        now = time.monotonic()
         if self._others_first():
-            self._begin_anew()  # there may be newer photos afterwards
             return None
-        if self._tried_all is not None:
-            if self._tried_all == self._circumstances() and now < self._try_at:
-                return None
-            self._begin_anew()
-        while True:
+        now = time.monotonic()
+        self._begin_anew_if_due(now)
+        while not self._at_end:
             while self._page:
                 due = self._page.pop(0)
                 not_before = self._not_before.get(due.digest, 0.0)
-                if not_before <= now:
+                if not_before > now:
+                    self._try_at = min(self._try_at, not_before)
+                elif _key(due) not in self._in_vain:
                     return due
-                self._try_at = min(self._try_at, not_before)
-            if not self._read_page():
-                self._tried_all = self._circumstances()
-                return None
+            self._at_end = not self._read_page()
+        return None
 
-    def _begin_anew(self) -> None:
-        self._page, self._after, self._tried_all = [], None, None
-        self._try_at = time.monotonic() + AGAIN_AFTER
+    def _begin_anew_if_due(self, now: float) -> None:
+        """Begin at the first page again if it may hold a photo that is to be looked at."""
+        made_due, reach = self._gallery.catalog.made_due, self._within_reach()  # before a page is read
+        if reach != self._reach or now >= self._all_again_at:
+            self._reach, self._all_again_at = reach, now + AGAIN_AFTER
+            self._in_vain.clear()
+        elif made_due == self._made_due and now < self._try_at:
+            return
+        self._page, self._after, self._at_end = [], None, False
+        self._made_due, self._try_at = made_due, math.inf
 
     def _read_page(self) -> bool:
         """Read the next page of what is due in the directories that are within reach; False where nothing is left."""
@@ -185,40 +209,41 @@ class SecondLooks:
             self._after = self._page[-1].newest, self._page[-1].content_id
         return bool(self._page)
 
-    def _circumstances(self) -> object:
-        """What changes when a photo may have become due, or come within reach."""
+    def _within_reach(self) -> object:
+        """What changes when a photo may have come within reach."""
         states = tuple((path, self._roots.state(path)) for path in self._roots.paths)
-        return self._gallery.catalog.commits, states, tuple(self._roots.out_of_reach())
+        return states, tuple(self._roots.out_of_reach())
 
     # One photo
 
     def _look_at(self, due: ToSeeAgain) -> None:
         try:
-            found = self._found(due)
+            self._record(due, self._found(due))
         except (_NotNowError, NotAnsweringError) as exc:
             log.debug("second look: %s", exc)
+            self._in_vain.add(_key(due))
         except _GivenUpError as exc:
             log.debug("second look: %s", exc)
-            self._begin_anew()
+            self._page.insert(0, due)
+        except RefusedError as exc:
+            self._note_failure(due, exc.message, counts=True)
         except (ClosedError, NoModelError, StorageError):
+            self._page.insert(0, due)
             raise
         except FacewatchError as exc:
             self._note_failure(due, exc.message, counts=exc.counts if isinstance(exc, SetbackError) else True)
         except Exception as exc:
             log.exception("second look: unexpected error (%s)", exc)
             self._note_failure(due, f"internal error: {one_line(exc)}", counts=True)
-        else:
-            self._record(due, found)
 
     def _note_failure(self, due: ToSeeAgain, reason: str, *, counts: bool) -> None:
         """Have a photo tried again later with which its process died, ran out of memory, or failed; or no more."""
         delay = self._backoff.set_back(due.digest, reason, counts=counts)
-        if delay is not None:
-            self._not_before[due.digest] = moment = time.monotonic() + delay
-            self._try_at = min(self._try_at, moment)
-            return
-        log.warning("the second look at %s is left out: %s", self._name(due), reason)
-        self._record(due, [])
+        self._not_before[due.digest] = moment = time.monotonic() + (AGAIN_AFTER if delay is None else delay)
+        self._try_at = min(self._try_at, moment)
+        if delay is None:
+            log.warning("the second look at %s is left out: %s", self._name(due), reason)
+            self._record(due, [])
 
     def _record(self, due: ToSeeAgain, found: list[Face]) -> None:
         new = 0
@@ -227,7 +252,8 @@ class SecondLooks:
             nonlocal new
             new = gallery.record_second_look(due.digest, found)
 
-        self._writer.call(record)
+        self._liveness.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
+        self._writer.insist(record)
         self._backoff.forget(due.digest)
         self._not_before.pop(due.digest, None)
         if new:
@@ -238,13 +264,32 @@ class SecondLooks:
         for path in self._paths(due):
             if not self._is_unchanged(path):
                 continue
-            with _as_it_is(path), contents.opened(path) as content:
-                if content.digest != due.digest:
+            with contextlib.ExitStack() as stack:
+                try:
+                    with _as_it_is(path):
+                        content = stack.enter_context(contents.opened(path))
+                except _NotNowError as exc:
+                    log.debug("second look: %s", exc)
                     continue
-                found = self._seen(content.descriptor, due)
-                content.confirm()
-            return found
+                if content.digest == due.digest:
+                    return self._found_in(content, path, due)
         raise _NotNowError(f"no file of content {due.content_id} is within reach")
+
+    def _found_in(self, content: contents.Content, path: bytes, due: ToSeeAgain) -> list[Face]:
+        """The same with an open file. An error of a file that changed meanwhile says nothing about the content."""
+        try:
+            found = self._seen(content.descriptor, due)
+        except (ClosedError, NoModelError):
+            raise
+        except DiskError as exc:
+            raise _NotNowError(f"{printable(path)}: {exc}") from exc
+        except FacewatchError:
+            with _as_it_is(path):
+                content.confirm()
+            raise
+        with _as_it_is(path):
+            content.confirm()
+        return found
 
     def _seen(self, descriptor: int, due: ToSeeAgain) -> list[Face]:
         def waiting() -> None:
@@ -255,7 +300,8 @@ class SecondLooks:
             self._in_hand = stop
             try:
                 waiting()
-                return self._inference.look_again(descriptor, Again(due.ways, stop.reader), waiting).faces
+                again = Again(due.ways, stop.reader, due.width, due.height)
+                return self._inference.look_again(descriptor, again, waiting).faces
             except (ClosedError, NoModelError):
                 raise
             except FacewatchError as exc:
@@ -280,6 +326,10 @@ class SecondLooks:
 
     def _name(self, due: ToSeeAgain) -> str:
         return printable(next(iter(self._paths(due)), b"a photo"))
+
+
+def _key(due: ToSeeAgain) -> tuple[int, int]:
+    return due.content_id, due.changed
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """The one thread that writes to the catalog and the index.
 
 Other threads put jobs into its queue: outcomes to record, and functions to call. It takes all jobs that wait, up to
-`BATCH`, writes their outcomes in one transaction, and then makes the calls. Where a transaction fails:
+`BATCH`, writes their outcomes in one transaction, and then makes the calls. Where the transaction fails, or a function
+that is to be called with insistence (`Writer.insist`):
 
 - An error that can pass (a full disk, a locked file, an I/O error, too little memory) is retried every `RETRY` seconds
   until it has passed or the daemon stops. `Writer.trouble` says so meanwhile. The queue is bounded, so that the workers
@@ -49,6 +50,7 @@ class _Record:
 @dataclass(slots=True)
 class _Call:
     function: Callable[[Gallery], object]
+    insists: bool
     done: threading.Event = field(default_factory=threading.Event)
     error: FacewatchError | None = None
 
@@ -86,7 +88,16 @@ class Writer(threading.Thread):
 
         Any other error of it becomes a `FacewatchError`. Raises `StorageError` when the daemon stops first.
         """
-        job = _Call(function)
+        self._wait_for(_Call(function, insists=False))
+
+    def insist(self, function: Callable[[Gallery], object]) -> None:
+        """What `call` does, but where the function raises an error that can pass, it is called again until it works.
+
+        Raises `StorageError` where the catalog is damaged, or the daemon stops first.
+        """
+        self._wait_for(_Call(function, insists=True))
+
+    def _wait_for(self, job: _Call) -> None:
         self._put(job)
         while not job.done.wait(0.2):
             if self._ending.is_set() or not self.is_alive():
@@ -194,7 +205,10 @@ class Writer(threading.Thread):
 
     def _call(self, job: _Call) -> None:
         try:
-            job.function(self._gallery)
+            if not job.insists:
+                job.function(self._gallery)
+            elif not self._insist(lambda: job.function(self._gallery)):
+                job.error = StorageError(self.trouble)
         except FacewatchError as exc:
             job.error = exc
         except Exception as exc:  # noqa: BLE001 - one job that fails is not the end of the writer

@@ -149,8 +149,8 @@ class Inference:
         """Take a second look at a photo, of which only what `second_look.look_again` finds is returned.
 
         ``waiting`` is called each second until the answer comes. The photo is not tried again here, as no other photo
-        may wait for it. Raises what `analyse` raises; a death of the process is a `SetbackError` that counts unless
-        it came from outside, as does a lack of memory.
+        may wait for it. Raises what `analyse` raises; a death of the process and a lack of memory are a `SetbackError`.
+        A death counts unless it came from outside; the others count where there is memory to spare.
         """
         plenty = malloc.has_spare_memory()
         try:
@@ -161,6 +161,9 @@ class Inference:
                 raise ClosedError from exc
             counts = not exc.from_outside or (plenty and malloc.has_spare_memory())
             raise SetbackError(f"its process {exc}", "it is tried again", counts=counts) from exc
+        except OutOfMemoryError as exc:
+            counts = plenty and malloc.has_spare_memory()
+            raise SetbackError(exc.message, exc.hint or "it is tried again", counts=counts) from exc
 
     def effort(self) -> tuple[float, bool] | None:
         """Seconds of processor time that the process has used, and whether it is runnable; None without a process."""

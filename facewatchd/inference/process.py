@@ -57,8 +57,8 @@ class ChildProcess:
                 f"no process can be started for the model: {_reason(exc)}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
-        self._owed: set[Channel] = set()
-        """Channels on which the answer about an abandoned photo is still to be discarded."""
+        self._owed: dict[Channel, Again | None] = {}
+        """Channels on which the answer about an abandoned photo is still to be discarded, with what was asked for."""
 
     def _start(self, setup: Setup, channels: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
@@ -124,11 +124,11 @@ class ChildProcess:
                 self._drain(channel, beat, waiting)
             channel.expect_silence()
             self._hand_on(channel, data, again)
-            self._owed.add(channel)
+            self._owed[channel] = again
             channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
             watch.wait_for_beginning(waiting)
-            self._owed.discard(channel)
-            return receive_analysis(channel, self.info.dim)
+            del self._owed[channel]
+            return receive_analysis(channel, self.info.dim, again)
         except InvalidAnswerError as exc:
             self.kill()
             raise DiedError(f"sent an invalid answer: {exc}") from exc
@@ -144,13 +144,13 @@ class ChildProcess:
         channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
         try:
             watch.wait_for_beginning(waiting)
-            receive_analysis(channel, self.info.dim)
+            receive_analysis(channel, self.info.dim, self._owed[channel])
         except UnreadablePhotoError as exc:
             if self._killed:  # the photo that was given up hangs, not the one that waits behind it
                 raise DiedError("hung") from exc
         except FacewatchError:
             pass
-        self._owed.discard(channel)
+        del self._owed[channel]
 
     def _hand_on(self, channel: Channel, data: bytes | int, again: Again | None) -> None:
         try:
@@ -168,8 +168,13 @@ class ChildProcess:
         return self._popen.pid
 
     def effort(self) -> tuple[float, bool]:
-        """Processor time of all its threads so far, in seconds, and whether any of them is runnable."""
-        works = [deadlines.work(stat) for stat in Path(f"/proc/{self._popen.pid}/task").glob("*/stat")]
+        """Processor time of all its threads so far, in seconds, and whether any of them is runnable.
+
+        What had not been read when the process was reaped does not count.
+        """
+        works: list[tuple[float, bool]] = []
+        with contextlib.suppress(OSError):
+            works += map(deadlines.work, Path(f"/proc/{self._popen.pid}/task").glob("*/stat"))
         return sum(seconds for seconds, _ in works), any(is_runnable for _, is_runnable in works)
 
     def is_alive(self) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import numpy as np
 
 from facewatchd import errors
 from facewatchd.matches import Box
+from facewatchd.models import second_look
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
 from facewatchd.photos.files import MAX_PIXELS, DiskError
 from facewatchd.values import Face, Look
@@ -23,10 +25,11 @@ MOST_JSON = 4 << 20
 """Bytes of a JSON frame: a face takes some 400 of them."""
 MOST_FACES = 5000
 """On one photo; a detector that sees 640 pixels finds a few hundred at most."""
+MOST_FACES_AGAIN = second_look.MOST_FACES
+"""That a second look may find."""
 MOST_DIMENSIONS = 1 << 14
 MOST_TEXT = 4000
 """Characters of a message."""
-LOOKS = tuple(Look)
 ERRORS: dict[str, type[errors.FacewatchError]] = {
     kind.__name__: kind
     for kind in (
@@ -98,17 +101,23 @@ def size(answer: dict[str, Any]) -> tuple[int, int]:
     return width, whole(answer.get("height"), "the height", 1, MAX_PIXELS // width)
 
 
-def listed(answer: dict[str, Any]) -> list[Any]:
-    """The list of faces; its items are not checked yet."""
+def listed(answer: dict[str, Any], most: int) -> list[Any]:
+    """The list of at most so many faces; its items are not checked yet."""
     faces = answer.get("faces")
-    if not isinstance(faces, list) or len(faces) > MOST_FACES:
-        raise InvalidAnswerError(f"the faces are no list of at most {MOST_FACES}")
+    if not isinstance(faces, list) or len(faces) > most:
+        raise InvalidAnswerError(f"the faces are no list of at most {most}")
     return faces
 
 
-def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width: int, height: int) -> Face:
+def face(
+    entry: object,
+    embedding: np.ndarray[Any, np.dtype[np.float32]],
+    width: int,
+    height: int,
+    looks: Collection[Look],
+) -> Face:
     """One face: a box inside the photo, a score from 0 to 1, five landmarks, a unit embedding, a norm or null,
-    and a look."""
+    and one of the ``looks`` that were asked for."""
     if not isinstance(entry, dict):
         raise InvalidAnswerError("a face is no JSON object")
     x, y, w, h = _numbers(entry.get("box"), 4, "a box")
@@ -127,8 +136,8 @@ def face(entry: object, embedding: np.ndarray[Any, np.dtype[np.float32]], width:
     if norm is not None and not is_norm(norm):
         raise InvalidAnswerError(f"a norm is not more than 0 and at most {MOST_NORM:.0f}")
     look = entry.get("look")
-    if look not in LOOKS:
-        raise InvalidAnswerError("a face of no known look")
+    if not isinstance(look, str) or look not in looks:
+        raise InvalidAnswerError("a face of a look that was not asked for")
     return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm, Look(look))
 
 

@@ -24,6 +24,8 @@ from facewatchd.errors import FacewatchError
 from facewatchd.inference.validation import (
     ERRORS,
     MOST_DIMENSIONS,
+    MOST_FACES,
+    MOST_FACES_AGAIN,
     MOST_JSON,
     MOST_TEXT,
     InvalidAnswerError,
@@ -38,7 +40,7 @@ from facewatchd.inference.validation import (
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
 from facewatchd.text import one_line
-from facewatchd.values import Face, ModelInfo, Ways
+from facewatchd.values import Face, Look, ModelInfo, Ways
 
 FULLY_CONFINED = "full"
 """The confinement of a process in which both steps took full effect."""
@@ -98,7 +100,10 @@ class Again(NamedTuple):
 
     ways: Ways
     stop: int
-    """A descriptor of a pipe: the second look is given up when its other end is closed."""
+    """A descriptor of a pipe: the second look is given up when a byte comes out of it."""
+    width: int = 0
+    """Pixels of the upright photo, as ``height``, as the first look gave them: the answer must agree. Not sent."""
+    height: int = 0
 
 
 class Request(NamedTuple):
@@ -161,8 +166,8 @@ class Channel:
         sent is a request for a second look.
         """
         if isinstance(data, int):
-            ways, stop = again or (Ways.NONE, None)
-            socket.send_fds(self.socket, [bytes([ways])], [data] if stop is None else [data, stop])
+            ways, passed = (again.ways, [data, again.stop]) if again else (Ways.NONE, [data])
+            socket.send_fds(self.socket, [bytes([ways])], passed)
             return
         photo = os.memfd_create("photo")
         with open(photo, "wb") as file:
@@ -253,8 +258,9 @@ def send_analysis(channel: Channel, analysis: Analysis) -> None:
     channel.send(header, b"".join(embeddings))
 
 
-def receive_analysis(channel: Channel, dim: int) -> Analysis:
-    """Receive the answer about a photo. ``dim``: numbers of an embedding.
+def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> Analysis:
+    """Receive the answer about a photo. ``dim``: numbers of an embedding. ``again``: the request for a second look that
+    it answers; of another size, or with a face of a look that was not asked for, it breaks a rule.
 
     Raises the error that it reports (`UnreadablePhotoError`, `OutOfMemoryError`, `TooLargeError`, `ModelError`), and
     `InvalidAnswerError` for an answer that breaks a rule.
@@ -262,8 +268,11 @@ def receive_analysis(channel: Channel, dim: int) -> Analysis:
     answer = channel.receive_json(MOST_JSON)
     expect_no_error(answer)
     width, height = size(answer)
-    faces = listed(answer)
+    if again is not None and (width, height) != (again.width, again.height):
+        raise InvalidAnswerError(f"{width} x {height} pixels, not {again.width} x {again.height} as at the first look")
+    faces = listed(answer, MOST_FACES if again is None else MOST_FACES_AGAIN)
+    looks = frozenset({Look.FIRST}) if again is None else again.ways.looks
     length = len(faces) * dim * 4
     embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
-    found = [face(entry, row, width, height) for entry, row in zip(faces, embeddings, strict=True)]
+    found = [face(entry, row, width, height, looks) for entry, row in zip(faces, embeddings, strict=True)]
     return Analysis(width, height, found, Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH)))

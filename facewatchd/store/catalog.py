@@ -128,8 +128,8 @@ class Catalog:
         self._readers_lock = threading.Lock()
         self._closed = False
         self._counted: _Counted | None = None
-        self.commits = 0
-        """Transactions since it was opened."""
+        self.made_due = 0
+        """Transactions since it was opened that recorded a photo at which a second look is to be taken."""
         self.damage = ""
         """The last error about damage that SQLite raised since the catalog was opened; empty where none was."""
         self.damaged_faces: set[int] = set()
@@ -246,7 +246,6 @@ class Catalog:
                 yield
                 self._db.execute(recovery.COUNT)
                 self._db.execute("COMMIT")
-                self.commits += 1
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
@@ -260,7 +259,14 @@ class Catalog:
                 self._record(outcome, changes)
             if changes.embeddings:  # before the commit: after it, the index must not be left behind for lack of memory
                 changes.stacked = np.stack(changes.embeddings)
+            is_due = any(outcome.digest and self._is_due(outcome.digest) for outcome in outcomes)
+        self.made_due += is_due  # after the commit: a reader that sees the number sees the photo
         return changes
+
+    def _is_due(self, digest: bytes) -> bool:
+        """Whether a second look is to be taken at a content."""
+        sql = "SELECT 1 FROM content WHERE digest = ? AND second_look > 0"
+        return self._db.execute(sql, (digest,)).fetchone() is not None
 
     def _record(self, outcome: Outcome, changes: Changes) -> None:
         row = self._db.execute("SELECT content_id FROM photo WHERE path = ?", (outcome.path,)).fetchone()

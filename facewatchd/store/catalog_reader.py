@@ -67,6 +67,11 @@ class ToSeeAgain:
     ways: Ways
     newest: int
     """The latest mtime of its photos, in nanoseconds."""
+    changed: int
+    """Their latest ctime: another one after a photo with it was recorded that is new, was moved or was changed."""
+    width: int
+    """Pixels of the upright photo, as ``height``."""
+    height: int
 
 
 class ShownFaces(NamedTuple):
@@ -236,7 +241,7 @@ class CatalogReader:
         """
         inside, bounds = _inside(directories)
         rows = self._all(
-            "SELECT content.id, digest, second_look, max(mtime_ns) AS newest"
+            "SELECT content.id, digest, second_look, max(mtime_ns) AS newest, max(ctime_ns), width, height"
             " FROM content INDEXED BY content_second_look CROSS JOIN photo ON content_id = content.id"
             f" WHERE second_look != 0 AND second_look > 0 AND orphaned IS NULL AND width != ?{inside}"
             " GROUP BY content.id HAVING ? OR (newest, content.id) < (?, ?)"
@@ -247,7 +252,7 @@ class CatalogReader:
             *(after or (0, 0)),
             limit,
         )
-        return [ToSeeAgain(content_id, digest, Ways(ways), newest) for content_id, digest, ways, newest in rows]
+        return [ToSeeAgain(content_id, digest, Ways(ways), *rest) for content_id, digest, ways, *rest in rows]
 
     def transactions(self) -> int:
         """The number of transactions since the catalog was opened. While it is the same, so is every answer."""

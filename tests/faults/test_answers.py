@@ -53,7 +53,8 @@ if {{"indexing", "queries"}} & set(sys.argv):
             return send(channel, seen)
         (only,) = seen.faces
         face = {{"box": only.box, "score": only.score, "landmarks": only.landmarks.tolist()}}
-        told = {{"answer": {{"width": seen.width, "height": seen.height, "faces": [face]}}, "face": face}}
+        face |= {{"norm": only.norm, "look": only.look}}
+        told = {{"answer": {{"width": seen.width, "height": seen.height, "faces": [face], "worth": 0}}, "face": face}}
         told |= {{"embedding": np.array(only.embedding), "raw": b""}}
         exec(lie, {{"np": np, "struct": struct}}, told)
         if told["raw"]:

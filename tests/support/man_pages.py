@@ -130,8 +130,9 @@ SECTIONS = {
             "is higher, the more the lower its norm. Below another it is `too blurred to tell`: it is kept, but it "
             "matches nothing, and is passed over where a photo of the question shows another face, unless it is named "
             "(--face N). A photo on which it is the only face is searched for, and that is said. A threshold that is "
-            "given, by --threshold or in the configuration, counts for all faces alike. Of faces that an earlier "
-            "version recorded the norm is not known, and they match as before; `facewatchd scan --force` measures it.",
+            "below the model's own, by --threshold or in the configuration, counts for all faces alike. Of faces that "
+            "an earlier version recorded the norm is not known, and they match as before; `facewatchd scan --force` "
+            "measures it.",
             "The default, `auto`, takes the model that the data was last built with; else buffalo_l, fetched if it is "
             "missing; else opencv, fetched if it is missing. A pack that is fetched is first "
             "tried in a process with limits on its memory and time, and put in place only if it embeds a picture. Each "

@@ -24,7 +24,7 @@ from facewatchd.inference import worker
 from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.validation import InvalidAnswerError
-from facewatchd.inference.wire import AHEAD, Analysis, Channel, Setup, receive_analysis
+from facewatchd.inference.wire import AHEAD, Again, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
 from facewatchd.photos import decode, files
 from facewatchd.values import Look, Ways
@@ -244,7 +244,7 @@ def test_an_answer_that_makes_no_sense_is_a_death(
     inference.start()
     first = child()
 
-    def nonsense(channel: Channel, dim: int) -> Analysis:
+    def nonsense(channel: Channel, dim: int, again: Again | None) -> Analysis:
         channel.receive(1 << 20)
         raise InvalidAnswerError("odd")
 
@@ -303,7 +303,7 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
 HONEST = {
     "width": 320,
     "height": 240,
-    "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5, "look": "tile"}],
+    "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5, "look": "first"}],
     "worth": 1,
 }
 UNIT = np.array([0.6, 0.8], "<f4").tobytes()
@@ -328,7 +328,7 @@ def answered(answer: object, embeddings: bytes = UNIT) -> Analysis:
 
 def test_an_honest_answer_is_believed() -> None:
     assert answered(HONEST).faces[0].box == (1, 2, 30, 40)
-    assert (answered(HONEST).faces[0].look, answered(HONEST).worth) == (Look.TILE, Ways.TURNED)
+    assert (answered(HONEST).faces[0].look, answered(HONEST).worth) == (Look.FIRST, Ways.TURNED)
     assert [answered(changed(norm=norm)).faces[0].norm for norm in (None, 8.5, 12)] == [None, 8.5, 12.0]
 
 
@@ -346,7 +346,7 @@ def test_an_honest_answer_is_believed() -> None:
         *((changed(box=box), UNIT) for box in ([0, 0, 9], "abcd", None, [True, True, True, True], [319, 239, 1, 2])),
         *((changed(landmarks=points), UNIT) for points in ([], [[1, 2]] * 4, [[1]] * 5, [[float("nan"), 1]] * 5, 5)),
         *((changed(norm=norm), UNIT) for norm in (0, -1.5, 1e7, float("nan"), float("inf"), True, "9", [9], 10**400)),
-        *((changed(look=look), UNIT) for look in (None, "", "third", 1, ["tile"])),
+        *((changed(look=look), UNIT) for look in (None, "", "third", "tile", 1, ["first"])),
         *(({**HONEST, "worth": worth}, UNIT) for worth in (None, -1, 4, 1.0, True, "1")),
         *(({**HONEST, "width": width}, UNIT) for width in (0, -1, 2**70, 1.5, True, "9", None, 10**9)),
         *(({**HONEST, "faces": faces}, b"") for faces in (None, 5, {}, [5], "a")),

@@ -108,10 +108,10 @@ def test_the_commands_say_it(daemon: Daemon) -> None:
         ["blurred"]
     ]
     why = daemon.control("why", root / "crowd.png").stdout.splitlines()
-    assert why[0] == f"indexed: its faces are searchable; 1 of 2 is {TOO_BLURRED}: {ONLY}"
+    assert why[0] == f"indexed: its faces are searchable, but for 1 of 2 that is {TOO_BLURRED}: {ONLY}"
     assert why[1].endswith(f", {TOO_BLURRED}")
     assert daemon.control("why", root / "blurred.png").stdout.startswith(
-        f"indexed: its faces are searchable; all are {TOO_BLURRED}: {ONLY}\n"
+        f"indexed: its face is {TOO_BLURRED}: {ONLY}\n"
     )
     assert daemon.call("verify")["problems"] == []
 

@@ -181,10 +181,11 @@ def test_why_tells_faces_that_are_too_blurred(place: Place) -> None:
     only = "only a query with a lower threshold than 0.50 finds such a face"
     assert told("clear", None, 12) == ("its faces are searchable", [(None, []), (12, [])])
     assert told("some", 8.5, 6) == (
-        f"its faces are searchable; 1 of 2 is too blurred to tell: {only}",
+        f"its faces are searchable, but for 1 of 2 that is too blurred to tell: {only}",
         [(8.5, ["blurred"]), (6, ["too blurred to tell"])],
     )
-    assert told("all", 6)[0] == f"its faces are searchable; all are too blurred to tell: {only}"
+    assert told("one", 6)[0] == f"its face is too blurred to tell: {only}"
+    assert told("all", 6, 6)[0] == f"all 2 faces are too blurred to tell: {only}"
 
 
 def test_a_threshold_below_the_model_s_own_counts_for_all_faces(place: Place) -> None:

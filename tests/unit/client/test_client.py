@@ -325,6 +325,10 @@ def test_a_daemon_of_an_earlier_version_is_asked_without_verdicts(daemon: FakeDa
     status, out, _ = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
     assert status == 0
     assert b"/a.jpg" in out
+    daemon.script = lambda request: error(request, "", "unknown parameter 'explain'; known: photos", code=-32602)
+    status, _, err = run_on_terminal(daemon, "--explain", "anna.jpg", NO_COLOR="1")
+    assert status == 5
+    assert b"an earlier version, without --explain; start it again after an upgrade" in err
 
 
 def test_explained_each_match_has_its_reasons(daemon: FakeDaemon) -> None:

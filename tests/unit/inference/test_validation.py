@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from facewatchd.errors import FacewatchError
-from facewatchd.inference.validation import ERRORS, MOST_TEXT, InvalidAnswerError
-from facewatchd.inference.wire import Analysis, Channel, receive_analysis, receive_info, receive_threads
+from facewatchd.inference.validation import ERRORS, MOST_FACES_AGAIN, MOST_TEXT, InvalidAnswerError
+from facewatchd.inference.wire import Again, Analysis, Channel, receive_analysis, receive_info, receive_threads
 from facewatchd.models.base import MOST_NORM, UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
 from facewatchd.photos.files import MAX_PIXELS
-from facewatchd.values import ModelInfo
+from facewatchd.values import Look, ModelInfo, Ways
 
 DIM = 3
 WIDTH, HEIGHT = 320, 240
@@ -28,7 +29,7 @@ FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5, "nor
 SEEN: dict[str, Any] = {
     "width": WIDTH,
     "height": HEIGHT,
-    "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None, "look": "turned-90"}],
+    "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None}],
     "worth": 2,
 }
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
@@ -169,6 +170,45 @@ def test_a_changed_answer_is_possible_or_nonsense(document: Any, rows: bytes) ->
 @given(changed_bytes(framed(json.dumps(SEEN).encode(), ROWS)))
 def test_changed_bytes_of_an_answer_are_possible_or_nonsense(data: bytes) -> None:
     read_seen(data)
+
+
+def answer(looks: list[str], again: Again | None, width: int = WIDTH) -> Analysis:
+    faces = [{**FACE, "look": look} for look in looks]
+    document = json.dumps({**SEEN, "width": width, "faces": faces}).encode()
+    ours, theirs = pair(framed(document, ROWS[:12] * len(looks)))
+    with ours.socket, theirs.socket:
+        return receive_analysis(ours, DIM, again)
+
+
+@pytest.mark.parametrize(
+    ("ways", "possible"),
+    [
+        (None, {Look.FIRST}),
+        (Ways.TURNED, {Look.TURNED_90, Look.TURNED_180, Look.TURNED_270}),
+        (Ways.TILES, {Look.TILE}),
+        (Ways.BOTH, set(Look) - {Look.FIRST}),
+    ],
+)
+def test_a_face_is_of_a_look_that_was_asked_for(ways: Ways | None, possible: set[Look]) -> None:
+    again = None if ways is None else Again(ways, -1, WIDTH, HEIGHT)
+    for look in Look:
+        with contextlib.nullcontext() if look in possible else pytest.raises(InvalidAnswerError, match="asked for"):
+            assert [face.look for face in answer([look], again).faces] == [look]
+
+
+def test_a_second_look_is_at_as_many_pixels_as_the_first() -> None:
+    again = Again(Ways.TILES, -1, WIDTH, HEIGHT)
+    assert answer(["tile"], again).width == WIDTH
+    with pytest.raises(InvalidAnswerError, match="400 x 240 pixels, not 320 x 240"):
+        answer(["tile"], again, width=400)
+
+
+def test_a_second_look_finds_so_many_faces_at_most() -> None:
+    again = Again(Ways.TILES, -1, WIDTH, HEIGHT)
+    assert len(answer(["tile"] * MOST_FACES_AGAIN, again).faces) == MOST_FACES_AGAIN
+    with pytest.raises(InvalidAnswerError, match="no list of at most"):
+        answer(["tile"] * (MOST_FACES_AGAIN + 1), again)
+    assert len(answer(["first"] * (MOST_FACES_AGAIN + 1), None).faces) > MOST_FACES_AGAIN
 
 
 @settings(deadline=None, max_examples=150)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,8 +208,15 @@ def turned(box: Box, quarters: int, width: int, height: int) -> tuple[float, ...
     return (*low, *(high - low))
 
 
-@pytest.mark.parametrize("look", TURNED)
-@pytest.mark.parametrize("sides", [[44] * 8, [44] * 8 + [112]])
+@pytest.mark.parametrize(
+    ("look", "sides"),
+    [
+        (Look.TURNED_90, [44] * 8),
+        (Look.TURNED_180, [44] * 8),
+        (Look.TURNED_180, [44] * 8 + [112]),
+        (Look.TURNED_270, [44] * 8 + [112]),
+    ],
+)
 def test_small_faces_are_found_on_a_large_photo_that_lies(look: Look, sides: list[int]) -> None:
     """A large face shows on the whole photo how it lies, or else a tile does, where faces are misread."""
     upright = crowd(sides)
@@ -356,3 +364,18 @@ def test_of_faces_at_one_place_the_highest_score_is_kept() -> None:
     part = seen(Box(60, 20, 40, 120), 0.7, Look.TILE)
     other = replace(low, box=Box(300, 20, 100, 120))
     assert news({}, [low, part, other, high]) == ([high, other], [])
+
+
+@pytest.mark.parametrize(("known_look", "wide"), [(Look.TILE, 20), (Look.FIRST, 20), (Look.FIRST, 5000)])
+def test_the_most_faces_are_compared_in_a_moment(known_look: Look, wide: int) -> None:
+    """The writer's thread compares them, and nothing is recorded meanwhile."""
+
+    def row(count: int, look: Look, width: int, score: float) -> list[Face]:
+        return [seen(Box(each % 100 * 50, each // 100 * 50, width, 20), score, look) for each in range(count)]
+
+    known = dict(enumerate(row(5000, known_look, wide, 0.5)))
+    found = row(second_look.MOST_FACES, Look.TURNED_90, 20, 0.9)
+    began = time.thread_time()
+    added, replaced = news(known, found)
+    assert time.thread_time() - began < 0.5, "a loop over all pairs takes seconds"
+    assert (len(added), len(replaced) > 0) == ((0, False) if known_look is Look.TILE else (len(found), True))
