@@ -265,8 +265,12 @@ class SecondLooks:
             if not self._is_unchanged(path):
                 continue
             with contextlib.ExitStack() as stack:
-                with _as_it_is(path):
-                    content = stack.enter_context(contents.opened(path))
+                try:
+                    with _as_it_is(path):
+                        content = stack.enter_context(contents.opened(path))
+                except _NotNowError as exc:
+                    log.debug("second look: %s", exc)
+                    continue
                 if content.digest == due.digest:
                     return self._found_in(content, path, due)
         raise _NotNowError(f"no file of content {due.content_id} is within reach")

@@ -24,11 +24,15 @@ import sys
 if "indexing" in sys.argv:
     import time
     from facewatchd.models import second_look
-    def slow(image, ways, config, parts=second_look._parts):
-        for part in parts(image, ways, config):
-            time.sleep(0.5)
-            yield part
-    second_look._parts = slow
+    def slow(model, image, ways, config, goes_on, look_again=second_look.look_again):
+        def goes_on_slowly():
+            for _ in range(1):
+                time.sleep(0.5)
+                if not goes_on():
+                    return False
+            return True
+        return look_again(model, image, ways, config, goes_on_slowly)
+    second_look.look_again = slow
 """
 """A hook: each part of a second look takes half a second more."""
 IMPATIENT = """
@@ -163,9 +167,7 @@ def test_a_new_photo_does_not_wait_for_second_looks(tmp_path: Path, tiny_root: P
     daemon = Daemon(tmp_path / "home", photos, model="tiny", model_root=tiny_root, faces=ON, resources="threads = 1")
     with daemon:
         daemon.hook(IMPATIENT)
-        daemon.hook(
-            SLOW.replace("for part in parts(image, ways, config)", "for part in 50 * [*parts(image, ways, config)]")
-        )
+        daemon.hook(SLOW.replace("range(1)", "range(50)"))
         daemon.count_embeddings()
         daemon.start()
         daemon.settle()
@@ -254,11 +256,11 @@ import sys
 if "indexing" in sys.argv:
     import os, signal
     from facewatchd.models import second_look
-    def deadly(image, ways, config, parts=second_look._parts):
+    def deadly(model, image, ways, config, goes_on, look_again=second_look.look_again):
         if image.shape[1] > 8000:
             os.kill(os.getpid(), signal.SIGABRT)
-        return parts(image, ways, config)
-    second_look._parts = deadly
+        return look_again(model, image, ways, config, goes_on)
+    second_look.look_again = deadly
 """
 """A hook: the indexing process dies of a second look at a panorama."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from facewatchd.errors import (
+    DamagedError,
     FacewatchError,
     OutOfMemoryError,
     RefusedError,
@@ -190,6 +191,22 @@ def test_a_disk_that_fails_is_no_fault_of_the_photo(bench: Bench) -> None:
     until(lambda: not bench.due())
 
 
+def test_a_copy_that_cannot_be_opened_leaves_the_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(path: bytes, opened: Any = contents.opened) -> Any:
+        if name(path) == "a.jpg":
+            raise PermissionError
+        return opened(path)
+
+    bench.add("a.jpg", 1)
+    os.link(bench.path("a.jpg"), bench.path("b.jpg"))
+    bench.record("b.jpg", None)
+    bench.record("a.jpg", None)  # whose ctime the link has changed
+    monkeypatch.setattr(contents, "opened", refusing)
+    bench.looks.start()
+    until(lambda: not bench.due())
+    assert bench.taken == {"b.jpg": 1}
+
+
 def test_an_error_of_a_file_that_was_written_to_is_no_fault_of_the_photo(bench: Bench) -> None:
     def cut(_waiting: Callable[[], None]) -> list[Face]:
         Path(os.fsdecode(bench.path("bad.jpg"))).write_text("half")
@@ -309,6 +326,45 @@ def test_a_full_disk_throws_no_look_away(bench: Bench, monkeypatch: pytest.Monke
     until(lambda: not bench.due())
     assert bench.taken.total() == 3
     assert bench.writer.trouble == ""
+
+
+def test_none_is_taken_once_the_catalog_is_seen_to_be_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    undamaged, refused = bench.writer.require_undamaged, Counter[str]()
+
+    def require() -> None:
+        try:
+            undamaged()
+        except DamagedError:
+            refused["asked"] += 1
+            raise
+
+    def damaged(*_: Any) -> Any:
+        raise DamagedError("the catalog is damaged")
+
+    monkeypatch.setattr(bench.gallery.catalog, "record_second_look", damaged)
+    monkeypatch.setattr(bench.writer, "require_undamaged", require)
+    bench.add("photo.jpg", 1)
+    bench.add("other.jpg", 2)
+    bench.looks.start()
+    until(lambda: "damaged" in bench.writer.trouble)
+    until(lambda: refused["asked"] > 3)
+    assert bench.taken == {"photo.jpg": 1}
+
+
+def test_it_ends_while_the_disk_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(writing, "RETRY", 3600.0)
+    monkeypatch.setattr(bench.gallery.catalog, "record_second_look", full)
+    bench.add("photo.jpg", 1)
+    bench.looks.start()
+    until(lambda: "full" in bench.writer.trouble)
+    bench.looks.give_up()
+    bench.writer.give_up()
+    bench.looks.stop()
+    assert not bench.looks.alive()
+    assert bench.due() == {"photo.jpg"}
 
 
 # The process's effort

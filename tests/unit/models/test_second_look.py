@@ -87,8 +87,8 @@ def test_faces_on_a_turned_photo_are_found_where_they_are(look: Look) -> None:
         x, y, w, h = face.box
         corners = np.array([(x, y), (x + w, y + h)], float)
         expected = np.concatenate([corners, face.landmarks])
-        for _ in range(quarters):  # a point of a photo that is 900 or 640 wide, turned counter-clockwise
-            wide = 900 if _ % 2 == 0 else 640
+        for turn in range(quarters):  # a point of a photo that is 900 or 640 wide, turned counter-clockwise
+            wide = 900 if turn % 2 == 0 else 640
             expected = np.stack([expected[:, 1], wide - expected[:, 0]], axis=1)
         low, high = expected[:2].min(axis=0), expected[:2].max(axis=0)
         assert overlap(same.box, (*low, *(high - low))) > 0.9
@@ -123,12 +123,13 @@ def test_spans_cover_a_side_and_overlap() -> None:
     for config in (CONFIG, Faces(detector_size=640), Faces(min_size=20), Faces(min_size=100)):
         for length in (1, 40, 800, 2400, 2401, 4032, 20000, 60000):
             for longest in {length, max(length, 9000)}:
-                cut = spans(length, longest, config)
+                side = tile_side(length, longest, config)
+                cut = spans(length, longest, side, config)
                 assert cut[0][0] == 0
                 assert sum(cut[-1]) == length
-                assert all(0 < wide <= tile_side(config) for _, wide in cut)
+                assert all(0 < wide <= side for _, wide in cut)
                 hidden = second_look.NEAR * second_look.LEAST_SEEN * longest / (config.detector_size or 960)
-                least = min(round(hidden), tile_side(config) // 3) - 1
+                least = min(round(hidden), side // 3) - 1
                 assert all(one[0] + one[1] - other[0] >= least for one, other in itertools.pairwise(cut))
 
 
@@ -137,6 +138,110 @@ def test_a_photo_that_is_very_long_is_cut_too() -> None:
     drawn_faces.draw_face(image, (15000, 30, 60, 60), 3)
     (found,) = look_again(model(), image, ways([], 20000, 120), CONFIG, everything)
     assert overlap(found.box, (15000, 30, 60, 60)) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        (CONFIG, (18000, 13800)),
+        (CONFIG, (65000, 3800)),
+        (Faces(min_size=16), (18000, 13800)),
+        (Faces(detector_size=320), (13800, 18000)),
+        (Faces(detector_size=64, min_size=20), (18000, 13800)),
+    ],
+)
+def test_a_photo_is_cut_into_a_bounded_number_of_tiles(config: Faces, size: tuple[int, int]) -> None:
+    model = Playing()
+    assert Ways.TILES in ways([], *size, config)
+    look_again(model, np.broadcast_to(np.uint8(90), (size[1], size[0], 3)), Ways.TILES, config, everything)
+    assert second_look.MOST_TILES // 2 < model.shown <= second_look.MOST_TILES
+
+
+@pytest.mark.parametrize("look", TURNED)
+def test_landmarks_of_turned_faces_count_the_centres_of_pixels(look: Look) -> None:
+    """A face of one pixel, at each place of a photo."""
+    for y, x in itertools.product(range(3), range(5)):
+        image = np.zeros((3, 5), np.uint8)
+        image[y, x] = 1
+        ((down, across),) = np.argwhere(np.rot90(image, -1 - TURNED.index(look)))
+        face = replace(seen(Box(int(across), int(down), 1, 1)), landmarks=np.full((5, 2), (across, down), np.float32))
+        back = second_look.turned_back(face, look, 5, 3)
+        assert back.box == (x, y, 1, 1)
+        assert back.landmarks.tolist() == [[x, y]] * 5
+
+
+# Large photos that lie
+
+
+class Misreading:
+    """The drawn model, that also sees faces of a photo that lies in one turn, leaning or unsure, as detectors do."""
+
+    upright_score = 0.75
+
+    def __init__(self, look: Look) -> None:
+        self._model, self._look = model(), look
+        self.info = self._model.info
+
+    def faces(self, image: Image8) -> list[Face]:
+        found = self._model.faces(image)
+        turned = self._model.faces(np.ascontiguousarray(np.rot90(image, -1 - TURNED.index(self._look))))
+        height, width = image.shape[:2]
+        lying = [second_look.turned_back(face, self._look, width, height) for face in turned]
+        return [*found, *(replace(face, score=0.7, look=Look.FIRST) for face in lying)]
+
+
+def crowd(sides: list[int]) -> Image8:
+    """A large photo with faces of these sizes, which are recognised only upright."""
+    image = np.full((3840, 5120, 3), 90, np.uint8)
+    drawn = [Box(160 + 960 * (place % 5), 1200 + 880 * (place // 5), side, side) for place, side in enumerate(sides)]
+    for person, box in enumerate(drawn, start=1):
+        drawn_faces.draw_face(image, box, person, collar=True)
+    return image
+
+
+def turned(box: Box, quarters: int, width: int, height: int) -> tuple[float, ...]:
+    """A box of a photo of this size after it was turned counter-clockwise."""
+    corners = np.array([(box.x, box.y), (box.x + box.w, box.y + box.h)])
+    for turn in range(quarters):
+        corners = np.stack([corners[:, 1], (width, height)[turn % 2] - corners[:, 0]], axis=1)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return (*low, *(high - low))
+
+
+@pytest.mark.parametrize(
+    ("look", "sides"),
+    [
+        (Look.TURNED_90, [44] * 8),
+        (Look.TURNED_180, [44] * 8),
+        (Look.TURNED_180, [44] * 8 + [112]),
+        (Look.TURNED_270, [44] * 8 + [112]),
+    ],
+)
+def test_small_faces_are_found_on_a_large_photo_that_lies(look: Look, sides: list[int]) -> None:
+    """A large face shows on the whole photo how it lies, or else a tile does, where faces are misread."""
+    upright = crowd(sides)
+    quarters = TURNED.index(look) + 1
+    lying = np.rot90(upright, quarters)
+    misreading = Misreading(look)
+    assert len(model().faces(upright)) == len(sides) - 8, "the whole photo hides the small ones"
+    ways = worth(lying.shape[1], lying.shape[0], misreading.faces(lying), misreading, CONFIG)
+    found = look_again(misreading, lying, ways, CONFIG, everything)
+    assert {face.look for face in found} == {look}
+    standing = look_again(model(), upright, Ways.TILES, CONFIG, everything)
+    assert len(found) == len(standing) > 4
+    for face in standing:
+        expected = turned(face.box, quarters, 5120, 3840)
+        assert sum(overlap(each.box, expected) > 0.8 for each in found) == 1
+
+
+@pytest.mark.parametrize("look", TURNED)
+def test_faces_on_a_panorama_that_lies_are_found_though_nothing_shows_them_misread(look: Look) -> None:
+    upright = np.full((800, 12000, 3), 90, np.uint8)
+    drawn_faces.draw_face(upright, (9000, 300, 90, 90), 3, collar=True)
+    lying = np.rot90(upright, TURNED.index(look) + 1)
+    assert model().faces(lying) == []
+    (found,) = look_again(model(), lying, Ways.BOTH, CONFIG, everything)
+    assert found.look is look
 
 
 # Guards
@@ -179,9 +284,47 @@ def test_a_photo_lies_in_one_way_unless_another_is_sure() -> None:
     assert {face.look for face in found} == {Look.TURNED_90, Look.TURNED_180}
 
 
+def test_a_face_misread_in_a_tile_does_not_hide_the_turned_one() -> None:
+    class Lying(Playing):
+        """Sees a face on the whole photo in one turn, and in each tile of it as it lies one that scores more."""
+
+        def faces(self, image: Image8) -> list[Face]:
+            self.shown += 1
+            if self.shown == 1:
+                return [seen(Box(400, 100, 700, 800), 0.75)]
+            return [misread] if self.shown > 3 and image.shape[0] > image.shape[1] else []
+
+    misread = seen(Box(100, 400, 800, 700), 0.8, leaning=True)
+    lying = Lying()
+    (found,) = look_again(lying, canvas(1000, 9000), Ways.BOTH, CONFIG, everything)
+    assert (found.look, found.score) == (Look.TURNED_90, 0.75)
+
+
+def test_a_face_that_leans_in_a_tile_counts_where_no_turn_shows_it() -> None:
+    leaning = seen(Box(100, 400, 200, 180), 0.8, leaning=True)
+    found = look_again(Playing(leaning), canvas(2600, 1000), Ways.TILES, CONFIG, everything)
+    assert {face.look for face in found} == {Look.TILE}
+
+
+def test_a_face_that_lies_among_upright_ones_does_not_turn_the_tiles() -> None:
+    """Two faces stand on the photo as it is, one in a turn: tiles are cut of the photo as it is."""
+
+    class Mixed(Playing):
+        def faces(self, image: Image8) -> list[Face]:
+            self.shown += 1
+            if self.shown in (2, 3):
+                return []
+            if self.shown == 1:
+                return [seen(Box(100, 100, 50, 50), 0.9)]
+            return [seen(Box(200, 200, 50, 50), 0.8), seen(Box(400, 200, 50, 50), 0.8)]
+
+    found = look_again(Mixed(), canvas(5000, 3000), Ways.BOTH, CONFIG, everything)
+    assert {face.look for face in found} == {Look.TURNED_90, Look.TILE}
+
+
 def test_a_face_that_is_cut_by_its_tile_is_left_to_the_next() -> None:
     image = canvas(5000, 1000)
-    (_, wide), *_ = spans(5000, 5000, CONFIG)
+    (_, wide), *_ = spans(5000, 5000, tile_side(5000, 1000, CONFIG), CONFIG)
     cut = Playing(seen(Box(wide - 60, 500, 60, 120)), seen(Box(0, 100, 50, 80)))
     found = look_again(cut, image, Ways.TILES, CONFIG, everything)
     assert [face.box.x for face in found] == [0, 5000 - 60], "at the edges of the photo they are whole"
