@@ -75,13 +75,14 @@ MIGRATIONS = {
     DELETE FROM photo WHERE content_id IN (SELECT id FROM content WHERE error IS NOT NULL);
     DELETE FROM content WHERE error IS NOT NULL;
     """,
-    # The first look was at 640 pixels. How faces lean is in their landmarks: a doubtful score is taken for it.
+    # The first look was at 640 pixels, by a SCRFD: 0.75 is the `upright_score` of each. How faces lean is in their
+    # landmarks: a doubtful score is taken for it.
     3: """
     ALTER TABLE face ADD COLUMN look TEXT;
     ALTER TABLE content ADD COLUMN second_look INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX content_second_look ON content(second_look, orphaned) WHERE second_look != 0;
     WITH seen AS (SELECT content_id, max(score) AS best, min(min(w, h)) AS smallest FROM face GROUP BY content_id)
-    UPDATE content SET second_look = (SELECT (coalesce(best, 0) < 0.85)
+    UPDATE content SET second_look = (SELECT (coalesce(best, 0) < 0.75)
         + 2 * (max(width, height) > 2400
                AND (coalesce(smallest, 0) * 640 < 24 * max(width, height) OR max(width, height) > 5120))
         FROM (SELECT content.id AS own) LEFT JOIN seen ON content_id = own)

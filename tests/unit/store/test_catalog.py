@@ -352,6 +352,21 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     assert _tables(path) == _tables(tmp_path / "new.sqlite3")
 
 
+@pytest.mark.parametrize(("score", "photos"), [(0.76, [b"/p/none"]), (0.74, [b"/p/a", b"/p/copy", b"/p/none"])])
+def test_of_an_earlier_version_photos_are_worth_a_second_look_as_new_ones_are(
+    tmp_path: Path, score: float, photos: list[bytes]
+) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    path.write_bytes(gzip.decompress(VERSION_3.read_bytes()))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE face SET score = ?", (score,))
+    catalog = Catalog(path, MODEL, 4)
+    with catalog.reading() as reader:
+        contents = [each.content_id for each in reader.to_see_again([b"/p"], None, 10)]
+        assert sorted(path for copies in reader.copies(contents).values() for path in copies) == photos
+    catalog.close()
+
+
 def _tables(path: Path) -> dict[str, list[object]]:
     """A catalog's tables and indexes, each with its columns; a table's in any order."""
     with contextlib.closing(sqlite3.connect(path)) as db:
