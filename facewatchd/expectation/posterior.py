@@ -7,9 +7,9 @@ Which of the two is more likely depends on how often people are on another photo
   within a factor of 3 or so, a gamma distribution of shape `SHAPE`;
 - the number of photos of the person: j of them are `OFTEN` / j times as likely as none.
 
-Measured as tests/benchmarks/README.md describes: without it, the numbers of small children are low by a third, and
-those of grown people who are on one photo by up to four fifths, because nothing is said of a person who is nowhere else
-unless a stranger was found.
+Without it, the number for a person who is nowhere else is too low, because nothing is said of those questions in which
+no stranger was found. `SHAPE` and `OFTEN` were chosen with the cases of tests/benchmarks/README.md, "Expected false
+matches", in sight; what they give is in its first table.
 """
 
 from __future__ import annotations

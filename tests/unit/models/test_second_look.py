@@ -155,6 +155,8 @@ def test_a_photo_is_cut_into_a_bounded_number_of_tiles(config: Faces, size: tupl
     assert Ways.TILES in ways([], *size, config)
     look_again(model, np.broadcast_to(np.uint8(90), (size[1], size[0], 3)), Ways.TILES, config, everything)
     assert second_look.MOST_TILES // 2 < model.shown <= second_look.MOST_TILES
+    look_again(model, np.broadcast_to(np.uint8(90), (size[1], size[0], 3)), Ways.BOTH, config, everything)
+    assert model.shown <= 3 * second_look.MOST_TILES + 3, "with tiles in the three turns"
 
 
 @pytest.mark.parametrize("look", TURNED)
