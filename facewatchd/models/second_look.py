@@ -19,8 +19,9 @@ A large photo that lies is cut in the turn that shows its faces best (`_best_tur
 is. If its faces are too small for that, it is cut as it is. If that shows faces, none surely upright, what is around
 the best of them is turned, and the photo cut again in the turn that won. If it shows none and has `FAR` times the
 detector's side, such as a panorama, it is cut in the three turns, into at most `MOST_TILES` together. To do so with
-each large photo without a face would cost four times as much: there, small faces are missed that lie, and that neither
-the whole photo nor a tile shows even misread.
+each large photo without a face would cost four times as much: there, small faces are missed that lie, where neither the
+whole turned photo nor a tile shows one that is sure enough. SCRFD 2.5G misses three faces of 80 pixels on a photo of 24
+megapixels that lies; YuNet finds them.
 
 What a second look finds counts like any face, with these guards:
 
