@@ -69,15 +69,13 @@ class Setup:
     """The devices that compute the model, where an earlier process found them out."""
 
     def to_json(self) -> dict[str, Any]:
-        pack = asdict(self.pack) | {"directory": str(self.pack.directory) if self.pack.directory else None}
-        return {**asdict(self), "pack": pack}
+        return {**asdict(self), "pack": asdict(self.pack) | {"directory": str(self.pack.directory)}}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Setup:
         pack, placement = document["pack"], document["placement"]
-        directory = Path(pack["directory"]) if pack["directory"] else None
         parts = {
-            "pack": Pack(**{**pack, "directory": directory}),
+            "pack": Pack(**{**pack, "directory": Path(pack["directory"])}),
             "faces": Faces(**document["faces"]),
             "placement": placement and Placement(**placement),
         }

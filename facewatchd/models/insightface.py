@@ -51,7 +51,7 @@ _SMALL_DETECTOR = 3_000_000
 _DOUBT = 0.6
 """Share of ``min_score`` from which a face near the black makes the detector run again on the whole square."""
 _LONGEST_RATIO = 64
-"""Longer images show no face: their short side is at most 10 of the 640 pixels that SCRFD sees."""
+"""Longer images show no face: their short side is at most 20 of the 1280 pixels that SCRFD sees."""
 
 
 class InsightFaceModel(PackModel):

@@ -26,11 +26,8 @@ if "indexing" in sys.argv:
     from facewatchd.models import second_look
     def slow(model, image, ways, config, goes_on, look_again=second_look.look_again):
         def goes_on_slowly():
-            for _ in range(1):
-                time.sleep(0.5)
-                if not goes_on():
-                    return False
-            return True
+            time.sleep(0.5)
+            return goes_on()
         return look_again(model, image, ways, config, goes_on_slowly)
     second_look.look_again = slow
 """

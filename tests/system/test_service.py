@@ -292,9 +292,8 @@ out.write_text(json.dumps({
 """
 
 
-def test_the_sandbox_holds(service: Service) -> None:
-    """What the daemon's unit forbids and allows, told by a program in the daemon's place."""
-    service.install()
+def probed(service: Service) -> Any:
+    """What a program in the daemon's place finds that it may do; the units are installed."""
     home = service.manager.home
     data = home / ".local" / "share" / "facewatchd"
     probe, out = home / "probe.py", data / "out"
@@ -302,7 +301,13 @@ def test_the_sandbox_holds(service: Service) -> None:
     command = f"{sys.executable} {probe} {service.photos} {home} {data} {out}"
     service.drop_in("[Service]", "Type=oneshot", "Restart=no", "ExecStart=", f"ExecStart={command}", name="probe")
     service.manager.systemctl("start", SERVICE)
-    told = json.loads(out.read_text())
+    return json.loads(out.read_text())
+
+
+def test_the_sandbox_holds(service: Service) -> None:
+    """What the daemon's unit forbids and allows, told by a program in the daemon's place."""
+    service.install()
+    told = probed(service)
     read_only = "Read-only file system"
     here = Path(sys.prefix).resolve()
     shown = [here.relative_to("/tmp").parts[0]] if here.is_relative_to("/tmp") else []  # the installation itself
@@ -333,14 +338,7 @@ def test_the_sandbox_holds(service: Service) -> None:
 def test_the_drop_in_for_a_device_opens_the_sandbox_that_far(service: Service) -> None:
     """For `auto`: devices are there and memory may become code; all else holds."""
     service.install("--gpu")
-    home = service.manager.home
-    data = home / ".local" / "share" / "facewatchd"
-    probe, out = home / "probe.py", data / "out"
-    probe.write_text(PROBE)
-    command = f"{sys.executable} {probe} {service.photos} {home} {data} {out}"
-    service.drop_in("[Service]", "Type=oneshot", "Restart=no", "ExecStart=", f"ExecStart={command}", name="probe")
-    service.manager.systemctl("start", SERVICE)
-    told = json.loads(out.read_text())
+    told = probed(service)
     assert told["machine code"] == "done"
     assert set(os.listdir("/dev")) <= {*told["devices"], "shm", "mqueue", "pts"}
     assert told["write a photo"] == "Read-only file system"
