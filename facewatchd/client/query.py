@@ -264,11 +264,15 @@ def _match(item: Any) -> Match:
     encoded = item.get("copies_bytes")
     copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
     of = None if item["of"] is None else int(item["of"])
-    also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
+    also = tuple(Also(int(other["of"]), *_matched(other)) for other in item.get("also", ()))
     verdict = str(item.get("verdict", ""))
+    similarity, box, score, face_id = _matched(item) if item["face_id"] is not None else (None, None, None, None)
     return Match(
         path_of(item),
-        *_face(item),
+        similarity,
+        box,
+        score,
+        face_id,
         of,
         bool(item["itself"]),
         tuple(copies),
@@ -307,7 +311,7 @@ _REASONS = {
 """What is said of the protocol's reasons that do not speak for themselves."""
 
 
-def _face(item: Any) -> tuple[float, Box, float, int]:
+def _matched(item: Any) -> tuple[float, Box, float, int]:
     return float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
 
 
