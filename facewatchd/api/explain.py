@@ -24,7 +24,7 @@ from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.matches import Box, Match
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.values import Face, ModelInfo
 
 BLOCK = 1000
@@ -112,8 +112,8 @@ class Explainer:
         count, bases = 0.0, {Basis.ESTIMATE}
         if search.directories or search.min_size:  # the sample is of the whole gallery
             bases.add(Basis.AT_MOST)
-        thresholds = search.thresholds(len(answer.embeddings)).tolist()
-        for person, (embedding, threshold) in enumerate(zip(answer.embeddings, thresholds, strict=True)):
+        for person, wanted in enumerate(answer.wanted):
+            embedding, threshold = wanted.references[0], float(wanted.thresholds(search)[0])
             shown = {
                 at: face
                 for at, match in enumerate(matches)
@@ -156,7 +156,6 @@ class Explainer:
     def _explained_block(
         self, answer: Answer, matches: Sequence[Match], words: Sequence[Verdict], crowd: Crowd
     ) -> list[Explained]:
-        thresholds = answer.search.thresholds(len(answer.embeddings)).tolist()
         with self._gallery.catalog.reading() as reader:
             photos = reader.beside([face.face_id for face in map(_shown, matches) if face is not None])
             closer = _with_paths(reader, self._closer(answer, matches, photos, crowd))
@@ -167,7 +166,8 @@ class Explainer:
                 explained.append(Explained(word, ()))
                 continue
             on_photo = photos.get(face.face_id, {})
-            asked, threshold = answer.embeddings[match.of or 0], thresholds[match.of or 0]
+            wanted = answer.wanted[match.of or 0]
+            asked, threshold = wanted.references[0], float(wanted.thresholds(answer.search)[0])
             others = [
                 (_matches(other, similarity, threshold, answer.search), similarity, face_id)
                 for face_id, other in on_photo.items()
@@ -191,7 +191,8 @@ class Explainer:
     ) -> dict[int, Near | None]:
         """For each match whose face could be read, by its position: whom it resembles more."""
         found: dict[int, Near | None] = {}
-        for person, asked in enumerate(answer.embeddings):
+        for person, wanted in enumerate(answer.wanted):
+            asked = wanted.references[0]
             own = {
                 at: face
                 for at, match in enumerate(matches)
