@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 4
+VERSION = 5
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Prefixes of the names of the errors that SQLite raises for a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
@@ -56,10 +56,19 @@ CREATE TABLE face(
     landmarks BLOB NOT NULL,    -- 5 x 2 float32
     embedding BLOB NOT NULL,    -- dim float32, unit length
     norm REAL,                  -- its length as the recogniser gave it; NULL: not known
-    look TEXT                   -- values.Look of a second look; NULL: the first found it
+    look TEXT,                  -- values.Look of a second look; NULL: the first found it
+    arrival INTEGER NOT NULL DEFAULT 0  -- the line of the journal that says that it came; 0: with its content
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
 CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
+CREATE TABLE journal(           -- store/journal.py
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,           -- Unix time
+    content_id INTEGER NOT NULL,
+    path BLOB,                  -- NULL: the content got faces
+    shown INTEGER NOT NULL      -- 1: from now on the path shows the content; 0: no more
+) STRICT;
+CREATE INDEX journal_content ON journal(content_id, seq);
 """
 
 MIGRATIONS = {
@@ -90,6 +99,12 @@ MIGRATIONS = {
     ALTER TABLE face ADD COLUMN norm REAL;
     DROP INDEX face_shown;
     CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
+    """,
+    4: """
+    ALTER TABLE face ADD COLUMN arrival INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE journal(seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, content_id INTEGER NOT NULL,
+        path BLOB, shown INTEGER NOT NULL) STRICT;
+    CREATE INDEX journal_content ON journal(content_id, seq);
     """,
 }
 """By version: the statements that make a catalog of it one of the next version."""
