@@ -53,6 +53,7 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
+    "defusedxml": {"photos.xmp"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
