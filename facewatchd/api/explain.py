@@ -23,7 +23,7 @@ from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.matches import Match
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.values import Face, ModelInfo
 
 BLOCK = 1000
@@ -94,8 +94,8 @@ class Explainer:
         count, bases = 0.0, {Basis.ESTIMATE}
         if search.directories or search.min_size:  # the sample is of the whole gallery
             bases.add(Basis.AT_MOST)
-        thresholds = search.thresholds(len(answer.embeddings)).tolist()
-        for person, (embedding, threshold) in enumerate(zip(answer.embeddings, thresholds, strict=True)):
+        for person, wanted in enumerate(answer.wanted):
+            embedding, threshold = wanted.references[0], float(wanted.thresholds(search)[0])
             shown = {at: match for at, match in enumerate(matches) if match.of == person and not match.itself}
             scores = {  # copies have one face
                 match.face_id: match.similarity - (table.extra(match.norm) if table else 0.0)
@@ -133,14 +133,14 @@ class Explainer:
     def _explained_block(
         self, answer: Answer, matches: Sequence[Match], words: Sequence[Verdict], crowd: Crowd
     ) -> list[Explained]:
-        thresholds = answer.search.thresholds(len(answer.embeddings)).tolist()
         with self._gallery.catalog.reading() as reader:
             photos = reader.beside([match.face_id for match in matches])
             closer = _with_paths(reader, self._closer(answer, matches, photos, crowd))
         explained = []
         for at, (match, word) in enumerate(zip(matches, words, strict=True)):
             on_photo = photos.get(match.face_id, {})
-            asked, threshold = answer.embeddings[match.of or 0], thresholds[match.of or 0]
+            wanted = answer.wanted[match.of or 0]
+            asked, threshold = wanted.references[0], float(wanted.thresholds(answer.search)[0])
             others = [
                 (_matches(face, similarity, threshold, answer.search), similarity, face_id)
                 for face_id, face in on_photo.items()
@@ -164,7 +164,8 @@ class Explainer:
     ) -> dict[int, Near | None]:
         """For each match whose face could be read, by its position: whom it resembles more."""
         found: dict[int, Near | None] = {}
-        for person, asked in enumerate(answer.embeddings):
+        for person, wanted in enumerate(answer.wanted):
+            asked = wanted.references[0]
             own = [
                 at
                 for at, match in enumerate(matches)

@@ -10,6 +10,7 @@ from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
 from facewatchd.expectation.sampler import Sampler
@@ -17,7 +18,7 @@ from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import ModelInfo, is_within
@@ -41,7 +42,7 @@ class Queries:
         self._gallery = gallery
         self._roots = roots
         self._finder = finder
-        self._searcher = Searcher(gallery, finder, info)
+        self._searcher = Searcher(gallery, finder, Scorer(gallery), info)
         self._explainer = Explainer(gallery, sampler, info)
         self._info = info
         self.defaults = defaults
