@@ -112,11 +112,11 @@ def _search(options: argparse.Namespace) -> int:
 def _check_sheet(options: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from facewatchd.pictures import sheet
+    from facewatchd.pictures import target
 
     options.sheet = Path(local_path(options.sheet))
     photos = [who.photo for each in (options.who, options.with_, options.without) for who in each if who.photo]
-    sheet.check_target(options.sheet, [0 if photo == STDIN else photo for photo in photos])
+    target.check(options.sheet, [0 if photo == STDIN else photo for photo in photos])
 
 
 class _DaemonState(NamedTuple):

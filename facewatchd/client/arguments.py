@@ -17,7 +17,7 @@ DEFAULT_WAIT = 60.0
 MAX_WAIT = 24 * 3600.0
 """Seconds; the daemon takes no more."""
 SORTS = ("similarity", "date", "-date", "path")
-MAX_NAME = 64
+MAX_NAME = 200
 """Characters of a ``--new`` name."""
 
 

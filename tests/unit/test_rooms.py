@@ -52,7 +52,7 @@ MAY_IMPORT = {
 """The packages, and the other modules of the top level, from the bottom to the top."""
 
 OWNERS = {
-    "PIL": {"photos.decode", "pictures.sheet", "photos.upright"},
+    "PIL": {"photos.decode", "photos.upright", "pictures.fonts", "pictures.sheet", "pictures.target"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
