@@ -23,9 +23,10 @@ import numpy as np
 from facewatchd.errors import DamagedError, RefusedError, StorageError
 from facewatchd.matches import Box, overlap
 from facewatchd.models.second_look import news
+from facewatchd.photos.taken import in_name
 from facewatchd.store import journal, recovery, schema
 from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
-from facewatchd.values import Face, Identity, Look, Stamp, Ways
+from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
 
 if TYPE_CHECKING:
     from facewatchd.store.index import Embeddings
@@ -64,6 +65,10 @@ class Outcome:
     """Whether ``error`` is about a format that is not read, and not about broken bytes."""
     worth: Ways = Ways.NONE
     """The ways in which a new content is worth a second look."""
+    taken: Taken | None = None
+    """The date in a new content; None: there is none."""
+    picture: bytes | None = None
+    """`photos.likeness.fingerprint` of a new content."""
 
 
 @dataclass(slots=True)
@@ -282,16 +287,18 @@ class Catalog:
             self._db.execute("DELETE FROM photo WHERE path = ?", (outcome.path,))
         else:
             self._db.execute(
-                "INSERT INTO photo(path, directory, device, inode, size, mtime_ns, ctime_ns, content_id, error)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET device = excluded.device,"
+                "INSERT INTO photo(path, directory, device, inode, size, mtime_ns, ctime_ns, content_id, error, named)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET device = excluded.device,"
                 " inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,"
-                " ctime_ns = excluded.ctime_ns, content_id = excluded.content_id, error = excluded.error",
+                " ctime_ns = excluded.ctime_ns, content_id = excluded.content_id, error = excluded.error,"
+                " named = excluded.named",
                 (
                     outcome.path,
                     os.path.dirname(outcome.path),
                     *outcome.stamp,
                     content_id,
                     None if content_id else _storable(outcome.error),
+                    in_name(outcome.path) if content_id else None,
                 ),
             )
         shows = None if outcome.stamp is None else content_id
@@ -321,9 +328,12 @@ class Catalog:
             replaced = self._arrivals("content_id = ?", known)
             faces = self._replace_faces(known, outcome, changes)
         (content_id,) = self._db.execute(
-            "INSERT INTO content(digest, width, height, error, unsupported, second_look) VALUES (?, ?, ?, ?, ?, ?)"
+            "INSERT INTO content(digest, width, height, error, unsupported, second_look, taken, taken_offset,"
+            " taken_from, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
-            " unsupported = excluded.unsupported, second_look = excluded.second_look, orphaned = NULL RETURNING id",
+            " unsupported = excluded.unsupported, second_look = excluded.second_look, taken = excluded.taken,"
+            " taken_offset = excluded.taken_offset, taken_from = excluded.taken_from, picture = excluded.picture,"
+            " orphaned = NULL RETURNING id",
             (
                 outcome.digest,
                 outcome.width,
@@ -331,6 +341,8 @@ class Catalog:
                 _storable(outcome.error),
                 outcome.unsupported,
                 int(outcome.worth),
+                *_dated(outcome.taken),
+                outcome.picture,
             ),
         ).fetchone()
         # A content that lost a damaged face gets it back: that is none that came.
@@ -414,8 +426,8 @@ class Catalog:
 
     def _insert_face(self, content_id: int, face: Face, arrival: int) -> int:
         cursor = self._db.execute(
-            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look, arrival)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness, arrival)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 content_id,
                 *face.box,
@@ -424,11 +436,20 @@ class Catalog:
                 np.ascontiguousarray(face.embedding, dtype=np.float32).tobytes(),
                 face.norm,
                 None if face.look is Look.FIRST else str(face.look),
+                face.sharpness,
                 arrival,
             ),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def record_taken(self, dates: Iterable[tuple[int, Taken | None]]) -> None:
+        """Record the dates in some contents, by id, that were read for them since they were embedded."""
+        with self._transaction("note dates"):
+            self._db.executemany(
+                "UPDATE content SET taken = ?, taken_offset = ?, taken_from = ? WHERE id = ? AND taken_from IS NULL",
+                [(*_dated(taken), content_id) for content_id, taken in dates],
+            )
 
     def set_aside(self, face_ids: Sequence[int]) -> tuple[list[int], list[bytes]]:
         """Remove faces whose rows are damaged, and mark their contents to be embedded again.
@@ -488,6 +509,11 @@ class Catalog:
         """Record device numbers of photos, (path, device), of which nothing else changed: after a boot or a mount."""
         with self._transaction("note devices"):
             self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])
+
+
+def _dated(taken: Taken | None) -> tuple[float | None, int | None, str]:
+    """The columns ``taken``, ``taken_offset`` and ``taken_from``."""
+    return (None, None, "") if taken is None else (taken.at, taken.offset, str(taken.source))
 
 
 def _sameness(face: Face) -> tuple[object, ...]:

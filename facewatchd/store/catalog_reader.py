@@ -440,14 +440,14 @@ class CatalogReader:
 
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
 _NORM = "coalesce(norm, 9e999)"  # which SQLite reads as infinity
-_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look FROM face"
+_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness FROM face"
 
 
 def _face(row: Sequence[Any]) -> Face:
-    _, x, y, w, h, score, landmarks, embedding, norm, look = row
+    _, x, y, w, h, score, landmarks, embedding, norm, look, sharpness = row
     points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
     unit: Embedding = np.frombuffer(embedding, np.float32)
-    return Face(Box(x, y, w, h), score, points, unit, norm, Look(look or Look.FIRST))
+    return Face(Box(x, y, w, h), score, points, unit, norm, Look(look or Look.FIRST), sharpness)
 
 
 def _photo_record(row: Sequence[Any]) -> PhotoRecord:
