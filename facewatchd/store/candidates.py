@@ -259,7 +259,7 @@ def counted(reader: CatalogReader, found: Candidates, search: Search) -> Candida
     """Leave out the contents, ascending, that have more or fewer faces than the search asks for."""
     if not (search.only or search.faces_min or search.faces_max is not None):
         return found
-    shown = reader.faces_on(found.contents.tolist(), search.min_size)
+    shown = reader.shown_on(found.contents.tolist(), search.min_size)
     faces = np.bincount(np.searchsorted(found.contents, shown.contents), minlength=len(found.contents))
     kept = faces >= search.faces_min
     if search.faces_max is not None:
@@ -278,7 +278,7 @@ def undecided(reader: CatalogReader, found: Candidates, unwanted: Sequence[Unwan
     doubtful = np.zeros(len(found.contents), np.bool_)
     if not unwanted:
         return doubtful
-    shown = reader.faces_on(found.contents.tolist())
+    shown = reader.shown_on(found.contents.tolist())
     poor = shown.sizes < SMALL_SIDE
     if search.quality is not None:
         poor |= shown.norms < search.quality.floor
