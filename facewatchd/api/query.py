@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
-from facewatchd.api.parameters import QueryParameters, Source
+from facewatchd.api.parameters import SORTS, QueryParameters, Source
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
 from facewatchd.expectation.sampler import Sampler
@@ -17,7 +18,7 @@ from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import ModelInfo, is_within
@@ -41,7 +42,7 @@ class Queries:
         self._gallery = gallery
         self._roots = roots
         self._finder = finder
-        self._searcher = Searcher(gallery, finder, info)
+        self._searcher = Searcher(gallery, finder, Scorer(gallery), info)
         self._explainer = Explainer(gallery, sampler, info)
         self._info = info
         self.defaults = defaults
@@ -56,6 +57,7 @@ class Queries:
 
     def query(self, params: QueryParameters) -> dict[str, object]:
         """Return the result of ``query``: the matches, and how much was searched."""
+        _require_ready(params)
         self._require_watched(params.dirs)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
@@ -113,3 +115,11 @@ class Queries:
     def faces(self, photo: Source) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
         return {"faces": [replies.face(face, self._info.quality) for face in self._finder.see(photo).faces]}
+
+
+def _require_ready(params: QueryParameters) -> None:
+    """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
+    names = ["who", "with_", "without", "strict", "only", "faces_min", "faces_max", "since", "until", "new"]
+    given = [name.rstrip("_") for name in names if getattr(params, name)] + ["sort"] * (params.sort != SORTS[0])
+    if given:
+        raise ParamsError(f"{given[0]} cannot be asked for yet")

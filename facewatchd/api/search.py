@@ -19,11 +19,14 @@ import numpy as np
 from facewatchd.api import linkage
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
+from facewatchd.api.scoring import Scorer
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.models.base import unit_length
 from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.store import results
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Found, Search
+from facewatchd.store.results import Found
+from facewatchd.store.scoring import Search, Wanted
 from facewatchd.text import printable
 from facewatchd.values import Face, ModelInfo, Quality
 
@@ -57,8 +60,8 @@ class Answer:
     entries: list[int | None]
     """Index into ``used`` of each person that `Match.of` counts; None for an embedding that the query gave."""
     found: Found
-    embeddings: list[Embedding]
-    """Of each person that `Match.of` counts."""
+    wanted: list[Wanted]
+    """Each person that `Match.of` counts."""
     search: Search
     """As it was carried out."""
 
@@ -66,9 +69,10 @@ class Answer:
 class Searcher:
     """Any thread may ask."""
 
-    def __init__(self, gallery: Gallery, finder: FaceFinder, info: ModelInfo) -> None:
+    def __init__(self, gallery: Gallery, finder: FaceFinder, scorer: Scorer, info: ModelInfo) -> None:
         self._gallery = gallery
         self._finder = finder
+        self._scorer = scorer
         self._info = info
         self._limit = linkage.limit(info.threshold)
         """From which similarity on two faces may be one person's."""
@@ -82,13 +86,12 @@ class Searcher:
         if search.quality is not None and not (asked.faces or isinstance(asked.face, int)):
             used = _without_blurred(used, search.quality)
         embeddings, norms, entries = self._embeddings(asked, used)
-        search = replace(
-            search,
-            norms=tuple(norms),
-            own=frozenset(each.content for each in used if each.content is not None),
-            own_paths=frozenset(source.path for source in asked.photos if source.path is not None),
-        )
-        return Answer(used, entries, self._gallery.nearest(np.stack(embeddings), search), embeddings, search)
+        own = frozenset(each.content for each in used if each.content is not None)
+        wanted = [Wanted(row[None], (norm,), own=own) for row, norm in zip(embeddings, norms, strict=True)]
+        search = replace(search, own_paths=frozenset(each.path for each in asked.photos if each.path is not None))
+        with self._gallery.catalog.reading() as reader:
+            found = results.found(reader, [self._scorer.scored(reader, each, search) for each in wanted], search)
+        return Answer(used, entries, found, wanted, search)
 
     def _on_photos(self, asked: QueryParameters, quality: Quality | None) -> Iterator[Used]:
         for number, source in enumerate(asked.photos, 1):

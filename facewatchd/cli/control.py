@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 from facewatchd.client import status as status_text
+from facewatchd.client.answer import reading_answer
 from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection
-from facewatchd.client.query import local_path, path_param, reading_answer
+from facewatchd.client.query import local_path, path_param
 from facewatchd.console.output import size_and_place
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.errors import NoDaemonError

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from facewatchd.client.answer import path_of, reading_answer
 from facewatchd.client.connection import Connection
-from facewatchd.client.query import path_of, reading_answer
 from facewatchd.console.arguments import Parser, did_you_mean
 from facewatchd.console.output import listed_line
 from facewatchd.console.streams import on_terminal, say, write

@@ -13,20 +13,14 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from facewatchd.client.answer import Answer, QueryFace, photo_faces
 from facewatchd.client.arguments import PROG, parse
-from facewatchd.client.connection import DEFAULT_TIMEOUT, INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
-from facewatchd.client.query import (
-    STDIN,
-    Answer,
-    QueryFace,
-    QueryPhoto,
-    ask,
-    local_path,
-    photo_faces,
-)
-from facewatchd.client.report import pending_photos, print_answer, shows_table
+from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
+from facewatchd.client.query import STDIN, QueryPhoto, ask, local_path
+from facewatchd.client.report import pending_photos, print_answer
+from facewatchd.client.request import Everyone, send
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.console.streams import (
@@ -78,7 +72,7 @@ def _status_of(error: FacewatchError) -> int:
 
 
 def _list_faces(options: argparse.Namespace) -> int:
-    photo = QueryPhoto(options.photos[0])
+    photo = QueryPhoto(options.who[0].photo)
     with Connection(options.socket) as daemon:
         document = ask(lambda: daemon.call("faces", **photo.param()), [photo])
     faces = photo_faces(document)
@@ -96,15 +90,12 @@ def _list_faces(options: argparse.Namespace) -> int:
 
 def _search(options: argparse.Namespace) -> int:
     if options.sheet is not None:
-        from pathlib import Path
-
-        from facewatchd.pictures import sheet
-
-        options.sheet = Path(local_path(options.sheet))
-        sheet.check_target(options.sheet, [0 if photo == STDIN else photo for photo in options.photos])
-    photos = [QueryPhoto(argument) for argument in options.photos]
+        _check_sheet(options)
+    everyone = Everyone.of(options)
     started = time.monotonic()
-    answer = Answer(_query(options, photos, started), photos, every_face=options.face == "all")
+    if options.wait and not options.quiet:
+        _announce_wait(options)
+    answer = Answer(send(options, everyone, started), everyone.who, every_face=options.face == "all")
     # An answer does not hold the reason why it is incomplete; where a directory is out of reach, the wait ends early.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
     print_answer(options, answer, late=late)
@@ -118,46 +109,14 @@ def _search(options: argparse.Namespace) -> int:
     return FOUND if answer.matches else NOTHING_FOUND
 
 
-def _query(options: argparse.Namespace, photos: Sequence[QueryPhoto], started: float) -> Any:
-    given = {name: getattr(options, name) for name in ("face", "top", "threshold", "dirs", "min_size")}
-    params = {name: value for name, value in given.items() if value is not None}
-    if options.exact:
-        params["exact"] = True
-    if options.no_collapse:
-        params["collapse"] = False
-    if options.explain and (options.json or shows_table(options)):
-        params["explain"] = True
-    elif shows_table(options) or (options.explain and not options.quiet):
-        params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
+def _check_sheet(options: argparse.Namespace) -> None:
+    from pathlib import Path
 
-    def call() -> Any:
-        if options.wait is not None:
-            params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
-        sent = [photo.param() for photo in photos]
-        try:
-            return daemon.call("query", photos=sent, **params)
-        except RemoteError as error:
-            _require_known("explain", error)
-            if not params.pop("verdicts", False) or not _is_unknown("verdicts", error):
-                raise
-            return daemon.call("query", photos=sent, **params)
+    from facewatchd.pictures import target
 
-    if options.wait and not options.quiet:
-        _announce_wait(options)
-    with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
-        return ask(call, photos)
-
-
-def _is_unknown(parameter: str, error: RemoteError) -> bool:
-    """Whether the daemon is of a version without a parameter: it goes on running after an upgrade."""
-    return error.code == INVALID_PARAMS and f"unknown parameter '{parameter}'" in error.message
-
-
-def _require_known(parameter: str, error: RemoteError) -> None:
-    if _is_unknown(parameter, error):
-        raise FacewatchError(
-            f"the daemon that runs is of an earlier version, without --{parameter}", "start it again after an upgrade"
-        ) from error
+    options.sheet = Path(local_path(options.sheet))
+    photos = [who.photo for each in (options.who, options.with_, options.without) for who in each if who.photo]
+    target.check(options.sheet, [0 if photo == STDIN else photo for photo in photos])
 
 
 class _DaemonState(NamedTuple):
@@ -201,7 +160,11 @@ def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     from facewatchd.pictures import sheet
 
     faces = [face for face in answer.query if isinstance(face, QueryFace) and not face.left_out]
-    tiles = [sheet.query_tile(face.photo.path, face.photo.data, face.photo.name, face.box) for face in faces]
+    tiles = [
+        sheet.query_tile(photo.path, photo.data, photo.name, face.box)
+        for face in faces
+        if (photo := face.asked.photo) is not None
+    ]
     tiles += [sheet.match_tile(match) for match in answer.matches]
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
     left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 
 from facewatchd import __version__
 from facewatchd.client.query import STDIN, local_path, path_param
+from facewatchd.client.who import read_who
 from facewatchd.console.arguments import HelpFormatter, Parser
 
 PROG = "facewatch-query"
@@ -14,6 +16,9 @@ DEFAULT_WAIT = 60.0
 """Seconds of a bare ``--wait``."""
 MAX_WAIT = 24 * 3600.0
 """Seconds; the daemon takes no more."""
+SORTS = ("similarity", "date", "-date", "path")
+MAX_NAME = 200
+"""Characters of a ``--new`` name."""
 
 
 _EPILOG = """\
@@ -26,39 +31,74 @@ are then written \\t, \\n and \\\\. -l and -0 print paths as they are.
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Read the arguments. Options and photos may stand in any order; after ``--`` there are only photos.
+    """Read the arguments. Options and WHOs may stand in any order; after ``--`` there are only WHOs.
 
     Raises `UsageError`.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     parser = make_parser()
-    options = parser.parse_intermixed_args(_join_numbers(argv[:end]))
-    options.photos = [local_path(photo) for photo in (*options.photos, *argv[end + 1 :])]
-    if not options.photos:
-        parser.error("name a photo")
-    if options.photos.count(STDIN) > 1:
-        parser.error("standard input holds one photo: give '-' once")
+    options = parser.parse_intermixed_args(_join_values(argv[:end]))
+    options.who = [read_who(text) for text in (*options.who, *argv[end + 1 :])]
+    options.with_ = [read_who(text) for text in options.with_]
+    options.without = [read_who(text) for text in options.without]
+    _check_who(parser, options)
     if options.json and (options.paths or options.print0):
         parser.error("--json and --paths or --print0 exclude each other")
     if options.list_faces:
         _refuse_search_options(parser, options)
+    else:
+        _check_search(parser, options)
     return options
+
+
+def _check_who(parser: Parser, options: argparse.Namespace) -> None:
+    if not options.who:
+        parser.error("name a photo, or @NAME")
+    everyone = [*options.who, *options.with_, *options.without]
+    if sum(who.photo == STDIN for who in everyone) > 1:
+        parser.error("standard input holds one photo: give '-' once")
 
 
 def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse the options of a search beside --list-faces, which would ignore them silently."""
     given = {name: value for name, value in vars(options).items() if value is not None and value is not False}
-    if given.keys() - {"photos", "list_faces", "json", "socket", "quiet", "verbose"}:
-        parser.error("--list-faces searches nothing and goes with --json, --socket, -q and -v only")
-    if len(options.photos) > 1:
+    if {name for name, value in given.items() if value != []} - {
+        "who",
+        "list_faces",
+        "names",
+        "sheet",
+        "json",
+        "socket",
+        "quiet",
+        "verbose",
+    }:
+        parser.error("--list-faces searches nothing and goes with --who, --sheet, --json, --socket, -q and -v only")
+    if len(options.who) > 1 or options.who[0].photo is None or options.who[0].face is not None:
         parser.error("--list-faces takes one photo")
 
 
-def _join_numbers(argv: list[str]) -> list[str]:
-    """Join an option and its number into one argument where argparse would read them wrongly.
+def _check_search(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, or that would be ignored."""
+    if options.names:
+        parser.error("--who names the faces that --list-faces lists: give both")
+    if options.strict and not options.without:
+        parser.error("--strict says what --without does: give --without WHO")
+    since, until = options.since, options.until
+    if since and until and since[: len(until)] > until:
+        parser.error(f"--since {since} is after --until {until}")
+    if options.new is not None and options.top:
+        parser.error("--new shows everything that is new, as the next call leaves it out: it goes with -n 0 only")
+    if options.follow:
+        for name, value in (("--sheet", options.sheet), ("--sort", options.sort), ("-n", options.top)):
+            if value:
+                parser.error(f"--follow prints each match as it arrives, and goes without {name}")
 
-    A bare ``--wait`` must not take the photo after it for its seconds, and because there is an option ``-0``, argparse
-    takes ``-1`` and ``-0.2`` for options.
+
+def _join_values(argv: list[str]) -> list[str]:
+    """Join an option and its value into one argument where argparse would read them wrongly.
+
+    A bare ``--wait`` must not take the photo after it for its seconds, and because there are options ``-0`` and
+    ``-d``, argparse takes ``-1``, ``-0.2`` and ``-date`` for options.
     """
     glued: list[str] = []
     rest = iter(range(len(argv)))
@@ -66,33 +106,36 @@ def _join_numbers(argv: list[str]) -> list[str]:
         value = argv[at + 1] if at + 1 < len(argv) else ""
         if argv[at] == "--wait" and (value == "-0" or not _is_number(value)):  # that is --print0
             glued.append(f"--wait={DEFAULT_WAIT:g}")
-        elif argv[at] in _NUMBERS and _is_float(value):
-            glued.append(f"{_NUMBERS[argv[at]]}={value}")
+        elif argv[at] in _JOINED and (_is_float(value) or value in SORTS):
+            glued.append(f"{_JOINED[argv[at]]}={value}")
             next(rest)
         else:
             glued.append(argv[at])
     return glued
 
 
-_NUMBERS = {name: name for name in ("--wait", "--threshold", "--top", "--face", "--min-size")} | {"-n": "--top"}
-"""The options that take a number, each with the name that it is joined to."""
+_JOINED = {name: name for name in ("--wait", "--threshold", "--top", "--face", "--min-size", "--faces", "--sort")} | {
+    "-n": "--top"
+}
+"""The options whose value may begin with a minus, each with the name that it is joined to."""
 
 
 def make_parser() -> Parser:
     """Return the parser of the command line; `parse` prepares the arguments for it."""
     parser = Parser(
         prog=PROG,
-        usage="%(prog)s [OPTIONS] PHOTO ...",
+        usage="%(prog)s [OPTIONS] WHO ...",
         description="Find the photos that show the same person. Asks the facewatchd daemon.",
         epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(
-        "photos",
-        metavar="PHOTO",
+        "who",
+        metavar="WHO",
         nargs="*",
-        help="several photos show the same person; '-' is standard input",
+        help="a photo, PHOTO#N (its Nth face), @NAME, face:ID or '-' (a photo on standard input); several are the same "
+        "person",
     )
     add(
         "-n",
@@ -114,6 +157,7 @@ def make_parser() -> Parser:
         help="which face of the photo (default largest; N counts left to right from 0)",
     )
     add("--list-faces", action="store_true", help="print the photo's faces, and what speaks against each; no search")
+    add("--who", dest="names", action="store_true", help="with --list-faces: also the person that each face is")
     add(
         "-d",
         "--dir",
@@ -124,11 +168,20 @@ def make_parser() -> Parser:
         help="only photos under PATH (repeatable)",
     )
     add("--min-size", metavar="PX", type=_count, help="only faces at least PX on their shorter side")
+    _add_restrictions(parser)
     add(
         "--no-collapse",
         action="store_true",
-        help="show every copy of a photo, instead of the same bytes once",
+        help="show every copy of a photo and every frame of a burst, instead of one of them",
     )
+    add("--sort", metavar="|".join(SORTS), type=_sort, help="the order of the matches (default: similarity)")
+    add(
+        "--new",
+        metavar="NAME",
+        type=_new_name,
+        help="only photos that an earlier call with this NAME did not print",
+    )
+    add("--follow", action="store_true", help="go on, and print matches as photos arrive")
     add(
         "--explain",
         action="store_true",
@@ -141,6 +194,21 @@ def make_parser() -> Parser:
     )
     _add_output_options(parser)
     return parser
+
+
+def _add_restrictions(parser: Parser) -> None:
+    """Add the options that say which of the photos of the person are wanted."""
+    add = parser.add_argument
+    for name, dest, text in (
+        ("--with", "with_", "only photos that also show WHO (repeatable)"),
+        ("--without", "without", "only photos on which WHO is not seen (repeatable)"),
+    ):
+        add(name, metavar="WHO", dest=dest, action="append", default=[], help=text)
+    add("--strict", action="store_true", help="with --without: drop photos with faces too poor to tell")
+    add("--only", action="store_true", help="only photos with no other face")
+    add("--faces", metavar="N|N-M|N-", type=_face_range, help="only photos with so many faces")
+    add("--since", metavar="DATE", type=_date, help="only photos taken on DATE or later: 2019, 2019-06, 2019-06-30")
+    add("--until", metavar="DATE", type=_date, help="only photos taken on DATE or earlier")
 
 
 def _add_output_options(parser: Parser) -> None:
@@ -206,3 +274,44 @@ def _face(text: str) -> str | int:
 def _directory(text: str) -> str | dict[str, str]:
     param = path_param(local_path(text))
     return param.get("path", param)
+
+
+def _date(text: str) -> str:
+    """Check a year, month or day, written as the protocol takes it."""
+    if not re.fullmatch(r"[0-9]{4}(-[0-9]{2}){0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2019, 2019-06 or 2019-06-30")
+    year, month, day = (*map(int, text.split("-")), 1, 1)[:3]
+    if not year >= 1 or not 1 <= month <= 12 or not 1 <= day <= _days(year, month):
+        raise argparse.ArgumentTypeError(f"there is no date {text}")
+    return text
+
+
+def _days(year: int, month: int) -> int:
+    """Return the days of a month; importing `calendar` takes as long as `argparse`."""
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def _face_range(text: str) -> tuple[int, int | None]:
+    """Return the fewest and the most faces; None where there is no most."""
+    found = re.fullmatch(r"([0-9]{1,9})(-([0-9]{1,9})?)?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of faces such as 2, 2-5 or 2-")
+    fewest = int(found[1])
+    most = int(found[3]) if found[3] else None if found[2] else fewest
+    if most is not None and most < fewest:
+        raise argparse.ArgumentTypeError(f"{text!r} has its ends the wrong way round")
+    return fewest, most
+
+
+def _sort(text: str) -> str:
+    if text not in SORTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SORTS)}")
+    return text
+
+
+def _new_name(text: str) -> str:
+    if not text.isprintable() or text != text.strip() or len(text) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of at most {MAX_NAME} printable characters")
+    return text

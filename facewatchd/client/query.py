@@ -1,4 +1,4 @@
-"""The photos that `facewatch-query` sends, and the answer read into values. Standard library only.
+"""The photos that `facewatch-query` sends. Standard library only.
 
 A photo is sent by its path, so that the daemon can answer for an indexed one from its catalog. Its bytes are sent
 instead where the path leads to nothing for the daemon: standard input, a pipe, ``/dev/fd/63``; and for a file that the
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import _thread
 import binascii
-import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 from facewatchd.client.connection import MAX_LINE, RemoteError
-from facewatchd.errors import FacewatchError, TooLargeError, UnreadablePhotoError, UsageError
-from facewatchd.matches import Also, Box, Match, PhotoFace
+from facewatchd.errors import TooLargeError, UnreadablePhotoError, UsageError
 
 STDIN = "-"
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
@@ -79,63 +77,6 @@ class QueryPhoto:
                 return _read_limited(file, self.name)
         except OSError as exc:
             raise _unreadable(self.name, exc) from exc
-
-
-class QueryFace(NamedTuple):
-    """A face that was searched for."""
-
-    photo: QueryPhoto
-    number: int
-    """From 0, left to right."""
-    faces: int
-    """How many the photo has."""
-    box: Box
-    score: float
-    quality: str = ""
-    """What can be said against it, in words."""
-    left_out: bool = False
-    """Whether it is not searched for, because it is too blurred."""
-    child: bool = False
-    """Whether the daemon said that it is a small child's."""
-
-
-class Faceless(NamedTuple):
-    """A photo of several that has no face and is left out of the search."""
-
-    photo: QueryPhoto
-
-
-class ExpectedFalse(NamedTuple):
-    """How many of the matches are expected to show somebody else."""
-
-    number: float | None
-    """None where that cannot be told."""
-    at_most: bool
-    """Whether there may be fewer, but hardly more."""
-
-
-class Answer:
-    """The result of a ``query``: as values, and as the document that ``--json`` prints."""
-
-    def __init__(self, document: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> None:
-        """Read the daemon's document; in ``document`` the photos have the names that the user gave.
-
-        Raises `FacewatchError` for a document of another shape.
-        """
-        with reading_answer():
-            self.query = _query_entries(document["query"], photos, every_face=every_face)
-            self.matches = [_match(item) for item in document["matches"]]
-            self.total = int(document["total"])
-            self.threshold = float(document["threshold"])
-            self.model = str(document["model"])
-            self.faces = int(document["faces"])
-            self.pending = int(document["pending"])
-            self.complete = bool(document["complete"])
-            self.exact = bool(document["exact"])
-            self.elapsed_ms = float(document["elapsed_ms"])
-            self.expected_false = _expected_false(document.get("expected_false"))
-        named = [{**entry, "photo": used.photo.text} for entry, used in zip(document["query"], self.query, strict=True)]
-        self.document: dict[str, Any] = {**document, "query": named}
 
 
 def local_path(argument: str) -> str:
@@ -210,105 +151,6 @@ def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
 def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:
     changed = [photo.send_bytes() for photo in photos]
     return any(changed)
-
-
-@contextlib.contextmanager
-def reading_answer() -> Iterator[None]:
-    """Raise `FacewatchError` where the block reads an answer of another shape than the protocol's."""
-    try:
-        yield
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as exc:
-        raise FacewatchError(
-            "the daemon's answer has another form than this client expects", "restart it: it may be of another version"
-        ) from exc
-
-
-def photo_faces(document: Any) -> list[PhotoFace]:
-    """Read the result of ``faces``, left to right."""
-    with reading_answer():
-        return [PhotoFace(*_seen(face)) for face in document["faces"]]
-
-
-def _seen(face: Any) -> tuple[Box, float, str]:
-    return Box(*map(int, face["box"])), float(face["score"]), ", ".join(map(str, face.get("quality", ())))
-
-
-def _query_entries(entries: Any, photos: Sequence[QueryPhoto], *, every_face: bool) -> list[QueryFace | Faceless]:
-    """Return the entries with the photo that each is of: they come in the order of the photos.
-
-    Each photo has one entry, or with ``--face all`` one a face, numbered upwards from 0. ``face`` is null where the
-    photo has none.
-    """
-    found: list[QueryFace | Faceless] = []
-    position, last = 0, None
-    for entry in entries:
-        number = entry["face"]
-        if found and (not every_face or number is None or last is None or number <= last):
-            position += 1
-        photo, last = photos[position], number
-        if number is None:
-            found.append(Faceless(photo))
-        else:
-            left_out, child = (bool(entry.get(name, False)) for name in ("left_out", "child"))
-            found.append(QueryFace(photo, int(number), int(entry["faces"]), *_seen(entry), left_out, child))
-    return found
-
-
-def path_of(entry: Any) -> bytes:
-    """Return the path in a document of the daemon: UTF-8 there, whatever the locale's encoding of names."""
-    encoded = entry.get("path_bytes")
-    return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
-
-
-def _match(item: Any) -> Match:
-    encoded = item.get("copies_bytes")
-    copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
-    of = None if item["of"] is None else int(item["of"])
-    also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
-    verdict = str(item.get("verdict", ""))
-    return Match(
-        path_of(item),
-        *_face(item),
-        of,
-        bool(item["itself"]),
-        tuple(copies),
-        also,
-        verdict=verdict,
-        reasons=_reasons(item),
-    )
-
-
-def _expected_false(item: Any) -> ExpectedFalse | None:
-    if item is None:
-        return None
-    count = item["count"]
-    return ExpectedFalse(None if count is None else float(count), item["basis"] != "estimate")
-
-
-def _reasons(item: Any) -> tuple[str, ...]:
-    """Why a match may be wrong, in words."""
-
-    def word(reason: str) -> str:
-        near = item.get(reason)
-        if near is None:
-            return _REASONS.get(reason, reason)
-        name = f" {os.fsdecode(path_of(near))}" if "path" in near else ""
-        return f"{_REASONS.get(reason, reason)}{name} ({float(near['similarity']):.3f})"
-
-    return tuple(word(str(reason)) for reason in item.get("reasons", ()))
-
-
-CHILD = "a small child's face"
-_REASONS = {
-    "child": CHILD,
-    "rival": "another face on it matches",
-    "closer": "more like the person on",
-}
-"""What is said of the protocol's reasons that do not speak for themselves."""
-
-
-def _face(item: Any) -> tuple[float, Box, float, int]:
-    return float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
 
 
 def _read_stdin() -> bytes:

@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 
-from facewatchd.client.query import CHILD, Answer, Faceless, QueryFace
+from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.matches import TOO_BLURRED
@@ -17,9 +17,9 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     """Print the results and the remarks. ``late``: the caller reports an incomplete answer itself, as an error."""
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     doubtful = not (options.quiet or options.json)
-    for number, face in enumerate(answer.query):
-        if chatty or (doubtful and isinstance(face, QueryFace) and TOO_BLURRED in face.quality):
-            say(_face_line(f"query {number}" if options.face == "all" else "query", face))
+    for number, entry in enumerate(answer.query):
+        if chatty or (doubtful and isinstance(entry, QueryFace) and TOO_BLURRED in entry.quality):
+            say(_entry_line(f"query {number}" if options.face == "all" else "query", entry))
     _print_matches(options, answer)
     if (chatty or options.explain) and not options.quiet and not options.json:
         _say_expected(answer, explain=options.explain)
@@ -78,17 +78,27 @@ def _expected(shown: int, number: float, *, at_most: bool) -> str:
     return f"{'up to' if at_most else 'about'} {wrong} of these {shown} {are} somebody else"
 
 
-def _face_line(query: str, face: QueryFace | Faceless) -> str:
-    if isinstance(face, Faceless):
-        return f"{query}: no face on {printable(face.photo.name)}, which is left out"
-    which = "the one face" if face.faces == 1 else f"face {face.number} (of 0 to {face.faces - 1}, left to right)"
-    place = output.size_and_place(face.box)
-    words = f", {printable(face.quality)}" if face.quality else ""
-    if face.left_out:
+def _entry_line(query: str, entry: QueryEntry) -> str:
+    """Word what was searched for."""
+    if isinstance(entry, Faceless):
+        return f"{query}: no face on {printable(entry.asked.name)}, which is left out"
+    if isinstance(entry, QueryPerson):
+        return f"{query}: {printable(entry.name)}, {counted(entry.references, 'reference')}"
+    words = f", {printable(entry.quality)}" if entry.quality else ""
+    if entry.left_out:
         words += ", which is left out"
-    elif TOO_BLURRED in face.quality:
+    elif TOO_BLURRED in entry.quality:
         words += ": the matches may be of any person"
-    return f"{query}: {which} on {printable(face.photo.name)} at {place}, score {face.score:.2f}{words}"
+    return f"{query}: {_which_face(entry)} at {output.size_and_place(entry.box)}, score {entry.score:.2f}{words}"
+
+
+def _which_face(face: QueryFace) -> str:
+    name = printable(face.asked.name)
+    if face.number is None:
+        return name
+    if face.faces == 1:
+        return f"the one face on {name}"
+    return f"face {face.number} (of 0 to {face.faces - 1}, left to right) on {name}"
 
 
 def _summary(answer: Answer, *, verbose: bool) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from facewatchd.client.query import path_of, reading_answer
+from facewatchd.client.answer import path_of, reading_answer
 from facewatchd.console.progress import Progress, bars_hidden
 from facewatchd.console.streams import wait_while_read, write, write_json
 from facewatchd.text import counted, printable

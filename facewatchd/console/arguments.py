@@ -91,6 +91,11 @@ _VALUES = {
     "NAME|PATH": "a model's name or directory",
     "NAME|ZIP|DIR": "a released pack, or a pack's zip file or directory",
     "largest|all|N": "largest, all or a number from 0",
+    "WHO": "a photo, @NAME or face:ID",
+    "DATE": "a year, month or day: 2019, 2019-06 or 2019-06-30",
+    "NAME": "a name",
+    "N|N-M|N-": "a number of faces such as 2, 2-5 or 2-",
+    "similarity|date|-date|path": "one of similarity, date, -date, path",
 }
 """The values of options in words, by their names in the help."""
 

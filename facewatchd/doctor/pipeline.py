@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from facewatchd.client.answer import reading_answer
 from facewatchd.client.connection import Connection
-from facewatchd.client.query import path_param, reading_answer
+from facewatchd.client.query import path_param
 from facewatchd.config import CPU, Config
 from facewatchd.doctor import model
 from facewatchd.doctor.finding import Finding

@@ -5,39 +5,32 @@ the similarity, the photo's name, and its directory. The tile of a photo that is
 smaller than its face's box has one word in place of the picture. Tiles are drawn photo by photo, not in their order, so
 that each photo is decoded once and one is held at a time. `photos.decode` decodes; Pillow only draws here.
 
-A sheet replaces only an earlier sheet, which is known by its mark (`photos.sheet_mark`): no photo, whatever name or
-link leads to it, and no other file.
+`target` says which files a sheet replaces.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import math
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw
 
-from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.errors import FacewatchError
 from facewatchd.matches import Box, Match
-from facewatchd.photos import contents, decode, files, sheet_mark
-from facewatchd.system import atomic_files
+from facewatchd.photos import contents, decode, files
+from facewatchd.pictures import target as targets
+from facewatchd.pictures.fonts import elide, font_for
 from facewatchd.text import printable
 
 if TYPE_CHECKING:
     from facewatchd.values import Pixels
 
-    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 MAX_TILES: Final = 500
 """Ten columns of these stay below WebP's 16383 pixels, and the canvas at about 100 MB."""
-_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
 _COLUMNS: Final = range(5, 11)
 """Fewest and most columns of a sheet that has enough tiles for them."""
 
@@ -57,16 +50,6 @@ _EMPTY: Final = "#e4e4e4"
 _QUERY_COLOUR: Final = "#1860c0"
 _MATCH_COLOUR: Final = "#30c040"
 
-_FONTS: Final = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "DroidSansFallbackFull.ttf",
-    "wqy-microhei.ttc",
-)
-_NO_CHARACTER: Final = "\U0010ffff"
-"""A noncharacter: a font draws for it what it draws for every character that it lacks."""
-
 Progress = Callable[[int, int], None]
 
 
@@ -81,7 +64,8 @@ class Tile(NamedTuple):
     """One face of the sheet."""
 
     source: Source
-    box: Box
+    box: Box | None
+    """None: the whole photo is shown."""
     heading: str
     name: str
     directory: str
@@ -106,55 +90,8 @@ def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
 def match_tile(match: Match) -> Tile:
     """Make the tile of a match."""
     directory, name = (part.decode("utf-8", "surrogateescape") for part in os.path.split(match.path))
-    return Tile(Source(match.path), match.box, f"{match.similarity:.3f}", name, directory, is_query=False)
-
-
-def check_target(target: Path, query_photos: Iterable[str | int] = ()) -> None:
-    """Raise `UsageError` where a sheet could not be written, so that the search is not made in vain.
-
-    ``query_photos`` are paths, or descriptors, of files that no sheet replaces even where they are sheets.
-    """
-    if target.suffix.lower() not in _FORMATS:
-        known = " ".join(_FORMATS)
-        raise UsageError(f"{target} does not say what kind of picture it is", f"end it with one of {known}")
-    _refuse_others(target, query_photos)
-    directory = Path(os.path.realpath(target)).parent
-    if not os.path.isdir(directory):
-        raise UsageError(f"there is no directory {directory}", "create it, or write the sheet elsewhere")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise UsageError(f"{directory} cannot be written to", "write the sheet elsewhere")
-
-
-def _refuse_others(target: Path, query_photos: Iterable[str | int]) -> None:
-    """Raise `UsageError` for a path at which there is a file other than an earlier sheet."""
-    try:
-        status = os.stat(target)
-    except OSError as exc:
-        if os.path.islink(target):
-            to = os.path.realpath(target)
-            raise UsageError(f"{target} is a link to {to}, which is not there", "name that file instead") from exc
-        if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise UsageError(f"cannot write {target}: {exc.strerror}", "write the sheet elsewhere") from exc
-        return
-    if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"{target} is a directory", "name a file in it")
-    if any(os.path.samestat(status, other) for other in _statuses(query_photos)):
-        raise UsageError(f"{target} is a query photo", "write the sheet elsewhere")
-    if not sheet_mark.is_sheet(target):
-        raise _not_ours(target)
-
-
-def _statuses(files: Iterable[str | int]) -> Iterator[os.stat_result]:
-    for file in files:
-        with suppress(OSError, ValueError):
-            yield os.stat(file)
-
-
-def _not_ours(target: Path) -> UsageError:
-    return UsageError(
-        f"{target} is there, and is no contact sheet: only an earlier sheet is replaced",
-        "write the sheet elsewhere, or move that file away",
-    )
+    caption = "" if match.similarity is None else f"{match.similarity:.3f}"
+    return Tile(Source(match.path), match.box, caption, name, directory, is_query=False)
 
 
 def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
@@ -163,9 +100,9 @@ def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None)
     Returns how many tiles at the end are left out, for there being more than `MAX_TILES`. Raises `UsageError` for a
     file that cannot be written.
     """
-    check_target(target)
+    targets.check(target)
     sheet = draw(tiles[:MAX_TILES], progress)
-    _save(sheet, target)
+    targets.save(sheet, target)
     return max(0, len(tiles) - MAX_TILES)
 
 
@@ -228,7 +165,8 @@ def _pixels(source: Source) -> Pixels | str:
 def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     if isinstance(photo, str):
         return _placeholder(photo)
-    region = crop_region(tile.box, photo.shape[1], photo.shape[0])
+    height, width = photo.shape[:2]
+    region = Region(0, 0, width, height) if tile.box is None else crop_region(tile.box, width, height)
     if region is None:
         return _placeholder("changed")
     cut = Image.fromarray(photo[region.top : region.bottom, region.left : region.right])
@@ -237,10 +175,11 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     left, top = (_PICTURE - size[0]) // 2, (_PICTURE - size[1]) // 2
     picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
     picture.paste(cut.resize(size, Image.Resampling.LANCZOS), (left, top))
-    x, y = left + (tile.box.x - region.left) * scale, top + (tile.box.y - region.top) * scale
-    outline = (round(x), round(y), round(x + tile.box.w * scale) - 1, round(y + tile.box.h * scale) - 1)
     pen = ImageDraw.Draw(picture)
-    pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
+    if tile.box is not None:
+        x, y = left + (tile.box.x - region.left) * scale, top + (tile.box.y - region.top) * scale
+        outline = (round(x), round(y), round(x + tile.box.w * scale) - 1, round(y + tile.box.h * scale) - 1)
+        pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
     if tile.is_query:
         pen.rectangle((0, 0, _PICTURE - 1, _PICTURE - 1), outline=_QUERY_COLOUR, width=4)
     return picture
@@ -249,7 +188,7 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
 def _placeholder(reason: str) -> Image.Image:
     picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
     pen = ImageDraw.Draw(picture)
-    font = _font_for(reason, 18)
+    font = font_for(reason, 18)
     at = ((_PICTURE - font.getlength(reason)) / 2, _PICTURE / 2 - 12)
     pen.text(at, reason, fill=_FAINT, font=font)
     return picture
@@ -263,65 +202,5 @@ def _write_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None
     )
     for number, (text, size, colour) in enumerate(lines):
         shown = printable(text)
-        font = _font_for(shown, size)
+        font = font_for(shown, size)
         pen.text((x, y + 3 + number * _LINE_HEIGHT), elide(shown, font, _PICTURE), fill=colour, font=font)
-
-
-def elide(text: str, font: Font, width: float) -> str:
-    """Remove characters from the middle until the text is at most ``width`` pixels wide; beginning and suffix stay."""
-    shown, kept = text, len(text)
-    while kept > 1 and font.getlength(shown) > width:
-        kept -= 1
-        shown = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
-    return shown
-
-
-@cache
-def _font(name: str, size: int) -> Font | None:
-    try:
-        return ImageFont.truetype(name, size)
-    except OSError:
-        return None
-
-
-def _font_for(text: str, size: int) -> Font:
-    """Return the first font there is that has every character, else the first there is, else Pillow's own."""
-    fonts = [font for name in _FONTS if (font := _font(name, size)) is not None]
-    fonts.append(_default_font(size))
-    return next((font for font in fonts if _has_all(font, text)), fonts[0])
-
-
-@cache
-def _default_font(size: int) -> Font:
-    return ImageFont.load_default(size)
-
-
-def _has_all(font: Font, text: str) -> bool:
-    missing = bytes(font.getmask(_NO_CHARACTER))
-    return all(character.isspace() or bytes(font.getmask(character)) != missing for character in set(text))
-
-
-def _save(sheet: Image.Image, target: Path) -> None:
-    """Write beside the target, then rename: a reader sees the old picture or the new one. Links are followed."""
-    name = _FORMATS[target.suffix.lower()]
-    try:
-        with atomic_files.written(Path(os.path.realpath(target)), sheet_mark.is_sheet) as file:
-            sheet.save(file, format=name, quality=92, resolution=150, **_mark(name))
-    except FileExistsError as exc:
-        raise _not_ours(target) from exc
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        raise UsageError(f"cannot write {target}: {reason}", "write the sheet elsewhere, or make room") from exc
-
-
-def _mark(name: str) -> dict[str, object]:
-    """Return the options with which Pillow writes `sheet_mark.SOFTWARE` to where `sheet_mark` looks for it."""
-    if name == "PNG":
-        text = PngImagePlugin.PngInfo()
-        text.add_text("Software", sheet_mark.SOFTWARE)
-        return {"pnginfo": text}
-    if name == "PDF":
-        return {"creator": sheet_mark.SOFTWARE}
-    exif = Image.Exif()
-    exif[sheet_mark.EXIF_SOFTWARE] = sheet_mark.SOFTWARE
-    return {"exif": exif}

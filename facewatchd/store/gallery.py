@@ -1,4 +1,4 @@
-"""Photos and faces: the catalog, the index that follows it, and the search in both.
+"""Photos and faces: the catalog, and the index that follows it.
 
 The catalog is written first, then the index follows, then the change is published to the hub. What a crash leaves
 between catalog and index is made up for by `Index.maintain`. The writer's thread alone calls what changes both
@@ -11,14 +11,12 @@ import threading
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facewatchd.errors import RefusedError
 from facewatchd.models.base import is_unit
 from facewatchd.store.catalog import Catalog, Changes, Outcome
 from facewatchd.store.hub import Change, Hub
 from facewatchd.store.index import Index
-from facewatchd.store.results import Found, Search, found
 from facewatchd.values import Face, Ways
 
 
@@ -31,8 +29,6 @@ class Gallery:
         self.changed = threading.Event()
         """Set when the index changes, or a damaged face is read, for the thread that maintains both."""
         catalog.on_damaged_face = self.changed.set
-
-    # Writing (the writer's thread)
 
     def record(self, outcomes: Sequence[Outcome]) -> set[bytes]:
         """Record in one transaction what was found of some paths; return those to look at again: `Changes.unknown`.
@@ -87,15 +83,3 @@ class Gallery:
             self.hub.publish(
                 Change(tuple(paths), tuple(changes.added), tuple(changes.embeddings), tuple(changes.removed))
             )
-
-    # Asking
-
-    def nearest(self, embeddings: NDArray[np.float32], search: Search) -> Found:
-        """The photos of one person, or of several: embeddings of unit length, shape (dim,) or (n, dim)."""
-        rows = np.atleast_2d(embeddings)
-        people = [
-            self.index.above(row, threshold, exact=search.exact)
-            for row, threshold in zip(rows, search.thresholds(len(rows)).tolist(), strict=True)
-        ]
-        with self.catalog.reading() as reader:
-            return found(reader, people, search)

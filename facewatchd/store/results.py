@@ -1,4 +1,4 @@
-"""Makes results of the faces above a threshold: one for each photo, the most alike first.
+"""Makes results of the faces that match (`scoring`): one for each photo, the most alike first.
 
 - A photo is one result, with its most similar face, however many of its faces are above the threshold. Where several
   people are searched for, the best faces of the others are kept beside it (`Match.also`).
@@ -6,10 +6,7 @@
   for it, the others are its ``copies``. That path is one of the query itself, else the shortest, else the first by
   name: copies tend to lie deeper, or to have longer names.
 - The photos of the query itself come first.
-- Where norms mean something (``quality``), two faces match from the threshold on and what each of them adds to it,
-  and a face below the floor matches nothing. The photos of the query are not held to that: their faces were asked for.
-- ``top`` cuts the results, ``total`` counts all of them. So every face above the threshold is looked up, in an index of
-  SQLite that holds no embeddings; paths and boxes are read only for the results that are left.
+- ``top`` cuts the results, ``total`` counts all of them. Paths and boxes are read only for the results that are left.
 """
 
 from __future__ import annotations
@@ -21,38 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.matches import Also, Match
-from facewatchd.store.catalog_reader import CatalogReader, ShownFaces
-from facewatchd.store.index import Above
-from facewatchd.values import Quality
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search. ``top`` 0: all results; ``directories`` empty: everywhere."""
-
-    threshold: float
-    top: int = 0
-    directories: tuple[bytes, ...] = ()
-    min_size: int = 0
-    exact: bool = False
-    collapse: bool = True
-    own: frozenset[int] = frozenset()
-    """The contents of the photos of the query."""
-    own_paths: frozenset[bytes] = frozenset()
-    quality: Quality | None = None
-    """None: the threshold counts for all faces alike."""
-    norms: tuple[float | None, ...] = ()
-    """`Face.norm` of each person's face; empty: not known."""
-
-    def thresholds(self, people: int) -> NDArray[np.float32]:
-        """The similarity that each person's face asks of a clear one. Shape (people,)."""
-        extras = [self.quality.extra(norm) for norm in self.norms] if self.quality else []
-        return self.threshold + np.array(extras or [0.0] * people, np.float32)
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.scoring import Scored, Search
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The first ``top`` results, the number of all, and whether the embedding was compared with every face."""
+    """The first ``top`` results, the number of all, and whether every face was compared."""
 
     matches: list[Match]
     total: int
@@ -66,16 +38,18 @@ class _Rows:
     ids: NDArray[np.int64]
     similarities: NDArray[np.float32]
     contents: NDArray[np.int64]
+    own: NDArray[np.bool_]
     people: NDArray[np.int64]
 
 
-def found(reader: CatalogReader, people: Sequence[Above], search: Search) -> Found:
-    """Make results of the faces that are above the threshold for each of the people."""
-    rows = _ranked(reader, people, search)
+def found(reader: CatalogReader, people: Sequence[Scored], search: Search) -> Found:
+    """Make results of the faces that match each of the people."""
+    rows = _ranked(people)
     best = np.sort(np.unique(rows.contents, return_index=True)[1])
     photos = reader.count_copies(rows.contents[best].tolist(), search.directories)
+    own = frozenset(rows.contents[rows.own].tolist())
     shown = [row for row in best.tolist() if int(rows.contents[row]) in photos]
-    shown.sort(key=lambda row: int(rows.contents[row]) not in search.own)  # stable: else as they were
+    shown.sort(key=lambda row: int(rows.contents[row]) not in own)  # stable: else as they were
     total = len(shown) if search.collapse else sum(photos.values())
     if search.top:
         shown = shown[: search.top]
@@ -83,26 +57,15 @@ def found(reader: CatalogReader, people: Sequence[Above], search: Search) -> Fou
     return Found(matches[: search.top] if search.top else matches, total, all(part.exact for part in people))
 
 
-def _ranked(reader: CatalogReader, people: Sequence[Above], search: Search) -> _Rows:
+def _ranked(people: Sequence[Scored]) -> _Rows:
     ids = np.concatenate([part.ids for part in people])
     similarities = np.concatenate([part.similarities for part in people])
+    contents = np.concatenate([part.contents for part in people])
+    own = np.concatenate([part.own for part in people])
+    confirmed = np.concatenate([part.confirmed for part in people])
     numbers = np.repeat(np.arange(len(people)), [len(part.ids) for part in people])
-    shown = reader.contents_of(np.unique(ids).tolist(), search.min_size)
-    at = np.searchsorted(shown.ids, ids)
-    kept = np.isin(ids, shown.ids)
-    if search.quality is not None:
-        kept[kept] = _told(shown, at[kept], similarities[kept] - search.thresholds(len(people))[numbers[kept]], search)
-    order = np.flatnonzero(kept)[np.lexsort((ids[kept], -similarities[kept]))]
-    return _Rows(ids[order], similarities[order], shown.contents[at[order]], numbers[order])
-
-
-def _told(shown: ShownFaces, at: NDArray[np.intp], spare: NDArray[np.float32], search: Search) -> NDArray[np.bool_]:
-    """Whether faces, at these places of ``shown``, are clear enough. ``spare``: their similarity less the threshold."""
-    assert search.quality is not None
-    norms = shown.norms[at]
-    own = np.isin(shown.contents[at], np.array(sorted(search.own), np.int64))
-    told: NDArray[np.bool_] = (spare >= search.quality.extras(norms)) & (norms >= search.quality.floor)
-    return told | own
+    order = np.lexsort((ids, -similarities, ~confirmed))
+    return _Rows(ids[order], similarities[order], contents[order], own[order], numbers[order])
 
 
 def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: Search, *, several: bool) -> list[Match]:
@@ -131,7 +94,7 @@ def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: S
                     best.score,
                     best.face_id,
                     best.of,
-                    content in search.own,
+                    bool(rows.own[row]),
                     copies,
                     besides,
                     best.norm,

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Upkeep
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from tests.benchmarks import gallery as faces
 from tests.benchmarks.daemons import resident
 from tests.benchmarks.library import MODEL, Library, library
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import Report, median, percentile
+from tests.support.galleries import nearest
 
 COLUMNS = (
     *("faces", "recall", "worst person", "top 20: p50 ms", "p99 ms", "all: p50 ms", "p99 ms", "exact scan ms"),
@@ -38,7 +39,7 @@ def run(options: Options) -> Iterator[Report]:
     answers = [_measure(options, count, report) for count in options.faces][-1]
     report.notes.append(
         "Recall of all faces above the threshold, over all questions and for the person for whom it is worst; time of "
-        "`Gallery.nearest`, which includes looking up the photos in the catalog. The 20 most alike are what a query "
+        "`results.found`, which includes looking up the photos in the catalog. The 20 most alike are what a query "
         f"asks for by default; all are {answers:.0f} faces on average, and the bound of p99 is held against both."
     )
     yield report
@@ -114,7 +115,7 @@ def _ask(
     times, found = [], []
     for vector in asked:
         started = time.perf_counter()
-        answer = gallery.nearest(vector, search)
+        answer = nearest(gallery, vector, search)
         times.append((time.perf_counter() - started) * 1000)
         found.append(np.array([made.photo(match.path) for match in answer.matches], np.int64))
     return times, found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
+from facewatchd.store.results import Found, found
+from facewatchd.store.scoring import Search, Wanted, scored
 from facewatchd.values import Face, Stamp
 
 DIM = 24
@@ -57,6 +59,24 @@ def hnsw(gallery: Gallery) -> HnswIndex:
     """The gallery's index, of which tests know more than the gallery does."""
     assert isinstance(gallery.index, HnswIndex)
     return gallery.index
+
+
+def nearest(
+    gallery: Gallery,
+    rows: NDArray[np.float32],
+    search: Search,
+    *,
+    norms: Sequence[float | None] = (),
+    own: Iterable[int] = (),
+) -> Found:
+    """The photos of one person, or of several: an embedding of shape (dim,) or (n, dim). ``own``: contents."""
+    people = np.atleast_2d(rows)
+    wanted = [
+        Wanted(row[None], (norm,), own=frozenset(own))
+        for row, norm in zip(people, norms or [None] * len(people), strict=True)
+    ]
+    with gallery.catalog.reading() as reader:
+        return found(reader, [scored(gallery.index, reader, each, search) for each in wanted], search)
 
 
 def index_size(gallery: Gallery) -> tuple[int, int]:

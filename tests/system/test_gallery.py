@@ -22,8 +22,8 @@ from facewatchd.store import hnsw as hnsw_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import REBUILD_FROM, HnswIndex
-from facewatchd.store.results import Search
-from tests.support.galleries import DIM, close_all, face, hnsw, index_size, opened, photo, stamp, unit
+from facewatchd.store.scoring import Search
+from tests.support.galleries import DIM, close_all, face, hnsw, index_size, nearest, opened, photo, stamp, unit
 from tests.support.processes import until
 
 
@@ -61,9 +61,9 @@ def test_the_index_finds_what_an_exact_scan_finds(
         found = wanted = 0
         for at in rng.choice(alive, 25):
             expected = {b"/%d" % other for other in alive if rows[at] @ rows[other] >= threshold}
-            answer = gallery.nearest(rows[at], Search(threshold))
+            answer = nearest(gallery, rows[at], Search(threshold))
             got = {match.path for match in answer.matches}
-            exact = gallery.nearest(rows[at], Search(threshold, exact=True))
+            exact = nearest(gallery, rows[at], Search(threshold, exact=True))
             assert {match.path for match in exact.matches} == expected
             assert got <= expected
             similarities = [match.similarity for match in answer.matches]
@@ -93,27 +93,27 @@ def test_top_threshold_directories_and_size(gallery: Gallery) -> None:
     gallery.record([photo(b"/inside/%03d" % n, b"%d" % n, [rows[n]]) for n in range(200, 399)])
     gallery.record([Outcome(b"/in/small", stamp(9), b"small", 9, 9, [face(rows[399], small)])])
     query = rows[0]
-    assert len(gallery.nearest(query, Search(0.5)).matches) == 400
-    top = gallery.nearest(query, Search(0.5, top=7)).matches
+    assert len(nearest(gallery, query, Search(0.5)).matches) == 400
+    top = nearest(gallery, query, Search(0.5, top=7)).matches
     assert top[0].path == b"/in/000"
     assert len(top) == 7
-    inside = gallery.nearest(query, Search(0.5, directories=(b"/inside",))).matches
+    inside = nearest(gallery, query, Search(0.5, directories=(b"/inside",))).matches
     assert {match.path[:8] for match in inside} == {b"/inside/"}
     assert len(inside) == 199
-    assert len(gallery.nearest(query, Search(0.5, directories=(b"/in/",), top=300)).matches) == 201
-    large = gallery.nearest(query, Search(0.5, min_size=31)).matches
+    assert len(nearest(gallery, query, Search(0.5, directories=(b"/in/",), top=300)).matches) == 201
+    large = nearest(gallery, query, Search(0.5, min_size=31)).matches
     assert b"/in/small" not in {match.path for match in large}
     assert len(large) == 399
-    assert gallery.nearest(-query, Search(0.5)).matches == []
+    assert nearest(gallery, -query, Search(0.5)).matches == []
 
 
 def test_the_reply_says_whether_every_face_was_compared(gallery: Gallery) -> None:
     rows = unit(np.random.default_rng(1).normal(size=(600, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    assert gallery.nearest(rows[0], Search(0.9)).exact is False
-    assert gallery.nearest(rows[0], Search(0.9, exact=True)).exact is True
-    assert gallery.nearest(rows[0], Search(-1)).exact is True, "all of them: no index helps"
-    assert len(gallery.nearest(rows[0], Search(-1)).matches) == 600
+    assert nearest(gallery, rows[0], Search(0.9)).exact is False
+    assert nearest(gallery, rows[0], Search(0.9, exact=True)).exact is True
+    assert nearest(gallery, rows[0], Search(-1)).exact is True, "all of them: no index helps"
+    assert len(nearest(gallery, rows[0], Search(-1)).matches) == 600
 
 
 def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_queries_are_answered_before_there_is_an_index(tmp_path: Path) -> None:
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
     early = Gallery(gallery.catalog, HnswIndex(gallery.catalog, tmp_path))
     assert not early.index.status().ready
-    assert [match.path for match in early.nearest(rows[3], Search(0.9)).matches] == [b"/3"]
+    assert [match.path for match in nearest(early, rows[3], Search(0.9)).matches] == [b"/3"]
 
 
 def test_a_restart_loads_the_checkpoint_and_adds_the_rest(tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_searches_go_on_while_a_checkpoint_is_written(gallery: Gallery, monkeypa
     thread = threading.Thread(target=hnsw(gallery).checkpoint)
     thread.start()
     until(children)
-    assert gallery.nearest(rows[7], Search(0.99)).matches[0].path == b"/7"
+    assert nearest(gallery, rows[7], Search(0.99)).matches[0].path == b"/7"
     gallery.record([photo(b"/999", b"999", [rows[999]])])
-    assert gallery.nearest(rows[999], Search(0.99)).matches[0].path == b"/999"
+    assert nearest(gallery, rows[999], Search(0.99)).matches[0].path == b"/999"
     assert thread.is_alive()
     os.write(proceed, b"x")
     os.close(proceed)
@@ -389,12 +389,12 @@ class Histories(RuleBasedStateMachine):
     def each_face_is_found_on_every_photo_that_shows_it(self) -> None:
         for content in set(self.truth.values()):
             for row in self.rows(content):
-                answer = self.gallery.nearest(row, Search(0.9999))
+                answer = nearest(self.gallery, row, Search(0.9999))
                 found = {path for match in answer.matches for path in (match.path, *match.copies)}
                 assert {path for path, other in self.truth.items() if other == content} <= found
                 assert found <= self.truth.keys()
                 assert answer.total == len(answer.matches)
-                each = self.gallery.nearest(row, Search(0.9999, collapse=False))
+                each = nearest(self.gallery, row, Search(0.9999, collapse=False))
                 assert sorted(match.path for match in each.matches) == sorted(found)
 
 

@@ -14,6 +14,7 @@ from facewatchd.api.explain import Explainer, Explanation
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
 from facewatchd.api.quality import SMALL_SIDE
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Answer, Searcher
 from facewatchd.expectation.calibration import Calibration, ChildProbe
 from facewatchd.expectation.crowd import Basis
@@ -25,7 +26,7 @@ from facewatchd.server.params import read
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.flat import FlatIndex
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, ModelInfo, Quality
@@ -46,7 +47,7 @@ class World:
         self.gallery = gallery_with(directory, FlatIndex(DIM))
         self.sampler = Sampler(self.gallery, INFO, Liveness())
         finder = FaceFinder(self.gallery.catalog, cast(Inference, None), DiskCalls())
-        self._searcher = Searcher(self.gallery, finder, INFO)
+        self._searcher = Searcher(self.gallery, finder, Scorer(self.gallery), INFO)
         self.explainer = Explainer(self.gallery, self.sampler, INFO)
         self._photos = 0
 

@@ -9,17 +9,20 @@ import pytest
 
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import MOST, MOST_BYTES, MOST_NUMBERS, QueryParameters
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.errors import UnknownFaceError
 from facewatchd.inference.pool import Inference
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import read
+from facewatchd.store import results
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Found, Search
+from facewatchd.store.results import Found
+from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import ModelInfo
-from tests.support.galleries import DIM, photo, unit
+from tests.support.galleries import DIM, nearest, photo, unit
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 
@@ -28,7 +31,7 @@ INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 def searcher(gallery: Gallery) -> Searcher:
     rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    return Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), INFO)
+    return Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), Scorer(gallery), INFO)
 
 
 def asked(**params: object) -> QueryParameters:
@@ -66,9 +69,9 @@ def test_directories_are_bounded_in_number_and_length() -> None:
 def test_as_many_directories_as_it_may_name_are_looked_through(gallery: Gallery, searcher: Searcher) -> None:
     names = tuple(b"/%d" % n for n in range(1, MOST + 1))
     row = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))[7]
-    (match,) = gallery.nearest(row[np.newaxis], Search(0.99, directories=names)).matches
+    (match,) = nearest(gallery, row[np.newaxis], Search(0.99, directories=names)).matches
     assert match.path == b"/7"
-    assert gallery.nearest(row[np.newaxis], Search(0.99, directories=names[7:])).matches == []
+    assert nearest(gallery, row[np.newaxis], Search(0.99, directories=names[7:])).matches == []
 
 
 def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +83,8 @@ def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, m
 
     monkeypatch.setattr(CatalogReader, "_all", counted)
     ids = list(range(MOST, 0, -1))
-    monkeypatch.setattr(Gallery, "nearest", lambda *_: Found([], 0, exact=True))
+    monkeypatch.setattr(Scorer, "scored", lambda *_: None)
+    monkeypatch.setattr(results, "found", lambda *_: Found([], 0, exact=True))
     answer = searcher.search(asked(faces=ids, face="all"), Search(0.99))
     assert [used.face_id for used in answer.used] == ids
     assert len(statements) <= 4, "two batches of faces, and of their contents"
@@ -89,14 +93,14 @@ def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, m
 def test_an_id_that_is_named_twice_counts_twice_and_an_unknown_one_is_named(gallery: Gallery) -> None:
     rows = unit(np.eye(3, DIM, dtype=np.float32) + 1.0)  # three faces of one person
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    searcher = Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), INFO)
+    searcher = Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), Scorer(gallery), INFO)
 
     def similarity(*ids: int) -> float:
         """Of the mean of these faces to the face on the first photo."""
         found = searcher.search(asked(faces=list(ids)), Search(0.5, directories=(b"/0",))).found
         return found.matches[0].similarity
 
-    first, second = (gallery.nearest(row[np.newaxis], Search(0.999)).matches[0].face_id for row in rows[:2])
+    first, second = (nearest(gallery, row[np.newaxis], Search(0.999)).matches[0].face_id for row in rows[:2])
     assert len(searcher.search(asked(faces=[first, first, second]), Search(0.5)).used) == 3
     assert similarity(first) > similarity(first, first, second) > similarity(first, second)
     with pytest.raises(UnknownFaceError, match="no face 5000"):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facewatchd.api import replies
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Answer, Searcher
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
@@ -25,7 +26,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import read
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Face, ModelInfo, Quality, Stamp
 from tests.support.galleries import DIM, face
@@ -83,7 +84,9 @@ def recorded(path: Path) -> Outcome:
 
 
 def search(gallery: Gallery, finder: FaceFinder, *, quality: Quality | None = TABLE, **params: object) -> Answer:
-    return Searcher(gallery, finder, INFO).search(read(QueryParameters, params), Search(0.5, quality=quality))
+    return Searcher(gallery, finder, Scorer(gallery), INFO).search(
+        read(QueryParameters, params), Search(0.5, quality=quality)
+    )
 
 
 def by_path(*paths: Path) -> list[dict[str, str]]:
@@ -209,7 +212,8 @@ def test_the_reply_has_what_the_contract_says(gallery: Gallery, finder: FaceFind
     seen = {"box": [50, 0, 90, 120], "score": 0.9, "norm": None, "quality": []}
     assert reply["query"] == [{"photo": str(library["anna"]), "face": 0, "faces": 1, **seen, "left_out": False}]
     (match, _) = cast(list[dict[str, object]], reply["matches"])
-    assert match.keys() == {"path", "similarity", *seen, "face_id", "of", "itself", "copies"}
+    own = {"face_id", "of", "person", "confirmed", "itself", "copies", "similar", "taken", "taken_from"}
+    assert match.keys() == {"path", "similarity", *seen, *own}
 
 
 @pytest.mark.parametrize(

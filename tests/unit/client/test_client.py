@@ -97,6 +97,41 @@ def test_every_option_is_sent(ask: Any, daemon: FakeDaemon) -> None:
     }  # fmt: skip
 
 
+def test_people_dates_and_restrictions_are_sent(ask: Any, daemon: FakeDaemon) -> None:
+    ask(
+        *("@Anna Bell", "a.jpg#2", "face:7", "--with", "b.jpg", "--with", "@Ben", "--without", "c.jpg#0", "--strict"),
+        *("--only", "--faces", "2-5", "--since", "2019-06", "--until", "2020", "--sort", "-date", "--new", "mail"),
+    )
+    here = os.path.abspath
+    assert daemon.params() == {
+        "who": [{"person": "Anna Bell"}, {"path": here("a.jpg"), "face": 2}, {"face_id": 7}],
+        "with": [{"path": here("b.jpg")}, {"person": "Ben"}], "without": [{"path": here("c.jpg"), "face": 0}],
+        "strict": True, "only": True, "faces_min": 2, "faces_max": 5, "since": "2019-06", "until": "2020",
+        "sort": "-date", "new": "mail",
+    }  # fmt: skip
+
+
+def test_faces_without_an_upper_end_send_none(ask: Any, daemon: FakeDaemon) -> None:
+    ask("a.jpg", "--faces", "2-")
+    assert daemon.params() == {"photos": [{"path": os.path.abspath("a.jpg")}], "faces_min": 2}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "arguments"),
+    [("who", ["@anna"]), ("with", ["--with", "@ben"]), ("faces_min", ["--faces", "2"]), ("since", ["--since", "2019"])],
+)
+def test_a_daemon_of_an_earlier_version_is_named_with_the_option(
+    ask: Any, daemon: FakeDaemon, capfd: Any, parameter: str, arguments: list[str]
+) -> None:
+    words = f"unknown parameter '{parameter}'; known here: photos, faces"
+    daemon.script = lambda request: error(request, "", words, code=-32602)
+    assert ask("a.jpg", *arguments) == client.NOT_READY
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert arguments[0][:3] in err.replace("@NAME", "@anna")
+    assert err.endswith("; start it again after an upgrade\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "photos", "seconds"),
     [

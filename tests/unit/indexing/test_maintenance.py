@@ -22,9 +22,9 @@ from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import REBUILD_FROM, HnswIndex
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.threads.liveness import Liveness
-from tests.support.galleries import DIM, hnsw, index_size, opened, photo, unit
+from tests.support.galleries import DIM, hnsw, index_size, nearest, opened, photo, unit
 from tests.support.processes import until
 
 NOWHERE = SimpleNamespace(paths=(), out_of_reach=list)
@@ -121,7 +121,7 @@ def test_what_fails_is_said_and_tried_again(
         patched.setattr(gallery.index, "checkpoint", refuse)
         maintenance.start()
         until(lambda: maintenance.trouble == "no room; free some")
-        assert gallery.nearest(unit(np.ones(DIM)), Search(-1)).matches
+        assert nearest(gallery, unit(np.ones(DIM)), Search(-1)).matches
     until(lambda: not gallery.index.status().unsaved)
     until(lambda: not maintenance.trouble)
 

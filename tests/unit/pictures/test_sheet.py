@@ -19,6 +19,8 @@ from facewatchd.matches import Box, Match
 from facewatchd.photos import decode as decoding
 from facewatchd.photos import sheet_mark
 from facewatchd.pictures import sheet
+from facewatchd.pictures import target as targets
+from facewatchd.pictures.fonts import elide
 from facewatchd.system import atomic_files
 
 CELL = 216
@@ -140,8 +142,8 @@ def test_any_name_can_be_written(name: str) -> None:
 
 def test_long_names_lose_their_middle() -> None:
     font = ImageFont.load_default(13)
-    assert sheet.elide("short.jpg", font, 200) == "short.jpg"
-    shown = sheet.elide("IMG_" + "x" * 100 + "_0042.jpg", font, 200)
+    assert elide("short.jpg", font, 200) == "short.jpg"
+    shown = elide("IMG_" + "x" * 100 + "_0042.jpg", font, 200)
     assert shown.startswith("IMG_")
     assert shown.endswith("_0042.jpg")
     assert "…" in shown
@@ -231,7 +233,7 @@ def test_nothing_but_an_earlier_sheet_is_replaced(tmp_path: Path, kind: str, suf
     IN_THE_WAY[kind](target)
     before = _snapshot(tmp_path)
     with pytest.raises(UsageError) as caught:
-        sheet.check_target(target)
+        targets.check(target)
     assert str(target) in caught.value.message
     with pytest.raises(UsageError):
         sheet.write(target, [])
@@ -244,7 +246,7 @@ def test_an_earlier_sheet_is_known_and_replaced(tmp_path: Path, suffix: str) -> 
     sheet.write(first, [])
     first.rename(renamed)
     assert sheet_mark.is_sheet(renamed)
-    sheet.check_target(renamed)
+    targets.check(renamed)
     before = renamed.read_bytes()
     match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
     sheet.write(renamed, [sheet.match_tile(match)] * 9)
@@ -260,9 +262,9 @@ def test_a_query_photo_is_not_replaced_although_it_is_a_sheet(tmp_path: Path, su
     (tmp_path / "inner").mkdir()
     for name in (target, alias, tmp_path / "inner" / ".." / target.name):
         with pytest.raises(UsageError, match="is a query photo"):
-            sheet.check_target(target, [str(name)])
+            targets.check(target, [str(name)])
     with target.open("rb") as file, pytest.raises(UsageError, match="is a query photo"):
-        sheet.check_target(target, [file.fileno()])
+        targets.check(target, [file.fileno()])
 
 
 @pytest.mark.parametrize("way", ["renameat2", "none of it"])

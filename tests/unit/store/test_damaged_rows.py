@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from facewatchd.store.catalog import Outcome
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from tests.support.damaged_rows import DAMAGES, damage
-from tests.support.galleries import DIM, opened, photo, stamp, unit
+from tests.support.galleries import DIM, nearest, opened, photo, stamp, unit
 
 
 @pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
@@ -26,12 +26,12 @@ def test_a_damaged_row_is_left_out_and_its_bytes_are_to_be_embedded_again(tmp_pa
             assert [ids.tolist() for ids, _ in reader.embeddings()] == [[2, 3, 4]]
             assert reader.embeddings_of([1, 2, 9])[0].tolist() == [2]
     for exact in (True, False):
-        assert gallery.nearest(rows[2], Search(0.9, exact=exact)).matches[0].path == b"/p/2"
+        assert nearest(gallery, rows[2], Search(0.9, exact=exact)).matches[0].path == b"/p/2"
     assert gallery.catalog.damaged_faces == {1}
     assert gallery.set_aside([1, 9]) == [b"/p/1"]
     assert gallery.catalog.damaged_faces == set()
     assert gallery.index.differences() == []
-    assert [match.path for match in gallery.nearest(rows[1], Search(0.9)).matches] == [b"/p/1"], "the face beside it"
+    assert [match.path for match in nearest(gallery, rows[1], Search(0.9)).matches] == [b"/p/1"], "the face beside it"
     with gallery.catalog.reading() as reader:
         assert not reader.has_content(b"d1")
         assert reader.content(b"d1") is None

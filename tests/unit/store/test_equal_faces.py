@@ -13,9 +13,9 @@ from facewatchd.errors import DamagedError
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import SAME, Graph
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.store.stored import Labels
-from tests.support.galleries import DIM, hnsw, index_size, opened, photo, unit
+from tests.support.galleries import DIM, hnsw, index_size, nearest, opened, photo, unit
 
 EQUAL, LONE = 3000, 200
 
@@ -57,10 +57,10 @@ def test_each_of_the_equal_faces_is_found_on_its_photo(gallery: Gallery) -> None
     for start in range(0, EQUAL, 500):
         gallery.record([photo(b"/same/%d" % n, b"%d" % n, [same]) for n in range(start, start + 500)])
     assert index_size(gallery) == (EQUAL + LONE, 0)
-    answer = gallery.nearest(same, Search(0.99))
+    answer = nearest(gallery, same, Search(0.99))
     assert len(answer.matches) == EQUAL
     assert not answer.exact
-    assert gallery.nearest(same, Search(0.99, top=7)).matches[6].similarity == pytest.approx(1, abs=1e-5)
+    assert nearest(gallery, same, Search(0.99, top=7)).matches[6].similarity == pytest.approx(1, abs=1e-5)
     assert gallery.index.differences() == []
 
 
@@ -71,7 +71,7 @@ def test_one_of_several_equal_faces_goes_and_the_others_stay(gallery: Gallery) -
     gallery.record([photo(b"/%d" % n, b"%d" % n, [same]) for n in range(count)])
     for n in range(count):
         gallery.record([photo(b"/%d" % n, b"%d" % n, [])])  # embedded again: no face is found any more
-        assert len(gallery.nearest(same, Search(0.99)).matches) == count - n - 1
+        assert len(nearest(gallery, same, Search(0.99)).matches) == count - n - 1
         if n % 50 == 0:
             assert gallery.index.differences() == []
     assert index_size(gallery)[0] == LONE
@@ -121,7 +121,7 @@ def test_groups_come_back_from_the_disk(tmp_path: Path) -> None:
     again.catalog.close()
     last = opened(tmp_path)
     assert last.index.status().unsaved == 0
-    assert {match.path for match in last.nearest(same[0], Search(0.99)).matches} == {
+    assert {match.path for match in nearest(last, same[0], Search(0.99)).matches} == {
         b"/1",
         b"/2",
         b"/3",
@@ -161,7 +161,7 @@ def test_followers_that_go_while_the_daemon_is_away(tmp_path: Path) -> None:
     again = opened(tmp_path)
     assert again.index.differences() == []
     assert index_size(again)[0] == 3
-    assert [match.path for match in again.nearest(other, Search(0.9, exact=True)).matches] == [
+    assert [match.path for match in nearest(again, other, Search(0.9, exact=True)).matches] == [
         b"/other/1", b"/other/2", b"/other/3",
     ]  # fmt: skip
 
@@ -198,7 +198,7 @@ def test_a_gallery_that_holds_one_face_only(tmp_path: Path) -> None:
     same = crowd(1, 0)[0]
     gallery.record([photo(b"/%d" % n, b"%d" % n, [same, same]) for n in range(700)])
     assert index_size(gallery) == (1400, 0)
-    assert gallery.nearest(same, Search(0.5)).total == 700, "a photo is one result"
+    assert nearest(gallery, same, Search(0.5)).total == 700, "a photo is one result"
     hnsw(gallery).checkpoint()
     gallery.catalog.close()
     copy = tmp_path / "copy"
@@ -210,5 +210,5 @@ def test_a_gallery_that_holds_one_face_only(tmp_path: Path) -> None:
     gallery.collect()
     assert index_size(gallery) == (0, 1)
     gallery.record([photo(b"/again", b"again", [same])])
-    assert [match.path for match in gallery.nearest(same, Search(0.5)).matches] == [b"/again"]
+    assert [match.path for match in nearest(gallery, same, Search(0.5)).matches] == [b"/again"]
     assert gallery.index.differences() == []

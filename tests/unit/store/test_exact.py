@@ -26,8 +26,8 @@ from facewatchd.store.flat import FlatIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.graph import SAME
 from facewatchd.store.hnsw import HnswIndex
-from facewatchd.store.results import Search
-from tests.support.galleries import DIM, close_all, face, gallery_with, hnsw, opened, photo, stamp, unit
+from facewatchd.store.scoring import Search
+from tests.support.galleries import DIM, close_all, face, gallery_with, hnsw, nearest, opened, photo, stamp, unit
 from tests.support.processes import until
 
 Floats = NDArray[np.float32]
@@ -156,16 +156,16 @@ def test_directories_and_the_size_of_faces(gallery: Gallery) -> None:
     small = [face(row, Box(0, 0, 30, 90)) for row in faces[250:]]
     gallery.record([Outcome(b"/in/%d" % n, stamp(1), b"%d" % n, 9, 9, [row]) for n, row in enumerate(small, 250)])
     hnsw(gallery).checkpoint()
-    found = gallery.nearest(faces[0], Search(0.5, directories=(b"/in",), min_size=31, exact=True))
+    found = nearest(gallery, faces[0], Search(0.5, directories=(b"/in",), min_size=31, exact=True))
     assert {match.path for match in found.matches} == {b"/in/%d" % n for n in range(200, 250)}
     assert found.total == 50
 
 
 def test_few_faces_are_all_compared_without_the_catalog(gallery: Gallery) -> None:
     record(gallery, 0, rows(30))
-    assert gallery.nearest(rows(30)[7], Search(0.9)).exact
+    assert nearest(gallery, rows(30)[7], Search(0.9)).exact
     hnsw(gallery).checkpoint()
-    assert [match.path for match in gallery.nearest(rows(30)[7], Search(0.9)).matches] == [b"/7"]
+    assert [match.path for match in nearest(gallery, rows(30)[7], Search(0.9)).matches] == [b"/7"]
 
 
 def test_after_a_start_the_file_answers_before_the_graph_is_loaded(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from facewatchd.store.flat import FlatIndex
 from facewatchd.store.index import Above, Index, Upkeep
-from facewatchd.store.results import Search
-from tests.support.galleries import DIM, gallery_with, photo, unit
+from facewatchd.store.scoring import Search
+from tests.support.galleries import DIM, gallery_with, nearest, photo, unit
 
 Floats = NDArray[np.float32]
 
@@ -113,6 +113,6 @@ def test_the_gallery_works_with_any_index(tmp_path: Path) -> None:
     gallery = gallery_with(tmp_path, FlatIndex(DIM))
     embeddings = rows(3)
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(embeddings)])
-    answer = gallery.nearest(embeddings[1], Search(0.9))
+    answer = nearest(gallery, embeddings[1], Search(0.9))
     assert [match.path for match in answer.matches] == [b"/1"]
     assert answer.exact

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from hypothesis import strategies as st
 from facewatchd.matches import Box
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import Search
+from facewatchd.store.scoring import Search
 from facewatchd.values import Face, Quality
-from tests.support.galleries import BOX, DIM, close_all, face, opened, photo, stamp, unit
+from tests.support.galleries import BOX, DIM, close_all, face, nearest, opened, photo, stamp, unit
 
 RNG = np.random.default_rng(4)
 ROWS = unit(RNG.normal(size=(4, DIM)))
@@ -37,16 +36,16 @@ def test_a_collage_and_links_hide_nobody(gallery: Gallery) -> None:
     gallery.record([photo(b"/links/00", b"l", [like(0, 0.98)])])
     gallery.record([Outcome(b"/links/%02d" % n, stamp(2), b"l") for n in range(1, 30)])
     gallery.record([photo(b"/other/%d" % n, b"o%d" % n, [like(0, 0.9 - n / 100)]) for n in range(10)])
-    answer = gallery.nearest(ROWS[0], Search(0.5, top=5))
+    answer = nearest(gallery, ROWS[0], Search(0.5, top=5))
     paths = [match.path for match in answer.matches]
     assert paths == [b"/collage", b"/links/00", b"/other/0", b"/other/1", b"/other/2"]
     assert answer.total == 12
     assert answer.matches[1].copies == tuple(b"/links/%02d" % n for n in range(1, 30))
     assert answer.matches[0].similarity == pytest.approx(0.99, abs=1e-3)
-    every = gallery.nearest(ROWS[0], Search(0.5, collapse=False))
+    every = nearest(gallery, ROWS[0], Search(0.5, collapse=False))
     assert len(every.matches) == every.total == 41
     assert not any(match.copies for match in every.matches)
-    assert [match.path for match in gallery.nearest(ROWS[0], Search(0.5, top=3, collapse=False)).matches] == [
+    assert [match.path for match in nearest(gallery, ROWS[0], Search(0.5, top=3, collapse=False)).matches] == [
         b"/collage", b"/links/00", b"/links/01",
     ]  # fmt: skip
 
@@ -55,11 +54,11 @@ def test_one_path_stands_for_its_copies(gallery: Gallery) -> None:
     names = [b"/p/a copy.jpg", b"/p/b.jpg", b"/p/a.jpg", b"/p/backup/a.jpg"]
     gallery.record([photo(names[0], b"d", [ROWS[0]])])
     gallery.record([Outcome(name, stamp(1), b"d") for name in names[1:]])
-    (match,) = gallery.nearest(ROWS[0], Search(0.5)).matches
+    (match,) = nearest(gallery, ROWS[0], Search(0.5)).matches
     assert (match.path, match.copies) == (b"/p/a.jpg", (b"/p/a copy.jpg", b"/p/b.jpg", b"/p/backup/a.jpg"))
-    (match,) = gallery.nearest(ROWS[0], Search(0.5, own_paths=frozenset({b"/p/a copy.jpg"}))).matches
+    (match,) = nearest(gallery, ROWS[0], Search(0.5, own_paths=frozenset({b"/p/a copy.jpg"}))).matches
     assert match.path == b"/p/a copy.jpg", "the query's own"
-    answer = gallery.nearest(ROWS[0], Search(0.5, directories=(b"/p/backup",)))
+    answer = nearest(gallery, ROWS[0], Search(0.5, directories=(b"/p/backup",)))
     assert [(match.path, match.copies) for match in answer.matches] == [(b"/p/backup/a.jpg", ())], "of those below it"
 
 
@@ -70,7 +69,7 @@ def test_what_was_asked_with_comes_first(gallery: Gallery) -> None:
     assert record is not None
     assert record.content_id is not None
     own = frozenset({record.content_id})
-    answer = gallery.nearest(ROWS[0], Search(0.5, top=3, own=own))
+    answer = nearest(gallery, ROWS[0], Search(0.5, top=3), own=own)
     assert [match.path for match in answer.matches] == [b"/p/3", b"/p/0", b"/p/1"]
     assert [match.itself for match in answer.matches] == [True, False, False]
 
@@ -79,11 +78,11 @@ def test_the_size_is_that_of_the_face_that_is_alike(gallery: Gallery) -> None:
     """Also where a larger face, of somebody else or less alike, is on the photo."""
     faces = [face(like(0, 0.95), Box(0, 0, 30, 90)), face(like(0, 0.8), Box(90, 0, 60, 60)), face(ROWS[1], BOX)]
     gallery.record([Outcome(b"/p", stamp(1), b"d", 640, 480, faces)])
-    (small,) = gallery.nearest(ROWS[0], Search(0.5)).matches
+    (small,) = nearest(gallery, ROWS[0], Search(0.5)).matches
     assert small.box == faces[0].box
-    (large,) = gallery.nearest(ROWS[0], Search(0.5, min_size=31)).matches
+    (large,) = nearest(gallery, ROWS[0], Search(0.5, min_size=31)).matches
     assert large.box == faces[1].box
-    assert gallery.nearest(ROWS[0], Search(0.5, min_size=61)).total == 0
+    assert nearest(gallery, ROWS[0], Search(0.5, min_size=61)).total == 0
 
 
 def test_several_people_each_with_their_face(gallery: Gallery) -> None:
@@ -95,7 +94,7 @@ def test_several_people_each_with_their_face(gallery: Gallery) -> None:
             photo(b"/neither", b"4", [ROWS[2]]),
         ]
     )
-    answer = gallery.nearest(ROWS[:2], Search(0.5))
+    answer = nearest(gallery, ROWS[:2], Search(0.5))
     assert [(match.path, match.of) for match in answer.matches] == [(b"/first", 0), (b"/both", 1), (b"/second", 1)]
     assert answer.total == 3, "a photo counts once"
     (also,) = answer.matches[1].also
@@ -111,9 +110,9 @@ def test_a_blurred_face_needs_more_and_one_below_the_floor_matches_nothing(galle
     alike = [(0.515, 12.0), (0.515, 8.0), (0.535, 8.0), (0.535, None), (0.99, 6.9), (0.505, 10.0)]
     gallery.record([photo_of(b"/%d" % n, [face(like(0, one), norm=norm)]) for n, (one, norm) in enumerate(alike)])
 
-    def found(norm: float | None, **limits: Any) -> list[int]:
-        search = Search(0.5, quality=TABLE, norms=(norm,), **limits)
-        answers = [gallery.nearest(ROWS[0], replace(search, exact=exact)) for exact in (True, False)]
+    def found(norm: float | None, own: Iterable[int] = ()) -> list[int]:
+        searches = [Search(0.5, quality=TABLE, exact=exact) for exact in (True, False)]
+        answers = [nearest(gallery, ROWS[0], search, norms=(norm,), own=own) for search in searches]
         assert {answer.total for answer in answers} == {len(answer.matches) for answer in answers}
         first, second = (sorted(int(match.path[1:]) for match in answer.matches) for answer in answers)
         assert first == second
@@ -124,8 +123,8 @@ def test_a_blurred_face_needs_more_and_one_below_the_floor_matches_nothing(galle
     assert found(8) == [3]
     assert found(7) == found(1) == [3]
     assert found(8, own=frozenset({5})) == [3, 4], "a face of the query's own photo"
-    assert [match.norm for match in gallery.nearest(ROWS[0], Search(0.98)).matches] == [pytest.approx(6.9)]
-    assert gallery.nearest(ROWS[0], Search(0.5)).total == 6, "a threshold that was given counts for all"
+    assert [match.norm for match in nearest(gallery, ROWS[0], Search(0.98)).matches] == [pytest.approx(6.9)]
+    assert nearest(gallery, ROWS[0], Search(0.5)).total == 6, "a threshold that was given counts for all"
 
 
 def photo_of(path: bytes, faces: list[Face]) -> Outcome:
@@ -191,8 +190,8 @@ def test_it_is_what_a_plain_loop_finds(
                 assert record is not None
                 ids[int(path[-1:])] = record.content_id or 0
         own_ids = frozenset({ids.get(own, 0)})
-        search = Search(0.9, top, directories, min_size, exact, collapse, own_ids, quality=quality, norms=norms)
-        answer = gallery.nearest(ROWS[:2], search)
+        search = Search(0.9, top, directories, min_size, exact, collapse, quality=quality)
+        answer = nearest(gallery, ROWS[:2], search, norms=norms, own=own_ids)
         close_all()
 
     expected = {}

@@ -42,7 +42,7 @@ function _shtab_facewatch_query_using
 end
 
 set -g _shtab_facewatch_query_commands
-set -g _shtab_facewatch_query_opts_with_value --dir --face --min-size --sheet --socket --threshold --top --wait -d -n
+set -g _shtab_facewatch_query_opts_with_value --dir --face --faces --min-size --new --sheet --since --socket --sort --threshold --top --until --wait --with --without -d -n
 
 complete -c facewatch-query -e
 complete -c facewatch-query -f
@@ -52,9 +52,20 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -s n -l top -x -d 'a
 complete -c facewatch-query -n _shtab_facewatch_query_using -l threshold -x -d 'least similarity, -1 to 1 (default: as configured, else the model'"'"'s own; below that, blur is ignored)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l face -xka "largest all" -d 'which face of the photo (default largest; N counts left to right from 0)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l list-faces -d 'print the photo'"'"'s faces, and what speaks against each; no search'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l who -d 'with --list-faces: also the person that each face is'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s d -l dir -xka "(__fish_complete_directories)" -d 'only photos under PATH (repeatable)'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l min-size -x -d 'only faces at least PX on their shorter side'
-complete -c facewatch-query -n _shtab_facewatch_query_using -l no-collapse -d 'show every copy of a photo, instead of the same bytes once'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l with -xka "(__fish_complete_path (commandline -ct))" -d 'only photos that also show WHO (repeatable)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l without -xka "(__fish_complete_path (commandline -ct))" -d 'only photos on which WHO is not seen (repeatable)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l strict -d 'with --without: drop photos with faces too poor to tell'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l only -d 'only photos with no other face'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l faces -x -d 'only photos with so many faces'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l since -x -d 'only photos taken on DATE or later: 2019, 2019-06, 2019-06-30'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l until -x -d 'only photos taken on DATE or earlier'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l no-collapse -d 'show every copy of a photo and every frame of a burst, instead of one of them'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l sort -xka "similarity date -date path" -d 'the order of the matches (default: similarity)'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l new -x -d 'only photos that an earlier call with this NAME did not print'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l follow -d 'go on, and print matches as photos arrive'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l explain -d 'why a match may be wrong, and how many are to be expected wrong'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s l -l paths -d 'print paths only, each photo once'
@@ -66,4 +77,4 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l socket -xka "(__f
 complete -c facewatch-query -n _shtab_facewatch_query_using -s q -l quiet -d 'print results and errors only'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s v -l verbose -d 'also threshold, model and way of search'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l version -d 'show program'"'"'s version number and exit'
-complete -c facewatch-query -n '_shtab_facewatch_query_using; and test $_shtab_facewatch_query_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'several photos show the same person; '"'"'-'"'"' is standard input'
+complete -c facewatch-query -n '_shtab_facewatch_query_using; and test $_shtab_facewatch_query_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), @NAME, face:ID or '"'"'-'"'"' (a photo on standard input); several are the same person'

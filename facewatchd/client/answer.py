@@ -1,0 +1,196 @@
+"""The daemon's answers read into values. Standard library only."""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from facewatchd.client.who import Asked
+from facewatchd.errors import FacewatchError
+from facewatchd.matches import Also, Box, Match, PhotoFace
+
+
+class QueryFace(NamedTuple):
+    """A face that was searched for."""
+
+    asked: Asked
+    number: int | None
+    """From 0, left to right; None of a face by its id."""
+    faces: int
+    """How many the photo has."""
+    box: Box
+    score: float
+    quality: str = ""
+    """What can be said against it, in words."""
+    left_out: bool = False
+    """Whether it is not searched for, because it is too blurred."""
+    child: bool = False
+    """Whether the daemon said that it is a small child's."""
+
+
+class Faceless(NamedTuple):
+    """A photo of several that has no face and is left out of the search."""
+
+    asked: Asked
+
+
+class QueryPerson(NamedTuple):
+    """A person with a name."""
+
+    asked: Asked
+    name: str
+    references: int
+    """How many faces were searched for."""
+
+
+QueryEntry = QueryFace | Faceless | QueryPerson
+
+
+class ExpectedFalse(NamedTuple):
+    """How many of the matches are expected to show somebody else."""
+
+    number: float | None
+    """None where that cannot be told."""
+    at_most: bool
+    """Whether there may be fewer, but hardly more."""
+
+
+class Answer:
+    """The result of a ``query``: as values, and as the document that ``--json`` prints."""
+
+    def __init__(self, document: Any, everyone: Sequence[Asked], *, every_face: bool) -> None:
+        """Read the daemon's document; in ``document`` the photos have the names that the user gave.
+
+        Raises `FacewatchError` for a document of another shape.
+        """
+        with reading_answer():
+            self.query = _query_entries(document["query"], everyone, every_face=every_face)
+            self.matches = [_match(item) for item in document["matches"]]
+            self.total = int(document["total"])
+            self.threshold = float(document["threshold"])
+            self.model = str(document["model"])
+            self.faces = int(document["faces"])
+            self.pending = int(document["pending"])
+            self.complete = bool(document["complete"])
+            self.exact = bool(document["exact"])
+            self.elapsed_ms = float(document["elapsed_ms"])
+            self.expected_false = _expected_false(document.get("expected_false"))
+        named = [_named(entry, used.asked) for entry, used in zip(document["query"], self.query, strict=True)]
+        self.document: dict[str, Any] = {**document, "query": named}
+
+
+def _named(entry: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    return entry if asked.photo is None else {**entry, "photo": asked.photo.text}
+
+
+@contextlib.contextmanager
+def reading_answer() -> Iterator[None]:
+    """Raise `FacewatchError` where the block reads an answer of another shape than the protocol's."""
+    try:
+        yield
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as exc:
+        raise FacewatchError(
+            "the daemon's answer has another form than this client expects", "restart it: it may be of another version"
+        ) from exc
+
+
+def photo_faces(document: Any) -> list[PhotoFace]:
+    """Read the result of ``faces``, left to right."""
+    with reading_answer():
+        return [PhotoFace(*_seen(face)) for face in document["faces"]]
+
+
+def _seen(face: Any) -> tuple[Box, float, str]:
+    return Box(*map(int, face["box"])), float(face["score"]), ", ".join(map(str, face.get("quality", ())))
+
+
+def _query_entries(entries: Any, everyone: Sequence[Asked], *, every_face: bool) -> list[QueryEntry]:
+    """Return the entries with the WHO that each is of: they come in the order of those.
+
+    Each has one entry; with ``--face all`` a photo has one a face, numbered upwards from 0. ``face`` is null where the
+    photo has none.
+    """
+    found: list[QueryEntry] = []
+    position, last = 0, None
+    for entry in entries:
+        number = entry.get("face")
+        whole = every_face and everyone[position].is_plain and None not in (number, last)
+        if found and not (whole and number > last):
+            position += 1
+        last = number
+        found.append(_query_entry(entry, everyone[position]))
+    return found
+
+
+def _query_entry(entry: Any, asked: Asked) -> QueryEntry:
+    if asked.who.person is not None:
+        return QueryPerson(asked, str(entry["person"]), int(entry["references"]))
+    if asked.photo is not None and entry["face"] is None:
+        return Faceless(asked)
+    number, faces = (None, 1) if asked.photo is None else (int(entry["face"]), int(entry["faces"]))
+    left_out, child = (bool(entry.get(name, False)) for name in ("left_out", "child"))
+    return QueryFace(asked, number, faces, *_seen(entry), left_out, child)
+
+
+def path_of(entry: Any) -> bytes:
+    """Return the path in a document of the daemon: UTF-8 there, whatever the locale's encoding of names."""
+    encoded = entry.get("path_bytes")
+    return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
+
+
+def _match(item: Any) -> Match:
+    encoded = item.get("copies_bytes")
+    copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
+    of = None if item["of"] is None else int(item["of"])
+    also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
+    verdict = str(item.get("verdict", ""))
+    similarity, box, score, face_id = (None, None, None, None) if item["face_id"] is None else _face(item)
+    return Match(
+        path_of(item),
+        similarity,
+        box,
+        score,
+        face_id,
+        of,
+        bool(item["itself"]),
+        tuple(copies),
+        also,
+        verdict=verdict,
+        reasons=_reasons(item),
+    )
+
+
+def _expected_false(item: Any) -> ExpectedFalse | None:
+    if item is None:
+        return None
+    count = item["count"]
+    return ExpectedFalse(None if count is None else float(count), item["basis"] != "estimate")
+
+
+def _reasons(item: Any) -> tuple[str, ...]:
+    """Why a match may be wrong, in words."""
+
+    def word(reason: str) -> str:
+        near = item.get(reason)
+        if near is None:
+            return _REASONS.get(reason, reason)
+        name = f" {os.fsdecode(path_of(near))}" if "path" in near else ""
+        return f"{_REASONS.get(reason, reason)}{name} ({float(near['similarity']):.3f})"
+
+    return tuple(word(str(reason)) for reason in item.get("reasons", ()))
+
+
+CHILD = "a small child's face"
+_REASONS = {
+    "child": CHILD,
+    "rival": "another face on it matches",
+    "closer": "more like the person on",
+}
+"""What is said of the protocol's reasons that do not speak for themselves."""
+
+
+def _face(item: Any) -> tuple[float, Box, float, int]:
+    return float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])

@@ -1,0 +1,107 @@
+"""The ``query`` that the options of `facewatch-query` ask for. Standard library only.
+
+A daemon goes on running after an upgrade. So what an earlier version knows is sent as that version takes it, and a
+parameter that it does not know is named as the option that the user gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from facewatchd.client.connection import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
+from facewatchd.client.query import QueryPhoto, ask
+from facewatchd.client.report import shows_table
+from facewatchd.client.who import Asked
+from facewatchd.errors import FacewatchError
+
+_LATER = {
+    "who": "@NAME, face:ID and PHOTO#N",
+    "with": "--with",
+    "without": "--without",
+    "strict": "--strict",
+    "only": "--only",
+    "faces_min": "--faces",
+    "faces_max": "--faces",
+    "since": "--since",
+    "until": "--until",
+    "sort": "--sort",
+    "new": "--new",
+    "explain": "--explain",
+    "names": "--who",
+}
+"""Parameters that daemons of earlier versions do not know, and the option that each is of."""
+
+
+class Everyone(NamedTuple):
+    """All that a question names, in the order of the protocol's parameters."""
+
+    who: Sequence[Asked]
+    with_: Sequence[Asked]
+    without: Sequence[Asked]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Everyone:
+        """Open all photos; raises what `QueryPhoto` does."""
+        return cls(*([Asked(who) for who in each] for each in (options.who, options.with_, options.without)))
+
+    @property
+    def photos(self) -> list[QueryPhoto]:
+        """All photos that are sent."""
+        return [asked.photo for each in self for asked in each if asked.photo is not None]
+
+
+def send(options: argparse.Namespace, everyone: Everyone, started: float) -> Any:
+    """Ask, and return the daemon's document. ``started``: when the wait began, by the monotonic clock."""
+    fixed = _restrictions(options)
+
+    def call() -> Any:
+        params = {**fixed, **_people(everyone)}
+        if options.wait is not None:
+            params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
+        try:
+            return daemon.call("query", **params)
+        except RemoteError as error:
+            if not params.pop("verdicts", False) or not _is_unknown("verdicts", error):
+                require_known(error)
+                raise
+        return daemon.call("query", **params)
+
+    with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
+        return ask(call, everyone.photos)
+
+
+def _people(everyone: Everyone) -> dict[str, Any]:
+    plain = all(asked.is_plain for asked in everyone.who)
+    named = {"photos" if plain else "who": everyone.who, "with": everyone.with_, "without": everyone.without}
+    return {name: [asked.param() for asked in each] for name, each in named.items() if each}
+
+
+def _restrictions(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("face", "top", "threshold", "dirs", "min_size", "since", "until", "sort", "new")
+    params = {name: getattr(options, name) for name in names}
+    params["faces_min"], params["faces_max"] = options.faces or (None, None)
+    params = {name: value for name, value in params.items() if value is not None}
+    params |= {name: True for name in ("exact", "strict", "only") if getattr(options, name)}
+    if options.no_collapse:
+        params["collapse"] = False
+    if options.explain and (options.json or shows_table(options)):
+        params["explain"] = True
+    elif shows_table(options) or (options.explain and not options.quiet):
+        params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
+    return params
+
+
+def require_known(error: RemoteError) -> None:
+    """Raise `FacewatchError` where the daemon is of a version without the option."""
+    for parameter, option in _LATER.items():
+        if _is_unknown(parameter, error):
+            raise FacewatchError(
+                f"the daemon that runs is of an earlier version, without {option}", "start it again after an upgrade"
+            ) from error
+
+
+def _is_unknown(parameter: str, error: RemoteError) -> bool:
+    return error.code == INVALID_PARAMS and f"unknown parameter '{parameter}'" in error.message
