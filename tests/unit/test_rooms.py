@@ -54,7 +54,7 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "photos.upright", "pictures.fonts", "pictures.sheet", "pictures.target"},
-    "defusedxml": {"photos.xmp"},
+    "defusedxml": {"photos.packets"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
