@@ -21,6 +21,7 @@ from typing import Protocol
 from facewatchd.api.control import Control
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
+from facewatchd.api.people import People, refusal_of_poor_faces
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.status import Status
@@ -43,6 +44,8 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
+from facewatchd.people.known import Resolver
+from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
@@ -180,6 +183,12 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._people = PeopleStore(config.data_dir / "people.sqlite3")
+        self._stops.callback(self._people.close)
+        if self._people.trouble:
+            log.warning("%s", printable(self._people.trouble))
+        self._resolver = Resolver(self._people, self._gallery)
+        self._stops.callback(self._resolver.close)
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
@@ -264,12 +273,16 @@ class Daemon:
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
+            people=self._people,
         )
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
         self._queries = Queries(
             self.monitor, self._gallery, self._roots, finder, self._sampler, info, defaults, control.wait_until_done
+        )
+        people = People(
+            self._people, self._resolver, self._catalog, finder, refusal_of_poor_faces(info.quality), info.quality
         )
         self.methods = Methods(
             Status(
@@ -279,6 +292,7 @@ class Daemon:
                 lambda: self._queries.threshold,
                 self._sampler.crowded,
                 self._confinement,
+                people.count,
             ),
             self._queries,
             Photos(
@@ -292,6 +306,7 @@ class Daemon:
             ),
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
+            people,
         )
 
     def _confinement(self) -> str:
@@ -354,6 +369,10 @@ class Daemon:
         if unload_after := self._config.resources.unload_after:
             for inference in (self._query_inference, self._indexing_inference):
                 inference.release_after(unload_after)
+
+    def back_up_people(self) -> None:
+        """Back up what the user said, where that is due."""
+        self._people.tend()
 
     def reload(self) -> None:
         """Read the configuration again, take over what can be, and log what waits for a restart.
