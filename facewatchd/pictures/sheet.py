@@ -10,7 +10,6 @@ that each photo is decoded once and one is held at a time. `photos.decode` decod
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,11 +18,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from facewatchd.errors import FacewatchError
 from facewatchd.matches import Box, Match
-from facewatchd.photos import contents, decode, files
 from facewatchd.pictures import target as targets
-from facewatchd.pictures.fonts import elide, font_for
+from facewatchd.pictures.fonts import Line
+from facewatchd.pictures.source import Source, pixels
 from facewatchd.text import printable
 
 if TYPE_CHECKING:
@@ -51,13 +49,6 @@ _QUERY_COLOUR: Final = "#1860c0"
 _MATCH_COLOUR: Final = "#30c040"
 
 Progress = Callable[[int, int], None]
-
-
-class Source(NamedTuple):
-    """The bytes of a photo: ``data``, or where that is None the file's."""
-
-    path: bytes
-    data: bytes | None = None
 
 
 class Tile(NamedTuple):
@@ -111,7 +102,7 @@ def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image
     sheet = Image.new("RGB", (columns * _CELL_WIDTH + _GAP, rows * _CELL_HEIGHT + _GAP), _PAPER)
     done = 0
     for source, positions in _by_source(tiles).items():
-        photo = _pixels(source)
+        photo = pixels(source)
         for position in positions:
             row, column = divmod(position, columns)
             place = (column * _CELL_WIDTH + _GAP, row * _CELL_HEIGHT + _GAP)
@@ -145,21 +136,6 @@ def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
     return grouped
 
 
-def _pixels(source: Source) -> Pixels | str:
-    """Return the decoded photo, or one word for the reason why there is none."""
-    try:
-        if source.data is not None:
-            return decode.decode(io.BytesIO(source.data))
-        with contents.opened(source.path) as content, files.opened(os.dup(content.descriptor)) as file:
-            pixels = decode.decode(file)
-            content.confirm()
-            return pixels
-    except FileNotFoundError:
-        return "missing"
-    except FacewatchError:
-        return "unreadable"
-
-
 def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     if isinstance(photo, str):
         return _placeholder(photo)
@@ -184,9 +160,8 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
 def _placeholder(reason: str) -> Image.Image:
     picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
     pen = ImageDraw.Draw(picture)
-    font = font_for(reason, 18)
-    at = ((_PICTURE - font.getlength(reason)) / 2, _PICTURE / 2 - 12)
-    pen.text(at, reason, fill=_FAINT, font=font)
+    line = Line(reason, 18)
+    line.draw(pen, ((_PICTURE - line.length) / 2, _PICTURE / 2 + 5), _FAINT)
     return picture
 
 
@@ -197,6 +172,5 @@ def _write_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None
         (tile.directory, 11, _FAINT),
     )
     for number, (text, size, colour) in enumerate(lines):
-        shown = printable(text)
-        font = font_for(shown, size)
-        pen.text((x, y + 3 + number * _LINE_HEIGHT), elide(shown, font, _PICTURE), fill=colour, font=font)
+        base = y + 3 + number * _LINE_HEIGHT + round(size * 0.93)
+        Line(printable(text), size, _PICTURE).draw(pen, (x, base), colour)
