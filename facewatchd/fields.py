@@ -10,6 +10,8 @@ it, from which the manual pages are made::
 
     read(Watch, {"settle": 0.5})
 
+A value whose name is a keyword of Python is declared with an underscore behind it: ``with_`` is read from ``with``.
+
 Rules of reading: None counts as absent. A bool is no number, a float is no whole number, and NaN lies in no range. A
 name that is not declared is refused. Where a declaration has ``ONE_OF``, exactly one of those fields must be present.
 The three errors hold the full name of the value, as in ``photos[0].path``; the caller words them.
@@ -132,6 +134,26 @@ class Flag(Kind[bool]):
         if not isinstance(value, bool):
             raise WrongValueError(name, value, self.words)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Kind[str]):
+    """A string that is not empty, of at most so many characters, which UTF-8 can hold."""
+
+    most: int
+
+    @property
+    def words(self) -> str:
+        return f"text of 1 to {self.most} characters"
+
+    def read(self, value: object, name: str) -> str:
+        if not isinstance(value, str) or not 0 < len(value) <= self.most or not _is_encodable(value):
+            raise WrongValueError(name, value, self.words)
+        return value
+
+
+def _is_encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,17 +283,17 @@ def read(declaration: type[T], values: Mapping[str, object], where: str = "") ->
 def present(declaration: type, values: Mapping[str, object], where: str = "") -> dict[str, Any]:
     """Return the checked values of those fields that are present, by name. Raises `FieldError`."""
     declared = list(_declared(declaration))
-    found = {each.name: spec.kind.find(values, each.name) for each, spec in declared}
+    found = {each.name: spec.kind.find(values, _outside(each)) for each, spec in declared}
     one_of: Sequence[str] = getattr(declaration, "ONE_OF", ())
     if one_of and sum(found[name] is not None for name in one_of) != 1:
         raise NotOneError([where + name for name in one_of])
     checked = {}
     for each, spec in declared:
         if found[each.name] is not None:
-            checked[each.name] = spec.kind.read(found[each.name], where + each.name)
+            checked[each.name] = spec.kind.read(found[each.name], where + _outside(each))
         elif each.default is MISSING and each.default_factory is MISSING:
-            raise WrongValueError(where + each.name, None, spec.kind.words)
-    _refuse_unknown(values, [name for each, spec in declared for name in spec.kind.names(each.name)], where)
+            raise WrongValueError(where + _outside(each), None, spec.kind.words)
+    _refuse_unknown(values, [name for each, spec in declared for name in spec.kind.names(_outside(each))], where)
     return checked
 
 
@@ -285,6 +307,11 @@ def _declared(declaration: type) -> Iterator[tuple[Field[Any], _Declared]]:
     for each in fields(declaration):
         if _KEY in each.metadata:
             yield each, each.metadata[_KEY]
+
+
+def _outside(each: Field[Any]) -> str:
+    """The name of a field where its value comes from."""
+    return each.name.removesuffix("_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,15 +329,20 @@ class Description:
 
 
 def describe(declaration: type, where: str = "") -> list[Description]:
-    """Return the fields of a declaration and of those inside it, in their order. Inner mappings have no entry."""
+    """Return the fields of a declaration and of those inside it, in their order. Inner mappings have no entry.
+
+    Where several lists of a declaration hold the same kind of mapping, its fields are described behind the first.
+    """
     found: list[Description] = []
+    listed: set[type] = set()
     for each, spec in _declared(declaration):
-        kind, name = spec.kind, where + each.name
+        kind, name = spec.kind, where + _outside(each)
         if isinstance(kind, Object):
             found += describe(kind.declaration, f"{name}.")
             continue
-        names = ", ".join(where + inner for inner in kind.names(each.name))
+        names = ", ".join(where + inner for inner in kind.names(_outside(each)))
         found.append(Description(names, kind.words, spec.default, spec.meaning))
-        if isinstance(kind, ListOf) and isinstance(kind.item, Object):
+        if isinstance(kind, ListOf) and isinstance(kind.item, Object) and kind.item.declaration not in listed:
+            listed.add(kind.item.declaration)
             found += describe(kind.item.declaration, f"{name}[].")
     return found

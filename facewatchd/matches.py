@@ -17,6 +17,14 @@ class Box(NamedTuple):
     h: int
 
 
+def overlap(one: Box, other: Box) -> float:
+    """The area that two boxes share, as a part of the area that they cover together."""
+    wide = min(one.x + one.w, other.x + other.w) - max(one.x, other.x)
+    tall = min(one.y + one.h, other.y + other.h) - max(one.y, other.y)
+    shared = max(wide, 0) * max(tall, 0)
+    return shared / max(one.w * one.h + other.w * other.h - shared, 1)
+
+
 TOO_BLURRED = "too blurred to tell"
 """Said of a face that matches nothing, unless it was asked for."""
 
@@ -43,14 +51,38 @@ class Also(NamedTuple):
     """See `values.Face.norm`."""
 
 
+class Term(NamedTuple):
+    """What a photo has for one of several people who are asked for together.
+
+    A person who stands on the photo without a face has no similarity, box, score and face.
+    """
+
+    of: int | None
+    """Index of the query face that it matches; None where the question has no entry for it."""
+    similarity: float | None
+    box: Box | None
+    score: float | None
+    face_id: int | None
+    norm: float | None = None
+    """See `values.Face.norm`."""
+    person: str = ""
+    """The person's name, where the question names one or the user said whose face it is."""
+    confirmed: bool = False
+    """Whether the user said so."""
+
+
 class Match(NamedTuple):
-    """A photo that answers a query, with its best face."""
+    """A photo that answers a query, with its best face.
+
+    Of a person who stands on the photo without a face there is no similarity, box, score and face.
+    """
 
     path: bytes
-    similarity: float
-    box: Box
-    score: float
-    face_id: int
+    similarity: float | None
+    """Of several people who are asked for together, the least one's."""
+    box: Box | None
+    score: float | None
+    face_id: int | None
     of: int | None = 0
     """Index of the query face that this one matches; None for a query by embedding."""
     itself: bool = False
@@ -65,3 +97,15 @@ class Match(NamedTuple):
     """How sure it is that it shows the person, in a word; empty where that was not asked for."""
     reasons: tuple[str, ...] = ()
     """Why it may be wrong, a few words each."""
+    person: str = ""
+    """The person's name, where the question names one or the user said whose face it is."""
+    confirmed: bool = False
+    """Whether the user said so."""
+    terms: tuple[Term, ...] = ()
+    """With others who are to be on the photo: each person's own face, in the order in which they were asked for."""
+    taken: str = ""
+    """When the photo was taken, on its own clock: "2019-06-30T12:00:00"; empty where that is not known."""
+    taken_from: str = ""
+    """What says so: "exif", "xmp", "name" or "mtime"."""
+    similar: tuple[bytes, ...] = ()
+    """The other frames of its burst, by name."""

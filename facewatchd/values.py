@@ -6,8 +6,10 @@ file system has them (``os.fsencode``), and absolute.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -104,6 +106,51 @@ class Ways(IntFlag):
         return frozenset(turned | ({Look.TILE} if self & Ways.TILES else set()))
 
 
+class TakenFrom(StrEnum):
+    """Where the date of a photo is from, the best first."""
+
+    EXIF = "exif"
+    """When it was taken, or else digitized, in EXIF data."""
+    XMP = "xmp"
+    """When it was created, in XMP data."""
+    NAME = "name"
+    """A date in the name of its file."""
+    EXIF_MODIFIED = "exif-modified"
+    """When it was last changed, in EXIF data: nothing else is there."""
+    MTIME = "mtime"
+    """When its file was last written to."""
+
+
+class Taken(NamedTuple):
+    """When a photo was taken, as a clock on the wall showed it there."""
+
+    at: float
+    """Seconds from 1970-01-01 00:00:00 to then on that clock, whatever the time zone. Where only the day is known, its
+    first second."""
+    offset: int | None
+    """Minutes by which that clock was ahead of UTC; None where that is not known."""
+    source: TakenFrom
+
+    @property
+    def text(self) -> str:
+        """Like 2019-06-30T12:00:00, and +02:00 behind it where the offset is known."""
+        moment = datetime(1970, 1, 1) + timedelta(seconds=math.floor(self.at))  # noqa: DTZ001 - a clock on a wall
+        if self.offset is None:
+            return moment.isoformat()
+        hours, minutes = divmod(abs(self.offset), 60)
+        return f"{moment.isoformat()}{'-' if self.offset < 0 else '+'}{hours:02}:{minutes:02}"
+
+    @property
+    def day(self) -> str:
+        """Like 2019-06-30."""
+        return self.text[:10]
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the time of day is known: a photo taken in the first second of a day counts as one without."""
+        return self.at % 86400 >= 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One detected face with its embedding."""
@@ -116,6 +163,8 @@ class Face:
     """Length of the embedding as the recogniser gave it: the less, the less the recogniser saw. None where it is not
     known: the face was recorded by an earlier version, or the recogniser scales its embeddings itself."""
     look: Look = Look.FIRST
+    sharpness: float | None = None
+    """How much detail the aligned face has: `models.pipeline.sharpness_of`. None where it is not known."""
 
 
 CANNOT_READ = "the file cannot be read"

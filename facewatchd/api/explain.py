@@ -1,8 +1,8 @@
 """How far the matches of an answer can be trusted: a word each, how many are expected to be wrong, and reasons.
 
 What is said of strangers comes from `facewatchd.expectation`: each person who is asked for is held against a sample of
-the gallery. A match with the query photo's own bytes is the photo itself, and sure. Copies of a photo have one word and
-make no other surer.
+the gallery. A match with the query photo's own bytes is the photo itself, and sure, and so is what the user said.
+Copies of a photo have one word and make no other surer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from facewatchd.expectation.crowd import Basis, Crowd
 from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
-from facewatchd.matches import Match
+from facewatchd.matches import Box, Match
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.scoring import Search
@@ -77,6 +78,23 @@ class Explanation:
     """Whether each face that the query asked with (`Answer.used`) is a small child's."""
 
 
+class _Shown(NamedTuple):
+    """The face of a match that was found for the person who is asked for."""
+
+    face_id: int
+    similarity: float
+    box: Box
+    norm: float | None
+
+
+def _shown(match: Match) -> _Shown | None:
+    """Return the face; None where the person stands on the photo without one."""
+    found = match.terms[0] if match.terms else match
+    if found.face_id is None or found.similarity is None or found.box is None:
+        return None
+    return _Shown(found.face_id, found.similarity, found.box, found.norm)
+
+
 class Explainer:
     """Any thread may ask."""
 
@@ -96,10 +114,15 @@ class Explainer:
             bases.add(Basis.AT_MOST)
         for person, wanted in enumerate(answer.wanted):
             embedding, threshold = wanted.references[0], float(wanted.thresholds(search)[0])
-            shown = {at: match for at, match in enumerate(matches) if match.of == person and not match.itself}
+            shown = {
+                at: face
+                for at, match in enumerate(matches)
+                if match.of == person and not match.itself and not match.confirmed
+                for face in [_shown(match)]
+                if face is not None
+            }
             scores = {  # copies have one face
-                match.face_id: match.similarity - (table.extra(match.norm) if table else 0.0)
-                for match in shown.values()
+                face.face_id: face.similarity - (table.extra(face.norm) if table else 0.0) for face in shown.values()
             }
             own = sorted(scores, key=lambda face_id: -scores[face_id])
             strangers = crowd.strangers(embedding, faces, table)
@@ -110,10 +133,10 @@ class Explainer:
             extra = threshold - search.threshold  # what the blur of the person's own face asks for
             found = verdicts([scores[face_id] for face_id in own], strangers, self._info.threshold + extra)
             word_of = dict(zip(own, found, strict=True))
-            words |= {at: word_of[match.face_id] for at, match in shown.items()}
+            words |= {at: word_of[face.face_id] for at, face in shown.items()}
             least = scores[own[-1]] if answer.found.total > len(matches) else threshold
             expected = float(strangers.above([least])[0])
-            doubtful = [match.face_id for match in shown.values() if word_of[match.face_id] is not Verdict.SURE]
+            doubtful = [face.face_id for face in shown.values() if word_of[face.face_id] is not Verdict.SURE]
             copies = len(doubtful) / max(len(set(doubtful)), 1)
             count += copies * wrong_among(len(own), expected, strangers.basis, certain=found.count(Verdict.SURE))
         given = list(words.values())
@@ -134,28 +157,32 @@ class Explainer:
         self, answer: Answer, matches: Sequence[Match], words: Sequence[Verdict], crowd: Crowd
     ) -> list[Explained]:
         with self._gallery.catalog.reading() as reader:
-            photos = reader.beside([match.face_id for match in matches])
+            photos = reader.beside([face.face_id for face in map(_shown, matches) if face is not None])
             closer = _with_paths(reader, self._closer(answer, matches, photos, crowd))
         explained = []
         for at, (match, word) in enumerate(zip(matches, words, strict=True)):
-            on_photo = photos.get(match.face_id, {})
+            face = _shown(match)
+            if face is None:
+                explained.append(Explained(word, ()))
+                continue
+            on_photo = photos.get(face.face_id, {})
             wanted = answer.wanted[match.of or 0]
             asked, threshold = wanted.references[0], float(wanted.thresholds(answer.search)[0])
             others = [
-                (_matches(face, similarity, threshold, answer.search), similarity, face_id)
-                for face_id, face in on_photo.items()
-                if face_id != match.face_id
-                for similarity in [float(face.embedding @ asked)]
+                (_matches(other, similarity, threshold, answer.search), similarity, face_id)
+                for face_id, other in on_photo.items()
+                if face_id != face.face_id
+                for similarity in [float(other.embedding @ asked)]
             ]
             rivals, similarity, rival_id = max(others, default=(False, 0.0, 0))
             rival = Near(rival_id, similarity) if others else None
             given = {
-                Reason.CHILD: at in closer and self._calibration.is_child(on_photo[match.face_id].embedding),
+                Reason.CHILD: at in closer and self._calibration.is_child(on_photo[face.face_id].embedding),
                 Reason.RIVAL: rivals,
                 Reason.CLOSER: closer.get(at) is not None,
             }
             reasons = [reason for reason, holds in given.items() if holds]
-            against = quality.words(match.box, match.norm, self._info.quality)
+            against = quality.words(face.box, face.norm, self._info.quality)
             explained.append(Explained(word, (*against, *reasons), rival, closer.get(at)))
         return explained
 
@@ -166,19 +193,21 @@ class Explainer:
         found: dict[int, Near | None] = {}
         for person, wanted in enumerate(answer.wanted):
             asked = wanted.references[0]
-            own = [
-                at
+            own = {
+                at: face
                 for at, match in enumerate(matches)
-                if (match.of or 0) == person and match.face_id in photos.get(match.face_id, {})
-            ]
+                if (match.of or 0) == person
+                for face in [_shown(match)]
+                if face is not None and face.face_id in photos.get(face.face_id, {})
+            }
             if not own:
                 continue
-            ids = [matches[at].face_id for at in own]
+            ids = [face.face_id for face in own.values()]
             rows = np.stack([photos[face_id][face_id].embedding for face_id in ids])
-            for at, near in zip(own, crowd.nearest_others(ids, rows, asked), strict=True):
+            for (at, face), near in zip(own.items(), crowd.nearest_others(ids, rows, asked), strict=True):
                 found[at] = None
-                if near is not None and not matches[at].itself:
-                    is_closer = near[1] > max(matches[at].similarity, self._info.threshold)
+                if near is not None and not (matches[at].itself or matches[at].confirmed):
+                    is_closer = near[1] > max(face.similarity, self._info.threshold)
                     found[at] = Near(*near) if is_closer else None
         return found
 

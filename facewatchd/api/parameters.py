@@ -14,6 +14,7 @@ from facewatchd.fields import (
     ListOf,
     Number,
     Object,
+    Text,
     Whole,
     describe,
     optional,
@@ -32,6 +33,12 @@ MOST_LISTED = 1000
 """Photos in one page: with the longest possible paths and reasons, half of the largest line."""
 MAX_WAIT = 24 * 3600.0
 """Seconds."""
+MOST_OTHERS = 50
+"""WHOs in `with`, and in `without`: each is a search of its own."""
+SORTS = ("similarity", "date", "-date", "path")
+"""The orders of matches."""
+MOST_NAME = 200
+"""Characters in the name of a person, or of what an earlier call has seen."""
 
 _ABSENT = Computed(lambda: None, "none")
 
@@ -52,10 +59,31 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Who:
+    """What a question names a person by."""
+
+    ONE_OF: ClassVar = ("path", "data", "person", "face_id", "embedding")
+
+    path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
+    data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
+    person: str | None = optional(Text(MOST_NAME), "The name of a person.", _ABSENT)
+    face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
+    embedding: tuple[float, ...] | None = optional(ListOf(Number(), MOST_NUMBERS), "The embedding of a face.", _ABSENT)
+    face: int | str | None = optional(
+        ChoiceOrWhole(("largest", "all")),
+        "Which face of the photo, as `face`.",
+        Computed(lambda: None, "`face`; in `with` and `without` the largest"),
+    )
+
+
+_WHOS = Object(Who, "an object with the fields of `who[]`")
+
+
+@dataclass(frozen=True, slots=True)
 class QueryParameters:
     """Of ``query``. None stands for the value of the configuration, or of the model."""
 
-    ONE_OF: ClassVar = ("photos", "faces", "embedding")
+    ONE_OF: ClassVar = ("photos", "faces", "embedding", "who")
 
     photos: tuple[Source, ...] = optional(ListOf(Object(Source), MOST, least=1), "Photos of one person.", ())
     faces: tuple[int, ...] = optional(ListOf(Whole(), MOST, least=1), "Faces of one person, by `face_id`.", ())
@@ -63,6 +91,37 @@ class QueryParameters:
         ListOf(Number(), MOST_NUMBERS),
         "The embedding of a face: as many numbers as the model has dimensions.",
         (),
+    )
+    who: tuple[Who, ...] = optional(
+        ListOf(_WHOS, MOST, least=1),
+        "One person, named in one or several ways. Takes the place of the three above.",
+        (),
+    )
+    with_: tuple[Who, ...] = optional(
+        ListOf(_WHOS, MOST_OTHERS),
+        "Only photos that show each of these as well. One face is never two of them: where several faces match, they "
+        "are dealt out so that the least similarity is as high as it can be.",
+        (),
+    )
+    without: tuple[Who, ...] = optional(
+        ListOf(_WHOS, MOST_OTHERS),
+        "Only photos on which none of these was seen, with faces of any size. A photo with a face that is too poor to "
+        "tell, and so may be one of them, stays in the answer and is named in `undecided`.",
+        (),
+    )
+    strict: bool = optional(Flag(), "Whether the photos in `undecided` are left out of the matches.", False)
+    only: bool = optional(
+        Flag(), "Only photos on which there is no face but those asked for, blurred ones counted, of `min_size`.", False
+    )
+    faces_min: int = optional(Whole(), "Only photos with at least so many faces, of `min_size`.", 0)
+    faces_max: int | None = optional(
+        Whole(), "Only photos with at most so many faces, of `min_size`.", Computed(lambda: None, "any number")
+    )
+    since: str | None = optional(Text(10), "Only photos taken in this year, month or day, or later.", _ABSENT)
+    until: str | None = optional(Text(10), "Only photos taken in this year, month or day, or earlier.", _ABSENT)
+    sort: str = optional(Choice(SORTS), "The order of the matches; with `-date` the newest are first.", SORTS[0])
+    new: str | None = optional(
+        Text(MOST_NAME), "Only photos that were not there yet when this name was last `seen`.", _ABSENT
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -156,7 +215,7 @@ METHODS = {
         QueryParameters,
         "Find the photos that show the same person.",
         "query[{photo, face, faces, box, score, norm, quality, left_out}] matches[{path, similarity, box, score, norm, "
-        "quality, face_id, of, itself, copies}] total "
+        "quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "threshold model faces pending complete exact elapsed_ms",
     ),
     "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,norm,quality,landmarks}]"),

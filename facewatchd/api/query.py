@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
-from facewatchd.api.parameters import QueryParameters, Source
+from facewatchd.api.parameters import SORTS, QueryParameters, Source
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
@@ -57,6 +57,7 @@ class Queries:
 
     def query(self, params: QueryParameters) -> dict[str, object]:
         """Return the result of ``query``: the matches, and how much was searched."""
+        _require_ready(params)
         self._require_watched(params.dirs)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
@@ -114,3 +115,11 @@ class Queries:
     def faces(self, photo: Source) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
         return {"faces": [replies.face(face, self._info.quality) for face in self._finder.see(photo).faces]}
+
+
+def _require_ready(params: QueryParameters) -> None:
+    """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
+    names = ["who", "with_", "without", "strict", "only", "faces_min", "faces_max", "since", "until", "new"]
+    given = [name.rstrip("_") for name in names if getattr(params, name)] + ["sort"] * (params.sort != SORTS[0])
+    if given:
+        raise ParamsError(f"{given[0]} cannot be asked for yet")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from facewatchd.api import quality
 from facewatchd.api.explain import Explained, Explanation, Near
 from facewatchd.api.search import Answer, Used
-from facewatchd.matches import Also, Match
+from facewatchd.matches import Also, Match, Term
 from facewatchd.server.params import encode_path
 from facewatchd.values import Face, ModelInfo, Quality
 
@@ -61,14 +61,21 @@ def face(face: Face, table: Quality | None) -> dict[str, object]:
     return {**seen(face, table), "landmarks": landmarks}
 
 
-def seen(face: Face | Match | Also, table: Quality | None) -> dict[str, object]:
-    """Return ``box``, ``score``, ``norm``, and ``quality``: what can be said against the face, in words."""
+def seen(face: Face | Match | Also | Term, table: Quality | None) -> dict[str, object]:
+    """Return ``box``, ``score``, ``norm``, and ``quality``: what can be said against the face, in words.
+
+    Of a person who stands on a photo without a face they are null, and there are no words.
+    """
     return {
-        "box": list(face.box),
-        "score": round(face.score, 4),
-        "norm": None if face.norm is None else round(face.norm, 3),
-        "quality": quality.words(face.box, face.norm, table),
+        "box": None if face.box is None else list(face.box),
+        "score": _rounded(face.score, 4),
+        "norm": _rounded(face.norm, 3),
+        "quality": [] if face.box is None else quality.words(face.box, face.norm, table),
     }
+
+
+def _rounded(number: float | None, digits: int) -> float | None:
+    return None if number is None else round(number, digits)
 
 
 def _used(used: Used, table: Quality | None) -> dict[str, object]:
@@ -85,15 +92,34 @@ def _match(match: Match, entries: Sequence[int | None], table: Quality | None, *
         **encode_path(match.path),
         **_matched(match, table),
         "of": None if match.of is None else entries[match.of],
+        "person": match.person or None,
+        "confirmed": match.confirmed,
         "itself": match.itself,
-        "copies": [path.decode("utf-8", "replace") for path in match.copies],
     }
-    if any("path_bytes" in encode_path(path) for path in match.copies):
-        document["copies_bytes"] = [base64.b64encode(path).decode("ascii") for path in match.copies]
+    document |= _paths("copies", match.copies) | _paths("similar", match.similar)
+    document |= {"taken": match.taken or None, "taken_from": match.taken_from or None}
     if several:
         document["also"] = [{"of": entries[other.of], **_matched(other, table)} for other in match.also]
+    if match.terms:
+        document["terms"] = [
+            {
+                "of": None if term.of is None else entries[term.of],
+                **_matched(term, table),
+                "person": term.person or None,
+                "confirmed": term.confirmed,
+            }
+            for term in match.terms
+        ]
     return document
 
 
-def _matched(match: Match | Also, table: Quality | None) -> dict[str, object]:
-    return {"similarity": round(match.similarity, 4), **seen(match, table), "face_id": match.face_id}
+def _paths(name: str, paths: Sequence[bytes]) -> dict[str, object]:
+    """Return paths as text, and where one is not UTF-8 all of them in base64 too."""
+    document: dict[str, object] = {name: [path.decode("utf-8", "replace") for path in paths]}
+    if any("path_bytes" in encode_path(path) for path in paths):
+        document[f"{name}_bytes"] = [base64.b64encode(path).decode("ascii") for path in paths]
+    return document
+
+
+def _matched(match: Match | Also | Term, table: Quality | None) -> dict[str, object]:
+    return {"similarity": _rounded(match.similarity, 4), **seen(match, table), "face_id": match.face_id}

@@ -147,9 +147,13 @@ def _match(item: Any) -> Match:
     of = None if item["of"] is None else int(item["of"])
     also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
     verdict = str(item.get("verdict", ""))
+    similarity, box, score, face_id = (None, None, None, None) if item["face_id"] is None else _face(item)
     return Match(
         path_of(item),
-        *_face(item),
+        similarity,
+        box,
+        score,
+        face_id,
         of,
         bool(item["itself"]),
         tuple(copies),

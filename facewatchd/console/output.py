@@ -32,9 +32,9 @@ def match_table(matches: Sequence[Match], *, which: bool = False, reasons: bool 
     words = any(match.verdict for match in matches)
     rows = [
         (
-            f"{match.similarity:.3f}",
+            "" if match.similarity is None else f"{match.similarity:.3f}",
             *([match.verdict] if words else []),
-            size_and_place(match.box),
+            "" if match.box is None else size_and_place(match.box),
             *([_entries(match)] if which else []),
             printable(match.path) + _notes(match, match.reasons if reasons else ()),
         )
@@ -73,8 +73,13 @@ def face_table(faces: Sequence[PhotoFace], *, colour: bool) -> str:
 
 
 def match_lines(matches: Iterable[Match]) -> bytes:
-    """Return ``similarity<TAB>x,y,w,h<TAB>path`` a line."""
-    return b"".join(b"%.3f\t%d,%d,%d,%d\t%s\n" % (match.similarity, *match.box, _tsv(match.path)) for match in matches)
+    """Return ``similarity<TAB>x,y,w,h<TAB>path`` a line; the first two are empty where there is no face."""
+
+    def fields(match: Match) -> tuple[bytes, bytes, bytes]:
+        similarity = b"" if match.similarity is None else b"%.3f" % match.similarity
+        return similarity, b"" if match.box is None else b"%d,%d,%d,%d" % match.box, _tsv(match.path)
+
+    return b"".join(b"%s\t%s\t%s\n" % fields(match) for match in matches)
 
 
 def face_lines(faces: Iterable[PhotoFace]) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+"""Orientations by which rows become columns."""
 _TAG: Final = 0x0112
 _ORDERS: Final[dict[bytes, Literal["little", "big"]]] = {b"II": "little", b"MM": "big"}
 _SIZES: Final = {1: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4}

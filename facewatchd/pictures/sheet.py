@@ -55,7 +55,8 @@ class Tile(NamedTuple):
     """One face of the sheet."""
 
     source: Source
-    box: Box
+    box: Box | None
+    """None: the whole photo is shown."""
     heading: str
     name: str
     directory: str
@@ -80,7 +81,8 @@ def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
 def match_tile(match: Match) -> Tile:
     """Make the tile of a match."""
     directory, name = (part.decode("utf-8", "surrogateescape") for part in os.path.split(match.path))
-    return Tile(Source(match.path), match.box, f"{match.similarity:.3f}", name, directory, is_query=False)
+    caption = "" if match.similarity is None else f"{match.similarity:.3f}"
+    return Tile(Source(match.path), match.box, caption, name, directory, is_query=False)
 
 
 def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
@@ -139,7 +141,8 @@ def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
 def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     if isinstance(photo, str):
         return _placeholder(photo)
-    region = crop_region(tile.box, photo.shape[1], photo.shape[0])
+    height, width = photo.shape[:2]
+    region = Region(0, 0, width, height) if tile.box is None else crop_region(tile.box, width, height)
     if region is None:
         return _placeholder("changed")
     cut = Image.fromarray(photo[region.top : region.bottom, region.left : region.right])
@@ -148,10 +151,11 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     left, top = (_PICTURE - size[0]) // 2, (_PICTURE - size[1]) // 2
     picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
     picture.paste(cut.resize(size, Image.Resampling.LANCZOS), (left, top))
-    x, y = left + (tile.box.x - region.left) * scale, top + (tile.box.y - region.top) * scale
-    outline = (round(x), round(y), round(x + tile.box.w * scale) - 1, round(y + tile.box.h * scale) - 1)
     pen = ImageDraw.Draw(picture)
-    pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
+    if tile.box is not None:
+        x, y = left + (tile.box.x - region.left) * scale, top + (tile.box.y - region.top) * scale
+        outline = (round(x), round(y), round(x + tile.box.w * scale) - 1, round(y + tile.box.h * scale) - 1)
+        pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
     if tile.is_query:
         pen.rectangle((0, 0, _PICTURE - 1, _PICTURE - 1), outline=_QUERY_COLOUR, width=4)
     return picture

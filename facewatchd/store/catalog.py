@@ -13,7 +13,7 @@ import resource
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd.errors import DamagedError, RefusedError, StorageError
+from facewatchd.matches import Box, overlap
 from facewatchd.models.second_look import news
-from facewatchd.store import recovery, schema
+from facewatchd.photos.taken import in_name
+from facewatchd.store import journal, recovery, schema
 from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
-from facewatchd.values import Face, Identity, Look, Stamp, Ways
+from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
 
 if TYPE_CHECKING:
     from facewatchd.store.index import Embeddings
@@ -36,6 +38,8 @@ _VOID = -1
 """A ctime that no file has."""
 KEEP_ORPHANS = 7 * 24 * 3600.0
 """Seconds for which the faces of a content without photos are kept: deleted photos are often restored."""
+SAME_FACE = 0.5
+"""Overlap from which on a face that is found when a photo is embedded again is one that was there before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,10 @@ class Outcome:
     """Whether ``error`` is about a format that is not read, and not about broken bytes."""
     worth: Ways = Ways.NONE
     """The ways in which a new content is worth a second look."""
+    taken: Taken | None = None
+    """The date in a new content; None: there is none."""
+    picture: bytes | None = None
+    """`photos.likeness.fingerprint` of a new content."""
 
 
 @dataclass(slots=True)
@@ -197,7 +205,7 @@ class Catalog:
         """
         db = self._begun()
         try:
-            yield CatalogReader(db, self._reads, self.dim, self._note_damaged)
+            yield CatalogReader(db, self._reads, self.dim, self._note_damaged, self.uuid)
         finally:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("COMMIT")
@@ -279,18 +287,26 @@ class Catalog:
             self._db.execute("DELETE FROM photo WHERE path = ?", (outcome.path,))
         else:
             self._db.execute(
-                "INSERT INTO photo(path, directory, device, inode, size, mtime_ns, ctime_ns, content_id, error)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET device = excluded.device,"
+                "INSERT INTO photo(path, directory, device, inode, size, mtime_ns, ctime_ns, content_id, error, named)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET device = excluded.device,"
                 " inode = excluded.inode, size = excluded.size, mtime_ns = excluded.mtime_ns,"
-                " ctime_ns = excluded.ctime_ns, content_id = excluded.content_id, error = excluded.error",
+                " ctime_ns = excluded.ctime_ns, content_id = excluded.content_id, error = excluded.error,"
+                " named = excluded.named",
                 (
                     outcome.path,
                     os.path.dirname(outcome.path),
                     *outcome.stamp,
                     content_id,
                     None if content_id else _storable(outcome.error),
+                    in_name(outcome.path) if content_id else None,
                 ),
             )
+        shows = None if outcome.stamp is None else content_id
+        if before != shows:
+            if before is not None:
+                journal.append(self._db, before, outcome.path, shown=False)
+            if shows is not None:
+                journal.append(self._db, shows, outcome.path, shown=True)
         for orphan in {before, content_id} - {None} if before != content_id else ():
             self._db.execute(
                 "UPDATE content SET orphaned = ? WHERE id = ?"
@@ -307,13 +323,17 @@ class Catalog:
                 return None
             self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", (known,))
             return int(known)
-        faces = list(outcome.faces or ())
+        faces, replaced = list(outcome.faces or ()), {}
         if known is not None:
+            replaced = self._arrivals("content_id = ?", known)
             faces = self._replace_faces(known, outcome, changes)
         (content_id,) = self._db.execute(
-            "INSERT INTO content(digest, width, height, error, unsupported, second_look) VALUES (?, ?, ?, ?, ?, ?)"
+            "INSERT INTO content(digest, width, height, error, unsupported, second_look, taken, taken_offset,"
+            " taken_from, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
-            " unsupported = excluded.unsupported, second_look = excluded.second_look, orphaned = NULL RETURNING id",
+            " unsupported = excluded.unsupported, second_look = excluded.second_look, taken = excluded.taken,"
+            " taken_offset = excluded.taken_offset, taken_from = excluded.taken_from, picture = excluded.picture,"
+            " orphaned = NULL RETURNING id",
             (
                 outcome.digest,
                 outcome.width,
@@ -321,10 +341,18 @@ class Catalog:
                 _storable(outcome.error),
                 outcome.unsupported,
                 int(outcome.worth),
+                *_dated(outcome.taken),
+                outcome.picture,
             ),
         ).fetchone()
-        self._insert_faces(content_id, faces, changes)
+        # A content that lost a damaged face gets it back: that is none that came.
+        self._insert_faces(content_id, faces, changes, replaced, came=known is not None and not lacks_faces)
         return int(content_id)
+
+    def _arrivals(self, condition: str, *values: object) -> dict[Box, int]:
+        """Where some faces are, each with its ``arrival``."""
+        rows = self._db.execute(f"SELECT x, y, w, h, arrival FROM face WHERE {condition}", values).fetchall()
+        return {Box(*box): arrival for *box, arrival in rows}
 
     def _replace_faces(self, content_id: int, outcome: Outcome, changes: Changes) -> list[Face]:
         """Remove the faces of a content that is embedded again; return those of the outcome that are to be recorded.
@@ -332,7 +360,7 @@ class Catalog:
         Until the second look is taken again, faces that it found before stay, and what they show to be a misreading is
         not recorded.
         """
-        reader = CatalogReader(self._db, self._reads, self.dim, self._note_damaged)
+        reader = CatalogReader(self._db, self._reads, self.dim, self._note_damaged, self.uuid)
         known = {face: face_id for face_id, face in reader.faces(content_id) or ()}
         right, lower = outcome.width, outcome.height
         again = [
@@ -364,29 +392,42 @@ class Catalog:
         if content_id is None or known is None:
             return changes
         added: list[Face] = []
+        replaced: dict[Box, int] = {}
         if found is not None:
             earlier = {_sameness(face): face_id for face_id, face in known if face.look in ways.looks}
             fresh, changes.removed = news({id_: face for id_, face in known if face.look not in ways.looks}, found)
             added = [face for face in fresh if earlier.pop(_sameness(face), None) is None]
+            for face_id in earlier.values():  # what else is removed was misread, and nobody was told of it
+                replaced |= self._arrivals("id = ?", face_id)
             changes.removed += earlier.values()
         with self._transaction("note a second look"):
             self._db.executemany("DELETE FROM face WHERE id = ?", [(face_id,) for face_id in changes.removed])
-            self._insert_faces(content_id, added, changes)
+            self._insert_faces(content_id, added, changes, replaced)
             sql = "UPDATE content SET second_look = {} WHERE id = ? AND second_look > 0 AND second_look & ~? = 0"
             self._db.execute(sql.format("-second_look" if found is not None else LEFT_OUT), (content_id, int(ways)))
             if changes.embeddings:
                 changes.stacked = np.stack(changes.embeddings)
         return changes
 
-    def _insert_faces(self, content_id: int, faces: Sequence[Face], changes: Changes) -> None:
+    def _insert_faces(
+        self, content_id: int, faces: Sequence[Face], changes: Changes, replaced: Mapping[Box, int], came: bool = True
+    ) -> None:
+        """Record faces of a content. Each that is where one of those ``replaced`` was has the ``arrival`` of that one.
+
+        The others have a line of the journal where they ``came`` to a content that was there before.
+        """
+        line = 0
         for face in faces:
-            changes.added.append(self._insert_face(content_id, face))
+            arrival = next((replaced[box] for box in replaced if overlap(box, face.box) >= SAME_FACE), None)
+            if arrival is None and came:
+                line = line or journal.append(self._db, content_id, None, shown=True)
+            changes.added.append(self._insert_face(content_id, face, line if arrival is None else arrival))
             changes.embeddings.append(face.embedding)
 
-    def _insert_face(self, content_id: int, face: Face) -> int:
+    def _insert_face(self, content_id: int, face: Face, arrival: int) -> int:
         cursor = self._db.execute(
-            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness, arrival)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 content_id,
                 *face.box,
@@ -395,10 +436,20 @@ class Catalog:
                 np.ascontiguousarray(face.embedding, dtype=np.float32).tobytes(),
                 face.norm,
                 None if face.look is Look.FIRST else str(face.look),
+                face.sharpness,
+                arrival,
             ),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def record_taken(self, dates: Iterable[tuple[int, Taken | None]]) -> None:
+        """Record the dates in some contents, by id, that were read for them since they were embedded."""
+        with self._transaction("note dates"):
+            self._db.executemany(
+                "UPDATE content SET taken = ?, taken_offset = ?, taken_from = ? WHERE id = ? AND taken_from IS NULL",
+                [(*_dated(taken), content_id) for content_id, taken in dates],
+            )
 
     def set_aside(self, face_ids: Sequence[int]) -> tuple[list[int], list[bytes]]:
         """Remove faces whose rows are damaged, and mark their contents to be embedded again.
@@ -429,7 +480,11 @@ class Catalog:
             rows = self._db.execute(
                 "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
             ).fetchall()
+            self._db.execute(
+                "DELETE FROM journal WHERE content_id IN (SELECT id FROM content WHERE orphaned < ?)", (before,)
+            )
             self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+            journal.prune(self._db, before)
         with self._translated("empty the log"):
             recovery.empty_log(self._db)
         return [face_id for (face_id,) in rows]
@@ -454,6 +509,11 @@ class Catalog:
         """Record device numbers of photos, (path, device), of which nothing else changed: after a boot or a mount."""
         with self._transaction("note devices"):
             self._db.executemany("UPDATE photo SET device = ? WHERE path = ?", [(dev, path) for path, dev in items])
+
+
+def _dated(taken: Taken | None) -> tuple[float | None, int | None, str]:
+    """The columns ``taken``, ``taken_offset`` and ``taken_from``."""
+    return (None, None, "") if taken is None else (taken.at, taken.offset, str(taken.source))
 
 
 def _sameness(face: Face) -> tuple[object, ...]:

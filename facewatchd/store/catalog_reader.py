@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
+from facewatchd.store.journal import Journal
 from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Ways
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ class CatalogReader:
         translated: Callable[[], AbstractContextManager[None]],
         dim: int,
         note_damaged: Callable[[int], None],
+        uuid: str,
     ) -> None:
         """``translated`` turns the exceptions of SQLite into `StorageError`. ``dim``: numbers of an embedding.
+        ``uuid``: the catalog's.
 
         ``note_damaged`` is called with the id of each face that is left out because its row is damaged: its embedding
         is not ``dim`` finite numbers of unit length, its landmarks are no points, or its norm is no length.
@@ -132,6 +135,7 @@ class CatalogReader:
         self._translated = translated
         self._dim = dim
         self._note_damaged = note_damaged
+        self.journal = Journal(self._all, uuid)
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with self._translated():
@@ -352,6 +356,28 @@ class CatalogReader:
                 found.setdefault(content_id, []).append(path)
         return found
 
+    def digests(self, content_ids: Sequence[int]) -> dict[int, bytes]:
+        """The digest of each content."""
+        found: dict[int, bytes] = {}
+        for part in _batches(content_ids):
+            found.update(self._all(f"SELECT id, digest FROM content WHERE id IN ({_marks(part)})", *part))
+        return found
+
+    def faces_on(self, content_ids: Sequence[int]) -> list[int]:
+        """The ids of the faces of some contents."""
+        found: list[int] = []
+        for part in _batches(content_ids):
+            rows = self._all(f"SELECT id FROM face WHERE content_id IN ({_marks(part)})", *part)
+            found += [face_id for (face_id,) in rows]
+        return found
+
+    def arrivals(self, face_ids: Sequence[int]) -> dict[int, int]:
+        """The line of the journal that says that a face came to its content; 0 where it came with it."""
+        found: dict[int, int] = {}
+        for part in _batches(face_ids):
+            found.update(self._all(f"SELECT id, arrival FROM face WHERE id IN ({_marks(part)})", *part))
+        return found
+
     def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float, float | None]]:
         """Box, score and norm of each face."""
         found: dict[int, tuple[Box, float, float | None]] = {}
@@ -414,14 +440,14 @@ class CatalogReader:
 
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
 _NORM = "coalesce(norm, 9e999)"  # which SQLite reads as infinity
-_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look FROM face"
+_FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness FROM face"
 
 
 def _face(row: Sequence[Any]) -> Face:
-    _, x, y, w, h, score, landmarks, embedding, norm, look = row
+    _, x, y, w, h, score, landmarks, embedding, norm, look, sharpness = row
     points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
     unit: Embedding = np.frombuffer(embedding, np.float32)
-    return Face(Box(x, y, w, h), score, points, unit, norm, Look(look or Look.FIRST))
+    return Face(Box(x, y, w, h), score, points, unit, norm, Look(look or Look.FIRST), sharpness)
 
 
 def _photo_record(row: Sequence[Any]) -> PhotoRecord:

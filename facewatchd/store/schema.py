@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 
+from facewatchd.photos import taken
+
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 4
+VERSION = 5
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Prefixes of the names of the errors that SQLite raises for a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
@@ -26,11 +28,16 @@ CREATE TABLE content(
     error TEXT,                 -- why no face can be had from these bytes
     unsupported INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is wrong with them, but they are of a kind that is not read
     second_look INTEGER NOT NULL DEFAULT 0,  -- values.Ways in which one is to be taken; negative: was taken; -4: failed
-    orphaned REAL               -- Unix time since which no photo points here
+    orphaned REAL,              -- Unix time since which no photo points here
+    taken REAL,                 -- values.Taken.at, of the date in the bytes
+    taken_offset INTEGER,       -- values.Taken.offset
+    taken_from TEXT,            -- values.TakenFrom; '': no date is in the bytes; NULL: they were not read for it
+    picture BLOB                -- photos.likeness.fingerprint; NULL: not known
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
 CREATE INDEX content_failed ON content(unsupported, id) WHERE error IS NOT NULL;
 CREATE INDEX content_second_look ON content(second_look, orphaned) WHERE second_look != 0;
+CREATE INDEX content_undated ON content(id) WHERE taken_from IS NULL AND error IS NULL;
 CREATE TABLE photo(
     id INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE,
@@ -41,7 +48,8 @@ CREATE TABLE photo(
     mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL,
     content_id INTEGER REFERENCES content(id),
-    error TEXT                  -- why this file could not be read; without content and error it is no photo
+    error TEXT,                 -- why this file could not be read; without content and error it is no photo
+    named REAL                  -- values.Taken.at, of the date in its name
 ) STRICT;
 CREATE INDEX photo_shown ON photo(path, content_id, error) WHERE content_id IS NOT NULL OR error IS NOT NULL;
 CREATE INDEX photo_excluded ON photo(content_id, path) WHERE content_id IS NULL AND error IS NULL;
@@ -56,10 +64,20 @@ CREATE TABLE face(
     landmarks BLOB NOT NULL,    -- 5 x 2 float32
     embedding BLOB NOT NULL,    -- dim float32, unit length
     norm REAL,                  -- its length as the recogniser gave it; NULL: not known
-    look TEXT                   -- values.Look of a second look; NULL: the first found it
+    look TEXT,                  -- values.Look of a second look; NULL: the first found it
+    sharpness REAL,             -- values.Face.sharpness
+    arrival INTEGER NOT NULL DEFAULT 0  -- the line of the journal that says that it came; 0: with its content
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
 CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
+CREATE TABLE journal(           -- store/journal.py
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,           -- Unix time
+    content_id INTEGER NOT NULL,
+    path BLOB,                  -- NULL: the content got faces
+    shown INTEGER NOT NULL      -- 1: from now on the path shows the content; 0: no more
+) STRICT;
+CREATE INDEX journal_content ON journal(content_id, seq);
 """
 
 MIGRATIONS = {
@@ -90,6 +108,21 @@ MIGRATIONS = {
     ALTER TABLE face ADD COLUMN norm REAL;
     DROP INDEX face_shown;
     CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
+    """,
+    # The dates in the files are read by and by (`indexing.dates`), those in their names at once.
+    4: """
+    ALTER TABLE content ADD COLUMN taken REAL;
+    ALTER TABLE content ADD COLUMN taken_offset INTEGER;
+    ALTER TABLE content ADD COLUMN taken_from TEXT;
+    ALTER TABLE content ADD COLUMN picture BLOB;
+    CREATE INDEX content_undated ON content(id) WHERE taken_from IS NULL AND error IS NULL;
+    ALTER TABLE photo ADD COLUMN named REAL;
+    UPDATE photo SET named = date_in_name(path) WHERE content_id IS NOT NULL AND date_in_name(path) IS NOT NULL;
+    ALTER TABLE face ADD COLUMN sharpness REAL;
+    ALTER TABLE face ADD COLUMN arrival INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE journal(seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, content_id INTEGER NOT NULL,
+        path BLOB, shown INTEGER NOT NULL) STRICT;
+    CREATE INDEX journal_content ON journal(content_id, seq);
     """,
 }
 """By version: the statements that make a catalog of it one of the next version."""
@@ -140,5 +173,6 @@ def migrate(db: sqlite3.Connection) -> None:
     """Bring a catalog of an earlier version up to this one, in one transaction."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version != VERSION:
+        db.create_function("date_in_name", 1, taken.in_name)
         steps = "".join(MIGRATIONS[step] for step in range(version, VERSION))
         db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")

@@ -22,6 +22,7 @@ from facewatchd.fields import (
     NotOneError,
     Number,
     Object,
+    Text,
     UnknownNameError,
     Whole,
     WrongValueError,
@@ -46,6 +47,8 @@ class Drawing:
     points: tuple[Point, ...] = optional(ListOf(Object(Point), 2, least=1), "What is drawn.", ())
     name: str = optional(Choice(("line", "star")), "A known drawing.", "")
     filled: bool = optional(Flag(), "Whether it is filled.", False)
+    from_: str = optional(Text(3), "Its maker.", "")
+    erased: tuple[Point, ...] = optional(ListOf(Object(Point), 2), "What is taken away.", ())
     origin: Point | None = optional(Object(Point), "", Computed(lambda: None, "the middle"))
     not_declared: int = 3
 
@@ -63,6 +66,7 @@ NAN, INFINITE = float("nan"), float("inf")
         (Whole(), [0, MAX_INT], [-1, MAX_INT + 1]),
         (Whole(64, 4096, step=32), [64, 640, 4096], [32, 650, 640.5, 4128]),
         (Flag(), [True, False], [0, 1, "true", []]),
+        (Text(3), ["a", "äöü", "\U0001f600\0 "], ["", "abcd", 1, None, ["a"], "\udcff"]),
         (Choice(("a", "b")), ["a"], ["c", "", 1, ["a"], "A"]),
         (ChoiceOrWhole(("all",)), ["all", 0, 5], ["most", 1.5, True, -1, [], HUGE]),
         (ListOf(Whole(), 2), [[], [1], [1, 2]], [1, {}, "12", [1, 2, 3], [1.0], [None], [True], [-1]]),
@@ -95,6 +99,14 @@ def test_what_is_absent_or_null_has_its_default() -> None:
     assert read(Drawing, {"points": [{"x": 3}]}).points == (Point(3, 0.5),)
 
 
+def test_a_name_that_python_keeps_for_itself_is_read_without_its_underscore() -> None:
+    assert read(Drawing, {"name": "star", "from": "Ada"}).from_ == "Ada"
+    with pytest.raises(WrongValueError, match=r"^from must be text"):
+        read(Drawing, {"name": "star", "from": ""})
+    with pytest.raises(UnknownNameError):
+        read(Drawing, {"name": "star", "from_": "Ada"})
+
+
 def test_errors_hold_the_full_name_and_what_is_wanted() -> None:
     with pytest.raises(WrongValueError, match=r"^points\[1\]\.x must be a whole number from 0 to 9$"):
         read(Drawing, {"points": [{"x": 1}, {"x": -1}]})
@@ -112,7 +124,7 @@ def test_a_name_that_is_not_declared_is_refused_with_those_that_are() -> None:
     assert (caught.value.name, caught.value.known) == ("points[0].y", ["x", "weight"])
     with pytest.raises(UnknownNameError) as caught:
         read(Drawing, {"name": "line", "not_declared": 4})
-    assert caught.value.known == ["points", "name", "filled", "origin"]
+    assert caught.value.known == ["points", "name", "filled", "from", "erased", "origin"]
 
 
 @pytest.mark.parametrize("values", [{}, {"name": None}, {"name": "line", "points": [{"x": 1}]}])
@@ -130,6 +142,8 @@ def test_a_declaration_is_listed_with_those_inside_it() -> None:
         Description("points[].weight", "a number from 0 to 1", "0.5", "Share of the whole."),
         Description("name", '"line", "star"', "", "A known drawing."),
         Description("filled", "true or false", "false", "Whether it is filled."),
+        Description("from", "text of 1 to 3 characters", "", "Its maker."),
+        Description("erased", "a list of at most 2, each an object", "none", "What is taken away."),
         Description("origin.x", "a whole number from 0 to 9", "required", "Pixels from the left."),
         Description("origin.weight", "a number from 0 to 1", "0.5", "Share of the whole."),
     ]  # fmt: skip

@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "client": "console paths pictures server system",
         "models": "config system values",
         "inference": "config console models photos system values",
-        "store": "models system threads values",
+        "store": "models photos system threads values",
         "expectation": "store threads values",
         "scan": "photos store system threads values",
         "watch": "system threads values",
@@ -53,6 +53,7 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "photos.upright", "pictures.fonts", "pictures.sheet", "pictures.target"},
+    "defusedxml": {"photos.xmp"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},

@@ -40,8 +40,8 @@ def test_a_method_that_is_not_there(methods: Methods) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "give exactly one of photos, faces, embedding"),
-        ({"photos": [{"path": "/a"}], "faces": [1]}, "give exactly one of photos, faces, embedding"),
+        ({}, "give exactly one of photos, faces, embedding, who"),
+        ({"photos": [{"path": "/a"}], "faces": [1]}, "give exactly one of photos, faces, embedding, who"),
         ({"photos": []}, "photos must be a list that is not empty"),
         ({"photos": [{}]}, "give exactly one of photos[0].path, photos[0].data"),
         ({"faces": [-1]}, "faces[0] must be a whole number of at least 0"),
@@ -49,6 +49,22 @@ def test_a_method_that_is_not_there(methods: Methods) -> None:
         ({"faces": [1], "face": "most"}, 'face must be "largest", "all" or a whole number of at least 0'),
         ({"faces": [1], "wait": 86401}, "wait must be a number from 0 to 86400"),
         ({"embedding": [float("inf")]}, "embedding[0] must be a number"),
+        ({"faces": [1], "with": [1]}, "with[0] must be an object with the fields of `who[]`"),
+        ({"faces": [1], "with": {}}, "with must be a list"),
+        ({"faces": [1], "with": [{"face_id": 1}] * 51}, "with must be a list of at most 50, not of 51"),
+        (
+            {"faces": [1], "without": [{"path": "/a", "face": -1}]},
+            'without[0].face must be "largest", "all" or a whole number of at least 0',
+        ),
+        (
+            {"who": [{"person": "Anna", "face_id": 1}]},
+            "give exactly one of who[0].path, who[0].data, who[0].person, who[0].face_id, who[0].embedding",
+        ),
+        ({"who": [{"person": ""}]}, "who[0].person must be text of 1 to 200 characters"),
+        ({"who": [{"person": "\ud800"}]}, "who[0].person must be text of 1 to 200 characters"),
+        ({"who": [{"embedding": [1, None]}]}, "who[0].embedding[1] must be a number"),
+        ({"who": [{"face_id": 1 << 63}]}, "who[0].face_id must be a whole number of at least 0"),
+        ({"faces": [1], "sort": "size"}, 'sort must be "similarity", "date", "-date", "path"'),
     ],
 )
 def test_a_query_that_cannot_be_is_told_why(values: dict[str, Any], words: str) -> None:

@@ -212,7 +212,8 @@ def test_the_reply_has_what_the_contract_says(gallery: Gallery, finder: FaceFind
     seen = {"box": [50, 0, 90, 120], "score": 0.9, "norm": None, "quality": []}
     assert reply["query"] == [{"photo": str(library["anna"]), "face": 0, "faces": 1, **seen, "left_out": False}]
     (match, _) = cast(list[dict[str, object]], reply["matches"])
-    assert match.keys() == {"path", "similarity", *seen, "face_id", "of", "itself", "copies"}
+    own = {"face_id", "of", "person", "confirmed", "itself", "copies", "similar", "taken", "taken_from"}
+    assert match.keys() == {"path", "similarity", *seen, *own}
 
 
 @pytest.mark.parametrize(

@@ -367,6 +367,34 @@ def test_of_an_earlier_version_photos_are_worth_a_second_look_as_new_ones_are(
     catalog.close()
 
 
+VERSION_4 = Path(__file__).parent / "version-4.sqlite3.gz"
+"""A catalog that the last program without dates wrote: six photos, of which two have the same three faces."""
+
+
+def test_the_dates_of_a_catalog_of_version_4_are_to_be_read_and_those_in_names_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    path.write_bytes(gzip.decompress(VERSION_4.read_bytes()))
+    catalog = Catalog(path, MODEL, 4)
+    with catalog.reading() as reader:
+        faces = reader.faces_of([1, 2, 3, 4])
+        assert [(face.box.x, face.norm, face.look, face.sharpness) for face in faces.values()] == [
+            (1, 9.5, Look.FIRST, None),
+            (100, None, Look.FIRST, None),
+            (7, None, Look.FIRST, None),
+            (300, 8.5, Look.TILE, None),
+        ]
+        assert reader.check() == []
+    catalog.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT path, named FROM photo WHERE named IS NOT NULL").fetchall() == [
+            (b"/p/IMG_20190630_120000.jpg", 1561896000.0)
+        ]
+        undated = "SELECT id FROM content INDEXED BY content_undated WHERE taken_from IS NULL AND error IS NULL"
+        assert db.execute(undated).fetchall() == [(1,), (2,), (3,)]
+    Catalog(tmp_path / "new.sqlite3", MODEL, 4).close()
+    assert _tables(path) == _tables(tmp_path / "new.sqlite3")
+
+
 def _tables(path: Path) -> dict[str, list[object]]:
     """A catalog's tables and indexes, each with its columns; a table's in any order."""
     with contextlib.closing(sqlite3.connect(path)) as db:
