@@ -105,7 +105,7 @@ def _lines(face: Labelled, text_size: int, width: int) -> list[Line]:
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: Rectangle, label: Rectangle, colour: str, width: int) -> None:
     """Draw the box, and a line to a label that stands apart, both with an edge that sets them off the photo."""
-    if box.distance(label) > 0:
+    if placement.distances([label], box)[0] > 0:
         start, end = _nearest_points(box, label)
         pen.line((*start, *end), fill=_EDGE, width=width + 2)
         pen.line((*start, *end), fill=colour, width=width)

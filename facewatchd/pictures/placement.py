@@ -8,9 +8,13 @@ is tried, and if that has none either, it stands in its box's corner, over anoth
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_Numbers = npt.NDArray[Any]
 
 
 class Rectangle(NamedTuple):
@@ -21,23 +25,8 @@ class Rectangle(NamedTuple):
     right: int
     bottom: int
 
-    @property
-    def middle(self) -> tuple[float, float]:
-        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
-    def shared(self, other: Rectangle) -> int:
-        """Return the pixels that both cover."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0) * max(height, 0)
-
-    def distance(self, other: Rectangle) -> float:
-        """Return the pixels between the nearest edges; 0 where they touch or overlap."""
-        across = max(self.left - other.right, other.left - self.right, 0)
-        down = max(self.top - other.bottom, other.top - self.bottom, 0)
-        return math.hypot(across, down)
-
-
+_Rectangles = Sequence[Rectangle] | _Numbers
 Size = tuple[int, int]
 """Width and height."""
 
@@ -61,9 +50,28 @@ def place(boxes: Sequence[Rectangle], sizes: Sequence[Sequence[Size]], picture: 
     """Return a place for the label of each box. ``sizes``: for each box those of its labels, the longest first."""
     placed: list[Placed] = []
     for box, labels in zip(boxes, sizes, strict=True):
-        taken = [each.place for each in placed]
-        placed.append(_place_one(box, labels, boxes, taken, picture))
+        placed.append(_place_one(box, labels, boxes, [each.place for each in placed], picture))
     return placed
+
+
+def shared(one: _Rectangles, other: _Rectangles) -> _Numbers:
+    """Return the pixels that each of the first covers of each of the others: shape (len(one), len(other))."""
+    a, b = _rectangles(one)[:, None, :], _rectangles(other)[None, :, :]
+    both = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    area: _Numbers = np.prod(np.maximum(both, 0), axis=-1)
+    return area
+
+
+def distances(one: _Rectangles, other: Rectangle) -> _Numbers:
+    """Return the pixels between the nearest edges of each and the other; 0 where they touch or overlap."""
+    a, b = _rectangles(one), np.asarray(other)
+    apart = np.maximum(a[:, :2] - b[2:], b[:2] - a[:, 2:])
+    ways: _Numbers = np.hypot(*np.maximum(apart, 0).T)
+    return ways
+
+
+def _rectangles(rectangles: _Rectangles) -> _Numbers:
+    return np.asarray(rectangles, np.int64).reshape(-1, 4)
 
 
 def _place_one(
@@ -71,17 +79,17 @@ def _place_one(
 ) -> Placed:
     far: Placed | None = None
     for which, size in enumerate(sizes):
-        costs = [
-            (box.distance(at) + sum(map(at.shared, boxes)) / size[1], order, at)
-            for order, at in enumerate(_candidates(box, size))
-            if _is_inside(at, picture) and not any(map(at.shared, taken))
-        ]
-        if not costs:
+        places = _candidates(box, size)
+        inside = (places[:, :2] >= 0).all(axis=1) & (places[:, 2:] <= picture).all(axis=1)
+        places = places[inside & ~shared(places, taken).any(axis=1)]
+        if not len(places):
             continue
-        _, _, best = min(costs)
-        if box.distance(best) <= _FAR * size[1]:
-            return Placed(which, best)
-        far = far or Placed(which, best)
+        ways = distances(places, box)
+        best = int(np.argmin(ways + shared(places, boxes).sum(axis=1) / size[1]))
+        placed = Placed(which, Rectangle(*map(int, places[best])))
+        if ways[best] <= _FAR * size[1]:
+            return placed
+        far = far or placed
     if far is not None:
         return far
     width, height = sizes[-1]
@@ -89,27 +97,20 @@ def _place_one(
     return Placed(len(sizes) - 1, Rectangle(left, top, left + width, top + height))
 
 
-def _candidates(box: Rectangle, size: Size) -> Iterator[Rectangle]:
-    """Places beside the box, in the order in which they are liked, then those around it."""
+def _candidates(box: Rectangle, size: Size) -> _Numbers:
+    """Places beside the box, in the order in which they are liked, then those around it: shape (n, 4)."""
     width, height = size
-    left, right = box.left, box.right - width
-    for x, y in (
-        (left, box.top - height), (left, box.bottom), (right, box.top - height), (right, box.bottom),
-        (box.right, box.top), (box.left - width, box.top), (box.right, box.bottom - height),
-        (box.left - width, box.bottom - height),
-    ):  # fmt: skip
-        yield Rectangle(x, y, x + width, y + height)
-    across, down = box.middle
-    for circle in range(1, _CIRCLES + 1):
-        for step in range(_DIRECTIONS):
-            angle = 2 * math.pi * step / _DIRECTIONS
-            x = round(across + math.cos(angle) * ((box.right - box.left + width) / 2 + circle * height) - width / 2)
-            y = round(down + math.sin(angle) * ((box.bottom - box.top) / 2 + (circle + 0.5) * height) - height / 2)
-            yield Rectangle(x, y, x + width, y + height)
-
-
-def _is_inside(place: Rectangle, picture: Size) -> bool:
-    return place.left >= 0 and place.top >= 0 and place.right <= picture[0] and place.bottom <= picture[1]
+    left, top, right, bottom = box
+    beside = [
+        (left, top - height), (left, bottom), (right - width, top - height), (right - width, bottom),
+        (right, top), (left - width, top), (right, bottom - height), (left - width, bottom - height),
+    ]  # fmt: skip
+    circle, step = np.mgrid[1 : _CIRCLES + 1, 0:_DIRECTIONS].reshape(2, -1)
+    angle = 2 * np.pi * step / _DIRECTIONS
+    across = (left + right - width) / 2 + np.cos(angle) * ((right - left + width) / 2 + circle * height)
+    down = (top + bottom - height) / 2 + np.sin(angle) * ((bottom - top) / 2 + (circle + 0.5) * height)
+    corners = np.concatenate([beside, np.rint(np.stack([across, down], axis=1)).astype(np.int64)])
+    return np.concatenate([corners, corners + size], axis=1)
 
 
 def _within(at: int, length: int, whole: int) -> int:
