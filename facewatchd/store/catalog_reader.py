@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Sta
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
+
+T = TypeVar("T")
 
 LACKS_FACES = -1
 """The width of a content from which a damaged face was removed: its bytes are to be embedded again."""
@@ -75,6 +77,17 @@ class ToSeeAgain:
     width: int
     """Pixels of the upright photo, as ``height``."""
     height: int
+
+
+class ContentFaces(NamedTuple):
+    """A content, and where the faces on it are."""
+
+    content_id: int
+    width: int
+    """Pixels of the upright photo, as ``height``; 0 where it could not be decoded, or is to be embedded again."""
+    height: int
+    faces: list[tuple[int, Box]]
+    """By id."""
 
 
 class ShownFaces(NamedTuple):
@@ -298,6 +311,33 @@ class CatalogReader:
         )
         return int(rows[0][0]) if rows else None
 
+    def content_faces(self, digests: Sequence[bytes]) -> dict[bytes, ContentFaces]:
+        """The contents with these digests, and where the faces on them are; unknown ones are left out."""
+        found: dict[bytes, ContentFaces] = {}
+        for part in _batches(digests):
+            rows = self._all(
+                "SELECT digest, content.id, width, height, face.id, x, y, w, h"
+                f" FROM content LEFT JOIN face ON content_id = content.id WHERE digest IN ({_marks(part)})",
+                *part,
+            )
+            for digest, content_id, width, height, face_id, *box in rows:
+                sized = max(width, 0), max(height, 0)
+                content = found.setdefault(digest, ContentFaces(content_id, *sized, []))
+                if face_id is not None and min(sized) > 0:
+                    content.faces.append((face_id, Box(*box)))
+        return found
+
+    def contents_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> dict[bytes, int]:
+        """The contents that some photos have, and that some faces are on: ids by digest."""
+        found: dict[bytes, int] = {}
+        for part in _batches(paths):
+            sql = "SELECT digest, content.id FROM photo JOIN content ON content.id = content_id"
+            found.update(self._all(f"{sql} WHERE path IN ({_marks(part)})", *part))
+        for numbers in _batches(face_ids):
+            sql = "SELECT digest, content.id FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
+            found.update(self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
+        return found
+
     def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
         """The faces with these ids; those that are unknown or damaged are left out."""
         found: dict[int, Face] = {}
@@ -484,6 +524,6 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
+def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(values), _BATCH):
         yield values[start : start + _BATCH]
