@@ -79,6 +79,25 @@ class ToSeeAgain:
     height: int
 
 
+class Seen(NamedTuple):
+    """A face without its embedding."""
+
+    box: Box
+    score: float
+    norm: float | None
+    """See `Face.norm`."""
+
+
+class ShownOn(NamedTuple):
+    """The faces on some contents, in no order: four arrays of shape (n,)."""
+
+    ids: NDArray[np.int64]
+    contents: NDArray[np.int64]
+    norms: Norms
+    sizes: NDArray[np.int64]
+    """Pixels of each box's shorter side."""
+
+
 class ContentFaces(NamedTuple):
     """A content, and where the faces on it are."""
 
@@ -377,6 +396,22 @@ class CatalogReader:
         columns = list(zip(*rows, strict=True)) or [(), (), ()]
         return ShownFaces(*(np.array(column, kind) for column, kind in zip(columns, ("i8", "i8", "f8"), strict=True)))
 
+    def shown_on(self, content_ids: Sequence[int], min_size: int = 0) -> ShownOn:
+        """All faces on some contents with at least ``min_size`` pixels on the shorter side."""
+        rows: list[Any] = []
+        for part in _batches(content_ids):
+            # From the ids in one index to the rest in the other, as in `contents_of`.
+            rows += self._all(
+                f"SELECT id, content_id, {_NORM}, min(w, h) FROM face INDEXED BY face_shown WHERE w >= ? AND h >= ?"
+                f" AND id IN (SELECT id FROM face INDEXED BY face_content WHERE content_id IN ({_marks(part)}))",
+                min_size,
+                min_size,
+                *part,
+            )
+        columns = list(zip(*rows, strict=True)) or [()] * 4
+        kinds = ("i8", "i8", "f8", "i8")
+        return ShownOn(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
     def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
         """The number of photos of each content in some directories (none given: anywhere); zeros are left out."""
         inside, bounds = _inside(directories)
@@ -418,14 +453,14 @@ class CatalogReader:
             found.update(self._all(f"SELECT id, arrival FROM face WHERE id IN ({_marks(part)})", *part))
         return found
 
-    def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float, float | None]]:
-        """Box, score and norm of each face."""
-        found: dict[int, tuple[Box, float, float | None]] = {}
+    def boxes(self, face_ids: Sequence[int]) -> dict[int, Seen]:
+        """Where each face is, and how well it was seen."""
+        found: dict[int, Seen] = {}
         for part in _batches(face_ids):
             for face_id, *box, score, norm in self._all(
                 f"SELECT id, x, y, w, h, score, norm FROM face WHERE id IN ({_marks(part)})", *part
             ):
-                found[face_id] = Box(*box), score, norm
+                found[face_id] = Seen(Box(*box), score, norm)
         return found
 
     def face_ids(self) -> NDArray[np.int64]:
