@@ -64,8 +64,6 @@ class Term(NamedTuple):
     A person who stands on the photo without a face has no similarity, box, score and face.
     """
 
-    of: int | None
-    """Index of the query face that it matches; None where the question has no entry for it."""
     similarity: float | None
     box: Box | None
     score: float | None

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from facewatchd.photos import xmp
+from facewatchd.photos import packets
 from facewatchd.photos.regions import MICROSOFT, MOST, MOST_NAME, MWG, PICASA, TAKEOUT, Area, Region, clean_name
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ class _OddRegionError(ValueError):
 # XMP
 
 
-def from_xmp(packets: list[bytes]) -> Found:
+def from_xmp(found_packets: list[bytes]) -> Found:
     """Read the regions of XMP packets: MWG's and Microsoft's."""
     found = Found()
-    for packet in packets:
+    for packet in found_packets:
         try:
-            root = xmp.parse(packet)
-        except xmp.InvalidXmpError as exc:
+            root = packets.parse(packet)
+        except packets.InvalidXmpError as exc:
             found.leave_out(str(exc))
             continue
         for regions in root.iter(f"{_MWG}Regions"):
@@ -133,13 +133,13 @@ def _entries(regions: Element, tag: str) -> Iterator[Element]:
     """The entries of an RDF list."""
     for listed in _children(regions, tag):
         for container in listed:
-            yield from container.iterfind(f"{xmp.RDF}li")
+            yield from container.iterfind(f"{packets.RDF}li")
 
 
 def _inner(element: Element) -> Iterator[Element]:
     """An RDF structure as it may be written: in the element itself, and in descriptions inside it."""
     yield element
-    yield from element.iterfind(f"{xmp.RDF}Description")
+    yield from element.iterfind(f"{packets.RDF}Description")
 
 
 def _children(element: Element, tag: str) -> Iterator[Element]:

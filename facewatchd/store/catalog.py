@@ -93,18 +93,21 @@ class _Counted:
 
 
 @contextlib.contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise SQLite's exceptions as `StorageError`; ``doing`` completes "cannot ..."."""
+def translated(doing: str, what: str = "the catalog", hint: str = recovery.DAMAGED_HINT) -> Iterator[None]:
+    """Raise SQLite's exceptions as `StorageError`; ``doing`` completes "cannot ...", ``what`` "... is damaged".
+
+    ``hint``: what is to be done where it is damaged.
+    """
     try:
         yield
     except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as exc:
-        raise _translation(doing, exc) from exc
+        raise _translation(doing, exc, what, hint) from exc
 
 
-def _translation(doing: str, exc: Exception) -> StorageError:
+def _translation(doing: str, exc: Exception, what: str, hint: str) -> StorageError:
     name = getattr(exc, "sqlite_errorname", "") or ""
     if name.startswith(schema.DAMAGE):
-        return DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT)
+        return DamagedError(f"cannot {doing}: {what} is damaged ({exc})", hint)
     if isinstance(exc, MemoryError):
         return StorageError(f"cannot {doing}: there is not enough memory", "free some memory")
     # Python's sqlite3 raises its own errors, which have no code, for values of a type or size that SQLite lacks.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from facewatchd.photos import region_files, regions, xmp
+from facewatchd.photos import packets, region_files, regions
 from facewatchd.photos.regions import Area, Region, clean_name, readings, upright
 from facewatchd.photos.upright import TRANSPOSITIONS
 from tests.support import xmp_packets
@@ -142,8 +142,8 @@ LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
         b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>',
         b'<!DOCTYPE x SYSTEM "http://127.0.0.1:1/x.dtd"><x/>',
         b"<x>" * 50_000,
-        b"<x/>" * (xmp.MOST_ELEMENTS + 1),
-        b"<x>" + b" " * xmp.MOST_BYTES + b"</x>",
+        b"<x/>" * (packets.MOST_ELEMENTS + 1),
+        b"<x>" + b" " * packets.MOST_BYTES + b"</x>",
         b'<?xml version="1.0" encoding="utf-99"?><x/>',
         b"\xff\xfe\x00",
         b"",
@@ -222,8 +222,8 @@ def app1(content: bytes) -> bytes:
 
 
 def test_the_packet_of_a_jpeg_is_found_after_other_segments() -> None:
-    packets = xmp.jpeg_packets(io.BytesIO(jpeg(xmp=xmp_packets.digikam([ANNA]), exif=b"Exif\0\0" + bytes(20))))
-    assert read(region_files.from_xmp(packets)) == {"Anna": ANNA[1]}
+    found = packets.jpeg_packets(io.BytesIO(jpeg(xmp=xmp_packets.digikam([ANNA]), exif=b"Exif\0\0" + bytes(20))))
+    assert read(region_files.from_xmp(found)) == {"Anna": ANNA[1]}
 
 
 @given(st.permutations(range(4)), st.integers(0, 3))
@@ -244,14 +244,14 @@ def test_extended_xmp_is_put_together_in_any_order_and_left_out_where_a_part_is_
     ]
     plain = jpeg()
     complete = plain[:2] + b"".join(parts[at] for at in order) + plain[2:]
-    assert read(region_files.from_xmp(xmp.jpeg_packets(io.BytesIO(complete)))) == dict([ANNA, BOB])
+    assert read(region_files.from_xmp(packets.jpeg_packets(io.BytesIO(complete)))) == dict([ANNA, BOB])
     cut = plain[:2] + b"".join(parts[at] for at in order if at != missing) + plain[2:]
-    assert xmp.jpeg_packets(io.BytesIO(cut)) == []
+    assert packets.jpeg_packets(io.BytesIO(cut)) == []
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_make_the_search_for_packets_fail(data: bytes) -> None:
-    xmp.jpeg_packets(io.BytesIO(b"\xff\xd8" + data))
+    packets.jpeg_packets(io.BytesIO(b"\xff\xd8" + data))
     region_files.from_picasa(data)
     region_files.from_takeout(data)
     region_files.from_xmp([data])
