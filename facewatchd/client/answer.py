@@ -175,8 +175,7 @@ def _also(item: Any) -> Also:
 
 
 def _term(item: Any) -> Term:
-    of = None if item["of"] is None else int(item["of"])
-    return Term(of, *_face(item), person=_text(item, "person"), confirmed=bool(item.get("confirmed", False)))
+    return Term(*_face(item), person=_text(item, "person"), confirmed=bool(item.get("confirmed", False)))
 
 
 def _paths(item: Any, name: str) -> tuple[bytes, ...]:
