@@ -54,6 +54,7 @@ MAY_IMPORT = {
 OWNERS = {
     "PIL": {"photos.decode", "photos.upright", "pictures.fonts", "pictures.sheet", "pictures.target"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
+    "defusedxml": {"photos.xmp"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.graphs"},
