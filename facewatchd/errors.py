@@ -100,6 +100,20 @@ class UnknownFaceError(FacewatchError):
     kind = "unknown-face"
 
 
+class UnknownPersonError(FacewatchError):
+    """A name that no person has."""
+
+    kind = "unknown-person"
+
+
+class BadNameError(UsageError):
+    """A name that no person can have."""
+
+
+class NameTakenError(UsageError):
+    """A name that another person has, where a new one is needed."""
+
+
 class NotReadyError(FacewatchError):
     """The daemon cannot answer the request yet."""
 

@@ -17,6 +17,14 @@ class Box(NamedTuple):
     h: int
 
 
+def overlap(one: Box, other: Box) -> float:
+    """The area that two boxes share, as a part of the area that they cover together."""
+    wide = min(one.x + one.w, other.x + other.w) - max(one.x, other.x)
+    tall = min(one.y + one.h, other.y + other.h) - max(one.y, other.y)
+    shared = max(wide, 0) * max(tall, 0)
+    return shared / max(one.w * one.h + other.w * other.h - shared, 1)
+
+
 TOO_BLURRED = "too blurred to tell"
 """Said of a face that matches nothing, unless it was asked for."""
 
@@ -49,8 +57,6 @@ class Term(NamedTuple):
     A person who stands on the photo without a face has no similarity, box, score and face.
     """
 
-    of: int | None
-    """Index of the query face that it matches; None where the question has no entry for it."""
     similarity: float | None
     box: Box | None
     score: float | None

@@ -102,12 +102,7 @@ def _match(match: Match, entries: Sequence[int | None], table: Quality | None, *
         document["also"] = [{"of": entries[other.of], **_matched(other, table)} for other in match.also]
     if match.terms:
         document["terms"] = [
-            {
-                "of": None if term.of is None else entries[term.of],
-                **_matched(term, table),
-                "person": term.person or None,
-                "confirmed": term.confirmed,
-            }
+            {**_matched(term, table), "person": term.person or None, "confirmed": term.confirmed}
             for term in match.terms
         ]
     return document

@@ -24,6 +24,7 @@ from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, 
 from facewatchd.models.base import unit_length
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store import results
+from facewatchd.store.candidates import Question
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import Found
 from facewatchd.store.scoring import Search, Wanted
@@ -90,7 +91,8 @@ class Searcher:
         wanted = [Wanted(row[None], (norm,), own=own) for row, norm in zip(embeddings, norms, strict=True)]
         search = replace(search, own_paths=frozenset(each.path for each in asked.photos if each.path is not None))
         with self._gallery.catalog.reading() as reader:
-            found = results.found(reader, [self._scorer.scored(reader, each, search) for each in wanted], search)
+            question = Question([[self._scorer.scored(reader, each, search) for each in wanted]])
+            found = results.found(reader, question, search)
         return Answer(used, entries, found, wanted, search)
 
     def _on_photos(self, asked: QueryParameters, quality: Quality | None) -> Iterator[Used]:

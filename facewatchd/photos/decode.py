@@ -188,7 +188,8 @@ class Opened(NamedTuple):
     orientation: int
     """That is to be applied to them."""
     exif: bytes
-    xmp: bytes
+    packets: list[bytes]
+    """Of XMP."""
 
 
 def opened(name: str, file: BinaryIO) -> Opened:
@@ -196,7 +197,7 @@ def opened(name: str, file: BinaryIO) -> Opened:
     with _image(name, file) as image:
         size, info = image.size, image.info
         orientation = 1 if _has_say(name, file) else _orientation(image)
-        return Opened(*size, orientation, info.get("exif") or b"", info.get("xmp") or b"")
+        return Opened(*size, orientation, info.get("exif") or b"", [info["xmp"]] if info.get("xmp") else [])
 
 
 def _decode_as(name: str, file: BinaryIO) -> Pixels:

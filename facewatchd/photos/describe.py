@@ -12,9 +12,6 @@ from facewatchd.photos.metadata import Metadata
 from facewatchd.photos.signatures import SNIFF_BYTES, format_of
 from facewatchd.values import Taken
 
-_SIDEWAYS = (5, 6, 7, 8)
-"""Orientations by which width and height change places."""
-
 
 def describe(file: BinaryIO) -> Description:
     """Read the headers of a photo. ``file`` is read from its beginning, whatever its position.
@@ -30,7 +27,7 @@ def describe(file: BinaryIO) -> Description:
     size = found.width, found.height
     if not all(size):
         raise UnreadablePhotoError("its headers do not say how large it is", "try to open it in an image viewer")
-    width, height = reversed(size) if orientation in _SIDEWAYS else size
+    width, height = reversed(size) if orientation in exif.SIDEWAYS else size
     return Description(width, height, orientation, _taken(found))
 
 
@@ -45,7 +42,7 @@ def taken_in(file: BinaryIO) -> Taken | None:
 
 
 def _taken(found: Metadata) -> Taken | None:
-    return taken.in_bytes(exif.dates(found.exif), xmp.values(found.xmp, taken.XMP_NAMES))
+    return taken.in_bytes(exif.dates(found.exif), xmp.values(found.packets, taken.XMP_NAMES))
 
 
 def _read(file: BinaryIO) -> tuple[Metadata, int]:
@@ -61,4 +58,4 @@ def _read(file: BinaryIO) -> tuple[Metadata, int]:
         page = next(tiff.pages(file, decode.MAX_FRAMES))
         return found._replace(width=page.page.imagewidth, height=page.page.imagelength), page.orientation
     opened = decode.opened(name, file)
-    return Metadata(exif.reader(opened.exif), opened.xmp, opened.width, opened.height), opened.orientation
+    return Metadata(exif.reader(opened.exif), opened.packets, opened.width, opened.height), opened.orientation

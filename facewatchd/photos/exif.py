@@ -16,6 +16,8 @@ Read = Callable[[int, int], bytes]
 _ORIENTATION: Final = 0x0112
 _CLASSIC: Final = 42
 """The version of TIFF in whose structure EXIF data are; BigTIFF has another."""
+SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+"""Orientations by which rows become columns."""
 _ORDERS: Final[dict[bytes, Literal["little", "big"]]] = {b"II": "little", b"MM": "big"}
 _SIZES: Final = {1: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4}
 """Bytes of a value by TIFF type: BYTE, SHORT, LONG, SBYTE, UNDEFINED, SSHORT, SLONG."""

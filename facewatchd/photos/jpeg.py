@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import simplejpeg
 
+from facewatchd.photos.signatures import SNIFF_BYTES
+
 if TYPE_CHECKING:
     from facewatchd.photos.exif import Read
     from facewatchd.values import Pixels
@@ -30,13 +32,11 @@ _BEFORE: Final = re.compile(rb"(?:\xef\xbb\xbf|[\0\t\n\r ]){0,64}((?:\xff\xd8){1
 _MARKER: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 """The next marker. In the data of a scan FF00 is data and FFD0 to FFD7 are restarts. One FF alone: a search for any
 number of them takes time by the square of that number."""
-_TEM, _SOI, _EOI, _SOS, _JFIF, _EXIF, _ADOBE = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
+_TEM, _SOI, _EOI, _SOS, _JFIF, EXIF, _ADOBE = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 _LEAST: Final = {_JFIF: 14, _ADOBE: 12}
 """Bytes that the segments have at least that say how the colours are stored: shorter ones are something else."""
 FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """0xF7 is JPEG-LS."""
-_MOST_BEFORE: Final = 512
-"""Bytes before and at the start of a picture, as `_BEFORE` takes them at most."""
 _MOST_SEGMENTS: Final = 10_000
 _LOSSLESS: Final = 0xC3
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
@@ -155,14 +155,14 @@ def layout(data: bytes) -> Layout:
         elif marker >= _JFIF or marker == _TEM:
             if len(segment) < _LEAST.get(marker, len(segment) + 1):
                 found.beside.append((start, at))
-            if marker == _EXIF and segment.startswith(b"Exif\0") and not found.exif:
+            if marker == EXIF and segment.startswith(b"Exif\0") and not found.exif:
                 found.exif = segment
     return found
 
 
 def segments(read: Read) -> Iterator[tuple[int, int, int]]:
     """Marker, offset and length of each segment up to the first scan, whose rest is not read."""
-    at = begin(read(0, _MOST_BEFORE)) + 2
+    at = begin(read(0, SNIFF_BYTES)) + 2
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.match(head := read(at, 4)) or _MARKER.search(read(at, 1 << 16))
         if found is None:

@@ -12,23 +12,23 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, Final, NamedTuple
 
-from facewatchd.photos import exif, jpeg
+from facewatchd.photos import exif, jpeg, packets
+from facewatchd.photos.signatures import SNIFF_BYTES
 
 MOST_BYTES: Final = 16 << 20
 """Of one part that is read or inflated; those of a JPEG have 64 KB at most."""
 _MOST_PARTS: Final = 100_000
 """Of one file. PNGs of some programs have their pixels in pieces of 8 KB."""
 _EXIF, _XMP, _RAW = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"Raw profile type "
-_APP1: Final = 0xE1
 _XML: Final = b"XML:com.adobe.xmp"
 _XMP_OF_TIFF: Final = 700
 
 
 class Metadata(NamedTuple):
-    """The EXIF data and the XMP packet of a file; both may be nothing."""
+    """The EXIF data and the XMP packets of a file; there may be none."""
 
     exif: exif.Read
-    xmp: bytes
+    packets: list[bytes]
     width: int = 0
     """Pixels of the picture as it is stored; 0 where they were not read."""
     height: int = 0
@@ -36,7 +36,7 @@ class Metadata(NamedTuple):
 
 def of(name: str, file: BinaryIO) -> Metadata:
     """Return what a file has of one of the `FORMATS`."""
-    return FORMATS[name](_read_from(file))
+    return FORMATS[name](file)
 
 
 def _read_from(file: BinaryIO) -> exif.Read:
@@ -47,24 +47,21 @@ def _read_from(file: BinaryIO) -> exif.Read:
     return read
 
 
-def _of_jpeg(read: exif.Read) -> Metadata:
-    tags = packet = b""
+def _of_jpeg(file: BinaryIO) -> Metadata:
+    read, tags = _read_from(file), b""
     width = height = 0
     for marker, at, length in jpeg.segments(read):
         if marker in jpeg.FRAMES and not width:
             size = read(at, 5)
             height, width = int.from_bytes(size[1:3], "big"), int.from_bytes(size[3:5], "big")
-        elif marker == _APP1:
-            segment = read(at, length)
-            if segment.startswith(_EXIF[:5]) and not tags:
-                tags = segment
-            elif segment.startswith(_XMP) and not packet:
-                packet = segment[len(_XMP) :]
-    return Metadata(exif.reader(tags), packet, width, height)
+        elif marker == jpeg.EXIF and not tags and read(at, 5) == _EXIF[:5]:
+            tags = read(at, length)
+    found = packets.jpeg_packets(file, jpeg.begin(read(0, SNIFF_BYTES)))
+    return Metadata(exif.reader(tags), found, width, height)
 
 
-def _of_png(read: exif.Read) -> Metadata:
-    tags = packet = b""
+def _of_png(file: BinaryIO) -> Metadata:
+    read, tags, packet = _read_from(file), b"", b""
     for kind, at, length in _chunks(read):
         if kind == b"eXIf":
             tags = read(at, length)
@@ -79,7 +76,8 @@ def _of_png(read: exif.Read) -> Metadata:
                 elif key.endswith((b"xmp", b"APP1")):
                     packet = packet or raw.removeprefix(_XMP)
     size = read(16, 8)
-    return Metadata(exif.reader(tags), packet, int.from_bytes(size[:4], "big"), int.from_bytes(size[4:], "big"))
+    width, height = int.from_bytes(size[:4], "big"), int.from_bytes(size[4:], "big")
+    return Metadata(exif.reader(tags), _some(packet), width, height)
 
 
 def _chunks(read: exif.Read) -> Iterator[tuple[bytes, int, int]]:
@@ -121,10 +119,11 @@ def _raw_profile(text: bytes) -> bytes:
     return b""
 
 
-def _of_webp(read: exif.Read) -> Metadata:
+def _of_webp(file: BinaryIO) -> Metadata:
+    read = _read_from(file)
     parts = {kind: (at, length) for kind, at, length in _riff(read)}
     tags, packet = (read(*parts[kind]) if kind in parts else b"" for kind in (b"EXIF", b"XMP "))
-    return Metadata(exif.reader(tags), packet, *_webp_size(read, parts))
+    return Metadata(exif.reader(tags), _some(packet), *_webp_size(read, parts))
 
 
 def _webp_size(read: exif.Read, parts: dict[bytes, tuple[int, int]]) -> tuple[int, int]:
@@ -152,8 +151,13 @@ def _riff(read: exif.Read) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + length + length % 2
 
 
-def _of_tiff(read: exif.Read) -> Metadata:
-    return Metadata(read, exif.value(read, _XMP_OF_TIFF, MOST_BYTES))
+def _of_tiff(file: BinaryIO) -> Metadata:
+    read = _read_from(file)
+    return Metadata(read, _some(exif.value(read, _XMP_OF_TIFF, MOST_BYTES)))
+
+
+def _some(packet: bytes) -> list[bytes]:
+    return [packet] if packet else []
 
 
 FORMATS: Final = {"JPEG": _of_jpeg, "PNG": _of_png, "TIFF": _of_tiff, "WEBP": _of_webp}

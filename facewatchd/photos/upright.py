@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
+from facewatchd.photos.exif import SIDEWAYS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,12 +28,10 @@ TRANSPOSITIONS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """How an image is turned upright, by its EXIF orientation."""
-_SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-"""Orientations by which rows become columns."""
 _BOTTOM_FIRST: Final = frozenset({3, 4, 6, 7})
 """Orientations by which the first row comes last."""
 _UPSIDE_DOWN: Final = frozenset({3, 4, 7, 8})
-"""Orientations whose rows run upwards, once rows and columns are exchanged where `_SIDEWAYS` says so."""
+"""Orientations whose rows run upwards, once rows and columns are exchanged where `SIDEWAYS` says so."""
 _MIRRORED: Final = frozenset({2, 3, 6, 7})
 """Orientations whose columns run to the left, likewise."""
 _BAND_PIXELS: Final = 1 << 16
@@ -41,7 +41,7 @@ _BAND_PIXELS: Final = 1 << 16
 def upright_rgb(image: Image.Image, orientation: int, depth: int) -> Pixels:
     """Convert and turn an image band by band: whole ones in between would take four times the memory."""
     width, height = image.size
-    sideways, method = orientation in _SIDEWAYS, TRANSPOSITIONS.get(orientation)
+    sideways, method = orientation in SIDEWAYS, TRANSPOSITIONS.get(orientation)
     to_rgb = _conversion(image, depth)
     pixels = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
     for top, bottom, stored in _bands(image):
@@ -58,7 +58,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     Nothing is copied: of a photo of 12 megapixels that would take as long as half of its decoding, and a model looks at
     it once and at its faces (`models.views`).
     """
-    if orientation in _SIDEWAYS:
+    if orientation in SIDEWAYS:
         pixels = pixels.transpose(1, 0, 2)
     return pixels[:: -1 if orientation in _UPSIDE_DOWN else 1, :: -1 if orientation in _MIRRORED else 1]
 

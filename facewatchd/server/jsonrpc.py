@@ -45,6 +45,7 @@ CODES: Mapping[str, int] = {
     "unknown-face": -32005,
     "timeout": -32006,
     "internal": -32007,
+    "unknown-person": -32008,
 }
 """The code of each kind of `FacewatchError`."""
 

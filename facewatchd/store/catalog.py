@@ -13,7 +13,7 @@ import resource
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facewatchd.errors import DamagedError, RefusedError, StorageError
+from facewatchd.matches import Box, overlap
 from facewatchd.models.second_look import news
 from facewatchd.photos.taken import in_name
-from facewatchd.store import recovery, schema
+from facewatchd.store import journal, recovery, schema
 from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
 from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
 
@@ -37,6 +38,8 @@ _VOID = -1
 """A ctime that no file has."""
 KEEP_ORPHANS = 7 * 24 * 3600.0
 """Seconds for which the faces of a content without photos are kept: deleted photos are often restored."""
+SAME_FACE = 0.5
+"""Overlap from which on a face that is found when a photo is embedded again is one that was there before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +93,21 @@ class _Counted:
 
 
 @contextlib.contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise SQLite's exceptions as `StorageError`; ``doing`` completes "cannot ..."."""
+def translated(doing: str, what: str = "the catalog", hint: str = recovery.DAMAGED_HINT) -> Iterator[None]:
+    """Raise SQLite's exceptions as `StorageError`; ``doing`` completes "cannot ...", ``what`` "... is damaged".
+
+    ``hint``: what is to be done where it is damaged.
+    """
     try:
         yield
     except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as exc:
-        raise _translation(doing, exc) from exc
+        raise _translation(doing, exc, what, hint) from exc
 
 
-def _translation(doing: str, exc: Exception) -> StorageError:
+def _translation(doing: str, exc: Exception, what: str, hint: str) -> StorageError:
     name = getattr(exc, "sqlite_errorname", "") or ""
     if name.startswith(schema.DAMAGE):
-        return DamagedError(f"cannot {doing}: the catalog is damaged ({exc})", recovery.DAMAGED_HINT)
+        return DamagedError(f"cannot {doing}: {what} is damaged ({exc})", hint)
     if isinstance(exc, MemoryError):
         return StorageError(f"cannot {doing}: there is not enough memory", "free some memory")
     # Python's sqlite3 raises its own errors, which have no code, for values of a type or size that SQLite lacks.
@@ -202,7 +208,7 @@ class Catalog:
         """
         db = self._begun()
         try:
-            yield CatalogReader(db, self._reads, self.dim, self._note_damaged)
+            yield CatalogReader(db, self._reads, self.dim, self._note_damaged, self.uuid)
         finally:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("COMMIT")
@@ -298,6 +304,12 @@ class Catalog:
                     in_name(outcome.path) if content_id else None,
                 ),
             )
+        shows = None if outcome.stamp is None else content_id
+        if before != shows:
+            if before is not None:
+                journal.append(self._db, before, outcome.path, shown=False)
+            if shows is not None:
+                journal.append(self._db, shows, outcome.path, shown=True)
         for orphan in {before, content_id} - {None} if before != content_id else ():
             self._db.execute(
                 "UPDATE content SET orphaned = ? WHERE id = ?"
@@ -314,8 +326,9 @@ class Catalog:
                 return None
             self._db.execute("UPDATE content SET orphaned = NULL WHERE id = ? AND orphaned IS NOT NULL", (known,))
             return int(known)
-        faces = list(outcome.faces or ())
+        faces, replaced = list(outcome.faces or ()), {}
         if known is not None:
+            replaced = self._arrivals("content_id = ?", known)
             faces = self._replace_faces(known, outcome, changes)
         (content_id,) = self._db.execute(
             "INSERT INTO content(digest, width, height, error, unsupported, second_look, taken, taken_offset,"
@@ -335,8 +348,14 @@ class Catalog:
                 outcome.picture,
             ),
         ).fetchone()
-        self._insert_faces(content_id, faces, changes)
+        # A content that lost a damaged face gets it back: that is none that came.
+        self._insert_faces(content_id, faces, changes, replaced, came=known is not None and not lacks_faces)
         return int(content_id)
+
+    def _arrivals(self, condition: str, *values: object) -> dict[Box, int]:
+        """Where some faces are, each with its ``arrival``."""
+        rows = self._db.execute(f"SELECT x, y, w, h, arrival FROM face WHERE {condition}", values).fetchall()
+        return {Box(*box): arrival for *box, arrival in rows}
 
     def _replace_faces(self, content_id: int, outcome: Outcome, changes: Changes) -> list[Face]:
         """Remove the faces of a content that is embedded again; return those of the outcome that are to be recorded.
@@ -344,7 +363,7 @@ class Catalog:
         Until the second look is taken again, faces that it found before stay, and what they show to be a misreading is
         not recorded.
         """
-        reader = CatalogReader(self._db, self._reads, self.dim, self._note_damaged)
+        reader = CatalogReader(self._db, self._reads, self.dim, self._note_damaged, self.uuid)
         known = {face: face_id for face_id, face in reader.faces(content_id) or ()}
         right, lower = outcome.width, outcome.height
         again = [
@@ -376,29 +395,42 @@ class Catalog:
         if content_id is None or known is None:
             return changes
         added: list[Face] = []
+        replaced: dict[Box, int] = {}
         if found is not None:
             earlier = {_sameness(face): face_id for face_id, face in known if face.look in ways.looks}
             fresh, changes.removed = news({id_: face for id_, face in known if face.look not in ways.looks}, found)
             added = [face for face in fresh if earlier.pop(_sameness(face), None) is None]
+            for face_id in earlier.values():  # what else is removed was misread, and nobody was told of it
+                replaced |= self._arrivals("id = ?", face_id)
             changes.removed += earlier.values()
         with self._transaction("note a second look"):
             self._db.executemany("DELETE FROM face WHERE id = ?", [(face_id,) for face_id in changes.removed])
-            self._insert_faces(content_id, added, changes)
+            self._insert_faces(content_id, added, changes, replaced)
             sql = "UPDATE content SET second_look = {} WHERE id = ? AND second_look > 0 AND second_look & ~? = 0"
             self._db.execute(sql.format("-second_look" if found is not None else LEFT_OUT), (content_id, int(ways)))
             if changes.embeddings:
                 changes.stacked = np.stack(changes.embeddings)
         return changes
 
-    def _insert_faces(self, content_id: int, faces: Sequence[Face], changes: Changes) -> None:
+    def _insert_faces(
+        self, content_id: int, faces: Sequence[Face], changes: Changes, replaced: Mapping[Box, int], came: bool = True
+    ) -> None:
+        """Record faces of a content. Each that is where one of those ``replaced`` was has the ``arrival`` of that one.
+
+        The others have a line of the journal where they ``came`` to a content that was there before.
+        """
+        line = 0
         for face in faces:
-            changes.added.append(self._insert_face(content_id, face))
+            arrival = next((replaced[box] for box in replaced if overlap(box, face.box) >= SAME_FACE), None)
+            if arrival is None and came:
+                line = line or journal.append(self._db, content_id, None, shown=True)
+            changes.added.append(self._insert_face(content_id, face, line if arrival is None else arrival))
             changes.embeddings.append(face.embedding)
 
-    def _insert_face(self, content_id: int, face: Face) -> int:
+    def _insert_face(self, content_id: int, face: Face, arrival: int) -> int:
         cursor = self._db.execute(
-            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO face(content_id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness, arrival)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 content_id,
                 *face.box,
@@ -408,6 +440,7 @@ class Catalog:
                 face.norm,
                 None if face.look is Look.FIRST else str(face.look),
                 face.sharpness,
+                arrival,
             ),
         )
         assert cursor.lastrowid is not None
@@ -450,7 +483,11 @@ class Catalog:
             rows = self._db.execute(
                 "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
             ).fetchall()
+            self._db.execute(
+                "DELETE FROM journal WHERE content_id IN (SELECT id FROM content WHERE orphaned < ?)", (before,)
+            )
             self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+            journal.prune(self._db, before)
         with self._translated("empty the log"):
             recovery.empty_log(self._db)
         return [face_id for (face_id,) in rows]

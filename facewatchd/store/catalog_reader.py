@@ -6,17 +6,20 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
+from facewatchd.store.journal import Journal
 from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Ways
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
+
+T = TypeVar("T")
 
 LACKS_FACES = -1
 """The width of a content from which a damaged face was removed: its bytes are to be embedded again."""
@@ -76,6 +79,36 @@ class ToSeeAgain:
     height: int
 
 
+class Seen(NamedTuple):
+    """A face without its embedding."""
+
+    box: Box
+    score: float
+    norm: float | None
+    """See `Face.norm`."""
+
+
+class ShownOn(NamedTuple):
+    """The faces on some contents, in no order: four arrays of shape (n,)."""
+
+    ids: NDArray[np.int64]
+    contents: NDArray[np.int64]
+    norms: Norms
+    sizes: NDArray[np.int64]
+    """Pixels of each box's shorter side."""
+
+
+class ContentFaces(NamedTuple):
+    """A content, and where the faces on it are."""
+
+    content_id: int
+    width: int
+    """Pixels of the upright photo, as ``height``; 0 where it could not be decoded, or is to be embedded again."""
+    height: int
+    faces: list[tuple[int, Box]]
+    """By id."""
+
+
 class ShownFaces(NamedTuple):
     """Faces by ascending id: three arrays of shape (n,)."""
 
@@ -122,8 +155,10 @@ class CatalogReader:
         translated: Callable[[], AbstractContextManager[None]],
         dim: int,
         note_damaged: Callable[[int], None],
+        uuid: str,
     ) -> None:
         """``translated`` turns the exceptions of SQLite into `StorageError`. ``dim``: numbers of an embedding.
+        ``uuid``: the catalog's.
 
         ``note_damaged`` is called with the id of each face that is left out because its row is damaged: its embedding
         is not ``dim`` finite numbers of unit length, its landmarks are no points, or its norm is no length.
@@ -132,6 +167,7 @@ class CatalogReader:
         self._translated = translated
         self._dim = dim
         self._note_damaged = note_damaged
+        self.journal = Journal(self._all, uuid)
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with self._translated():
@@ -294,6 +330,33 @@ class CatalogReader:
         )
         return int(rows[0][0]) if rows else None
 
+    def content_faces(self, digests: Sequence[bytes]) -> dict[bytes, ContentFaces]:
+        """The contents with these digests, and where the faces on them are; unknown ones are left out."""
+        found: dict[bytes, ContentFaces] = {}
+        for part in _batches(digests):
+            rows = self._all(
+                "SELECT digest, content.id, width, height, face.id, x, y, w, h"
+                f" FROM content LEFT JOIN face ON content_id = content.id WHERE digest IN ({_marks(part)})",
+                *part,
+            )
+            for digest, content_id, width, height, face_id, *box in rows:
+                sized = max(width, 0), max(height, 0)
+                content = found.setdefault(digest, ContentFaces(content_id, *sized, []))
+                if face_id is not None and min(sized) > 0:
+                    content.faces.append((face_id, Box(*box)))
+        return found
+
+    def contents_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> dict[bytes, int]:
+        """The contents that some photos have, and that some faces are on: ids by digest."""
+        found: dict[bytes, int] = {}
+        for part in _batches(paths):
+            sql = "SELECT digest, content.id FROM photo JOIN content ON content.id = content_id"
+            found.update(self._all(f"{sql} WHERE path IN ({_marks(part)})", *part))
+        for numbers in _batches(face_ids):
+            sql = "SELECT digest, content.id FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
+            found.update(self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
+        return found
+
     def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
         """The faces with these ids; those that are unknown or damaged are left out."""
         found: dict[int, Face] = {}
@@ -333,6 +396,22 @@ class CatalogReader:
         columns = list(zip(*rows, strict=True)) or [(), (), ()]
         return ShownFaces(*(np.array(column, kind) for column, kind in zip(columns, ("i8", "i8", "f8"), strict=True)))
 
+    def shown_on(self, content_ids: Sequence[int], min_size: int = 0) -> ShownOn:
+        """All faces on some contents with at least ``min_size`` pixels on the shorter side."""
+        rows: list[Any] = []
+        for part in _batches(content_ids):
+            # From the ids in one index to the rest in the other, as in `contents_of`.
+            rows += self._all(
+                f"SELECT id, content_id, {_NORM}, min(w, h) FROM face INDEXED BY face_shown WHERE w >= ? AND h >= ?"
+                f" AND id IN (SELECT id FROM face INDEXED BY face_content WHERE content_id IN ({_marks(part)}))",
+                min_size,
+                min_size,
+                *part,
+            )
+        columns = list(zip(*rows, strict=True)) or [()] * 4
+        kinds = ("i8", "i8", "f8", "i8")
+        return ShownOn(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
     def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
         """The number of photos of each content in some directories (none given: anywhere); zeros are left out."""
         inside, bounds = _inside(directories)
@@ -352,14 +431,36 @@ class CatalogReader:
                 found.setdefault(content_id, []).append(path)
         return found
 
-    def boxes(self, face_ids: Sequence[int]) -> dict[int, tuple[Box, float, float | None]]:
-        """Box, score and norm of each face."""
-        found: dict[int, tuple[Box, float, float | None]] = {}
+    def digests(self, content_ids: Sequence[int]) -> dict[int, bytes]:
+        """The digest of each content."""
+        found: dict[int, bytes] = {}
+        for part in _batches(content_ids):
+            found.update(self._all(f"SELECT id, digest FROM content WHERE id IN ({_marks(part)})", *part))
+        return found
+
+    def faces_on(self, content_ids: Sequence[int]) -> list[int]:
+        """The ids of the faces of some contents."""
+        found: list[int] = []
+        for part in _batches(content_ids):
+            rows = self._all(f"SELECT id FROM face WHERE content_id IN ({_marks(part)})", *part)
+            found += [face_id for (face_id,) in rows]
+        return found
+
+    def arrivals(self, face_ids: Sequence[int]) -> dict[int, int]:
+        """The line of the journal that says that a face came to its content; 0 where it came with it."""
+        found: dict[int, int] = {}
+        for part in _batches(face_ids):
+            found.update(self._all(f"SELECT id, arrival FROM face WHERE id IN ({_marks(part)})", *part))
+        return found
+
+    def boxes(self, face_ids: Sequence[int]) -> dict[int, Seen]:
+        """Where each face is, and how well it was seen."""
+        found: dict[int, Seen] = {}
         for part in _batches(face_ids):
             for face_id, *box, score, norm in self._all(
                 f"SELECT id, x, y, w, h, score, norm FROM face WHERE id IN ({_marks(part)})", *part
             ):
-                found[face_id] = Box(*box), score, norm
+                found[face_id] = Seen(Box(*box), score, norm)
         return found
 
     def face_ids(self) -> NDArray[np.int64]:
@@ -458,6 +559,6 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _batches(values: Sequence[int]) -> Iterator[Sequence[int]]:
+def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(values), _BATCH):
         yield values[start : start + _BATCH]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from facewatchd.errors import FacewatchError
@@ -49,8 +49,9 @@ class MissedChangesError(FacewatchError):
 class Subscription:
     """Changes since it was made. One thread takes them; `close` it when done."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, embeddings: bool) -> None:
         self._hub = hub
+        self._embeddings = embeddings
         self._arrived = threading.Condition()
         self._changes: deque[Change] = deque()
         self._missed = False
@@ -75,6 +76,8 @@ class Subscription:
 
     def put(self, change: Change) -> None:
         """Called by the hub."""
+        if not self._embeddings and change.embeddings:
+            change = replace(change, embeddings=())
         with self._arrived:
             self._changes.append(change)
             if len(self._changes) > MOST:
@@ -90,9 +93,12 @@ class Hub:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._lock = threading.Lock()
 
-    def subscribe(self) -> Subscription:
-        """Get the changes of transactions that are published from now on."""
-        subscription = Subscription(self)
+    def subscribe(self, *, embeddings: bool = True) -> Subscription:
+        """Get the changes of transactions that are published from now on.
+
+        Without ``embeddings``, these are left out: a subscriber that rarely takes its changes would keep a gigabyte.
+        """
+        subscription = Subscription(self, embeddings=embeddings)
         with self._lock:
             self._subscriptions = (*self._subscriptions, subscription)
         return subscription

@@ -1,25 +1,47 @@
-"""Makes results of the faces that match (`scoring`): one for each photo, the most alike first.
+"""Makes results of the photos that show everyone who is asked for: one for each photo, the most alike first.
 
-- A photo is one result, with its most similar face, however many of its faces are above the threshold. Where several
-  people are searched for, the best faces of the others are kept beside it (`Match.also`).
-- Photos with the same bytes are one content and one result, unless the search does not ``collapse``: one path stands
-  for it, the others are its ``copies``. That path is one of the query itself, else the shortest, else the first by
-  name: copies tend to lie deeper, or to have longer names.
-- The photos of the query itself come first.
-- ``top`` cuts the results, ``total`` counts all of them. Paths and boxes are read only for the results that are left.
+The stages, each of which leaves photos out or puts them together:
+
+1. Contents on which each person has a face of its own (`candidates`); of those, the ones without the unwanted people,
+   below the directories, and with as many faces as are asked for.
+2. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
+   ``collapse``: one path stands for it, the others are its ``copies``. That path is one of the query itself, else the
+   shortest, else the first by name: copies tend to lie deeper, or to have longer names.
+3. They are put in order: the photos of the query itself first, then those of which the user said who is on them, then
+   the most alike; of the first, those on which a person stands without a face come last.
+4. ``top`` cuts them, ``total`` counts all of them. Paths and boxes are read only for the results that are left.
+
+Where several people are searched for of which any will do, the best faces of the others are kept beside the one that a
+result is of (`Match.also`).
+
+With unwanted people, a photo may have a face that is too poor to tell whose it is (`candidates.undecided`). It is a
+result all the same, and is counted and named, unless the search is ``strict``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facewatchd.matches import Also, Match
-from facewatchd.store.catalog_reader import CatalogReader
-from facewatchd.store.scoring import Scored, Search
+from facewatchd.matches import Also, Match, Term
+from facewatchd.store.candidates import NO_ROW, Candidates, Question, Rows, combined, counted, undecided, without
+from facewatchd.store.catalog_reader import CatalogReader, Seen
+from facewatchd.store.scoring import Search
+
+NAMED = 10
+"""Undecided photos whose paths are said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Results with faces that are too poor to tell whether an unwanted person is on them."""
+
+    count: int
+    paths: tuple[bytes, ...]
+    """Of the first `NAMED`, in the order of the results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,88 +51,120 @@ class Found:
     matches: list[Match]
     total: int
     exact: bool
+    undecided: Undecided | None = None
+    """None where nobody is unwanted. With ``strict``, they are not among the results."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Faces above the threshold, the most alike first, each with its content and the position of the person."""
-
-    ids: NDArray[np.int64]
-    similarities: NDArray[np.float32]
-    contents: NDArray[np.int64]
-    own: NDArray[np.bool_]
-    people: NDArray[np.int64]
-
-
-def found(reader: CatalogReader, people: Sequence[Scored], search: Search) -> Found:
-    """Make results of the faces that match each of the people."""
-    rows = _ranked(people)
-    best = np.sort(np.unique(rows.contents, return_index=True)[1])
-    photos = reader.count_copies(rows.contents[best].tolist(), search.directories)
-    own = frozenset(rows.contents[rows.own].tolist())
-    shown = [row for row in best.tolist() if int(rows.contents[row]) in photos]
-    shown.sort(key=lambda row: int(rows.contents[row]) not in own)  # stable: else as they were
-    total = len(shown) if search.collapse else sum(photos.values())
-    if search.top:
-        shown = shown[: search.top]
-    matches = _matches(reader, rows, shown, search, several=len(people) > 1)
-    return Found(matches[: search.top] if search.top else matches, total, all(part.exact for part in people))
+def found(reader: CatalogReader, question: Question, search: Search) -> Found:
+    """Make results of the faces that match the people of a question."""
+    candidates = without(combined(question.terms), question.without)
+    photos = reader.count_copies(candidates.contents.tolist(), search.directories)
+    candidates = candidates.where(np.isin(candidates.contents, np.fromiter(photos, np.int64)))
+    candidates = _ranked(counted(reader, candidates, search))
+    doubtful = undecided(reader, candidates, question.without, search)
+    said = _undecided(reader, candidates.where(doubtful), photos, search) if question.without else None
+    if search.strict:
+        candidates = candidates.where(~doubtful)
+    total = _total(candidates, photos, search)
+    shown = candidates.where(slice(search.top or None))
+    matches = _matches(reader, shown, search, several=len(question.terms[0]) > 1)
+    exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
+    return Found(matches[: search.top or None], total, exact, said)
 
 
-def _ranked(people: Sequence[Scored]) -> _Rows:
-    ids = np.concatenate([part.ids for part in people])
-    similarities = np.concatenate([part.similarities for part in people])
-    contents = np.concatenate([part.contents for part in people])
-    own = np.concatenate([part.own for part in people])
-    confirmed = np.concatenate([part.confirmed for part in people])
-    numbers = np.repeat(np.arange(len(people)), [len(part.ids) for part in people])
-    order = np.lexsort((ids, -similarities, ~confirmed))
-    return _Rows(ids[order], similarities[order], contents[order], own[order], numbers[order])
+def _ranked(candidates: Candidates) -> Candidates:
+    """The same in the order of results."""
+    least, is_confirmed = candidates.least, candidates.confirmed.all(axis=1)
+    similarity = np.where(np.isnan(least), -np.inf, least)
+    return candidates.where(np.lexsort((candidates.faces[:, 0], -similarity, ~is_confirmed, ~candidates.own)))
 
 
-def _matches(reader: CatalogReader, rows: _Rows, shown: Sequence[int], search: Search, *, several: bool) -> list[Match]:
-    contents = [int(rows.contents[row]) for row in shown]
+def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) -> int:
+    """The number of results. ``photos``: how many each content has."""
+    if search.collapse:
+        return len(candidates.contents)
+    return sum(photos[content] for content in candidates.contents.tolist())
+
+
+def _undecided(reader: CatalogReader, candidates: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
+    paths = [path for each in _paths(reader, candidates.where(slice(NAMED)), search) for path, _ in each]
+    return Undecided(_total(candidates, photos, search), tuple(paths[:NAMED]))
+
+
+def _paths(reader: CatalogReader, shown: Candidates, search: Search) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:
+    """For each content the paths of its results, each with its copies."""
+    contents = shown.contents.tolist()
     paths = reader.copies(contents, search.directories)
-    others = _others(rows, shown) if several else {}
-    faces = reader.boxes([int(rows.ids[row]) for row in [*shown, *(row for part in others.values() for row in part)]])
-
-    def also(row: int) -> Also:
-        face_id = int(rows.ids[row])
-        box, score, norm = faces[face_id]
-        return Also(int(rows.people[row]), float(rows.similarities[row]), box, score, face_id, norm)
-
-    matches: list[Match] = []
-    for row, content in zip(shown, contents, strict=True):
-        best = also(row)
-        besides = tuple(also(other) for other in others.get(row, ()))
+    found: list[list[tuple[bytes, tuple[bytes, ...]]]] = []
+    for content in contents:
         names = sorted(paths[content], key=lambda path: (path not in search.own_paths, len(path), path))
-        groups = [(names[0], tuple(sorted(names[1:])))] if search.collapse else [(name, ()) for name in names]
-        for path, copies in groups:
-            matches.append(
-                Match(
-                    path,
-                    best.similarity,
-                    best.box,
-                    best.score,
-                    best.face_id,
-                    best.of,
-                    bool(rows.own[row]),
-                    copies,
-                    besides,
-                    best.norm,
-                )
-            )
+        found.append([(names[0], tuple(sorted(names[1:])))] if search.collapse else [(name, ()) for name in names])
+    return found
+
+
+def _matches(reader: CatalogReader, shown: Candidates, search: Search, *, several: bool) -> list[Match]:
+    first = shown.terms[0]
+    others = _others(shown) if several else [[] for _ in shown.contents]
+    also = [int(first.faces[row]) for rows in others for row in rows]
+    boxes = reader.boxes(sorted({*shown.faces.ravel().tolist(), *also} - {0}))
+    matches: list[Match] = []
+    for rows, own, least, besides, paths in zip(
+        shown.rows.tolist(),
+        shown.own.tolist(),
+        shown.least.tolist(),
+        others,
+        _paths(reader, shown, search),
+        strict=True,
+    ):
+        match = _match([_term(term, row, boxes) for term, row in zip(shown.terms, rows, strict=True)], least)
+        match = match._replace(
+            of=_way(first, rows[0]), itself=own, also=tuple(_also(first, row, boxes) for row in besides)
+        )
+        matches += [match._replace(path=path, copies=copies) for path, copies in paths]
     return matches
 
 
-def _others(rows: _Rows, shown: Sequence[int]) -> dict[int, list[int]]:
-    """For each row of a result, the rows of the best faces of the other people on the same content."""
-    row_of = {int(rows.contents[row]): row for row in shown}
-    pairs = np.stack([rows.contents, rows.people])
-    best = np.sort(np.unique(pairs, axis=1, return_index=True)[1]).tolist()
-    others: dict[int, list[int]] = {}
-    for row in best:
-        first = row_of.get(int(rows.contents[row]), row)
-        if first != row:
-            others.setdefault(first, []).append(row)
+def _match(terms: Sequence[Term], least: float) -> Match:
+    """The result of which only the path is still to be filled in. ``least``: NaN where no term has a face."""
+    first = terms[0]
+    return Match(
+        b"",
+        None if np.isnan(least) else least,
+        first.box,
+        first.score,
+        first.face_id,
+        norm=first.norm,
+        confirmed=all(term.confirmed for term in terms),
+        terms=tuple(terms) if len(terms) > 1 else (),
+    )
+
+
+def _way(rows: Rows, row: int) -> int | None:
+    return None if row == NO_ROW else int(rows.ways[row])
+
+
+def _term(rows: Rows, row: int, boxes: Mapping[int, Seen]) -> Term:
+    if row == NO_ROW:
+        return Term(None, None, None, None, confirmed=True)
+    face_id = int(rows.faces[row])
+    box, score, norm = boxes[face_id]
+    return Term(float(rows.similarities[row]), box, score, face_id, norm, confirmed=bool(rows.confirmed[row]))
+
+
+def _also(rows: Rows, row: int, boxes: Mapping[int, Seen]) -> Also:
+    face_id = int(rows.faces[row])
+    box, score, norm = boxes[face_id]
+    return Also(int(rows.ways[row]), float(rows.similarities[row]), box, score, face_id, norm)
+
+
+def _others(shown: Candidates) -> list[list[int]]:
+    """For each content, the rows of the best faces of the other ways of asking than the one that it is a result of."""
+    first, own = shown.terms[0], shown.rows[:, 0].tolist()
+    at = {content: number for number, content in enumerate(shown.contents.tolist())}
+    best = np.unique(np.stack([first.contents, first.ways]), axis=1, return_index=True)[1]
+    others: list[list[int]] = [[] for _ in own]
+    for row in np.sort(best).tolist():
+        number = at.get(int(first.contents[row]))
+        if number is not None and _way(first, row) != _way(first, own[number]):
+            others[number].append(row)
     return others

@@ -65,10 +65,19 @@ CREATE TABLE face(
     embedding BLOB NOT NULL,    -- dim float32, unit length
     norm REAL,                  -- its length as the recogniser gave it; NULL: not known
     look TEXT,                  -- values.Look of a second look; NULL: the first found it
-    sharpness REAL              -- values.Face.sharpness
+    sharpness REAL,             -- values.Face.sharpness
+    arrival INTEGER NOT NULL DEFAULT 0  -- the line of the journal that says that it came; 0: with its content
 ) STRICT;
 CREATE INDEX face_content ON face(content_id);
 CREATE INDEX face_shown ON face(id, content_id, w, h, norm);
+CREATE TABLE journal(           -- store/journal.py
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,           -- Unix time
+    content_id INTEGER NOT NULL,
+    path BLOB,                  -- NULL: the content got faces
+    shown INTEGER NOT NULL      -- 1: from now on the path shows the content; 0: no more
+) STRICT;
+CREATE INDEX journal_content ON journal(content_id, seq);
 """
 
 MIGRATIONS = {
@@ -110,6 +119,10 @@ MIGRATIONS = {
     ALTER TABLE photo ADD COLUMN named REAL;
     UPDATE photo SET named = date_in_name(path) WHERE content_id IS NOT NULL AND date_in_name(path) IS NOT NULL;
     ALTER TABLE face ADD COLUMN sharpness REAL;
+    ALTER TABLE face ADD COLUMN arrival INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE journal(seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, content_id INTEGER NOT NULL,
+        path BLOB, shown INTEGER NOT NULL) STRICT;
+    CREATE INDEX journal_content ON journal(content_id, seq);
     """,
 }
 """By version: the statements that make a catalog of it one of the next version."""

@@ -33,6 +33,12 @@ class Search:
     """The photos of the query, by name."""
     quality: Quality | None = None
     """None: the threshold counts for all faces alike."""
+    strict: bool = False
+    """Whether photos are left out where it cannot be told that an unwanted person is not on them."""
+    only: bool = False
+    """Whether no other face may be on the photo."""
+    faces_min: int = 0
+    faces_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

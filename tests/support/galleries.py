@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.matches import Box
+from facewatchd.store.candidates import Question
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
@@ -76,7 +77,8 @@ def nearest(
         for row, norm in zip(people, norms or [None] * len(people), strict=True)
     ]
     with gallery.catalog.reading() as reader:
-        return found(reader, [scored(gallery.index, reader, each, search) for each in wanted], search)
+        ways = [scored(gallery.index, reader, each, search) for each in wanted]
+        return found(reader, Question([ways]), search)
 
 
 def index_size(gallery: Gallery) -> tuple[int, int]:

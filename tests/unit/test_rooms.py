@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
+        "people": "store system values",
         "expectation": "store threads values",
         "scan": "photos store system threads values",
         "watch": "system threads values",
@@ -53,8 +54,8 @@ MAY_IMPORT = {
 
 OWNERS = {
     "PIL": {"photos.decode", "photos.upright", "pictures.fonts", "pictures.sheet", "pictures.target"},
+    "defusedxml": {"photos.packets"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
-    "defusedxml": {"photos.xmp"},
     "hnswlib": {"store.graph"},
     "insightface": {"models.insightface"},
     "onnx": {"models.graphs"},

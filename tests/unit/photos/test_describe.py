@@ -78,11 +78,11 @@ def test_the_date_in_each_format(name: str) -> None:
     assert date(saved(name)) is None
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "BMP", "GIF"])
-@pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize(
+    ("name", "orientation"),
+    [*((name, orientation) for name in FORMATS for orientation in (None, *range(1, 9))), ("BMP", None), ("GIF", None)],
+)
 def test_the_size_is_that_of_the_decoded_photo(name: str, orientation: int | None) -> None:
-    if orientation is not None and name in ("BMP", "GIF"):
-        pytest.skip("it has no EXIF data")
     data = saved(name, None if orientation is None else exif_of(orientation=orientation))
     found = describe.describe(io.BytesIO(data))
     assert (found.height, found.width) == decode.decode(io.BytesIO(data)).shape[:2]
@@ -151,12 +151,10 @@ def test_tags_of_any_text_type_and_of_another_are_read_or_passed_over() -> None:
 def test_what_is_no_packet_has_no_values() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa">]>' + AS_ELEMENT.replace("2018", "&a;")
     for packet in (b"", b"<", b"\xff\xfe", bomb.encode(), b"<x/>", b"\0" * 100, b"<x>" * 10**5):
-        assert xmp.values(packet, ["xmp:CreateDate"]) == {}
-    assert xmp.values(AS_ELEMENT.encode("utf-16"), ["xmp:CreateDate"]) == {
+        assert xmp.values([packet], ["xmp:CreateDate"]) == {}
+    assert xmp.values([AS_ELEMENT.encode("utf-16")], ["xmp:CreateDate"]) == {
         "xmp:CreateDate": "2018-05-04T03:02:01+01:00"
     }
-    padded = AS_ELEMENT.encode() + b" " * xmp.MOST_BYTES
-    assert xmp.values(padded, ["xmp:CreateDate"]) == {}
 
 
 def test_a_history_beside_the_picture_says_nothing_of_it() -> None:
@@ -164,7 +162,7 @@ def test_a_history_beside_the_picture_says_nothing_of_it() -> None:
         '<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:m="http://ns.adobe.com/xap/1.0/mm/">'
         '<m:DerivedFrom><rdf:Description xmp:CreateDate="2001-01-01"/></m:DerivedFrom></rdf:Description>'
     )
-    assert xmp.values(nested.encode(), ["xmp:CreateDate"]) == {}
+    assert xmp.values([nested.encode()], ["xmp:CreateDate"]) == {}
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -1,0 +1,1 @@
+"""What users said of people: names, and statements about faces."""

@@ -1,0 +1,265 @@
+"""Which faces of the running model the statements are about.
+
+The statements on a photo are held against the faces that the model found on the same bytes. A statement is about the
+face whose box it overlaps by `SAME_FACE` or more. Where several statements and faces overlap, the pairs that overlap
+most come first; a face has at most one statement about each person, and is at most one person.
+
+A statement that finds no face is kept and counts as *unplaced*: its photo is not in the catalog, or the model sees no
+face there. Where the photo is in the catalog, the person then stands on it without a face. A statement without a box,
+and one of a box that the user drew, ask for no face and are not unplaced there.
+
+`Resolver.known` is brought up to date when it is asked: it reads from the catalog the photos with statements that have
+changed since, as the hub tells, and those whose statements have changed. Where the hub dropped changes, it reads all
+photos with statements again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from facewatchd.errors import StorageError
+from facewatchd.people.statements import DRAWN, SAME_FACE, RelativeBox, Statement
+from facewatchd.people.store import PeopleStore, Snapshot
+from facewatchd.store.catalog_reader import ContentFaces
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.hub import Change, MissedChangesError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a statement is in the catalog."""
+
+    content: int
+    face: int | None
+    """None: no face is found there."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFaces:
+    """The statements as the faces and contents of the running model's catalog. By person: a `Person.id`."""
+
+    people: Snapshot = field(default_factory=Snapshot)
+    """What was said, of which the rest is made."""
+    confirmed: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Face ids, by person."""
+    rejected: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Face ids, by person."""
+    photos: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """Content ids on which a person stands without a face, by person."""
+    places: Mapping[int, Place] = field(default_factory=dict)
+    """By `Statement.id`; none for a statement whose photo is not in the catalog."""
+    person_of: Mapping[int, int] = field(default_factory=dict)
+    """The person that each confirmed face is."""
+    unplaced: int = 0
+    """Statements that find no face."""
+
+    def is_unplaced(self, statement: Statement) -> bool:
+        """Whether a statement finds no face, though it is about one."""
+        place = self.places.get(statement.id)
+        return place is None or (place.face is None and asks_for_face(statement))
+
+
+def asks_for_face(statement: Statement) -> bool:
+    """Whether a statement is about a face that a model found."""
+    return statement.box is not None and statement.source != DRAWN
+
+
+def placed(statements: Sequence[Statement], faces: Iterable[tuple[int, RelativeBox]]) -> dict[int, int]:
+    """Return the face id of each statement on one content that finds a face, by `Statement.id`.
+
+    ``faces``: those on the content, with their boxes.
+    """
+    pairs = [
+        (overlap, statement.id, statement, face_id)
+        for face_id, box in faces
+        for statement in statements
+        if statement.box is not None and (overlap := statement.box.overlap(box)) >= SAME_FACE
+    ]
+    found: dict[int, int] = {}
+    taken: dict[int, list[Statement]] = {}
+    for _, number, statement, face_id in sorted(pairs, key=lambda pair: pair[:2], reverse=True):
+        on_face = taken.setdefault(face_id, [])
+        if number not in found and not any(_exclude(statement, other) for other in on_face):
+            found[number] = face_id
+            on_face.append(statement)
+    return found
+
+
+def _exclude(one: Statement, other: Statement) -> bool:
+    return one.person == other.person or (one.is_person and other.is_person)
+
+
+class _Groups:
+    """Sets of ids by person, of which frozen copies are handed out."""
+
+    def __init__(self) -> None:
+        self._sets: dict[int, set[int]] = {}
+        self._frozen: dict[int, frozenset[int]] = {}
+
+    def change(self, gone: Iterable[tuple[int, int]], new: Iterable[tuple[int, int]]) -> None:
+        """Remove and add pairs of a person and an id."""
+        touched = set()
+        for person, member in gone:
+            self._sets[person].discard(member)
+            touched.add(person)
+        for person, member in new:
+            self._sets.setdefault(person, set()).add(member)
+            touched.add(person)
+        if touched:
+            kept = {person: members for person, members in self._frozen.items() if person not in touched}
+            self._frozen = kept | {person: frozenset(self._sets[person]) for person in touched if self._sets[person]}
+
+    def frozen(self) -> Mapping[int, frozenset[int]]:
+        """Return them as they are now. People without a member are left out."""
+        return self._frozen
+
+
+@dataclass(slots=True)
+class _OnPhoto:
+    """Where the statements on one photo are. Pairs begin with the person."""
+
+    places: dict[int, Place] = field(default_factory=dict)
+    confirmed: list[tuple[int, int]] = field(default_factory=list)
+    rejected: list[tuple[int, int]] = field(default_factory=list)
+    photos: list[tuple[int, int]] = field(default_factory=list)
+    unplaced: int = 0
+
+    @classmethod
+    def of(cls, statements: Sequence[Statement], content: ContentFaces | None) -> _OnPhoto:
+        if content is None:
+            return cls(unplaced=len(statements))
+        made, number = cls(), content.content_id
+        boxes = [(id_, RelativeBox.of(box, content.width, content.height)) for id_, box in content.faces]
+        faces = placed(statements, boxes)
+        for statement in statements:
+            face = faces.get(statement.id)
+            made.places[statement.id] = Place(number, face)
+            made.unplaced += face is None and asks_for_face(statement)
+            if face is not None:
+                (made.confirmed if statement.is_person else made.rejected).append((statement.person, face))
+            elif statement.is_person:
+                made.photos.append((statement.person, number))
+        return made
+
+
+class Resolver:
+    """Any thread may ask."""
+
+    def __init__(self, store: PeopleStore, gallery: Gallery) -> None:
+        self._store = store
+        self._catalog = gallery.catalog
+        self._changes = gallery.hub.subscribe(embeddings=False)
+        self._lock = threading.Lock()
+        self._known = KnownFaces()
+        self._contents: dict[bytes, ContentFaces] = {}
+        """The contents with statements that are in the catalog, by digest."""
+        self._digest_of: dict[int, bytes] = {}
+        """The digest of each of them, by its id, which may be another content's after a content is deleted."""
+        self._digest_of_face: dict[int, bytes] = {}
+        """The same by the ids of their faces, which are never given again."""
+        self._on_photo: dict[bytes, _OnPhoto] = {}
+        self._confirmed, self._rejected, self._photos = _Groups(), _Groups(), _Groups()
+        self._is_read = False
+        """Whether the catalog was read, and no change was missed since."""
+
+    def known(self) -> KnownFaces:
+        """Return where everything that was said is now. Empty where people.sqlite3 cannot be used.
+
+        Raises `StorageError` where the catalog cannot be read.
+        """
+        try:
+            people = self._store.people()
+        except StorageError:
+            return KnownFaces()
+        with self._lock:
+            stale = self._stale(people)
+            if stale or people is not self._known.people:
+                self._known = self._updated(people, stale)
+            return self._known
+
+    def close(self) -> None:
+        """Get no more changes of the catalog."""
+        self._changes.close()
+
+    def _stale(self, people: Snapshot) -> set[bytes]:
+        """Read the photos with statements that have changed, and return their digests and those whose statements have.
+
+        Where that fails, all are read the next time.
+        """
+        was_read, self._is_read = self._is_read, False
+        try:
+            changes = self._changes.take(0)
+        except MissedChangesError:
+            was_read = False
+        stale = self._changed(changes, people) if was_read else {*people.by_digest, *self._known.people.by_digest}
+        self._read(stale)
+        self._is_read = True
+        return stale
+
+    def _changed(self, changes: Iterable[Change], people: Snapshot) -> set[bytes]:
+        before, now = self._known.people.by_digest, people.by_digest
+        stale: set[bytes] = set()
+        if before is not now:
+            stale = {digest for digest in {*before, *now} if before.get(digest) != now.get(digest)}
+        paths: set[bytes] = set()
+        faces: set[int] = set()
+        for change in changes:
+            paths.update(change.paths)
+            faces.update(change.added)
+            stale.update(self._digest_of_face[face] for face in change.removed if face in self._digest_of_face)
+        if (paths or faces) and now:
+            with self._catalog.reading() as reader:
+                shown = reader.contents_shown(sorted(paths), sorted(faces))
+            stale.update(shown.keys() & now.keys())
+            stale.update(digest for id_ in shown.values() if (digest := self._digest_of.get(id_)) is not None)
+        return stale
+
+    def _read(self, stale: set[bytes]) -> None:
+        """Read the contents with these digests."""
+        if not stale:
+            return
+        with self._catalog.reading() as reader:
+            found = reader.content_faces(sorted(stale))
+        for digest in stale:
+            if (content := self._contents.pop(digest, None)) is not None:
+                self._digest_of.pop(content.content_id, None)
+                for face_id, _ in content.faces:
+                    self._digest_of_face.pop(face_id, None)
+        for digest, content in found.items():
+            self._contents[digest] = content
+            self._digest_of[content.content_id] = digest
+            self._digest_of_face |= {face_id: digest for face_id, _ in content.faces}
+
+    def _updated(self, people: Snapshot, stale: set[bytes]) -> KnownFaces:
+        before = [self._on_photo.pop(digest) for digest in stale if digest in self._on_photo]
+        now = {
+            digest: _OnPhoto.of(people.by_digest[digest], self._contents.get(digest))
+            for digest in stale
+            if digest in people.by_digest
+        }
+        self._on_photo |= now
+        for groups, pairs in (
+            (self._confirmed, "confirmed"),
+            (self._rejected, "rejected"),
+            (self._photos, "photos"),
+        ):
+            groups.change(_each(before, pairs), _each(now.values(), pairs))
+        places, person_of = dict(self._known.places), dict(self._known.person_of)
+        for photo in before:
+            for number in photo.places:
+                del places[number]
+            for _, face in photo.confirmed:
+                del person_of[face]
+        for photo in now.values():
+            places |= photo.places
+            person_of |= {face: person for person, face in photo.confirmed}
+        unplaced = self._known.unplaced
+        unplaced += sum(photo.unplaced for photo in now.values()) - sum(photo.unplaced for photo in before)
+        frozen = (self._confirmed.frozen(), self._rejected.frozen(), self._photos.frozen())
+        return KnownFaces(people, *frozen, places, person_of, unplaced)
+
+
+def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:
+    return [pair for photo in photos for pair in getattr(photo, pairs)]

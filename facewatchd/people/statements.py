@@ -1,0 +1,169 @@
+"""What a user said about a face: it is, or it is not, a person. Pure values and rules.
+
+A statement names its face by the digest of the photo's bytes and by a box in parts of the photo's width and height. So
+it holds for every model, and whatever the file is called. Two boxes on one photo are the same face from an overlap of
+`SAME_FACE` on. A statement without a box says that the person is on the photo, where no face was found.
+
+Statements are never changed. A later one takes the place of an earlier one where both cannot be true (`replaces`):
+
+- about the same person and the same face, whatever each of them says;
+- where both say who one face is, as a face is one person's: the face moves to the later one;
+- a rejection without a box, of all that puts the person on the photo; and a confirmation, of such a rejection.
+
+So what counts is a function of all statements in their order, and taking back the last ones needs nothing else.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from facewatchd.errors import BadNameError
+from facewatchd.matches import Box
+
+SAME_FACE = 0.5
+"""Overlap from which on two boxes on one photo are the same face. `python -m tests.benchmarks.statements` measures how
+many faces of one model another finds again with it."""
+LONGEST = 200
+"""Characters of a name."""
+USER = "user"
+"""The source of what a user said of a face that was found."""
+DRAWN = "drawn"
+"""The source of what a user said of a box that the user drew, because no face was found there."""
+
+
+class RelativeBox(NamedTuple):
+    """A rectangle in parts of the upright photo's width and height."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    @classmethod
+    def of(cls, box: Box, width: int, height: int) -> RelativeBox:
+        """Return the parts of a photo of that size, in pixels, that a box covers."""
+        return cls(box.x / width, box.y / height, box.w / width, box.h / height)
+
+    def pixels(self, width: int, height: int) -> Box:
+        """Return the box on a photo of that size, in whole pixels, clipped to it; it has at least one pixel."""
+        left, top = (
+            min(max(round(edge), 0), side - 1) for edge, side in ((self.x * width, width), (self.y * height, height))
+        )
+        right, bottom = round((self.x + self.w) * width), round((self.y + self.h) * height)
+        return Box(left, top, max(min(right, width) - left, 1), max(min(bottom, height) - top, 1))
+
+    def overlap(self, other: RelativeBox) -> float:
+        """Return the intersection over the union, 0 to 1. The photo's proportions do not change it."""
+        width = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)
+        height = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
+        if width <= 0 or height <= 0:
+            return 0.0
+        shared = width * height
+        return shared / (self.w * self.h + other.w * other.h - shared)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person that a user named."""
+
+    id: int
+    """Never used twice."""
+    name: str
+    born: str | None = None
+    """A date, or the first part of one: 2019, 2019-06, 2019-06-30."""
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewStatement:
+    """What is to be said of a person."""
+
+    is_person: bool
+    """Whether the face is the person; False: it is not."""
+    digest: bytes
+    """Of the photo's bytes (`photos.files.digest`)."""
+    box: RelativeBox | None
+    """None: no face is named, the person stands on the photo."""
+    source: str | None = None
+    """A word for what it comes from; None: that of the call. It never holds a name."""
+    at: float | None = None
+    """When it was first said, as Unix time; None: now. An earlier one takes the place of no later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What was said of a person."""
+
+    id: int
+    """The later, the higher. Never used twice."""
+    person: int
+    is_person: bool
+    digest: bytes
+    box: RelativeBox | None
+    source: str
+    at: float
+    """Unix time."""
+
+    def says(self, new: NewStatement, person: int) -> bool:
+        """Whether it says of that person what the new one would say."""
+        return (self.person, self.is_person) == (person, new.is_person) and same_face(self.box, new.box)
+
+    def replaces(self, other: Statement) -> bool:
+        """Whether an ``other`` one on the same photo, which was said before, counts no more."""
+        if self.person != other.person:
+            boxes = self.box is not None and other.box is not None
+            return boxes and self.is_person and other.is_person and same_face(self.box, other.box)
+        if self.box is None and not self.is_person:
+            return other.is_person or other.box is None
+        if other.box is None and not other.is_person:
+            return self.is_person
+        return same_face(self.box, other.box)
+
+
+def same_face(one: RelativeBox | None, other: RelativeBox | None) -> bool:
+    """Whether two boxes on one photo are of one face, or both name no face."""
+    if one is None or other is None:
+        return one is other
+    return one.overlap(other) >= SAME_FACE
+
+
+def added(said: Iterable[Statement], new: Statement) -> tuple[Statement, ...]:
+    """Return what counts of one photo once a new statement is said after the others."""
+    return (*(statement for statement in said if not new.replaces(statement)), new)
+
+
+def counting(statements: Iterable[Statement]) -> dict[bytes, tuple[Statement, ...]]:
+    """Return what counts of all that was said, in the order of the ids, by digest."""
+    by_digest: dict[bytes, tuple[Statement, ...]] = {}
+    for statement in statements:
+        by_digest[statement.digest] = added(by_digest.get(statement.digest, ()), statement)
+    return by_digest
+
+
+def proper_name(text: str) -> str:
+    """Return a name as it is kept: in Unicode's form NFC, without spaces around it. Raises `BadNameError`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise BadNameError("a name is text in UTF-8") from exc
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name:
+        raise BadNameError("a name may not be empty")
+    if len(name) > LONGEST:
+        raise BadNameError(f"a name has at most {LONGEST} characters, not {len(name)}")
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        raise BadNameError("a name has no control characters and no line breaks")
+    return name
+
+
+def name_key(name: str) -> str:
+    """Return what is equal of two names that are the same: Unicode's form NFC, without regard to case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def by_name(people: Iterable[Person]) -> Sequence[Person]:
+    """Return people in the order of their names."""
+    return sorted(people, key=lambda person: (name_key(person.name), person.id))

@@ -1,0 +1,367 @@
+"""The store of what was said: steps, undo, forgetting, backups, and files that are left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from facewatchd.errors import BadNameError, NameTakenError, StorageError, UnknownPersonError
+from facewatchd.people import schema
+from facewatchd.people.statements import NewStatement, RelativeBox
+from facewatchd.people.store import Action, PeopleStore
+
+LEFT, RIGHT = RelativeBox(0.1, 0.1, 0.2, 0.2), RelativeBox(0.6, 0.1, 0.2, 0.2)
+DAY = 24 * 3600.0
+START = 1_800_000_000.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "people.sqlite3"
+
+
+@pytest.fixture
+def reopen(path: Path, clock: Clock) -> Iterator[Callable[[], PeopleStore]]:
+    stores: list[PeopleStore] = []
+
+    def reopen() -> PeopleStore:
+        for store in stores:
+            store.close()
+        stores.append(PeopleStore(path, clock))
+        return stores[-1]
+
+    yield reopen
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(reopen: Callable[[], PeopleStore]) -> PeopleStore:
+    return reopen()
+
+
+def yes(digest: bytes = b"one", box: RelativeBox | None = LEFT, at: float | None = None) -> NewStatement:
+    return NewStatement(True, digest, box, at=at)
+
+
+def no(digest: bytes = b"one", box: RelativeBox | None = LEFT) -> NewStatement:
+    return NewStatement(False, digest, box)
+
+
+def told(store: PeopleStore) -> set[tuple[str, bool, bytes, RelativeBox | None]]:
+    people = store.people()
+    names = {person.id: person.name for person in people.people}
+    return {(names[each.person], each.is_person, each.digest, each.box) for each in people.statements}
+
+
+def test_nothing_is_made_until_something_is_said(store: PeopleStore, path: Path) -> None:
+    assert store.people().people == ()
+    assert store.undo() is None
+    store.tend()
+    assert not path.exists()
+    assert store.trouble == ""
+
+
+def test_what_was_said_is_there_after_a_restart(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path
+) -> None:
+    said = store.say(" Anna", [yes(), yes(b"two", None)], "user")
+    assert (said.person.name, said.is_new, said.added, said.known, said.moved) == ("Anna", True, 2, 0, ())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = reopen()
+    assert told(again) == {("Anna", True, b"one", LEFT), ("Anna", True, b"two", None)}
+    assert again.people().named("ANNA") == again.people().people[0]
+    assert again.people().statements[0].at == START
+
+
+def test_what_is_there_already_adds_nothing(store: PeopleStore) -> None:
+    store.say("Anna", [yes()], "user")
+    before = store.people()
+    said = store.say("anna", [yes(box=RelativeBox(0.11, 0.1, 0.2, 0.2))], "user")
+    assert (said.person.name, said.is_new, said.added, said.known) == ("Anna", False, 0, 1)
+    assert store.people() is before
+
+
+def test_a_face_moves_to_another_person_and_back(store: PeopleStore) -> None:
+    store.say("Anna", [yes()], "user")
+    assert store.say("Bert", [yes()], "user").moved == ("Anna",)
+    assert told(store) == {("Bert", True, b"one", LEFT)}
+    undone = store.undo()
+    assert undone is not None
+    assert (undone.action, undone.names, undone.statements) == (Action.SAY, ("Bert",), 1)
+    assert told(store) == {("Anna", True, b"one", LEFT)}
+    assert store.people().named("Bert") is None, "the step made the person"
+
+
+def test_undo_takes_back_whole_calls_one_after_another(store: PeopleStore, reopen: Callable[[], PeopleStore]) -> None:
+    states = [told(store)]
+    store.say("Anna", [yes(), yes(b"two")], "user")
+    states.append(told(store))
+    store.say_all([("Bert", [yes(b"three")]), ("Anna", [no()])], "import")
+    states.append(told(store))
+    store.rename("Bert", "Berta")
+    states.append(told(store))
+    store.merge("Berta", "Anna")
+    assert told(store) == {
+        ("Anna", True, b"two", LEFT),
+        ("Anna", False, b"one", LEFT),
+        ("Anna", True, b"three", LEFT),
+    }
+    store = reopen()
+    for action, names in (
+        (Action.MERGE, {"Anna", "Berta"}),
+        (Action.RENAME, {"Bert"}),
+        (Action.SAY, {"Anna", "Bert"}),
+        (Action.SAY, {"Anna"}),
+    ):
+        undone = store.undo()
+        assert undone is not None
+        assert (undone.action, set(undone.names)) == (action, names)
+        assert told(store) == states.pop()
+    assert store.undo() is None
+    assert store.people().people == ()
+
+
+def test_a_merged_name_is_free_and_the_later_statement_counts(store: PeopleStore) -> None:
+    store.say("Anna", [yes()], "user")
+    store.say("Ana", [no(), yes(b"two")], "user")
+    store.merge("Ana", "Anna")
+    assert told(store) == {("Anna", False, b"one", LEFT), ("Anna", True, b"two", LEFT)}
+    assert store.say("Ana", [yes(b"three")], "user").is_new
+    with pytest.raises(NameTakenError):
+        store.merge("anna", "Anna")
+
+
+def test_names_that_are_taken_unknown_or_none(store: PeopleStore) -> None:
+    store.say("Anna", [yes()], "user")
+    store.say("Bert", [], "import")
+    with pytest.raises(NameTakenError, match="merge"):
+        store.rename("Bert", "ANNA")
+    assert store.rename("Anna", "ANNA").name == "ANNA"
+    for call in (store.forget, lambda name: store.rename(name, "X"), lambda name: store.merge(name, "Bert")):
+        with pytest.raises(UnknownPersonError, match="'Nobody'"):
+            call("Nobody")
+    with pytest.raises(BadNameError):
+        store.say_all([("Carl", [yes()]), ("\n", [yes()])], "user")
+    assert store.people().named("Carl") is None, "all of a call or nothing"
+
+
+def test_an_older_statement_takes_the_place_of_no_later_one(store: PeopleStore) -> None:
+    store.say("Anna", [no()], "user")
+    said = store.say("Anna", [yes(at=START - 1), yes(b"two", at=START - 1)], "import")
+    assert (said.added, said.outdated) == (1, 1)
+    assert told(store) == {("Anna", False, b"one", LEFT), ("Anna", True, b"two", LEFT)}
+    assert store.say("Anna", [yes()], "user").added == 1, "whatever the clock says"
+
+
+def test_birth_and_hiding(store: PeopleStore, reopen: Callable[[], PeopleStore]) -> None:
+    store.say("Anna", [], "user")
+    store.describe("Anna", "2019-06", True)
+    store.rename("Anna", "Anne")
+    (person,) = reopen().people().people
+    assert (person.name, person.born, person.hidden) == ("Anne", "2019-06", True)
+
+
+def bytes_of(directory: Path) -> bytes:
+    return b"\n".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())
+
+
+def test_what_is_forgotten_is_in_no_file(store: PeopleStore, path: Path, clock: Clock) -> None:
+    for number in range(300):
+        store.say(f"Person {number}", [yes(b"%d" % number)], "user")
+        clock.now += DAY / 10
+    store.say("Zwetschge", [yes(b"a"), yes(b"b"), no(b"c")], "user")
+    clock.now += 8 * DAY
+    store.rename("Zwetschge", "Quitte")
+    store.say("Mispel", [yes(b"d")], "user")
+    store.merge("Mispel", "Quitte")
+    store.say("Person 1", [yes(b"a")], "user")
+    assert b"Zwetschge" in bytes_of(path.parent)
+    forgotten = store.forget("quitte")
+    assert forgotten.backups > 1
+    assert forgotten.statements == 3
+    held = bytes_of(path.parent)
+    assert not any(name in held for name in (b"Zwetschge", b"Quitte", b"Mispel"))
+    assert b"Person 299" in held
+    assert len(store.people().people) == 300
+    assert ("Person 1", True, b"a", LEFT) in told(store), "what it took over stays"
+    assert store.undo() is None, "what is forgotten is final"
+    assert [copy.name for copy in path.parent.glob("people-*")] == [_backup(clock)]
+
+
+def test_a_face_that_moved_to_the_forgotten_person_does_not_move_back(store: PeopleStore) -> None:
+    store.say("Anna", [yes()], "user")
+    store.say("Bert", [yes()], "user")
+    store.forget("Bert")
+    assert told(store) == set()
+    assert store.people().named("Anna") is not None
+
+
+def _backup(clock: Clock) -> str:
+    from datetime import datetime
+
+    return f"people-{datetime.fromtimestamp(clock.now).astimezone().date()}.sqlite3"
+
+
+def test_a_backup_a_week_while_it_changes(store: PeopleStore, path: Path, clock: Clock) -> None:
+    def copies() -> list[str]:
+        return sorted(copy.name for copy in path.parent.glob("people-*"))
+
+    store.say("Anna", [yes()], "user")
+    first = _backup(clock)
+    assert copies() == [first]
+    assert stat.S_IMODE((path.parent / first).stat().st_mode) == 0o600
+    store.say("Bert", [yes(b"two")], "user")
+    clock.now += 6 * DAY
+    store.tend()
+    assert copies() == [first]
+    clock.now += DAY
+    store.tend()
+    second = _backup(clock)
+    assert copies() == [first, second], "it had changed since"
+    clock.now += 30 * DAY
+    store.tend()
+    assert copies() == [first, second], "it had not"
+    with closing(sqlite3.connect(path.parent / second)) as copy:
+        assert copy.execute("SELECT count(*) FROM person").fetchone() == (2,)
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    for number in range(6):
+        clock.now += 7 * DAY
+        store.say(f"Person {number}", [], "user")
+    assert len(copies()) == 4
+    assert copies()[-1] == _backup(clock)
+
+
+def test_a_backup_is_a_way_back(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path, clock: Clock
+) -> None:
+    store.say("Anna", [yes()], "user")
+    backup = path.parent / _backup(clock)
+    store.close()
+    path.unlink()
+    lost = reopen()
+    assert backup.name in lost.trouble
+    for call in (lost.people, lambda: lost.say("Bert", [yes()], "user")):
+        with pytest.raises(StorageError, match=backup.name):
+            call()
+    assert not path.exists()
+    path.write_bytes(backup.read_bytes())
+    assert told(reopen()) == {("Anna", True, b"one", LEFT)}
+
+
+@pytest.mark.parametrize("damage", ["foreign", "newer", "empty", "garbage", "flipped", "cut"])
+def test_a_file_that_is_not_understood_is_left_alone(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path, damage: str
+) -> None:
+    store.say_all([(f"Person {number}", [yes(b"%d" % number)]) for number in range(200)], "user")
+    store.close()
+    data = bytearray(path.read_bytes())
+    if damage in ("foreign", "newer"):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA application_id = 7" if damage == "foreign" else "PRAGMA user_version = 99")
+    elif damage == "flipped":
+        data[5000:9000] = bytes(255 - byte for byte in data[5000:9000])
+        path.write_bytes(data)
+    else:
+        path.write_bytes({"empty": b"", "garbage": b"no database " * 999, "cut": data[: len(data) // 2]}[damage])
+    before = path.read_bytes()
+    again = reopen()
+    assert str(path) in again.trouble
+    assert "\n" not in again.trouble
+    for call in (again.people, again.undo, lambda: again.say("Anna", [yes()], "user"), lambda: again.forget("Anna")):
+        with pytest.raises(StorageError):
+            call()
+    again.tend()
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_removed_meanwhile_takes_no_statement(store: PeopleStore, path: Path) -> None:
+    store.say("Anna", [yes()], "user")
+    path.rename(path.with_name("elsewhere"))
+    with pytest.raises(StorageError, match="removed or replaced"):
+        store.say("Bert", [yes()], "user")
+    assert store.people().named("Bert") is None
+
+
+def test_a_file_that_is_put_there_meanwhile_is_not_replaced(store: PeopleStore, path: Path, tmp_path: Path) -> None:
+    path.write_bytes(b"mine")
+    with pytest.raises(StorageError, match="put there"):
+        store.say("Anna", [yes()], "user")
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_backup_before_a_migration(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.say("Anna", [yes()], "user")
+    store.close()
+    before = path.read_bytes()
+    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: "ALTER TABLE person ADD COLUMN note TEXT;"})
+    assert told(reopen()) == {("Anna", True, b"one", LEFT)}
+    backup = path.with_name("people.sqlite3.before-v2")
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    with closing(sqlite3.connect(backup)) as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+        assert copy.execute("SELECT name FROM description").fetchall() == [("Anna",)]
+    assert before != path.read_bytes()
+
+
+def test_no_migration_without_its_backup(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.say("Anna", [yes()], "user")
+    store.close()
+    before = path.read_bytes()
+    path.with_name("people.sqlite3.before-v2").mkdir()
+    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: "ALTER TABLE person ADD COLUMN note TEXT;"})
+    again = reopen()
+    assert "people.sqlite3" in again.trouble
+    with pytest.raises(StorageError):
+        again.people()
+    assert path.read_bytes() == before
+
+
+def test_a_migration_that_fails_changes_nothing(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.say("Anna", [yes()], "user")
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "VERSION", 2)
+        patch.setattr(schema, "MIGRATIONS", {1: "CREATE TABLE more(id INTEGER) STRICT; DROP TABLE none_such;"})
+        assert reopen().trouble
+    assert told(reopen()) == {("Anna", True, b"one", LEFT)}
+
+
+def test_forgetting_is_ended_later_where_another_process_reads(store: PeopleStore, path: Path, clock: Clock) -> None:
+    store.say("Zwetschge", [yes()], "user")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM description").fetchall()
+        with pytest.raises(StorageError, match=r"forgotten, but .* tried again"):
+            store.forget("Zwetschge")
+        assert store.people().people == ()
+    clock.now += 61
+    store.tend()
+    assert store.trouble == ""
+    assert b"Zwetschge" not in bytes_of(path.parent)
