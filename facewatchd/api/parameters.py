@@ -319,14 +319,14 @@ METHODS = {
     "person": Method(
         PersonParameters,
         "List what was said of one person, in pages; `next` is null on the last one.",
-        "name born hidden references photos unplaced statements[{id,is,paths[{path}],digest,box,relative_box,face_id,"
-        "source,at,placed}] next",
+        "name born hidden references photos unplaced statements[{id,is,paths,digest,box,relative_box,face_id,source,"
+        "at,placed}] next",
     ),
     "assign": Method(
         AssignParameters,
         "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
         "those whose faces they were.",
-        "name is new said known moved without_face[index] refused[{who,face,reason}]",
+        "name is new said known moved without_face refused[{who,face,reason}]",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
     "merge_people": Method(
