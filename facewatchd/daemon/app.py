@@ -21,9 +21,10 @@ from typing import Protocol
 from facewatchd.api.control import Control
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
-from facewatchd.api.people import People, refusal_of_poor_faces
+from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
@@ -278,12 +279,19 @@ class Daemon:
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
+        scorer = Scorer(self._gallery, self._resolver, info)
         self._queries = Queries(
-            self.monitor, self._gallery, self._roots, finder, self._sampler, info, defaults, control.wait_until_done
+            self.monitor,
+            self._gallery,
+            self._roots,
+            finder,
+            scorer,
+            self._sampler,
+            info,
+            defaults,
+            control.wait_until_done,
         )
-        people = People(
-            self._people, self._resolver, self._catalog, finder, refusal_of_poor_faces(info.quality), info.quality
-        )
+        people = People(self._people, self._resolver, self._catalog, finder, scorer.refusal, info.quality)
         self.methods = Methods(
             Status(
                 self.monitor,
