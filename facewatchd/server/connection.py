@@ -4,6 +4,9 @@ The resources of a client are bounded. A line must end within a deadline of its 
 within another, and a reply must be read within a third (`Deadlines`). The unanswered lines of all clients together must
 fit into a `MemoryBudget`; `FREE` bytes of each connection are not counted, so that small requests always fit.
 
+A reply may begin a stream of notifications (`stream`): the connection then takes no more requests, and only its end of
+sending has a deadline.
+
 No deadline counts the time for which the whole process was stopped (SIGSTOP, a suspended machine): a wait that ends
 more than `LATE` seconds after its timeout was such a stop.
 """
@@ -16,16 +19,18 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from facewatchd.errors import DeadlineError, FacewatchError, NotReadyError
-from facewatchd.server.jsonrpc import LineBuffer, error_line
+from facewatchd.server.jsonrpc import InvalidRequestError, LineBuffer, error_line, notification
+from facewatchd.server.stream import Streaming
 from facewatchd.system import peer_credentials
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[bytes], bytes | None]
+Answer = Callable[[bytes], bytes | Streaming | None]
 """A line to its reply with a newline, or None. Called from several threads; should not raise."""
 
 RECEIVE = 1 << 18
@@ -39,6 +44,7 @@ SLICE = 1.0
 """Seconds of one wait for the rest of a line, or for a reply to be read."""
 LATE = 0.5
 """Seconds by which a wait may end late on a busy machine; a later end was a stop of the process."""
+_NO_MORE = "a connection with a stream takes no more requests: open another one"
 LINGER = 2.0
 """Seconds for which a refused client may go on sending before it reads the error."""
 
@@ -99,7 +105,7 @@ class Connection:
         self.leaving = False
         """Whether `shut` was called."""
         self.waits = False
-        """Whether the request that is answered only waits for other threads."""
+        """Whether the request that is answered only waits for other threads, or has become a stream."""
         # A daemon thread: an answer that outlasts Server.stop must not keep the process from ending.
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -197,10 +203,54 @@ class Connection:
     def _reply(self, line: bytes, last: bool) -> None:
         reply = self._answer(line)
         self._hold(max(0, self._held - len(line) - 1))  # the last line may lack its newline
+        if isinstance(reply, Streaming):
+            self._stream(reply, alone=last)
         if last:  # before the reply is sent: a client that has it may open another connection at once
             self.idle_since = time.monotonic()
         if reply is not None:
             self._send(reply)
+
+    def _stream(self, begun: Streaming, *, alone: bool) -> NoReturn:
+        """Send the reply and then whatever comes, until ConnectionError or `FacewatchError` is raised."""
+        self.waits = True  # before the reply is sent, as above
+        self._send(begun.reply)
+        if not alone:
+            raise InvalidRequestError(_NO_MORE)
+        begun.run(self)
+        raise ConnectionAbortedError("the stream has ended")
+
+    def send(self, method: str, params: Mapping[str, object]) -> None:
+        """Send a notification: see `Sink.send`."""
+        self._require_listener()
+        self._send(notification(method, params))
+
+    def wait(self, wake: int, seconds: float) -> None:
+        """Wait until a file descriptor can be read: see `Sink.wait`."""
+        deadline = self._now() + seconds
+        while True:
+            self._require_listener()
+            poll = select.poll()
+            poll.register(wake, select.POLLIN)
+            poll.register(self._socket, 0 if self._ended else select.POLLIN)
+            left = max(0.0, deadline - self._now())
+            # The stop of the server wakes a thread that waits for bytes of its client.
+            came = dict(poll.poll(1000 * (min(left, SLICE) if self._ended else left)))
+            heard = came.get(self._socket.fileno(), 0)
+            if heard & (select.POLLHUP | select.POLLERR):
+                raise ConnectionAbortedError("the client hung up")
+            if heard:
+                data = self._socket.recv(RECEIVE)
+                self._ahead += data
+                self._ended = not data
+            elif wake in came or self._now() >= deadline:
+                return
+
+    def _require_listener(self) -> None:
+        """Raise where the stream is to end: the server stops, or the client sent something."""
+        if self._stopping.is_set() or self.leaving:
+            raise ConnectionAbortedError("the daemon stops")
+        if self._ahead:
+            raise InvalidRequestError(_NO_MORE)
 
     def _send(self, reply: bytes) -> None:
         """Send all of the reply, and receive up to `AHEAD` bytes meanwhile."""

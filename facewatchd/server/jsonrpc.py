@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NoReturn, cast
 
 from facewatchd.errors import FacewatchError
 from facewatchd.server import payload
+from facewatchd.server.stream import Stream, Streaming
 
 log = logging.getLogger(__name__)
 
@@ -224,10 +225,11 @@ def _parsed(line: bytes, **hooks: Any) -> object:
     return message
 
 
-def answer(line: bytes, call: Call) -> bytes | None:
+def answer(line: bytes, call: Call) -> bytes | Streaming | None:
     """Serve every request of a line, in order, and return the reply with its newline; None where all are notifications.
 
-    The requests of a batch that follow after `MAX_REPLIES` bytes of replies are refused.
+    The requests of a batch that follow after `MAX_REPLIES` bytes of replies are refused. A request that begins a
+    `Stream` stands alone on its line, and has an id.
 
     ``call`` may raise `MethodNotFoundError`, `ParamsError` and any `FacewatchError`. Any other exception is logged with
     its traceback, and the client is told of an internal error.
@@ -238,11 +240,14 @@ def answer(line: bytes, call: Call) -> bytes | None:
         return error_line(exc)
     if not isinstance(message, list):
         reply = _answer_one(message, call)
-        return None if reply is None else reply + b"\n"
+        return reply if reply is None or isinstance(reply, Streaming) else reply + b"\n"
     replies: list[bytes] = []
     size = 0
     for item in message:
-        if (reply := _answer_one(item, call if size < MAX_REPLIES else _refuse_more)) is not None:
+        reply = _answer_one(item, call if size < MAX_REPLIES else _refuse_more)
+        if isinstance(reply, Streaming):
+            reply = _failure(_id_of(item), InvalidRequestError("a stream cannot begin inside a batch"))
+        if reply is not None:
             replies.append(reply)
             size += len(reply)
     return b"[" + b",".join(replies) + b"]\n" if replies else None
@@ -257,20 +262,33 @@ def error_line(error: FacewatchError) -> bytes:
     return _failure(None, error) + b"\n"
 
 
-def _answer_one(message: object, call: Call) -> bytes | None:
+def notification(method: str, params: Mapping[str, object]) -> bytes:
+    """Return a notification with its newline."""
+    return _encode({"jsonrpc": "2.0", "method": method, "params": params}) + b"\n"
+
+
+def _answer_one(message: object, call: Call) -> bytes | Streaming | None:
     try:
         request = Request.of(message)
     except InvalidRequestError as exc:
         return _failure(_id_of(message), exc)
     try:
         result = call(request.method, request.arguments())
-        return None if request.notification else _encode({"jsonrpc": "2.0", "id": request.id, "result": result})
+        if request.notification:
+            return None
+        if isinstance(result, Stream):
+            return Streaming(_success(request.id, result.result) + b"\n", result.run)
+        return _success(request.id, result)
     except FacewatchError as exc:  # not kept any longer: its traceback holds the request, of up to 64 MiB
         return None if request.notification else _failure(request.id, exc)
     except Exception as exc:
         log.exception("%s failed", quote(request.method))
         unexpected = FacewatchError(f"internal error ({type(exc).__name__})", "see the daemon's log")
         return None if request.notification else _failure(request.id, unexpected)
+
+
+def _success(id_: object, result: object) -> bytes:
+    return _encode({"jsonrpc": "2.0", "id": id_, "result": result})
 
 
 def _failure(id_: object, error: FacewatchError) -> bytes:
@@ -284,7 +302,7 @@ def _failure(id_: object, error: FacewatchError) -> bytes:
     return _encode({"jsonrpc": "2.0", "id": id_, "error": body})
 
 
-def _encode(reply: dict[str, object]) -> bytes:
+def _encode(reply: Mapping[str, object]) -> bytes:
     return json.dumps(reply, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 

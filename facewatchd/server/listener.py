@@ -7,7 +7,8 @@ client that first sends all its requests and then reads is served too. The resou
 
 - Connections: above the limit, a new connection takes the place of the one that has waited longest between requests,
   or whose line has not ended for `UNFINISHED` seconds. If all are in use, the new one gets an error and is closed. A
-  request whose client hung up counts as no connection, nor does a request that only waits (`Server.waiting`).
+  request whose client hung up counts as no connection, nor does a request that only waits (`Server.waiting`), nor a
+  stream of notifications (`stream`), of which the method that begins them bounds the number.
 - Time: a line must end within ``line_deadline`` of its first byte, the next one must begin within ``idle_deadline``,
   and a reply must be read within ``send_deadline``.
 - Memory: `jsonrpc.MAX_LINE` for one line, `MEMORY` for all unanswered lines together.

@@ -6,11 +6,14 @@ writer's thread, and no lock is held while one does. So a subscriber that fails 
 other subscribers. One that is slow loses changes: a queue holds at most `MOST`, and one that overflows is emptied.
 `Subscription.take` then raises `MissedChangesError`, once, and the subscriber reads what it needs from the catalog.
 
-Changes are not kept over a restart, nor for subscriptions that come later.
+Changes are not kept over a restart, nor for subscriptions that come later. A thread that must miss nothing reads the
+journal of the catalog (`journal`), and has a `Bell` rung when it is worth looking there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
@@ -86,11 +89,43 @@ class Subscription:
             self._arrived.notify_all()
 
 
+class Bell:
+    """A file descriptor that can be read once something was published. Used inside a ``with`` block."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._file = -1
+
+    def __enter__(self) -> Bell:
+        """Be rung from now on."""
+        self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._hub.hang(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Be rung no more."""
+        self._hub.take_down(self)
+        os.close(self._file)
+
+    def fileno(self) -> int:
+        return self._file
+
+    def ring(self) -> None:
+        """Called by the hub."""
+        os.eventfd_write(self._file, 1)
+
+    def hush(self) -> None:
+        """Have it rung again only by what is published from now on."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._file)
+
+
 class Hub:
     """One thread publishes; any may subscribe."""
 
     def __init__(self) -> None:
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._bells: tuple[Bell, ...] = ()
         self._lock = threading.Lock()
 
     def subscribe(self, *, embeddings: bool = True) -> Subscription:
@@ -107,6 +142,17 @@ class Hub:
         with self._lock:
             self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
 
+    def hang(self, bell: Bell) -> None:
+        with self._lock:
+            self._bells = (*self._bells, bell)
+
+    def take_down(self, bell: Bell) -> None:
+        with self._lock:
+            self._bells = tuple(other for other in self._bells if other is not bell)
+
     def publish(self, change: Change) -> None:
         for subscription in self._subscriptions:
             subscription.put(change)
+        with self._lock:  # so that none is rung whose file was closed
+            for bell in self._bells:
+                bell.ring()

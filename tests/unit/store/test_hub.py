@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import select
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,7 @@ from facewatchd.errors import RefusedError
 from facewatchd.store import hub as hub_module
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.hub import Change, Hub, MissedChangesError
+from facewatchd.store.hub import Bell, Change, Hub, MissedChangesError
 from tests.support.galleries import DIM, photo, stamp, unit
 
 
@@ -106,3 +107,22 @@ def test_nothing_is_published_of_a_transaction_that_failed(gallery: Gallery) -> 
     with pytest.raises(RefusedError):
         gallery.record([photo(b"/a", b"a", [row]), too_large])
     assert subscription.take(0) == []
+
+
+def test_a_bell_is_rung_by_what_is_published_until_it_is_taken_down() -> None:
+    hub = Hub()
+    with Bell(hub) as bell, Bell(hub) as other:
+        assert not is_rung(bell)
+        hub.publish(change(1))
+        hub.publish(change(2))
+        assert is_rung(bell)
+        bell.hush()
+        assert not is_rung(bell)
+        assert is_rung(other)
+        hub.publish(change(3))
+        assert is_rung(bell)
+    hub.publish(change(4))
+
+
+def is_rung(bell: Bell) -> bool:
+    return bool(select.select([bell], [], [], 0)[0])
