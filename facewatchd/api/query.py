@@ -33,6 +33,7 @@ class Queries:
         gallery: Gallery,
         roots: Roots,
         finder: FaceFinder,
+        scorer: Scorer,
         sampler: Sampler,
         info: ModelInfo,
         defaults: Query,
@@ -42,7 +43,7 @@ class Queries:
         self._gallery = gallery
         self._roots = roots
         self._finder = finder
-        self._searcher = Searcher(gallery, finder, Scorer(gallery), info)
+        self._searcher = Searcher(gallery, finder, scorer, info)
         self._explainer = Explainer(gallery, sampler, info)
         self._info = info
         self.defaults = defaults
@@ -88,6 +89,7 @@ class Queries:
             exact=params.exact,
             collapse=params.collapse,
             quality=self._info.quality_at(threshold),
+            counts_references=threshold >= self._info.threshold,
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from facewatchd.api import replies
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
-from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Answer, Searcher
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
@@ -30,6 +29,7 @@ from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Face, ModelInfo, Quality, Stamp
 from tests.support.galleries import DIM, face
+from tests.support.known_people import scorer
 
 TABLE = Quality(clear=10, slope=0.1, floor=7)
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
@@ -84,7 +84,7 @@ def recorded(path: Path) -> Outcome:
 
 
 def search(gallery: Gallery, finder: FaceFinder, *, quality: Quality | None = TABLE, **params: object) -> Answer:
-    return Searcher(gallery, finder, Scorer(gallery), INFO).search(
+    return Searcher(gallery, finder, scorer(gallery, INFO), INFO).search(
         read(QueryParameters, params), Search(0.5, quality=quality)
     )
 
