@@ -319,8 +319,8 @@ METHODS = {
     "person": Method(
         PersonParameters,
         "List what was said of one person, in pages; `next` is null on the last one.",
-        "name born hidden references photos unplaced statements[{id,is,paths,digest,box,relative_box,face_id,source,"
-        "at,placed}] next",
+        "name born hidden references photos unplaced statements[{id, is, paths, digest, box, relative_box, "
+        "face_id, source, at, placed}] next",
     ),
     "assign": Method(
         AssignParameters,
