@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
-        "people": "store system values",
+        "people": "store system threads values",
         "expectation": "store threads values",
         "scan": "photos store system threads values",
         "watch": "system threads values",
