@@ -182,7 +182,8 @@ def _faces(texts: Sequence[str]) -> list[Who]:
 
 
 def _added(result: Any) -> str:
-    parts = [f"{counted(int(result['said']), 'face')} added"]
+    said = int(result["said"])
+    parts = [f"{counted(said, 'face')} added" if said or result["new"] else "no face added"]
     if result["known"]:
         parts.append(f"{int(result['known'])} known already")
     if result["moved"]:

@@ -21,7 +21,7 @@ from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
 from facewatchd.client.query import STDIN, QueryPhoto, ask, local_path
 from facewatchd.client.report import asks_for_dates, pending_photos, print_answer
-from facewatchd.client.request import Everyone, send
+from facewatchd.client.request import Everyone, require_known, send
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.console.streams import (
@@ -34,7 +34,7 @@ from facewatchd.console.streams import (
     write_json,
 )
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
-from facewatchd.matches import PhotoFace, any_date, any_other_person
+from facewatchd.matches import Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import printable
 
 FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY = 0, 1, 2, 3, 4, 5
@@ -78,8 +78,13 @@ def _list_faces(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _check_sheet(options)
     photo = QueryPhoto(options.who[0].photo)
+    params = {"names": True} if options.names else {}
     with Connection(options.socket) as daemon:
-        document = ask(lambda: daemon.call("faces", **photo.param()), [photo])
+        try:
+            document = ask(lambda: daemon.call("faces", **photo.param(), **params), [photo])
+        except RemoteError as error:
+            require_known(error)
+            raise
     faces = photo_faces(document)
     if options.json:
         write_json({"photo": photo.text, **document})
@@ -98,8 +103,16 @@ def _list_faces(options: argparse.Namespace) -> int:
 def _draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
     from facewatchd.pictures import labelled, source
 
-    drawn = [labelled.Labelled(face.box, number) for number, face in enumerate(faces)]
+    drawn = [labelled.Labelled(face.box, number, _label(face.who)) for number, face in enumerate(faces)]
     labelled.write(options.sheet, source.Source(os.fsencode(photo.path), photo.data), drawn)
+
+
+def _label(who: Name | None) -> str:
+    """The name beside a face; a question mark stands behind one that is to be looked at."""
+    if who is None:
+        return ""
+    doubtful = not who.confirmed and who.verdict == "look"
+    return who.name + ("?" if who.name and doubtful else "")
 
 
 def _search(options: argparse.Namespace) -> int:

@@ -106,6 +106,7 @@ def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) ->
     [
         ("add", SAID | {"new": True}, "Anna is new: 2 faces added\n"),
         ("add", SAID | {"said": 1, "known": 1}, "Anna: 1 face added, 1 known already\n"),
+        ("add", SAID | {"said": 0, "known": 1}, "Anna: no face added, 1 known already\n"),
         ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, no longer Ben, C\\x1b\n"),
         ("not", SAID | {"is": False, "said": 1}, "Anna: 1 face said not to be Anna\n"),
     ],

@@ -26,7 +26,7 @@ from facewatchd.client.connection import MAX_LINE, Connection, RemoteError
 from facewatchd.client.query import MAX_BYTES
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, UsageError, WrongListenerError
-from facewatchd.pictures import sheet
+from facewatchd.pictures import labelled, sheet
 from facewatchd.system import peer_credentials
 from facewatchd.text import printable
 from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
@@ -720,6 +720,60 @@ def test_list_faces_of_a_photo_without_any(ask: Any, daemon: FakeDaemon, capfd: 
     daemon.script = lambda request: reply(request, {"faces": []})
     assert ask("--list-faces", "anna.jpg") == client.NO_FACE
     assert capfd.readouterr().err.startswith("facewatch-query: no face found on anna.jpg; ")
+
+
+def named(name: str | None, similarity: float | None, verdict: str, *runner_up: Any, confirmed: bool = False) -> Any:
+    next_ = dict(zip(("name", "similarity"), runner_up, strict=True)) if runner_up else None
+    own = {"name": name, "similarity": similarity, "verdict": verdict, "confirmed": confirmed, "runner_up": next_}
+    return {"box": [1, 2, 30, 40], "score": 0.8765, "names": own}
+
+
+NAMED = {
+    "faces": [
+        named("Zoë\x1b", 0.7421, "sure", "Ben", 0.31),
+        named("Anna", None, "sure", confirmed=True),
+        named("Ben", 0.5, "look"),
+        {**named(None, None, "unknown", "Anna", 0.4), "quality": ["small"]},
+    ]
+}
+
+
+def test_list_faces_says_who_they_are(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, NAMED)
+    assert ask("--list-faces", "--who", "anna.jpg") == client.FOUND
+    assert daemon.params() == {"path": os.path.abspath("anna.jpg"), "names": True}
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    assert [line[3:] for line in lines] == [
+        ["Zoë\x1b", "0.742", "sure", "Ben", "0.310"],
+        ["Anna", "", "confirmed", "", ""],
+        ["Ben", "0.500", "look", "", ""],
+        ["", "", "unknown", "Anna", "0.400", "small"],
+    ]
+    assert ask("--list-faces", "--who", "anna.jpg", "--json") == client.FOUND
+    assert json.loads(capfd.readouterr().out) == {"photo": "anna.jpg", **NAMED}
+    _, out, _ = run_on_terminal(daemon, "--list-faces", "--who", "anna.jpg", NO_COLOR="1", LC_ALL="C.UTF-8")
+    assert [line.rstrip() for line in out.decode().splitlines()] == [
+        "FACE  BOX        SCORE  NAME     SIMILARITY  VERDICT    RUNNER-UP   QUALITY",
+        "0     1,2 30x40  0.876  Zoë\\x1b  0.742       sure       Ben 0.310",
+        "1     1,2 30x40  0.876  Anna     -           confirmed  -",
+        "2     1,2 30x40  0.876  Ben      0.500       look       -",
+        "3     1,2 30x40  0.876  unknown  -           -          Anna 0.400  small",
+    ]
+    daemon.script = lambda request: error(request, "", "unknown parameter 'names'; known: path", code=-32602)
+    assert ask("--list-faces", "--who", "anna.jpg") == client.NOT_READY
+    assert "without --who; start it again" in capfd.readouterr().err
+
+
+def test_the_names_are_drawn_and_doubtful_ones_have_a_question_mark(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (400, 200), "grey").save(tmp_path / "a.png")
+    drawn: list[labelled.Labelled] = []
+    draw = labelled.draw
+    monkeypatch.setattr(labelled, "draw", lambda photo, faces: drawn.extend(faces) or draw(photo, faces))
+    daemon.script = lambda request: reply(request, NAMED)
+    assert ask("--list-faces", "--who", tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert [(face.number, face.name) for face in drawn] == [(0, "Zoë\x1b"), (1, "Anna"), (2, "Ben?"), (3, "")]
 
 
 def test_list_faces_draws_the_photo_with_their_numbers(
