@@ -87,7 +87,7 @@ def with_strangers(world: World, count: int = 300) -> None:
 
 
 def reply(answer: Answer, explanation: Explanation | None) -> Any:
-    return replies.answer(answer, 0.6, INFO, explanation, several=False)
+    return replies.answer(answer, 0.6, INFO, explanation)
 
 
 def test_each_match_has_a_word_and_the_answer_a_number(world: World) -> None:
