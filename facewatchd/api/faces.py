@@ -43,6 +43,10 @@ class PhotoFaces:
     ids: tuple[int, ...] = ()
     """and their ids."""
 
+    def id_of(self, index: int) -> int | None:
+        """Return the id of a face; None where the photo is not recorded."""
+        return self.ids[index] if self.ids else None
+
     @classmethod
     def recorded(cls, reader: CatalogReader, content: int) -> PhotoFaces | None:
         """Return those of a content; None where the row of one is damaged."""

@@ -295,9 +295,10 @@ METHODS = {
     ),
     "faces": Method(
         FacesParameters,
-        "Find the faces on one photo, left to right. With `names`, each has the person that it is, null where it is "
-        "nobody who was named, and the next one in question.",
-        "faces[{box,score,norm,quality,landmarks,names{name,similarity,verdict,confirmed,runner_up{name,similarity}}}]",
+        "Find the faces on one photo, left to right. With `names`, each says in `names` who it is: `name`, "
+        "`similarity` and `verdict` (`sure`, `likely`, `look`, or `unknown` and no name), whether the user `confirmed` it, and the "
+        "next one who comes into question as `runner_up`, with `name` and `similarity`.",
+        "faces[{box,score,norm,quality,landmarks,names}]",
     ),
     "why": Method(
         WhyParameters,
@@ -331,8 +332,8 @@ METHODS = {
     "person": Method(
         PersonParameters,
         "List what was said of one person, in pages; `next` is null on the last one.",
-        "name born hidden references photos unplaced statements[{id,is,paths,digest,box,relative_box,face_id,source,"
-        "at,placed}] next",
+        "name born hidden references photos unplaced statements[{id, is, paths, digest, box, relative_box, "
+        "face_id, source, at, placed}] next",
     ),
     "assign": Method(
         AssignParameters,

@@ -48,8 +48,8 @@ from facewatchd.values import Face, Quality
 class Refusal(Protocol):
     """Says why a face would be a poor reference for a person, in words; empty where it would be a good one."""
 
-    def __call__(self, face: Face, name: str, person: Person | None) -> str:
-        """``person``: None where no person has that name yet."""
+    def __call__(self, face: Face, name: str, person: Person | None, face_id: int | None) -> str:
+        """``person``: None where no person has that name yet; ``face_id``: None where the catalog lacks the face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class _Said:
     face: Face | None
     digest: bytes
     box: RelativeBox | None
+    face_id: int | None = None
     source: str = USER
 
 
@@ -183,7 +184,9 @@ class People:
     def _refused(self, found: Sequence[_Said], name: str, person: Person | None) -> dict[int, str]:
         """The indices of the faces that would be poor references, with the reasons."""
         reasons = {
-            index: self._refusal(each.face, name, person) for index, each in enumerate(found) if each.face is not None
+            index: self._refusal(each.face, name, person, each.face_id)
+            for index, each in enumerate(found)
+            if each.face is not None
         }
         return {index: reason for index, reason in reasons.items() if reason}
 
@@ -200,7 +203,7 @@ class People:
                 raise ParamsError("several faces of one photo are not one person: name each by its number")
             for index in picked:
                 box = RelativeBox.of(seen.faces[index].box, seen.width, seen.height)
-                yield _Said(who, index, seen.faces[index], seen.digest, box)
+                yield _Said(who, index, seen.faces[index], seen.digest, box, seen.id_of(index))
             if not picked:
                 yield _without_face(who, subject, seen)
 
@@ -211,7 +214,7 @@ class People:
             if face is None or not contents:
                 raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
             digest, width, height = reader.describe(contents[0])
-        return _Said(who, None, face, digest, RelativeBox.of(face.box, width, height))
+        return _Said(who, None, face, digest, RelativeBox.of(face.box, width, height), face_id)
 
     def _in_box(self, params: AssignParameters) -> _Said:
         """What is said of the box on the one photo: of the face in it where one is found."""
@@ -225,8 +228,8 @@ class People:
         boxes = [RelativeBox.of(face.box, seen.width, seen.height) for face in seen.faces]
         index = max(range(len(boxes)), key=lambda index: drawn.overlap(boxes[index]), default=None)
         if index is None or not same_face(drawn, boxes[index]):
-            return _Said(0, None, None, seen.digest, drawn, DRAWN)
-        return _Said(0, index, seen.faces[index], seen.digest, boxes[index])
+            return _Said(0, None, None, seen.digest, drawn, source=DRAWN)
+        return _Said(0, index, seen.faces[index], seen.digest, boxes[index], seen.id_of(index))
 
     # Changing who there is
 

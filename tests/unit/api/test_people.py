@@ -11,16 +11,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from facewatchd.api import quality
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import METHODS
 from facewatchd.api.people import People
+from facewatchd.api.scoring import Scorer
 from facewatchd.errors import NoFaceError, StorageError, UnknownFaceError, UnknownPersonError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis
 from facewatchd.matches import Box
 from facewatchd.people.known import Resolver
-from facewatchd.people.statements import Person
 from facewatchd.people.store import PeopleStore
 from facewatchd.photos import files
 from facewatchd.server.jsonrpc import ParamsError
@@ -28,19 +27,14 @@ from facewatchd.server.params import read
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.bounded_calls import DiskCalls
-from facewatchd.values import Face, Quality, Stamp
+from facewatchd.values import Face, ModelInfo, Quality, Stamp
 from tests.support.galleries import DIM, face
 
 TABLE = Quality(clear=10, slope=0.1, floor=7)
+INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
 LEFT, RIGHT = Box(100, 100, 100, 100), Box(400, 100, 90, 90)
 ROW = np.eye(1, DIM, dtype=np.float32)[0]
 WIDTH, HEIGHT = 640, 480
-
-
-def refusal(face: Face, name: str, person: Person | None) -> str:
-    """Refuse what is small or blurred. All faces here are alike, whoever they are said to be."""
-    against = quality.words(face.box, face.norm, TABLE)
-    return f"it is {' and '.join(against)}" if against else ""
 
 
 @dataclass
@@ -102,7 +96,9 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
     directory = tmp_path / "photos"
     directory.mkdir()
     finder = FaceFinder(gallery.catalog, cast(Inference, inference), DiskCalls())
-    people = People(store, Resolver(store, gallery), gallery.catalog, finder, refusal, TABLE)
+    resolver = Resolver(store, gallery)
+    refusal = Scorer(gallery, resolver, INFO).refusal
+    people = People(store, resolver, gallery.catalog, finder, refusal, TABLE)
     yield Place(directory, gallery, inference, store, people)
     store.close()
 
@@ -194,15 +190,23 @@ def test_a_box_where_no_face_was_found(place: Place) -> None:
 
 
 def test_poor_references_are_refused_unless_they_are_wanted_anyway(place: Place) -> None:
-    good, poor = place.record("good", [LEFT]), place.record("poor", [LEFT], [8.0])
+    good, poor = place.record("good", [LEFT]), place.record("poor", [LEFT], [6.0])
     said = place.add("Anna", poor, good)
     assert said["said"] == 1
-    assert said["refused"] == [{"who": 0, "face": 0, "reason": "it is blurred"}]
+    assert said["refused"] == [{"who": 0, "face": 0, "reason": "it is too blurred to tell"}]
     alone = place.add("Bert", poor)
     assert (alone["said"], alone["new"]) == (0, False)
     assert set(place.listed()) == {"Anna"}
     assert place.add("Anna", poor, anyway=True)["said"] == 1
     assert place.add("Anna", poor, **{"is": False})["refused"] == [], "a poor face can be rejected"
+
+
+def test_a_face_that_is_like_another_person_is_refused_but_not_for_being_that_person_s(place: Place) -> None:
+    photo = place.record("one")
+    place.add("Anna", photo)
+    (refused,) = place.add("Bert", place.record("other"))["refused"]
+    assert refused["reason"].startswith("it is like Anna")
+    assert place.add("Bert", photo)["moved"] == ["Anna"], "the user corrects what was said"
 
 
 def test_all_or_nothing_is_said(place: Place) -> None:
@@ -240,7 +244,7 @@ def test_a_face_moves_and_undo_moves_it_back(place: Place) -> None:
 
 def test_renaming_merging_and_forgetting(place: Place) -> None:
     place.add("Anna", place.record("one"))
-    place.add("Bert", place.record("other"))
+    place.add("Bert", place.record("other"), anyway=True)
     with pytest.raises(ParamsError, match="'Anna' already"):
         place.call("rename_person", name="Bert", new=" ANNA ")
     for name in ("\n", "a\tb", "   "):
@@ -290,7 +294,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, gallery: Gallery) ->
         Resolver(store, gallery),
         gallery.catalog,
         cast(FaceFinder, SimpleNamespace()),
-        refusal,
+        lambda face, name, person, face_id: "",
         None,
     )
     assert people.count() is None
