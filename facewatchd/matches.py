@@ -73,9 +73,9 @@ class Term(NamedTuple):
     norm: float | None = None
     """See `values.Face.norm`."""
     person: str = ""
-    """The person's name, where the question names one or the user said whose face it is."""
+    """The name of the person who is asked for, else of the one whose face the user said that it is."""
     confirmed: bool = False
-    """Whether the user said so."""
+    """Whether the user said that it is the person who is asked for."""
 
 
 class Match(NamedTuple):
@@ -105,9 +105,9 @@ class Match(NamedTuple):
     reasons: tuple[str, ...] = ()
     """Why it may be wrong, a few words each."""
     person: str = ""
-    """The person's name, where the question names one or the user said whose face it is."""
+    """As `Term.person`, of the person who is asked for first."""
     confirmed: bool = False
-    """Whether the user said so."""
+    """Whether the user said that it is everyone who is asked for."""
     terms: tuple[Term, ...] = ()
     """With others who are to be on the photo: each person's own face, in the order in which they were asked for."""
     taken: str = ""

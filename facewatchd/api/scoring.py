@@ -152,6 +152,10 @@ class Scorer:
 
     # Who is wanted
 
+    def person(self, name: str) -> Person:
+        """Return the person of a name. Raises `UnknownPersonError` and `StorageError`."""
+        return self._resolver.person(name)
+
     def wanted_person(self, person: int) -> Wanted:
         """Return what to ask for a person by id. Raises `StorageError`."""
         people = self.people()

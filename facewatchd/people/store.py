@@ -18,6 +18,7 @@ their lock while they write.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import sqlite3
@@ -55,6 +56,8 @@ log = logging.getLogger(__name__)
 
 RETRY = 60.0
 """Seconds after which a backup that failed is tried again."""
+SUGGESTED = 3
+"""Most names that are suggested in place of one that nobody has."""
 
 
 class Action(StrEnum):
@@ -87,7 +90,11 @@ class Snapshot:
     def require(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError`."""
         if (person := self.named(name)) is None:
-            raise UnknownPersonError(f"there is no person {name.strip()!r}", "`facewatchd people list` lists them")
+            near = difflib.get_close_matches(name_key(name.strip()), self.by_key, SUGGESTED)
+            suggested = f"did you mean {' or '.join(self.by_key[key].name for key in near)}? " if near else ""
+            raise UnknownPersonError(
+                f"there is no person {name.strip()!r}", f"{suggested}`facewatchd people list` lists them"
+            )
         return person
 
     def of(self, person: int) -> list[Statement]:
