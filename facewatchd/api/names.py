@@ -4,9 +4,10 @@ A face that the user said is a person is that one. Any other is the person whose
 (`people.recognition`), if that is a match by the rules of a question, and nobody else otherwise: "unknown" is an
 answer. A face that the user said is not a person is not that one, nor is a copy of it.
 
-**The word** for how sure it is comes from the chance that a face of a stranger is as similar to any of all people: the
-share of strangers in the gallery who are so similar to the best reference, times how many references there are, as far
-as more of them make more strangers match (`references.chances`). It is no better than
+**The word** for how sure it is comes from the chance that it is wrong, as of a question that finds one face
+(`posterior`) where so many strangers were to be expected: the share of strangers in the gallery who are so similar to
+the best reference, times the number of all references, as far as more of them make more strangers match
+(`references.chances`). It is no better than
 
 - `likely` where the runner-up is less than `NEAR` of the model's threshold behind, and `look` where that is `CLOSE`.
   Of faces of people with 1 to 18 references, 25 % and 5 % were another's within `CLOSE`, and 2 % and 0.8 % between the
@@ -26,6 +27,7 @@ import numpy as np
 from facewatchd.api.faces import PhotoFaces
 from facewatchd.api.scoring import People, Scorer
 from facewatchd.expectation.crowd import Basis, Crowd
+from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import WITHOUT_SAMPLE, Verdict, word
 from facewatchd.people import recognition
@@ -123,7 +125,8 @@ class Namer:
         if strangers.basis is Basis.UNKNOWN:
             return Verdict.LIKELY if similarity >= WITHOUT_SAMPLE * self._info.threshold else Verdict.LOOK
         _, counts = np.unique(references.people, return_counts=True)
-        return word(float(strangers.above([similarity])[0]) * sum(map(chances, counts.tolist())))
+        expected = float(strangers.above([similarity])[0]) * sum(map(chances, counts.tolist()))
+        return word(wrong_among(1, expected, strangers.basis))
 
 
 def _doubted(named: Named) -> Named:

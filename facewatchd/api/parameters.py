@@ -296,8 +296,8 @@ METHODS = {
     "faces": Method(
         FacesParameters,
         "Find the faces on one photo, left to right. With `names`, each says in `names` who it is: `name`, "
-        "`similarity` and `verdict` (`sure`, `likely`, `look`, or `unknown` and no name), whether the user `confirmed` it, and the "
-        "next one who comes into question as `runner_up`, with `name` and `similarity`.",
+        "`similarity` and `verdict` (`sure`, `likely`, `look`, or `unknown` and no name), whether the "
+        "user `confirmed` it, and the next one who comes into question as `runner_up`, with `name` and `similarity`.",
         "faces[{box,score,norm,quality,landmarks,names}]",
     ),
     "why": Method(
