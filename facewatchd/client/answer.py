@@ -90,13 +90,18 @@ class Answer:
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
             self.undecided = _undecided(document.get("undecided"))
-            named = [_named(entry, used.asked) for entry, used in zip(document["query"], self.query, strict=True)]
-            more = {
-                name: [_named(entry, asked[int(entry["who"])]) for entry in document[name]]
+            self.others = {
+                name: _query_entries(document[name], asked, every_face=False)
                 for name, asked in others.items()
                 if name in document
             }
-        self.document: dict[str, Any] = {**document, "query": named, **more}
+            """The entries of ``with`` and of ``without``."""
+            entries = {"query": self.query, **self.others}
+            named = {
+                name: [_named(entry, used.asked) for entry, used in zip(document[name], each, strict=True)]
+                for name, each in entries.items()
+            }
+        self.document: dict[str, Any] = {**document, **named}
 
     @property
     def asked_names(self) -> set[str]:

@@ -66,7 +66,7 @@ def test_the_list_as_lines_document_and_table(people: Any, fake: FakeDaemon, cap
     assert [line.rstrip() for line in out.decode().splitlines()] == [
         "PERSON     REFERENCES  PHOTOS",
         "Anna       12          30",
-        "Zoë\\x09山  1           1       2 faces not found now",
+        "Zoë\\x09山  1           1  (2 faces not found now)",
     ]
 
 
@@ -192,7 +192,7 @@ def test_show_reads_all_pages(fake: FakeDaemon, capfdbinary: Any) -> None:
     assert status == 0
     lines = shown.decode().splitlines()
     assert lines[0] == "Anna: 12 references, confirmed on 30 photos"
-    assert lines[1].split() == ["THE", "FACE", "BOX", "SAID", "BY", "ON", "PATH"]
+    assert lines[1].split() == ["FACE", "BOX", "SAID", "BY", "ON", "PATH"]
     assert lines[3].endswith("/p/\\x09\\xff")
 
 

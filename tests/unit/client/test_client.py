@@ -820,6 +820,56 @@ def test_a_sheet_is_drawn_besides_the_matches(
     assert capfd.readouterr().err == f"{tmp_path}/s.png leaves out the last 2 matches; ask for fewer with --top\n"
 
 
+def test_a_sheet_of_persons_begins_with_their_largest_references(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, colour in (("small", "blue"), ("large", "red")):
+        Image.new("RGB", (200, 200), colour).save(tmp_path / f"{name}.png")
+
+    def said(name: str, size: int, **changes: Any) -> dict[str, Any]:
+        path = {"path": str(tmp_path / f"{name}.png")}
+        return {"is": True, "face_id": 1, "paths": [path], "box": [0, 0, size, size]} | changes
+
+    statements = [
+        said("small", 40),
+        said("large", 80),
+        said("small", 90, **{"is": False}),
+        said("small", 99, face_id=None),
+        said("small", 99, paths=[]),
+    ]
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "person":
+            is_known = request["params"]["name"] == "Anna"
+            return reply(request, {"statements": statements if is_known else []})
+        query = [{"photo": None, "person": "Anna", "references": 2, "who": 0}]
+        others = [{"photo": None, "person": "Ben", "references": 0, "who": 0}, {**query_face(None), "who": 1}]
+        return reply(request, answer(b"/gone.jpg", query=query, **{"with": others}))
+
+    daemon.script = script
+    tiles: list[Any] = []
+    draw = sheet.draw
+    monkeypatch.setattr(sheet, "draw", lambda given, progress: tiles.extend(given) or draw(given, progress))
+    photo = tmp_path / "small.png"
+    assert ask("@anna", "--with", "@ben", "--with", photo, "--sheet", tmp_path / "s.png") == client.FOUND
+    assert [tile.heading for tile in tiles] == ["query: Anna", "with", "0.742"]
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_those_who_are_to_be_there_too_are_named(ask: Any, daemon: FakeDaemon, capfd: Any, verbose: bool) -> None:
+    others = {
+        "with": [{"photo": None, "person": "Ben", "references": 3, "who": 0}],
+        "without": [{**query_face(None, 1, 2), "who": 0}],
+    }
+    daemon.script = lambda request: reply(request, answer(b"/m.jpg", **others))
+    ask("a.jpg", "--with", "@ben", "--without", "c.jpg#1", *(["-v"] if verbose else []))
+    lines = capfd.readouterr().err.splitlines()[1:3]
+    told = ["with: Ben, 3 references", "without: face 1 (of 0 to 1, left to right) on c.jpg at 10,20 80x90, score 0.89"]
+    assert lines == (told if verbose else [])
+
+
 def test_a_sheet_of_a_photo_from_stdin(daemon: FakeDaemon, tmp_path: Path) -> None:
     Image.new("RGB", (200, 200), "red").save(tmp_path / "a.png")
     daemon.script = lambda request: reply(request, answer(query=[query_face(None)]))
