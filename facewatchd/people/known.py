@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from facewatchd.errors import StorageError
-from facewatchd.people.statements import DRAWN, SAME_FACE, RelativeBox, Statement
+from facewatchd.people.statements import DRAWN, SAME_FACE, Person, RelativeBox, Statement
 from facewatchd.people.store import PeopleStore, Snapshot
 from facewatchd.store.catalog_reader import ContentFaces
 from facewatchd.store.gallery import Gallery
@@ -194,6 +194,10 @@ class Resolver:
     def wake(self) -> None:
         """End a `wait`."""
         self._changes.put(Change())
+
+    def person(self, name: str) -> Person:
+        """Return the person of a name. Raises `UnknownPersonError`; `StorageError` where the file cannot be used."""
+        return self._store.people().require(name)
 
     def close(self) -> None:
         """Get no more changes of the catalog."""

@@ -18,6 +18,7 @@ their lock while they write.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import sqlite3
@@ -57,6 +58,8 @@ log = logging.getLogger(__name__)
 
 RETRY = 60.0
 """Seconds after which a backup that failed is tried again."""
+SUGGESTED = 3
+"""Most names that are suggested in place of one that nobody has."""
 
 
 class Action(StrEnum):
@@ -89,7 +92,11 @@ class Snapshot:
     def require(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError`."""
         if (person := self.named(name)) is None:
-            raise UnknownPersonError(f"there is no person {name.strip()!r}", "`facewatchd people list` lists them")
+            near = difflib.get_close_matches(name_key(name.strip()), self.by_key, SUGGESTED)
+            suggested = f"did you mean {' or '.join(self.by_key[key].name for key in near)}? " if near else ""
+            raise UnknownPersonError(
+                f"there is no person {name.strip()!r}", f"{suggested}`facewatchd people list` lists them"
+            )
         return person
 
     def of(self, person: int) -> list[Statement]:
@@ -213,16 +220,10 @@ class PeopleStore:
     # Opening
 
     def _open(self) -> None:
-        ownership.check_files(self._path.parent, (self._path.name, f"{self._path.name}-wal", f"{self._path.name}-shm"))
-        if not self._path.exists():
-            if (backup := self._backups.newest()) is not None:
-                raise StorageError(
-                    f"{self._path} is missing, and so are all names",
-                    f"stop facewatchd and copy {backup.name} over it, or move its backups away to begin anew",
-                )
+        version = examine(self._path)
+        if version is None:
             return
         with self._translated("read"):
-            version = self._examined()
             self._connect()
             assert self._db is not None
             try:
@@ -238,38 +239,13 @@ class PeopleStore:
         self._path.chmod(0o600)
         self.tend()
 
-    def _examined(self) -> int:
-        """The version of the file, which is ours and whole. Raises `StorageError`; nothing is written."""
-        if not self._path.stat().st_size:
-            raise DamagedError(f"{self._path} is empty, where the names should be", self._way_back())
-        with closing(catalog_schema.connect_reader(str(self._path))) as db:
-            (application,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in _HEADER)
-            if application != schema.APPLICATION_ID:
-                raise DamagedError(f"{self._path} is another program's: no names are known", "move it away")
-            if version != schema.VERSION and version not in schema.MIGRATIONS:
-                raise StorageError(
-                    f"{self._path} was written by another version (schema {version}, this one reads {schema.VERSION}):"
-                    " no names are known",
-                    "install that version",
-                )
-            ((finding,), *_) = db.execute("PRAGMA integrity_check(1)").fetchall()
-            if finding != "ok":
-                raise DamagedError(
-                    f"{self._path} is damaged ({one_line(finding)}): no names are known", self._way_back()
-                )
-        return int(version)
-
-    def _way_back(self) -> str:
-        backup = self._backups.newest()
-        return f"stop facewatchd, and copy {backup.name} over it" if backup else "move it away to begin anew"
-
     def _migrate(self, db: sqlite3.Connection, version: int) -> None:
         recovery.empty_log(db)
         self._backups.make_before_migration(db, schema.VERSION)
         schema.migrate(db, version)
 
     def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
-        return translated(f"{doing} {self._path}", "it", self._way_back())
+        return translated(f"{doing} {self._path}", "it", _way_back(self._path))
 
     def _connect(self) -> None:
         self._db = schema.connect(str(self._path))
@@ -362,10 +338,18 @@ class PeopleStore:
         """
         return self.say_all([(name, statements)], source)[0]
 
-    def say_all(self, said: Iterable[tuple[str, Sequence[NewStatement]]], source: str) -> list[Said]:
-        """Say something of several people, all in one step. Raises as `say`; then nothing is said."""
+    def say_all(
+        self,
+        said: Iterable[tuple[str, Sequence[NewStatement]]],
+        source: str,
+        described: Mapping[str, Person] | None = None,
+    ) -> list[Said]:
+        """Say something of several people, all in one step. Raises as `say`; then nothing is said.
+
+        ``described``: by `name_key`, when those of them who are new were born, and whether they are hidden.
+        """
         with self._lock:
-            plan = self._planned(self._writable(), said, source)
+            plan = self._planned(self._writable(), said, source, described or {})
             if not plan.people and not plan.statements:
                 return plan.said
             with self._step(Action.SAY) as (db, step):
@@ -375,12 +359,19 @@ class PeopleStore:
             self.tend()
             return [self._with_person_as_written(each) for each in plan.said]
 
-    def _planned(self, snapshot: Snapshot, said: Iterable[tuple[str, Sequence[NewStatement]]], source: str) -> _Plan:
+    def _planned(
+        self,
+        snapshot: Snapshot,
+        said: Iterable[tuple[str, Sequence[NewStatement]]],
+        source: str,
+        described: Mapping[str, Person],
+    ) -> _Plan:
         plan = _Plan()
         for name, statements in said:
             proper, key = proper_name(name), name_key(proper_name(name))
             known = snapshot.by_key.get(key) or plan.people.get(key)
-            person = known or Person(-1 - len(plan.people), proper)
+            about = described.get(key, Person(0, proper))
+            person = known or Person(-1 - len(plan.people), proper, about.born, about.hidden)
             if known is None:
                 plan.people[key] = person
             counts = self._plan_statements(plan, snapshot, person, statements, source)
@@ -608,6 +599,42 @@ class PeopleStore:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now()).astimezone().date()
+
+
+def examine(path: Path) -> int | None:
+    """Return the version of people.sqlite3, which is ours and whole; None where there is none. Nothing is written.
+
+    Raises `StorageError`, and OSError.
+    """
+    ownership.check_files(path.parent, (path.name, f"{path.name}-wal", f"{path.name}-shm"))
+    if not path.exists():
+        if (backup := Backups(path).newest()) is not None:
+            raise StorageError(
+                f"{path} is missing, and so are all names",
+                f"stop facewatchd and copy {backup.name} over it, or move its backups away to begin anew",
+            )
+        return None
+    if not path.stat().st_size:
+        raise DamagedError(f"{path} is empty, where the names should be", _way_back(path))
+    with translated(f"read {path}", "it", _way_back(path)), closing(catalog_schema.connect_reader(str(path))) as db:
+        (application,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in _HEADER)
+        if application != schema.APPLICATION_ID:
+            raise DamagedError(f"{path} is another program's: no names are known", "move it away")
+        if version != schema.VERSION and version not in schema.MIGRATIONS:
+            raise StorageError(
+                f"{path} was written by another version (schema {version}, this one reads {schema.VERSION}):"
+                " no names are known",
+                "install that version",
+            )
+        ((finding,), *_) = db.execute("PRAGMA integrity_check(1)").fetchall()
+        if finding != "ok":
+            raise DamagedError(f"{path} is damaged ({one_line(finding)}): no names are known", _way_back(path))
+    return int(version)
+
+
+def _way_back(path: Path) -> str:
+    backup = Backups(path).newest()
+    return f"stop facewatchd, and copy {backup.name} over it" if backup else "move it away to begin anew"
 
 
 _HEADER = ("application_id", "user_version")

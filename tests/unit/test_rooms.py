@@ -45,7 +45,7 @@ MAY_IMPORT = {
             " values watch"
         ),
         "service": "config paths system",
-        "doctor": "client config models paths photos scan server service store system threads values watch",
+        "doctor": "client config models paths people photos scan server service store system threads values watch",
         "cli": "client config console daemon doctor models paths service store system values",
         "__main__": "cli",
     }.items()
