@@ -81,9 +81,9 @@ def list_people(options: argparse.Namespace) -> int:
         ]
     if on_terminal():
         rows = [
-            (printable(name), str(references), str(photos), _away(away)) for name, references, photos, away in people
+            (printable(name), str(references), f"{photos}{_away(away)}") for name, references, photos, away in people
         ]
-        write(table(("PERSON", "REFERENCES", "PHOTOS", ""), rows, colour=takes_colour(sys.stdout)))
+        write(table(("PERSON", "REFERENCES", "PHOTOS"), rows, colour=takes_colour(sys.stdout)))
     else:
         write(b"".join(tab_separated(name, str(references), str(photos)) for name, references, photos, _ in people))
     if not people and on_terminal():
@@ -92,7 +92,7 @@ def list_people(options: argparse.Namespace) -> int:
 
 
 def _away(statements: int) -> str:
-    return f"{counted(statements, 'face')} not found now" if statements else ""
+    return f"  ({counted(statements, 'face')} not found now)" if statements else ""
 
 
 def show(options: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def show(options: argparse.Namespace) -> int:
             photos = counted(int(document["photos"]), "photo")
             write(f"{printable(document['name'])}: {references}, confirmed on {photos}\n")
             rows = [list(map(printable, _statement(each))) for each in statements]
-            write(table(("THE FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
+            write(table(("FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
         else:
             write(b"".join(tab_separated(*_statement(each)) for each in statements))
     return 0
@@ -182,7 +182,8 @@ def _faces(texts: Sequence[str]) -> list[Who]:
 
 
 def _added(result: Any) -> str:
-    parts = [f"{counted(int(result['said']), 'face')} added"]
+    said = int(result["said"])
+    parts = [f"{counted(said, 'face')} added" if said or result["new"] else "no face added"]
     if result["known"]:
         parts.append(f"{int(result['known'])} known already")
     if result["moved"]:
