@@ -256,6 +256,47 @@ class ForgetParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportParameters:
+    """Of ``export``."""
+
+    part: str = required(Choice(("people", "photos", "contents")), "Which lines.")
+    after: int = optional(Whole(), "`next` of the page before.", 0)
+    version: int | None = optional(
+        Whole(), "`version` of the first page: an error is raised where people have changed since.", _ABSENT
+    )
+    embeddings: bool = optional(Flag(), "Whether the header is that of an export with contents.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPeopleParameters:
+    """Of ``import_people``."""
+
+    data: bytes = required(Base64(), "Lines of an export: those of people, statements and photos.")
+    first: int = optional(Whole(1), "Number of the first line, for errors.", 1)
+    check: bool = optional(Flag(), "Whether the lines are only checked.", False)
+    keep: bool = optional(
+        Flag(), "Whether everything said before stays that a line contradicts, and not only what was said later.", False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ImportContentsParameters:
+    """Of ``import_contents``."""
+
+    data: bytes = required(Base64(), "Lines of an export: those of contents.")
+    first: int = optional(Whole(1), "Number of the first line, for errors.", 1)
+    check: bool = optional(Flag(), "Whether the lines are only checked.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionsParameters:
+    """Of ``regions``."""
+
+    dir: bytes | None = optional(PathItem(), "Only photos below this directory.", _ABSENT)
+    after: bytes = optional(PathItem(), "`next` of the page before.", Computed(lambda: b"", "from the first"))
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A method of the protocol."""
 
@@ -342,6 +383,28 @@ METHODS = {
         NoParameters,
         "Take back the last call that said, renamed or merged, as a whole; `action` is null where there is none.",
         "action names statements at",
+    ),
+    "regions": Method(
+        RegionsParameters,
+        "Read what other programs wrote about the people on photos, in pages; `next` is null on the last one. A finding"
+        " has a `name`, its `source`, a `verdict` (new, known, proposed, no-face, no-place or contradicts), the"
+        " `face_id` and its `box`, and what speaks `against` it. `aside` says what was left out of a file.",
+        "photos[{path,digest,findings,aside}] read left_out next",
+    ),
+    "export": Method(
+        ExportParameters,
+        "Return lines of an export, in pages; `next` is null on the last one.",
+        "lines next version",
+    ),
+    "import_people": Method(
+        ImportPeopleParameters,
+        "Say all that is in lines of an export, or nothing where one is wrong. One step of `undo`.",
+        "people statements added known outdated kept absent{count,paths}",
+    ),
+    "import_contents": Method(
+        ImportContentsParameters,
+        "Record faces of an export for the model that runs: photos with these bytes are not embedded again.",
+        "contents new",
     ),
 }
 """Every method by its name."""
