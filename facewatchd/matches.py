@@ -36,6 +36,22 @@ CONFIRMED = "confirmed"
 """The verdict of the user, who said whose face it is."""
 
 
+class Name(NamedTuple):
+    """Who a face is, of the people that have names."""
+
+    name: str
+    """Empty where it is nobody with a name."""
+    similarity: float | None
+    """None where only the user's word tells it, or nobody is."""
+    verdict: str
+    """How sure it is, in a word."""
+    confirmed: bool
+    """Whether the user said so."""
+    runner_up: str = ""
+    """The next person, or of a face that is nobody's the nearest; empty where there is none."""
+    runner_up_similarity: float | None = None
+
+
 class PhotoFace(NamedTuple):
     """A face on a photo that was only looked at."""
 
@@ -43,6 +59,8 @@ class PhotoFace(NamedTuple):
     score: float
     quality: str = ""
     """What can be said against it, in words."""
+    who: Name | None = None
+    """None where that was not asked for."""
 
 
 class Also(NamedTuple):

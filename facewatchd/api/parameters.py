@@ -59,6 +59,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class FacesParameters(Source):
+    """Of ``faces``."""
+
+    names: bool = optional(Flag(), "Whether each face has the name of the person that it is.", False)
+
+
+@dataclass(frozen=True, slots=True)
 class Who:
     """What a question names a person by."""
 
@@ -327,7 +334,13 @@ METHODS = {
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "threshold model faces pending complete exact elapsed_ms",
     ),
-    "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,norm,quality,landmarks}]"),
+    "faces": Method(
+        FacesParameters,
+        "Find the faces on one photo, left to right. With `names`, each says in `names` who it is: `name`, "
+        "`similarity` and `verdict` (`sure`, `likely`, `look`, or `unknown` and no name), whether the "
+        "user `confirmed` it, and the next one who comes into question as `runner_up`, with `name` and `similarity`.",
+        "faces[{box,score,norm,quality,landmarks,names}]",
+    ),
     "why": Method(
         WhyParameters,
         "Return the state of one file, and the reason.",

@@ -54,7 +54,7 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
     path = str(tmp_path / "photos" / "1.jpg")
     asked: dict[str, dict[str, Any]] = {
         "query": {"photos": [{"path": path}]},
-        "faces": {"path": path},
+        "faces": {"path": path, "names": True},
         "why": {"path": path},
         "photos": {"state": "indexed"},
         "person": {"name": "Anna"},
