@@ -20,6 +20,7 @@ there are other people or rejected faces to compare with.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,15 @@ from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.index import Above, Index
 from facewatchd.store.references import COPY, NO_REFERENCES, References
 from facewatchd.values import Quality
+
+
+class Sort(StrEnum):
+    """The order of results."""
+
+    SIMILARITY = "similarity"
+    DATE = "date"
+    LATEST = "-date"
+    PATH = "path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,12 @@ class Search:
     faces_max: int | None = None
     counts_references: bool = True
     """Whether the threshold rises with the number of references."""
+    since: float | None = None
+    """`values.Taken.at` before which no photo was taken, and from ``until`` on; None: whenever."""
+    until: float | None = None
+    sort: Sort = Sort.SIMILARITY
+    same_face: float = 1.0
+    """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
