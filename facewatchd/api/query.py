@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
-from facewatchd.api.parameters import QueryParameters, Source
+from facewatchd.api.names import Namer
+from facewatchd.api.parameters import FacesParameters, QueryParameters
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.config import Query
@@ -46,6 +47,7 @@ class Queries:
         self._finder = finder
         self._searcher = Searcher(gallery, finder, scorer, info)
         self._explainer = Explainer(gallery, sampler, info)
+        self._namer = Namer(scorer, sampler, info)
         self._info = info
         self.defaults = defaults
         """For what a query does not say."""
@@ -124,9 +126,14 @@ class Queries:
         except NotAnsweringError:
             return True
 
-    def faces(self, photo: Source) -> dict[str, object]:
+    def faces(self, params: FacesParameters) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
-        return {"faces": [replies.face(face, self._info.quality) for face in self._finder.see(photo).faces]}
+        seen = self._finder.see(params)
+        faces = [replies.face(face, self._info.quality) for face in seen.faces]
+        if params.names:
+            for face, named in zip(faces, self._namer.names(seen), strict=True):
+                face["names"] = replies.named(named)
+        return {"faces": faces}
 
 
 def _time(params: QueryParameters) -> tuple[float | None, float | None]:

@@ -10,6 +10,8 @@ from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.who import Asked, Used, WhoReader
+from facewatchd.matches import Match, Term
+from facewatchd.people.known import KnownFaces
 from facewatchd.store import results
 from facewatchd.store.candidates import Question, Unwanted
 from facewatchd.store.catalog_reader import CatalogReader
@@ -49,7 +51,7 @@ class Searcher:
 
     def __init__(self, gallery: Gallery, finder: FaceFinder, scorer: Scorer, info: ModelInfo) -> None:
         self._gallery = gallery
-        self._reader = WhoReader(gallery, finder, info)
+        self._reader = WhoReader(gallery, finder, scorer, info)
         self._scorer = scorer
 
     def search(self, asked: QueryParameters, search: Search) -> Answer:
@@ -67,6 +69,8 @@ class Searcher:
                 [self._unwanted(reader, each, replace(search, min_size=0)) for each in unwanted],
             )
             found = results.found(reader, question, search)
+        names = _Names(self._scorer.people().known, (person, *others))
+        found = replace(found, matches=[names.put_on(match) for match in found.matches])
         return Answer(person, others, unwanted, found, search)
 
     def _scored(self, reader: CatalogReader, asked: Asked, search: Search) -> Sequence[Scored]:
@@ -75,3 +79,26 @@ class Searcher:
     def _unwanted(self, reader: CatalogReader, asked: Asked, search: Search) -> Unwanted:
         cleared = frozenset.intersection(*(wanted.rejected for wanted in asked.wanted))
         return Unwanted(self._scored(reader, asked, search), cleared)
+
+
+class _Names:
+    """The names of the people on a match."""
+
+    def __init__(self, known: KnownFaces, asked: Sequence[Asked]) -> None:
+        self._person_of = known.person_of
+        self._names = {person.id: person.name for person in known.people.people}
+        self._asked = [[way.person for way in each.wanted] for each in asked]
+
+    def put_on(self, match: Match) -> Match:
+        terms = [term._replace(person=self._of(place, term)) for place, term in enumerate(match.terms)]
+        person = terms[0].person if terms else self._of(0, match)
+        return match._replace(person=person, terms=tuple(terms)) if person or terms else match
+
+    def _of(self, place: int, found: Match | Term) -> str:
+        """Of the person who is asked for, else of the one whose face the user said that it is."""
+        ways = self._asked[place]
+        way = found.of if found.of is not None else 0 if len(ways) == 1 else None
+        person = None if way is None else ways[way]
+        if person is None and found.face_id is not None:
+            person = self._person_of.get(found.face_id)
+        return "" if person is None else self._names.get(person, "")

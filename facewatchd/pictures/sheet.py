@@ -76,10 +76,10 @@ class Region(NamedTuple):
     bottom: int
 
 
-def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
+def query_tile(path: str, data: bytes | None, name: str, box: Box, heading: str = "query") -> Tile:
     """Make the tile of a face that was searched for; ``name`` is the photo's name as the user gave it."""
     directory = "" if data is not None else os.path.dirname(path)
-    return Tile(Source(os.fsencode(path), data), box, "query", os.path.basename(name), directory, is_query=True)
+    return Tile(Source(os.fsencode(path), data), box, heading, os.path.basename(name), directory, is_query=True)
 
 
 def match_tile(match: Match, *, named: bool = False, dated: bool = False) -> Tile:

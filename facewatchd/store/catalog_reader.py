@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
+from facewatchd.store.embedded import Embedded
 from facewatchd.store.journal import Journal
-from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Ways
+from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Taken, TakenFrom, Ways
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
@@ -107,6 +108,14 @@ class ContentFaces(NamedTuple):
     height: int
     faces: list[tuple[int, Box]]
     """By id."""
+
+
+class RecordedPhoto(NamedTuple):
+    """A photo whose content is known."""
+
+    path: bytes
+    stamp: Stamp
+    digest: bytes
 
 
 class ShownFaces(NamedTuple):
@@ -343,12 +352,62 @@ class CatalogReader:
             else:
                 self._note_damaged(row[0])
 
+    def embedded(self, after: int, limit: int) -> tuple[list[Embedded], int | None]:
+        """The contents that were embedded and that photos show, of the next ``limit`` ones by id that come after one.
+
+        Those of which the row of a face is damaged are left out. Also returns the id to go on after; None at the end.
+        """
+        rows = self._all(
+            "SELECT id, digest, width, height, second_look, taken, taken_offset, taken_from, picture FROM content"
+            " WHERE id > ? AND error IS NULL AND width > 0 AND orphaned IS NULL ORDER BY id LIMIT ?",
+            after,
+            limit,
+        )
+        found = []
+        for content_id, digest, width, height, second_look, at, offset, source, picture in rows:
+            if (faces := self.faces(content_id)) is not None:
+                taken = Taken(at, offset, TakenFrom(source)) if source else None
+                shown = [face for _, face in faces]
+                found.append(Embedded(digest, width, height, second_look, taken, source is not None, picture, shown))
+        return found, rows[-1][0] if len(rows) == limit else None
+
+    def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        """The photos of each content, by digest; contents without any are left out."""
+        found: dict[bytes, list[bytes]] = {}
+        for part in _batches(digests):
+            sql = "SELECT digest, path FROM content JOIN photo ON content_id = content.id WHERE digest IN"
+            for digest, path in self._all(f"{sql} ({_marks(part)}) ORDER BY path", *part):
+                found.setdefault(digest, []).append(path)
+        return found
+
     def content(self, digest: bytes) -> int | None:
         """The id of a content that has not failed and lacks no faces; else None."""
         rows = self._all(
             "SELECT id FROM content WHERE digest = ? AND error IS NULL AND width != ?", digest, LACKS_FACES
         )
         return int(rows[0][0]) if rows else None
+
+    def photos_below(self, directory: bytes | None, after: bytes, limit: int) -> list[RecordedPhoto]:
+        """The first ``limit`` photos that could be decoded, with paths after ``after``, in the order of paths.
+
+        ``directory`` None: all of them.
+        """
+        first, last = (b"", b"\xff") if directory is None else below(directory)
+        rows = self._all(
+            "SELECT path, device, inode, size, mtime_ns, ctime_ns, digest FROM photo CROSS JOIN content"
+            " ON content.id = content_id WHERE path > ? AND path < ? AND path > ? AND content.error IS NULL"
+            " ORDER BY path LIMIT ?",
+            first,
+            last,
+            after,
+            limit,
+        )
+        return [RecordedPhoto(path, Stamp(*stamp), digest) for path, *stamp, digest in rows]
+
+    def describe(self, content_id: int) -> tuple[bytes, int, int]:
+        """The digest of a content that is there, and the width and height of the upright photo in pixels."""
+        ((digest, width, height),) = self._all("SELECT digest, width, height FROM content WHERE id = ?", content_id)
+        return digest, width, height
 
     def content_faces(self, digests: Sequence[bytes]) -> dict[bytes, ContentFaces]:
         """The contents with these digests, and where the faces on them are; unknown ones are left out."""
