@@ -21,6 +21,7 @@ from facewatchd.fields import (
     required,
 )
 from facewatchd.server.params import Base64, PathItem, Paths, SplitPath
+from facewatchd.store.scoring import Sort
 from facewatchd.values import LISTED_STATES
 
 MOST = 1000
@@ -35,8 +36,6 @@ MAX_WAIT = 24 * 3600.0
 """Seconds."""
 MOST_OTHERS = 50
 """WHOs in `with`, and in `without`: each is a search of its own."""
-SORTS = ("similarity", "date", "-date", "path")
-"""The orders of matches."""
 MOST_NAME = 200
 """Characters in the name of a person, or of what an earlier call has seen."""
 
@@ -126,7 +125,11 @@ class QueryParameters:
     )
     since: str | None = optional(Text(10), "Only photos taken in this year, month or day, or later.", _ABSENT)
     until: str | None = optional(Text(10), "Only photos taken in this year, month or day, or earlier.", _ABSENT)
-    sort: str = optional(Choice(SORTS), "The order of the matches; with `-date` the newest are first.", SORTS[0])
+    sort: str = optional(
+        Choice(tuple(map(str, Sort))),
+        "The order of the matches; with `-date` the newest are first.",
+        str(Sort.SIMILARITY),
+    )
     new: str | None = optional(
         Text(MOST_NAME), "Only photos that were not there yet when this name was last `seen`.", _ABSENT
     )
@@ -145,7 +148,9 @@ class QueryParameters:
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
     min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
     exact: bool = optional(Flag(), "Whether every face is compared, instead of asking the index.", False)
-    collapse: bool = optional(Flag(), "Whether photos with the same bytes are one match.", True)
+    collapse: bool = optional(
+        Flag(), "Whether photos with the same bytes are one match, and so are the frames of a burst.", True
+    )
     verdicts: bool = optional(
         Flag(), "Whether each match has a word for how sure it is, and the answer how many to expect wrong.", False
     )
