@@ -20,6 +20,7 @@ there are other people or rejected faces to compare with.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,15 @@ from facewatchd.values import Quality
 
 ROUNDING = 1e-5
 """By how much similarities of the same two faces may differ."""
+
+
+class Sort(StrEnum):
+    """The order of results."""
+
+    SIMILARITY = "similarity"
+    DATE = "date"
+    LATEST = "-date"
+    PATH = "path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,12 @@ class Search:
     faces_max: int | None = None
     counts_references: bool = True
     """Whether the threshold rises with the number of references."""
+    since: float | None = None
+    """`values.Taken.at` before which no photo was taken, and from ``until`` on; None: whenever."""
+    until: float | None = None
+    sort: Sort = Sort.SIMILARITY
+    same_face: float = 1.0
+    """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
