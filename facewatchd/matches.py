@@ -129,9 +129,9 @@ class Match(NamedTuple):
     terms: tuple[Term, ...] = ()
     """With others who are to be on the photo: each person's own face, in the order in which they were asked for."""
     taken: str = ""
-    """When the photo was taken, on its own clock: "2019-06-30T12:00:00"; empty where that is not known."""
+    """When the photo was taken: `values.Taken.text`."""
     taken_from: str = ""
-    """What says so: "exif", "xmp", "name" or "mtime"."""
+    """What says so: one of `values.TakenFrom`."""
     similar: tuple[bytes, ...] = ()
     """The other frames of its burst, by name."""
 

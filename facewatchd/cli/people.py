@@ -152,7 +152,7 @@ def say_not(options: argparse.Namespace) -> int:
     return _assign(options, _excluded, **{"is": False})
 
 
-def _assign(options: argparse.Namespace, words: Callable[[Any], str], **params: Any) -> int:
+def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]], str], **params: Any) -> int:
     faces = [Asked(who) for who in _faces(options.who)]
     photos = [asked.photo for asked in faces if asked.photo is not None]
     with Connection(options.socket) as daemon:
@@ -163,7 +163,7 @@ def _assign(options: argparse.Namespace, words: Callable[[Any], str], **params: 
         result = ask(call, photos)
     with reading_answer():
         refused = [_refused(faces, each) for each in result["refused"]]
-        line = words(result)
+        line = words(result, _noun(faces, result["without_face"]))
         remarks = [_without_face(result, faces[int(index)]) for index in result["without_face"]]
     _print(options, result, line)
     for remark in [*remarks, *refused]:
@@ -181,9 +181,16 @@ def _faces(texts: Sequence[str]) -> list[Who]:
     return faces
 
 
-def _added(result: Any) -> str:
+def _noun(faces: Sequence[Asked], without_face: Sequence[Any]) -> tuple[str, str]:
+    """Return the word for one and for several of what was named: faces, or photos on which none was found."""
+    if not without_face:
+        return "face", "faces"
+    return ("photo", "photos") if len(without_face) == len(faces) else ("face or photo", "faces and photos")
+
+
+def _added(result: Any, noun: tuple[str, str]) -> str:
     said = int(result["said"])
-    parts = [f"{counted(said, 'face')} added" if said or result["new"] else "no face added"]
+    parts = [f"{counted(said, *noun)} added" if said or result["new"] else f"no {noun[0]} added"]
     if result["known"]:
         parts.append(f"{int(result['known'])} known already")
     if result["moved"]:
@@ -191,10 +198,10 @@ def _added(result: Any) -> str:
     return f"{printable(result['name'])}{' is new' if result['new'] else ''}: {', '.join(parts)}"
 
 
-def _excluded(result: Any) -> str:
+def _excluded(result: Any, noun: tuple[str, str]) -> str:
     name = printable(result["name"])
     known = f", {int(result['known'])} known already" if result["known"] else ""
-    return f"{name}: {counted(int(result['said']), 'face')} said not to be {name}{known}"
+    return f"{name}: {counted(int(result['said']), *noun)} said not to be {name}{known}"
 
 
 def _refused(faces: Sequence[Asked], item: Any) -> str:

@@ -126,6 +126,26 @@ class ShownFaces(NamedTuple):
     norms: Norms
 
 
+class Looks(NamedTuple):
+    """Faces by ascending id, as arrays; the first row is that of no face, with the id 0."""
+
+    ids: NDArray[np.int64]
+    """Shape (n,)."""
+    embeddings: NDArray[np.float32]
+    """Shape (n, dim); of no face NaN."""
+    boxes: NDArray[np.float64]
+    """x, y, w and h. Shape (n, 4)."""
+    norms: NDArray[np.float64]
+    """`Face.norm`; NaN where it is not known. Shape (n, 1)."""
+    sharpness: NDArray[np.float64]
+    """`Face.sharpness`, likewise."""
+
+    def rows(self, face_ids: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The row of each face, in the shape of the ids; the first where it is unknown or damaged."""
+        rows = np.searchsorted(self.ids, face_ids).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[rows] == face_ids, rows, 0)
+
+
 _PHOTO = """
 SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
     photo.error IS NULL AND unsupported,
@@ -521,6 +541,44 @@ class CatalogReader:
             ):
                 found[face_id] = Seen(Box(*box), score, norm)
         return found
+
+    def taken(self, content_ids: Sequence[int]) -> list[tuple[int, float, int | None, str]]:
+        """The dates in the bytes of contents, of those that have one: id, and `Taken`."""
+        sql = "SELECT id, taken, taken_offset, taken_from FROM content WHERE taken IS NOT NULL AND id IN"
+        return [row for part in _batches(content_ids) for row in self._all(f"{sql} ({_marks(part)})", *part)]
+
+    def dates_of_files(self, content_ids: Sequence[int]) -> list[tuple[int, float | None, int]]:
+        """For each content, the earliest date in a name of its photos, and their earliest mtime in nanoseconds."""
+        sql = "SELECT content_id, min(named), min(mtime_ns) FROM photo WHERE content_id IN"
+        return [
+            row
+            for part in _batches(content_ids)
+            for row in self._all(f"{sql} ({_marks(part)}) GROUP BY content_id", *part)
+        ]
+
+    def pictures(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.float64], list[bytes | None]]:
+        """Width and height of contents, in their order, of shape (n, 2); and their fingerprints, where known."""
+        sql = "SELECT id, width, height, picture FROM content WHERE id IN"
+        rows: dict[int, tuple[int, int, bytes | None]] = {}
+        for part in _batches(contents.tolist()):
+            rows |= {id_: tuple(rest) for id_, *rest in self._all(f"{sql} ({_marks(part)})", *part)}
+        found = [rows[content] for content in contents.tolist()]
+        sizes = np.array([(width, height) for width, height, _ in found], np.float64).reshape(-1, 2)
+        return sizes, [picture for *_, picture in found]
+
+    def looks(self, face_ids: Sequence[int]) -> Looks:
+        """What some faces look like."""
+        columns: list[Any] = []
+        for part in _batches(sorted(face_ids)):
+            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness FROM face WHERE id IN"
+            columns += self._all(f"{sql} ({_marks(part)}) ORDER BY id", *part)
+        ids, embeddings = self._matrix([row[:2] for row in columns])
+        if len(ids) < len(columns):
+            sound = set(ids.tolist())
+            columns = [row for row in columns if row[0] in sound]
+        numbers = np.array([(0, 0, 0, 0, None, None), *(row[2:] for row in columns)], np.float64)
+        nothing = np.full((1, self._dim), np.nan, np.float32)
+        return Looks(np.insert(ids, 0, 0), np.vstack([nothing, embeddings]), *np.split(numbers, [4, 5], axis=1))
 
     def face_ids(self) -> NDArray[np.int64]:
         """Every face id, ascending. Shape (n,)."""

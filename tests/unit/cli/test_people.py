@@ -122,7 +122,7 @@ def test_what_is_left_out_is_named_with_its_reason_and_fails(people: Any, capfd:
     refused = [{"who": 1, "face": 2, "reason": "small"}, {"who": 2, "face": None, "reason": "blurred"}]
     assert people(SAID | {"refused": refused, "without_face": [0]}, "add", "Anna", "a.jpg", "b.jpg#2", "face:7") == 1
     assert capfd.readouterr() == (
-        "Anna: 2 faces added\n",
+        "Anna: 2 faces and photos added\n",
         "facewatchd: no face was found on a.jpg: it is said that Anna is on it\n"
         "facewatchd: b.jpg, face 2 is left out: small; --anyway takes it\n"
         "facewatchd: face:7 is left out: blurred; --anyway takes it\n",
