@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from facewatchd.values import Norms, Quality
 
-MANY = 0.055
+MANY = 0.05
 """Times the model's threshold and the logarithm of the number of references: what that number asks for. SFace 0.054 to
 0.058 for 4 to 28 references, MobileFaceNet 0.051 to 0.056; of other recognisers it is assumed."""
 SAME_LOOK = 0.9
