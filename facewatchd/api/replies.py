@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from facewatchd.api import quality
 from facewatchd.api.explain import Explained, Explanation, Near
+from facewatchd.api.names import Named, Similar
 from facewatchd.api.search import Answer
 from facewatchd.api.who import Asked, Used
 from facewatchd.matches import Also, Match, Term
@@ -65,6 +66,23 @@ def face(face: Face, table: Quality | None) -> dict[str, object]:
     """Return what `seen` does, and ``landmarks``: x and y of five points, in pixels."""
     landmarks = [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks]
     return {**seen(face, table), "landmarks": landmarks}
+
+
+def named(named: Named) -> dict[str, object]:
+    """Return who a face is: ``name``, ``similarity``, ``verdict``, ``confirmed`` and ``runner_up``."""
+
+    def similar(person: Similar | None) -> dict[str, object]:
+        return {
+            "name": None if person is None else person.name,
+            "similarity": None if person is None else _rounded(person.similarity, 4),
+        }
+
+    return {
+        **similar(named.person),
+        "verdict": named.verdict,
+        "confirmed": named.confirmed,
+        "runner_up": None if named.runner_up is None else similar(named.runner_up),
+    }
 
 
 def seen(face: Face | Match | Also | Term, table: Quality | None) -> dict[str, object]:
