@@ -252,7 +252,7 @@ def _counts(rows: Rows, found: Candidates) -> Mask:
         return np.ones(len(rows.faces), np.bool_)
     order = np.argsort(faces)
     at = order[np.searchsorted(faces, rows.faces, sorter=order).clip(max=len(faces) - 1)]
-    counts: Mask = (faces[at] != rows.faces) | rows.confirmed | (rows.weights > held[at])
+    counts: Mask = (faces[at] != rows.faces) | (rows.weights > held[at])
     return counts
 
 
