@@ -226,8 +226,7 @@ class Expected:
         for number in range(len(self.album.contents[content])):
             if not self.matches(content, number, person, 0):
                 continue
-            confirmed = (content, number) in self.said[person].confirmed
-            if number not in taken or confirmed or self.weight(content, number, person) > taken[number]:
+            if number not in taken or self.weight(content, number, person) >= taken[number]:
                 return True
         return False
 
@@ -409,6 +408,13 @@ def test_a_brother_alone_is_not_seen_as_the_other_one(directory: Path) -> None:
     assert names(album.ask(Asked(((0,),), without=(1,)), said)) == ["with_carl"], "the user says that it is Bob"
     said[0].confirmed, said[1].confirmed = {(1, 0)}, set()
     assert sorted(names(album.ask(Asked(((0,),), without=(1,)), said))) == ["abe", "bob", "with_carl"]
+
+
+def test_nobody_is_seen_without_himself(directory: Path) -> None:
+    album = album_of(directory, abe="abe", twice="abe abe", said="stranger")
+    said = nobody()
+    said[0].confirmed = {(2, 0)}
+    assert names(album.ask(Asked(((0,),), without=(0,)), said)) == []
 
 
 def test_what_the_user_said_decides_who_was_seen(directory: Path) -> None:
