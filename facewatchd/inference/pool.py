@@ -39,6 +39,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from facewatchd.errors import OutOfMemoryError, UnreadablePhotoError
 from facewatchd.inference import deadlines
@@ -46,10 +47,13 @@ from facewatchd.inference.deadlines import HINT
 from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
 from facewatchd.inference.process import ChildProcess
 from facewatchd.inference.wire import AHEAD, Again, Analysis, Setup
+from facewatchd.photos.description import Description
 from facewatchd.system import malloc
 from facewatchd.values import ModelInfo
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOADS = 5
 """Times that a process is started whose loading is ended by a signal."""
@@ -148,14 +152,27 @@ class Inference:
     def look_again(self, data: int, again: Again, waiting: Callable[[], None]) -> Analysis:
         """Take a second look at a photo, of which only what `second_look.look_again` finds is returned.
 
-        ``waiting`` is called each second until the answer comes. The photo is not tried again here, as no other photo
-        may wait for it. Raises what `analyse` raises; a death of the process and a lack of memory are a `SetbackError`.
-        A death counts unless it came from outside; the others count where there is memory to spare.
+        ``waiting`` is called each second until the answer comes. Raises what `_once` raises.
+        """
+        return self._once(lambda process: process.analyse(data, self._beat, waiting, again))
+
+    def describe(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Description:
+        """Read the headers of a photo, without decoding it. ``data`` and ``waiting`` are those of `analyse`.
+
+        Raises `UnreadablePhotoError`, and what `_once` raises.
+        """
+        return self._once(lambda process: process.describe(data, self._beat, waiting))
+
+    def _once(self, ask: Callable[[ChildProcess], T]) -> T:
+        """Ask the process about a photo that is not tried again here, as no other photo may wait for it.
+
+        Raises what `analyse` raises; a death of the process and a lack of memory are a `SetbackError`. A death counts
+        unless it came from outside; the others count where there is memory to spare.
         """
         plenty = malloc.has_spare_memory()
         try:
             with self._admitted() as process:
-                return process.analyse(data, self._beat, waiting, again)
+                return ask(process)
         except DiedError as exc:
             if self._closed:
                 raise ClosedError from exc

@@ -19,8 +19,20 @@ from facewatchd.inference import deadlines
 from facewatchd.inference.deadlines import AnswerDeadline, LoadDeadline
 from facewatchd.inference.failures import DiedError, NoModelError, SetbackError, WaitEndedError
 from facewatchd.inference.validation import InvalidAnswerError
-from facewatchd.inference.wire import Again, Analysis, Channel, Setup, receive_analysis, receive_info, receive_threads
+from facewatchd.inference.wire import (
+    Again,
+    Analysis,
+    Channel,
+    Headers,
+    Question,
+    Setup,
+    receive_analysis,
+    receive_description,
+    receive_info,
+    receive_threads,
+)
 from facewatchd.models.devices import Placement
+from facewatchd.photos.description import Description
 from facewatchd.system import child_process, scheduling
 from facewatchd.values import ModelInfo
 
@@ -57,8 +69,8 @@ class ChildProcess:
                 f"no process can be started for the model: {_reason(exc)}", "free some memory, or raise `ulimit -n`"
             ) from exc
         self._free = list(self._all)
-        self._owed: dict[Channel, Again | None] = {}
-        """Channels on which the answer about an abandoned photo is still to be discarded, with what was asked for."""
+        self._owed: dict[Channel, Question] = {}
+        """Channels on which the answer about an abandoned photo is still to be discarded, with what was asked."""
 
     def _start(self, setup: Setup, channels: int) -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as theirs:
@@ -115,20 +127,33 @@ class ChildProcess:
         waiting: Callable[[], None] = lambda: None,
         again: Again | None = None,
     ) -> Analysis:
-        """Send a photo and wait for the answer. ``waiting`` may raise to abandon the photo: its answer is then
+        """Send a photo and wait for the faces on it. ``waiting`` may raise to abandon the photo: its answer is then
         discarded before the channel is used again. ``again``: for a second look.
         """
+        answer = self._ask(data, again, beat, waiting)
+        assert isinstance(answer, Analysis)
+        return answer
+
+    def describe(self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None]) -> Description:
+        """Send a photo and wait for what its headers say, as `analyse` does."""
+        answer = self._ask(data, Headers(), beat, waiting)
+        assert isinstance(answer, Description)
+        return answer
+
+    def _ask(
+        self, data: bytes | int, question: Question, beat: Callable[[], None], waiting: Callable[[], None]
+    ) -> Analysis | Description:
         channel = self._free.pop()
         try:
             if channel in self._owed:
                 self._drain(channel, beat, waiting)
             channel.expect_silence()
-            self._hand_on(channel, data, again)
-            self._owed[channel] = again
+            self._hand_on(channel, data, question)
+            self._owed[channel] = question
             channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
             watch.wait_for_beginning(waiting)
             del self._owed[channel]
-            return receive_analysis(channel, self.info.dim, again)
+            return self._receive(channel, question)
         except InvalidAnswerError as exc:
             self.kill()
             raise DiedError(f"sent an invalid answer: {exc}") from exc
@@ -139,12 +164,17 @@ class ChildProcess:
         finally:
             self._free.insert(0 if channel in self._owed else len(self._free), channel)
 
+    def _receive(self, channel: Channel, question: Question) -> Analysis | Description:
+        if isinstance(question, Headers):
+            return receive_description(channel)
+        return receive_analysis(channel, self.info.dim, question)
+
     def _drain(self, channel: Channel, beat: Callable[[], None], waiting: Callable[[], None]) -> None:
         """Receive and pass over the answer about a photo that was given up."""
         channel.before_receive = watch = AnswerDeadline(self, channel, self._threads[channel], beat)
         try:
             watch.wait_for_beginning(waiting)
-            receive_analysis(channel, self.info.dim, self._owed[channel])
+            self._receive(channel, self._owed[channel])
         except UnreadablePhotoError as exc:
             if self._killed:  # the photo that was given up hangs, not the one that waits behind it
                 raise DiedError("hung") from exc
@@ -152,9 +182,9 @@ class ChildProcess:
             pass
         del self._owed[channel]
 
-    def _hand_on(self, channel: Channel, data: bytes | int, again: Again | None) -> None:
+    def _hand_on(self, channel: Channel, data: bytes | int, question: Question) -> None:
         try:
-            channel.send_photo(data, again)
+            channel.send_photo(data, question)
         except (BrokenPipeError, ConnectionResetError):
             raise
         except (OSError, MemoryError) as exc:

@@ -19,7 +19,8 @@ from facewatchd.matches import Box
 from facewatchd.models import second_look
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
 from facewatchd.photos.files import MAX_PIXELS, DiskError
-from facewatchd.values import Face, Look
+from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
+from facewatchd.values import Face, Look, Taken, TakenFrom
 
 MOST_JSON = 4 << 20
 """Bytes of a JSON frame: a face takes some 400 of them."""
@@ -28,6 +29,8 @@ MOST_FACES = 5000
 MOST_FACES_AGAIN = second_look.MOST_FACES
 """That a second look may find."""
 MOST_DIMENSIONS = 1 << 14
+MOST_TIME = 1e11
+"""Seconds before or after 1970: some 3,000 years."""
 MOST_TEXT = 4000
 """Characters of a message."""
 ERRORS: dict[str, type[errors.FacewatchError]] = {
@@ -88,9 +91,9 @@ def whole(value: object, what: str, least: int, most: int) -> int:
     return value
 
 
-def number(value: object, what: str) -> float:
-    """A finite number; True and False are none."""
-    if type(value) not in (int, float) or not abs(value) <= 1e9 or not math.isfinite(value):  # type: ignore[arg-type]
+def number(value: object, what: str, most: float = 1e9) -> float:
+    """A finite number of at most this size; True and False are none."""
+    if type(value) not in (int, float) or not abs(value) <= most or not math.isfinite(value):  # type: ignore[arg-type]
         raise InvalidAnswerError(f"{what} is no finite number")
     return float(value)  # type: ignore[arg-type]
 
@@ -99,6 +102,24 @@ def size(answer: dict[str, Any]) -> tuple[int, int]:
     """Width and height of the upright photo in pixels."""
     width = whole(answer.get("width"), "the width", 1, MAX_PIXELS)
     return width, whole(answer.get("height"), "the height", 1, MAX_PIXELS // width)
+
+
+def taken(answer: dict[str, Any]) -> Taken | None:
+    """The date in a photo: one that is possible, with an offset or null, and from its bytes; null where none is."""
+    found = answer.get("taken")
+    if found is None:
+        return None
+    if not isinstance(found, dict) or found.keys() != set(Taken._fields):
+        raise InvalidAnswerError("the date is no JSON object of its three parts")
+    at = number(found["at"], "a time", most=MOST_TIME)
+    if not is_possible(at):
+        raise InvalidAnswerError("a date at which no photo was taken")
+    offset = found["offset"]
+    if offset is not None:
+        whole(offset, "an offset", -MOST_OFFSET, MOST_OFFSET)
+    if found["source"] not in IN_BYTES:
+        raise InvalidAnswerError("a date of no known source")
+    return Taken(at, offset, TakenFrom(found["source"]))
 
 
 def listed(answer: dict[str, Any], most: int) -> list[Any]:

@@ -1,9 +1,10 @@
 """The protocol between the daemon and an inference process: frames over socket pairs, one pair for each channel.
 
 A frame is its length in eight bytes and then its bytes. The first frame of the first channel is a `Setup`; the answer
-is a model's info, or an error. After that the daemon sends photos, each as an open file, and gets an answer: a
-JSON frame and one with the embeddings, or a JSON frame with an error. Neither side sends code, and the daemon uses
-nothing that `validation` has not checked: a photo that takes a decoder over does not reach the daemon this way.
+is a model's info, or an error. After that the daemon sends photos, each as an open file with one byte that says what is
+asked about it (`Question`), and gets an answer: a JSON frame and, where faces were asked for, one with the embeddings,
+or a JSON frame with an error. Neither side sends code, and the daemon uses nothing that `validation` has not checked: a
+photo that takes a decoder over does not reach the daemon this way.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ from facewatchd.inference.validation import (
     face,
     listed,
     size,
+    taken,
     text,
     whole,
 )
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
+from facewatchd.photos.description import Description
 from facewatchd.text import one_line
-from facewatchd.values import Face, Look, ModelInfo, Ways
+from facewatchd.values import Face, Look, ModelInfo, Taken, Ways
 
 FULLY_CONFINED = "full"
 """The confinement of a process in which both steps took full effect."""
@@ -91,6 +94,8 @@ class Analysis(NamedTuple):
     faces: list[Face]
     worth: Ways = Ways.NONE
     """The ways in which it is worth a second look."""
+    taken: Taken | None = None
+    """The date in it."""
 
 
 class Again(NamedTuple):
@@ -104,12 +109,22 @@ class Again(NamedTuple):
     height: int = 0
 
 
+class Headers(NamedTuple):
+    """Asks what the headers of a photo say. It is not decoded, and the model is not used."""
+
+
+Question = Again | Headers | None
+"""What is asked about a photo; None: which faces are on it."""
+_HEADERS = 0x10
+"""The byte for `Headers`; that of the others is the `Ways` of a second look."""
+
+
 class Request(NamedTuple):
     """What an inference process is to look at, each a descriptor of its own."""
 
     photo: int
     """Its position is shared."""
-    again: Again | None
+    question: Question
 
 
 class Channel:
@@ -157,29 +172,31 @@ class Channel:
             raise InvalidAnswerError("an answer arrived before a photo was sent")
         raise EOFError("the other side is gone")
 
-    def send_photo(self, data: bytes | int, again: Again | None = None) -> None:
+    def send_photo(self, data: bytes | int, question: Question = None) -> None:
         """Send a photo: a descriptor of its file, or its bytes as a file in memory. Raises OSError.
 
-        Neither side waits for the other to read. Both share the file's position, so neither uses it. ``again``: what is
-        sent is a request for a second look.
+        Neither side waits for the other to read. Both share the file's position, so neither uses it.
         """
+        code = bytes([_HEADERS if isinstance(question, Headers) else question.ways if question else Ways.NONE])
+        stop = [question.stop] if isinstance(question, Again) else []
         if isinstance(data, int):
-            ways, passed = (again.ways, [data, again.stop]) if again else (Ways.NONE, [data])
-            socket.send_fds(self.socket, [bytes([ways])], passed)
+            socket.send_fds(self.socket, [code], [data, *stop])
             return
         photo = os.memfd_create("photo")
         with open(photo, "wb") as file:
             file.write(data)
             file.flush()
-            socket.send_fds(self.socket, [bytes([Ways.NONE])], [photo])
+            socket.send_fds(self.socket, [code], [photo, *stop])
 
     def receive_photo(self) -> Request:
         """Wait for a photo. Raises EOFError as `receive` does."""
-        ways, sent, *_ = socket.recv_fds(self.socket, 1, 2)
+        code, sent, *_ = socket.recv_fds(self.socket, 1, 2)
         if not sent:
             raise EOFError("the other side is gone")
         photo, *stop = sent
-        return Request(photo, Again(Ways(ways[0]), *stop) if stop else None)
+        if code[0] == _HEADERS:
+            return Request(photo, Headers())
+        return Request(photo, Again(Ways(code[0]), *stop) if stop else None)
 
     def send_json(self, document: object) -> None:
         self.send(json.dumps(document).encode())
@@ -252,8 +269,8 @@ def send_analysis(channel: Channel, analysis: Analysis) -> None:
     ]
     embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in analysis.faces]
     size = {"width": analysis.width, "height": analysis.height}
-    header = json.dumps({**size, "faces": faces, "worth": analysis.worth}).encode()
-    channel.send(header, b"".join(embeddings))
+    header = {**size, "faces": faces, "worth": analysis.worth, "taken": analysis.taken and analysis.taken._asdict()}
+    channel.send(json.dumps(header).encode(), b"".join(embeddings))
 
 
 def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> Analysis:
@@ -273,4 +290,16 @@ def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> 
     length = len(faces) * dim * 4
     embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
     found = [face(entry, row, width, height, looks) for entry, row in zip(faces, embeddings, strict=True)]
-    return Analysis(width, height, found, Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH)))
+    worth = Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH))
+    return Analysis(width, height, found, worth, taken(answer))
+
+
+def send_description(channel: Channel, description: Description) -> None:
+    channel.send_json(description._asdict() | {"taken": description.taken and description.taken._asdict()})
+
+
+def receive_description(channel: Channel) -> Description:
+    """Receive what the headers of a photo say. Raises what `receive_analysis` does."""
+    answer = channel.receive_json(MOST_JSON)
+    expect_no_error(answer)
+    return Description(*size(answer), whole(answer.get("orientation"), "the orientation", 1, 8), taken(answer))

@@ -31,14 +31,18 @@ from facewatchd.inference.wire import (
     Again,
     Analysis,
     Channel,
+    Headers,
+    Question,
     Setup,
     send_analysis,
+    send_description,
     send_error,
     send_info,
 )
 from facewatchd.models import device_trial, second_look, trial
 from facewatchd.models.base import Model
-from facewatchd.photos import decode, files
+from facewatchd.photos import decode, describe, files
+from facewatchd.photos.description import Description
 from facewatchd.system import malloc
 from facewatchd.values import Face
 
@@ -132,7 +136,7 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
     request = channel.receive_photo()
     try:
         with turns, files.opened(request.photo) as file:
-            analysis = _analysis_of(file, request.again, model, faces)
+            answer = _look(file, request.question, model, faces)
     except FacewatchError as exc:
         send_error(channel, exc)
     except second_look.GivenUpError:
@@ -142,22 +146,29 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
     except Exception as exc:  # noqa: BLE001 - of one photo: the daemon reports it and goes on
         send_error(channel, FacewatchError(f"internal error: {exc}", "please report it"))
     else:
-        send_analysis(channel, analysis)
+        if isinstance(answer, Description):
+            send_description(channel, answer)
+        else:
+            send_analysis(channel, answer)
     finally:
-        if request.again is not None:
-            os.close(request.again.stop)
+        if isinstance(request.question, Again):
+            os.close(request.question.stop)
 
 
-def _analysis_of(file: BinaryIO, again: Again | None, model: Model, faces: Faces) -> Analysis:
-    """Look at a photo. Raises `GivenUpError` where the daemon ends a second look."""
-    size = file.seek(0, os.SEEK_END)
-    with _pixels_in_hand.reserved(decode.pixels_of(file) + size // FILE_BYTES):
+def _look(file: BinaryIO, question: Question, model: Model, faces: Faces) -> Analysis | Description:
+    """Answer a question about a photo. Raises `GivenUpError` where the daemon ends a second look."""
+    size = file.seek(0, os.SEEK_END) // FILE_BYTES
+    if isinstance(question, Headers):
+        with _pixels_in_hand.reserved(size):
+            return describe.describe(file)
+    with _pixels_in_hand.reserved(decode.pixels_of(file) + size):
         pixels = decode.decode(file)
         height, width = pixels.shape[:2]
-        if again is not None:
-            return Analysis(width, height, _seen_again(pixels, again, model, faces))
+        if question is not None:
+            return Analysis(width, height, _seen_again(pixels, question, model, faces))
         found = model.faces(pixels)
-        return Analysis(width, height, found, second_look.worth(width, height, found, model, faces))
+        worth = second_look.worth(width, height, found, model, faces)
+        return Analysis(width, height, found, worth, describe.taken_in(file))
 
 
 def _seen_again(pixels: Pixels, again: Again, model: Model, faces: Faces) -> list[Face]:

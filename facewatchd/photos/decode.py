@@ -29,7 +29,7 @@ import re
 import time
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import pillow_heif
 from PIL import (
@@ -172,8 +172,32 @@ def _whole(file: BinaryIO) -> bytes:
 
 def _image(name: str, file: BinaryIO) -> Image.Image:
     """Open an image; its file stays open when it is closed."""
+    head = _head(file, 12)
+    if head[4:8] == b"ftyp" and head[8:12] in _LATER_BRANDS:  # the decoders know them, but Pillow's plugins do not
+        file = io.BytesIO(head[:8] + b"mif1" + _whole(file)[12:])
     file.seek(0)
     return Image.open(file, formats=(name,))
+
+
+class Opened(NamedTuple):
+    """What a decoder says of a photo that it has opened."""
+
+    width: int
+    """Pixels as they are stored, as ``height``."""
+    height: int
+    orientation: int
+    """That is to be applied to them."""
+    exif: bytes
+    packets: list[bytes]
+    """Of XMP."""
+
+
+def opened(name: str, file: BinaryIO) -> Opened:
+    """Open a photo without decoding it. Raises what the decoder raises."""
+    with _image(name, file) as image:
+        size, info = image.size, image.info
+        orientation = 1 if _has_say(name, file) else _orientation(image)
+        return Opened(*size, orientation, info.get("exif") or b"", [info["xmp"]] if info.get("xmp") else [])
 
 
 def _decode_as(name: str, file: BinaryIO) -> Pixels:
@@ -183,9 +207,6 @@ def _decode_as(name: str, file: BinaryIO) -> Pixels:
         return _png(file)
     if name == "TIFF":
         return _tiff(file)
-    head = _head(file, 12)
-    if head[4:8] == b"ftyp" and head[8:12] in _LATER_BRANDS:  # the decoders know them, but Pillow's plugins do not
-        file = io.BytesIO(head[:8] + b"mif1" + _whole(file)[12:])
     return _by_pillow(name, file)
 
 
@@ -204,7 +225,7 @@ def _jpeg(file: BinaryIO) -> Pixels:
         raise UnsupportedPhotoError("a JPEG of a kind that facewatchd does not read", _EXPORT_HINT)
     if found.width * found.height > MAX_PIXELS:
         raise _too_large()
-    orientation = exif.orientation(found.exif)
+    orientation = exif.orientation(exif.reader(found.exif))
     if not found.is_deep and len(found.components) in (1, 3):
         pixels = jpeg.decode(data)
         if pixels is not None:
@@ -290,7 +311,7 @@ def _by_second_decoder(page: tiff.Page) -> Pixels:
 
 def _loaded(name: str, file: BinaryIO) -> tuple[Image.Image, int]:
     """The first frame that is not blank, without its decoder, and its orientation."""
-    has_say = name == "HEIF" and _container_orients(_head(file, HEADER_BYTES))
+    has_say = _has_say(name, file)
     with _image(name, file) as image:
         if _tile_pixels(image) > MAX_PIXELS:
             raise _too_large()
@@ -327,9 +348,9 @@ def _seek_picture(image: Image.Image) -> None:
     image.load()
 
 
-def _container_orients(head: bytes) -> bool:
-    """Whether a HEIF file's boxes say how it is turned or mirrored (ISO/IEC 23008-12, 6.5.10 and 6.5.12)."""
-    return re.search(rb"\0\0\0\x09(?:irot|imir)", head) is not None
+def _has_say(name: str, file: BinaryIO) -> bool:
+    """Whether the boxes of a HEIF file say how it is turned or mirrored (ISO/IEC 23008-12, 6.5.10 and 6.5.12)."""
+    return name == "HEIF" and re.search(rb"\0\0\0\x09(?:irot|imir)", _head(file, HEADER_BYTES)) is not None
 
 
 def _tile_pixels(image: Image.Image) -> int:
@@ -348,7 +369,7 @@ def _orientation(image: Image.Image) -> int:
     if not data and isinstance(text := image.info.get("Raw profile type exif"), str):  # ImageMagick's, in PNG
         with suppress(ValueError):
             data = bytes.fromhex("".join(text.split("\n")[3:]))
-    return exif.orientation(data)
+    return exif.orientation(exif.reader(data))
 
 
 def _depth(image: Image.Image) -> int:

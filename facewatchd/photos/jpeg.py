@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import simplejpeg
 
+from facewatchd.photos.signatures import SNIFF_BYTES
+
 if TYPE_CHECKING:
+    from facewatchd.photos.exif import Read
     from facewatchd.values import Pixels
 
 _BEFORE: Final = re.compile(rb"(?:\xef\xbb\xbf|[\0\t\n\r ]){0,64}((?:\xff\xd8){1,64})\xff[\xc0-\xfe]")
@@ -29,11 +32,12 @@ _BEFORE: Final = re.compile(rb"(?:\xef\xbb\xbf|[\0\t\n\r ]){0,64}((?:\xff\xd8){1
 _MARKER: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 """The next marker. In the data of a scan FF00 is data and FFD0 to FFD7 are restarts. One FF alone: a search for any
 number of them takes time by the square of that number."""
-_TEM, _SOI, _EOI, _SOS, _JFIF, _EXIF, _ADOBE = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
+_TEM, _SOI, _EOI, _SOS, _JFIF, EXIF, _ADOBE = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 _LEAST: Final = {_JFIF: 14, _ADOBE: 12}
 """Bytes that the segments have at least that say how the colours are stored: shorter ones are something else."""
-_FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """0xF7 is JPEG-LS."""
+_MOST_SEGMENTS: Final = 10_000
 _LOSSLESS: Final = 0xC3
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
 _HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS})
@@ -138,7 +142,7 @@ def layout(data: bytes) -> Layout:
             break
         length = 0 if marker == _TEM else int.from_bytes(data[at : at + 2], "big")
         segment, at = data[at + 2 : at + length], at + length
-        if marker in _FRAMES and not found.frame:
+        if marker in FRAMES and not found.frame:
             found.frame, found.bits, found.components = marker, segment[0], segment[6::3]
             found.height, found.width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
         elif marker == _SOS:
@@ -151,9 +155,29 @@ def layout(data: bytes) -> Layout:
         elif marker >= _JFIF or marker == _TEM:
             if len(segment) < _LEAST.get(marker, len(segment) + 1):
                 found.beside.append((start, at))
-            if marker == _EXIF and segment.startswith(b"Exif\0") and not found.exif:
+            if marker == EXIF and segment.startswith(b"Exif\0") and not found.exif:
                 found.exif = segment
     return found
+
+
+def segments(read: Read) -> Iterator[tuple[int, int, int]]:
+    """Marker, offset and length of each segment up to the first scan, whose rest is not read."""
+    at = begin(read(0, SNIFF_BYTES)) + 2
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.match(head := read(at, 4)) or _MARKER.search(read(at, 1 << 16))
+        if found is None:
+            return
+        if found.start() or len(head) < 4:
+            at += found.start()
+            head = read(at, 4)
+        marker, length = found[1][0], int.from_bytes(head[2:4], "big")
+        if marker in (_EOI, _SOI, _SOS) or len(head) < 4:
+            return
+        if marker == _TEM:
+            at += 2
+            continue
+        yield marker, at + 4, max(length - 2, 0)
+        at += 2 + max(length, 2)
 
 
 def continued(data: bytes, found: Layout) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ MOST_BYTES: Final = 16 << 20
 into extended XMP, take megabytes."""
 MOST_ELEMENTS: Final = 100_000
 """Elements of a packet that are parsed, counted by their ``<``; a region takes up to 20 of them."""
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 RDF: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _STANDARD: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION: Final = b"http://ns.adobe.com/xmp/extension/\0"
@@ -36,7 +37,8 @@ class InvalidXmpError(ValueError):
 
 def parse(packet: bytes) -> Element:
     """Return the root of a packet's XML. Raises `InvalidXmpError`."""
-    packet = packet.strip(b"\0 \t\r\n")  # Pillow hands out the padding too
+    if not packet.startswith(_UTF_16):
+        packet = packet.strip(b"\0 \t\r\n")  # Pillow hands out the padding too
     if len(packet) > MOST_BYTES:
         raise InvalidXmpError(f"its XMP has more than {MOST_BYTES >> 20} MiB")
     if packet.count(b"<") > MOST_ELEMENTS:

@@ -35,6 +35,8 @@ _AHEAD: Final = 24 * 3600.0
 """Seconds by which a date may be later than now: clocks on walls are up to 14 hours ahead of UTC."""
 MOST_OFFSET: Final = 14 * 60
 """Minutes by which a clock is ahead of UTC or behind it at most."""
+IN_BYTES: Final = (TakenFrom.EXIF, TakenFrom.XMP, TakenFrom.EXIF_MODIFIED)
+"""Where dates are from that the bytes of a photo hold."""
 _UNSET: Final = frozenset({"1899-12-30T00:00:00", "1904-01-01T00:00:00", "1980-01-01T00:00:00", "2000-01-01T00:00:00"})
 """Where clocks of cameras and the counting of other systems begin; and the whole of 1970-01-01."""
 

@@ -28,6 +28,7 @@ LIES = {
     "a huge number": "answer['width'] = 10 ** 400",
     "no landmarks": "face['landmarks'] = []",
     "no faces": "del answer['faces']",
+    "a date of no kind": "answer['taken'] = {'at': 1e300, 'offset': 0, 'source': 'exif'}",
     "a size of nothing": "answer['width'] = answer['height'] = 0",
     "an error of a kind that is not ours": "answer = {'error': 'SystemExit', 'message': '', 'hint': ''}",
     "no JSON": "raw = struct.pack('!Q', 4) + b'\\xff' * 4",

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facewatchd.config import Faces
 from facewatchd.errors import TooLargeError, UnreadablePhotoError
@@ -27,7 +28,8 @@ from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import AHEAD, Again, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
 from facewatchd.photos import decode, files
-from facewatchd.values import Look, Ways
+from facewatchd.photos.description import Description
+from facewatchd.values import Look, Taken, TakenFrom, Ways
 from tests.support import hooks
 from tests.support.albums import shoot
 from tests.support.processes import DRAWN, until
@@ -95,6 +97,24 @@ def test_it_sees_what_the_model_sees(pack: registry.Pack, photo: bytes) -> None:
         assert np.array_equal(one.landmarks, other.landmarks)
         assert np.array_equal(one.embedding, other.embedding)
         assert one.embedding.dtype == one.landmarks.dtype == np.float32
+
+
+def test_headers_are_read_without_decoding_and_the_next_photo_is_answered(inference: Inference, tmp_path: Path) -> None:
+    path = shoot(tmp_path / "photo.jpg", [3, 5], 1)
+    with Image.open(path) as image:
+        made = image.getexif()
+        made.get_ifd(0x8769)[0x9003] = "2019:06:30 12:00:00"
+        image.save(path, exif=made)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\xff\xda") + 20])
+    taken = Taken(1561896000, None, TakenFrom.EXIF)
+    with path.open("rb") as file:
+        assert inference.describe(file.fileno()) == Description(320, 240, 1, taken)
+        with pytest.raises(UnreadablePhotoError, match="truncated"):
+            inference.analyse(file.fileno())
+    with pytest.raises(UnreadablePhotoError, match="headers"):
+        inference.describe(b"\xff\xd8\xff")
+    assert (inference.analyse(whole).taken, len(inference.analyse(whole).faces)) == (taken, 2)
 
 
 def test_a_photo_without_a_face(inference: Inference, tmp_path: Path) -> None:
@@ -279,7 +299,7 @@ def test_one_more_photo_than_it_looks_at_lies_ready(monkeypatch: pytest.MonkeyPa
         assert free.wait(30)
         return Analysis(len(file.read()), 1, [])
 
-    monkeypatch.setattr(worker, "_analysis_of", analyse)
+    monkeypatch.setattr(worker, "_look", analyse)
     turns = threading.Semaphore(PARALLEL)
     pairs = [[Channel(end) for end in socket.socketpair()] for _ in range(PARALLEL + AHEAD)]
     threads = [threading.Thread(target=worker._serve, args=(end, None, None, turns), daemon=True) for _, end in pairs]
@@ -306,6 +326,7 @@ HONEST = {
     "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5, "look": "first"}],
     "worth": 1,
 }
+TAKEN = {"at": 1561896000.25, "offset": 120, "source": "exif"}
 UNIT = np.array([0.6, 0.8], "<f4").tobytes()
 
 
@@ -329,6 +350,7 @@ def answered(answer: object, embeddings: bytes = UNIT) -> Analysis:
 def test_an_honest_answer_is_believed() -> None:
     assert answered(HONEST).faces[0].box == (1, 2, 30, 40)
     assert (answered(HONEST).faces[0].look, answered(HONEST).worth) == (Look.FIRST, Ways.TURNED)
+    assert answered({**HONEST, "taken": TAKEN}).taken == Taken(1561896000.25, 120, TakenFrom.EXIF)
     assert [answered(changed(norm=norm)).faces[0].norm for norm in (None, 8.5, 12)] == [None, 8.5, 12.0]
 
 
@@ -348,6 +370,13 @@ def test_an_honest_answer_is_believed() -> None:
         *((changed(norm=norm), UNIT) for norm in (0, -1.5, 1e7, float("nan"), float("inf"), True, "9", [9], 10**400)),
         *((changed(look=look), UNIT) for look in (None, "", "third", "tile", 1, ["first"])),
         *(({**HONEST, "worth": worth}, UNIT) for worth in (None, -1, 4, 1.0, True, "1")),
+        *(
+            ({**HONEST, "taken": {**TAKEN, "at": at}}, UNIT)
+            for at in (None, True, "9", 1e12, -1e10, float("nan"), 10**400)
+        ),
+        *(({**HONEST, "taken": {**TAKEN, "offset": offset}}, UNIT) for offset in (1e9, 841, -841, 1.5, True, "9")),
+        *(({**HONEST, "taken": {**TAKEN, "source": source}}, UNIT) for source in (None, "name", "mtime", 1, ["exif"])),
+        *(({**HONEST, "taken": taken}, UNIT) for taken in (5, [], {}, {"at": 1.0}, {**TAKEN, "more": 1})),
         *(({**HONEST, "width": width}, UNIT) for width in (0, -1, 2**70, 1.5, True, "9", None, 10**9)),
         *(({**HONEST, "faces": faces}, b"") for faces in (None, 5, {}, [5], "a")),
         *((HONEST, bad) for bad in (b"", UNIT[:7], UNIT * 2, bytes(8), np.array([np.nan, 1], "<f4").tobytes())),

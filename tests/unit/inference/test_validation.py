@@ -17,11 +17,20 @@ from hypothesis import strategies as st
 
 from facewatchd.errors import FacewatchError
 from facewatchd.inference.validation import ERRORS, MOST_FACES_AGAIN, MOST_TEXT, InvalidAnswerError
-from facewatchd.inference.wire import Again, Analysis, Channel, receive_analysis, receive_info, receive_threads
+from facewatchd.inference.wire import (
+    Again,
+    Analysis,
+    Channel,
+    receive_analysis,
+    receive_description,
+    receive_info,
+    receive_threads,
+)
 from facewatchd.models.base import MOST_NORM, UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
 from facewatchd.photos.files import MAX_PIXELS
-from facewatchd.values import Look, ModelInfo, Ways
+from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
+from facewatchd.values import Look, ModelInfo, Taken, Ways
 
 DIM = 3
 WIDTH, HEIGHT = 320, 240
@@ -31,7 +40,9 @@ SEEN: dict[str, Any] = {
     "height": HEIGHT,
     "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None}],
     "worth": 2,
+    "taken": {"at": 1561896000.25, "offset": 120, "source": "exif"},
 }
+DESCRIPTION = {"width": WIDTH, "height": HEIGHT, "orientation": 6, "taken": SEEN["taken"]}
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
 PACK = Pack("tiny", None, "tiny-00000000", 0.4)
 MODEL = {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold, "quality": None}
@@ -116,6 +127,7 @@ def expect_possible(seen: Analysis) -> None:
     assert seen.width > 0
     assert seen.height > 0
     assert seen.width * seen.height <= MAX_PIXELS
+    expect_possible_date(seen.taken)
     for face in seen.faces:
         x, y, w, h = face.box
         assert {type(each) for each in face.box} == {int}
@@ -128,6 +140,14 @@ def expect_possible(seen: Analysis) -> None:
         assert face.norm is None or (type(face.norm) is float and 0.0 < face.norm <= MOST_NORM)
         assert (face.embedding.shape, face.embedding.dtype) == ((DIM,), np.float32)
         assert math.isclose(float(np.linalg.norm(face.embedding.astype(np.float64))), 1.0, abs_tol=2 * UNIT_TOLERANCE)
+
+
+def expect_possible_date(taken: Taken | None) -> None:
+    if taken is not None:
+        assert type(taken.at) is float
+        assert is_possible(taken.at)
+        assert taken.offset is None or (type(taken.offset) is int and abs(taken.offset) <= MOST_OFFSET)
+        assert taken.source in IN_BYTES
 
 
 def expect_told(error: FacewatchError) -> None:
@@ -164,6 +184,17 @@ def read_seen(data: bytes) -> None:
 @example(SEEN, ROWS)
 def test_a_changed_answer_is_possible_or_nonsense(document: Any, rows: bytes) -> None:
     read_seen(framed(json.dumps(document).encode(), rows))
+
+
+@settings(deadline=None, max_examples=150)
+@given(changed_documents(DESCRIPTION))
+@example(DESCRIPTION)
+def test_a_changed_description_is_possible_or_nonsense(document: Any) -> None:
+    with told_or_nonsense(framed(json.dumps(document).encode())) as ours:
+        seen = receive_description(ours)
+        assert 0 < seen.width * seen.height <= MAX_PIXELS
+        assert seen.orientation in range(1, 9)
+        expect_possible_date(seen.taken)
 
 
 @settings(deadline=None, max_examples=150)
