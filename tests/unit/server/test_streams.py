@@ -126,9 +126,7 @@ def test_the_reply_comes_first_and_each_notification_when_it_is_due(
     assert client.receive()["params"] == {"number": 1}
 
 
-def test_a_stream_holds_no_place(
-    start: Callable[..., Server], connect: Callable[[], Client], ticker: Ticker
-) -> None:
+def test_a_stream_holds_no_place(start: Callable[..., Server], connect: Callable[[], Client], ticker: Ticker) -> None:
     start(connections=2)
     streams = []
     for _ in range(8):
