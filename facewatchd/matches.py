@@ -5,6 +5,7 @@ Named tuples, in a module without other imports: importing `dataclasses` would d
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 
@@ -25,8 +26,14 @@ def overlap(one: Box, other: Box) -> float:
     return shared / max(one.w * one.h + other.w * other.h - shared, 1)
 
 
+MTIME = "mtime"
+"""Said of a date that only the file's modification time gives."""
 TOO_BLURRED = "too blurred to tell"
 """Said of a face that matches nothing, unless it was asked for."""
+
+
+CONFIRMED = "confirmed"
+"""The verdict of the user, who said whose face it is."""
 
 
 class PhotoFace(NamedTuple):
@@ -107,3 +114,18 @@ class Match(NamedTuple):
     """What says so: "exif", "xmp", "name" or "mtime"."""
     similar: tuple[bytes, ...] = ()
     """The other frames of its burst, by name."""
+
+    @property
+    def day(self) -> str:
+        """The day on which it was taken; ``~`` stands behind one that only the file's modification time says."""
+        return self.taken[:10] + ("~" if self.taken_from == MTIME else "")
+
+
+def any_date(matches: Iterable[Match]) -> bool:
+    """Whether a photo, its name or a file beside it says when it was taken."""
+    return any(match.taken and match.taken_from != MTIME for match in matches)
+
+
+def any_other_person(matches: Iterable[Match], asked: Collection[str]) -> bool:
+    """Whether there are names beside those that were asked for, which say nothing."""
+    return bool({match.person for match in matches} - {"", *asked})

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from facewatchd.client.who import Asked
 from facewatchd.errors import FacewatchError
-from facewatchd.matches import Also, Box, Match, PhotoFace
+from facewatchd.matches import Also, Box, Match, PhotoFace, Term
 
 
 class QueryFace(NamedTuple):
@@ -81,6 +81,11 @@ class Answer:
         named = [_named(entry, used.asked) for entry, used in zip(document["query"], self.query, strict=True)]
         self.document: dict[str, Any] = {**document, "query": named}
 
+    @property
+    def asked_names(self) -> set[str]:
+        """The names that were asked for."""
+        return {entry.name for entry in self.query if isinstance(entry, QueryPerson)}
+
 
 def _named(entry: dict[str, Any], asked: Asked) -> dict[str, Any]:
     return entry if asked.photo is None else {**entry, "photo": asked.photo.text}
@@ -104,7 +109,7 @@ def photo_faces(document: Any) -> list[PhotoFace]:
 
 
 def _seen(face: Any) -> tuple[Box, float, str]:
-    return Box(*map(int, face["box"])), float(face["score"]), ", ".join(map(str, face.get("quality", ())))
+    return _box(face), float(face["score"]), ", ".join(map(str, face.get("quality", ())))
 
 
 def _query_entries(entries: Any, everyone: Sequence[Asked], *, every_face: bool) -> list[QueryEntry]:
@@ -142,25 +147,45 @@ def path_of(entry: Any) -> bytes:
 
 
 def _match(item: Any) -> Match:
-    encoded = item.get("copies_bytes")
-    copies = map(str.encode, item["copies"]) if encoded is None else map(binascii.a2b_base64, encoded)
-    of = None if item["of"] is None else int(item["of"])
-    also = tuple(Also(int(other["of"]), *_face(other)) for other in item.get("also", ()))
-    verdict = str(item.get("verdict", ""))
-    similarity, box, score, face_id = (None, None, None, None) if item["face_id"] is None else _face(item)
+    similarity, box, score, face_id = _face(item)
     return Match(
         path_of(item),
         similarity,
         box,
         score,
         face_id,
-        of,
-        bool(item["itself"]),
-        tuple(copies),
-        also,
-        verdict=verdict,
+        of=None if item["of"] is None else int(item["of"]),
+        itself=bool(item["itself"]),
+        copies=_paths(item, "copies"),
+        also=tuple(_also(other) for other in item.get("also", ())),
+        verdict=str(item.get("verdict", "")),
         reasons=_reasons(item),
+        person=_text(item, "person"),
+        confirmed=bool(item.get("confirmed", False)),
+        terms=tuple(_term(term) for term in item.get("terms", ())),
+        taken=_text(item, "taken"),
+        taken_from=_text(item, "taken_from"),
+        similar=_paths(item, "similar"),
     )
+
+
+def _also(item: Any) -> Also:
+    similarity, box, score, face_id = float(item["similarity"]), _box(item), float(item["score"]), int(item["face_id"])
+    return Also(int(item["of"]), similarity, box, score, face_id)
+
+
+def _term(item: Any) -> Term:
+    return Term(*_face(item), person=_text(item, "person"), confirmed=bool(item.get("confirmed", False)))
+
+
+def _paths(item: Any, name: str) -> tuple[bytes, ...]:
+    encoded = item.get(f"{name}_bytes")
+    paths = item.get(name, ())
+    return tuple(map(str.encode, paths) if encoded is None else map(binascii.a2b_base64, encoded))
+
+
+def _text(item: Any, name: str) -> str:
+    return str(item.get(name) or "")
 
 
 def _expected_false(item: Any) -> ExpectedFalse | None:
@@ -192,5 +217,16 @@ _REASONS = {
 """What is said of the protocol's reasons that do not speak for themselves."""
 
 
-def _face(item: Any) -> tuple[float, Box, float, int]:
-    return float(item["similarity"]), Box(*map(int, item["box"])), float(item["score"]), int(item["face_id"])
+def _face(item: Any) -> tuple[float | None, Box | None, float | None, int | None]:
+    """Similarity, box, score and id: each None where a person stands on a photo without a face."""
+    similarity, score, face_id = item["similarity"], item["score"], item["face_id"]
+    return (
+        None if similarity is None else float(similarity),
+        None if item["box"] is None else _box(item),
+        None if score is None else float(score),
+        None if face_id is None else int(face_id),
+    )
+
+
+def _box(item: Any) -> Box:
+    return Box(*map(int, item["box"]))

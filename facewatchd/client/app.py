@@ -10,6 +10,7 @@ written); 3 no face on the photo; 4 no daemon; 5 not ready in time, or the daemo
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from facewatchd.client.answer import Answer, QueryFace, photo_faces
 from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
 from facewatchd.client.query import STDIN, QueryPhoto, ask, local_path
-from facewatchd.client.report import pending_photos, print_answer
+from facewatchd.client.report import asks_for_dates, pending_photos, print_answer
 from facewatchd.client.request import Everyone, send
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
@@ -33,6 +34,7 @@ from facewatchd.console.streams import (
     write_json,
 )
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
+from facewatchd.matches import PhotoFace, any_date, any_other_person
 from facewatchd.text import printable
 
 FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY = 0, 1, 2, 3, 4, 5
@@ -72,6 +74,8 @@ def _status_of(error: FacewatchError) -> int:
 
 
 def _list_faces(options: argparse.Namespace) -> int:
+    if options.sheet is not None:
+        _check_sheet(options)
     photo = QueryPhoto(options.who[0].photo)
     with Connection(options.socket) as daemon:
         document = ask(lambda: daemon.call("faces", **photo.param()), [photo])
@@ -82,10 +86,19 @@ def _list_faces(options: argparse.Namespace) -> int:
         write(output.face_table(faces, colour=takes_colour(sys.stdout)))
     else:
         write(output.face_lines(faces))
+    if options.sheet is not None:
+        _draw_faces(options, photo, faces)
     if not faces:
         say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
         return NO_FACE
     return FOUND
+
+
+def _draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
+    from facewatchd.pictures import labelled, source
+
+    drawn = [labelled.Labelled(face.box, number) for number, face in enumerate(faces)]
+    labelled.write(options.sheet, source.Source(os.fsencode(photo.path), photo.data), drawn)
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -165,7 +178,9 @@ def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
         for face in faces
         if (photo := face.asked.photo) is not None
     ]
-    tiles += [sheet.match_tile(match) for match in answer.matches]
+    named, dated = any_other_person(answer.matches, answer.asked_names), asks_for_dates(options)
+    dated = dated or any_date(answer.matches)
+    tiles += [sheet.match_tile(match, named=named, dated=dated) for match in answer.matches]
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
     left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
     if left_out and not options.quiet:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 
 from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson
+from facewatchd.client.who import Who
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.matches import TOO_BLURRED
 from facewatchd.text import counted, printable
+
+_HEADING = 16
+"""Characters of a column's heading that is a name."""
 
 
 def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
@@ -39,11 +44,32 @@ def _print_matches(options: argparse.Namespace, answer: Answer) -> None:
     elif options.paths:
         write(output.path_list(answer.matches) if on_terminal() else output.path_lines(answer.matches, b"\n"))
     elif shows_table(options):
-        colour = takes_colour(sys.stdout)
-        table = output.match_table(answer.matches, which=options.face == "all", reasons=options.explain, colour=colour)
-        write(table)
+        write(output.match_table(answer.matches, _columns(options, answer), colour=takes_colour(sys.stdout)))
     else:
         write(output.match_lines(answer.matches))
+
+
+def _columns(options: argparse.Namespace, answer: Answer) -> output.Shown:
+    first, *more = options.who
+    others = [_short(who) for who in options.with_]
+    return output.Shown(
+        which=options.face == "all",
+        reasons=options.explain,
+        dates=asks_for_dates(options),
+        terms=[_short(first) + (f"+{len(more)}" if more else ""), *others] if others else [],
+        asked=answer.asked_names,
+    )
+
+
+def asks_for_dates(options: argparse.Namespace) -> bool:
+    """Whether the question is about dates."""
+    return bool(options.since or options.until or "date" in (options.sort or ""))
+
+
+def _short(who: Who) -> str:
+    """Return the heading of a person's column: a name, or a photo's without its directory."""
+    text = printable(os.path.basename(who.text) or who.text)
+    return text if len(text) <= _HEADING else f"{text[: _HEADING - 1]}…"
 
 
 def shows_table(options: argparse.Namespace) -> bool:

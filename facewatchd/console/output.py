@@ -8,12 +8,16 @@ match is one line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
-from facewatchd.matches import Box, Match, PhotoFace
+from facewatchd.matches import CONFIRMED, Box, Match, PhotoFace, any_date, any_other_person
 from facewatchd.text import counted, printable
 
 _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
+
+NOTHING = "-"
+"""Where a person stands on a photo without a face."""
 
 _BOLD = "1"
 _BOLD_GREEN = "1;32"
@@ -24,27 +28,59 @@ def size_and_place(box: Box) -> str:
     return f"{box.x},{box.y} {box.w}x{box.h}"
 
 
-def match_table(matches: Sequence[Match], *, which: bool = False, reasons: bool = False, colour: bool) -> str:
-    """Return matches as a table, empty without any. ``which``: with a column for the query faces that they are of.
+class Shown(NamedTuple):
+    """Which columns a table of matches has beside those that every one has."""
 
-    The verdicts have a column where there are any; ``reasons``: why a match may be wrong stands behind its path.
+    which: bool = False
+    """For the query faces that the matches are of."""
+    reasons: bool = False
+    """Why a match may be wrong: behind its path."""
+    dates: bool = False
+    """For dates, also where no photo says when it was taken."""
+    terms: Sequence[str] = ()
+    """With others who are to be on the photo: a heading for each person's similarity."""
+    asked: Collection[str] = ()
+    """Names that were asked for: a column with nothing but these says nothing."""
+
+
+def match_table(matches: Sequence[Match], shown: Shown, *, colour: bool) -> str:
+    """Return matches as a table, empty without any.
+
+    Verdicts, dates and persons have a column where there are any. A date with ``~`` behind it is only that of the
+    file's last modification; where there are only such, they have a column if ``shown`` asks for dates.
     """
-    words = any(match.verdict for match in matches)
-    rows = [
-        (
-            "" if match.similarity is None else f"{match.similarity:.3f}",
-            *([match.verdict] if words else []),
-            "" if match.box is None else size_and_place(match.box),
-            *([_entries(match)] if which else []),
-            printable(match.path) + _notes(match, match.reasons if reasons else ()),
-        )
-        for match in matches
-    ]
-    return table(
-        ("SIMILARITY", *(["VERDICT"] if words else []), "BOX", *(["QUERY"] if which else []), "PATH"),
-        rows,
-        colour=colour,
+    verdicts = any(match.verdict or match.confirmed for match in matches)
+    dates = shown.dates or any_date(matches)
+    persons = not shown.terms and any_other_person(matches, shown.asked)
+    columns = [("SIMILARITY", [_similarity(match.similarity) for match in matches])]
+    for position, heading in enumerate(shown.terms):
+        columns.append((heading, [_term(match, position) for match in matches]))
+    if verdicts:
+        columns.append(("VERDICT", [CONFIRMED if match.confirmed else match.verdict for match in matches]))
+    if dates:
+        columns.append(("DATE", [match.day for match in matches]))
+    columns.append(("BOX", [NOTHING if match.box is None else size_and_place(match.box) for match in matches]))
+    if shown.which:
+        columns.append(("QUERY", [_entries(match) for match in matches]))
+    if persons:
+        columns.append(("PERSON", [printable(match.person) for match in matches]))
+    columns.append(
+        ("PATH", [printable(match.path) + _notes(match, match.reasons if shown.reasons else ()) for match in matches])
     )
+    rows = [[cells[row] for _, cells in columns] for row in range(len(matches))]
+    return table([heading for heading, _ in columns], rows, colour=colour)
+
+
+def _similarity(similarity: float | None) -> str:
+    return NOTHING if similarity is None else f"{similarity:.3f}"
+
+
+def _term(match: Match, position: int) -> str:
+    """The similarity of one of several people, with ``*`` where the user said that it is that person."""
+    if position >= len(match.terms):
+        return NOTHING
+    term = match.terms[position]
+    return _similarity(term.similarity) + ("*" if term.confirmed else "")
 
 
 def _entries(match: Match) -> str:
@@ -55,6 +91,7 @@ def _entries(match: Match) -> str:
 def _notes(match: Match, reasons: Sequence[str]) -> str:
     notes = ["the query photo"] if match.itself else []
     notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
+    notes += [f"+{len(match.similar)} in its burst"] if match.similar else []
     notes += map(printable, reasons)
     return f"  ({', '.join(notes)})" if notes else ""
 
@@ -111,16 +148,26 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool
     """Align all columns but the last under a heading; the first is coloured. Without rows the table is empty."""
     if not rows:
         return ""
-    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]
+    widths = [max(_width(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]
     lines = [_line(heading, widths, [_BOLD] * len(heading) if colour else [])]
     lines += [_line(row, widths, [_BOLD_GREEN] if colour else []) for row in rows]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str]) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
+    padded = [cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
     painted = [f"\x1b[{style}m{cell}\x1b[0m" for cell, style in zip(padded, styles, strict=False)]
     return "  ".join(painted + padded[len(painted) :])
+
+
+def _width(text: str) -> int:
+    """Return the columns of a terminal that a text takes: characters of East Asia take two, marks none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # here, because most tables are plain ASCII but for their paths
+
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
 def _tsv(path: bytes) -> bytes:

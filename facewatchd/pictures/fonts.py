@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
-from PIL import ImageFont
+from PIL import ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -20,13 +20,47 @@ _NO_CHARACTER: Final = "\U0010ffff"
 """A noncharacter: a font draws for it what it draws for every character that it lacks."""
 
 
-def elide(text: str, font: Font, width: float) -> str:
-    """Remove characters from the middle until the text is at most ``width`` pixels wide; beginning and suffix stay."""
-    shown, kept = text, len(text)
-    while kept > 1 and font.getlength(shown) > width:
-        kept -= 1
-        shown = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
-    return shown
+class Line:
+    """One line of text in one size, drawn with as many fonts as its characters need."""
+
+    def __init__(self, text: str, size: int, width: float | None = None) -> None:
+        """``width``: pixels to which the text is cut, in its middle; its beginning and its end stay."""
+        self.text, self.size = text, size
+        self._runs = _runs(text, size)
+        kept = len(text)
+        while width is not None and kept > 1 and self.length > width:
+            kept -= 1
+            self.text = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+            self._runs = _runs(self.text, size)
+
+    @property
+    def length(self) -> float:
+        """Return its width in pixels."""
+        return sum(font.getlength(run) for run, font in self._runs)
+
+    def draw(self, pen: ImageDraw.ImageDraw, at: tuple[float, float], colour: str) -> None:
+        """Draw it from a point on: the left end of its base line."""
+        x, y = at
+        for run, font in self._runs:
+            pen.text((x, y), run, fill=colour, font=font, anchor="ls")
+            x += font.getlength(run)
+
+
+def _runs(text: str, size: int) -> list[tuple[str, Font]]:
+    """Cut text where another font is needed: none where one has all characters, as marks join what is before them."""
+    fonts = [font for name in _FONTS if (font := _font(name, size)) is not None]
+    fonts.append(_default_font(size))
+    whole = next((font for font in fonts if _has_all(font, text)), None)
+    if whole is not None:
+        return [(text, whole)]
+    runs: list[tuple[str, Font]] = []
+    for character in text:
+        font = next((font for font in fonts if _has_all(font, character)), fonts[0])
+        if runs and runs[-1][1] is font:
+            runs[-1] = (runs[-1][0] + character, font)
+        else:
+            runs.append((character, font))
+    return runs
 
 
 @cache
@@ -37,18 +71,20 @@ def _font(name: str, size: int) -> Font | None:
         return None
 
 
-def font_for(text: str, size: int) -> Font:
-    """Return the first font there is that has every character, else the first there is, else Pillow's own."""
-    fonts = [font for name in _FONTS if (font := _font(name, size)) is not None]
-    fonts.append(_default_font(size))
-    return next((font for font in fonts if _has_all(font, text)), fonts[0])
-
-
 @cache
 def _default_font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
 def _has_all(font: Font, text: str) -> bool:
-    missing = bytes(font.getmask(_NO_CHARACTER))
-    return all(character.isspace() or bytes(font.getmask(character)) != missing for character in set(text))
+    return all(character.isspace() or _has(font, character) for character in set(text))
+
+
+@lru_cache(4096)
+def _has(font: Font, character: str) -> bool:
+    return bytes(font.getmask(character)) != _missing(font)
+
+
+@cache
+def _missing(font: Font) -> bytes:
+    return bytes(font.getmask(_NO_CHARACTER))

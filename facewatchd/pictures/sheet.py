@@ -1,16 +1,16 @@
 """The contact sheet: the query's faces first, then the matches in their order, cut from the photos themselves.
 
 A tile shows about twice the face's box, upright, with the box drawn into it, and three lines below it: ``query`` or
-the similarity, the photo's name, and its directory. The tile of a photo that is gone, cannot be read, or has become
-smaller than its face's box has one word in place of the picture. Tiles are drawn photo by photo, not in their order, so
-that each photo is decoded once and one is held at a time. `photos.decode` decodes; Pillow only draws here.
+the similarity (with the person and the date where they say something), the photo's name, and its directory. The tile of
+a photo that is gone, cannot be read, or has become smaller than its face's box has one word in place of the picture.
+Tiles are drawn photo by photo, not in their order, so that each photo is decoded once and one is held at a time.
+`photos.decode` decodes; Pillow only draws here.
 
 `target` says which files a sheet replaces.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from facewatchd.errors import FacewatchError
-from facewatchd.matches import Box, Match
-from facewatchd.photos import contents, decode, files
+from facewatchd.matches import CONFIRMED, Box, Match
 from facewatchd.pictures import target as targets
-from facewatchd.pictures.fonts import elide, font_for
+from facewatchd.pictures.fonts import Line
+from facewatchd.pictures.source import Source, pixels
 from facewatchd.text import printable
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ _COLUMNS: Final = range(5, 11)
 _PICTURE: Final = 200
 _GAP: Final = 16
 _LINE_HEIGHT: Final = 19
+_LARGE, _MIDDLE, _SMALL = 16, 13, 11
+"""Heights of the caption's letters."""
 _CAPTION: Final = 3 * _LINE_HEIGHT
 _CELL_WIDTH: Final = _PICTURE + _GAP
 _CELL_HEIGHT: Final = _PICTURE + _CAPTION + _GAP
@@ -53,13 +54,6 @@ _MATCH_COLOUR: Final = "#30c040"
 Progress = Callable[[int, int], None]
 
 
-class Source(NamedTuple):
-    """The bytes of a photo: ``data``, or where that is None the file's."""
-
-    path: bytes
-    data: bytes | None = None
-
-
 class Tile(NamedTuple):
     """One face of the sheet."""
 
@@ -70,6 +64,7 @@ class Tile(NamedTuple):
     name: str
     directory: str
     is_query: bool
+    date: str = ""
 
 
 class Region(NamedTuple):
@@ -87,11 +82,15 @@ def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
     return Tile(Source(os.fsencode(path), data), box, "query", os.path.basename(name), directory, is_query=True)
 
 
-def match_tile(match: Match) -> Tile:
-    """Make the tile of a match."""
+def match_tile(match: Match, *, named: bool = False, dated: bool = False) -> Tile:
+    """Make the tile of a match, with the person's name and the day on which it was taken where that is asked for."""
     directory, name = (part.decode("utf-8", "surrogateescape") for part in os.path.split(match.path))
-    caption = "" if match.similarity is None else f"{match.similarity:.3f}"
-    return Tile(Source(match.path), match.box, caption, name, directory, is_query=False)
+    words = [match.person] if named and match.person else []
+    words += [CONFIRMED] if match.confirmed else []
+    words += [f"{match.similarity:.3f}"] if match.similarity is not None and not match.confirmed else []
+    words += [f"+{len(match.similar)}"] if match.similar else []
+    date = match.day if dated else ""
+    return Tile(Source(match.path), match.box, " ".join(words), name, directory, is_query=False, date=date)
 
 
 def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
@@ -113,7 +112,7 @@ def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image
     sheet = Image.new("RGB", (columns * _CELL_WIDTH + _GAP, rows * _CELL_HEIGHT + _GAP), _PAPER)
     done = 0
     for source, positions in _by_source(tiles).items():
-        photo = _pixels(source)
+        photo = pixels(source)
         for position in positions:
             row, column = divmod(position, columns)
             place = (column * _CELL_WIDTH + _GAP, row * _CELL_HEIGHT + _GAP)
@@ -147,21 +146,6 @@ def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
     return grouped
 
 
-def _pixels(source: Source) -> Pixels | str:
-    """Return the decoded photo, or one word for the reason why there is none."""
-    try:
-        if source.data is not None:
-            return decode.decode(io.BytesIO(source.data))
-        with contents.opened(source.path) as content, files.opened(os.dup(content.descriptor)) as file:
-            pixels = decode.decode(file)
-            content.confirm()
-            return pixels
-    except FileNotFoundError:
-        return "missing"
-    except FacewatchError:
-        return "unreadable"
-
-
 def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     if isinstance(photo, str):
         return _placeholder(photo)
@@ -188,19 +172,18 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
 def _placeholder(reason: str) -> Image.Image:
     picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
     pen = ImageDraw.Draw(picture)
-    font = font_for(reason, 18)
-    at = ((_PICTURE - font.getlength(reason)) / 2, _PICTURE / 2 - 12)
-    pen.text(at, reason, fill=_FAINT, font=font)
+    line = Line(reason, 18)
+    line.draw(pen, ((_PICTURE - line.length) / 2, _PICTURE / 2 + 5), _FAINT)
     return picture
 
 
 def _write_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
-    lines = (
-        (tile.heading, 16, _QUERY_COLOUR if tile.is_query else _INK),
-        (tile.name, 13, _INK),
-        (tile.directory, 11, _FAINT),
-    )
-    for number, (text, size, colour) in enumerate(lines):
-        shown = printable(text)
-        font = font_for(shown, size)
-        pen.text((x, y + 3 + number * _LINE_HEIGHT), elide(shown, font, _PICTURE), fill=colour, font=font)
+    """Write three lines; the date stands at the right end of the first."""
+    base = y + 3 + round(_LARGE * 0.93)
+    date = Line(tile.date, _MIDDLE)
+    date.draw(pen, (x + _PICTURE - date.length, base), _FAINT)
+    room = _PICTURE - (date.length + _SMALL if tile.date else 0)
+    Line(printable(tile.heading), _LARGE, room).draw(pen, (x, base), _QUERY_COLOUR if tile.is_query else _INK)
+    for number, text, size, colour in ((1, tile.name, _MIDDLE, _INK), (2, tile.directory, _SMALL, _FAINT)):
+        base = y + 3 + number * _LINE_HEIGHT + round(size * 0.93)
+        Line(printable(text), size, _PICTURE).draw(pen, (x, base), colour)

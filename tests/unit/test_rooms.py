@@ -53,7 +53,14 @@ MAY_IMPORT = {
 """The packages, and the other modules of the top level, from the bottom to the top."""
 
 OWNERS = {
-    "PIL": {"photos.decode", "photos.upright", "pictures.fonts", "pictures.sheet", "pictures.target"},
+    "PIL": {
+        "photos.decode",
+        "photos.upright",
+        "pictures.fonts",
+        "pictures.labelled",
+        "pictures.sheet",
+        "pictures.target",
+    },
     "defusedxml": {"photos.packets"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},
     "hnswlib": {"store.graph"},

@@ -466,6 +466,72 @@ def test_in_a_pipe_the_lines_stay_as_they_are(ask: Any, daemon: FakeDaemon, capf
     assert capfd.readouterr().out == "0.742\t1,2,30,40\t/a.jpg\n"
 
 
+def test_a_person_has_a_header_and_confirmed_matches_say_so(daemon: FakeDaemon) -> None:
+    matches = [
+        match(b"/a.jpg", 0.9, person="Anna", confirmed=True, **sure("sure")),
+        match(b"/b.jpg", None, person="Anna", confirmed=True, box=None, score=None, face_id=None, **sure("sure")),
+        match(b"/c.jpg", 0.6, person="Anna", confirmed=False, **sure("likely")),
+    ]
+    query = [{"person": "Anna", "references": 12}]
+    daemon.script = lambda request: reply(request, answer(matches=matches, query=query))
+    status, out, err = run_on_terminal(daemon, "@anna", NO_COLOR="1")
+    assert status == client.FOUND
+    assert daemon.params()["who"] == [{"person": "anna"}]
+    assert out.decode() == (
+        "SIMILARITY  VERDICT    BOX        PATH\n"
+        "0.900       confirmed  1,2 30x40  /a.jpg\n"
+        "-           confirmed  -          /b.jpg\n"
+        "0.600       likely     1,2 30x40  /c.jpg\n"
+    )
+    assert err.decode().splitlines()[0] == "query: Anna, 12 references"
+    done = run(daemon, "@anna")
+    assert done.stdout == b"0.900\t1,2,30,40\t/a.jpg\n\t\t/b.jpg\n0.600\t1,2,30,40\t/c.jpg\n"
+    assert done.stderr == b""
+    document = json.loads(run(daemon, "@anna", "--json").stdout)
+    assert document["query"] == query
+    assert [entry["similarity"] for entry in document["matches"]] == [0.9, None, 0.6]
+
+
+def test_names_dates_and_bursts_have_their_places(daemon: FakeDaemon) -> None:
+    exif = {"taken": "2019-06-30T12:00:00", "taken_from": "exif"}
+    mtime = {"taken": "2021-01-02T00:00:00", "taken_from": "mtime"}
+    matches = [
+        match(b"/a.jpg", person="Zoë 山", confirmed=True, similar=["/a1", "/a2"], copies=["/c"], **exif),
+        match(b"/b.jpg", **mtime),
+    ]
+    daemon.script = lambda request: reply(request, answer(matches=matches))
+    _, out, _ = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1", LC_ALL="C.UTF-8")
+    assert out.decode() == (
+        "SIMILARITY  VERDICT    DATE         BOX        PERSON  PATH\n"
+        "0.742       confirmed  2019-06-30   1,2 30x40  Zoë 山  /a.jpg  (+1 copy, +2 in its burst)\n"
+        "0.742                  2021-01-02~  1,2 30x40          /b.jpg\n"
+    )
+    daemon.script = lambda request: reply(request, answer(matches=[match(b"/b.jpg", **mtime)]))
+    _, out, _ = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")
+    assert b"DATE" not in out, "when files were written is asked for by nobody"
+    for option in ("--since=2019", "--until=2022", "--sort=-date"):
+        assert b"2021-01-02~" in run_on_terminal(daemon, "anna.jpg", option, NO_COLOR="1")[1]
+
+
+def test_with_others_each_has_a_column(daemon: FakeDaemon) -> None:
+    def term(similarity: float | None, **changes: Any) -> dict[str, Any]:
+        return match(b"/", similarity, **changes)
+
+    matches = [
+        match(b"/a.jpg", 0.61, terms=[term(0.9), term(0.61), term(0.7, confirmed=True, person="Ben")]),
+        match(b"/b.jpg", None, terms=[term(0.8), term(0.7), term(None, box=None, score=None, face_id=None)]),
+    ]
+    query = [{"person": "Anna", "references": 2}]
+    daemon.script = lambda request: reply(request, answer(matches=matches, query=query))
+    arguments = ("@anna", "--with", "photos/a-name-that-is-long.jpg#1", "--with", "@ben")
+    _, out, _ = run_on_terminal(daemon, *arguments, NO_COLOR="1", LC_ALL="C.UTF-8")
+    assert out.decode() == (
+        "SIMILARITY  @anna  a-name-that-is-…  @ben    BOX        PATH\n"
+        "0.610       0.900  0.610             0.700*  1,2 30x40  /a.jpg\n"
+        "-           0.800  0.700             -       1,2 30x40  /b.jpg\n"
+    )
+
+
 def test_a_terminal_says_how_many_there_are_which_is_the_query_and_what_has_copies(daemon: FakeDaemon) -> None:
     matches = [match(b"/p/a.jpg", 1.0, itself=True, copies=["/q/a.jpg"]), match(b"/p/b.jpg", copies=["/1", "/2"])]
     daemon.script = lambda request: reply(request, answer(matches=matches, total=106, faces=363))
@@ -616,6 +682,22 @@ def test_list_faces_of_a_photo_without_any(ask: Any, daemon: FakeDaemon, capfd: 
     daemon.script = lambda request: reply(request, {"faces": []})
     assert ask("--list-faces", "anna.jpg") == client.NO_FACE
     assert capfd.readouterr().err.startswith("facewatch-query: no face found on anna.jpg; ")
+
+
+def test_list_faces_draws_the_photo_with_their_numbers(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
+) -> None:
+    Image.new("RGB", (400, 200), "grey").save(tmp_path / "a.png")
+    daemon.script = lambda request: reply(request, FACES)
+    assert ask("--list-faces", tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert capfd.readouterr() == ("0\t1,2,30,40\t0.876\n1\t50,6,7,8\t0.500\n", "")
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.size == (1200, 600)
+        assert len(image.getcolors(1 << 16)) > 4
+    before = (tmp_path / "a.png").read_bytes()
+    daemon.requests.clear()
+    assert ask("--list-faces", tmp_path / "a.png", "--sheet", tmp_path / "a.png") == client.WRONG
+    assert (daemon.requests, (tmp_path / "a.png").read_bytes()) == ([], before)
 
 
 def test_list_faces_sends_bytes_too(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFont
+from PIL import Image
 
 from facewatchd.errors import UsageError
 from facewatchd.matches import Box, Match
@@ -20,7 +20,6 @@ from facewatchd.photos import decode as decoding
 from facewatchd.photos import sheet_mark
 from facewatchd.pictures import sheet
 from facewatchd.pictures import target as targets
-from facewatchd.pictures.fonts import elide
 from facewatchd.system import atomic_files
 
 CELL = 216
@@ -138,16 +137,6 @@ def test_each_photo_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_any_name_can_be_written(name: str) -> None:
     drawn = sheet.draw([sheet.match_tile(Match(os.fsencode(f"/gone/{name}"), 0.5, Box(0, 0, 9, 9), 0.9, 1))])
     assert drawn.size == (16 + CELL, 289)
-
-
-def test_long_names_lose_their_middle() -> None:
-    font = ImageFont.load_default(13)
-    assert elide("short.jpg", font, 200) == "short.jpg"
-    shown = elide("IMG_" + "x" * 100 + "_0042.jpg", font, 200)
-    assert shown.startswith("IMG_")
-    assert shown.endswith("_0042.jpg")
-    assert "…" in shown
-    assert font.getlength(shown) <= 200
 
 
 @pytest.mark.parametrize(

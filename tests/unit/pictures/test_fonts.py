@@ -1,0 +1,40 @@
+"""Lines of text: any name can be drawn, and a long one loses its middle."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from facewatchd.pictures import fonts
+from facewatchd.pictures.fonts import Line
+
+
+def test_long_names_lose_their_middle() -> None:
+    assert Line("short.jpg", 13, 200).text == "short.jpg"
+    line = Line("IMG_" + "x" * 100 + "_0042.jpg", 13, 200)
+    assert line.text.startswith("IMG_")
+    assert line.text.endswith("_0042.jpg")
+    assert "…" in line.text
+    assert line.length <= 200
+
+
+@pytest.mark.parametrize("text", ["", "日本の写真.jpg", "שלום.png", "👩‍🚀.jpg", "é", "\U0010ffff", "a日b"])
+def test_any_text_can_be_drawn(text: str) -> None:
+    picture = Image.new("RGB", (300, 60), "white")
+    line = Line(text, 20)
+    line.draw(ImageDraw.Draw(picture), (10, 40), "black")
+    assert line.length <= 280
+    assert (picture.getextrema() == ((255, 255),) * 3) is (text == "")
+
+
+def test_each_character_has_a_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A font with digits alone, and Pillow's own: names in one script stand beside numbers in another."""
+    digits, own = ImageFont.load_default(20), ImageFont.load_default(20)
+    monkeypatch.setattr(fonts, "_FONTS", ("digits",))
+    monkeypatch.setattr(fonts, "_font", lambda name, size: digits)
+    monkeypatch.setattr(fonts, "_default_font", lambda size: own)
+    monkeypatch.setattr(fonts, "_has", lambda font, character: font is own or character.isdigit())
+    assert fonts._runs("12", 20) == [("12", digits)]
+    assert fonts._runs("1 a2", 20) == [("1 a2", own)], "one font has all of it"
+    monkeypatch.setattr(fonts, "_has", lambda font, character: character.isdigit() is (font is digits))
+    assert fonts._runs("1ab22", 20) == [("1", digits), ("ab", own), ("22", digits)]
