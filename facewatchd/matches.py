@@ -68,6 +68,8 @@ class Term(NamedTuple):
     box: Box | None
     score: float | None
     face_id: int | None
+    of: int | None = 0
+    """Index of the query face of that person that it matches; None without a face."""
     norm: float | None = None
     """See `values.Face.norm`."""
     person: str = ""

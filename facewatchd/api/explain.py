@@ -2,7 +2,8 @@
 
 What is said of strangers comes from `facewatchd.expectation`: each person who is asked for is held against a sample of
 the gallery. A match with the query photo's own bytes is the photo itself, and sure, and so is what the user said.
-Copies of a photo have one word and make no other surer.
+Copies of a photo have one word and make no other surer. Where several people are to be on the photo, the word is that
+of the least sure of their faces, and the numbers of faces that are expected to be wrong are added, an upper bound.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.matches import Box, Match
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.scoring import Search
+from facewatchd.store.scoring import Search, Wanted
 from facewatchd.values import Face, ModelInfo
 
 BLOCK = 1000
@@ -32,7 +33,10 @@ BLOCK = 1000
 
 
 class Reason(StrEnum):
-    """Why a match may be wrong, besides what can be said against the face (`quality.words`)."""
+    """Why a match may be wrong, besides what can be said against the face (`quality.words`).
+
+    With others who are to be on the photo, it is about the face of the person who is asked for.
+    """
 
     CHILD = "child"
     """It is a small child's face; they resemble each other."""
@@ -78,21 +82,39 @@ class Explanation:
     """Whether each face that the query asked with (`Answer.used`) is a small child's."""
 
 
+_SUREST_FIRST = list(Verdict)
+
+
 class _Shown(NamedTuple):
-    """The face of a match that was found for the person who is asked for."""
+    """The face of a match that was found for a person who is asked for."""
 
     face_id: int
     similarity: float
     box: Box
     norm: float | None
+    of: int
+    """Which way of asking for the person it matches."""
+    is_said: bool
+    """Whether the user said so, or asked with this very photo."""
 
 
-def _shown(match: Match) -> _Shown | None:
-    """Return the face; None where the person stands on the photo without one."""
-    found = match.terms[0] if match.terms else match
+def _shown(match: Match, term: int = 0) -> _Shown | None:
+    """Return the face of the person who is asked for, or of another ``term``; None where there is none."""
+    found = match.terms[term] if match.terms else match
     if found.face_id is None or found.similarity is None or found.box is None:
         return None
-    return _Shown(found.face_id, found.similarity, found.box, found.norm)
+    is_said = found.confirmed or (match.itself and term == 0)
+    return _Shown(found.face_id, found.similarity, found.box, found.norm, found.of or 0, is_said)
+
+
+class _Judged(NamedTuple):
+    """What is said of the faces that were found for one person."""
+
+    words: dict[int, Verdict]
+    """By the position of the match."""
+    wrong: float
+    """How many of them are expected to be somebody else's."""
+    basis: Basis
 
 
 class Explainer:
@@ -106,44 +128,51 @@ class Explainer:
 
     def explain(self, answer: Answer, faces: int, *, reasons: bool) -> Explanation:
         """Explain the answer to a search in so many faces; with ``reasons``, the faces of all matches are read."""
-        crowd, search = self._sampler.crowd(), answer.search
-        matches, table = answer.found.matches, search.quality
-        words = dict.fromkeys(range(len(matches)), Verdict.SURE)
+        crowd, search, matches = self._sampler.crowd(), answer.search, answer.found.matches
+        words = [Verdict.SURE] * len(matches)
         count, bases = 0.0, {Basis.ESTIMATE}
-        if search.directories or search.min_size:  # the sample is of the whole gallery
-            bases.add(Basis.AT_MOST)
-        for person, wanted in enumerate(answer.wanted):
-            embedding, threshold = wanted.references[0], float(wanted.thresholds(search)[0])
-            shown = {
-                at: face
-                for at, match in enumerate(matches)
-                if match.of == person and not match.itself and not match.confirmed
-                for face in [_shown(match)]
-                if face is not None
-            }
-            scores = {  # copies have one face
-                face.face_id: face.similarity - (table.extra(face.norm) if table else 0.0) for face in shown.values()
-            }
-            own = sorted(scores, key=lambda face_id: -scores[face_id])
-            strangers = crowd.strangers(embedding, faces, table)
-            if matches:  # else none of them is wrong
-                bases.add(strangers.basis)
-            if not own:
-                continue
-            extra = threshold - search.threshold  # what the blur of the person's own face asks for
-            found = verdicts([scores[face_id] for face_id in own], strangers, self._info.threshold + extra)
-            word_of = dict(zip(own, found, strict=True))
-            words |= {at: word_of[face.face_id] for at, face in shown.items()}
-            least = scores[own[-1]] if answer.found.total > len(matches) else threshold
-            expected = float(strangers.above([least])[0])
-            doubtful = [face.face_id for face in shown.values() if word_of[face.face_id] is not Verdict.SURE]
-            copies = len(doubtful) / max(len(set(doubtful)), 1)
-            count += copies * wrong_among(len(own), expected, strangers.basis, certain=found.count(Verdict.SURE))
-        given = list(words.values())
-        explained = self._explained(answer, given, crowd) if reasons else [Explained(word) for word in given]
+        if search.directories or search.min_size or search.only or search.faces_min or search.faces_max is not None:
+            bases.add(Basis.AT_MOST)  # the sample is of the whole gallery
+        if answer.with_ or answer.without:
+            bases.add(Basis.AT_MOST)  # nor are those of the sample on photos of others
+        for term, asked in enumerate((answer.who, *answer.with_)):
+            for way, wanted in enumerate(asked.wanted):
+                shown = {
+                    at: face
+                    for at, face in enumerate(_shown(match, term) for match in matches)
+                    if face is not None and face.of == way and not face.is_said
+                }
+                judged = self._judged(shown, wanted, answer, crowd, faces)
+                count += judged.wrong
+                bases |= {judged.basis} if matches else set()  # else none of them is wrong
+                for at, word in judged.words.items():
+                    words[at] = max(words[at], word, key=_SUREST_FIRST.index)
+        count = min(count, float(len(matches)))
+        explained = self._explained(answer, words, crowd) if reasons else [Explained(word) for word in words]
         basis = next(each for each in (Basis.UNKNOWN, Basis.AT_MOST, Basis.ESTIMATE) if each in bases)
         children = [each.face is not None and self._calibration.is_child(each.face.embedding) for each in answer.used]
         return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis, children)
+
+    def _judged(self, shown: Mapping[int, _Shown], wanted: Wanted, answer: Answer, crowd: Crowd, faces: int) -> _Judged:
+        """Judge the faces that were found for one person. ``shown``: by the position of the match."""
+        search, table = answer.search, answer.search.quality
+        embedding, threshold = wanted.references[0], float(wanted.thresholds(search)[0])
+        scores = {  # copies have one face
+            face.face_id: face.similarity - (table.extra(face.norm) if table else 0.0) for face in shown.values()
+        }
+        own = sorted(scores, key=lambda face_id: -scores[face_id])
+        strangers = crowd.strangers(embedding, faces, table)
+        if not own:
+            return _Judged({}, 0.0, strangers.basis)
+        extra = threshold - search.threshold  # what the blur of the person's own face asks for
+        found = verdicts([scores[face_id] for face_id in own], strangers, self._info.threshold + extra)
+        word_of = dict(zip(own, found, strict=True))
+        least = scores[own[-1]] if answer.found.total > len(answer.found.matches) else threshold
+        expected = float(strangers.above([least])[0])
+        doubtful = [face.face_id for face in shown.values() if word_of[face.face_id] is not Verdict.SURE]
+        copies = len(doubtful) / max(len(set(doubtful)), 1)
+        wrong = copies * wrong_among(len(own), expected, strangers.basis, certain=found.count(Verdict.SURE))
+        return _Judged({at: word_of[face.face_id] for at, face in shown.items()}, wrong, strangers.basis)
 
     def _explained(self, answer: Answer, words: Sequence[Verdict], crowd: Crowd) -> list[Explained]:
         """Add to the words why the matches may be wrong. A face whose row is gone or damaged meanwhile has no more."""
@@ -166,7 +195,7 @@ class Explainer:
                 explained.append(Explained(word, ()))
                 continue
             on_photo = photos.get(face.face_id, {})
-            wanted = answer.wanted[match.of or 0]
+            wanted = answer.wanted[face.of]
             asked, threshold = wanted.references[0], float(wanted.thresholds(answer.search)[0])
             others = [
                 (_matches(other, similarity, threshold, answer.search), similarity, face_id)
@@ -196,9 +225,8 @@ class Explainer:
             own = {
                 at: face
                 for at, match in enumerate(matches)
-                if (match.of or 0) == person
                 for face in [_shown(match)]
-                if face is not None and face.face_id in photos.get(face.face_id, {})
+                if face is not None and face.of == person and face.face_id in photos.get(face.face_id, {})
             }
             if not own:
                 continue
@@ -206,7 +234,7 @@ class Explainer:
             rows = np.stack([photos[face_id][face_id].embedding for face_id in ids])
             for (at, face), near in zip(own.items(), crowd.nearest_others(ids, rows, asked), strict=True):
                 found[at] = None
-                if near is not None and not (matches[at].itself or matches[at].confirmed):
+                if near is not None and not face.is_said:
                     is_closer = near[1] > max(face.similarity, self._info.threshold)
                     found[at] = Near(*near) if is_closer else None
         return found

@@ -214,8 +214,8 @@ METHODS = {
     "query": Method(
         QueryParameters,
         "Find the photos that show the same person.",
-        "query[{photo, face, faces, box, score, norm, quality, left_out}] matches[{path, similarity, box, score, norm, "
-        "quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
+        "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
+        "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "threshold model faces pending complete exact elapsed_ms",
     ),
     "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,norm,quality,landmarks}]"),

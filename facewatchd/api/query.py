@@ -33,6 +33,7 @@ class Queries:
         gallery: Gallery,
         roots: Roots,
         finder: FaceFinder,
+        scorer: Scorer,
         sampler: Sampler,
         info: ModelInfo,
         defaults: Query,
@@ -42,7 +43,7 @@ class Queries:
         self._gallery = gallery
         self._roots = roots
         self._finder = finder
-        self._searcher = Searcher(gallery, finder, Scorer(gallery), info)
+        self._searcher = Searcher(gallery, finder, scorer, info)
         self._explainer = Explainer(gallery, sampler, info)
         self._info = info
         self.defaults = defaults
@@ -69,7 +70,7 @@ class Queries:
         explanation = None
         if params.explain or params.verdicts:
             explanation = self._explainer.explain(found, faces, reasons=params.explain)
-        answer = replies.answer(found, search.threshold, self._info, explanation, several=params.face == "all")
+        answer = replies.answer(found, search.threshold, self._info, explanation)
         elapsed = time.perf_counter() - started
         return answer | {
             "elapsed_ms": round(elapsed * 1000, 2),
@@ -87,7 +88,12 @@ class Queries:
             min_size=params.min_size,
             exact=params.exact,
             collapse=params.collapse,
+            strict=params.strict,
+            only=params.only,
+            faces_min=params.faces_min,
+            faces_max=params.faces_max,
             quality=self._info.quality_at(threshold),
+            counts_references=threshold >= self._info.threshold,
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
@@ -119,7 +125,9 @@ class Queries:
 
 def _require_ready(params: QueryParameters) -> None:
     """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
-    names = ["who", "with_", "without", "strict", "only", "faces_min", "faces_max", "since", "until", "new"]
-    given = [name.rstrip("_") for name in names if getattr(params, name)] + ["sort"] * (params.sort != SORTS[0])
+    names = ["since", "until", "new"]
+    given = [name for name in names if getattr(params, name)] + ["sort"] * (params.sort != SORTS[0])
     if given:
         raise ParamsError(f"{given[0]} cannot be asked for yet")
+    if params.faces_max is not None and params.faces_min > params.faces_max:
+        raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 
 from facewatchd.api import quality
 from facewatchd.api.explain import Explained, Explanation, Near
-from facewatchd.api.search import Answer, Used
+from facewatchd.api.search import Answer
+from facewatchd.api.who import Asked, Used
 from facewatchd.matches import Also, Match, Term
 from facewatchd.server.params import encode_path
 from facewatchd.values import Face, ModelInfo, Quality
 
 
-def answer(
-    answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None, *, several: bool
-) -> dict[str, object]:
+def answer(answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None) -> dict[str, object]:
     """Return ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and, explained, ``expected_false``.
 
-    ``several``: every face that was asked with is a person of its own.
+    With others who are to be on the photos, or are not, also ``with``, and ``without`` and ``undecided``.
     """
     found = answer.found
-    matches = [_match(match, answer.entries, info.quality, several=several) for match in found.matches]
-    query = [_used(each, info.quality) for each in answer.used]
+    matches = [_match(match, answer.who, info.quality) for match in found.matches]
+    query = _query(answer.who, 0, info.quality)
     document: dict[str, object] = {
         "query": query,
         "matches": matches,
@@ -31,6 +30,13 @@ def answer(
         "model": info.name,
         "exact": found.exact,
     }
+    for name, people in (("with", answer.with_), ("without", answer.without)):
+        if people:
+            document[name] = [
+                entry for place, asked in enumerate(people) for entry in _query(asked, place, info.quality)
+            ]
+    if found.undecided is not None:
+        document["undecided"] = {"count": found.undecided.count, **_paths("paths", found.undecided.paths)}
     if explanation is not None:
         for match, explained in zip(matches, explanation.matches, strict=True):
             match |= _explained(explained)
@@ -78,6 +84,11 @@ def _rounded(number: float | None, digits: int) -> float | None:
     return None if number is None else round(number, digits)
 
 
+def _query(asked: Asked, first: int, table: Quality | None) -> list[dict[str, object]]:
+    """The faces that a person is asked for with. ``first``: the position of the person's first WHO in its list."""
+    return [{**_used(used, table), "who": first + used.who} for used in asked.used]
+
+
 def _used(used: Used, table: Quality | None) -> dict[str, object]:
     where = {} if used.face is None else {**seen(used.face, table), "left_out": used.left_out}
     if used.photo is None:
@@ -86,20 +97,19 @@ def _used(used: Used, table: Quality | None) -> dict[str, object]:
     return {"photo": name.pop("path"), **name, "face": used.index, "faces": used.count, **where}
 
 
-def _match(match: Match, entries: Sequence[int | None], table: Quality | None, *, several: bool) -> dict[str, object]:
-    """One match. ``entries``: the index into ``query`` of each person."""
+def _match(match: Match, asked: Asked, table: Quality | None) -> dict[str, object]:
     document: dict[str, object] = {
         **encode_path(match.path),
         **_matched(match, table),
-        "of": None if match.of is None else entries[match.of],
+        "of": None if match.of is None else asked.entries[match.of],
         "person": match.person or None,
         "confirmed": match.confirmed,
         "itself": match.itself,
     }
     document |= _paths("copies", match.copies) | _paths("similar", match.similar)
     document |= {"taken": match.taken or None, "taken_from": match.taken_from or None}
-    if several:
-        document["also"] = [{"of": entries[other.of], **_matched(other, table)} for other in match.also]
+    if asked.apart:
+        document["also"] = [{"of": asked.entries[other.of], **_matched(other, table)} for other in match.also]
     if match.terms:
         document["terms"] = [
             {**_matched(term, table), "person": term.person or None, "confirmed": term.confirmed}

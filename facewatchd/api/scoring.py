@@ -1,19 +1,189 @@
-"""Who is wanted, and which faces match: the answers of the index and the catalog for one person of a question."""
+"""Who is wanted, and which faces match: the answers of the index and the catalog for one person of a question.
+
+**The references of a person** are the confirmed faces that can tell: not small, not too blurred (`quality`), not
+another person's by those around them (`recognition.misplaced`), and different from each other (`references.different`).
+Where no face of a person can tell, all of them are taken. They are read anew where what is known of the person changed.
+"""
 
 from __future__ import annotations
 
-from facewatchd.store import scoring
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewatchd.api import linkage, quality
+from facewatchd.people import recognition
+from facewatchd.people.known import KnownFaces, Resolver
+from facewatchd.people.statements import Person
+from facewatchd.store import references, scoring
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.references import References
 from facewatchd.store.scoring import Scored, Search, Wanted
+from facewatchd.values import Face, ModelInfo
+
+if TYPE_CHECKING:
+    from facewatchd.values import Norms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """The faces of one person that can tell. ``rows``: (n, dim); ``norms``: (n,)."""
+
+    confirmed: frozenset[int]
+    """What they were chosen from."""
+    rows: NDArray[np.float32]
+    norms: Norms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """The people as the running model sees them."""
+
+    known: KnownFaces
+    references: References
+    """Those of all people who have any."""
 
 
 class Scorer:
     """Any thread may ask."""
 
-    def __init__(self, gallery: Gallery) -> None:
+    def __init__(self, gallery: Gallery, resolver: Resolver, info: ModelInfo) -> None:
         self._gallery = gallery
+        self._resolver = resolver
+        self._info = info
+        self._told: dict[int, _Told] = {}
+        self._people = People(KnownFaces(), references.NO_REFERENCES)
 
     def scored(self, reader: CatalogReader, wanted: Wanted, search: Search) -> Scored:
         """Return the faces that match a person. ``reader``: the state of the catalog that results are made from."""
         return scoring.scored(self._gallery.index, reader, wanted, search)
+
+    # The people
+
+    def people(self) -> People:
+        """Return the people and their references as they are now. Raises `StorageError`."""
+        known, before = self._resolver.known(), self._people
+        if known is before.known:
+            return before
+        if known.confirmed is before.known.confirmed:
+            self._people = People(known, before.references)
+        else:
+            self._people = People(known, self._references(known))
+        return self._people
+
+    def _references(self, known: KnownFaces) -> References:
+        told: dict[int, _Told] = {}
+        with self._gallery.catalog.reading() as reader:
+            for person, confirmed in sorted(known.confirmed.items()):
+                before = self._told.get(person)
+                same = before is not None and before.confirmed is confirmed
+                told[person] = before if same and before else self._read(reader, confirmed)
+        self._told = told
+        every = _stacked(told, self._info)
+        kept = ~recognition.misplaced(every, self._info.threshold)
+        for person in set(told) - set(every.people[kept].tolist()):
+            kept |= every.people == person
+        return _counted(every.chosen(kept), self._info.threshold)
+
+    def _read(self, reader: CatalogReader, confirmed: frozenset[int]) -> _Told:
+        """The faces of one person that can tell and differ; all that differ, where none can."""
+        faces = [face for _, face in sorted(reader.faces_of(sorted(confirmed)).items())]
+        good = [face for face in faces if not self._against(face)] or faces
+        rows = np.array([face.embedding for face in good], np.float32).reshape(len(good), self._info.dim)
+        norms = np.array([np.inf if face.norm is None else face.norm for face in good])
+        chosen = references.different(rows, norms)
+        return _Told(confirmed, rows[chosen], norms[chosen])
+
+    def _against(self, face: Face) -> list[str]:
+        """Why a face is too poor to tell a person, in words; empty where it is not."""
+        words = quality.words(face.box, face.norm, self._info.quality)
+        return [word for word in words if word != quality.BLURRED]
+
+    def refusal(self, face: Face, name: str, person: Person | None) -> str:
+        """Return why a face would be a poor reference for a person, in words; empty where it would be a good one.
+
+        ``person``: None where no person has that name yet. Raises `StorageError`.
+        """
+        people, info = self.people(), self._info
+        own = people.references.rows[:0]
+        others = people.references
+        if person is not None:
+            own = others.rows[others.people == person.id]
+            others = others.without(frozenset({person.id}))
+        return recognition.refusal(
+            face.embedding,
+            name,
+            own,
+            recognition.candidates(face.embedding, others, info.quality),
+            {each.id: each.name for each in people.known.people.people},
+            against=self._against(face),
+            threshold=info.threshold + (info.quality.extra(face.norm) if info.quality else 0.0),
+            limit=linkage.limit(info.threshold),
+            asked=references.extra(len(own), info.threshold),
+        )
+
+    # Who is wanted
+
+    def wanted_person(self, person: int) -> Wanted:
+        """Return what to ask for a person by id. Raises `StorageError`."""
+        people = self.people()
+        known, own = people.known, people.references.chosen(people.references.people == person)
+        rejected = known.rejected.get(person, frozenset())
+        unlike = None
+        if rejected:
+            with self._gallery.catalog.reading() as reader:
+                _, unlike = reader.embeddings_of(rejected)
+        return Wanted(
+            own.rows if len(own) else np.empty((0, self._info.dim), np.float32),
+            tuple(own.norms.tolist()),
+            references.extra(len(own), self._info.threshold),
+            person,
+            known.confirmed.get(person, frozenset()),
+            rejected | {face for face, other in known.person_of.items() if other != person},
+            unlike if unlike is not None and len(unlike) else None,
+            people.references.without(frozenset({person})),
+            known.photos.get(person, frozenset()),
+        )
+
+    def joined(self, parts: Sequence[Wanted]) -> Wanted:
+        """Return what to ask for several that are one person: named people, and faces of photos."""
+        people = frozenset(part.person for part in parts if part.person is not None)
+        rows = np.concatenate([part.references for part in parts])
+        norms = [norm for part in parts for norm in part.norms]
+        chosen = references.different(rows, np.array([np.inf if norm is None else norm for norm in norms]))
+        confirmed = frozenset[int]().union(*(part.confirmed for part in parts))
+        unlike = [part.unlike for part in parts if part.unlike is not None]
+        others = next((part.others for part in parts if part.person is not None), references.NO_REFERENCES)
+        return Wanted(
+            rows[chosen],
+            tuple(norms[at] for at in chosen.tolist()),
+            references.extra(len(chosen), self._info.threshold),
+            next(iter(people)) if len(people) == 1 else None,
+            confirmed,
+            frozenset[int]().union(*(part.rejected for part in parts)) - confirmed,
+            np.concatenate(unlike) if unlike else None,
+            others.without(people),
+            frozenset[int]().union(*(part.photos for part in parts)),
+            frozenset[int]().union(*(part.own for part in parts)),
+        )
+
+
+def _stacked(told: dict[int, _Told], info: ModelInfo) -> References:
+    """The faces of all people, before any is left out."""
+    if not told:
+        return references.NO_REFERENCES
+    rows = np.concatenate([each.rows for each in told.values()]).reshape(-1, info.dim)
+    norms = np.concatenate([each.norms for each in told.values()])
+    people = np.repeat(np.array(list(told), np.int64), [len(each.rows) for each in told.values()])
+    return References(rows, norms, np.zeros(len(rows), np.float32), people)
+
+
+def _counted(chosen: References, threshold: float) -> References:
+    """The same with what the number of each person's references asks for."""
+    _, at, counts = np.unique(chosen.people, return_inverse=True, return_counts=True)
+    extras = np.array([references.extra(count, threshold) for count in counts.tolist()], np.float32)
+    return References(chosen.rows, chosen.norms, extras[at], chosen.people)

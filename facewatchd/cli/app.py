@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd import __version__
-from facewatchd.cli import control, doctor, models, photos, run, service
+from facewatchd.cli import control, doctor, models, people, photos, run, service
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.client.query import local_path
 from facewatchd.console.arguments import INTERRUPTED, HelpFormatter, Parser, parse
 from facewatchd.console.streams import open_standard_streams, say
-from facewatchd.errors import FacewatchError, UnreadablePhotoError, UsageError
+from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.text import printable
 
 PROG = "facewatchd"
@@ -57,9 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status_of(error: FacewatchError) -> int:
-    if isinstance(error, RemoteError) and (error.code == INVALID_PARAMS or error.kind == UnreadablePhotoError.kind):
-        return UsageError.exit_status  # the path that was given is wrong
+    if isinstance(error, RemoteError) and (error.code == INVALID_PARAMS or error.kind in _WRONG_ARGUMENTS):
+        return UsageError.exit_status
     return error.exit_status
+
+
+_WRONG_ARGUMENTS = ("unreadable-photo", "too-large", "no-face", "unknown-face", "unknown-person")
+"""Kinds of errors that say that a photo, a face or a name that was given is wrong."""
 
 
 def make_parser() -> Parser:
@@ -88,6 +92,7 @@ def make_parser() -> Parser:
     _add(commands, "resume", control.resume, "go on indexing")
     verify = _add(commands, "verify", control.verify, "compare disk, catalog and index")
     verify.add_argument("--repair", action="store_true", help="repair what can be repaired")
+    _add_people(commands)
     _add_models(commands)
     checks = _add(commands, "doctor", doctor.diagnose, "check this machine, and try the way from a photo to an answer")
     checks.add_argument("--json", action="store_true", help="print a JSON list")
@@ -130,6 +135,24 @@ def _add_run(commands: Any) -> None:
     amount.add_argument(
         "-q", "--quiet", action="store_const", const=-1, dest="verbosity", help="log warnings and errors only"
     )
+
+
+def _add_people(commands: Any) -> None:
+    text = "give names to people, and take them back"
+    parser = commands.add_parser("people", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.default = "list"
+    actions = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command, meaning in (
+        ("list", people.list_people, "the people that have names, with their references and photos"),
+        ("add", people.add, "say that faces are a person, who is made when new"),
+        ("not", people.say_not, "say that faces are not a person, whatever they score"),
+        ("show", people.show, "what was said of a person"),
+        ("rename", people.rename, "give a person another name"),
+        ("merge", people.merge, "say that two people are one"),
+        ("forget", people.forget, "delete a person and all that was said of it, for good"),
+        ("undo", people.undo, "take back the last change; as often as there are changes"),
+    ):
+        people.add_options(name, _add(actions, name, command, meaning))
 
 
 def _add_models(commands: Any) -> None:

@@ -44,6 +44,7 @@ _STATUS_OF_KIND = {
     "too-large": WRONG,
     "bad-embedding": WRONG,
     "unknown-face": WRONG,
+    "unknown-person": WRONG,
     "no-face": NO_FACE,
 }
 

@@ -39,6 +39,9 @@ def _columns() -> int:
 class Parser(argparse.ArgumentParser):
     """Raises `UsageError` for wrong arguments; takes no abbreviations, as a new option would change their meaning."""
 
+    default = ""
+    """The command that is meant where none of several is named."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False} | options)
 
@@ -93,7 +96,10 @@ _VALUES = {
     "largest|all|N": "largest, all or a number from 0",
     "WHO": "a photo, @NAME or face:ID",
     "DATE": "a year, month or day: 2019, 2019-06 or 2019-06-30",
-    "NAME": "a name",
+    "NAME": "a name, such as Anna",
+    "NEW": "the new one",
+    "INTO": "the person that stays",
+    "X,Y,W,H": "a box of four numbers",
     "N|N-M|N-": "a number of faces such as 2, 2-5 or 2-",
     "similarity|date|-date|path": "one of similarity, date, -date, path",
 }
@@ -127,6 +133,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     arguments = list(argv)
     while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
         parser = inner[arguments.pop(0)]
+    if inner and parser.default and (not arguments or _is_option_of(inner[parser.default], arguments[0])):
+        parser, inner = inner[parser.default], {}
     if inner:
         if arguments:
             _refuse_before_command(parser, inner, arguments[0])
@@ -138,6 +146,11 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             parser.error(str(_needs_value(before)))
         arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
     return parser.parse_intermixed_args(arguments)
+
+
+def _is_option_of(parser: Parser, argument: str) -> bool:
+    name = argument.partition("=")[0]
+    return name in parser._option_string_actions and name not in ("-h", "--help")
 
 
 def _refuse_before_command(parser: Parser, commands: dict[str, Parser], first: str) -> None:

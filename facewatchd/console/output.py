@@ -134,6 +134,12 @@ def listed_line(path: bytes, reason: str) -> bytes:
     return b"%s\t%s\n" % (_tsv(path), printable(reason).encode())
 
 
+def tab_separated(*fields: str | bytes) -> bytes:
+    """Return fields with tabs between them, a line."""
+    encoded = (field.encode("utf-8", "surrogateescape") if isinstance(field, str) else field for field in fields)
+    return b"\t".join(map(_tsv, encoded)) + b"\n"
+
+
 def path_lines(matches: Iterable[Match], end: bytes) -> bytes:
     """Return each photo's path once, the most similar first, as raw bytes with ``end`` after each."""
     return b"".join(path + end for path in dict.fromkeys(match.path for match in matches))

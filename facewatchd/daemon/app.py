@@ -23,6 +23,7 @@ from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
@@ -43,6 +44,8 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
+from facewatchd.people.known import Resolver
+from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
@@ -180,6 +183,12 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._people = PeopleStore(config.data_dir / "people.sqlite3")
+        self._stops.callback(self._people.close)
+        if self._people.trouble:
+            log.warning("%s", printable(self._people.trouble))
+        self._resolver = Resolver(self._people, self._gallery)
+        self._stops.callback(self._resolver.close)
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
@@ -268,8 +277,17 @@ class Daemon:
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
+        scorer = Scorer(self._gallery, self._resolver, info)
         self._queries = Queries(
-            self.monitor, self._gallery, self._roots, finder, self._sampler, info, defaults, control.wait_until_done
+            self.monitor,
+            self._gallery,
+            self._roots,
+            finder,
+            scorer,
+            self._sampler,
+            info,
+            defaults,
+            control.wait_until_done,
         )
         self.methods = Methods(
             Status(

@@ -57,8 +57,17 @@ class Embedder:
         self._note_trouble("")
         content.confirm()
         self._counters.count("embedded")
-        size = seen.width, seen.height
-        return Outcome(path, stamp, content.digest, *size, seen.faces, worth=seen.worth, taken=seen.taken)
+        return Outcome(
+            path,
+            stamp,
+            content.digest,
+            seen.width,
+            seen.height,
+            seen.faces,
+            worth=seen.worth,
+            taken=seen.taken,
+            picture=seen.picture,
+        )
 
     def _failure(self, path: bytes, stamp: Stamp, content: Content, error: FacewatchError) -> Outcome:
         if isinstance(error, SetbackError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from facewatchd import errors
 from facewatchd.matches import Box
 from facewatchd.models import second_look
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
+from facewatchd.photos import likeness
 from facewatchd.photos.files import MAX_PIXELS, DiskError
 from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
 from facewatchd.values import Face, Look, Taken, TakenFrom
@@ -122,6 +124,16 @@ def taken(answer: dict[str, Any]) -> Taken | None:
     return Taken(at, offset, TakenFrom(found["source"]))
 
 
+def picture(answer: dict[str, Any]) -> bytes | None:
+    """The fingerprint of a picture, in hexadecimal digits; or null."""
+    found = answer.get("picture")
+    if found is None:
+        return None
+    if not isinstance(found, str) or re.fullmatch(f"[0-9a-f]{{{2 * likeness.BYTES}}}", found) is None:
+        raise InvalidAnswerError(f"the fingerprint of the picture is not {likeness.BYTES} bytes")
+    return bytes.fromhex(found)
+
+
 def listed(answer: dict[str, Any], most: int) -> list[Any]:
     """The list of at most so many faces; its items are not checked yet."""
     faces = answer.get("faces")
@@ -137,8 +149,8 @@ def face(
     height: int,
     looks: Collection[Look],
 ) -> Face:
-    """One face: a box inside the photo, a score from 0 to 1, five landmarks, a unit embedding, a norm or null,
-    and one of the ``looks`` that were asked for."""
+    """One face: a box inside the photo, a score from 0 to 1, five landmarks, a unit embedding, a norm and a
+    sharpness or null, and one of the ``looks`` that were asked for."""
     if not isinstance(entry, dict):
         raise InvalidAnswerError("a face is no JSON object")
     x, y, w, h = _numbers(entry.get("box"), 4, "a box")
@@ -156,10 +168,13 @@ def face(
     norm = None if entry.get("norm") is None else number(entry["norm"], "a norm")
     if norm is not None and not is_norm(norm):
         raise InvalidAnswerError(f"a norm is not more than 0 and at most {MOST_NORM:.0f}")
+    sharpness = None if entry.get("sharpness") is None else number(entry["sharpness"], "a sharpness")
+    if sharpness is not None and sharpness < 0:
+        raise InvalidAnswerError("a sharpness below 0")
     look = entry.get("look")
     if not isinstance(look, str) or look not in looks:
         raise InvalidAnswerError("a face of a look that was not asked for")
-    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm, Look(look))
+    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm, Look(look), sharpness)
 
 
 def _numbers(value: object, count: int, what: str) -> list[Any]:

@@ -34,6 +34,7 @@ from facewatchd.inference.validation import (
     expect_no_error,
     face,
     listed,
+    picture,
     size,
     taken,
     text,
@@ -96,6 +97,8 @@ class Analysis(NamedTuple):
     """The ways in which it is worth a second look."""
     taken: Taken | None = None
     """The date in it."""
+    picture: bytes | None = None
+    """`photos.likeness.fingerprint` of it; None for a second look."""
 
 
 class Again(NamedTuple):
@@ -264,12 +267,19 @@ def send_analysis(channel: Channel, analysis: Analysis) -> None:
             "landmarks": each.landmarks.tolist(),
             "norm": each.norm,
             "look": each.look,
+            "sharpness": each.sharpness,
         }
         for each in analysis.faces
     ]
     embeddings = [np.asarray(each.embedding, "<f4").tobytes() for each in analysis.faces]
-    size = {"width": analysis.width, "height": analysis.height}
-    header = {**size, "faces": faces, "worth": analysis.worth, "taken": analysis.taken and analysis.taken._asdict()}
+    header = {
+        "width": analysis.width,
+        "height": analysis.height,
+        "faces": faces,
+        "worth": analysis.worth,
+        "taken": analysis.taken and analysis.taken._asdict(),
+        "picture": analysis.picture and analysis.picture.hex(),
+    }
     channel.send(json.dumps(header).encode(), b"".join(embeddings))
 
 
@@ -291,7 +301,7 @@ def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> 
     embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
     found = [face(entry, row, width, height, looks) for entry, row in zip(faces, embeddings, strict=True)]
     worth = Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH))
-    return Analysis(width, height, found, worth, taken(answer))
+    return Analysis(width, height, found, worth, taken(answer), picture(answer))
 
 
 def send_description(channel: Channel, description: Description) -> None:

@@ -41,7 +41,7 @@ from facewatchd.inference.wire import (
 )
 from facewatchd.models import device_trial, second_look, trial
 from facewatchd.models.base import Model
-from facewatchd.photos import decode, describe, files
+from facewatchd.photos import decode, describe, files, likeness
 from facewatchd.photos.description import Description
 from facewatchd.system import malloc
 from facewatchd.values import Face
@@ -168,7 +168,7 @@ def _look(file: BinaryIO, question: Question, model: Model, faces: Faces) -> Ana
             return Analysis(width, height, _seen_again(pixels, question, model, faces))
         found = model.faces(pixels)
         worth = second_look.worth(width, height, found, model, faces)
-        return Analysis(width, height, found, worth, describe.taken_in(file))
+        return Analysis(width, height, found, worth, describe.taken_in(file), likeness.fingerprint(pixels))
 
 
 def _seen_again(pixels: Pixels, again: Again, model: Model, faces: Faces) -> list[Face]:

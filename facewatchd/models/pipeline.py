@@ -116,7 +116,8 @@ class PackModel(ABC):
         """
         try:
             found = self._found(image)
-            embeddings = self._embed([aligned(image, each.landmarks, self._side) for each in found])
+            crops = [aligned(image, each.landmarks, self._side) for each in found]
+            embeddings = self._embed(crops)
         except Exception as exc:
             if lacks_memory(exc):
                 raise MemoryError from exc
@@ -126,12 +127,13 @@ class PackModel(ABC):
                 "see `facewatchd doctor`",
             ) from exc
         faces = []
-        for (box, score, landmarks), vector in zip(found, embeddings, strict=True):
+        for (box, score, landmarks), crop, vector in zip(found, crops, embeddings, strict=True):
             embedding = unit_length(vector)
             if embedding is None:
                 logger.warning("dropped a face at %s: its embedding is not finite or zero", tuple(box))
                 continue
-            faces.append(Face(box, score, landmarks, embedding, norm_of(vector)))
+            sharpness = sharpness_of(crop)
+            faces.append(Face(box, score, landmarks, embedding, norm_of(vector), sharpness=sharpness))
         return left_to_right(faces)
 
     def _move(self, placement: Placement, threads: int, parallel: int) -> None:
@@ -218,6 +220,14 @@ def aligned(image: Pixels, points: Landmarks, side: int) -> Pixels:
     shift = target.mean() - turn * source.mean()
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
     return warped(image, matrix, side)
+
+
+def sharpness_of(crop: Pixels) -> float:
+    """How much detail an aligned crop of a face has: the variance of the Laplacian of its grey. 0 to some 10,000.
+
+    It orders the frames of one burst, and is not to be compared between people or lights.
+    """
+    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
 def _spread(points: Numbers) -> bool:

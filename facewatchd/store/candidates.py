@@ -116,7 +116,8 @@ class Rows:
     @cached_property
     def weights(self) -> NDArray[np.float32]:
         """What counts where faces are dealt: a face that is confirmed more than all others."""
-        return self.similarities + np.where(self.confirmed, np.float32(_CONFIRMED), np.float32(0))
+        similarities = np.nan_to_num(self.similarities, nan=-1.0)  # confirmed, of a person without references
+        return similarities + np.where(self.confirmed, np.float32(_CONFIRMED), np.float32(0))
 
     @cached_property
     def best(self) -> tuple[Ids, Ids]:

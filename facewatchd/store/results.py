@@ -117,9 +117,7 @@ def _matches(reader: CatalogReader, shown: Candidates, search: Search, *, severa
         strict=True,
     ):
         match = _match([_term(term, row, boxes) for term, row in zip(shown.terms, rows, strict=True)], least)
-        match = match._replace(
-            of=_way(first, rows[0]), itself=own, also=tuple(_also(first, row, boxes) for row in besides)
-        )
+        match = match._replace(itself=own, also=tuple(_also(first, row, boxes) for row in besides))
         matches += [match._replace(path=path, copies=copies) for path, copies in paths]
     return matches
 
@@ -133,6 +131,7 @@ def _match(terms: Sequence[Term], least: float) -> Match:
         first.box,
         first.score,
         first.face_id,
+        first.of,
         norm=first.norm,
         confirmed=all(term.confirmed for term in terms),
         terms=tuple(terms) if len(terms) > 1 else (),
@@ -145,10 +144,18 @@ def _way(rows: Rows, row: int) -> int | None:
 
 def _term(rows: Rows, row: int, boxes: Mapping[int, Seen]) -> Term:
     if row == NO_ROW:
-        return Term(None, None, None, None, confirmed=True)
-    face_id = int(rows.faces[row])
+        return Term(None, None, None, None, of=None, confirmed=True)
+    face_id, similarity = int(rows.faces[row]), float(rows.similarities[row])
     box, score, norm = boxes[face_id]
-    return Term(float(rows.similarities[row]), box, score, face_id, norm, confirmed=bool(rows.confirmed[row]))
+    return Term(
+        None if np.isnan(similarity) else similarity,
+        box,
+        score,
+        face_id,
+        int(rows.ways[row]),
+        norm,
+        confirmed=bool(rows.confirmed[row]),
+    )
 
 
 def _also(rows: Rows, row: int, boxes: Mapping[int, Seen]) -> Also:

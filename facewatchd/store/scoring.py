@@ -1,10 +1,20 @@
 """The faces that match one person, with their similarities: what results are made of.
 
-A person is wanted by one face or by several, the references; a face is as similar as it is to the best of them. Where
-norms mean something (`Search.quality`), the two match from the threshold on and what each of them adds to it, and a
-face below the floor matches nothing. The faces on the photos of the question are not held to that: they were asked for.
+**Similar.** A person is wanted by one face or by several, the references (`references`); a face is as similar as it is
+to the best of them. Where norms mean something (`Search.quality`), the two match from the threshold on and what each of
+them adds to it, and a face below the floor matches nothing. The faces on the photos of the question are not held to
+that: they were asked for.
 
-Every face above the threshold is looked up in an index of SQLite that holds no embeddings.
+**Said.** What the user said of a face counts more than its similarity:
+
+- The faces that are confirmed come first, whatever they score.
+- A face that is rejected is not found, nor is one that is alike to it by `references.COPY` and no more alike to the
+  person: the same picture in other bytes, or another frame.
+- A face that another person's references leave more to spare than this one's (`References.spare`) is that person's, as
+  is one that is confirmed as that person.
+
+Every face above the threshold is looked up in an index of SQLite that holds no embeddings. Embeddings are read where
+there are other people or rejected faces to compare with.
 """
 
 from __future__ import annotations
@@ -16,6 +26,7 @@ from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.index import Above, Index
+from facewatchd.store.references import COPY, NO_REFERENCES, References
 from facewatchd.values import Quality
 
 
@@ -39,6 +50,8 @@ class Search:
     """Whether no other face may be on the photo."""
     faces_min: int = 0
     faces_max: int | None = None
+    counts_references: bool = True
+    """Whether the threshold rises with the number of references."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,17 +59,21 @@ class Wanted:
     """A person who is asked for."""
 
     references: NDArray[np.float32]
-    """Shape (n, dim), unit length."""
+    """Shape (n, dim), unit length; n is 0 where the person is known by ``photos`` alone."""
     norms: tuple[float | None, ...]
     """`Face.norm` of each reference."""
     threshold_extra: float = 0.0
-    """What is added to the threshold for the number of references."""
+    """What the number of references adds to the threshold."""
     person: int | None = None
     """Id of a named person."""
     confirmed: frozenset[int] = frozenset()
     """Faces that are this person, whatever they score, by id."""
     rejected: frozenset[int] = frozenset()
-    """Faces that are not, by id."""
+    """Faces that are not, by id: those that are rejected, and those that are confirmed as another person."""
+    unlike: NDArray[np.float32] | None = None
+    """The embeddings of the faces that are rejected, (k, dim); None: there are none."""
+    others: References = NO_REFERENCES
+    """The references of all other people."""
     photos: frozenset[int] = frozenset()
     """Contents on which the person stands and no face is known."""
     own: frozenset[int] = frozenset()
@@ -65,7 +82,8 @@ class Wanted:
     def thresholds(self, search: Search) -> NDArray[np.float32]:
         """The similarity that each reference asks of a clear face. Shape (n,)."""
         blur = [search.quality.extra(norm) for norm in self.norms] if search.quality else [0.0] * len(self.norms)
-        return search.threshold + self.threshold_extra + np.array(blur, np.float32)
+        extra = self.threshold_extra if search.counts_references else 0.0
+        return search.threshold + extra + np.array(blur, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +92,7 @@ class Scored:
 
     ids: NDArray[np.int64]
     similarities: NDArray[np.float32]
-    """To the best reference."""
+    """To the best reference; NaN where there is none."""
     contents: NDArray[np.int64]
     norms: NDArray[np.float64]
     confirmed: NDArray[np.bool_]
@@ -90,29 +108,26 @@ class Scored:
 def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> Scored:
     """Return the faces that match a person, those too small for the search left out."""
     thresholds = wanted.thresholds(search)
-    found = _best(
-        [
-            index.above(row, threshold, exact=search.exact)
-            for row, threshold in zip(wanted.references, thresholds.tolist(), strict=True)
-        ],
-        thresholds,
-    )
+    found = _found(index, reader, wanted, search, thresholds)
     shown = reader.contents_of(found.ids.tolist(), search.min_size)
-    kept = np.isin(found.ids, shown.ids)
-    ids, similarities, spare = found.ids[kept], found.similarities[kept], found.spare[kept]
-    at = np.searchsorted(shown.ids, ids)
+    found = found.chosen(np.isin(found.ids, shown.ids))
+    at = np.searchsorted(shown.ids, found.ids)
     contents, norms = shown.contents[at], shown.norms[at]
     own = np.isin(contents, np.array(sorted(wanted.own), np.int64))
-    told = np.ones(len(ids), np.bool_)
+    confirmed = _among(found.ids, wanted.confirmed)
+    told = np.ones(len(found.ids), np.bool_)
     if search.quality is not None:
-        told = own | ((spare >= search.quality.extras(norms)) & (norms >= search.quality.floor))
-    order = np.flatnonzero(told)[np.lexsort((ids[told], -similarities[told]))]
+        told = (found.spare >= search.quality.extras(norms)) & (norms >= search.quality.floor)
+    told = confirmed | ((own | told) & ~_among(found.ids, wanted.rejected))
+    told[told] = _is_own(reader, found.chosen(told), wanted, search)
+    ids, similarities = found.ids[told], found.similarities[told]
+    order = np.flatnonzero(told)[np.lexsort((ids, -similarities, ~confirmed[told]))]
     return Scored(
-        ids[order],
-        similarities[order],
+        found.ids[order],
+        found.similarities[order],
         contents[order],
         norms[order],
-        np.zeros(len(order), np.bool_),
+        confirmed[order],
         own[order],
         found.exact,
         wanted.person,
@@ -130,12 +145,60 @@ class _Best:
     """Similarity less what the reference asks for."""
     exact: bool
 
+    def chosen(self, which: NDArray[np.bool_]) -> _Best:
+        return _Best(self.ids[which], self.similarities[which], self.spare[which], self.exact)
+
+
+def _found(
+    index: Index, reader: CatalogReader, wanted: Wanted, search: Search, thresholds: NDArray[np.float32]
+) -> _Best:
+    """The faces above the threshold, and those that are confirmed."""
+    parts = [
+        index.above(row, threshold, exact=search.exact)
+        for row, threshold in zip(wanted.references, thresholds.tolist(), strict=True)
+    ]
+    asks = [thresholds]
+    if missing := wanted.confirmed.difference(*(part.ids.tolist() for part in parts)):
+        ids, rows = reader.embeddings_of(missing)
+        if len(thresholds):
+            similarities = np.clip(rows @ wanted.references.T, -1.0, 1.0)
+            best = (similarities - thresholds).argmax(axis=1)
+            parts.append(Above(ids, similarities[np.arange(len(ids)), best], exact=True))
+        else:
+            parts.append(Above(ids, np.full(len(ids), np.nan, np.float32), exact=True))
+        asks.append(np.zeros(1, np.float32))
+    return _best(parts, np.concatenate(asks))
+
 
 def _best(parts: list[Above], thresholds: NDArray[np.float32]) -> _Best:
     """The faces that are above the threshold of a reference, for any of them."""
-    ids = np.concatenate([part.ids for part in parts])
-    similarities = np.concatenate([part.similarities for part in parts])
+    ids = np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)])
+    similarities = np.concatenate([np.empty(0, np.float32), *(part.similarities for part in parts)])
     spare = similarities - np.repeat(thresholds, [len(part.ids) for part in parts])
     order = np.lexsort((-spare, ids))
     first = order[np.unique(ids[order], return_index=True)[1]]
     return _Best(ids[first], similarities[first], spare[first], all(part.exact for part in parts))
+
+
+def _among(ids: NDArray[np.int64], these: frozenset[int]) -> NDArray[np.bool_]:
+    return np.isin(ids, np.fromiter(these, np.int64, len(these)))
+
+
+def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
+    """Whether each face is neither alike to a rejected one nor nearer to another person, or else is confirmed."""
+    own = np.ones(len(found.ids), np.bool_)
+    if not len(own) or (not len(wanted.others) and wanted.unlike is None):
+        return own
+    ids, rows = reader.embeddings_of(found.ids.tolist())
+    at = np.searchsorted(found.ids, ids)
+    own[:] = False  # of which the row is damaged or gone
+    kept = np.ones(len(ids), np.bool_)
+    if wanted.unlike is not None:
+        nearest = (rows @ wanted.unlike.T).max(axis=1)
+        kept &= (nearest < COPY) | (nearest < found.similarities[at])
+    if len(wanted.others):
+        _, others = wanted.others.spare(rows, search.quality)
+        not_counted = 0.0 if search.counts_references else wanted.threshold_extra
+        kept &= others.max(axis=1) <= found.spare[at] + search.threshold - not_counted
+    own[at] = kept
+    return own | _among(found.ids, wanted.confirmed)

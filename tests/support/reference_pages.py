@@ -17,7 +17,7 @@ from facewatchd.api import parameters
 from facewatchd.fields import Description
 from facewatchd.matches import TOO_BLURRED
 from facewatchd.server import jsonrpc, listener
-from facewatchd.values import DaemonState, PhotoState, RootState
+from facewatchd.values import SMALL_SIDE, DaemonState, PhotoState, RootState
 from tests.support.man_pages import example, item, plain, running, section, see_also
 
 EXAMPLE = """\
@@ -151,9 +151,23 @@ def protocol_page() -> str:
         "photo that was asked with. `exact` is true when every face was compared instead of asking the index.",
         "`of` is the index in `query` of the face that a match is of; it is null for an `embedding`. With `face` "
         '"all", every face is asked for by itself, and `also` has the similar faces of the others on that photo.',
-        'Several photos, or several face ids, are one person unless `face` is "all", and it is an error if they do not '
+        'Several photos, face ids or `who` are one person unless `face` is "all", and it is an error if they do not '
         "look like one person: two are refused when their similarity is below 0.4 of the threshold, "
-        "more when no chain of such pairs joins them.",
+        "more when no chain of such pairs joins them. All references of a person with a name are one link of the "
+        "chain. `who` in an entry of `query` is the position of what it comes from in `photos`, `faces` or `who`.",
+        "With `with`, a match has `terms`: for the person who is asked for and then for each in `with` the face on "
+        "the photo that was taken for it, as `face_id`, `similarity`, `box`, `score`, `norm`, `quality`, `person` and "
+        "`confirmed`. No face is in two of them. `similarity` of the match is then the least of theirs; the rest of "
+        "it is about the first. A person whom the user put on a photo without a face takes none: then `similarity`, "
+        "`box`, `score` and `face_id` are null. The answer has `with` and `without` beside `query`, the same for "
+        "the other people, with `who` as the position in `with` or `without`.",
+        "`without` leaves out photos on which one of these people was seen: a face matches by the same rules, of "
+        "whatever size, or the user said so. A face that was taken by a person who is asked for counts as another "
+        "one's only if it is more similar to that one, so a photo of one of two brothers stays. `undecided` has "
+        "the matches with a face that is too poor to tell: below the recogniser's floor, or under "
+        f"{SMALL_SIDE} pixels; not one that was taken, and not one that the user said is another person or not "
+        "this one. `count` of them is in `total`, and the first are named in `paths`; with `strict` they are left out "
+        "of `matches` and `total`.",
         "`norm` is the length of the embedding as the recogniser gave it: the less, the less it saw; null where it is "
         "not known. `quality` lists what speaks against a face: `small`, and where the model's norms were measured, "
         f"`blurred` (more similarity is asked for) or `{TOO_BLURRED}` (it matches nothing). `left_out` marks a face in "

@@ -27,7 +27,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import AHEAD, Again, Analysis, Channel, Setup, receive_analysis
 from facewatchd.models import registry
-from facewatchd.photos import decode, files
+from facewatchd.photos import decode, files, likeness
 from facewatchd.photos.description import Description
 from facewatchd.values import Look, Taken, TakenFrom, Ways
 from tests.support import hooks
@@ -92,10 +92,12 @@ def test_it_sees_what_the_model_sees(pack: registry.Pack, photo: bytes) -> None:
         assert inference.start() == model.info
         seen, faces = inference.analyse(photo), model.faces(decode.decode(io.BytesIO(photo)))
     assert (seen.width, seen.height, len(seen.faces)) == (320, 240, 2)
+    assert seen.picture == likeness.fingerprint(decode.decode(io.BytesIO(photo)))
     for one, other in zip(seen.faces, faces, strict=True):
         assert (one.box, one.score) == (other.box, other.score)
         assert np.array_equal(one.landmarks, other.landmarks)
         assert np.array_equal(one.embedding, other.embedding)
+        assert one.sharpness == other.sharpness
         assert one.embedding.dtype == one.landmarks.dtype == np.float32
 
 
@@ -377,6 +379,8 @@ def test_an_honest_answer_is_believed() -> None:
         *(({**HONEST, "taken": {**TAKEN, "offset": offset}}, UNIT) for offset in (1e9, 841, -841, 1.5, True, "9")),
         *(({**HONEST, "taken": {**TAKEN, "source": source}}, UNIT) for source in (None, "name", "mtime", 1, ["exif"])),
         *(({**HONEST, "taken": taken}, UNIT) for taken in (5, [], {}, {"at": 1.0}, {**TAKEN, "more": 1})),
+        *((changed(sharpness=each), UNIT) for each in (-1, float("nan"), 1e10, True, "9", [9])),
+        *(({**HONEST, "picture": each}, UNIT) for each in ("", "0" * 15, "0" * 18, "G" * 16, "A" * 16, 5, ["0" * 16])),
         *(({**HONEST, "width": width}, UNIT) for width in (0, -1, 2**70, 1.5, True, "9", None, 10**9)),
         *(({**HONEST, "faces": faces}, b"") for faces in (None, 5, {}, [5], "a")),
         *((HONEST, bad) for bad in (b"", UNIT[:7], UNIT * 2, bytes(8), np.array([np.nan, 1], "<f4").tobytes())),

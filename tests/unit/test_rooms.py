@@ -39,10 +39,10 @@ MAY_IMPORT = {
         "watch": "system threads values",
         "indexing": "inference photos scan store system threads values",
         "health": "client expectation indexing scan server store threads values watch",
-        "api": "config expectation health indexing inference models photos scan server store threads values",
+        "api": "config expectation health indexing inference models people photos scan server store threads values",
         "daemon": (
-            "api config console expectation health indexing inference models scan server store system threads values"
-            " watch"
+            "api config console expectation health indexing inference models people scan server store system threads"
+            " values watch"
         ),
         "service": "config paths system",
         "doctor": "client config models paths photos scan server service store system threads values watch",

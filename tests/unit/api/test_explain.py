@@ -14,7 +14,6 @@ from facewatchd.api.explain import Explainer, Explanation
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
 from facewatchd.api.quality import SMALL_SIDE
-from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Answer, Searcher
 from facewatchd.expectation.calibration import Calibration, ChildProbe
 from facewatchd.expectation.crowd import Basis
@@ -32,6 +31,7 @@ from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, ModelInfo, Quality
 from tests.support.crowds import people, photos_of
 from tests.support.galleries import DIM, face, gallery_with, stamp
+from tests.support.known_people import scorer
 
 QUALITY = Quality(clear=10.0, slope=0.02, floor=4.0)
 INFO = ModelInfo("test-00000000", "test", DIM, 0.6, QUALITY)
@@ -47,7 +47,7 @@ class World:
         self.gallery = gallery_with(directory, FlatIndex(DIM))
         self.sampler = Sampler(self.gallery, INFO, Liveness())
         finder = FaceFinder(self.gallery.catalog, cast(Inference, None), DiskCalls())
-        self._searcher = Searcher(self.gallery, finder, Scorer(self.gallery), INFO)
+        self._searcher = Searcher(self.gallery, finder, scorer(self.gallery, INFO), INFO)
         self.explainer = Explainer(self.gallery, self.sampler, INFO)
         self._photos = 0
 
@@ -87,7 +87,7 @@ def with_strangers(world: World, count: int = 300) -> None:
 
 
 def reply(answer: Answer, explanation: Explanation | None) -> Any:
-    return replies.answer(answer, 0.6, INFO, explanation, several=False)
+    return replies.answer(answer, 0.6, INFO, explanation)
 
 
 def test_each_match_has_a_word_and_the_answer_a_number(world: World) -> None:

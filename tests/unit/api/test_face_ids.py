@@ -23,6 +23,7 @@ from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import ModelInfo
 from tests.support.galleries import DIM, nearest, photo, unit
+from tests.support.known_people import scorer
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 
@@ -31,7 +32,9 @@ INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
 def searcher(gallery: Gallery) -> Searcher:
     rows = unit(np.random.default_rng(3).normal(size=(MOST + 1, DIM)))
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    return Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), Scorer(gallery), INFO)
+    return Searcher(
+        gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), scorer(gallery, INFO), INFO
+    )
 
 
 def asked(**params: object) -> QueryParameters:
@@ -93,7 +96,9 @@ def test_as_many_as_it_may_name_are_read_in_few_statements(searcher: Searcher, m
 def test_an_id_that_is_named_twice_counts_twice_and_an_unknown_one_is_named(gallery: Gallery) -> None:
     rows = unit(np.eye(3, DIM, dtype=np.float32) + 1.0)  # three faces of one person
     gallery.record([photo(b"/%d" % n, b"%d" % n, [row]) for n, row in enumerate(rows)])
-    searcher = Searcher(gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), Scorer(gallery), INFO)
+    searcher = Searcher(
+        gallery, FaceFinder(gallery.catalog, cast(Inference, None), DiskCalls()), scorer(gallery, INFO), INFO
+    )
 
     def similarity(*ids: int) -> float:
         """Of the mean of these faces to the face on the first photo."""

@@ -39,6 +39,7 @@ from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, ModelInfo, Quality, RootState, Stamp
 from tests.support.galleries import DIM, face
+from tests.support.known_people import scorer
 
 TABLE = Quality(clear=10, slope=0.1, floor=7)
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
@@ -121,7 +122,8 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         control = Control(monitor, roots, queue, cast(Scanner, scanner))
         finder = FaceFinder(gallery.catalog, cast(Inference, None), roots.calls)
         sampler = Sampler(gallery, INFO, Liveness())
-        queries = Queries(monitor, gallery, roots, finder, sampler, INFO, Query(), control.wait_until_done)
+        asks = scorer(gallery, INFO)
+        queries = Queries(monitor, gallery, roots, finder, asks, sampler, INFO, Query(), control.wait_until_done)
         methods = Methods(
             Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str),
             queries,

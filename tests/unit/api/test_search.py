@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from facewatchd.api import replies
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
-from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Answer, Searcher
 from facewatchd.errors import BadEmbeddingError, NoFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
@@ -30,6 +29,7 @@ from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Face, ModelInfo, Quality, Stamp
 from tests.support.galleries import DIM, face
+from tests.support.known_people import scorer
 
 TABLE = Quality(clear=10, slope=0.1, floor=7)
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
@@ -84,7 +84,7 @@ def recorded(path: Path) -> Outcome:
 
 
 def search(gallery: Gallery, finder: FaceFinder, *, quality: Quality | None = TABLE, **params: object) -> Answer:
-    return Searcher(gallery, finder, Scorer(gallery), INFO).search(
+    return Searcher(gallery, finder, scorer(gallery, INFO), INFO).search(
         read(QueryParameters, params), Search(0.5, quality=quality)
     )
 
@@ -159,7 +159,7 @@ def test_a_face_that_is_too_blurred_stands_for_a_person_only_where_it_was_asked_
     assert asked(["crowd"], face=0) == ([(0, False)], ben), "named"
     assert asked(["crowd"], face="all") == ([(0, True), (1, False)], anna)
     both = search(gallery, finder, photos=by_path(library["crowd"]), face="all")
-    assert {both.entries[match.of or 0] for match in both.found.matches} == {1}, "the second of the query's entries"
+    assert {both.who.entries[match.of or 0] for match in both.found.matches} == {1}, "the second of the query's entries"
     assert asked(["blurred"]) == ([(0, False)], anna), "the only one"
     assert asked(["blurred", "nobody"]) == ([(0, False), (None, False)], anna)
     assert asked(["blurred", "ben"]) == ([(0, True), (0, False)], ben), "and whether they are one person is not asked"
@@ -195,7 +195,7 @@ def paths(answer: Answer) -> list[str]:
 
 def test_with_all_a_match_says_which_entry_it_is_of(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
     answer = search(gallery, finder, photos=by_path(library["nobody"], library["ben"], library["anna"]), face="all")
-    reply = replies.answer(answer, 0.5, INFO, None, several=True)
+    reply = replies.answer(answer, 0.5, INFO, None)
     queried = cast(list[dict[str, object]], reply["query"])
     assert [(entry["face"], entry["faces"]) for entry in queried] == [(None, 0), (0, 1), (0, 1)]
     matches = cast(list[dict[str, object]], reply["matches"])
@@ -207,10 +207,12 @@ def test_with_all_a_match_says_which_entry_it_is_of(gallery: Gallery, finder: Fa
 
 
 def test_the_reply_has_what_the_contract_says(gallery: Gallery, finder: FaceFinder, library: Library) -> None:
-    reply = replies.answer(search(gallery, finder, photos=by_path(library["anna"])), 0.5, INFO, None, several=False)
+    reply = replies.answer(search(gallery, finder, photos=by_path(library["anna"])), 0.5, INFO, None)
     assert list(reply) == ["query", "matches", "total", "threshold", "model", "exact"]
     seen = {"box": [50, 0, 90, 120], "score": 0.9, "norm": None, "quality": []}
-    assert reply["query"] == [{"photo": str(library["anna"]), "face": 0, "faces": 1, **seen, "left_out": False}]
+    assert reply["query"] == [
+        {"photo": str(library["anna"]), "face": 0, "faces": 1, **seen, "left_out": False, "who": 0}
+    ]
     (match, _) = cast(list[dict[str, object]], reply["matches"])
     own = {"face_id", "of", "person", "confirmed", "itself", "copies", "similar", "taken", "taken_from"}
     assert match.keys() == {"path", "similarity", *seen, *own}
@@ -263,7 +265,7 @@ def test_an_embedding_of_any_length_is_scaled(gallery: Gallery, finder: FaceFind
     answer = search(gallery, finder, embedding=(ANNA * 7).tolist())
     assert answer.used == []
     assert [(match.similarity, match.of) for match in answer.found.matches] == [(pytest.approx(1.0), 0)] * 2
-    reply = replies.answer(answer, 0.5, INFO, None, several=False)
+    reply = replies.answer(answer, 0.5, INFO, None)
     assert [match["of"] for match in cast(list[dict[str, object]], reply["matches"])] == [None, None]
 
 

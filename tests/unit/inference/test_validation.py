@@ -28,19 +28,28 @@ from facewatchd.inference.wire import (
 )
 from facewatchd.models.base import MOST_NORM, UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
+from facewatchd.photos import likeness
 from facewatchd.photos.files import MAX_PIXELS
 from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
 from facewatchd.values import Look, ModelInfo, Taken, Ways
 
 DIM = 3
 WIDTH, HEIGHT = 320, 240
-FACE = {"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5.0, 5.5]] * 5, "norm": 8.25, "look": "first"}
+FACE = {
+    "box": [1, 2, 30, 40],
+    "score": 0.9,
+    "landmarks": [[5.0, 5.5]] * 5,
+    "norm": 8.25,
+    "look": "first",
+    "sharpness": 9.5,
+}
 SEEN: dict[str, Any] = {
     "width": WIDTH,
     "height": HEIGHT,
     "faces": [FACE, {**FACE, "box": [300, 200, 20, 40], "norm": None}],
     "worth": 2,
     "taken": {"at": 1561896000.25, "offset": 120, "source": "exif"},
+    "picture": "0123456789abcdef",
 }
 DESCRIPTION = {"width": WIDTH, "height": HEIGHT, "orientation": 6, "taken": SEEN["taken"]}
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
@@ -128,6 +137,7 @@ def expect_possible(seen: Analysis) -> None:
     assert seen.height > 0
     assert seen.width * seen.height <= MAX_PIXELS
     expect_possible_date(seen.taken)
+    assert seen.picture is None or (type(seen.picture) is bytes and len(seen.picture) == likeness.BYTES)
     for face in seen.faces:
         x, y, w, h = face.box
         assert {type(each) for each in face.box} == {int}
@@ -137,6 +147,7 @@ def expect_possible(seen: Analysis) -> None:
         assert 0.0 <= face.score <= 1.0
         assert (face.landmarks.shape, face.landmarks.dtype) == ((5, 2), np.float32)
         assert np.isfinite(face.landmarks).all()
+        assert face.sharpness is None or (type(face.sharpness) is float and 0.0 <= face.sharpness < math.inf)
         assert face.norm is None or (type(face.norm) is float and 0.0 < face.norm <= MOST_NORM)
         assert (face.embedding.shape, face.embedding.dtype) == ((DIM,), np.float32)
         assert math.isclose(float(np.linalg.norm(face.embedding.astype(np.float64))), 1.0, abs_tol=2 * UNIT_TOLERANCE)

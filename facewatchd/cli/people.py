@@ -1,0 +1,279 @@
+"""``facewatchd people``: who has a name, whose face is whose, and taking it back.
+
+What changed is one line a person on standard output. A face that would be a poor reference is left out of it; that is
+said on standard error, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from facewatchd.client.answer import path_of, reading_answer
+from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection
+from facewatchd.client.query import STDIN, ask
+from facewatchd.client.who import Asked, Who, read_who
+from facewatchd.console.arguments import Parser
+from facewatchd.console.output import size_and_place, tab_separated, table
+from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
+from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.matches import Box
+from facewatchd.text import counted, printable
+
+FAILED = 1
+
+
+def add_options(name: str, parser: Parser) -> None:
+    """Add the arguments of one of the commands."""
+    add = parser.add_argument
+    if name in ("add", "not", "forget", "rename", "merge", "show"):
+        add("name", metavar="NAME", type=_name, help="the person, with or without '@'")
+    if name in ("add", "not"):
+        add("who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID or '-'")
+    if name == "add":
+        add("--anyway", action="store_true", help="take faces that would be poor references as well")
+        add("--box", metavar="X,Y,W,H", type=_box, help="where on the one photo the face is, if it was not found")
+    if name == "rename":
+        add("new", metavar="NEW", type=_name, help="the name from now on")
+    if name == "merge":
+        add("into", metavar="INTO", type=_name, help="the name of the same person that stays")
+    if name == "forget":
+        add("--yes", action="store_true", help="do not ask")
+    add("--json", action="store_true", help="print one JSON document")
+
+
+def _name(text: str) -> str:
+    """Read a name, which may be written as in a question."""
+    name = text.removeprefix("@").strip()
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    return name
+
+
+def _box(text: str) -> list[int]:
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(each.isascii() and each.isdigit() and len(each) < 10 for each in numbers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a box of four numbers: left, top, width and height in pixels"
+        )
+    box = [int(each) for each in numbers]
+    if not box[2] or not box[3]:
+        raise argparse.ArgumentTypeError(f"the box {text!r} is empty")
+    return box
+
+
+# Who there is
+
+
+def list_people(options: argparse.Namespace) -> int:
+    """Print the people, each with its references, and the photos on which it was confirmed."""
+    document = _call(options, "people")
+    if options.json:
+        write_json(document)
+        return 0
+    with reading_answer():
+        people = [
+            (str(each["name"]), int(each["references"]), int(each["photos"]), int(each["unplaced"]))
+            for each in document["people"]
+        ]
+    if on_terminal():
+        rows = [
+            (printable(name), str(references), str(photos), _away(away)) for name, references, photos, away in people
+        ]
+        write(table(("PERSON", "REFERENCES", "PHOTOS", ""), rows, colour=takes_colour(sys.stdout)))
+    else:
+        write(b"".join(tab_separated(name, str(references), str(photos)) for name, references, photos, _ in people))
+    if not people and on_terminal():
+        say("no person has a name; to give one: facewatchd people add NAME PHOTO")
+    return 0
+
+
+def _away(statements: int) -> str:
+    return f"{counted(statements, 'face')} not found now" if statements else ""
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print what was said of one person."""
+    pages = list(_pages(options))
+    with reading_answer():
+        statements = [statement for page in pages for statement in page["statements"]]
+        document = {name: value for name, value in pages[0].items() if name != "next"} | {"statements": statements}
+        if options.json:
+            write_json(document)
+        elif on_terminal():
+            references = counted(int(document["references"]), "reference")
+            photos = counted(int(document["photos"]), "photo")
+            write(f"{printable(document['name'])}: {references}, confirmed on {photos}\n")
+            rows = [list(map(printable, _statement(each))) for each in statements]
+            write(table(("THE FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
+        else:
+            write(b"".join(tab_separated(*_statement(each)) for each in statements))
+    return 0
+
+
+def _pages(options: argparse.Namespace) -> Iterator[Any]:
+    after: object = None
+    while True:
+        page = _call(options, "person", name=options.name, **({} if after is None else {"after": after}))
+        yield page
+        with reading_answer():
+            after = page["next"]
+        if after is None:
+            return
+
+
+def _statement(item: Any) -> tuple[str, str, str, str, str | bytes]:
+    """One statement: what it says, its box, source, day, and the path or why there is none."""
+    box = "" if item["box"] is None else size_and_place(Box(*item["box"]))
+    day = time.strftime("%Y-%m-%d", time.localtime(float(item["at"])))
+    paths = [path_of(path) for path in item["paths"]]
+    where: str | bytes = paths[0] if paths else f"(no photo now, sha256 {item['digest'][:12]})"
+    if paths and not item["placed"]:
+        where = paths[0] + b"  (no face found there now)"
+    return "is" if item["is"] else "is not", box, str(item["source"]), day, where
+
+
+# Saying
+
+
+def add(options: argparse.Namespace) -> int:
+    """Say that faces are a person, who is made when new."""
+    params: dict[str, Any] = {"anyway": True} if options.anyway else {}
+    if options.box:
+        params["box"] = options.box
+    return _assign(options, _added, **params)
+
+
+def say_not(options: argparse.Namespace) -> int:
+    """Say that faces are not a person, whatever they score."""
+    return _assign(options, _excluded, **{"is": False})
+
+
+def _assign(options: argparse.Namespace, words: Callable[[Any], str], **params: Any) -> int:
+    faces = [Asked(who) for who in _faces(options.who)]
+    photos = [asked.photo for asked in faces if asked.photo is not None]
+    with Connection(options.socket) as daemon:
+
+        def call() -> Any:
+            return daemon.call("assign", name=options.name, who=[asked.param() for asked in faces], **params)
+
+        result = ask(call, photos)
+    with reading_answer():
+        refused = [_refused(faces, each) for each in result["refused"]]
+        line = words(result)
+        remarks = [_without_face(result, faces[int(index)]) for index in result["without_face"]]
+    _print(options, result, line)
+    for remark in [*remarks, *refused]:
+        say(f"facewatchd: {remark}")
+    return FAILED if refused else 0
+
+
+def _faces(texts: Sequence[str]) -> list[Who]:
+    faces = [read_who(text) for text in texts]
+    for who in faces:
+        if who.person is not None:
+            raise UsageError(f"{who.text} is a person, and no face", "name a photo, PHOTO#N or face:ID")
+    if sum(who.photo == STDIN for who in faces) > 1:
+        raise UsageError("standard input holds one photo", "give '-' once")
+    return faces
+
+
+def _added(result: Any) -> str:
+    parts = [f"{counted(int(result['said']), 'face')} added"]
+    if result["known"]:
+        parts.append(f"{int(result['known'])} known already")
+    if result["moved"]:
+        parts.append(f"no longer {', '.join(map(printable, result['moved']))}")
+    return f"{printable(result['name'])}{' is new' if result['new'] else ''}: {', '.join(parts)}"
+
+
+def _excluded(result: Any) -> str:
+    name = printable(result["name"])
+    known = f", {int(result['known'])} known already" if result["known"] else ""
+    return f"{name}: {counted(int(result['said']), 'face')} said not to be {name}{known}"
+
+
+def _refused(faces: Sequence[Asked], item: Any) -> str:
+    face = "" if item["face"] is None else f", face {int(item['face'])}"
+    name = printable(faces[int(item["who"])].name)
+    return f"{name}{face} is left out: {printable(item['reason'])}; --anyway takes it"
+
+
+def _without_face(result: Any, asked: Asked) -> str:
+    name = printable(result["name"])
+    is_on = "is on it" if result["is"] else "is not on it"
+    return f"no face was found on {printable(asked.name)}: it is said that {name} {is_on}"
+
+
+# Changing who there is
+
+
+def rename(options: argparse.Namespace) -> int:
+    """Give a person another name."""
+    result = _call(options, "rename_person", name=options.name, new=options.new)
+    with reading_answer():
+        _print(options, result, f"{printable(result['before'])} is now {printable(result['name'])}")
+    return 0
+
+
+def merge(options: argparse.Namespace) -> int:
+    """Make one person of two."""
+    result = _call(options, "merge_people", name=options.name, into=options.into)
+    with reading_answer():
+        of_both = counted(int(result["statements"]), "statement")
+        _print(options, result, f"{printable(result['before'])} is now {printable(result['name'])}: {of_both}")
+    return 0
+
+
+def forget(options: argparse.Namespace) -> int:
+    """Delete a person and all that was said of it, for good."""
+    if not options.yes and not _agrees(options.name):
+        say("facewatchd: nothing was changed")
+        return FAILED
+    result = _call(options, "forget_person", name=options.name)
+    with reading_answer():
+        backups = f" and {counted(int(result['backups']), 'backup')}" if result["backups"] else ""
+        statements = counted(int(result["statements"]), "statement")
+        _print(options, result, f"forgot {printable(result['name'])}: {statements}{backups} deleted")
+    return 0
+
+
+def _agrees(name: str) -> bool:
+    """Ask on a terminal. Elsewhere the command itself is the answer."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"delete {printable(name)}, all that was said of that person, and the backups with it? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def undo(options: argparse.Namespace) -> int:
+    """Take back the last change."""
+    result = _call(options, "undo")
+    with reading_answer():
+        if result["action"] is None:
+            if options.json:
+                write_json(result)
+            raise FacewatchError("there is nothing to take back", "what a person was before it was forgotten is gone")
+        names = ", ".join(map(printable, result["names"]))
+        what = _UNDONE.get(str(result["action"]), counted(int(result["statements"]), "statement") + " about")
+        _print(options, result, f"took back {what} {names}")
+    return 0
+
+
+_UNDONE = {"rename": "the renaming of", "merge": "the merging of", "describe": "the description of"}
+
+
+def _print(options: argparse.Namespace, result: Any, line: str) -> None:
+    if options.json:
+        write_json(result)
+    else:
+        write(f"{line}\n")
+
+
+def _call(options: argparse.Namespace, method: str, /, **params: Any) -> Any:
+    with Connection(options.socket, DEFAULT_TIMEOUT) as daemon:
+        return daemon.call(method, **params)

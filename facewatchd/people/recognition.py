@@ -1,0 +1,101 @@
+"""Who a face is, of the people who have references; and which faces tell people badly. Pure functions of arrays.
+
+People are compared by what is left of the similarity to the best reference after what that asks for: its blur, and the
+number of the person's references (`References.spare`). Compared by similarities alone, a face would go to the person
+with more references: of faces that match their own person, 1.6 in a thousand do, and 0.1 to 0.4 by what is left (people
+with 1 and with 18 references, `python -m tests.benchmarks people`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facewatchd.store.references import References
+
+if TYPE_CHECKING:
+    from facewatchd.values import Quality
+
+JUDGES = 3
+"""The references nearest to one whose people decide whether it is misplaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A person whom a face may be."""
+
+    person: int
+    similarity: float
+    """To the best reference."""
+    spare: float
+    """Similarity less what the reference asks for: the two match from the threshold on."""
+
+
+def candidates(
+    face: NDArray[np.float32], references: References, quality: Quality | None, excluded: frozenset[int] = frozenset()
+) -> list[Candidate]:
+    """Return the people whom a face may be, the nearest first. ``face``: (dim,). ``excluded``: who it is not, by id."""
+    people, spare = references.spare(face[None], quality)
+    similarities = references.rows @ face if len(references) else np.empty(0)
+    found = [
+        Candidate(person, float(similarities[references.people == person].max()), left)
+        for person, left in zip(people.tolist(), spare[0].tolist(), strict=True)
+        if person not in excluded
+    ]
+    return sorted(found, key=lambda each: (-each.spare, each.person))
+
+
+def misplaced(references: References, threshold: float) -> NDArray[np.bool_]:
+    """Whether each reference tells another person: of the `JUDGES` nearest others, most are one other person's.
+
+    Those of them that are less similar than the threshold do not count. Shape (m,).
+    """
+    wrong = np.zeros(len(references), np.bool_)
+    if len(references) <= JUDGES:
+        return wrong
+    for person in np.unique(references.people).tolist():
+        own = np.flatnonzero(references.people == person)
+        similarities = references.rows[own] @ references.rows.T
+        similarities[np.arange(len(own)), own] = -np.inf
+        nearest = np.argpartition(-similarities, JUDGES, axis=1)[:, :JUDGES]
+        near = np.take_along_axis(similarities, nearest, axis=1) >= threshold
+        for row, people, counts in zip(own.tolist(), references.people[nearest], near, strict=True):
+            others, times = np.unique(people[counts], return_counts=True)
+            wrong[row] = bool(((others != person) & (times > JUDGES // 2)).any())
+    return wrong
+
+
+def refusal(
+    face: NDArray[np.float32],
+    name: str,
+    own: NDArray[np.float32],
+    others: Sequence[Candidate],
+    names: Mapping[int, str],
+    *,
+    against: Sequence[str],
+    threshold: float,
+    limit: float,
+    asked: float = 0.0,
+) -> str:
+    """Return why a face would be a poor reference for a person, in words; empty where it would be a good one.
+
+    ``own``: the person's references (n, dim). ``others``: the other people whom the face may be, the nearest first,
+    and ``names`` theirs. ``against``: what can be said against the face itself. ``threshold``: what a face needs to
+    match. ``limit``: the similarity from which two faces may be one person's. ``asked``: what the person's own
+    references ask for beyond the threshold.
+    """
+    if against:
+        return f"it is {' and '.join(against)}"
+    similarity = float((own @ face).max()) if len(own) else None
+    if others and others[0].spare >= threshold and (similarity is None or others[0].spare > similarity - asked):
+        other = f"{names[others[0].person]} (similarity {others[0].similarity:.2f})"
+        return (
+            f"it is like {other}" if similarity is None else f"it is more like {other} than {name} ({similarity:.2f})"
+        )
+    if similarity is not None and similarity < limit:
+        return f"it does not look like {name}'s other faces (similarity {similarity + 0.0:.2f})"
+    return ""

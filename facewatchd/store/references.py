@@ -1,0 +1,97 @@
+"""Many faces that tell one person, the references: what they ask of a face, and which of them count.
+
+A face is as similar to a person as it is to the best of the references. Each of them is one more chance for a stranger:
+with n references as many more strangers are as similar as with one, as if the threshold were lower by `MANY` of it
+times ln(n). So that is added to it (`extra`), and a stranger matches as often as with one reference.
+
+Frames of a burst and copies bring no new strangers, and no new photos of the person either. Of references that are
+alike by `SAME_LOOK`, one counts (`different`). Of very many the `MOST` that differ most do.
+
+`python -m tests.benchmarks people` measured the three numbers; tests/benchmarks/README.md has its tables.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from facewatchd.values import Norms, Quality
+
+MANY = 0.055
+"""Times the model's threshold and the logarithm of the number of references: what that number asks for. SFace 0.054 to
+0.058 for 4 to 28 references, MobileFaceNet 0.051 to 0.056; of other recognisers it is assumed."""
+SAME_LOOK = 0.9
+"""Similarity from which two faces are the same picture of one: a frame of the same burst, or a copy. Of the pairs of
+photos of one person 0.2 % (SFace) and 0.7 % (MobileFaceNet) are as similar."""
+COPY = 0.8
+"""Similarity from which a face may be a copy of another in other bytes. Of 152 copies of 22 faces (JPEG of quality 60
+and 30, scaled by 0.4 to 1.5, cropped, brightened), the least similar has 0.84 (SFace) and 0.91 (MobileFaceNet)."""
+MOST = 64
+"""References of one person that count. Each is compared with all that comes into question."""
+
+
+def extra(count: int, threshold: float) -> float:
+    """Return what so many references add to the model's threshold."""
+    return MANY * threshold * math.log(max(count, 1))
+
+
+def different(rows: NDArray[np.float32], norms: Norms, most: int = MOST) -> NDArray[np.intp]:
+    """Return the references that differ: the clearest, and then always the one that is least like those before.
+
+    ``rows``: (n, dim) of unit length; ``norms``: (n,). At most ``most`` indices; none that is alike to another of them
+    by `SAME_LOOK`.
+    """
+    if not len(rows):
+        return np.empty(0, np.intp)
+    chosen = [int(norms.argmax())]
+    nearest = rows @ rows[chosen[0]]
+    while len(chosen) < most and nearest.min() < SAME_LOOK:
+        chosen.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, rows @ rows[chosen[-1]])
+    return np.array(chosen, np.intp)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """The references of several people, those of one person in a row. Arrays of shape (m,); ``rows``: (m, dim)."""
+
+    rows: NDArray[np.float32]
+    """Unit length."""
+    norms: Norms
+    extras: NDArray[np.float32]
+    """What the number of the person's references asks for."""
+    people: NDArray[np.int64]
+    """Ids."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chosen(self, which: NDArray[np.bool_]) -> References:
+        return References(self.rows[which], self.norms[which], self.extras[which], self.people[which])
+
+    def without(self, people: frozenset[int]) -> References:
+        """Those of all others."""
+        return self.chosen(~np.isin(self.people, sorted(people)))
+
+    def spare(
+        self, faces: NDArray[np.float32], quality: Quality | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return for each face and each person the similarity to the best reference, less what that asks for.
+
+        ``faces``: (n, dim). The people's ids, shape (p,), and a matrix of shape (n, p).
+        """
+        if not len(self):
+            return np.empty(0, np.int64), np.empty((len(faces), 0), np.float32)
+        asks = self.extras if quality is None else self.extras + quality.extras(self.norms).astype(np.float32)
+        people, starts = np.unique(self.people, return_index=True)
+        order = np.argsort(starts)
+        spare = np.maximum.reduceat(faces @ self.rows.T - asks, starts[order], axis=1)
+        return people[order], np.asarray(spare, np.float32)
+
+
+NO_REFERENCES = References(np.empty((0, 1), np.float32), np.empty(0), np.empty(0, np.float32), np.empty(0, np.int64))

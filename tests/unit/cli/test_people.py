@@ -1,0 +1,238 @@
+"""``facewatchd people``, of a daemon that is played here: what is sent, and what is printed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facewatchd.cli import app as cli
+from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
+
+PEOPLE = [
+    {"name": "Anna", "born": None, "hidden": False, "references": 12, "photos": 30, "unplaced": 0},
+    {"name": "Zoë\t山", "born": None, "hidden": False, "references": 1, "photos": 1, "unplaced": 2},
+]
+SAID = {"name": "Anna", "is": True, "new": False, "said": 2, "known": 0, "moved": [], "without_face": [], "refused": []}
+
+
+def statement(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": 1, "is": True, "paths": [{"path": "/p/a.jpg"}], "digest": "0123456789abcdef" * 4, "box": [1, 2, 30, 40],
+        "relative_box": [0.1, 0.1, 0.2, 0.2], "face_id": 9, "source": "user", "at": 1561888800.0, "placed": True,
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
+    monkeypatch.chdir(tmp_path)
+    with FakeDaemon(tmp_path / "socket") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def people(fake: FakeDaemon) -> Callable[..., int]:
+    """Run the command with a result of the daemon, in this process."""
+
+    def run(result: dict[str, Any], *arguments: str) -> int:
+        fake.requests.clear()
+        fake.script = lambda request: reply(request, result)
+        return cli.main(["people", *arguments, "--socket", str(fake.path)])
+
+    return run
+
+
+def command(fake: FakeDaemon, *arguments: str) -> list[str | bytes | Path]:
+    return [sys.executable, "-m", "facewatchd", "people", *arguments, "--socket", fake.path]
+
+
+@pytest.mark.parametrize("name", [[], ["list"]])
+def test_the_list_as_lines_document_and_table(people: Any, fake: FakeDaemon, capfd: Any, name: list[str]) -> None:
+    assert people({"people": PEOPLE}, *name) == 0
+    assert fake.requests[0]["method"] == "people"
+    assert capfd.readouterr() == ("Anna\t12\t30\nZoë\\t山\t1\t1\n", "")
+    assert people({"people": PEOPLE}, *name, "--json") == 0
+    assert json.loads(capfd.readouterr().out) == {"people": PEOPLE}
+    _, out, err = run_with_terminal(command(fake, *name), NO_COLOR="1", LC_ALL="C.UTF-8")
+    assert err == b""
+    assert [line.rstrip() for line in out.decode().splitlines()] == [
+        "PERSON     REFERENCES  PHOTOS",
+        "Anna       12          30",
+        "Zoë\\x09山  1           1       2 faces not found now",
+    ]
+
+
+def test_without_people_a_terminal_says_how_to_begin(fake: FakeDaemon) -> None:
+    fake.script = lambda request: reply(request, {"people": []})
+    status, out, err = run_with_terminal(command(fake))
+    assert (status, out) == (0, b"")
+    assert err == b"no person has a name; to give one: facewatchd people add NAME PHOTO\n"
+
+
+@pytest.mark.parametrize(("action", "is_person"), [("add", True), ("not", False)])
+def test_faces_are_sent_as_questions_send_them(people: Any, fake: FakeDaemon, action: str, is_person: bool) -> None:
+    Path("b.jpg#1").touch()
+    assert people(SAID, action, "@Anna Bell", "a.jpg", "a.jpg#2", "face:7", "b.jpg#1") == 0
+    here = Path.cwd()
+    who = [{"path": f"{here}/a.jpg"}, {"path": f"{here}/a.jpg", "face": 2}, {"face_id": 7}, {"path": f"{here}/b.jpg#1"}]
+    expected = {"name": "Anna Bell", "who": who} | ({} if is_person else {"is": False})
+    assert (fake.requests[0]["method"], fake.params()) == ("assign", expected)
+
+
+def test_a_box_and_poor_references_are_sent(people: Any, fake: FakeDaemon) -> None:
+    people(SAID, "add", "Anna", "a.jpg", "--box", "10,20,30,40", "--anyway")
+    assert (fake.params()["box"], fake.params()["anyway"]) == ([10, 20, 30, 40], True)
+
+
+def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) -> None:
+    Path("a.jpg").write_bytes(b"picture")
+    fake.script = lambda request: (
+        error(request, "unreadable-photo") if "path" in request["params"]["who"][0] else reply(request, SAID)
+    )
+    assert cli.main(["people", "add", "Anna", "a.jpg", "--socket", str(fake.path)]) == 0
+    assert fake.requests[1]["params"]["who"] == [{"data": base64.b64encode(b"picture").decode()}]
+
+
+@pytest.mark.parametrize(
+    ("action", "result", "out"),
+    [
+        ("add", SAID | {"new": True}, "Anna is new: 2 faces added\n"),
+        ("add", SAID | {"said": 1, "known": 1}, "Anna: 1 face added, 1 known already\n"),
+        ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, no longer Ben, C\\x1b\n"),
+        ("not", SAID | {"is": False, "said": 1}, "Anna: 1 face said not to be Anna\n"),
+    ],
+)
+def test_what_was_said_is_one_line(people: Any, capfd: Any, action: str, result: dict[str, Any], out: str) -> None:
+    assert people(result, action, "anna", "a.jpg", "b.jpg") == 0
+    assert capfd.readouterr() == (out, "")
+    assert people(result, action, "anna", "a.jpg", "--json") == 0
+    assert json.loads(capfd.readouterr().out) == result
+
+
+def test_what_is_left_out_is_named_with_its_reason_and_fails(people: Any, capfd: Any) -> None:
+    refused = [{"who": 1, "face": 2, "reason": "small"}, {"who": 2, "face": None, "reason": "blurred"}]
+    assert people(SAID | {"refused": refused, "without_face": [0]}, "add", "Anna", "a.jpg", "b.jpg#2", "face:7") == 1
+    assert capfd.readouterr() == (
+        "Anna: 2 faces added\n",
+        "facewatchd: no face was found on a.jpg: it is said that Anna is on it\n"
+        "facewatchd: b.jpg, face 2 is left out: small; --anyway takes it\n"
+        "facewatchd: face:7 is left out: blurred; --anyway takes it\n",
+    )
+
+
+def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any) -> None:
+    assert people({"before": "Anna", "name": "Anna Bell"}, "rename", "anna", "Anna Bell") == 0
+    assert fake.params() == {"name": "anna", "new": "Anna Bell"}
+    assert people({"before": "Ben", "name": "Anna", "statements": 12}, "merge", "ben", "@anna") == 0
+    assert fake.params() == {"name": "ben", "into": "anna"}
+    assert people({"name": "Anna", "statements": 12, "backups": 2}, "forget", "anna") == 0
+    assert people({"name": "Anna", "statements": 1, "backups": 0}, "forget", "anna", "--yes") == 0
+    assert capfd.readouterr() == (
+        "Anna is now Anna Bell\n"
+        "Ben is now Anna: 12 statements\n"
+        "forgot Anna: 12 statements and 2 backups deleted\n"
+        "forgot Anna: 1 statement deleted\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "out"),
+    [
+        ({"action": "say", "names": ["Anna"], "statements": 3}, "took back 3 statements about Anna\n"),
+        ({"action": "rename", "names": ["Anna"], "statements": 0}, "took back the renaming of Anna\n"),
+        ({"action": "merge", "names": ["Ben", "Anna"], "statements": 0}, "took back the merging of Ben, Anna\n"),
+    ],
+)
+def test_what_was_taken_back(people: Any, capfd: Any, result: dict[str, Any], out: str) -> None:
+    assert people({**result, "at": 1.0}, "undo") == 0
+    assert capfd.readouterr() == (out, "")
+
+
+def test_nothing_to_take_back_fails(people: Any, capfd: Any) -> None:
+    assert people({"action": None, "names": [], "statements": 0, "at": None}, "undo") == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("facewatchd: there is nothing to take back; ")
+
+
+def test_show_reads_all_pages(fake: FakeDaemon, capfdbinary: Any) -> None:
+    pages = [
+        [statement(), statement(**{"is": False}, paths=[{"path": "/p/\ufffd", "path_bytes": "L3AvCf8="}])],
+        [statement(box=None, placed=False, source="xmp"), statement(paths=[], placed=False)],
+    ]
+
+    def script(request: dict[str, Any]) -> bytes:
+        at = request["params"].get("after", 0)
+        return reply(request, {**PEOPLE[0], "statements": pages[at], "next": 1 if at == 0 else None})
+
+    fake.script = script
+    arguments = ["people", "show", "anna", "--socket", str(fake.path)]
+    assert cli.main(arguments) == 0
+    out = capfdbinary.readouterr().out
+    assert [line.split(b"\t") for line in out.splitlines()] == [
+        [b"is", b"1,2 30x40", b"user", b"2019-06-30", b"/p/a.jpg"],
+        [b"is not", b"1,2 30x40", b"user", b"2019-06-30", b"/p/\\t\xff"],
+        [b"is", b"", b"xmp", b"2019-06-30", b"/p/a.jpg  (no face found there now)"],
+        [b"is", b"1,2 30x40", b"user", b"2019-06-30", b"(no photo now, sha256 0123456789ab)"],
+    ]
+    assert [request["params"] for request in fake.requests] == [{"name": "anna"}, {"name": "anna", "after": 1}]
+    assert cli.main([*arguments, "--json"]) == 0
+    assert json.loads(capfdbinary.readouterr().out) == {**PEOPLE[0], "statements": [*pages[0], *pages[1]]}
+    status, shown, _ = run_with_terminal(command(fake, "show", "anna"), NO_COLOR="1", TZ="UTC")
+    assert status == 0
+    lines = shown.decode().splitlines()
+    assert lines[0] == "Anna: 12 references, confirmed on 30 photos"
+    assert lines[1].split() == ["THE", "FACE", "BOX", "SAID", "BY", "ON", "PATH"]
+    assert lines[3].endswith("/p/\\x09\\xff")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("unknown-person", 2), ("unknown-face", 2), ("no-face", 2), ("unreadable-photo", 2), ("internal", 1)],
+)
+def test_errors_are_one_line_each_with_its_status(fake: FakeDaemon, capfd: Any, kind: str, status: int) -> None:
+    fake.script = lambda request: error(request, kind, "what\nhappened")
+    for arguments in (["show", "x"], ["add", "x", "a.jpg"], ["forget", "x", "--yes"]):
+        assert cli.main(["people", *arguments, "--socket", str(fake.path)]) == status
+        assert capfd.readouterr() == ("", "facewatchd: what\\x0ahappened; what to do\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add"], ["add", "x"], ["add", "", "a.jpg"], ["add", "@", "a.jpg"], ["add", "x", "@y"], ["add", "x", "-", "-"],
+        ["add", "x", "a.jpg", "--box", "1,2,3"], ["add", "x", "a.jpg", "--box", "1,2,0,4"],
+        ["add", "x", "a.jpg", "--box=-1,2,3,4"], ["add", "x", "face:y"], ["not", "x", "a.jpg", "--anyway"],
+        ["rename", "x"], ["merge", "x"], ["show"], ["anna"], ["--yes"], ["forget"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_asks_nothing(fake: FakeDaemon, capfd: Any, arguments: list[str]) -> None:
+    assert cli.main(["people", *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n"), fake.requests) == ("", 1, [])
+    assert err.startswith("facewatchd: ")
+
+
+@pytest.mark.parametrize(("typed", "status"), [(b"y\n", 0), (b"Yes\n", 0), (b"\n", 1), (b"n\n", 1), (b"\x04", 1)])
+def test_on_a_terminal_to_forget_is_asked_for_once_more(fake: FakeDaemon, typed: bytes, status: int) -> None:
+    fake.script = lambda request: reply(request, {"name": "Anna", "statements": 1, "backups": 0})
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command(fake, "forget", "anna"), stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while b"[y/N] " not in said:
+        said += os.read(ours, 1000)
+    assert not fake.requests
+    os.write(ours, typed)
+    assert process.wait(DEADLINE) == status
+    os.close(ours)
+    assert len(fake.requests) == (1 if status == 0 else 0)
