@@ -15,6 +15,7 @@ from facewatchd.api.parameters import METHODS
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.status import Status
+from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
 from facewatchd.server.params import read

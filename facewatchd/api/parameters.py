@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from facewatchd.fields import (
@@ -37,6 +37,10 @@ MOST_OTHERS = 50
 """WHOs in `with`, and in `without`: each is a search of its own."""
 SORTS = ("similarity", "date", "-date", "path")
 """The orders of matches."""
+MOST_CURSOR = 100
+"""Characters of a cursor that are read at all."""
+MOST_SHOWN = 100_000
+"""Photos that one request may say were seen."""
 MOST_NAME = 200
 """Characters in the name of a person, or of what an earlier call has seen."""
 
@@ -121,7 +125,7 @@ class QueryParameters:
     until: str | None = optional(Text(10), "Only photos taken in this year, month or day, or earlier.", _ABSENT)
     sort: str = optional(Choice(SORTS), "The order of the matches; with `-date` the newest are first.", SORTS[0])
     new: str | None = optional(
-        Text(MOST_NAME), "Only photos that were not there yet when this name was last `seen`.", _ABSENT
+        Text(MOST_NAME), "Only photos that were not `seen` under this name. The answer then has `shown`.", _ABSENT
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -147,6 +151,32 @@ class QueryParameters:
         Number(0, MAX_WAIT),
         "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",
         _ABSENT,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeParameters(QueryParameters):
+    """Of ``subscribe``: a query, whose ``since`` goes by another name."""
+
+    since: str | None = optional(
+        Text(MOST_CURSOR), "A cursor: what happened after it is sent first.", Computed(lambda: None, "from now on")
+    )
+    taken_since: str | None = optional(Text(10), "`since` of `query`.", _ABSENT)
+
+    @property
+    def query(self) -> QueryParameters:
+        """The query alone."""
+        values = {each.name: getattr(self, each.name) for each in fields(QueryParameters)}
+        return QueryParameters(**{**values, "since": self.taken_since})
+
+
+@dataclass(frozen=True, slots=True)
+class SeenParameters:
+    """Of ``seen``."""
+
+    name: str = required(Text(MOST_NAME), "The name, as in `new`.")
+    shown: tuple[str, ...] = required(
+        ListOf(Text(64), MOST_SHOWN), "Photos that were printed, from `shown` of an answer or of a match."
     )
 
 
@@ -216,7 +246,22 @@ METHODS = {
         "Find the photos that show the same person.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
-        "threshold model faces pending complete exact elapsed_ms",
+        "threshold model faces pending complete exact elapsed_ms cursor shown",
+    ),
+    "subscribe": Method(
+        SubscribeParameters,
+        "Follow a query. After the reply the connection takes no more requests, and brings notifications: `match` "
+        "{cursor, match, shown}, of photos that arrive or in which a face is found later; `moved` {cursor, from, to} and "
+        "`gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. To go on after "
+        "the end of a connection, give the last cursor as `since`. Where it is not known any more, `resumed` is false, "
+        "and every photo that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` mean "
+        "nothing here.",
+        "cursor resumed",
+    ),
+    "seen": Method(
+        SeenParameters,
+        "Note that photos were printed: a query with this name in `new` leaves them out from then on.",
+        "noted",
     ),
     "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,norm,quality,landmarks}]"),
     "why": Method(

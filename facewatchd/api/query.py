@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
@@ -12,6 +14,7 @@ from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import SORTS, QueryParameters, Source
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
+from facewatchd.api.standing import StandingQuery
 from facewatchd.config import Query
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
@@ -19,6 +22,7 @@ from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.scoring import Search
+from facewatchd.store.seen import SeenStore
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import ModelInfo, is_within
@@ -37,6 +41,7 @@ class Queries:
         sampler: Sampler,
         info: ModelInfo,
         defaults: Query,
+        seen: SeenStore,
         wait_until_done: Callable[[float], bool],
     ) -> None:
         self._monitor = monitor
@@ -48,6 +53,8 @@ class Queries:
         self._info = info
         self.defaults = defaults
         """For what a query does not say."""
+        self._scorer = scorer
+        self._seen = seen
         self._wait_until_done = wait_until_done
 
     @property
@@ -63,6 +70,8 @@ class Queries:
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
         started, search = time.perf_counter(), self._search(params)
+        with self._gallery.catalog.reading() as reader:
+            cursor = reader.journal.cursor()  # before the search: what arrives meanwhile may be told twice, never not
         found = self._searcher.search(params, search)
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
@@ -77,7 +86,16 @@ class Queries:
             "faces": faces,
             "pending": self._monitor.pending(),
             "complete": complete,
+            "cursor": str(cursor),
+            **({} if params.new is None else {"shown": [digest.hex() for digest in found.found.digests]}),
         }
+
+    def standing(self, params: QueryParameters) -> StandingQuery:
+        """Return a query that can be asked of what arrives. Raises as `query` does."""
+        _require_ready(params)
+        self._require_watched(params.dirs)
+        search = replace(self._search(params), seen=None)
+        return StandingQuery(self._gallery, self._finder, self._scorer, self._info, params, search)
 
     def _search(self, params: QueryParameters) -> Search:
         threshold = self.threshold if params.threshold is None else params.threshold
@@ -94,6 +112,7 @@ class Queries:
             faces_max=params.faces_max,
             quality=self._info.quality_at(threshold),
             counts_references=threshold >= self._info.threshold,
+            seen=None if params.new is None else partial(self._seen.of, params.new),
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
@@ -125,7 +144,7 @@ class Queries:
 
 def _require_ready(params: QueryParameters) -> None:
     """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
-    names = ["since", "until", "new"]
+    names = ["since", "until"]
     given = [name for name in names if getattr(params, name)] + ["sort"] * (params.sort != SORTS[0])
     if given:
         raise ParamsError(f"{given[0]} cannot be asked for yet")

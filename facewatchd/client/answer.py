@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from facewatchd.client.who import Asked
@@ -58,13 +58,24 @@ class ExpectedFalse(NamedTuple):
     """Whether there may be fewer, but hardly more."""
 
 
+class Undecided(NamedTuple):
+    """Photos with a face that is too poor to tell, and so may be of a person who is not to be on them."""
+
+    number: int
+    paths: tuple[bytes, ...]
+    """Of the first of them."""
+
+
 class Answer:
     """The result of a ``query``: as values, and as the document that ``--json`` prints."""
 
-    def __init__(self, document: Any, everyone: Sequence[Asked], *, every_face: bool) -> None:
+    def __init__(
+        self, document: Any, everyone: Sequence[Asked], *, every_face: bool, others: Mapping[str, Sequence[Asked]]
+    ) -> None:
         """Read the daemon's document; in ``document`` the photos have the names that the user gave.
 
-        Raises `FacewatchError` for a document of another shape.
+        ``everyone``: the WHOs of the person. ``others``: those of ``with`` and ``without``. Raises `FacewatchError` for
+        a document of another shape.
         """
         with reading_answer():
             self.query = _query_entries(document["query"], everyone, every_face=every_face)
@@ -78,8 +89,14 @@ class Answer:
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
-        named = [_named(entry, used.asked) for entry, used in zip(document["query"], self.query, strict=True)]
-        self.document: dict[str, Any] = {**document, "query": named}
+            self.undecided = _undecided(document.get("undecided"))
+            named = [_named(entry, used.asked) for entry, used in zip(document["query"], self.query, strict=True)]
+            more = {
+                name: [_named(entry, asked[int(entry["who"])]) for entry in document[name]]
+                for name, asked in others.items()
+                if name in document
+            }
+        self.document: dict[str, Any] = {**document, "query": named, **more}
         self.shown = [str(digest) for digest in self.document.pop("shown", ())]
         """The contents that the daemon is told of once they were printed, with ``--new``."""
 
@@ -115,21 +132,25 @@ def _seen(face: Any) -> tuple[Box, float, str]:
 
 
 def _query_entries(entries: Any, everyone: Sequence[Asked], *, every_face: bool) -> list[QueryEntry]:
-    """Return the entries with the WHO that each is of: they come in the order of those.
+    """Return the entries with the WHO that each is of: the one that it names, or in the order of the WHOs."""
+    positions = _positions(entries, everyone, every_face=every_face)
+    return [_query_entry(entry, everyone[at]) for entry, at in zip(entries, positions, strict=True)]
 
-    Each has one entry; with ``--face all`` a photo has one a face, numbered upwards from 0. ``face`` is null where the
-    photo has none.
+
+def _positions(entries: Any, everyone: Sequence[Asked], *, every_face: bool) -> Iterator[int]:
+    """The position of the WHO of each entry.
+
+    A daemon of an earlier version does not say it. Each photo has one entry there, or with ``--face all`` one a face,
+    numbered upwards from 0. ``face`` is null where the photo has none.
     """
-    found: list[QueryEntry] = []
     position, last = 0, None
-    for entry in entries:
+    for count, entry in enumerate(entries):
         number = entry.get("face")
         whole = every_face and everyone[position].is_plain and None not in (number, last)
-        if found and not (whole and number > last):
+        if count and not (whole and number > last):
             position += 1
         last = number
-        found.append(_query_entry(entry, everyone[position]))
-    return found
+        yield int(entry.get("who", position))
 
 
 def _query_entry(entry: Any, asked: Asked) -> QueryEntry:
@@ -196,6 +217,10 @@ def _expected_false(item: Any) -> ExpectedFalse | None:
         return None
     count = item["count"]
     return ExpectedFalse(None if count is None else float(count), item["basis"] != "estimate")
+
+
+def _undecided(item: Any) -> Undecided | None:
+    return None if item is None else Undecided(int(item["count"]), _paths(item, "paths"))
 
 
 def _reasons(item: Any) -> tuple[str, ...]:

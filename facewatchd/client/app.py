@@ -110,7 +110,8 @@ def _search(options: argparse.Namespace) -> int:
     started = time.monotonic()
     if options.wait and not options.quiet:
         _announce_wait(options)
-    answer = Answer(send(options, everyone, started), everyone.who, every_face=options.face == "all")
+    document = send(options, everyone, started)
+    answer = Answer(document, everyone.who, every_face=options.face == "all", others=everyone.others)
     # An answer does not hold the reason why it is incomplete; where a directory is out of reach, the wait ends early.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
     is_read = print_answer(options, answer, late=late)

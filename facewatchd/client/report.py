@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson
+from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson, Undecided
 from facewatchd.client.who import Who
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
@@ -17,6 +17,8 @@ from facewatchd.text import counted, printable
 
 _HEADING = 16
 """Characters of a column's heading that is a name."""
+_MOST_NAMED = 3
+"""Photos that are named in a line about several."""
 
 
 def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> bool:
@@ -32,6 +34,8 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     is_read = _print_matches(options, answer)
     if (chatty or options.explain) and not options.quiet and not options.json:
         _say_expected(answer, explain=options.explain)
+    if doubtful and answer.undecided is not None and answer.undecided.number:
+        say(_undecided(answer.undecided, strict=options.strict))
     if chatty:
         say(_summary(answer, verbose=options.verbose))
     elif answer.total > len(answer.matches) and not options.quiet and not options.json:
@@ -134,6 +138,16 @@ def _which_face(face: QueryFace) -> str:
     if face.faces == 1:
         return f"the one face on {name}"
     return f"face {face.number} (of 0 to {face.faces - 1}, left to right) on {name}"
+
+
+def _undecided(undecided: Undecided, *, strict: bool) -> str:
+    """Word which photos have a face that is too poor to tell."""
+    names = ", ".join(map(printable, undecided.paths[:_MOST_NAMED]))
+    rest = undecided.number - min(len(undecided.paths), _MOST_NAMED)
+    names += f" and {rest} more" if rest else ""
+    photos = counted(undecided.number, "photo")
+    start, end = ("left out", "") if strict else ("undecided", " (--strict leaves them out)")
+    return f"{start}: a face is too poor to tell on {photos}{end}: {names}"
 
 
 def _summary(answer: Answer, *, verbose: bool) -> str:

@@ -48,6 +48,11 @@ class Everyone(NamedTuple):
         return cls(*([Asked(who) for who in each] for each in (options.who, options.with_, options.without)))
 
     @property
+    def others(self) -> dict[str, Sequence[Asked]]:
+        """Those beside the person who is asked for, by the names of the parameters."""
+        return {"with": self.with_, "without": self.without}
+
+    @property
     def photos(self) -> list[QueryPhoto]:
         """All photos that are sent."""
         return [asked.photo for each in self for asked in each if asked.photo is not None]

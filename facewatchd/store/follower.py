@@ -94,6 +94,10 @@ class Follower:
         since = min((held.since for held in self._held.values()), default=None)
         return None if since is None else max(0.0, since + HOLD - self._clock())
 
+    def misses_nothing(self, reader: CatalogReader) -> bool:
+        """Whether no line was removed that has not been read."""
+        return reader.journal.reaches(self._seq)
+
     def next(self, reader: CatalogReader, *, pending: bool) -> Happened:
         """Say what the next page of lines tells. ``pending``: whether paths wait to be examined."""
         entries = reader.journal.after(self._seq, PAGE)

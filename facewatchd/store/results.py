@@ -3,7 +3,7 @@
 The stages, each of which leaves photos out or puts them together:
 
 1. Contents on which each person has a face of its own (`candidates`); of those, the ones without the unwanted people,
-   below the directories, and with as many faces as are asked for.
+   below the directories, not shown before, and with as many faces as are asked for.
 2. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
    ``collapse``: one path stands for it, the others are its ``copies``. That path is one of the query itself, else the
    shortest, else the first by name: copies tend to lie deeper, or to have longer names.
@@ -53,6 +53,10 @@ class Found:
     exact: bool
     undecided: Undecided | None = None
     """None where nobody is unwanted. With ``strict``, they are not among the results."""
+    contents: tuple[int, ...] = ()
+    """Of each result."""
+    digests: tuple[bytes, ...] = ()
+    """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
 
 
 def found(reader: CatalogReader, question: Question, search: Search) -> Found:
@@ -60,6 +64,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     candidates = without(combined(question.terms), question.without)
     photos = reader.count_copies(candidates.contents.tolist(), search.directories)
     candidates = candidates.where(np.isin(candidates.contents, np.fromiter(photos, np.int64)))
+    candidates = _unseen(reader, candidates, search)
     candidates = _ranked(counted(reader, candidates, search))
     doubtful = undecided(reader, candidates, question.without, search)
     said = _undecided(reader, candidates.where(doubtful), photos, search) if question.without else None
@@ -67,9 +72,21 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         candidates = candidates.where(~doubtful)
     total = _total(candidates, photos, search)
     shown = candidates.where(slice(search.top or None))
-    matches = _matches(reader, shown, search, several=len(question.terms[0]) > 1)
+    pairs = _matches(reader, shown, search, several=len(question.terms[0]) > 1)[: search.top or None]
     exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
-    return Found(matches[: search.top or None], total, exact, said)
+    digests = tuple(reader.digests(shown.contents.tolist()).values()) if search.seen else ()
+    contents = tuple(content for content, _ in pairs)
+    return Found([match for _, match in pairs], total, exact, said, contents, digests)
+
+
+def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Candidates:
+    """Leave out the contents that were shown before."""
+    if search.seen is None:
+        return candidates
+    digests = reader.digests(candidates.contents.tolist())
+    seen = search.seen(list(digests.values()))
+    new = [content for content, digest in digests.items() if digest not in seen]
+    return candidates.where(np.isin(candidates.contents, np.array(new, np.int64)))
 
 
 def _ranked(candidates: Candidates) -> Candidates:
@@ -102,13 +119,15 @@ def _paths(reader: CatalogReader, shown: Candidates, search: Search) -> list[lis
     return found
 
 
-def _matches(reader: CatalogReader, shown: Candidates, search: Search, *, several: bool) -> list[Match]:
+def _matches(reader: CatalogReader, shown: Candidates, search: Search, *, several: bool) -> list[tuple[int, Match]]:
+    """The results, each with its content."""
     first = shown.terms[0]
     others = _others(shown) if several else [[] for _ in shown.contents]
     also = [int(first.faces[row]) for rows in others for row in rows]
     boxes = reader.boxes(sorted({*shown.faces.ravel().tolist(), *also} - {0}))
-    matches: list[Match] = []
-    for rows, own, least, besides, paths in zip(
+    matches: list[tuple[int, Match]] = []
+    for content, rows, own, least, besides, paths in zip(
+        shown.contents.tolist(),
         shown.rows.tolist(),
         shown.own.tolist(),
         shown.least.tolist(),
@@ -118,7 +137,7 @@ def _matches(reader: CatalogReader, shown: Candidates, search: Search, *, severa
     ):
         match = _match([_term(term, row, boxes) for term, row in zip(shown.terms, rows, strict=True)], least)
         match = match._replace(itself=own, also=tuple(_also(first, row, boxes) for row in besides))
-        matches += [match._replace(path=path, copies=copies) for path, copies in paths]
+        matches += [(content, match._replace(path=path, copies=copies)) for path, copies in paths]
     return matches
 
 

@@ -19,6 +19,7 @@ there are other people or rejected faces to compare with.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,8 @@ class Search:
     faces_max: int | None = None
     counts_references: bool = True
     """Whether the threshold rises with the number of references."""
+    seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
+    """Says which of some contents, by digest, are left out because they were shown before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

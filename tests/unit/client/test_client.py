@@ -532,6 +532,44 @@ def test_with_others_each_has_a_column(daemon: FakeDaemon) -> None:
     )
 
 
+def test_an_entry_says_which_who_it_is_of(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    """Also where a photo has no entry, or several, and for those who are to be on the photo too."""
+    entries = [{**query_face(None, 1, 2), "who": 1}, {**query_face(None, 0, 2), "who": 2}]
+    others = {"with": [{**query_face(None), "who": 1}], "without": [{**query_face(None), "who": 0}]}
+    daemon.script = lambda request: reply(request, answer(b"/m.jpg", query=entries, **others))
+    arguments = ("face:3", "a.jpg#1", "b.jpg", "--with", "c.jpg", "--with", "d.jpg", "--without", "e.jpg")
+    assert ask(*arguments, "--json") == client.FOUND
+    document = json.loads(capfd.readouterr().out)
+    named = {name: [entry["photo"] for entry in document[name]] for name in ("query", "with", "without")}
+    assert named == {"query": ["a.jpg", "b.jpg"], "with": ["d.jpg"], "without": ["e.jpg"]}
+    entries[0]["who"] = 7
+    assert ask(*arguments) == client.NOT_READY
+    assert "has another form" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("count", "paths", "options", "words"),
+    [
+        (1, ["/a"], [], "undecided: a face is too poor to tell on 1 photo (--strict leaves them out): /a\n"),
+        (5, ["/a", "/b", "/c", "/d"], [],
+         "undecided: a face is too poor to tell on 5 photos (--strict leaves them out): /a, /b, /c and 2 more\n"),
+        (2, ["/a", "/b\x1b"], ["--strict"], "left out: a face is too poor to tell on 2 photos: /a, /b\\x1b\n"),
+        (2, ["/a", "/b"], ["-q"], ""),
+        (2, ["/a", "/b"], ["--json"], ""),
+        (0, [], [], ""),
+    ],
+)  # fmt: skip
+def test_photos_with_faces_too_poor_to_tell_are_named_in_one_line(
+    ask: Any, daemon: FakeDaemon, capfd: Any, count: int, paths: list[str], options: list[str], words: str
+) -> None:
+    undecided = {"count": count, "paths": paths}
+    daemon.script = lambda request: reply(request, answer(b"/m.jpg", undecided=undecided))
+    assert ask("a.jpg", "--without", "b.jpg", *options) == client.FOUND
+    out, err = capfd.readouterr()
+    assert err == words
+    assert "--json" not in options or json.loads(out)["undecided"] == undecided
+
+
 def test_a_terminal_says_how_many_there_are_which_is_the_query_and_what_has_copies(daemon: FakeDaemon) -> None:
     matches = [match(b"/p/a.jpg", 1.0, itself=True, copies=["/q/a.jpg"]), match(b"/p/b.jpg", copies=["/1", "/2"])]
     daemon.script = lambda request: reply(request, answer(matches=matches, total=106, faces=363))
