@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from facewatchd.api.parameters import Source
 from facewatchd.errors import NoFaceError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
+from facewatchd.inference.wire import Analysis
 from facewatchd.photos import contents, files
 from facewatchd.photos.contents import Content
 from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
 from facewatchd.values import Face, Quality, Stamp
@@ -28,10 +30,36 @@ _ANY = Stamp(0, 0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class PhotoFaces:
-    """The faces of a photo, left to right, and the content in the catalog that they are of."""
+    """The faces of a photo, left to right, and the photo's bytes."""
 
     faces: list[Face]
+    digest: bytes
+    """Of the bytes."""
+    width: int
+    """Pixels of the upright photo, as ``height``."""
+    height: int
     content: int | None = None
+    """The content in the catalog that the faces are of,"""
+    ids: tuple[int, ...] = ()
+    """and their ids."""
+
+    def id_of(self, index: int) -> int | None:
+        """Return the id of a face; None where the photo is not recorded."""
+        return self.ids[index] if self.ids else None
+
+    @classmethod
+    def recorded(cls, reader: CatalogReader, content: int) -> PhotoFaces | None:
+        """Return those of a content; None where the row of one is damaged."""
+        faces = reader.faces(content)
+        if faces is None:
+            return None
+        digest, width, height = reader.describe(content)
+        return cls([face for _, face in faces], digest, width, height, content, tuple(number for number, _ in faces))
+
+    @classmethod
+    def analysed(cls, digest: bytes, analysis: Analysis) -> PhotoFaces:
+        """Return what the query process found on a photo that is not recorded."""
+        return cls(analysis.faces, digest, analysis.width, analysis.height)
 
 
 class FaceFinder:
@@ -62,13 +90,12 @@ class FaceFinder:
     def _looked_at(self, source: Source) -> PhotoFaces:
         if source.path is None:
             assert source.data is not None
-            return self._known_content(files.digest(source.data)) or PhotoFaces(
-                self._inference.analyse(source.data).faces
-            )
+            digest = files.digest(source.data)
+            return self._known_content(digest) or PhotoFaces.analysed(digest, self._inference.analyse(source.data))
         with self._opened(source.path) as content:
             known = self._known_content(content.digest)
             if known is None:
-                known = PhotoFaces(self._inference.analyse(content.descriptor).faces)
+                known = PhotoFaces.analysed(content.digest, self._inference.analyse(content.descriptor))
                 self._calls.run(source.path, content.confirm, READING)
             return known
 
@@ -91,8 +118,7 @@ class FaceFinder:
     def _known_content(self, digest: bytes) -> PhotoFaces | None:
         with self._catalog.reading() as reader:
             content = reader.content(digest)
-            faces = None if content is None else reader.faces(content)
-            return None if faces is None else PhotoFaces([face for _, face in faces], content)
+            return None if content is None else PhotoFaces.recorded(reader, content)
 
     def _recorded(self, path: bytes) -> PhotoFaces | None:
         """The recorded faces of a photo that is unchanged, or whose disk does not answer."""
@@ -114,9 +140,8 @@ class FaceFinder:
                 if stamp is None:
                     return None
                 unchanged = stamp is _ANY or stamp.same_bytes(record.stamp)
-                faces = reader.faces(record.content_id) if unchanged else None
-                if faces is not None:
-                    return PhotoFaces([face for _, face in faces], record.content_id)
+                if unchanged and (known := PhotoFaces.recorded(reader, record.content_id)) is not None:
+                    return known
         return None
 
 

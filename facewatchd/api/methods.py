@@ -12,6 +12,7 @@ from typing import Any
 
 from facewatchd.api.control import Control
 from facewatchd.api.parameters import METHODS
+from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.status import Status
@@ -24,7 +25,9 @@ from facewatchd.server.params import read
 class Methods:
     """`call` carries out one method; any thread may call it."""
 
-    def __init__(self, status: Status, queries: Queries, photos: Photos, control: Control, verifier: Verifier) -> None:
+    def __init__(
+        self, status: Status, queries: Queries, photos: Photos, control: Control, verifier: Verifier, people: People
+    ) -> None:
         self.table: dict[str, Callable[[Any], object]] = {
             "status": status.status,
             "query": queries.query,
@@ -36,6 +39,13 @@ class Methods:
             "pause": control.pause,
             "resume": control.resume,
             "verify": verifier.verify,
+            "people": people.people,
+            "person": people.person,
+            "assign": people.assign,
+            "rename_person": people.rename,
+            "merge_people": people.merge,
+            "forget_person": people.forget,
+            "undo": people.undo,
         }
 
     def call(self, method: str, params: Mapping[str, object]) -> object:

@@ -219,6 +219,73 @@ class VerifyParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """A face of which something is said."""
+
+    ONE_OF: ClassVar = ("path", "data", "face_id")
+
+    path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
+    data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
+    face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
+    face: int | str = optional(
+        ChoiceOrWhole(("largest", "all")),
+        "Which face of the photo; a number counts left to right from 0. Where the photo has none, the person is (or is "
+        "not) on the photo.",
+        "largest",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AssignParameters:
+    """Of ``assign``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+    who: tuple[Subject, ...] = required(
+        ListOf(Object(Subject, "an object with the fields of `who[]`"), MOST, least=1), "The faces."
+    )
+    is_: bool = optional(Flag(), "Whether the faces are the person, who is made when new; false: they are not.", True)
+    anyway: bool = optional(Flag(), "Whether faces that would be poor references are taken as well.", False)
+    box: tuple[int, ...] = optional(
+        ListOf(Whole(), 4, least=4),
+        "Of the one photo in `who`: where the face is that was not found. x, y, width and height in pixels of the "
+        "upright photo.",
+        (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PersonParameters:
+    """Of ``person``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+    after: int = optional(Whole(), "`next` of the page before.", 0)
+    limit: int = optional(Whole(1, MOST_LISTED), "Most statements in the page.", MOST_LISTED)
+
+
+@dataclass(frozen=True, slots=True)
+class RenameParameters:
+    """Of ``rename_person``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+    new: str = required(Text(MOST_NAME), "The name from now on.")
+
+
+@dataclass(frozen=True, slots=True)
+class MergeParameters:
+    """Of ``merge_people``."""
+
+    name: str = required(Text(MOST_NAME), "The person who is the other one.")
+    into: str = required(Text(MOST_NAME), "That other one, who keeps the name.")
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetParameters:
+    """Of ``forget_person``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A method of the protocol."""
 
@@ -239,7 +306,8 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed index{faces,tombstones,ready} second_look{on,photos,done} rates problems waits device confinement",
+        "failed people index{faces,tombstones,ready} second_look{on,photos,done} rates problems waits device "
+        "confinement",
     ),
     "query": Method(
         QueryParameters,
@@ -286,6 +354,39 @@ METHODS = {
         VerifyParameters,
         "Compare disk, catalog and index.",
         "photos faces problems count skipped repaired",
+    ),
+    "people": Method(
+        NoParameters,
+        "List the people that have names. `photos` counts those on which the person was confirmed, `unplaced` what was "
+        "said of faces that are not found now.",
+        "people[{name,born,hidden,references,photos,unplaced}]",
+    ),
+    "person": Method(
+        PersonParameters,
+        "List what was said of one person, in pages; `next` is null on the last one.",
+        "name born hidden references photos unplaced statements[{id, is, paths, digest, box, relative_box, "
+        "face_id, source, at, placed}] next",
+    ),
+    "assign": Method(
+        AssignParameters,
+        "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
+        "those whose faces they were.",
+        "name is new said known moved without_face refused[{who,face,reason}]",
+    ),
+    "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
+    "merge_people": Method(
+        MergeParameters, "Make one person of two, with all that was said of both.", "name before statements"
+    ),
+    "forget_person": Method(
+        ForgetParameters,
+        "Delete a person and all that was said of it. That is final, and nothing before it can be taken back either: "
+        "the backups, which hold the name, are deleted and one without it is made.",
+        "name statements backups",
+    ),
+    "undo": Method(
+        NoParameters,
+        "Take back the last call that said, renamed or merged, as a whole; `action` is null where there is none.",
+        "action names statements at",
     ),
 }
 """Every method by its name."""

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from facewatchd.values import Norms
 
 
+ITSELF = 0.9999
+"""Similarity from which on two faces are one: the same face of the same bytes, looked at twice."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Told:
     """The faces of one person that can tell. ``rows``: (n, dim); ``norms``: (n,)."""
@@ -107,10 +111,11 @@ class Scorer:
         words = quality.words(face.box, face.norm, self._info.quality)
         return [word for word in words if word != quality.BLURRED]
 
-    def refusal(self, face: Face, name: str, person: Person | None) -> str:
+    def refusal(self, face: Face, name: str, person: Person | None, face_id: int | None = None) -> str:
         """Return why a face would be a poor reference for a person, in words; empty where it would be a good one.
 
-        ``person``: None where no person has that name yet. Raises `StorageError`.
+        ``person``: None where no person has that name yet. ``face_id``: of the face, where the catalog has it; until
+        now it may be another person's. Raises `StorageError`.
         """
         people, info = self.people(), self._info
         own = people.references.rows[:0]
@@ -118,6 +123,8 @@ class Scorer:
         if person is not None:
             own = others.rows[others.people == person.id]
             others = others.without(frozenset({person.id}))
+        if face_id in people.known.person_of and len(others):  # it does not speak against itself
+            others = others.chosen(others.rows @ face.embedding < ITSELF)
         return recognition.refusal(
             face.embedding,
             name,

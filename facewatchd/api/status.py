@@ -24,9 +24,11 @@ class Status:
         threshold: Callable[[], float],
         crowded: Callable[[int, float], str],
         confinement: Callable[[], str],
+        people: Callable[[], int | None],
     ) -> None:
         """``device``: what computes the model, in words; ``threshold``: from which similarity a match counts;
-        ``crowded``: a line where so many faces are too many for that; ``confinement``: how far decoding is confined.
+        ``crowded``: a line where so many faces are too many for that; ``confinement``: how far decoding is confined;
+        ``people``: how many have names, None where that is not known.
         """
         self._monitor = monitor
         self._info = info
@@ -34,6 +36,7 @@ class Status:
         self._threshold = threshold
         self._crowded = crowded
         self._confinement = confinement
+        self._people = people
         self._started = time.monotonic()
 
     def status(self, _: NoParameters) -> dict[str, object]:
@@ -54,6 +57,7 @@ class Status:
             "faces": counts.faces,
             "pending": report.pending,
             "failed": counts.failed,
+            "people": self._people(),
             "index": {
                 "faces": report.index_faces,
                 "tombstones": report.index_tombstones,

@@ -21,6 +21,7 @@ from typing import Protocol
 from facewatchd.api.control import Control
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
+from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.scoring import Scorer
@@ -273,6 +274,7 @@ class Daemon:
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
+            people=self._people,
         )
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
@@ -289,6 +291,7 @@ class Daemon:
             defaults,
             control.wait_until_done,
         )
+        people = People(self._people, self._resolver, self._catalog, finder, scorer.refusal, info.quality)
         self.methods = Methods(
             Status(
                 self.monitor,
@@ -297,6 +300,7 @@ class Daemon:
                 lambda: self._queries.threshold,
                 self._sampler.crowded,
                 self._confinement,
+                people.count,
             ),
             self._queries,
             Photos(
@@ -310,6 +314,7 @@ class Daemon:
             ),
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
+            people,
         )
 
     def _confinement(self) -> str:
@@ -372,6 +377,10 @@ class Daemon:
         if unload_after := self._config.resources.unload_after:
             for inference in (self._query_inference, self._indexing_inference):
                 inference.release_after(unload_after)
+
+    def back_up_people(self) -> None:
+        """Back up what the user said, where that is due."""
+        self._people.tend()
 
     def reload(self) -> None:
         """Read the configuration again, take over what can be, and log what waits for a restart.

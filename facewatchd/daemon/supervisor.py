@@ -61,6 +61,9 @@ class Supervised(Protocol):
     def release_models(self) -> None:
         """Give back the memory of models that have not been used for a while."""
 
+    def back_up_people(self) -> None:
+        """Back up what the user said, where that is due."""
+
     def reload(self) -> None:
         """Read the configuration again. Raises `FacewatchError` where it is wrong, or cannot be taken over."""
 
@@ -151,6 +154,7 @@ class Supervisor:
                 report = self._health.report()
                 self._tell_manager(report)
                 self._daemon.release_models()
+                self._daemon.back_up_people()
                 self._tell_of_waiting(report)
                 progress.show(self._health.examined(), report.pending, report.waits_briefly)
                 self._tell_of_first_import(report)

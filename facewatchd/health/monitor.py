@@ -16,6 +16,7 @@ from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
+from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import WorkQueue
@@ -49,6 +50,7 @@ class Monitor:
     watcher: Watcher
     server: Server
     liveness: Liveness
+    people: PeopleStore
 
     def report(self) -> Report:
         """Ask every part."""
@@ -61,6 +63,7 @@ class Monitor:
             index=self.maintenance.trouble,
             workers=self.indexer.trouble,
             socket=self.server.trouble,
+            people=self.people.trouble,
             catalog=catalog.damage,
             damaged_faces=len(catalog.damaged_faces),
             watcher=tuple(self.watcher.problems()),

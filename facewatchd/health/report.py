@@ -76,6 +76,8 @@ class Report:
     """Why indexing cannot go on."""
     socket: str = ""
     """What is wrong with the socket's directory."""
+    people: str = ""
+    """Why no names are known, or they cannot be backed up."""
     catalog: str = ""
     """The damage that SQLite found in the catalog."""
     damaged_faces: int = 0
@@ -113,7 +115,7 @@ class Report:
 
     def problems(self, photos: Mapping[bytes, int]) -> list[str]:
         """Return a line for each thing that is wrong. ``photos``: how many are recorded of each root."""
-        lines = [self.writer, self.index, self.slow_index, self.workers, self.socket]
+        lines = [self.writer, self.index, self.slow_index, self.workers, self.socket, self.people]
         if not self.writer:  # which names the damage itself
             lines.append(self.catalog)
         if self.damaged_faces:

@@ -183,6 +183,11 @@ class PeopleStore:
         """One line on why no names are known, or no backup can be made; empty where all is well."""
         return str(self._refusal) if self._refusal else self._backup_trouble
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether it is known what was said."""
+        return self._refusal is None or self._db is not None
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -193,7 +198,7 @@ class PeopleStore:
 
     def people(self) -> Snapshot:
         """Return everything that counts. Raises `StorageError` where the file could not be read."""
-        if self._refusal is not None and self._db is None:
+        if self._refusal is not None and not self.is_readable:
             raise self._refusal
         return self._snapshot
 

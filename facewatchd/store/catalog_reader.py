@@ -335,6 +335,11 @@ class CatalogReader:
         )
         return int(rows[0][0]) if rows else None
 
+    def describe(self, content_id: int) -> tuple[bytes, int, int]:
+        """The digest of a content that is there, and the width and height of the upright photo in pixels."""
+        ((digest, width, height),) = self._all("SELECT digest, width, height FROM content WHERE id = ?", content_id)
+        return digest, width, height
+
     def content_faces(self, digests: Sequence[bytes]) -> dict[bytes, ContentFaces]:
         """The contents with these digests, and where the faces on them are; unknown ones are left out."""
         found: dict[bytes, ContentFaces] = {}

@@ -47,9 +47,8 @@ DESCRIPTION = {
         "matches, and a line says so where one is asked for.",
         "A face that is too blurred to tell matches nothing, unless --threshold is given: see MODELS in facewatchd(1).",
         "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
-        "shortest path is shown. Several photos in one call must look like one person; --face all asks for every face. "
-        "Files and directories may be given as file: URLs. A contact sheet carries a mark in its metadata, by which it "
-        "may be replaced, and is not indexed.",
+        "shortest path is shown. A contact sheet carries a mark in its metadata, by which it may be replaced, and is "
+        "not indexed. With --list-faces, --sheet draws the photo with the faces' numbers and, with --who, their names.",
     ),
 }
 SOCKET = ("$XDG_RUNTIME_DIR/facewatchd/socket", "the daemon's socket, which only its own user and root may use")
@@ -58,6 +57,11 @@ FILES = {
         ("~/.config/facewatchd/config.toml", "the configuration"),
         ("~/.local/share/facewatchd/MODEL/catalog.sqlite3", "photos and faces, for each model"),
         ("~/.local/share/facewatchd/MODEL/index.*", "made from the catalog; they may be deleted"),
+        (
+            "~/.local/share/facewatchd/people.sqlite3",
+            "names and what was said of faces: the one file that cannot be made again. While it changes, a copy a week "
+            "is kept beside it, four in all; to go back to one, stop the daemon and copy it over the file",
+        ),
         ("~/.local/share/facewatchd/reserve", "2 MB with which the daemon starts and answers when the disk is full"),
         ("~/.insightface/", "InsightFace's models, unless the configuration names another directory"),
         SOCKET,
@@ -69,11 +73,14 @@ EXAMPLES = {
         ("facewatchd run ~/Pictures", "Index a directory, and follow it until Ctrl-C."),
         ("facewatchd why ~/Pictures/anna.jpg", "Why is this photo not found?"),
         ("facewatchd photos --state failed", "Which photos could not be read, and why?"),
+        ("facewatchd people add Anna anna.jpg group.jpg#2", "These faces are Anna; ask with: facewatch-query @anna"),
         ("facewatchd models fetch buffalo_l", "Bring a model to this machine before it is needed."),
     ),
     "facewatch-query": (
         ("facewatch-query anna.jpg", "Where else is the person with the largest face?"),
-        ("facewatch-query --face 1 --sheet anna.png group.jpg", "Ask for the second face from the left, and draw it."),
+        ("facewatch-query --sheet anna.png group.jpg#1", "Ask for the second face from the left, and draw it."),
+        ("facewatch-query @anna --with @ben --since 2019-06", "Both of them, since June 2019."),
+        ("facewatch-query --list-faces --who --sheet names.png party.jpg", "Who is on this photo?"),
         (
             "facewatch-query -0 -n 0 anna.jpg | xargs -0 cp --parents -t anna/",
             "Copy all photos of one person, each below its own directories.",
@@ -82,6 +89,22 @@ EXAMPLES = {
 }
 SECTIONS = {
     "facewatchd": (
+        (
+            "PEOPLE",
+            "A person is a name, and what was said of faces: facewatchd people add says that they are that person, "
+            "facewatchd people not that they are not, whatever they score. Nothing is ever said on its own. A name "
+            "stands once, without regard to case. WHO is as in facewatch-query(1); on a photo of several people name "
+            "the face (PHOTO#N), as else it is the largest.",
+            "What was said is kept with the bytes of the photo and the place of the face on it. So it holds when a "
+            "photo is renamed, moved, copied or embedded again, and for every model. Where the face is not found now, "
+            "it is kept and counted. A later statement about the same face takes the place of an earlier one: a face "
+            "is one person's.",
+            "A face that would be a poor reference (small, blurred, unlike the person's other faces, or more like "
+            "another person's) is left out with the reason, unless --anyway is given. Where no face is found on a "
+            "photo, it is said that the person is on it; --box says where.",
+            "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
+            "final: it deletes the name and all that was said from the file, and the backups.",
+        ),
         (
             "PHOTOS",
             "A photo is a JPEG, PNG, WebP, AVIF, HEIC/HEIF, TIFF, BMP or GIF, recognised by its content. Of an "
@@ -164,7 +187,41 @@ SECTIONS = {
             "    fpath=(~/.local/share/zsh/site-functions $fpath)",
         ),
     ),
-    "facewatch-query": (),
+    "facewatch-query": (
+        (
+            "WHO",
+            "PHOTO is the largest face on a photo, PHOTO#N its Nth face, left to right from 0 as --list-faces shows "
+            "them, @NAME a person that has a name (see PEOPLE in facewatchd(1)), face:ID a face of the catalog by the "
+            "face_id in a JSON document, and - a photo on standard input. A file that exists by that very name wins: "
+            "where there is a file called @anna or a.jpg#1, it is that photo, and ./@anna is always a file. Files and "
+            "directories may be given as file: URLs.",
+            "Several WHOs are one person, and their photos must look like one; --face all asks for every face on them "
+            "instead. Of @NAME, a photo counts by the best of the person's references; the more there are, the higher "
+            "is the threshold, so that they bring no more false matches than one. A face that is more like another "
+            "person's references is not shown, and none of which it was said that it is not this person. What was said "
+            "to be this person comes first and is `confirmed`. Where the person is on a photo without a face that was "
+            "found, the similarity is - (in a pipe it is empty, in JSON null).",
+        ),
+        (
+            "TOGETHER",
+            "With --with, each WHO takes another face of the photo, so that one face is never both of two brothers. "
+            "The similarity of a photo is the least of theirs; in the table each has a column, with * behind what was "
+            "confirmed, and in JSON its `terms`. --without means that WHO was not seen. A photo with a face that is "
+            "too poor to tell stays, and a line names it; --strict leaves such photos out. --only and --faces count "
+            "faces of at least --min-size.",
+        ),
+        (
+            "DATES AND BURSTS",
+            "A photo was taken when its EXIF data say, else its XMP data, else a date in its name, else its "
+            "modification time, behind which the table writes ~; in JSON, `taken_from` says which. It is the time on "
+            "the camera's own clock, wherever that was. The table has dates where a photo has one that is more than "
+            "the modification time, or where --since, --until or --sort date ask for them. 2019 and 2019-06 are a "
+            "whole year and month, the last day included.",
+            "Photos that were taken within ten seconds, show the same people and look nearly the same are one match: "
+            "the sharpest stands for the others, with their number behind it (+4 in its burst). --no-collapse shows "
+            "each of them.",
+        ),
+    ),
 }
 """Sections before the exit status: a title, then paragraphs as `section` takes them."""
 HELP = "show what a command takes, and exit"

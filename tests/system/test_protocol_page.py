@@ -20,10 +20,14 @@ SOMETIMES = {"path_bytes", "copies_bytes"}
 def names(value: Any) -> Any:
     """The names in a result, as `METHODS` writes them: of a list those of its first object."""
     if isinstance(value, dict):
-        return {name: names(inner) for name, inner in value.items() if name not in SOMETIMES}
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [names(value[0])]
+        return {name: _names_inside(inner) for name, inner in value.items() if name not in SOMETIMES}
     return None
+
+
+def _names_inside(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [dict.fromkeys(value[0].keys() - SOMETIMES)]
+    return dict.fromkeys(value.keys() - SOMETIMES) if isinstance(value, dict) else None
 
 
 def declared(text: str) -> dict[str, Any]:
@@ -37,8 +41,9 @@ def declared(text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def daemon(start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path) -> Daemon:
-    for number in (1, 2):
+    for number in (1, 2, 3, 4):
         shoot(tmp_path / "photos" / f"{number}.jpg", [1], number)
+    shoot(tmp_path / "photos" / "5.jpg", [2], 5)
     daemon = start(tmp_path / "photos", model="tiny", model_root=tiny_root)
     daemon.settle()
     return daemon
@@ -51,7 +56,15 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
         "faces": {"path": path},
         "why": {"path": path},
         "photos": {"state": "indexed"},
+        "person": {"name": "Anna"},
+        "assign": {"name": "Bert", "who": [{"path": str(tmp_path / "photos" / "4.jpg")}]},
+        "rename_person": {"name": "Anna", "new": "Anne"},
+        "merge_people": {"name": "Bert", "into": "Anne"},
+        "forget_person": {"name": "Anne"},
     }
+    for name, number in (("Anna", 1), ("Bert", 5)):
+        who = [{"path": str(tmp_path / "photos" / f"{number}.jpg")}]
+        daemon.call("assign", name=name, who=who)
     for method, description in METHODS.items():
         result = names(daemon.call(method, **asked.get(method, {})))
         expected = declared(description.result)

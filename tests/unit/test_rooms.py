@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "scan": "photos store system threads values",
         "watch": "system threads values",
         "indexing": "inference photos scan store system threads values",
-        "health": "client expectation indexing scan server store threads values watch",
+        "health": "client expectation indexing people scan server store threads values watch",
         "api": "config expectation health indexing inference models people photos scan server store threads values",
         "daemon": (
             "api config console expectation health indexing inference models people scan server store system threads"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from facewatchd.api.control import Control
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
+from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.status import Status
@@ -125,7 +127,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         asks = scorer(gallery, INFO)
         queries = Queries(monitor, gallery, roots, finder, asks, sampler, INFO, Query(), control.wait_until_done)
         methods = Methods(
-            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str),
+            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str, lambda: 0),
             queries,
             Photos(
                 monitor,
@@ -138,6 +140,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
             ),
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
+            cast(People, Mock()),
         )
         yield Place(root, gallery, roots, queue, played, scanner, setbacks, methods, queries)
 

@@ -16,7 +16,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(5)))
+    return Methods(*(Mock() for _ in range(6)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -25,7 +25,17 @@ def test_every_method_is_declared(methods: Methods) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -> None:
-    needed = {"query": {"faces": [1]}, "faces": {"path": "/a"}, "why": {"path": "/a"}, "photos": {"state": "failed"}}
+    needed: dict[str, dict[str, Any]] = {
+        "query": {"faces": [1]},
+        "faces": {"path": "/a"},
+        "why": {"path": "/a"},
+        "photos": {"state": "failed"},
+        "person": {"name": "Anna"},
+        "assign": {"name": "Anna", "who": [{"face_id": 1}]},
+        "rename_person": {"name": "Anna", "new": "Anne"},
+        "merge_people": {"name": "Anna", "into": "Anne"},
+        "forget_person": {"name": "Anna"},
+    }
     values = needed.get(method, {})
     methods.call(method, values)
     with pytest.raises(ParamsError, match=r"^unknown parameter 'typo'; known here: "):

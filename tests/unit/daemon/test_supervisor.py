@@ -34,6 +34,7 @@ class PlayedDaemon:
     part_that_hangs: str = ""
     refuses: bool = False
     released: int = 0
+    backed_up: int = 0
     reloads: int = 0
 
     def report(self) -> Report:
@@ -53,6 +54,9 @@ class PlayedDaemon:
 
     def release_models(self) -> None:
         self.released += 1
+
+    def back_up_people(self) -> None:
+        self.backed_up += 1
 
     def reload(self) -> None:
         self.reloads += 1
@@ -120,7 +124,7 @@ def test_sigterm_ends_it_and_systemd_hears_how_it_went(ear: Ear) -> None:
         "STATUS=idle: 2 photos, 3 faces",
         "STOPPING=1",
     ], "the same is said once"
-    assert daemon.released == 4, "once a round"
+    assert daemon.released == daemon.backed_up == 4, "once a round"
 
 
 def test_a_part_that_ended_ends_the_daemon(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,300 @@
+"""The methods about people: they list what was said of faces, and say, rename, merge, forget and take back.
+
+Something said of a photo is said of its bytes, so the photo need not be in the catalog. A face that would be a poor
+reference is left out of what is said, with the reason, unless it is wanted ``anyway``. Everything else that cannot be
+done raises, and then nothing is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from facewatchd.api.faces import FaceFinder, PhotoFaces
+from facewatchd.api.parameters import (
+    AssignParameters,
+    ForgetParameters,
+    MergeParameters,
+    NoParameters,
+    PersonParameters,
+    RenameParameters,
+    Source,
+    Subject,
+)
+from facewatchd.errors import BadNameError, NameTakenError, NoFaceError, UnknownFaceError
+from facewatchd.matches import Box
+from facewatchd.people.known import KnownFaces, Resolver
+from facewatchd.people.statements import (
+    DRAWN,
+    USER,
+    NewStatement,
+    Person,
+    RelativeBox,
+    Statement,
+    proper_name,
+    same_face,
+)
+from facewatchd.people.store import PeopleStore
+from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.server.params import encode_path
+from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.text import printable
+from facewatchd.values import Face, Quality
+
+
+class Refusal(Protocol):
+    """Says why a face would be a poor reference for a person, in words; empty where it would be a good one."""
+
+    def __call__(self, face: Face, name: str, person: Person | None, face_id: int | None) -> str:
+        """``person``: None where no person has that name yet; ``face_id``: None where the catalog lacks the face."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A statement that is to be made, and what it is about."""
+
+    who: int
+    """Index into the WHOs that were named,"""
+    number: int | None
+    """and of the face on that photo; None where it is by id, or of no face."""
+    face: Face | None
+    digest: bytes
+    box: RelativeBox | None
+    face_id: int | None = None
+    source: str = USER
+
+
+class People:
+    """Any thread may call the methods."""
+
+    def __init__(
+        self,
+        store: PeopleStore,
+        resolver: Resolver,
+        catalog: Catalog,
+        finder: FaceFinder,
+        refusal: Refusal,
+        table: Quality | None,
+    ) -> None:
+        """``table``: by which a face that is too blurred is not a photo's largest one."""
+        self._store = store
+        self._resolver = resolver
+        self._catalog = catalog
+        self._finder = finder
+        self._refusal = refusal
+        self._table = table
+
+    def count(self) -> int | None:
+        """Return how many people have names; None where people.sqlite3 cannot be used."""
+        return len(self._store.people().people) if self._store.is_readable else None
+
+    # What is known
+
+    def people(self, _: NoParameters) -> dict[str, object]:
+        """Return the ``people``, by name."""
+        self._store.people()  # raises where they cannot be read
+        known = self._resolver.known()
+        by_person: dict[int, list[Statement]] = {person.id: [] for person in known.people.people}
+        for statement in known.people.statements:
+            by_person[statement.person].append(statement)
+        with self._catalog.reading() as reader:
+            shown = _shown(reader, (place.content for place in known.places.values()))
+        return {"people": [_person(person, by_person[person.id], known, shown) for person in known.people.people]}
+
+    def person(self, params: PersonParameters) -> dict[str, object]:
+        """Return what is known of one person, with a page of the ``statements`` in the order of their ids."""
+        person = self._store.people().require(params.name)
+        known = self._resolver.known()
+        statements = known.people.of(person.id)
+        page = [statement for statement in statements if statement.id > params.after]
+        page, rest = page[: params.limit], page[params.limit :]
+        contents = {place.content for each in statements if (place := known.places.get(each.id)) is not None}
+        with self._catalog.reading() as reader:
+            shown = _shown(reader, contents)
+            listed = self._statements(reader, page, known)
+        described = _person(person, statements, known, shown)
+        return {**described, "statements": listed, "next": page[-1].id if rest else None}
+
+    def _statements(
+        self, reader: CatalogReader, page: Sequence[Statement], known: KnownFaces
+    ) -> list[dict[str, object]]:
+        places = {each.id: place for each in page if (place := known.places.get(each.id)) is not None}
+        contents = sorted({place.content for place in places.values()})
+        paths = reader.copies(contents)
+        sizes = reader.content_faces([each.digest for each in page if each.id in places])
+        listed = []
+        for each in page:
+            place, content = places.get(each.id), sizes.get(each.digest)
+            sized = content is not None and min(content.width, content.height) > 0
+            box = each.box.pixels(content.width, content.height) if content and sized and each.box else None
+            listed.append(
+                {
+                    "id": each.id,
+                    "is": each.is_person,
+                    "paths": [encode_path(path) for path in paths.get(place.content, ())] if place else [],
+                    "digest": each.digest.hex(),
+                    "box": box,
+                    "relative_box": each.box,
+                    "face_id": place.face if place else None,
+                    "source": each.source,
+                    "at": round(each.at, 3),
+                    "placed": not known.is_unplaced(each),
+                }
+            )
+        return listed
+
+    # Saying
+
+    def assign(self, params: AssignParameters) -> dict[str, object]:
+        """Say that faces are, or are not, a person; return how much was ``said``, and what was ``refused``.
+
+        Raises `UnreadablePhotoError`, `NoFaceError`, `UnknownFaceError`, `StorageError` or `ParamsError`, and
+        `UnknownPersonError` for a name of whom faces are not.
+        """
+        with _as_parameters():
+            name = proper_name(params.name)
+        people = self._store.people()
+        person = people.named(name) if params.is_ else people.require(name)
+        found = list(self._found(params))
+        refused = self._refused(found, name, person) if params.is_ and not params.anyway else {}
+        new = [
+            NewStatement(params.is_, each.digest, each.box, each.source)
+            for index, each in enumerate(found)
+            if index not in refused
+        ]
+        result: dict[str, object] = {"name": person.name if person else name, "is": params.is_, "new": False}
+        counts: dict[str, object] = {"said": 0, "known": 0, "moved": []}
+        if new:
+            said = self._store.say(name, new, USER)
+            result |= {"name": said.person.name, "new": said.is_new}
+            counts = {"said": said.added, "known": said.known, "moved": list(said.moved)}
+        return {
+            **result,
+            **counts,
+            "without_face": sorted({each.who for each in found if each.box is None}),
+            "refused": [
+                {"who": found[index].who, "face": found[index].number, "reason": reason}
+                for index, reason in refused.items()
+            ],
+        }
+
+    def _refused(self, found: Sequence[_Said], name: str, person: Person | None) -> dict[int, str]:
+        """The indices of the faces that would be poor references, with the reasons."""
+        reasons = {
+            index: self._refusal(each.face, name, person, each.face_id)
+            for index, each in enumerate(found)
+            if each.face is not None
+        }
+        return {index: reason for index, reason in reasons.items() if reason}
+
+    def _found(self, params: AssignParameters) -> Iterator[_Said]:
+        if params.box:
+            yield self._in_box(params)
+            return
+        for who, subject in enumerate(params.who):
+            if subject.face_id is not None:
+                yield self._by_id(who, subject.face_id)
+                continue
+            seen, picked = self._finder.pick(Source(subject.path, subject.data), subject.face, self._table)
+            if params.is_ and len(picked) > 1:
+                raise ParamsError("several faces of one photo are not one person: name each by its number")
+            for index in picked:
+                box = RelativeBox.of(seen.faces[index].box, seen.width, seen.height)
+                yield _Said(who, index, seen.faces[index], seen.digest, box, seen.id_of(index))
+            if not picked:
+                yield _without_face(who, subject, seen)
+
+    def _by_id(self, who: int, face_id: int) -> _Said:
+        with self._catalog.reading() as reader:
+            face = reader.faces_of([face_id]).get(face_id)
+            contents = reader.contents_of([face_id]).contents.tolist()
+            if face is None or not contents:
+                raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
+            digest, width, height = reader.describe(contents[0])
+        return _Said(who, None, face, digest, RelativeBox.of(face.box, width, height), face_id)
+
+    def _in_box(self, params: AssignParameters) -> _Said:
+        """What is said of the box on the one photo: of the face in it where one is found."""
+        if len(params.who) > 1 or params.who[0].face_id is not None:
+            raise ParamsError("box must be of one photo in who")
+        seen = self._finder.see(Source(params.who[0].path, params.who[0].data))
+        given = Box(*params.box)
+        if given.w < 1 or given.h < 1 or given.x + given.w > seen.width or given.y + given.h > seen.height:
+            raise ParamsError(f"box must lie on the photo, which has {seen.width} x {seen.height} pixels")
+        drawn = RelativeBox.of(given, seen.width, seen.height)
+        boxes = [RelativeBox.of(face.box, seen.width, seen.height) for face in seen.faces]
+        index = max(range(len(boxes)), key=lambda index: drawn.overlap(boxes[index]), default=None)
+        if index is None or not same_face(drawn, boxes[index]):
+            return _Said(0, None, None, seen.digest, drawn, source=DRAWN)
+        return _Said(0, index, seen.faces[index], seen.digest, boxes[index], seen.id_of(index))
+
+    # Changing who there is
+
+    def rename(self, params: RenameParameters) -> dict[str, object]:
+        """Give a person another name. Raises `UnknownPersonError`, `StorageError` or `ParamsError`."""
+        before = self._store.people().require(params.name)
+        with _as_parameters():
+            return {"name": self._store.rename(params.name, params.new).name, "before": before.name}
+
+    def merge(self, params: MergeParameters) -> dict[str, object]:
+        """Make one person of two. Raises `UnknownPersonError`, `StorageError` or `ParamsError`."""
+        with _as_parameters():
+            before, into = self._store.merge(params.name, params.into)
+        return {"name": into.name, "before": before.name, "statements": len(self._store.people().of(into.id))}
+
+    def forget(self, params: ForgetParameters) -> dict[str, object]:
+        """Delete a person for good. Raises `UnknownPersonError`, `StorageError`."""
+        forgotten = self._store.forget(params.name)
+        return {
+            "name": forgotten.person.name,
+            "statements": forgotten.statements,
+            "backups": forgotten.backups,
+        }
+
+    def undo(self, _: NoParameters) -> dict[str, object]:
+        """Take back the last call that said, renamed or merged something. Raises `StorageError`."""
+        undone = self._store.undo()
+        if undone is None:
+            return {"action": None, "names": [], "statements": 0, "at": None}
+        return {
+            "action": undone.action,
+            "names": list(undone.names),
+            "statements": undone.statements,
+            "at": round(undone.at, 3),
+        }
+
+
+def _without_face(who: int, subject: Subject, seen: PhotoFaces) -> _Said:
+    if isinstance(subject.face, int):
+        name = "" if subject.path is None else f"{printable(subject.path)}: "
+        raise NoFaceError(f"{name}no face was found", "without its number, the person is said to be on the photo")
+    return _Said(who, None, None, seen.digest, None)
+
+
+def _shown(reader: CatalogReader, contents: Iterable[int]) -> set[int]:
+    """Those contents that a photo has."""
+    return set(reader.count_copies(sorted(set(contents))))
+
+
+def _person(person: Person, statements: Sequence[Statement], known: KnownFaces, shown: set[int]) -> dict[str, object]:
+    confirmed = {known.places[each.id].content for each in statements if each.is_person and each.id in known.places}
+    return {
+        "name": person.name,
+        "born": person.born,
+        "hidden": person.hidden,
+        "references": len(known.confirmed.get(person.id, ())),
+        "photos": len(confirmed & shown),
+        "unplaced": sum(known.is_unplaced(each) for each in statements),
+    }
+
+
+@contextlib.contextmanager
+def _as_parameters() -> Iterator[None]:
+    """Raise what is wrong with a name as what is wrong with a parameter."""
+    try:
+        yield
+    except (BadNameError, NameTakenError) as exc:
+        raise ParamsError(exc.message, exc.hint) from exc
