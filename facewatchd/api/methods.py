@@ -26,11 +26,20 @@ class Methods:
     """`call` carries out one method; any thread may call it."""
 
     def __init__(
-        self, status: Status, queries: Queries, photos: Photos, control: Control, verifier: Verifier, people: People
+        self,
+        status: Status,
+        queries: Queries,
+        photos: Photos,
+        control: Control,
+        verifier: Verifier,
+        people: People,
+        subscriptions: Subscriptions,
     ) -> None:
         self.table: dict[str, Callable[[Any], object]] = {
             "status": status.status,
             "query": queries.query,
+            "subscribe": subscriptions.subscribe,
+            "seen": subscriptions.seen,
             "faces": queries.faces,
             "why": photos.why,
             "photos": photos.photos,

@@ -6,6 +6,7 @@ looked at once, when it is made. A person is asked for with the references that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -68,10 +69,9 @@ class StandingQuery:
 
     def _people(self) -> Named:
         if self._follows_people:
-            try:
+            # What else it names is as it was.
+            with contextlib.suppress(UnknownFaceError, UnreadablePhotoError, NoFaceError):
                 self._named = self._searcher.named(self._asked, self.search)
-            except (UnknownFaceError, UnreadablePhotoError, NoFaceError):
-                pass  # what else it names is as it was
         return self._named
 
 

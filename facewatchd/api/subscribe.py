@@ -88,7 +88,7 @@ class Subscriptions:
         with self._gallery.catalog.reading() as reader:
             resumed = since is None or reader.journal.knows(since)
             cursor = since if since is not None and resumed else reader.journal.cursor()
-        run = partial(subscription.run, cursor, everything=not resumed)
+        run = partial(subscription.run, cursor, resumes=since is not None and resumed, everything=not resumed)
         return Stream({"cursor": str(cursor), "resumed": resumed}, run)
 
     def _require_place(self) -> None:
@@ -131,17 +131,17 @@ class _Subscription:
         self._told = -1
         """The line of the last cursor that was sent."""
 
-    def run(self, cursor: Cursor, sink: Sink, *, everything: bool) -> None:
-        """Send what happens after a cursor; ``everything``: first all matches that there are."""
+    def run(self, cursor: Cursor, sink: Sink, *, resumes: bool, everything: bool) -> None:
+        """Send what happens after a cursor; ``resumes``: see `Follower`; ``everything``: first all that matches."""
         while True:
             if everything:
                 for params in self._unseen(self._query.everything()):
                     _send(sink, cursor, "match", params)
-            follower = Follower(cursor.seq, self._directories, collapse=self._collapse)
+            follower = Follower(cursor.seq, self._directories, collapse=self._collapse, resumes=resumes)
             with Bell(self._gallery.hub) as bell:
                 while self._look(sink, follower, bell, cursor):
                     pass
-            everything = True  # lines were removed before they were read: the client was too slow
+            resumes, everything = False, True  # lines were removed before they were read: the client was too slow
             with self._gallery.catalog.reading() as reader:
                 cursor = reader.journal.cursor()
 
@@ -197,7 +197,8 @@ class _Subscription:
     def _unseen(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:
         """The parameters of ``match`` for matches on contents; those that were printed under the name are left out."""
         if self._name is None:
-            yield from ({"match": self._query.document(match)} for _, match in found)
+            for _, match in found:
+                yield {"match": self._query.document(match)}
             return
         with self._gallery.catalog.reading() as reader:
             digests = reader.digests([content for content, _ in found])
@@ -217,5 +218,5 @@ def _path(name: str, path: bytes) -> dict[str, object]:
 
 def _faces(matches: Sequence[Match]) -> set[int]:
     """The ids of the faces by which a content matches."""
-    parts = [part for match in matches for part in (match, *match.terms)]
-    return {part.face_id for part in parts if part.face_id is not None}
+    terms = [term.face_id for match in matches for term in match.terms]
+    return {face_id for face_id in (*terms, *(match.face_id for match in matches)) if face_id is not None}

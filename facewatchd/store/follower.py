@@ -15,7 +15,9 @@ A photo is a content. If copies count as photos of their own, a path that begins
 another path that showed it is missing: then that one has moved.
 
 `Follower.safe` is the number of the line behind which nothing was told yet: a reader that was told everything so far
-and goes on from there misses nothing. It lies before what is held back.
+and goes on from there misses nothing. It lies before what is held back. So a reader that comes back may have been told
+of lines that are told again, and two of which may cancel each other by now, as where a photo came and went. Therefore
+each path in lines that were there when it came back counts as one that the reader may know of.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ class Happened:
 @dataclass(slots=True)
 class _Held:
     paths: frozenset[bytes]
+    told: frozenset[bytes]
+    """Those of which the reader was surely told."""
     seq: int
     """The first line of the page that says so."""
     since: float
@@ -72,14 +76,20 @@ class Follower:
         directories: Sequence[bytes] = (),
         *,
         collapse: bool = True,
+        resumes: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``directories``: what lies elsewhere does not count. ``collapse``: whether copies are one photo."""
+        """``directories``: what lies elsewhere does not count. ``collapse``: whether copies are one photo.
+
+        ``resumes``: whether the reader may have been told of later lines.
+        """
         self._seq = seq
         self._directories = directories
         self._collapse = collapse
         self._clock = clock
         self._held: dict[int, _Held] = {}
+        self._told_before: int | None = None if resumes else 0
+        """The last line of which the reader may have been told before; None until that is looked up."""
         self.level = False
         """Whether the last page was the end of the journal."""
 
@@ -100,6 +110,8 @@ class Follower:
 
     def next(self, reader: CatalogReader, *, pending: bool) -> Happened:
         """Say what the next page of lines tells. ``pending``: whether paths wait to be examined."""
+        if self._told_before is None:
+            self._told_before = reader.journal.last()
         entries = reader.journal.after(self._seq, PAGE)
         self.level = len(entries) < PAGE
         happened = Happened()
@@ -118,35 +130,44 @@ class Follower:
         now = reader.copies(contents)
         before = self._inside(reader.journal.shown_at(self._seq, now, contents))
         after = self._inside(reader.journal.shown_at(entries[-1].seq, now, contents))
+        passing = self._inside({content: [each.path for each in own if each.path] for content, own in lines.items()})
         for content, own in lines.items():
             held = self._held.pop(content, None)
-            was = before[content] | (held.paths if held else frozenset())
-            missing, begun = was - after[content], after[content] - was
-            rest = self._place(content, missing, begun, stays=bool(was & after[content]), happened=happened)
+            was = before[content] | (held.told if held else frozenset())
+            lost = (was | (held.paths if held else frozenset())) - after[content]
+            if self._told_before and self._seq < self._told_before:
+                lost |= passing[content] - after[content]
+            rest = self._place(content, was, after[content], lost, happened)
             if rest:
                 since = held.since if held else self._clock() - min(HOLD, max(0.0, time.time() - own[0].at))
-                self._held[content] = _Held(rest, held.seq if held else own[0].seq, since)
+                self._held[content] = _Held(rest, rest & was, held.seq if held else own[0].seq, since)
             faces = [entry.seq for entry in own if entry.path is None]
             if faces and after[content] and content not in happened.arrived:
                 happened.got_faces[content] = faces[0]
 
     def _place(
-        self, content: int, missing: frozenset[bytes], begun: frozenset[bytes], *, stays: bool, happened: Happened
+        self,
+        content: int,
+        was: frozenset[bytes],
+        now: frozenset[bytes],
+        lost: frozenset[bytes],
+        happened: Happened,
     ) -> frozenset[bytes]:
-        """Note what is new of a content; return the missing paths that are to be held back."""
+        """Note what is new of a content; return the paths of those ``lost`` that are to be held back."""
+        begun = now - was
         if not self._collapse:
-            pairs = list(zip(sorted(missing), sorted(begun), strict=False))
+            pairs = list(zip(sorted(lost & was), sorted(begun), strict=False))
             if pairs:
                 happened.moved[content] = [*pairs]
             if rest := begun - {new for _, new in pairs}:
                 happened.arrived[content] = rest
-            return missing - {old for old, _ in pairs}
-        if not (begun or stays):
-            return missing
-        if missing:
-            happened.moved[content] = [(path, None) for path in sorted(missing)]
-        elif begun and not stays:
+            return lost - {old for old, _ in pairs}
+        if not now:
+            return lost
+        if not was:
             happened.arrived[content] = begun
+        if lost:
+            happened.moved[content] = [(path, None) for path in sorted(lost)]
         return frozenset()
 
     def _inside(self, shown: Mapping[int, Iterable[bytes]]) -> dict[int, frozenset[bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,10 +154,8 @@ class Mirror(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = pytest.MonkeyPatch()
-        self.directory.setattr(follower_module, "PAGE", 3)
-        import tempfile
-
+        self.pages = pytest.MonkeyPatch()
+        self.pages.setattr(follower_module, "PAGE", 3)
         self.place = tempfile.TemporaryDirectory()
         self.catalog = Catalog(Path(self.place.name) / "catalog.sqlite3", "test-00000000", DIM)
         self.catalog.record([dataclasses.replace(photo(b"", each, ROWS[:1]), stamp=None) for each in DIGESTS])
@@ -187,7 +186,7 @@ class Mirror(RuleBasedStateMachine):
     def die(self) -> None:
         seq, known = self.kept
         self.known = set(known)
-        self.follower = Follower(seq, (b"/in",), clock=self.clock)
+        self.follower = Follower(seq, (b"/in",), resumes=True, clock=self.clock)
 
     @precondition(lambda self: self.follower.level)
     @invariant()
@@ -202,12 +201,14 @@ class Mirror(RuleBasedStateMachine):
             return reader.journal.last()
 
     def teardown(self) -> None:
-        for _ in range(100):
-            self.look(MOST_HOLD, False)
-        assert self.known == {content for path, content in self.shown.items() if path.startswith(b"/in/")}
-        self.catalog.close()
-        self.place.cleanup()
-        self.directory.undo()
+        try:
+            for _ in range(100):
+                self.look(MOST_HOLD, False)
+            assert self.known == {content for path, content in self.shown.items() if path.startswith(b"/in/")}
+        finally:
+            self.catalog.close()
+            self.place.cleanup()
+            self.pages.undo()
 
 
 TestMirror = Mirror.TestCase
