@@ -36,6 +36,22 @@ CONFIRMED = "confirmed"
 """The verdict of the user, who said whose face it is."""
 
 
+class Name(NamedTuple):
+    """Who a face is, of the people that have names."""
+
+    name: str
+    """Empty where it is nobody with a name."""
+    similarity: float | None
+    """None where only the user's word tells it, or nobody is."""
+    verdict: str
+    """How sure it is, in a word."""
+    confirmed: bool
+    """Whether the user said so."""
+    runner_up: str = ""
+    """The next person, or of a face that is nobody's the nearest; empty where there is none."""
+    runner_up_similarity: float | None = None
+
+
 class PhotoFace(NamedTuple):
     """A face on a photo that was only looked at."""
 
@@ -43,6 +59,8 @@ class PhotoFace(NamedTuple):
     score: float
     quality: str = ""
     """What can be said against it, in words."""
+    who: Name | None = None
+    """None where that was not asked for."""
 
 
 class Also(NamedTuple):
@@ -73,9 +91,9 @@ class Term(NamedTuple):
     norm: float | None = None
     """See `values.Face.norm`."""
     person: str = ""
-    """The person's name, where the question names one or the user said whose face it is."""
+    """The name of the person who is asked for, else of the one whose face the user said that it is."""
     confirmed: bool = False
-    """Whether the user said so."""
+    """Whether the user said that it is the person who is asked for."""
 
 
 class Match(NamedTuple):
@@ -105,15 +123,15 @@ class Match(NamedTuple):
     reasons: tuple[str, ...] = ()
     """Why it may be wrong, a few words each."""
     person: str = ""
-    """The person's name, where the question names one or the user said whose face it is."""
+    """As `Term.person`, of the person who is asked for first."""
     confirmed: bool = False
-    """Whether the user said so."""
+    """Whether the user said that it is everyone who is asked for."""
     terms: tuple[Term, ...] = ()
     """With others who are to be on the photo: each person's own face, in the order in which they were asked for."""
     taken: str = ""
-    """When the photo was taken, on its own clock: "2019-06-30T12:00:00"; empty where that is not known."""
+    """When the photo was taken: `values.Taken.text`."""
     taken_from: str = ""
-    """What says so: "exif", "xmp", "name" or "mtime"."""
+    """What says so: one of `values.TakenFrom`."""
     similar: tuple[bytes, ...] = ()
     """The other frames of its burst, by name."""
 

@@ -240,6 +240,10 @@ class Quality:
         return norm is not None and norm < self.floor
 
 
+SAME_FACE = 0.8
+"""Where between a model's threshold and 1 faces begin to be nearly the same: `python -m tests.benchmarks bursts`."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What names a model and tells its embeddings from another's."""
@@ -252,6 +256,11 @@ class ModelInfo:
     """Cosine similarity from which a match counts, unless the user says otherwise."""
     quality: Quality | None = None
     """None where the norms of its embeddings were not measured: they then mean nothing."""
+
+    @property
+    def same_face(self) -> float:
+        """Similarity from which two faces are nearly the same, as on two frames of one burst: see `store.bursts`."""
+        return self.threshold + SAME_FACE * (1 - self.threshold)
 
     def quality_at(self, threshold: float) -> Quality | None:
         """The `quality` that counts in a question with this threshold.

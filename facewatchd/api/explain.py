@@ -156,15 +156,17 @@ class Explainer:
     def _judged(self, shown: Mapping[int, _Shown], wanted: Wanted, answer: Answer, crowd: Crowd, faces: int) -> _Judged:
         """Judge the faces that were found for one person. ``shown``: by the position of the match."""
         search, table = answer.search, answer.search.quality
-        embedding, threshold = wanted.references[0], float(wanted.thresholds(search)[0])
+        if not len(wanted.references):
+            return _Judged({}, 0.0, Basis.ESTIMATE)
+        threshold = float(wanted.thresholds(search).min())
         scores = {  # copies have one face
             face.face_id: face.similarity - (table.extra(face.norm) if table else 0.0) for face in shown.values()
         }
         own = sorted(scores, key=lambda face_id: -scores[face_id])
-        strangers = crowd.strangers(embedding, faces, table)
+        strangers = crowd.strangers(wanted.references, faces, table)
         if not own:
             return _Judged({}, 0.0, strangers.basis)
-        extra = threshold - search.threshold  # what the blur of the person's own face asks for
+        extra = threshold - search.threshold  # what the person's own faces ask for
         found = verdicts([scores[face_id] for face_id in own], strangers, self._info.threshold + extra)
         word_of = dict(zip(own, found, strict=True))
         least = scores[own[-1]] if answer.found.total > len(answer.found.matches) else threshold
@@ -195,19 +197,10 @@ class Explainer:
                 explained.append(Explained(word, ()))
                 continue
             on_photo = photos.get(face.face_id, {})
-            wanted = answer.wanted[face.of]
-            asked, threshold = wanted.references[0], float(wanted.thresholds(answer.search)[0])
-            others = [
-                (_matches(other, similarity, threshold, answer.search), similarity, face_id)
-                for face_id, other in on_photo.items()
-                if face_id != face.face_id
-                for similarity in [float(other.embedding @ asked)]
-            ]
-            rivals, similarity, rival_id = max(others, default=(False, 0.0, 0))
-            rival = Near(rival_id, similarity) if others else None
+            rival, is_match = _rival(face.face_id, on_photo, answer.wanted[face.of], answer.search)
             given = {
                 Reason.CHILD: at in closer and self._calibration.is_child(on_photo[face.face_id].embedding),
-                Reason.RIVAL: rivals,
+                Reason.RIVAL: is_match,
                 Reason.CLOSER: closer.get(at) is not None,
             }
             reasons = [reason for reason, holds in given.items() if holds]
@@ -221,18 +214,17 @@ class Explainer:
         """For each match whose face could be read, by its position: whom it resembles more."""
         found: dict[int, Near | None] = {}
         for person, wanted in enumerate(answer.wanted):
-            asked = wanted.references[0]
             own = {
                 at: face
                 for at, match in enumerate(matches)
                 for face in [_shown(match)]
                 if face is not None and face.of == person and face.face_id in photos.get(face.face_id, {})
             }
-            if not own:
+            if not own or not len(wanted.references):
                 continue
             ids = [face.face_id for face in own.values()]
             rows = np.stack([photos[face_id][face_id].embedding for face_id in ids])
-            for (at, face), near in zip(own.items(), crowd.nearest_others(ids, rows, asked), strict=True):
+            for (at, face), near in zip(own.items(), crowd.nearest_others(ids, rows, wanted.references), strict=True):
                 found[at] = None
                 if near is not None and not face.is_said:
                     is_closer = near[1] > max(face.similarity, self._info.threshold)
@@ -240,13 +232,27 @@ class Explainer:
         return found
 
 
-def _matches(face: Face, similarity: float, threshold: float, search: Search) -> bool:
-    """Whether a face is a match by the rules of a search. ``threshold``: what the person's face asks of a clear one."""
+def _rival(own: int, on_photo: Mapping[int, Face], wanted: Wanted, search: Search) -> tuple[Near | None, bool]:
+    """The next face on the photo of a match that is like the person, one that matches before others; and whether it
+    does. Faces that the user said are not the person are none."""
+    others = {face_id: face for face_id, face in on_photo.items() if face_id != own and face_id not in wanted.rejected}
+    if not others or not len(wanted.references):
+        return None, False
+    found = wanted.compared(np.stack([face.embedding for face in others.values()]), search)
+    is_match, similarity, face_id = max(
+        (_matches(face, spare, search), similarity, face_id)
+        for (face_id, face), similarity, spare in zip(others.items(), *(each.tolist() for each in found), strict=True)
+    )
+    return Near(face_id, similarity), is_match
+
+
+def _matches(face: Face, spare: float, search: Search) -> bool:
+    """Whether a face is a match by the rules of a search. ``spare``: its similarity less what the references ask."""
     if min(face.box.w, face.box.h) < search.min_size:
         return False
     if search.quality is None:
-        return similarity >= threshold
-    return similarity >= threshold + search.quality.extra(face.norm) and not search.quality.is_too_blurred(face.norm)
+        return spare >= 0
+    return spare >= search.quality.extra(face.norm) and not search.quality.is_too_blurred(face.norm)
 
 
 def _with_paths(reader: CatalogReader, closer: Mapping[int, Near | None]) -> dict[int, Near | None]:

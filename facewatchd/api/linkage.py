@@ -1,7 +1,8 @@
 """Whether several faces look like one person: single-linkage clustering of their embeddings.
 
 Faces are linked where their similarity is at least a limit, and look like one person where links join all of them. A
-face needs one link only, so photos of one person at many ages are joined by those in between.
+face needs one link only, so photos of one person at many ages are joined by those in between. The faces of a person
+with a name are one group: the user said that they are one person.
 
 The limit is `SHARE` of the model's threshold. That is far below the similarity of a match, because the user said that
 the photos show one person, and a wrong refusal costs more.
@@ -29,12 +30,9 @@ With half of the threshold instead, 1.9 % / 5.0 % of the pairs of one person are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from facewatchd.values import Embedding
+from numpy.typing import NDArray
 
 SHARE = 0.4
 """The limit as a part of the threshold. Unrelated people score about 0: 0.05 at the median of SFace (1,592 faces)."""
@@ -45,17 +43,27 @@ def limit(threshold: float) -> float:
     return SHARE * threshold
 
 
-def clusters(embeddings: Sequence[Embedding], limit: float) -> list[list[int]]:
-    """Return the indices of the faces that links join, ascending: one list a person, by its first face.
+def similarities(groups: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return how alike each two groups are: the similarity of the two faces, one of each, that are most alike.
 
-    ``embeddings``: n of shape (dim,), unit length.
+    ``groups``: n of shape (m, dim), unit length, m at least 1. Shape (n, n).
     """
-    rows = np.stack(embeddings)
-    linked = rows @ rows.T >= limit
-    remaining = np.ones(len(rows), bool)
+    rows = np.concatenate(groups)
+    starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
+    best: NDArray[np.float32] = np.maximum.reduceat(np.maximum.reduceat(rows @ rows.T, starts), starts, axis=1)
+    return best
+
+
+def clusters(similarities: NDArray[np.float32], limit: float) -> list[list[int]]:
+    """Return the indices of the groups that links join, ascending: one list a person, by its first group.
+
+    ``similarities``: shape (n, n).
+    """
+    linked = similarities >= limit
+    remaining = np.ones(len(linked), bool)
     found: list[list[int]] = []
     while remaining.any():
-        members = np.zeros(len(rows), bool)
+        members = np.zeros(len(linked), bool)
         added = [int(np.flatnonzero(remaining)[0])]
         while len(added):
             members[added] = True

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from facewatchd.api.control import Control
+from facewatchd.api.exchange import Exchange
 from facewatchd.api.parameters import METHODS
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
@@ -33,6 +35,8 @@ class Methods:
         control: Control,
         verifier: Verifier,
         people: People,
+        regions: RegionReader,
+        exchange: Exchange,
         subscriptions: Subscriptions,
     ) -> None:
         self.table: dict[str, Callable[[Any], object]] = {
@@ -55,6 +59,10 @@ class Methods:
             "merge_people": people.merge,
             "forget_person": people.forget,
             "undo": people.undo,
+            "regions": regions.regions,
+            "export": exchange.export,
+            "import_people": exchange.import_people,
+            "import_contents": exchange.import_contents,
         }
 
     def call(self, method: str, params: Mapping[str, object]) -> object:

@@ -21,6 +21,7 @@ from facewatchd.fields import (
     required,
 )
 from facewatchd.server.params import Base64, PathItem, Paths, SplitPath
+from facewatchd.store.scoring import Sort
 from facewatchd.values import LISTED_STATES
 
 MOST = 1000
@@ -35,8 +36,6 @@ MAX_WAIT = 24 * 3600.0
 """Seconds."""
 MOST_OTHERS = 50
 """WHOs in `with`, and in `without`: each is a search of its own."""
-SORTS = ("similarity", "date", "-date", "path")
-"""The orders of matches."""
 MOST_CURSOR = 100
 """Characters of a cursor that are read at all."""
 MOST_SHOWN = 100_000
@@ -60,6 +59,13 @@ class Source:
 
     path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
+
+
+@dataclass(frozen=True, slots=True)
+class FacesParameters(Source):
+    """Of ``faces``."""
+
+    names: bool = optional(Flag(), "Whether each face has the name of the person that it is.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,11 @@ class QueryParameters:
     )
     since: str | None = optional(Text(10), "Only photos taken in this year, month or day, or later.", _ABSENT)
     until: str | None = optional(Text(10), "Only photos taken in this year, month or day, or earlier.", _ABSENT)
-    sort: str = optional(Choice(SORTS), "The order of the matches; with `-date` the newest are first.", SORTS[0])
+    sort: str = optional(
+        Choice(tuple(map(str, Sort))),
+        "The order of the matches; with `-date` the newest are first.",
+        str(Sort.SIMILARITY),
+    )
     new: str | None = optional(
         Text(MOST_NAME), "Only photos that were not `seen` under this name. The answer then has `shown`.", _ABSENT
     )
@@ -142,7 +152,9 @@ class QueryParameters:
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
     min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
     exact: bool = optional(Flag(), "Whether every face is compared, instead of asking the index.", False)
-    collapse: bool = optional(Flag(), "Whether photos with the same bytes are one match.", True)
+    collapse: bool = optional(
+        Flag(), "Whether photos with the same bytes are one match, and so are the frames of a burst.", True
+    )
     verdicts: bool = optional(
         Flag(), "Whether each match has a word for how sure it is, and the answer how many to expect wrong.", False
     )
@@ -286,6 +298,47 @@ class ForgetParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportParameters:
+    """Of ``export``."""
+
+    part: str = required(Choice(("people", "photos", "contents")), "Which lines.")
+    after: int = optional(Whole(), "`next` of the page before.", 0)
+    version: int | None = optional(
+        Whole(), "`version` of the first page: an error is raised where people have changed since.", _ABSENT
+    )
+    embeddings: bool = optional(Flag(), "Whether the header is that of an export with contents.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPeopleParameters:
+    """Of ``import_people``."""
+
+    data: bytes = required(Base64(), "Lines of an export: those of people, statements and photos.")
+    first: int = optional(Whole(1), "Number of the first line, for errors.", 1)
+    check: bool = optional(Flag(), "Whether the lines are only checked.", False)
+    keep: bool = optional(
+        Flag(), "Whether everything said before stays that a line contradicts, and not only what was said later.", False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ImportContentsParameters:
+    """Of ``import_contents``."""
+
+    data: bytes = required(Base64(), "Lines of an export: those of contents.")
+    first: int = optional(Whole(1), "Number of the first line, for errors.", 1)
+    check: bool = optional(Flag(), "Whether the lines are only checked.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionsParameters:
+    """Of ``regions``."""
+
+    dir: bytes | None = optional(PathItem(), "Only photos below this directory.", _ABSENT)
+    after: bytes = optional(PathItem(), "`next` of the page before.", Computed(lambda: b"", "from the first"))
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A method of the protocol."""
 
@@ -314,7 +367,7 @@ METHODS = {
         "Find the photos that show the same person.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
-        "threshold model faces pending complete exact elapsed_ms cursor shown",
+        "threshold model faces pending complete exact elapsed_ms cursor",
     ),
     "subscribe": Method(
         SubscribeParameters,
@@ -331,7 +384,13 @@ METHODS = {
         "Note that photos were printed: a query with this name in `new` leaves them out from then on.",
         "noted",
     ),
-    "faces": Method(Source, "Find the faces on one photo, left to right.", "faces[{box,score,norm,quality,landmarks}]"),
+    "faces": Method(
+        FacesParameters,
+        "Find the faces on one photo, left to right. With `names`, each says in `names` who it is: `name`, "
+        "`similarity` and `verdict` (`sure`, `likely`, `look`, or `unknown` and no name), whether the "
+        "user `confirmed` it, and the next one who comes into question as `runner_up`, with `name` and `similarity`.",
+        "faces[{box,score,norm,quality,landmarks,names}]",
+    ),
     "why": Method(
         WhyParameters,
         "Return the state of one file, and the reason.",
@@ -387,6 +446,28 @@ METHODS = {
         NoParameters,
         "Take back the last call that said, renamed or merged, as a whole; `action` is null where there is none.",
         "action names statements at",
+    ),
+    "regions": Method(
+        RegionsParameters,
+        "Read what other programs wrote about the people on photos, in pages; `next` is null on the last one. A finding"
+        " has a `name`, its `source`, a `verdict` (new, known, proposed, no-face, no-place or contradicts), the"
+        " `face_id` and its `box`, and what speaks `against` it. `aside` says what was left out of a file.",
+        "photos[{path,digest,findings,aside}] read left_out next",
+    ),
+    "export": Method(
+        ExportParameters,
+        "Return lines of an export, in pages; `next` is null on the last one.",
+        "lines next version",
+    ),
+    "import_people": Method(
+        ImportPeopleParameters,
+        "Say all that is in lines of an export, or nothing where one is wrong. One step of `undo`.",
+        "people statements added known outdated kept absent{count,paths}",
+    ),
+    "import_contents": Method(
+        ImportContentsParameters,
+        "Record faces of an export for the model that runs: photos with these bytes are not embedded again.",
+        "contents new",
     ),
 }
 """Every method by its name."""

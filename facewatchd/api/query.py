@@ -11,7 +11,8 @@ from functools import partial
 from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
-from facewatchd.api.parameters import SORTS, QueryParameters, Source
+from facewatchd.api.names import Namer
+from facewatchd.api.parameters import FacesParameters, QueryParameters
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.api.standing import StandingQuery
@@ -20,8 +21,9 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.store.dates import Period
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.scoring import Search
+from facewatchd.store.scoring import Search, Sort
 from facewatchd.store.seen import SeenStore
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
@@ -50,6 +52,7 @@ class Queries:
         self._finder = finder
         self._searcher = Searcher(gallery, finder, scorer, info)
         self._explainer = Explainer(gallery, sampler, info)
+        self._namer = Namer(scorer, sampler, info)
         self._info = info
         self.defaults = defaults
         """For what a query does not say."""
@@ -99,6 +102,7 @@ class Queries:
 
     def _search(self, params: QueryParameters) -> Search:
         threshold = self.threshold if params.threshold is None else params.threshold
+        since, until = _time(params)
         return Search(
             threshold=threshold,
             top=self.defaults.top if params.top is None else params.top,
@@ -112,6 +116,10 @@ class Queries:
             faces_max=params.faces_max,
             quality=self._info.quality_at(threshold),
             counts_references=threshold >= self._info.threshold,
+            since=since,
+            until=until,
+            sort=Sort(params.sort),
+            same_face=self._info.same_face,
             seen=None if params.new is None else partial(self._seen.of, params.new),
         )
 
@@ -137,16 +145,36 @@ class Queries:
         except NotAnsweringError:
             return True
 
-    def faces(self, photo: Source) -> dict[str, object]:
+    def faces(self, params: FacesParameters) -> dict[str, object]:
         """Return the ``faces`` of one photo, left to right."""
-        return {"faces": [replies.face(face, self._info.quality) for face in self._finder.see(photo).faces]}
+        seen = self._finder.see(params)
+        faces = [replies.face(face, self._info.quality) for face in seen.faces]
+        if params.names:
+            for face, named in zip(faces, self._namer.names(seen), strict=True):
+                face["names"] = replies.named(named)
+        return {"faces": faces}
+
+
+def _time(params: QueryParameters) -> tuple[float | None, float | None]:
+    """The time in which photos were taken that are asked for: from the first to before the second, in seconds of
+    `Taken.at`; None: whenever. Raises `ParamsError`."""
+    since = None if params.since is None else _period("since", params.since).begin
+    until = None if params.until is None else _period("until", params.until).end
+    if since is not None and until is not None and until <= since:
+        raise ParamsError(f"until {params.until} is before since {params.since}: exchange them")
+    return since, until
+
+
+def _period(name: str, text: str) -> Period:
+    try:
+        return Period.of(text)
+    except ValueError as exc:
+        raise ParamsError(
+            f"{name} {printable(text)} is no date: give a year, a month or a day, as in 2019, 2019-06 or 2019-06-30"
+        ) from exc
 
 
 def _require_ready(params: QueryParameters) -> None:
     """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
-    names = ["since", "until"]
-    given = [name for name in names if getattr(params, name)] + ["sort"] * (params.sort != SORTS[0])
-    if given:
-        raise ParamsError(f"{given[0]} cannot be asked for yet")
     if params.faces_max is not None and params.faces_min > params.faces_max:
         raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")

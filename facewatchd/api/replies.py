@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from facewatchd.api import quality
 from facewatchd.api.explain import Explained, Explanation, Near
+from facewatchd.api.names import Named, Similar
 from facewatchd.api.search import Answer
 from facewatchd.api.who import Asked, Used
 from facewatchd.matches import Also, Match, Term
@@ -67,6 +68,23 @@ def face(face: Face, table: Quality | None) -> dict[str, object]:
     return {**seen(face, table), "landmarks": landmarks}
 
 
+def named(named: Named) -> dict[str, object]:
+    """Return who a face is: ``name``, ``similarity``, ``verdict``, ``confirmed`` and ``runner_up``."""
+
+    def similar(person: Similar | None) -> dict[str, object]:
+        return {
+            "name": None if person is None else person.name,
+            "similarity": None if person is None else _rounded(person.similarity, 4),
+        }
+
+    return {
+        **similar(named.person),
+        "verdict": named.verdict,
+        "confirmed": named.confirmed,
+        "runner_up": None if named.runner_up is None else similar(named.runner_up),
+    }
+
+
 def seen(face: Face | Match | Also | Term, table: Quality | None) -> dict[str, object]:
     """Return ``box``, ``score``, ``norm``, and ``quality``: what can be said against the face, in words.
 
@@ -90,6 +108,8 @@ def _query(asked: Asked, first: int, table: Quality | None) -> list[dict[str, ob
 
 
 def _used(used: Used, table: Quality | None) -> dict[str, object]:
+    if used.person:
+        return {"photo": None, "person": used.person, "references": used.references}
     where = {} if used.face is None else {**seen(used.face, table), "left_out": used.left_out}
     if used.photo is None:
         return {"photo": None, "face_id": used.face_id, **where}

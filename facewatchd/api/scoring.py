@@ -7,7 +7,7 @@ Where no face of a person can tell, all of them are taken. They are read anew wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,13 +22,12 @@ from facewatchd.store import references, scoring
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Index
-from facewatchd.store.references import References
+from facewatchd.store.references import COPY, References
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
-    from facewatchd.values import Norms
-
+    from facewatchd.values import Embedding, Norms
 
 ITSELF = 0.9999
 """Similarity from which on two faces are one: the same face of the same bytes, looked at twice."""
@@ -51,6 +50,15 @@ class People:
     known: KnownFaces
     references: References
     """Those of all people who have any."""
+    unlike: Mapping[int, NDArray[np.float32]]
+    """The embeddings of the faces that are rejected for each person who has any, (k, dim)."""
+
+    def is_rejected(self, person: int, embedding: Embedding) -> bool:
+        """Whether a face is alike to one that is rejected, as a copy of it is, and no more alike to the person."""
+        unlike = self.unlike.get(person)
+        nearest = -1.0 if unlike is None else float((unlike @ embedding).max())
+        own = self.references.rows[self.references.people == person]
+        return nearest >= COPY and (not len(own) or nearest >= float((own @ embedding).max()))
 
 
 class Scorer:
@@ -61,7 +69,7 @@ class Scorer:
         self._resolver = resolver
         self._info = info
         self._told: dict[int, _Told] = {}
-        self._people = People(KnownFaces(), references.NO_REFERENCES)
+        self._people = People(KnownFaces(), references.NO_REFERENCES, {})
 
     def scored(self, reader: CatalogReader, wanted: Wanted, search: Search, index: Index | None = None) -> Scored:
         """Return the faces that match a person. ``reader``: the state of the catalog that results are made from.
@@ -77,11 +85,21 @@ class Scorer:
         known, before = self._resolver.known(), self._people
         if known is before.known:
             return before
-        if known.confirmed is before.known.confirmed:
-            self._people = People(known, before.references)
-        else:
-            self._people = People(known, self._references(known))
+        same = known.confirmed is before.known.confirmed
+        self._people = People(
+            known, before.references if same else self._references(known), self._unlike(known, before)
+        )
         return self._people
+
+    def _unlike(self, known: KnownFaces, before: People) -> dict[int, NDArray[np.float32]]:
+        unlike: dict[int, NDArray[np.float32]] = {}
+        with self._gallery.catalog.reading() as reader:
+            for person, rejected in known.rejected.items():
+                same = rejected is before.known.rejected.get(person) and person in before.unlike
+                rows = before.unlike[person] if same else reader.embeddings_of(rejected)[1]
+                if len(rows):
+                    unlike[person] = rows
+        return unlike
 
     def _references(self, known: KnownFaces) -> References:
         told: dict[int, _Told] = {}
@@ -118,8 +136,7 @@ class Scorer:
         now it may be another person's. Raises `StorageError`.
         """
         people, info = self.people(), self._info
-        own = people.references.rows[:0]
-        others = people.references
+        own, others = people.references.rows[:0], people.references
         if person is not None:
             own = others.rows[others.people == person.id]
             others = others.without(frozenset({person.id}))
@@ -139,23 +156,23 @@ class Scorer:
 
     # Who is wanted
 
+    def person(self, name: str) -> Person:
+        """Return the person of a name. Raises `UnknownPersonError` and `StorageError`."""
+        return self._resolver.person(name)
+
     def wanted_person(self, person: int) -> Wanted:
         """Return what to ask for a person by id. Raises `StorageError`."""
         people = self.people()
         known, own = people.known, people.references.chosen(people.references.people == person)
-        rejected = known.rejected.get(person, frozenset())
-        unlike = None
-        if rejected:
-            with self._gallery.catalog.reading() as reader:
-                _, unlike = reader.embeddings_of(rejected)
+        others = frozenset(face for face, other in known.person_of.items() if other != person)
         return Wanted(
             own.rows if len(own) else np.empty((0, self._info.dim), np.float32),
             tuple(own.norms.tolist()),
             references.extra(len(own), self._info.threshold),
             person,
             known.confirmed.get(person, frozenset()),
-            rejected | {face for face, other in known.person_of.items() if other != person},
-            unlike if unlike is not None and len(unlike) else None,
+            known.rejected.get(person, frozenset()) | others,
+            people.unlike.get(person),
             people.references.without(frozenset({person})),
             known.photos.get(person, frozenset()),
         )

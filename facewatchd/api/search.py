@@ -10,6 +10,8 @@ from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.who import Asked, Used, WhoReader
+from facewatchd.matches import Match, Term
+from facewatchd.people.known import KnownFaces
 from facewatchd.store import results
 from facewatchd.store.candidates import Question, Unwanted
 from facewatchd.store.catalog_reader import CatalogReader
@@ -62,7 +64,7 @@ class Searcher:
 
     def __init__(self, gallery: Gallery, finder: FaceFinder, scorer: Scorer, info: ModelInfo) -> None:
         self._gallery = gallery
-        self._reader = WhoReader(gallery, finder, info)
+        self._reader = WhoReader(gallery, finder, scorer, info)
         self._scorer = scorer
 
     def named(self, asked: QueryParameters, search: Search) -> Named:
@@ -80,7 +82,7 @@ class Searcher:
         search = replace(search, own_paths=named.paths)
         with self._gallery.catalog.reading() as reader:
             found = results.found(reader, self._question(reader, named, search), search)
-        return Answer(named.person, named.others, named.unwanted, found, search)
+        return Answer(named.person, named.others, named.unwanted, self._with_names(found, named), search)
 
     def among(self, named: Named, search: Search, shown: Mapping[int, Collection[bytes]]) -> Found:
         """Return which of some contents match, as if they were ``shown`` by these paths.
@@ -96,14 +98,18 @@ class Searcher:
             def limited(asked: Asked) -> Asked:
                 return replace(asked, wanted=[_limited(each, faces, frozenset(shown)) for each in asked.wanted])
 
-            named = replace(
+            few = replace(
                 named,
                 person=limited(named.person),
                 others=[limited(each) for each in named.others],
                 unwanted=[limited(each) for each in named.unwanted],
             )
             reader = reader.showing(shown)
-            return results.found(reader, self._question(reader, named, search, index), search)
+            return self._with_names(results.found(reader, self._question(reader, few, search, index), search), named)
+
+    def _with_names(self, found: Found, named: Named) -> Found:
+        names = _Names(self._scorer.people().known, (named.person, *named.others))
+        return replace(found, matches=[names.put_on(match) for match in found.matches])
 
     def _question(self, reader: CatalogReader, named: Named, search: Search, index: Index | None = None) -> Question:
         def scored(asked: Asked, search: Search) -> Sequence[Scored]:
@@ -123,3 +129,26 @@ class Searcher:
 def _limited(wanted: Wanted, faces: frozenset[int], contents: frozenset[int]) -> Wanted:
     """What is wanted, as far as it is on some contents with these faces."""
     return replace(wanted, confirmed=wanted.confirmed & faces, photos=wanted.photos & contents)
+
+
+class _Names:
+    """The names of the people on a match."""
+
+    def __init__(self, known: KnownFaces, asked: Sequence[Asked]) -> None:
+        self._person_of = known.person_of
+        self._names = {person.id: person.name for person in known.people.people}
+        self._asked = [[way.person for way in each.wanted] for each in asked]
+
+    def put_on(self, match: Match) -> Match:
+        terms = [term._replace(person=self._of(place, term)) for place, term in enumerate(match.terms)]
+        person = terms[0].person if terms else self._of(0, match)
+        return match._replace(person=person, terms=tuple(terms)) if person or terms else match
+
+    def _of(self, place: int, found: Match | Term) -> str:
+        """Of the person who is asked for, else of the one whose face the user said that it is."""
+        ways = self._asked[place]
+        way = found.of if found.of is not None else 0 if len(ways) == 1 else None
+        person = None if way is None else ways[way]
+        if person is None and found.face_id is not None:
+            person = self._person_of.get(found.face_id)
+        return "" if person is None else self._names.get(person, "")

@@ -18,7 +18,7 @@ from facewatchd.api.search import Named, Searcher
 from facewatchd.errors import NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.matches import Match
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.scoring import Search
+from facewatchd.store.scoring import Search, Sort
 from facewatchd.values import ModelInfo
 
 
@@ -39,7 +39,7 @@ class StandingQuery:
         self._searcher = Searcher(gallery, remembering, scorer, info)
         self._info = info
         self._asked = _without_bytes(asked, remembering)
-        self.search = replace(search, top=0)
+        self.search = replace(search, top=0, folds=False, sort=Sort.SIMILARITY)
         self._named = self._searcher.named(self._asked, self.search)
         whos = (*self._asked.who, *self._asked.with_, *self._asked.without)
         self._follows_people = any(each.person is not None for each in whos)
@@ -52,7 +52,8 @@ class StandingQuery:
         """
         if not shown:
             return {}
-        found = self._searcher.among(self._people(), self.search, shown)
+        search = replace(self.search, since=None, until=None) if past else self.search
+        found = self._searcher.among(self._people(), search, shown)
         matches: dict[int, list[Match]] = {}
         for content, match in zip(found.contents, found.matches, strict=True):
             matches.setdefault(content, []).append(match)

@@ -1,8 +1,9 @@
 """The people whom a question names, each by one or several WHOs: which faces it asks with, and what is searched for.
 
-Several WHOs are the same person. The embeddings of photos and faces are averaged, unless they do not look like one
-person (`linkage`), which is an error; the user's word for it is not enough. With ``face`` "all" in one of them, every
-face is a person of its own, any of whom will do: a *way* of asking.
+Several WHOs are the same person. It is an error if they do not look like one (`linkage`): the user's word for it is not
+enough. The embeddings of photos and faces are averaged. Where a person with a name is among them, they count as more
+references of that person, for this question, and must look like one of those there are. With ``face`` "all" in one of
+them, every face is a person of its own, any of whom will do: a *way* of asking.
 
 A face that is too blurred to tell (`values.Quality`) stands for a person only where it was named, by its number or its
 id, or where nothing else does. Otherwise it is left out, and the answer says so.
@@ -18,14 +19,9 @@ import numpy as np
 
 from facewatchd.api import linkage
 from facewatchd.api.faces import FaceFinder
-from facewatchd.api.parameters import QueryParameters, Source, Who
-from facewatchd.errors import (
-    BadEmbeddingError,
-    NoFaceError,
-    UnknownFaceError,
-    UnknownPersonError,
-    UnreadablePhotoError,
-)
+from facewatchd.api.parameters import MOST_OTHERS, QueryParameters, Source, Who
+from facewatchd.api.scoring import Scorer
+from facewatchd.errors import BadEmbeddingError, NoFaceError, UnknownFaceError, UnreadablePhotoError
 from facewatchd.models.base import unit_length
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.gallery import Gallery
@@ -39,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A face that a query asks with, or a photo without one: an entry of the answer's ``query``."""
+    """A face or a person that a query asks with, or a photo without a face: an entry of the answer's ``query``."""
 
     who: int
     """Position of the WHO that it comes from."""
@@ -55,6 +51,10 @@ class Used:
     """Where the face was named by its id."""
     left_out: bool = False
     """Whether the face is not searched for, because it is too blurred."""
+    person: str = ""
+    """The name of a person,"""
+    references: int = 0
+    """and how many faces tell that person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +91,42 @@ class _Named:
             return printable(self.who.path)
         if self.who.data is not None:
             return f"photo {self.number or 1}"
+        if self.who.person is not None:
+            return f"@{self.who.person}"
         return "an embedding" if self.who.face_id is None else f"face {self.who.face_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What a WHO tells of a person: the embedding of a face, or that its photo has none."""
+    """What a WHO tells of a person: a face, or that its photo has none, or what is known of a person with a name."""
 
     named: _Named
     used: Used | None
     """None for an embedding that the query gave."""
-    embedding: Embedding | None
-    norm: float | None = None
+    wanted: Wanted | None
+    """What to ask for if there were no other WHO; None without a face."""
 
     @property
     def counts(self) -> bool:
-        return self.embedding is not None and not (self.used is not None and self.used.left_out)
+        return self.wanted is not None and not (self.used is not None and self.used.left_out)
 
     def is_blurred(self, quality: Quality) -> bool:
         """Whether the face is too blurred, and was picked on its photo."""
         is_picked = self.named.photo is not None and not isinstance(self.named.face, int)
-        return is_picked and quality.is_too_blurred(self.norm)
+        return is_picked and self.wanted is not None and quality.is_too_blurred(self.wanted.norms[0])
+
+
+def _one_face(embedding: Embedding, norm: float | None = None) -> Wanted:
+    return Wanted(embedding[None], (norm,))
 
 
 class WhoReader:
     """Any thread may ask."""
 
-    def __init__(self, gallery: Gallery, finder: FaceFinder, info: ModelInfo) -> None:
+    def __init__(self, gallery: Gallery, finder: FaceFinder, scorer: Scorer, info: ModelInfo) -> None:
         self._gallery = gallery
         self._finder = finder
+        self._scorer = scorer
         self._info = info
         self._limit = linkage.limit(info.threshold)
         """From which similarity on two faces may be one person's."""
@@ -128,7 +135,7 @@ class WhoReader:
         """Return the person who is asked for, those who are to be on the photo too, and those who are not to be on it.
 
         ``quality``: of the search. Raises `UnreadablePhotoError`, `NoFaceError`, `UnknownFaceError`,
-        `UnknownPersonError`, `BadEmbeddingError` or `ParamsError`.
+        `UnknownPersonError`, `BadEmbeddingError`, `ParamsError` or `StorageError`.
         """
         groups = _groups(asked)
         faces = self._faces([each.who.face_id for group in groups for each in group if each.who.face_id is not None])
@@ -151,6 +158,8 @@ class WhoReader:
         }
 
     def _asked(self, group: Sequence[_Named], quality: Quality | None, faces: Mapping[int, Used]) -> Asked:
+        if len({each.who.person for each in group} - {None}) > MOST_OTHERS:  # each has many references to compare
+            raise ParamsError(f"at most {MOST_OTHERS} names can be one person", "name a person once")
         told = [evidence for named in group for evidence in self._evidence(named, quality, faces)]
         if quality is not None:
             told = _without_blurred(told, quality)
@@ -174,11 +183,14 @@ class WhoReader:
         elif named.who.face_id is not None:
             used = replace(faces[named.who.face_id], who=named.position)
             assert used.face is not None
-            yield _Evidence(named, used, used.face.embedding, used.face.norm)
+            yield _Evidence(named, used, _one_face(used.face.embedding, used.face.norm))
         elif named.who.person is not None:
-            raise UnknownPersonError(f"there is no person {named.who.person!r}")
+            person = self._scorer.person(named.who.person)
+            wanted = self._scorer.wanted_person(person.id)
+            count = len(wanted.references)
+            yield _Evidence(named, Used(named.position, None, None, person=person.name, references=count), wanted)
         else:
-            yield _Evidence(named, None, self._given(named.who.embedding or ()))
+            yield _Evidence(named, None, _one_face(self._given(named.who.embedding or ())))
 
     def _on_photo(self, named: _Named, photo: Source, quality: Quality | None) -> Iterator[_Evidence]:
         try:
@@ -192,7 +204,7 @@ class WhoReader:
         for index in picked:
             face = seen.faces[index]
             used = Used(named.position, face, seen.content, photo, index, len(seen.faces))
-            yield _Evidence(named, used, face.embedding, face.norm)
+            yield _Evidence(named, used, _one_face(face.embedding, face.norm))
 
     def _given(self, values: Sequence[float]) -> Embedding:
         with np.errstate(over="ignore"):  # too large for a float32 is infinite, which `unit_length` refuses
@@ -206,21 +218,29 @@ class WhoReader:
 
     def _wanted(self, way: Sequence[_Evidence], own: frozenset[int]) -> Wanted:
         """One way of asking. Several faces count as their mean, and as the clearest of them."""
-        mean = unit_length(np.mean([each.embedding for each in way if each.embedding is not None], axis=0))
+        parts = [each.wanted for each in way if each.wanted is not None]
+        if len(parts) == 1:
+            return replace(parts[0], own=own)
+        if any(part.person is not None for part in parts):
+            return replace(self._scorer.joined(parts), own=own)
+        mean = unit_length(np.mean([part.references[0] for part in parts], axis=0))
         if mean is None:
             raise BadEmbeddingError("the faces have nothing in common", "query them one at a time")
-        known = [each.norm for each in way if each.norm is not None]
-        return Wanted(mean[None], (max(known) if len(known) == len(way) else None,), own=own)
+        known = [part.norms[0] for part in parts if part.norms[0] is not None]
+        return Wanted(mean[None], (max(known) if len(known) == len(parts) else None,), own=own)
 
     def _require_one_person(self, told: Sequence[_Evidence]) -> None:
         """Raise `ParamsError` where the faces do not look like one person: their mean would be like no person."""
-        embeddings = [each.embedding for each in told if each.embedding is not None]
-        clusters = linkage.clusters(embeddings, self._limit)
+        told = [each for each in told if each.wanted is not None and len(each.wanted.references)]
+        if len(told) < 2:
+            return
+        alike = linkage.similarities([each.wanted.references for each in told if each.wanted is not None])
+        clusters = linkage.clusters(alike, self._limit)
         if len(clusters) == 1:
             return
         (one, *_) = most = max(clusters, key=len)
-        other = next(index for index in range(len(embeddings)) if index not in most)
-        similarity = round(float(embeddings[one] @ embeddings[other]), 2) + 0.0  # which is no -0.0
+        other = next(index for index in range(len(told)) if index not in most)
+        similarity = round(float(alike[one, other]), 2) + 0.0  # which is no -0.0
         pair = _words(*(told[index].named for index in sorted((one, other))))
         raise ParamsError(
             f"{pair} do not look like one person (similarity {similarity:.2f})",
@@ -253,7 +273,7 @@ def _groups(asked: QueryParameters) -> list[list[_Named]]:
 
 def _without_blurred(told: Sequence[_Evidence], quality: Quality) -> list[_Evidence]:
     """Mark the faces that are too blurred as left out, unless nothing else tells of the person."""
-    if not any(each.embedding is not None and not each.is_blurred(quality) for each in told):
+    if not any(each.wanted is not None and not each.is_blurred(quality) for each in told):
         return list(told)
     return [
         each if each.used is None else replace(each, used=replace(each.used, left_out=each.is_blurred(quality)))

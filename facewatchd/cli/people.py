@@ -81,9 +81,9 @@ def list_people(options: argparse.Namespace) -> int:
         ]
     if on_terminal():
         rows = [
-            (printable(name), str(references), str(photos), _away(away)) for name, references, photos, away in people
+            (printable(name), str(references), f"{photos}{_away(away)}") for name, references, photos, away in people
         ]
-        write(table(("PERSON", "REFERENCES", "PHOTOS", ""), rows, colour=takes_colour(sys.stdout)))
+        write(table(("PERSON", "REFERENCES", "PHOTOS"), rows, colour=takes_colour(sys.stdout)))
     else:
         write(b"".join(tab_separated(name, str(references), str(photos)) for name, references, photos, _ in people))
     if not people and on_terminal():
@@ -92,7 +92,7 @@ def list_people(options: argparse.Namespace) -> int:
 
 
 def _away(statements: int) -> str:
-    return f"{counted(statements, 'face')} not found now" if statements else ""
+    return f"  ({counted(statements, 'face')} not found now)" if statements else ""
 
 
 def show(options: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def show(options: argparse.Namespace) -> int:
             photos = counted(int(document["photos"]), "photo")
             write(f"{printable(document['name'])}: {references}, confirmed on {photos}\n")
             rows = [list(map(printable, _statement(each))) for each in statements]
-            write(table(("THE FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
+            write(table(("FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
         else:
             write(b"".join(tab_separated(*_statement(each)) for each in statements))
     return 0
@@ -152,7 +152,7 @@ def say_not(options: argparse.Namespace) -> int:
     return _assign(options, _excluded, **{"is": False})
 
 
-def _assign(options: argparse.Namespace, words: Callable[[Any], str], **params: Any) -> int:
+def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]], str], **params: Any) -> int:
     faces = [Asked(who) for who in _faces(options.who)]
     photos = [asked.photo for asked in faces if asked.photo is not None]
     with Connection(options.socket) as daemon:
@@ -163,7 +163,7 @@ def _assign(options: argparse.Namespace, words: Callable[[Any], str], **params: 
         result = ask(call, photos)
     with reading_answer():
         refused = [_refused(faces, each) for each in result["refused"]]
-        line = words(result)
+        line = words(result, _noun(faces, result["without_face"]))
         remarks = [_without_face(result, faces[int(index)]) for index in result["without_face"]]
     _print(options, result, line)
     for remark in [*remarks, *refused]:
@@ -181,8 +181,16 @@ def _faces(texts: Sequence[str]) -> list[Who]:
     return faces
 
 
-def _added(result: Any) -> str:
-    parts = [f"{counted(int(result['said']), 'face')} added"]
+def _noun(faces: Sequence[Asked], without_face: Sequence[Any]) -> tuple[str, str]:
+    """Return the word for one and for several of what was named: faces, or photos on which none was found."""
+    if not without_face:
+        return "face", "faces"
+    return ("photo", "photos") if len(without_face) == len(faces) else ("face or photo", "faces and photos")
+
+
+def _added(result: Any, noun: tuple[str, str]) -> str:
+    said = int(result["said"])
+    parts = [f"{counted(said, *noun)} added" if said or result["new"] else f"no {noun[0]} added"]
     if result["known"]:
         parts.append(f"{int(result['known'])} known already")
     if result["moved"]:
@@ -190,10 +198,10 @@ def _added(result: Any) -> str:
     return f"{printable(result['name'])}{' is new' if result['new'] else ''}: {', '.join(parts)}"
 
 
-def _excluded(result: Any) -> str:
+def _excluded(result: Any, noun: tuple[str, str]) -> str:
     name = printable(result["name"])
     known = f", {int(result['known'])} known already" if result["known"] else ""
-    return f"{name}: {counted(int(result['said']), 'face')} said not to be {name}{known}"
+    return f"{name}: {counted(int(result['said']), *noun)} said not to be {name}{known}"
 
 
 def _refused(faces: Sequence[Asked], item: Any) -> str:

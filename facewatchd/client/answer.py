@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from facewatchd.client.who import Asked
 from facewatchd.errors import FacewatchError
-from facewatchd.matches import Also, Box, Match, PhotoFace, Term
+from facewatchd.matches import Also, Box, Match, Name, PhotoFace, Term
 
 
 class QueryFace(NamedTuple):
@@ -90,13 +90,18 @@ class Answer:
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
             self.undecided = _undecided(document.get("undecided"))
-            named = [_named(entry, used.asked) for entry, used in zip(document["query"], self.query, strict=True)]
-            more = {
-                name: [_named(entry, asked[int(entry["who"])]) for entry in document[name]]
+            self.others = {
+                name: _query_entries(document[name], asked, every_face=False)
                 for name, asked in others.items()
                 if name in document
             }
-        self.document: dict[str, Any] = {**document, "query": named, **more}
+            """The entries of ``with`` and of ``without``."""
+            entries = {"query": self.query, **self.others}
+            named = {
+                name: [_named(entry, used.asked) for entry, used in zip(document[name], each, strict=True)]
+                for name, each in entries.items()
+            }
+        self.document: dict[str, Any] = {**document, **named}
         self.shown = [str(digest) for digest in self.document.pop("shown", ())]
         """The contents that the daemon is told of once they were printed, with ``--new``."""
 
@@ -124,7 +129,21 @@ def reading_answer() -> Iterator[None]:
 def photo_faces(document: Any) -> list[PhotoFace]:
     """Read the result of ``faces``, left to right."""
     with reading_answer():
-        return [PhotoFace(*_seen(face)) for face in document["faces"]]
+        return [PhotoFace(*_seen(face), _name(face.get("names"))) for face in document["faces"]]
+
+
+def _name(item: Any) -> Name | None:
+    if item is None:
+        return None
+    next_ = item["runner_up"] or {"name": None, "similarity": None}
+    return Name(
+        _text(item, "name"),
+        _number(item["similarity"]),
+        str(item["verdict"]),
+        bool(item["confirmed"]),
+        _text(next_, "name"),
+        _number(next_["similarity"]),
+    )
 
 
 def _seen(face: Any) -> tuple[Box, float, str]:
@@ -247,13 +266,13 @@ _REASONS = {
 
 def _face(item: Any) -> tuple[float | None, Box | None, float | None, int | None]:
     """Similarity, box, score and id: each None where a person stands on a photo without a face."""
-    similarity, score, face_id = item["similarity"], item["score"], item["face_id"]
-    return (
-        None if similarity is None else float(similarity),
-        None if item["box"] is None else _box(item),
-        None if score is None else float(score),
-        None if face_id is None else int(face_id),
-    )
+    box = None if item["box"] is None else _box(item)
+    face_id = None if item["face_id"] is None else int(item["face_id"])
+    return _number(item["similarity"]), box, _number(item["score"]), face_id
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _box(item: Any) -> Box:

@@ -10,19 +10,19 @@ written); 3 no face on the photo; 4 no daemon; 5 not ready in time, or the daemo
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from facewatchd.client.answer import Answer, QueryFace, photo_faces
+from facewatchd.client import drawing
+from facewatchd.client.answer import Answer, photo_faces
 from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
 from facewatchd.client.follow import acknowledge, follow
-from facewatchd.client.query import STDIN, QueryPhoto, ask, local_path
-from facewatchd.client.report import asks_for_dates, pending_photos, print_answer
-from facewatchd.client.request import Everyone, send
+from facewatchd.client.query import QueryPhoto, ask
+from facewatchd.client.report import pending_photos, print_answer
+from facewatchd.client.request import Everyone, require_known, send
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.console.streams import (
@@ -30,12 +30,10 @@ from facewatchd.console.streams import (
     open_standard_streams,
     say,
     takes_colour,
-    takes_drawing,
     write,
     write_json,
 )
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
-from facewatchd.matches import PhotoFace, any_date, any_other_person
 from facewatchd.text import printable
 
 FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY = 0, 1, 2, 3, 4, 5
@@ -77,10 +75,15 @@ def _status_of(error: FacewatchError) -> int:
 
 def _list_faces(options: argparse.Namespace) -> int:
     if options.sheet is not None:
-        _check_sheet(options)
+        drawing.check(options)
     photo = QueryPhoto(options.who[0].photo)
+    params = {"names": True} if options.names else {}
     with Connection(options.socket) as daemon:
-        document = ask(lambda: daemon.call("faces", **photo.param()), [photo])
+        try:
+            document = ask(lambda: daemon.call("faces", **photo.param(), **params), [photo])
+        except RemoteError as error:
+            require_known(error)
+            raise
     faces = photo_faces(document)
     if options.json:
         write_json({"photo": photo.text, **document})
@@ -89,23 +92,16 @@ def _list_faces(options: argparse.Namespace) -> int:
     else:
         write(output.face_lines(faces))
     if options.sheet is not None:
-        _draw_faces(options, photo, faces)
+        drawing.draw_faces(options, photo, faces)
     if not faces:
         say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
         return NO_FACE
     return FOUND
 
 
-def _draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
-    from facewatchd.pictures import labelled, source
-
-    drawn = [labelled.Labelled(face.box, number) for number, face in enumerate(faces)]
-    labelled.write(options.sheet, source.Source(os.fsencode(photo.path), photo.data), drawn)
-
-
 def _search(options: argparse.Namespace) -> int:
     if options.sheet is not None:
-        _check_sheet(options)
+        drawing.check(options)
     everyone = Everyone.of(options)
     started = time.monotonic()
     if options.wait and not options.quiet:
@@ -118,7 +114,7 @@ def _search(options: argparse.Namespace) -> int:
     if is_read and answer.shown:
         acknowledge(options, answer.shown)
     if options.sheet is not None:
-        _draw_sheet(options, answer)
+        drawing.draw_sheet(options, answer)
     if late:
         raise FacewatchError(
             f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
@@ -128,16 +124,6 @@ def _search(options: argparse.Namespace) -> int:
         follow(options, everyone, answer)
         return FOUND
     return FOUND if answer.matches else NOTHING_FOUND
-
-
-def _check_sheet(options: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from facewatchd.pictures import target
-
-    options.sheet = Path(local_path(options.sheet))
-    photos = [who.photo for each in (options.who, options.with_, options.without) for who in each if who.photo]
-    target.check(options.sheet, [0 if photo == STDIN else photo for photo in photos])
 
 
 class _DaemonState(NamedTuple):
@@ -175,33 +161,6 @@ def _hint_after_wait(options: argparse.Namespace) -> str:
     if now.state == "degraded":
         return "something is wrong, see: facewatchd status"
     return f"wait longer: {now.waits}" if now.waits else "wait longer, or see: facewatchd status"
-
-
-def _draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
-    from facewatchd.pictures import sheet
-
-    faces = [face for face in answer.query if isinstance(face, QueryFace) and not face.left_out]
-    tiles = [
-        sheet.query_tile(photo.path, photo.data, photo.name, face.box)
-        for face in faces
-        if (photo := face.asked.photo) is not None
-    ]
-    named, dated = any_other_person(answer.matches, answer.asked_names), asks_for_dates(options)
-    dated = dated or any_date(answer.matches)
-    tiles += [sheet.match_tile(match, named=named, dated=dated) for match in answer.matches]
-    shows_progress = not options.quiet and takes_drawing(sys.stderr)
-    left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
-    if left_out and not options.quiet:
-        say(f"{printable(str(options.sheet))} leaves out {_last(left_out)}; ask for fewer with --top")
-
-
-def _last(matches: int) -> str:
-    return "the last match" if matches == 1 else f"the last {matches} matches"
-
-
-def _progress(done: int, total: int) -> None:
-    sys.stderr.write(f"\rdrawing {done}/{total}" if done < total else "\r\x1b[K")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

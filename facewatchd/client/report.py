@@ -28,9 +28,7 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     """
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     doubtful = not (options.quiet or options.json)
-    for number, entry in enumerate(answer.query):
-        if chatty or (doubtful and isinstance(entry, QueryFace) and TOO_BLURRED in entry.quality):
-            say(_entry_line(f"query {number}" if options.face == "all" else "query", entry))
+    _say_asked(options, answer, chatty=chatty, doubtful=doubtful)
     is_read = _print_matches(options, answer)
     if (chatty or options.explain) and not options.quiet and not options.json:
         _say_expected(answer, explain=options.explain)
@@ -43,6 +41,16 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     if not answer.complete and not late and not options.quiet and (chatty or not options.json):
         say(_why_incomplete(answer))
     return is_read
+
+
+def _say_asked(options: argparse.Namespace, answer: Answer, *, chatty: bool, doubtful: bool) -> None:
+    """Write which faces were asked for; ``doubtful``: only those that may be of any person."""
+    for number, entry in enumerate(answer.query):
+        if chatty or (doubtful and isinstance(entry, QueryFace) and TOO_BLURRED in entry.quality):
+            say(_entry_line(f"query {number}" if options.face == "all" else "query", entry))
+    for name, entries in answer.others.items() if chatty else ():
+        for entry in entries:
+            say(_entry_line(name, entry))
 
 
 def _print_matches(options: argparse.Namespace, answer: Answer) -> bool:

@@ -57,6 +57,8 @@ class Status:
     failed: int
     in_index: int
     tombstones: int
+    people: int
+    """Who have names."""
     second_looks: int | None
     """Photos that are worth a second look; None where that is off."""
     second_looks_taken: int
@@ -93,6 +95,7 @@ class Status:
                 failed=int(document["failed"]),
                 in_index=int(index["faces"]),
                 tombstones=int(index["tombstones"]),
+                people=int(document.get("people") or 0),
                 second_looks=int(again["photos"]) if again.get("on") else None,
                 second_looks_taken=int(again.get("done", 0)),
                 examined=int(rates.get("examined", 0)),
@@ -119,6 +122,8 @@ def text(status: Status, *, colour: bool) -> str:
         f"photos  {status.photos}, {status.pending} pending, {failed}{_WHICH_FAILED if status.failed else ''}",
         f"faces   {status.faces}, {status.in_index}{tombstones} in the index",
     ]
+    if status.people:
+        lines.append(f"people  {status.people}, see: facewatchd people")
     if status.second_looks:
         lines.append(f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}")
     if status.pending and status.state == "indexing":

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from facewatchd.matches import CONFIRMED, Box, Match, PhotoFace, any_date, any_other_person
+from facewatchd.matches import CONFIRMED, Box, Match, Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import counted, printable
 
 _TSV_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 
+UNKNOWN = "unknown"
+"""In the place of a name: nobody who has one."""
 NOTHING = "-"
 """Where a person stands on a photo without a face."""
 
@@ -99,14 +101,29 @@ def _notes(match: Match, reasons: Sequence[str]) -> str:
 def face_table(faces: Sequence[PhotoFace], *, colour: bool) -> str:
     """Return the faces of one photo as a table: the number that ``--face`` takes, box and score.
 
-    Where something can be said against one, it has a column.
+    Where it was asked for, it has who they are; where something can be said against one, that.
     """
-    last = ["QUALITY"] if any(face.quality for face in faces) else []
-    rows = [
-        (str(number), size_and_place(face.box), f"{face.score:.3f}", *([printable(face.quality)] if last else []))
-        for number, face in enumerate(faces)
+    columns = [
+        ("FACE", [str(number) for number in range(len(faces))]),
+        ("BOX", [size_and_place(face.box) for face in faces]),
+        ("SCORE", [f"{face.score:.3f}" for face in faces]),
     ]
-    return table(("FACE", "BOX", "SCORE", *last), rows, colour=colour)
+    names = [face.who for face in faces if face.who is not None]
+    if names:
+        columns += [
+            ("NAME", [printable(who.name) or UNKNOWN for who in names]),
+            ("SIMILARITY", [_similarity(who.similarity) for who in names]),
+            ("VERDICT", [CONFIRMED if who.confirmed else who.verdict if who.name else NOTHING for who in names]),
+            ("RUNNER-UP", [_runner_up(who) for who in names]),
+        ]
+    if any(face.quality for face in faces):
+        columns.append(("QUALITY", [printable(face.quality) for face in faces]))
+    rows = [[cells[row] for _, cells in columns] for row in range(len(faces))]
+    return table([heading for heading, _ in columns], rows, colour=colour)
+
+
+def _runner_up(who: Name) -> str:
+    return f"{printable(who.runner_up)} {_similarity(who.runner_up_similarity)}" if who.runner_up else NOTHING
 
 
 def match_lines(matches: Iterable[Match]) -> bytes:
@@ -120,13 +137,25 @@ def match_lines(matches: Iterable[Match]) -> bytes:
 
 
 def face_lines(faces: Iterable[PhotoFace]) -> bytes:
-    """Return ``number<TAB>x,y,w,h<TAB>score`` a line, and where something can be said against the face, that behind
-    another tab."""
-    return b"".join(
-        b"%d\t%d,%d,%d,%d\t%.3f%s\n" % (number, *face.box, face.score, b"\t%s" % words if words else b"")
-        for number, face in enumerate(faces)
-        for words in [printable(face.quality).encode()]
-    )
+    """Return ``number<TAB>x,y,w,h<TAB>score`` a line.
+
+    Where it was asked for, name, similarity, verdict, runner-up and its similarity follow, each empty where there is
+    none; where something can be said against the face, that is behind another tab.
+    """
+    lines = []
+    for number, face in enumerate(faces):
+        fields = [str(number), ",".join(map(str, face.box)), f"{face.score:.3f}"]
+        if face.who is not None:
+            who = face.who
+            fields += [who.name, _plain(who.similarity), CONFIRMED if who.confirmed else who.verdict]
+            fields += [who.runner_up, _plain(who.runner_up_similarity)]
+        fields += [printable(face.quality)] if face.quality else []
+        lines.append(tab_separated(*fields))
+    return b"".join(lines)
+
+
+def _plain(similarity: float | None) -> str:
+    return "" if similarity is None else f"{similarity:.3f}"
 
 
 def listed_line(path: bytes, reason: str) -> bytes:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Protocol
 
 from facewatchd.api.control import Control
+from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
@@ -326,6 +328,8 @@ class Daemon:
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
+            RegionReader(self._catalog, self._indexing_inference, self._roots, self._resolver),
+            Exchange(self._catalog, self._people, self._writer, self._roots, info),
             subscriptions,
         )
 

@@ -28,6 +28,10 @@ Where the sample cannot say more, the number is an upper bound (`Basis.AT_MOST`)
 
 A bound is `CAUTION` times the estimate in the first two cases and for every small child, of whom a third more match
 than the estimates say. With fewer than `FEWEST` strangers that can match there is no number.
+
+A person with n references is asked for with each of them, and the best counts. Their estimates, of up to `VOICES` of
+them, are averaged, and as many strangers as `references.chances` says for n are expected. What is linked with any of
+the references is the person.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ from numpy.typing import NDArray
 
 from facewatchd.expectation.calibration import Calibration
 from facewatchd.expectation.groups import average_linkage
+from facewatchd.store.references import chances
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms, Quality
@@ -62,6 +67,8 @@ MAIN = 0.2
 SEEN = 2
 """Faces in the sample from which a group is another person: of one face, many are similar to any."""
 ASKED = 100
+VOICES = 8
+"""References of a person whose similarities to strangers are looked at."""
 _NO_GROUP = -2.0
 """Below every mean."""
 _NO_SPREAD = 1e-3
@@ -140,16 +147,32 @@ class Crowd:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def strangers(self, embedding: Embedding, faces: int, quality: Quality | None) -> Strangers:
-        """Return how one face sees the strangers in a gallery of so many faces.
+    def strangers(self, references: NDArray[np.float32], faces: int, quality: Quality | None) -> Strangers:
+        """Return how a person sees the strangers in a gallery of so many faces.
 
-        With ``quality``, a similarity is meant less what the blur of the other face adds to the threshold.
+        ``references``: one face (dim,), or several of the person (n, dim), of which the best counts. With ``quality``,
+        a similarity is meant less what the blur of the other face adds to the threshold.
         """
         if len(self) < FEWEST:
             return Strangers(Basis.UNKNOWN, faces)
+        rows = np.atleast_2d(references)
+        linked = self._linked_with(rows)
+        asked = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), VOICES)).astype(np.intp))]
+        seen = [self._strangers_of(row, linked, faces, quality) for row in asked]
+        basis = max((each.basis for each in seen), key=list(Basis).index)
+        if len(seen) == 1 or basis is Basis.UNKNOWN:
+            return next(each for each in seen if each.basis is basis)
+        share = chances(len(rows)) / len(asked)
+        parts = (_Part(share * part.share, part.median, part.spread) for each in seen for part in each.parts)
+        return Strangers(basis, faces, tuple(parts), self._calibration)
+
+    def _strangers_of(
+        self, embedding: Embedding, linked: NDArray[np.bool_], faces: int, quality: Quality | None
+    ) -> Strangers:
+        """How one face of a person sees the strangers. ``linked``: the groups that are the person."""
         similarities = self.embeddings @ embedding
         child = self._calibration.is_child(embedding)
-        others = ~self._linked_with(embedding, similarities)[self.groups]
+        others = ~linked[self.groups]
         count = int(others.sum())
         if quality is not None:
             similarities = similarities - quality.extras(self._norms)
@@ -179,20 +202,20 @@ class Crowd:
         return np.median(shares, axis=0) if shares else np.zeros(len(similarities))
 
     def nearest_others(
-        self, face_ids: Sequence[int], faces: NDArray[np.float32], asked: Embedding
+        self, face_ids: Sequence[int], faces: NDArray[np.float32], references: NDArray[np.float32]
     ) -> list[tuple[int, float] | None]:
-        """For each of some faces, the group that it resembles most, of those not linked with the face asked for.
+        """For each of some faces, the group that it resembles most, of those not linked with the person asked for.
 
         Groups of fewer than `SEEN` faces are left out, and a face of the sample does not count as one of its own group.
         The group is told by its face that is the most similar, by id, and the mean similarity to it. ``faces``: (n,
-        dim); up to 12 kB of memory are taken for each.
+        dim); up to 12 kB of memory are taken for each. ``references``: as in `strangers`.
         """
         if not len(self):
             return [None] * len(faces)
         similarities = self.embeddings @ faces.T
         means = np.add.reduceat(similarities[self._by_group], self._starts, axis=0)
         means /= self._sizes[:, None].astype(means.dtype)
-        means[(self._sizes < SEEN) | self._linked_with(asked, self.embeddings @ asked)] = _NO_GROUP
+        means[(self._sizes < SEEN) | self._linked_with(np.atleast_2d(references))] = _NO_GROUP
         for at, face_id in enumerate(face_ids):
             row = self._rows.get(face_id)
             if row is not None and means[group := self.groups[row], at] != _NO_GROUP:
@@ -208,12 +231,15 @@ class Crowd:
             found.append(None if mean == _NO_GROUP else (int(self.ids[nearest]), mean))
         return found
 
-    def _linked_with(self, embedding: Embedding, similarities: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether each group is the person with this face. ``similarities``: of the sample to it."""
-        linked = self._means(similarities) >= self._linked
-        if self._calibration.is_child(embedding):
-            linked &= self._sizes >= MAIN * self._sizes[linked].sum()
-        return linked
+    def _linked_with(self, references: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each group is the person with one of these faces, (n, dim)."""
+        found = np.zeros(len(self._sizes), np.bool_)
+        for embedding in references:
+            linked = self._means(self.embeddings @ embedding) >= self._linked
+            if self._calibration.is_child(embedding):
+                linked &= self._sizes >= MAIN * self._sizes[linked].sum()
+            found |= linked
+        return found
 
     def _means(self, similarities: NDArray[np.floating]) -> NDArray[np.float64]:
         """The mean of each group."""

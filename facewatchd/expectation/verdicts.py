@@ -39,7 +39,7 @@ def verdicts(similarities: Sequence[float], strangers: Strangers, threshold: flo
     given = np.asarray(similarities, np.float64)
     if strangers.calibration is None:
         return [Verdict.LIKELY if each >= WITHOUT_SAMPLE * threshold else Verdict.LOOK for each in given.tolist()]
-    return [_word(chance) for chance in chances_of_error(given, strangers).tolist()]
+    return [word(chance) for chance in chances_of_error(given, strangers).tolist()]
 
 
 def chances_of_error(similarities: NDArray[np.float64], strangers: Strangers) -> NDArray[np.float64]:
@@ -53,7 +53,8 @@ def chances_of_error(similarities: NDArray[np.float64], strangers: Strangers) ->
     return worst
 
 
-def _word(chance: float) -> Verdict:
+def word(chance: float) -> Verdict:
+    """Return the word for a chance of being wrong."""
     if chance < SURE:
         return Verdict.SURE
     return Verdict.LIKELY if chance < LIKELY else Verdict.LOOK

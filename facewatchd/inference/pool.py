@@ -46,8 +46,9 @@ from facewatchd.inference import deadlines
 from facewatchd.inference.deadlines import HINT
 from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
 from facewatchd.inference.process import ChildProcess
-from facewatchd.inference.wire import AHEAD, Again, Analysis, Setup
+from facewatchd.inference.wire import AHEAD, Again, Analysis, Headers, Setup, Sidecar
 from facewatchd.photos.description import Description
+from facewatchd.photos.regions import Named
 from facewatchd.system import malloc
 from facewatchd.values import ModelInfo
 
@@ -156,12 +157,21 @@ class Inference:
         """
         return self._once(lambda process: process.analyse(data, self._beat, waiting, again))
 
-    def describe(self, data: bytes | int, waiting: Callable[[], None] = lambda: None) -> Description:
+    def describe(
+        self, data: bytes | int, waiting: Callable[[], None] = lambda: None, *, names: bool = False
+    ) -> Description:
         """Read the headers of a photo, without decoding it. ``data`` and ``waiting`` are those of `analyse`.
 
-        Raises `UnreadablePhotoError`, and what `_once` raises.
+        ``names``: also what they say about people. Raises `UnreadablePhotoError`, and what `_once` raises.
         """
-        return self._once(lambda process: process.describe(data, self._beat, waiting))
+        return self._once(lambda process: process.describe(data, Headers(names), self._beat, waiting))
+
+    def names(self, data: int, kind: str, waiting: Callable[[], None] = lambda: None) -> Named:
+        """Read what a file that lies beside photos says about people. ``kind``: one of `regions.SIDECARS`.
+
+        Raises what `_once` raises.
+        """
+        return self._once(lambda process: process.names(data, Sidecar(kind), self._beat, waiting))
 
     def _once(self, ask: Callable[[ChildProcess], T]) -> T:
         """Ask the process about a photo that is not tried again here, as no other photo may wait for it.

@@ -26,13 +26,16 @@ from facewatchd.inference.wire import (
     Headers,
     Question,
     Setup,
+    Sidecar,
     receive_analysis,
     receive_description,
     receive_info,
+    receive_named,
     receive_threads,
 )
 from facewatchd.models.devices import Placement
 from facewatchd.photos.description import Description
+from facewatchd.photos.regions import Named
 from facewatchd.system import child_process, scheduling
 from facewatchd.values import ModelInfo
 
@@ -134,15 +137,23 @@ class ChildProcess:
         assert isinstance(answer, Analysis)
         return answer
 
-    def describe(self, data: bytes | int, beat: Callable[[], None], waiting: Callable[[], None]) -> Description:
+    def describe(
+        self, data: bytes | int, headers: Headers, beat: Callable[[], None], waiting: Callable[[], None]
+    ) -> Description:
         """Send a photo and wait for what its headers say, as `analyse` does."""
-        answer = self._ask(data, Headers(), beat, waiting)
+        answer = self._ask(data, headers, beat, waiting)
         assert isinstance(answer, Description)
+        return answer
+
+    def names(self, data: int, sidecar: Sidecar, beat: Callable[[], None], waiting: Callable[[], None]) -> Named:
+        """Send a file that lies beside photos and wait for what it says about people, as `analyse` does."""
+        answer = self._ask(data, sidecar, beat, waiting)
+        assert isinstance(answer, Named)
         return answer
 
     def _ask(
         self, data: bytes | int, question: Question, beat: Callable[[], None], waiting: Callable[[], None]
-    ) -> Analysis | Description:
+    ) -> Analysis | Description | Named:
         channel = self._free.pop()
         try:
             if channel in self._owed:
@@ -164,9 +175,11 @@ class ChildProcess:
         finally:
             self._free.insert(0 if channel in self._owed else len(self._free), channel)
 
-    def _receive(self, channel: Channel, question: Question) -> Analysis | Description:
+    def _receive(self, channel: Channel, question: Question) -> Analysis | Description | Named:
         if isinstance(question, Headers):
             return receive_description(channel)
+        if isinstance(question, Sidecar):
+            return receive_named(channel, question.kind)
         return receive_analysis(channel, self.info.dim, question)
 
     def _drain(self, channel: Channel, beat: Callable[[], None], waiting: Callable[[], None]) -> None:

@@ -21,6 +21,8 @@ from facewatchd.models import second_look
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
 from facewatchd.photos import likeness
 from facewatchd.photos.files import MAX_PIXELS, DiskError
+from facewatchd.photos.regions import MOST as MOST_REGIONS
+from facewatchd.photos.regions import MOST_NAME, SOURCES_OF, Area, Named, Region, clean_name
 from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
 from facewatchd.values import Face, Look, Taken, TakenFrom
 
@@ -33,6 +35,8 @@ MOST_FACES_AGAIN = second_look.MOST_FACES
 MOST_DIMENSIONS = 1 << 14
 MOST_TIME = 1e11
 """Seconds before or after 1970: some 3,000 years."""
+MOST_REASONS = 20
+"""Why something in a file was left out; there are not so many."""
 MOST_TEXT = 4000
 """Characters of a message."""
 ERRORS: dict[str, type[errors.FacewatchError]] = {
@@ -122,6 +126,43 @@ def taken(answer: dict[str, Any]) -> Taken | None:
     if found["source"] not in IN_BYTES:
         raise InvalidAnswerError("a date of no known source")
     return Taken(at, offset, TakenFrom(found["source"]))
+
+
+def named(found: object, kind: str) -> Named:
+    """What a file of one of the kinds `regions.SIDECARS` says about people: names as they are kept, each of a source of
+    that kind, with an area on the picture or null."""
+    if not isinstance(found, dict):
+        raise InvalidAnswerError("the names are no JSON object")
+    regions, aside = found.get("regions"), found.get("aside")
+    if not isinstance(regions, list) or len(regions) > MOST_REGIONS:
+        raise InvalidAnswerError(f"the regions are no list of at most {MOST_REGIONS}")
+    if not isinstance(aside, list) or len(aside) > MOST_REASONS:
+        raise InvalidAnswerError(f"the reasons are no list of at most {MOST_REASONS}")
+    return Named(
+        tuple(_region(entry, SOURCES_OF[kind]) for entry in regions),
+        tuple(text({"reason": reason}, "reason") for reason in aside),
+    )
+
+
+def _region(entry: object, sources: Collection[str]) -> Region:
+    name, source, area, applied, photo = _numbers(entry, 5, "a region")
+    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME or clean_name(name) != name:
+        raise InvalidAnswerError("a region has no name")
+    if source not in sources:
+        raise InvalidAnswerError("a region of another source")
+    if not isinstance(photo, str) or len(photo) > MOST_TEXT:
+        raise InvalidAnswerError("a region of no file")
+    sides = [number(side, "a side") for side in _numbers(applied, 2, "the sides")]
+    if any(side < 0 for side in sides):
+        raise InvalidAnswerError("a side is negative")
+    return Region(name, source, None if area is None else _area(area), (sides[0], sides[1]), photo)
+
+
+def _area(value: object) -> Area:
+    x, y, w, h = (number(part, "an area") for part in _numbers(value, 4, "an area"))
+    if min(x, y, w, h) < 0 or max(x + w, y + h) > 1 + 1e-6:
+        raise InvalidAnswerError("an area that is not on the picture")
+    return Area(x, y, w, h)
 
 
 def picture(answer: dict[str, Any]) -> bytes | None:

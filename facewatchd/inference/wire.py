@@ -34,6 +34,7 @@ from facewatchd.inference.validation import (
     expect_no_error,
     face,
     listed,
+    named,
     picture,
     size,
     taken,
@@ -43,6 +44,7 @@ from facewatchd.inference.validation import (
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
 from facewatchd.photos.description import Description
+from facewatchd.photos.regions import SIDECARS, XMP, Named
 from facewatchd.text import one_line
 from facewatchd.values import Face, Look, ModelInfo, Taken, Ways
 
@@ -115,11 +117,26 @@ class Again(NamedTuple):
 class Headers(NamedTuple):
     """Asks what the headers of a photo say. It is not decoded, and the model is not used."""
 
+    names: bool = False
+    """Whether also what they say about people is wanted."""
 
-Question = Again | Headers | None
-"""What is asked about a photo; None: which faces are on it."""
-_HEADERS = 0x10
-"""The byte for `Headers`; that of the others is the `Ways` of a second look."""
+
+class Sidecar(NamedTuple):
+    """Asks what a file that lies beside photos says about people."""
+
+    kind: str
+    """One of `regions.SIDECARS`."""
+
+
+Question = Again | Headers | Sidecar | None
+"""What is asked about a file; None: which faces are on the photo."""
+_QUESTIONS: dict[int, Headers | Sidecar] = {
+    0x10: Headers(),
+    0x11: Headers(names=True),
+    **{0x20 + number: Sidecar(kind) for number, kind in enumerate(SIDECARS)},
+}
+"""By their bytes; that of the others is the `Ways` of a second look."""
+_CODES = {question: code for code, question in _QUESTIONS.items()}
 
 
 class Request(NamedTuple):
@@ -180,7 +197,10 @@ class Channel:
 
         Neither side waits for the other to read. Both share the file's position, so neither uses it.
         """
-        code = bytes([_HEADERS if isinstance(question, Headers) else question.ways if question else Ways.NONE])
+        if question is None or isinstance(question, Again):
+            code = bytes([question.ways if question else Ways.NONE])
+        else:
+            code = bytes([_CODES[question]])
         stop = [question.stop] if isinstance(question, Again) else []
         if isinstance(data, int):
             socket.send_fds(self.socket, [code], [data, *stop])
@@ -197,8 +217,8 @@ class Channel:
         if not sent:
             raise EOFError("the other side is gone")
         photo, *stop = sent
-        if code[0] == _HEADERS:
-            return Request(photo, Headers())
+        if code[0] in _QUESTIONS:
+            return Request(photo, _QUESTIONS[code[0]])
         return Request(photo, Again(Ways(code[0]), *stop) if stop else None)
 
     def send_json(self, document: object) -> None:
@@ -305,11 +325,24 @@ def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> 
 
 
 def send_description(channel: Channel, description: Description) -> None:
-    channel.send_json(description._asdict() | {"taken": description.taken and description.taken._asdict()})
+    taken = description.taken and description.taken._asdict()
+    channel.send_json(description._asdict() | {"taken": taken, "named": description.named._asdict()})
 
 
 def receive_description(channel: Channel) -> Description:
     """Receive what the headers of a photo say. Raises what `receive_analysis` does."""
     answer = channel.receive_json(MOST_JSON)
     expect_no_error(answer)
-    return Description(*size(answer), whole(answer.get("orientation"), "the orientation", 1, 8), taken(answer))
+    orientation = whole(answer.get("orientation"), "the orientation", 1, 8)
+    return Description(*size(answer), orientation, taken(answer), named(answer.get("named"), XMP))
+
+
+def send_named(channel: Channel, found: Named) -> None:
+    channel.send_json({"named": found._asdict()})
+
+
+def receive_named(channel: Channel, kind: str) -> Named:
+    """Receive what a file of some kind says about people. Raises what `receive_analysis` does."""
+    answer = channel.receive_json(MOST_JSON)
+    expect_no_error(answer)
+    return named(answer.get("named"), kind)

@@ -34,15 +34,18 @@ from facewatchd.inference.wire import (
     Headers,
     Question,
     Setup,
+    Sidecar,
     send_analysis,
     send_description,
     send_error,
     send_info,
+    send_named,
 )
 from facewatchd.models import device_trial, second_look, trial
 from facewatchd.models.base import Model
-from facewatchd.photos import decode, describe, files, likeness
+from facewatchd.photos import decode, describe, files, likeness, region_files
 from facewatchd.photos.description import Description
+from facewatchd.photos.regions import Named
 from facewatchd.system import malloc
 from facewatchd.values import Face
 
@@ -146,7 +149,9 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
     except Exception as exc:  # noqa: BLE001 - of one photo: the daemon reports it and goes on
         send_error(channel, FacewatchError(f"internal error: {exc}", "please report it"))
     else:
-        if isinstance(answer, Description):
+        if isinstance(answer, Named):
+            send_named(channel, answer)
+        elif isinstance(answer, Description):
             send_description(channel, answer)
         else:
             send_analysis(channel, answer)
@@ -155,12 +160,14 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
             os.close(request.question.stop)
 
 
-def _look(file: BinaryIO, question: Question, model: Model, faces: Faces) -> Analysis | Description:
-    """Answer a question about a photo. Raises `GivenUpError` where the daemon ends a second look."""
+def _look(file: BinaryIO, question: Question, model: Model, faces: Faces) -> Analysis | Description | Named:
+    """Answer a question about a file. Raises `GivenUpError` where the daemon ends a second look."""
     size = file.seek(0, os.SEEK_END) // FILE_BYTES
     if isinstance(question, Headers):
         with _pixels_in_hand.reserved(size):
-            return describe.describe(file)
+            return describe.describe(file, names=question.names)
+    if isinstance(question, Sidecar):
+        return region_files.read(file, question.kind)
     with _pixels_in_hand.reserved(decode.pixels_of(file) + size):
         pixels = decode.decode(file)
         height, width = pixels.shape[:2]

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from facewatchd.errors import StorageError
-from facewatchd.people.statements import DRAWN, SAME_FACE, RelativeBox, Statement
+from facewatchd.people.statements import DRAWN, SAME_FACE, Person, RelativeBox, Statement
 from facewatchd.people.store import PeopleStore, Snapshot
 from facewatchd.store.catalog_reader import ContentFaces
 from facewatchd.store.gallery import Gallery
@@ -178,6 +178,10 @@ class Resolver:
             if stale or people is not self._known.people:
                 self._known = self._updated(people, stale)
             return self._known
+
+    def person(self, name: str) -> Person:
+        """Return the person of a name. Raises `UnknownPersonError`; `StorageError` where the file cannot be used."""
+        return self._store.people().require(name)
 
     def close(self) -> None:
         """Get no more changes of the catalog."""

@@ -18,6 +18,7 @@ their lock while they write.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import sqlite3
@@ -55,6 +56,8 @@ log = logging.getLogger(__name__)
 
 RETRY = 60.0
 """Seconds after which a backup that failed is tried again."""
+SUGGESTED = 3
+"""Most names that are suggested in place of one that nobody has."""
 
 
 class Action(StrEnum):
@@ -87,7 +90,11 @@ class Snapshot:
     def require(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError`."""
         if (person := self.named(name)) is None:
-            raise UnknownPersonError(f"there is no person {name.strip()!r}", "`facewatchd people list` lists them")
+            near = difflib.get_close_matches(name_key(name.strip()), self.by_key, SUGGESTED)
+            suggested = f"did you mean {' or '.join(self.by_key[key].name for key in near)}? " if near else ""
+            raise UnknownPersonError(
+                f"there is no person {name.strip()!r}", f"{suggested}`facewatchd people list` lists them"
+            )
         return person
 
     def of(self, person: int) -> list[Statement]:
@@ -351,10 +358,18 @@ class PeopleStore:
         """
         return self.say_all([(name, statements)], source)[0]
 
-    def say_all(self, said: Iterable[tuple[str, Sequence[NewStatement]]], source: str) -> list[Said]:
-        """Say something of several people, all in one step. Raises as `say`; then nothing is said."""
+    def say_all(
+        self,
+        said: Iterable[tuple[str, Sequence[NewStatement]]],
+        source: str,
+        described: Mapping[str, Person] | None = None,
+    ) -> list[Said]:
+        """Say something of several people, all in one step. Raises as `say`; then nothing is said.
+
+        ``described``: by `name_key`, when those of them who are new were born, and whether they are hidden.
+        """
         with self._lock:
-            plan = self._planned(self._writable(), said, source)
+            plan = self._planned(self._writable(), said, source, described or {})
             if not plan.people and not plan.statements:
                 return plan.said
             with self._step(Action.SAY) as (db, step):
@@ -364,12 +379,19 @@ class PeopleStore:
             self.tend()
             return [self._with_person_as_written(each) for each in plan.said]
 
-    def _planned(self, snapshot: Snapshot, said: Iterable[tuple[str, Sequence[NewStatement]]], source: str) -> _Plan:
+    def _planned(
+        self,
+        snapshot: Snapshot,
+        said: Iterable[tuple[str, Sequence[NewStatement]]],
+        source: str,
+        described: Mapping[str, Person],
+    ) -> _Plan:
         plan = _Plan()
         for name, statements in said:
             proper, key = proper_name(name), name_key(proper_name(name))
             known = snapshot.by_key.get(key) or plan.people.get(key)
-            person = known or Person(-1 - len(plan.people), proper)
+            about = described.get(key, Person(0, proper))
+            person = known or Person(-1 - len(plan.people), proper, about.born, about.hidden)
             if known is None:
                 plan.people[key] = person
             counts = self._plan_statements(plan, snapshot, person, statements, source)

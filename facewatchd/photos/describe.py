@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from facewatchd.errors import UnreadablePhotoError
-from facewatchd.photos import decode, exif, metadata, taken, tiff, xmp
+from facewatchd.photos import decode, exif, metadata, region_files, taken, tiff, xmp
 from facewatchd.photos.description import Description
 from facewatchd.photos.files import DiskError
 from facewatchd.photos.metadata import Metadata
+from facewatchd.photos.regions import Named
 from facewatchd.photos.signatures import SNIFF_BYTES, format_of
 from facewatchd.values import Taken
 
 
-def describe(file: BinaryIO) -> Description:
-    """Read the headers of a photo. ``file`` is read from its beginning, whatever its position.
+def describe(file: BinaryIO, *, names: bool = False) -> Description:
+    """Read the headers of a photo. ``file`` is read from its beginning, whatever its position. ``names``: also what is
+    said about people.
 
     Of an animation or a document, the first frame or page is described. Raises `UnreadablePhotoError`, and `DiskError`.
     """
@@ -28,7 +30,8 @@ def describe(file: BinaryIO) -> Description:
     if not all(size):
         raise UnreadablePhotoError("its headers do not say how large it is", "try to open it in an image viewer")
     width, height = reversed(size) if orientation in exif.SIDEWAYS else size
-    return Description(width, height, orientation, _taken(found))
+    named = region_files.from_xmp(found.packets).named if names else Named()
+    return Description(width, height, orientation, _taken(found), named)
 
 
 def taken_in(file: BinaryIO) -> Taken | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from facewatchd.photos.regions import Named
 from facewatchd.values import Taken
 
 
@@ -17,3 +18,5 @@ class Description(NamedTuple):
     """1 to 8, as EXIF counts them: how the picture as it is stored is to be turned and mirrored. 1 also where the
     container says it, as then the decoder does so."""
     taken: Taken | None
+    named: Named = Named()
+    """What its XMP packets say about people; nothing where that was not asked for."""

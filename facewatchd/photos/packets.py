@@ -45,7 +45,8 @@ def parse(packet: bytes) -> Element:
         raise InvalidXmpError(f"its XMP has more than {MOST_ELEMENTS} elements")
     try:
         root: Element = fromstring(packet, forbid_dtd=True)
-    except (ParseError, ValueError, LookupError, RecursionError) as exc:  # ValueError: also defusedxml's
+    except (ParseError, ValueError, LookupError, RecursionError, OSError) as exc:
+        # ValueError: defusedxml's, too. OSError: an encoding is not loaded, where no file can be opened any more.
         raise InvalidXmpError("its XMP is no XML that can be read") from exc
     return root
 

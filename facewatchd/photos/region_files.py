@@ -20,16 +20,32 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from facewatchd.photos import packets
-from facewatchd.photos.regions import MICROSOFT, MOST, MOST_NAME, MWG, PICASA, TAKEOUT, Area, Region, clean_name
+from facewatchd.photos.regions import (
+    MICROSOFT,
+    MOST,
+    MOST_NAME,
+    MWG,
+    PICASA,
+    TAKEOUT,
+    XMP,
+    Area,
+    Named,
+    Region,
+    clean_name,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MOST_BYTES: Final = 16 << 20
 """Bytes of a ``.picasa.ini`` or a JSON file: photos with two faces each take 150 bytes, so 100,000 of them."""
+MOST_TEXT: Final = 30 * MOST
+"""Characters of all names of a file together: an answer to the daemon has a limit."""
+MOST_FILE_NAME: Final = 255
+"""Characters of the name of a photo: no file system has longer ones."""
 
 _MWG: Final = "{http://www.metadataworkinggroup.com/schemas/regions/}"
 _AREA: Final = "{http://ns.adobe.com/xmp/sType/Area#}"
@@ -37,17 +53,25 @@ _DIMENSIONS: Final = "{http://ns.adobe.com/xap/1.0/sType/Dimensions#}"
 _MP: Final = "{http://ns.microsoft.com/photo/1.2/}"
 _MPRI: Final = "{http://ns.microsoft.com/photo/1.2/t/RegionInfo#}"
 _MPREG: Final = "{http://ns.microsoft.com/photo/1.2/t/Region#}"
+_BOM: Final = b"\xef\xbb\xbf"
 _RECT64: Final = re.compile(r"rect64\(([0-9a-fA-F]{1,16})\),([0-9a-fA-F]{1,16})")
 _UNKNOWN_CONTACT: Final = "f" * 16
 
 
 @dataclass(slots=True)
 class Found:
-    """What a file says."""
+    """What is found in a file."""
 
     regions: list[Region] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
-    """Why something was left out, for users; each reason once."""
+    """See `Named.aside`."""
+    room: int = MOST_TEXT
+    """Characters that names may still have."""
+
+    @property
+    def named(self) -> Named:
+        """What is found, for good."""
+        return Named(tuple(self.regions), tuple(self.aside))
 
     def leave_out(self, reason: str) -> None:
         """Note a reason."""
@@ -56,7 +80,8 @@ class Found:
 
     def add(self, region: Region) -> None:
         """Add a region, unless there are `MOST`."""
-        if len(self.regions) >= MOST:
+        self.room -= len(region.name) + len(region.photo)
+        if len(self.regions) >= MOST or self.room < 0:
             self.leave_out(f"it has more than {MOST} regions")
         elif region not in self.regions[-100:]:
             self.regions.append(region)
@@ -188,7 +213,7 @@ def from_picasa(data: bytes) -> Found:
             faces += [(section, face) for face in value.split(";")]
     for photo, face in faces:
         match = _RECT64.fullmatch(face.strip())
-        if match is None or _contact(match[2]) == _UNKNOWN_CONTACT:
+        if match is None or len(photo) > MOST_FILE_NAME or _contact(match[2]) == _UNKNOWN_CONTACT:
             continue
         if not (name := names.get(_contact(match[2]), "")):
             found.leave_out("a face of a contact that is not named in it")
@@ -200,7 +225,7 @@ def from_picasa(data: bytes) -> Found:
 def _ini_lines(data: bytes) -> Iterator[tuple[str, str, str]]:
     """The section, key and value of each line that has a value."""
     section = ""
-    for line in data.decode("utf-8-sig", "replace").splitlines():
+    for line in data.removeprefix(_BOM).decode("utf-8", "replace").splitlines():
         line = line.strip()
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
@@ -230,7 +255,7 @@ def from_takeout(data: bytes) -> Found:
         return found
     try:
         document = json.loads(data)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, OSError):  # OSError: in an encoding that is not loaded, and cannot be any more
         found.leave_out("it is no JSON that can be read")
         return found
     people = document.get("people") if isinstance(document, dict) else None
@@ -241,6 +266,14 @@ def from_takeout(data: bytes) -> Found:
 
 
 # All of them
+
+
+def read(file: BinaryIO, kind: str) -> Named:
+    """Read a file of one of the kinds `SIDECARS`, from its beginning, whatever its position."""
+    file.seek(0)
+    data = file.read(MOST_BYTES + 1)
+    readers = {XMP: lambda data: from_xmp([data]), PICASA: from_picasa, TAKEOUT: from_takeout}
+    return readers[kind](data).named
 
 
 def _add(

@@ -22,6 +22,11 @@ MOST: Final = 10_000
 MOST_NAME: Final = 200
 """Characters of a name."""
 MWG, MICROSOFT, PICASA, TAKEOUT = SOURCES = ("mwg", "microsoft", "picasa", "takeout")
+XMP = "xmp"
+"""A kind of file, beside `PICASA` and `TAKEOUT`: it has regions of the sources `MWG` and `MICROSOFT`."""
+SOURCES_OF = {XMP: (MWG, MICROSOFT), PICASA: (PICASA,), TAKEOUT: (TAKEOUT,)}
+SIDECARS = tuple(SOURCES_OF)
+"""The kinds of files that lie beside photos, and the sources of what they say."""
 _SAME_SIDES: Final = 0.02
 """By how much two ratios of sides may differ, as logarithms, that count as the same: the sides of pictures that were
 made smaller are rounded."""
@@ -48,6 +53,14 @@ class Region(NamedTuple):
     """Width and height of the picture as the program saw it; zeros: not known."""
     photo: str = ""
     """The file name of the photo that it is about; empty: that which the file belongs to."""
+
+
+class Named(NamedTuple):
+    """What a file says about people."""
+
+    regions: tuple[Region, ...] = ()
+    aside: tuple[str, ...] = ()
+    """Why something was left out, for users; each reason once."""
 
 
 _BREAKS: Final = frozenset({"Cc", "Zl", "Zp"})

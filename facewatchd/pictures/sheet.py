@@ -1,6 +1,7 @@
 """The contact sheet: the query's faces first, then the matches in their order, cut from the photos themselves.
 
-A tile shows about twice the face's box, upright, with the box drawn into it, and three lines below it: ``query`` or
+A tile shows about twice the face's box, upright, with the box drawn into it (of several people who are asked for
+together, all their boxes), and three lines below it: ``query`` or
 the similarity (with the person and the date where they say something), the photo's name, and its directory. The tile of
 a photo that is gone, cannot be read, or has become smaller than its face's box has one word in place of the picture.
 Tiles are drawn photo by photo, not in their order, so that each photo is decoded once and one is held at a time.
@@ -41,8 +42,6 @@ _LARGE, _MIDDLE, _SMALL = 16, 13, 11
 _CAPTION: Final = 3 * _LINE_HEIGHT
 _CELL_WIDTH: Final = _PICTURE + _GAP
 _CELL_HEIGHT: Final = _PICTURE + _CAPTION + _GAP
-_MARGIN_FACTOR: Final = 2
-"""Side of the cut, in longer sides of the face's box."""
 
 _PAPER: Final = "#ffffff"
 _INK: Final = "#202020"
@@ -58,8 +57,8 @@ class Tile(NamedTuple):
     """One face of the sheet."""
 
     source: Source
-    box: Box | None
-    """None: the whole photo is shown."""
+    boxes: tuple[Box, ...]
+    """Of all faces that it shows; without any, the whole photo is shown."""
     heading: str
     name: str
     directory: str
@@ -76,10 +75,10 @@ class Region(NamedTuple):
     bottom: int
 
 
-def query_tile(path: str, data: bytes | None, name: str, box: Box) -> Tile:
+def query_tile(path: str, data: bytes | None, name: str, box: Box, heading: str = "query") -> Tile:
     """Make the tile of a face that was searched for; ``name`` is the photo's name as the user gave it."""
     directory = "" if data is not None else os.path.dirname(path)
-    return Tile(Source(os.fsencode(path), data), box, "query", os.path.basename(name), directory, is_query=True)
+    return Tile(Source(os.fsencode(path), data), (box,), heading, os.path.basename(name), directory, is_query=True)
 
 
 def match_tile(match: Match, *, named: bool = False, dated: bool = False) -> Tile:
@@ -90,7 +89,8 @@ def match_tile(match: Match, *, named: bool = False, dated: bool = False) -> Til
     words += [f"{match.similarity:.3f}"] if match.similarity is not None and not match.confirmed else []
     words += [f"+{len(match.similar)}"] if match.similar else []
     date = match.day if dated else ""
-    return Tile(Source(match.path), match.box, " ".join(words), name, directory, is_query=False, date=date)
+    boxes = tuple(face.box for face in (match.terms or (match,)) if face.box is not None)
+    return Tile(Source(match.path), boxes, " ".join(words), name, directory, is_query=False, date=date)
 
 
 def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
@@ -124,18 +124,23 @@ def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image
     return sheet
 
 
-def crop_region(box: Box, width: int, height: int) -> Region | None:
-    """Return the part of a photo of this size to show: a square of twice the box's longer side around its middle.
+def crop_region(boxes: Sequence[Box], width: int, height: int) -> Region | None:
+    """Return the part of a photo of this size to show: a square around the boxes, the whole photo without any.
 
-    It is moved into the photo at its edges, and less high or wide where the photo is. None if the box is empty or
-    does not lie in the photo, which then is not the one in which the face was found.
+    Its side is that of the boxes together and once more that of the largest: of one face, twice its longer side. It is
+    moved into the photo at its edges, and less high or wide where the photo is. None if a box is empty or does not lie
+    in the photo, which then is not the one in which the faces were found.
     """
-    if min(box) < 0 or box.w == 0 or box.h == 0 or box.x + box.w > width or box.y + box.h > height:
+    if not boxes:
+        return Region(0, 0, width, height)
+    if any(min(box) < 0 or not box.w or not box.h or box.x + box.w > width or box.y + box.h > height for box in boxes):
         return None
-    side = _MARGIN_FACTOR * max(box.w, box.h)
+    x, y = min(box.x for box in boxes), min(box.y for box in boxes)
+    wide, tall = max(box.x + box.w for box in boxes) - x, max(box.y + box.h for box in boxes) - y
+    side = max(wide, tall) + max(max(box.w, box.h) for box in boxes)
     across, down = min(side, width), min(side, height)
-    left = min(max(box.x + (box.w - across) // 2, 0), width - across)
-    top = min(max(box.y + (box.h - down) // 2, 0), height - down)
+    left = min(max(x + (wide - across) // 2, 0), width - across)
+    top = min(max(y + (tall - down) // 2, 0), height - down)
     return Region(left, top, left + across, top + down)
 
 
@@ -150,7 +155,7 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     if isinstance(photo, str):
         return _placeholder(photo)
     height, width = photo.shape[:2]
-    region = Region(0, 0, width, height) if tile.box is None else crop_region(tile.box, width, height)
+    region = crop_region(tile.boxes, width, height)
     if region is None:
         return _placeholder("changed")
     cut = Image.fromarray(photo[region.top : region.bottom, region.left : region.right])
@@ -160,9 +165,9 @@ def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
     picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
     picture.paste(cut.resize(size, Image.Resampling.LANCZOS), (left, top))
     pen = ImageDraw.Draw(picture)
-    if tile.box is not None:
-        x, y = left + (tile.box.x - region.left) * scale, top + (tile.box.y - region.top) * scale
-        outline = (round(x), round(y), round(x + tile.box.w * scale) - 1, round(y + tile.box.h * scale) - 1)
+    for box in tile.boxes:
+        x, y = left + (box.x - region.left) * scale, top + (box.y - region.top) * scale
+        outline = (round(x), round(y), round(x + box.w * scale) - 1, round(y + box.h * scale) - 1)
         pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
     if tile.is_query:
         pen.rectangle((0, 0, _PICTURE - 1, _PICTURE - 1), outline=_QUERY_COLOUR, width=4)

@@ -26,6 +26,7 @@ from facewatchd.models.second_look import news
 from facewatchd.photos.taken import in_name
 from facewatchd.store import journal, recovery, schema
 from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
+from facewatchd.store.embedded import WAIT_FOR_PHOTO, Embedded
 from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
 
 if TYPE_CHECKING:
@@ -411,6 +412,35 @@ class Catalog:
             if changes.embeddings:
                 changes.stacked = np.stack(changes.embeddings)
         return changes
+
+    def adopt(self, contents: Iterable[Embedded]) -> tuple[Changes, int]:
+        """Record contents that another catalog of this model embedded, and return how many of them are new.
+
+        A content that is known here in any way is left as it is. The others wait for their photos for `WAIT_FOR_PHOTO`
+        seconds: they are orphaned from a time to come.
+        """
+        changes, new = Changes(), 0
+        with self._transaction("import faces"):
+            for content in contents:
+                row = self._db.execute(
+                    "INSERT INTO content(digest, width, height, second_look, taken, taken_offset, taken_from, picture,"
+                    " orphaned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+                    (
+                        content.digest,
+                        content.width,
+                        content.height,
+                        content.second_look,
+                        *(_dated(content.taken) if content.is_dated else (None, None, None)),
+                        content.picture,
+                        time.time() + WAIT_FOR_PHOTO,
+                    ),
+                ).fetchone()
+                if row is not None:
+                    new += 1
+                    self._insert_faces(row[0], content.faces, changes, {}, came=False)
+            if changes.embeddings:
+                changes.stacked = np.stack(changes.embeddings)
+        return changes, new
 
     def _insert_faces(
         self, content_id: int, faces: Sequence[Face], changes: Changes, replaced: Mapping[Box, int], came: bool = True

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
+from facewatchd.store.embedded import Embedded
 from facewatchd.store.journal import Journal
-from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Ways, is_within
+from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Taken, TakenFrom, Ways, is_within
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
@@ -109,12 +110,40 @@ class ContentFaces(NamedTuple):
     """By id."""
 
 
+class RecordedPhoto(NamedTuple):
+    """A photo whose content is known."""
+
+    path: bytes
+    stamp: Stamp
+    digest: bytes
+
+
 class ShownFaces(NamedTuple):
     """Faces by ascending id: three arrays of shape (n,)."""
 
     ids: NDArray[np.int64]
     contents: NDArray[np.int64]
     norms: Norms
+
+
+class Looks(NamedTuple):
+    """Faces by ascending id, as arrays; the first row is that of no face, with the id 0."""
+
+    ids: NDArray[np.int64]
+    """Shape (n,)."""
+    embeddings: NDArray[np.float32]
+    """Shape (n, dim); of no face NaN."""
+    boxes: NDArray[np.float64]
+    """x, y, w and h. Shape (n, 4)."""
+    norms: NDArray[np.float64]
+    """`Face.norm`; NaN where it is not known. Shape (n, 1)."""
+    sharpness: NDArray[np.float64]
+    """`Face.sharpness`, likewise."""
+
+    def rows(self, face_ids: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The row of each face, in the shape of the ids; the first where it is unknown or damaged."""
+        rows = np.searchsorted(self.ids, face_ids).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[rows] == face_ids, rows, 0)
 
 
 _PHOTO = """
@@ -328,12 +357,57 @@ class CatalogReader:
             else:
                 self._note_damaged(row[0])
 
+    def embedded(self, after: int, limit: int) -> tuple[list[Embedded], int | None]:
+        """The contents that were embedded and that photos show, of the next ``limit`` ones by id that come after one.
+
+        Those of which the row of a face is damaged are left out. Also returns the id to go on after; None at the end.
+        """
+        rows = self._all(
+            "SELECT id, digest, width, height, second_look, taken, taken_offset, taken_from, picture FROM content"
+            " WHERE id > ? AND error IS NULL AND width > 0 AND orphaned IS NULL ORDER BY id LIMIT ?",
+            after,
+            limit,
+        )
+        found = []
+        for content_id, digest, width, height, second_look, at, offset, source, picture in rows:
+            if (faces := self.faces(content_id)) is not None:
+                taken = Taken(at, offset, TakenFrom(source)) if source else None
+                shown = [face for _, face in faces]
+                found.append(Embedded(digest, width, height, second_look, taken, source is not None, picture, shown))
+        return found, rows[-1][0] if len(rows) == limit else None
+
+    def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+        """The photos of each content, by digest; contents without any are left out."""
+        found: dict[bytes, list[bytes]] = {}
+        for part in _batches(digests):
+            sql = "SELECT digest, path FROM content JOIN photo ON content_id = content.id WHERE digest IN"
+            for digest, path in self._all(f"{sql} ({_marks(part)}) ORDER BY path", *part):
+                found.setdefault(digest, []).append(path)
+        return found
+
     def content(self, digest: bytes) -> int | None:
         """The id of a content that has not failed and lacks no faces; else None."""
         rows = self._all(
             "SELECT id FROM content WHERE digest = ? AND error IS NULL AND width != ?", digest, LACKS_FACES
         )
         return int(rows[0][0]) if rows else None
+
+    def photos_below(self, directory: bytes | None, after: bytes, limit: int) -> list[RecordedPhoto]:
+        """The first ``limit`` photos that could be decoded, with paths after ``after``, in the order of paths.
+
+        ``directory`` None: all of them.
+        """
+        first, last = (b"", b"\xff") if directory is None else below(directory)
+        rows = self._all(
+            "SELECT path, device, inode, size, mtime_ns, ctime_ns, digest FROM photo CROSS JOIN content"
+            " ON content.id = content_id WHERE path > ? AND path < ? AND path > ? AND content.error IS NULL"
+            " ORDER BY path LIMIT ?",
+            first,
+            last,
+            after,
+            limit,
+        )
+        return [RecordedPhoto(path, Stamp(*stamp), digest) for path, *stamp, digest in rows]
 
     def describe(self, content_id: int) -> tuple[bytes, int, int]:
         """The digest of a content that is there, and the width and height of the upright photo in pixels."""
@@ -473,6 +547,44 @@ class CatalogReader:
                 found[face_id] = Seen(Box(*box), score, norm)
         return found
 
+    def taken(self, content_ids: Sequence[int]) -> list[tuple[int, float, int | None, str]]:
+        """The dates in the bytes of contents, of those that have one: id, and `Taken`."""
+        sql = "SELECT id, taken, taken_offset, taken_from FROM content WHERE taken IS NOT NULL AND id IN"
+        return [row for part in _batches(content_ids) for row in self._all(f"{sql} ({_marks(part)})", *part)]
+
+    def dates_of_files(self, content_ids: Sequence[int]) -> list[tuple[int, float | None, int]]:
+        """For each content, the earliest date in a name of its photos, and their earliest mtime in nanoseconds."""
+        sql = "SELECT content_id, min(named), min(mtime_ns) FROM photo WHERE content_id IN"
+        return [
+            row
+            for part in _batches(content_ids)
+            for row in self._all(f"{sql} ({_marks(part)}) GROUP BY content_id", *part)
+        ]
+
+    def pictures(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.float64], list[bytes | None]]:
+        """Width and height of contents, in their order, of shape (n, 2); and their fingerprints, where known."""
+        sql = "SELECT id, width, height, picture FROM content WHERE id IN"
+        rows: dict[int, tuple[int, int, bytes | None]] = {}
+        for part in _batches(contents.tolist()):
+            rows |= {id_: tuple(rest) for id_, *rest in self._all(f"{sql} ({_marks(part)})", *part)}
+        found = [rows[content] for content in contents.tolist()]
+        sizes = np.array([(width, height) for width, height, _ in found], np.float64).reshape(-1, 2)
+        return sizes, [picture for *_, picture in found]
+
+    def looks(self, face_ids: Sequence[int]) -> Looks:
+        """What some faces look like."""
+        columns: list[Any] = []
+        for part in _batches(sorted(face_ids)):
+            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness FROM face WHERE id IN"
+            columns += self._all(f"{sql} ({_marks(part)}) ORDER BY id", *part)
+        ids, embeddings = self._matrix([row[:2] for row in columns])
+        if len(ids) < len(columns):
+            sound = set(ids.tolist())
+            columns = [row for row in columns if row[0] in sound]
+        numbers = np.array([(0, 0, 0, 0, None, None), *(row[2:] for row in columns)], np.float64)
+        nothing = np.full((1, self._dim), np.nan, np.float32)
+        return Looks(np.insert(ids, 0, 0), np.vstack([nothing, embeddings]), *np.split(numbers, [4, 5], axis=1))
+
     def face_ids(self) -> NDArray[np.int64]:
         """Every face id, ascending. Shape (n,)."""
         # Unordered, SQLite takes them from an index: the table's pages hold all the embeddings.
@@ -548,6 +660,10 @@ class _Showing(CatalogReader):
 
     def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
         return {content: len(paths) for content, paths in self.copies(content_ids, directories).items()}
+
+    def dates_of_files(self, content_ids: Sequence[int]) -> list[tuple[int, float | None, int]]:
+        known = {content: (content, named, mtime) for content, named, mtime in super().dates_of_files(content_ids)}
+        return [known.get(content, (content, None, 0)) for content in content_ids]
 
 
 def _is_inside(path: bytes, directories: Sequence[bytes]) -> bool:

@@ -2,7 +2,7 @@
 
 The catalog is written first, then the index follows, then the change is published to the hub. What a crash leaves
 between catalog and index is made up for by `Index.maintain`. The writer's thread alone calls what changes both
-(`record`, `set_aside`, `collect`); any thread may search.
+(`record`, `adopt`, `set_aside`, `collect`); any thread may search.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from facewatchd.errors import RefusedError
 from facewatchd.models.base import is_unit
 from facewatchd.store.catalog import Catalog, Changes, Outcome
+from facewatchd.store.embedded import Embedded
 from facewatchd.store.hub import Change, Hub
 from facewatchd.store.index import Index
 from facewatchd.values import Face, Ways
@@ -55,6 +56,16 @@ class Gallery:
                 paths = [] if content_id is None else reader.copies([content_id]).get(content_id, [])
         self._follow(changes, paths)
         return len(changes.added)
+
+    def adopt(self, contents: Sequence[Embedded]) -> int:
+        """Record contents that another catalog of this model embedded (`Catalog.adopt`); return how many are new.
+
+        Raises `RefusedError` as `record` does.
+        """
+        self._require_embeddings(face for content in contents for face in content.faces)
+        changes, new = self.catalog.adopt(contents)
+        self._follow(changes, [])
+        return new
 
     def _require_embeddings(self, faces: Iterable[Face]) -> None:
         if not all(is_unit(face.embedding, self.catalog.dim) for face in faces):

@@ -3,13 +3,16 @@
 The stages, each of which leaves photos out or puts them together:
 
 1. Contents on which each person has a face of its own (`candidates`); of those, the ones without the unwanted people,
-   below the directories, not shown before, and with as many faces as are asked for.
-2. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
+   below the directories, not shown before, with as many faces as are asked for, and taken in the time that is asked for
+   (`dates`).
+2. They are put in order: by similarity, by date or by path. By similarity, the photos of the query itself are first,
+   then those of which the user said who is on them, then the most alike; of the first two, those on which a person
+   stands without a face come last.
+3. Bursts are folded, unless the search does not ``collapse``: the sharpest frame stands for the others (`folding`).
+4. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
    ``collapse``: one path stands for it, the others are its ``copies``. That path is one of the query itself, else the
    shortest, else the first by name: copies tend to lie deeper, or to have longer names.
-3. They are put in order: the photos of the query itself first, then those of which the user said who is on them, then
-   the most alike; of the first, those on which a person stands without a face come last.
-4. ``top`` cuts them, ``total`` counts all of them. Paths and boxes are read only for the results that are left.
+5. ``top`` cuts them, ``total`` counts all of them. Paths and boxes are read only for the results that are left.
 
 Where several people are searched for of which any will do, the best faces of the others are kept beside the one that a
 result is of (`Match.also`).
@@ -29,7 +32,9 @@ import numpy as np
 from facewatchd.matches import Also, Match, Term
 from facewatchd.store.candidates import NO_ROW, Candidates, Question, Rows, combined, counted, undecided, without
 from facewatchd.store.catalog_reader import CatalogReader, Seen
-from facewatchd.store.scoring import Search
+from facewatchd.store.dates import Dates, dates_of
+from facewatchd.store.folding import folded
+from facewatchd.store.scoring import Search, Sort
 
 NAMED = 10
 """Undecided photos whose paths are said."""
@@ -65,18 +70,42 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     photos = reader.count_copies(candidates.contents.tolist(), search.directories)
     candidates = candidates.where(np.isin(candidates.contents, np.fromiter(photos, np.int64)))
     candidates = _unseen(reader, candidates, search)
-    candidates = _ranked(counted(reader, candidates, search))
+    candidates = counted(reader, candidates, search)
+    dates = dates_of(reader, candidates.contents)
+    candidates = _ranked(candidates.where(dates.within(search.since, search.until)), dates, search)
     doubtful = undecided(reader, candidates, question.without, search)
     said = _undecided(reader, candidates.where(doubtful), photos, search) if question.without else None
     if search.strict:
         candidates = candidates.where(~doubtful)
+    similar: dict[int, list[int]] = {}
+    if search.collapse and search.folds:
+        at = dates.on(candidates.contents).of_a_camera()
+        candidates, similar = folded(reader, candidates, at, search.same_face)
     total = _total(candidates, photos, search)
-    shown = candidates.where(slice(search.top or None))
-    pairs = _matches(reader, shown, search, several=len(question.terms[0]) > 1)[: search.top or None]
+    shown, results = _shown(reader, candidates, search)
+    matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
+    taken = [(each.text, str(each.source)) for each in dates.on(shown.contents).taken()]
+    others = _similar(reader, shown, similar, search)
+    contents = shown.contents.tolist()
+    stood_for = [*contents, *(frame for content in contents for frame in similar.get(content, ()))]
     exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
-    digests = tuple(reader.digests(shown.contents.tolist()).values()) if search.seen else ()
-    contents = tuple(content for content, _ in pairs)
-    return Found([match for _, match in pairs], total, exact, said, contents, digests)
+    return Found(
+        [
+            matches[number]._replace(
+                path=path,
+                copies=copies,
+                taken=taken[number][0],
+                taken_from=taken[number][1],
+                similar=others[number],
+            )
+            for number, path, copies in results
+        ],
+        total,
+        exact,
+        said,
+        tuple(contents[number] for number, *_ in results),
+        tuple(reader.digests(stood_for).values()) if search.seen else (),
+    )
 
 
 def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Candidates:
@@ -89,11 +118,15 @@ def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Ca
     return candidates.where(np.isin(candidates.contents, np.array(new, np.int64)))
 
 
-def _ranked(candidates: Candidates) -> Candidates:
-    """The same in the order of results."""
+def _ranked(candidates: Candidates, dates: Dates, search: Search) -> Candidates:
+    """The same in the order of results; by path only where that is wanted, and then in any order here."""
+    first = candidates.faces[:, 0]
+    if search.sort in (Sort.DATE, Sort.LATEST):
+        at = dates.on(candidates.contents).at
+        return candidates.where(np.lexsort((first, at if search.sort is Sort.DATE else -at)))
     least, is_confirmed = candidates.least, candidates.confirmed.all(axis=1)
     similarity = np.where(np.isnan(least), -np.inf, least)
-    return candidates.where(np.lexsort((candidates.faces[:, 0], -similarity, ~is_confirmed, ~candidates.own)))
+    return candidates.where(np.lexsort((first, -similarity, ~is_confirmed, ~candidates.own)))
 
 
 def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) -> int:
@@ -108,41 +141,73 @@ def _undecided(reader: CatalogReader, candidates: Candidates, photos: Mapping[in
     return Undecided(_total(candidates, photos, search), tuple(paths[:NAMED]))
 
 
+_Result = tuple[int, bytes, tuple[bytes, ...]]
+"""The number of its candidate, its path, and the paths of its copies."""
+
+
+def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tuple[Candidates, list[_Result]]:
+    """The first ``top`` results, and the candidates that they are of."""
+    top = search.top or None
+    if search.sort is not Sort.PATH:
+        candidates = candidates.where(slice(top))
+    results = [
+        (number, path, copies)
+        for number, each in enumerate(_paths(reader, candidates, search))
+        for path, copies in each
+    ]
+    if search.sort is Sort.PATH:
+        results.sort(key=lambda result: result[1])
+    results = results[:top]
+    chosen = sorted({number for number, *_ in results})
+    at = {number: place for place, number in enumerate(chosen)}
+    renumbered = [(at[number], path, copies) for number, path, copies in results]
+    return candidates.where(np.array(chosen, np.int64)), renumbered
+
+
+def _similar(
+    reader: CatalogReader, shown: Candidates, similar: Mapping[int, Sequence[int]], search: Search
+) -> list[tuple[bytes, ...]]:
+    """For each content, a path of each other frame of its burst."""
+    frames = [similar.get(content, ()) for content in shown.contents.tolist()]
+    paths = reader.copies([content for each in frames for content in each], search.directories)
+    return [tuple(_first(paths[content], search)[0] for content in each) for each in frames]
+
+
 def _paths(reader: CatalogReader, shown: Candidates, search: Search) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:
     """For each content the paths of its results, each with its copies."""
     contents = shown.contents.tolist()
     paths = reader.copies(contents, search.directories)
     found: list[list[tuple[bytes, tuple[bytes, ...]]]] = []
     for content in contents:
-        names = sorted(paths[content], key=lambda path: (path not in search.own_paths, len(path), path))
+        names = _first(paths[content], search)
         found.append([(names[0], tuple(sorted(names[1:])))] if search.collapse else [(name, ()) for name in names])
     return found
 
 
-def _matches(reader: CatalogReader, shown: Candidates, search: Search, *, several: bool) -> list[tuple[int, Match]]:
-    """The results, each with its content."""
+def _first(paths: Sequence[bytes], search: Search) -> list[bytes]:
+    """The paths of a content, first the one that stands for the others."""
+    return sorted(paths, key=lambda path: (path not in search.own_paths, len(path), path))
+
+
+def _matches(reader: CatalogReader, shown: Candidates, *, several: bool) -> list[Match]:
+    """A result for each content, without its path and its date."""
     first = shown.terms[0]
     others = _others(shown) if several else [[] for _ in shown.contents]
     also = [int(first.faces[row]) for rows in others for row in rows]
     boxes = reader.boxes(sorted({*shown.faces.ravel().tolist(), *also} - {0}))
-    matches: list[tuple[int, Match]] = []
-    for content, rows, own, least, besides, paths in zip(
-        shown.contents.tolist(),
-        shown.rows.tolist(),
-        shown.own.tolist(),
-        shown.least.tolist(),
-        others,
-        _paths(reader, shown, search),
-        strict=True,
+    matches: list[Match] = []
+    for rows, own, least, besides in zip(
+        shown.rows.tolist(), shown.own.tolist(), shown.least.tolist(), others, strict=True
     ):
         match = _match([_term(term, row, boxes) for term, row in zip(shown.terms, rows, strict=True)], least)
-        match = match._replace(itself=own, also=tuple(_also(first, row, boxes) for row in besides))
-        matches += [(content, match._replace(path=path, copies=copies)) for path, copies in paths]
+        matches.append(
+            match._replace(of=_way(first, rows[0]), itself=own, also=tuple(_also(first, row, boxes) for row in besides))
+        )
     return matches
 
 
 def _match(terms: Sequence[Term], least: float) -> Match:
-    """The result of which only the path is still to be filled in. ``least``: NaN where no term has a face."""
+    """The result of which its path and its date are still to be filled in. ``least``: NaN where no term has a face."""
     first = terms[0]
     return Match(
         b"",

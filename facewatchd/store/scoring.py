@@ -21,14 +21,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
-from facewatchd.store.index import Above, Index
+from facewatchd.store.index import Above, Embeddings, Index
 from facewatchd.store.references import COPY, NO_REFERENCES, References
 from facewatchd.values import Quality
+
+ROUNDING = 1e-5
+"""By how much similarities of the same two faces may differ."""
+
+
+class Sort(StrEnum):
+    """The order of results."""
+
+    SIMILARITY = "similarity"
+    DATE = "date"
+    LATEST = "-date"
+    PATH = "path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,14 @@ class Search:
     faces_max: int | None = None
     counts_references: bool = True
     """Whether the threshold rises with the number of references."""
+    since: float | None = None
+    """`values.Taken.at` before which no photo was taken, and from ``until`` on; None: whenever."""
+    until: float | None = None
+    sort: Sort = Sort.SIMILARITY
+    same_face: float = 1.0
+    """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
+    folds: bool = True
+    """Whether the frames of a burst are one result, where the search collapses."""
     seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
     """Says which of some contents, by digest, are left out because they were shown before."""
 
@@ -88,6 +109,19 @@ class Wanted:
         extra = self.threshold_extra if search.counts_references else 0.0
         return search.threshold + extra + np.array(blur, np.float32)
 
+    def compared(self, faces: NDArray[np.float32], search: Search) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the similarity of each face to the reference that leaves most to spare, and what is to spare.
+
+        ``faces``: (n, dim). Two arrays of shape (n,), NaN where there is no reference.
+        """
+        if not len(self.references):
+            nothing = np.full(len(faces), np.nan, np.float32)
+            return nothing, nothing
+        similarities = np.clip(faces @ self.references.T, -1.0, 1.0)
+        spare = similarities - self.thresholds(search)
+        best = spare.argmax(axis=1), np.arange(len(faces))
+        return similarities[best[::-1]], spare[best[::-1]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
@@ -110,8 +144,7 @@ class Scored:
 
 def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> Scored:
     """Return the faces that match a person, those too small for the search left out."""
-    thresholds = wanted.thresholds(search)
-    found = _found(index, reader, wanted, search, thresholds)
+    found = _found(index, reader, wanted, search)
     shown = reader.contents_of(found.ids.tolist(), search.min_size)
     found = found.chosen(np.isin(found.ids, shown.ids))
     at = np.searchsorted(shown.ids, found.ids)
@@ -138,6 +171,13 @@ def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     )
 
 
+def _each(index: Index, references: Embeddings, threshold: float, search: Search) -> list[Above]:
+    """The faces from a threshold on, for each reference."""
+    if len(references) == 1:
+        return [index.above(references[0], threshold, exact=search.exact)]
+    return index.above_each(references, threshold, exact=search.exact) if len(references) else []
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Best:
     """Faces by ascending id, each with its best reference."""
@@ -152,32 +192,21 @@ class _Best:
         return _Best(self.ids[which], self.similarities[which], self.spare[which], self.exact)
 
 
-def _found(
-    index: Index, reader: CatalogReader, wanted: Wanted, search: Search, thresholds: NDArray[np.float32]
-) -> _Best:
+def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> _Best:
     """The faces above the threshold, and those that are confirmed."""
-    parts = [
-        index.above(row, threshold, exact=search.exact)
-        for row, threshold in zip(wanted.references, thresholds.tolist(), strict=True)
-    ]
-    asks = [thresholds]
-    if missing := wanted.confirmed.difference(*(part.ids.tolist() for part in parts)):
-        ids, rows = reader.embeddings_of(missing)
-        if len(thresholds):
-            similarities = np.clip(rows @ wanted.references.T, -1.0, 1.0)
-            best = (similarities - thresholds).argmax(axis=1)
-            parts.append(Above(ids, similarities[np.arange(len(ids)), best], exact=True))
-        else:
-            parts.append(Above(ids, np.full(len(ids), np.nan, np.float32), exact=True))
-        asks.append(np.zeros(1, np.float32))
-    return _best(parts, np.concatenate(asks))
-
-
-def _best(parts: list[Above], thresholds: NDArray[np.float32]) -> _Best:
-    """The faces that are above the threshold of a reference, for any of them."""
+    thresholds = wanted.thresholds(search)
+    parts = _each(index, wanted.references, float(thresholds.min(initial=np.inf)), search)
+    asks = np.repeat(thresholds, [len(part.ids) for part in parts])
     ids = np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)])
     similarities = np.concatenate([np.empty(0, np.float32), *(part.similarities for part in parts)])
-    spare = similarities - np.repeat(thresholds, [len(part.ids) for part in parts])
+    spare = similarities - asks
+    is_above = spare >= 0
+    ids, similarities, spare = ids[is_above], similarities[is_above], spare[is_above]
+    if missing := wanted.confirmed.difference(ids.tolist()):
+        more, rows = reader.embeddings_of(missing)
+        compared = wanted.compared(rows, search)
+        ids = np.concatenate([ids, more])
+        similarities, spare = (np.concatenate(pair) for pair in zip((similarities, spare), compared, strict=True))
     order = np.lexsort((-spare, ids))
     first = order[np.unique(ids[order], return_index=True)[1]]
     return _Best(ids[first], similarities[first], spare[first], all(part.exact for part in parts))
@@ -202,6 +231,6 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
     if len(wanted.others):
         _, others = wanted.others.spare(rows, search.quality)
         not_counted = 0.0 if search.counts_references else wanted.threshold_extra
-        kept &= others.max(axis=1) <= found.spare[at] + search.threshold - not_counted
+        kept &= others.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
     own[at] = kept
     return own | _among(found.ids, wanted.confirmed)

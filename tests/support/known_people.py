@@ -7,7 +7,7 @@ from typing import cast
 
 from facewatchd.api.scoring import Scorer
 from facewatchd.people.known import KnownFaces, Resolver
-from facewatchd.people.statements import Person
+from facewatchd.people.statements import Person, name_key
 from facewatchd.people.store import Snapshot
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import ModelInfo
@@ -24,12 +24,16 @@ class PlayedResolver:
     def known(self) -> KnownFaces:
         return self._known
 
+    def person(self, name: str) -> Person:
+        return self._known.people.require(name)
+
     def say(self, confirmed: Ids, rejected: Ids | None = None, photos: Ids | None = None) -> None:
         """The faces that are each person, those that are not, and the contents that the person stands on."""
         groups = [
             {person: frozenset(ids) for person, ids in (each or {}).items()} for each in (confirmed, rejected, photos)
         ]
-        people = Snapshot(people=tuple(Person(number, f"person {number}") for number in sorted(confirmed)))
+        named = tuple(Person(number, f"person {number}") for number in sorted({*confirmed, *(photos or {})}))
+        people = Snapshot(people=named, by_key={name_key(each.name): each for each in named})
         person_of = {face: person for person, faces in groups[0].items() for face in faces}
         self._known = KnownFaces(people, *groups, person_of=person_of)
 

@@ -29,8 +29,9 @@ from facewatchd.inference.wire import AHEAD, Again, Analysis, Channel, Setup, re
 from facewatchd.models import registry
 from facewatchd.photos import decode, files, likeness
 from facewatchd.photos.description import Description
+from facewatchd.photos.regions import PICASA, TAKEOUT, XMP, Area, Named, Region
 from facewatchd.values import Look, Taken, TakenFrom, Ways
-from tests.support import hooks
+from tests.support import hooks, xmp_packets
 from tests.support.albums import shoot
 from tests.support.processes import DRAWN, until
 
@@ -117,6 +118,38 @@ def test_headers_are_read_without_decoding_and_the_next_photo_is_answered(infere
     with pytest.raises(UnreadablePhotoError, match="headers"):
         inference.describe(b"\xff\xd8\xff")
     assert (inference.analyse(whole).taken, len(inference.analyse(whole).faces)) == (taken, 2)
+
+
+def test_names_are_read_from_a_photo_and_from_files_beside_it(inference: Inference, tmp_path: Path) -> None:
+    path, people = shoot(tmp_path / "photo.jpg", [3, 5], 1), [("Anna", (0.25, 0.25, 0.5, 0.25))]
+    with Image.open(path) as image:
+        image.save(path, xmp=xmp_packets.digikam(people, (320, 240)))
+    region = Region("Anna", "mwg", Area(0.25, 0.25, 0.5, 0.25), (320, 240))
+    with path.open("rb") as file:
+        assert inference.describe(file.fileno(), names=True).named == Named((region,))
+        assert inference.describe(file.fileno()).named == Named()
+    sidecars = {
+        XMP: (xmp_packets.windows(people), Region("Anna", "microsoft", Area(0.25, 0.25, 0.5, 0.25))),
+        PICASA: (
+            b"[Contacts2]\n1=Anna;;\n[a.jpg]\nfaces=rect64(ffffffff),1",
+            Region("Anna", "picasa", Area(0, 0, 1, 1), photo="a.jpg"),
+        ),
+        TAKEOUT: (b'{"people": [{"name": "Anna"}]}', Region("Anna", "takeout", None)),
+    }
+    for kind, (data, expected) in sidecars.items():
+        path.write_bytes(data)
+        with path.open("rb") as file:
+            assert inference.names(file.fileno(), kind) == Named((expected,))
+    for odd in (b"<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>", b"<?xml version='1.0' encoding='koi8-r'?><x/>"):
+        path.write_bytes(odd)
+        with path.open("rb") as file:
+            assert inference.names(file.fileno(), XMP) == Named(aside=("its XMP is no XML that can be read",))
+    most = "".join(f"[{number}.jpg]\nfaces=rect64(ffffffff),1\n" for number in range(9999))
+    path.write_text(f"[Contacts2]\n1={chr(0x1F600) * 200};;\n{most}")
+    with path.open("rb") as file:
+        named = inference.names(file.fileno(), PICASA)
+    assert 1000 < len(named.regions) < 9999
+    assert len(named.aside) == 1
 
 
 def test_a_photo_without_a_face(inference: Inference, tmp_path: Path) -> None:

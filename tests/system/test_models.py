@@ -259,7 +259,9 @@ def test_pairs_of_labelled_faces(name: str, noticed: float) -> None:
     limit = linkage.limit(registry.known(name).threshold)
     refused: dict[bool, list[bool]] = {True: [], False: []}
     for (person, one), (other_person, other) in itertools.combinations(labelled(name), 2):
-        refused[person == other_person].append(len(linkage.clusters([one.embedding, other.embedding], limit)) > 1)
+        refused[person == other_person].append(
+            len(linkage.clusters(linkage.similarities([one.embedding[None], other.embedding[None]]), limit)) > 1
+        )
     assert len(refused[True]) > 25
     assert not any(refused[True])
     assert np.mean(refused[False]) > noticed

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from facewatchd.api.parameters import METHODS
+from tests.support import xmp_packets
 from tests.support.albums import shoot
 from tests.support.processes import Daemon
 
@@ -53,7 +54,9 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
     path = str(tmp_path / "photos" / "1.jpg")
     asked: dict[str, dict[str, Any]] = {
         "query": {"photos": [{"path": path}]},
-        "faces": {"path": path},
+        "subscribe": {"photos": [{"path": path}]},
+        "seen": {"name": "mail", "shown": []},
+        "faces": {"path": path, "names": True},
         "why": {"path": path},
         "photos": {"state": "indexed"},
         "person": {"name": "Anna"},
@@ -61,7 +64,12 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
         "rename_person": {"name": "Anna", "new": "Anne"},
         "merge_people": {"name": "Bert", "into": "Anne"},
         "forget_person": {"name": "Anne"},
+        "export": {"part": "people"},
+        "import_people": {"data": ""},
+        "import_contents": {"data": ""},
     }
+    regions = xmp_packets.digikam([("Anna", (0, 0, 0.5, 0.5))])
+    (tmp_path / "photos" / "3.jpg.xmp").write_bytes(regions)
     for name, number in (("Anna", 1), ("Bert", 5)):
         who = [{"path": str(tmp_path / "photos" / f"{number}.jpg")}]
         daemon.call("assign", name=name, who=who)

@@ -46,7 +46,7 @@ MAY_IMPORT = {
         ),
         "service": "config paths system",
         "doctor": "client config models paths photos scan server service store system threads values watch",
-        "cli": "client config console daemon doctor models paths service store system values",
+        "cli": "client config console daemon doctor models paths people service store system values",
         "__main__": "cli",
     }.items()
 }

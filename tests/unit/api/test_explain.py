@@ -31,7 +31,7 @@ from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, ModelInfo, Quality
 from tests.support.crowds import people, photos_of
 from tests.support.galleries import DIM, face, gallery_with, stamp
-from tests.support.known_people import scorer
+from tests.support.known_people import PlayedResolver, scorer
 
 QUALITY = Quality(clear=10.0, slope=0.02, floor=4.0)
 INFO = ModelInfo("test-00000000", "test", DIM, 0.6, QUALITY)
@@ -47,7 +47,8 @@ class World:
         self.gallery = gallery_with(directory, FlatIndex(DIM))
         self.sampler = Sampler(self.gallery, INFO, Liveness())
         finder = FaceFinder(self.gallery.catalog, cast(Inference, None), DiskCalls())
-        self._searcher = Searcher(self.gallery, finder, scorer(self.gallery, INFO), INFO)
+        self.resolver = PlayedResolver()
+        self._searcher = Searcher(self.gallery, finder, scorer(self.gallery, INFO, self.resolver), INFO)
         self.explainer = Explainer(self.gallery, self.sampler, INFO)
         self._photos = 0
 
@@ -284,3 +285,36 @@ def test_a_face_that_is_more_like_another_person_of_the_gallery(world: World) ->
     assert 60 < match["closer"]["face_id"] <= 66, "no face resembles itself the most"
     assert match["closer"]["similarity"] > match["similarity"]
     assert match["closer"]["path"] == f"/p/{match['closer']['face_id']:03}"
+
+
+def test_of_a_named_person_what_was_confirmed_is_sure_and_never_counted_as_wrong(world: World) -> None:
+    with_strangers(world)
+    own = photos_of(RNG, ANNA, 12, 0.9)
+    world.add_photos([face(row, BOX)] for row in own)
+    world.add(face(ANNA, BOX), face(BEN, Box(200, 0, 90, 120)))
+    ids = list(range(301, 307))
+    world.resolver.say({1: [*ids, 313], 2: [314]}, None, {1: [5]})
+    answer = world.answer(who=[{"person": "person 1"}])
+    explanation = world.explain(answer)
+    document = reply(answer, explanation)
+    confirmed = [match for match in document["matches"] if match["confirmed"]]
+    assert {match["face_id"] for match in confirmed} == {*ids, 313, None}
+    assert {match["verdict"] for match in confirmed} == {"sure"}
+    others = [match for match in document["matches"] if not match["confirmed"]]
+    assert {match["face_id"] for match in others} >= set(range(307, 313))
+    assert explanation.count is not None
+    assert 0 < explanation.count <= len(others)
+    assert document["query"][0]["person"] == "person 1"
+    assert [match["reasons"] for match in document["matches"] if match["face_id"] == 313] == [[]], "Ben is Ben"
+    world.resolver.say({1: list(range(301, 314))})
+    answer = world.answer(who=[{"person": "person 1"}], top=13)
+    assert world.explain(answer).count == 0
+
+
+def test_a_person_who_only_stands_on_photos(world: World) -> None:
+    world.add(face(BEN, BOX))
+    world.resolver.say({1: []}, None, {1: [1]})
+    answer = world.answer(who=[{"person": "person 1"}])
+    document = reply(answer, world.explain(answer))
+    assert [(match["similarity"], match["verdict"]) for match in document["matches"]] == [(None, "sure")]
+    assert document["expected_false"]["count"] == 0

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from facewatchd.api.control import Control
+from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
@@ -144,6 +146,8 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
             cast(People, Mock()),
+            cast(RegionReader, Mock()),
+            cast(Exchange, Mock()),
             Subscriptions(gallery, seen, queries.standing, pending=lambda: len(queue) > 0),
         )
         yield Place(root, gallery, roots, queue, played, scanner, setbacks, methods, queries)

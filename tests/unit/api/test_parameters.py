@@ -16,7 +16,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(7)))
+    return Methods(*(Mock() for _ in range(9)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -37,6 +37,9 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "rename_person": {"name": "Anna", "new": "Anne"},
         "merge_people": {"name": "Anna", "into": "Anne"},
         "forget_person": {"name": "Anna"},
+        "export": {"part": "people"},
+        "import_people": {"data": ""},
+        "import_contents": {"data": ""},
     }
     values = needed.get(method, {})
     methods.call(method, values)

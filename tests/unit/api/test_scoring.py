@@ -283,7 +283,7 @@ def _expected(
             and not (search.quality and QUALITY.is_too_blurred(norm))
             and face_id not in {*taken, *rejected.get(0, ())}
             and not (copies and max(copies) >= COPY and max(copies) >= similarity)
-            and all(left <= mine for left, _ in spare.values())
+            and all(left <= mine + 1e-5 for left, _ in spare.values())
         ):
             found[face_id] = similarity
     return found

@@ -66,7 +66,7 @@ def test_the_list_as_lines_document_and_table(people: Any, fake: FakeDaemon, cap
     assert [line.rstrip() for line in out.decode().splitlines()] == [
         "PERSON     REFERENCES  PHOTOS",
         "Anna       12          30",
-        "Zoë\\x09山  1           1       2 faces not found now",
+        "Zoë\\x09山  1           1  (2 faces not found now)",
     ]
 
 
@@ -106,6 +106,7 @@ def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) ->
     [
         ("add", SAID | {"new": True}, "Anna is new: 2 faces added\n"),
         ("add", SAID | {"said": 1, "known": 1}, "Anna: 1 face added, 1 known already\n"),
+        ("add", SAID | {"said": 0, "known": 1}, "Anna: no face added, 1 known already\n"),
         ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, no longer Ben, C\\x1b\n"),
         ("not", SAID | {"is": False, "said": 1}, "Anna: 1 face said not to be Anna\n"),
     ],
@@ -121,7 +122,7 @@ def test_what_is_left_out_is_named_with_its_reason_and_fails(people: Any, capfd:
     refused = [{"who": 1, "face": 2, "reason": "small"}, {"who": 2, "face": None, "reason": "blurred"}]
     assert people(SAID | {"refused": refused, "without_face": [0]}, "add", "Anna", "a.jpg", "b.jpg#2", "face:7") == 1
     assert capfd.readouterr() == (
-        "Anna: 2 faces added\n",
+        "Anna: 2 faces and photos added\n",
         "facewatchd: no face was found on a.jpg: it is said that Anna is on it\n"
         "facewatchd: b.jpg, face 2 is left out: small; --anyway takes it\n"
         "facewatchd: face:7 is left out: blurred; --anyway takes it\n",
@@ -191,7 +192,7 @@ def test_show_reads_all_pages(fake: FakeDaemon, capfdbinary: Any) -> None:
     assert status == 0
     lines = shown.decode().splitlines()
     assert lines[0] == "Anna: 12 references, confirmed on 30 photos"
-    assert lines[1].split() == ["THE", "FACE", "BOX", "SAID", "BY", "ON", "PATH"]
+    assert lines[1].split() == ["FACE", "BOX", "SAID", "BY", "ON", "PATH"]
     assert lines[3].endswith("/p/\\x09\\xff")
 
 

@@ -26,7 +26,7 @@ from facewatchd.client.connection import MAX_LINE, Connection, RemoteError
 from facewatchd.client.query import MAX_BYTES
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.errors import DeadlineError, NoDaemonError, TooLargeError, UsageError, WrongListenerError
-from facewatchd.pictures import sheet
+from facewatchd.pictures import labelled, sheet
 from facewatchd.system import peer_credentials
 from facewatchd.text import printable
 from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
@@ -722,6 +722,60 @@ def test_list_faces_of_a_photo_without_any(ask: Any, daemon: FakeDaemon, capfd: 
     assert capfd.readouterr().err.startswith("facewatch-query: no face found on anna.jpg; ")
 
 
+def named(name: str | None, similarity: float | None, verdict: str, *runner_up: Any, confirmed: bool = False) -> Any:
+    next_ = dict(zip(("name", "similarity"), runner_up, strict=True)) if runner_up else None
+    own = {"name": name, "similarity": similarity, "verdict": verdict, "confirmed": confirmed, "runner_up": next_}
+    return {"box": [1, 2, 30, 40], "score": 0.8765, "names": own}
+
+
+NAMED = {
+    "faces": [
+        named("Zoë\x1b", 0.7421, "sure", "Ben", 0.31),
+        named("Anna", None, "sure", confirmed=True),
+        named("Ben", 0.5, "look"),
+        {**named(None, None, "unknown", "Anna", 0.4), "quality": ["small"]},
+    ]
+}
+
+
+def test_list_faces_says_who_they_are(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, NAMED)
+    assert ask("--list-faces", "--who", "anna.jpg") == client.FOUND
+    assert daemon.params() == {"path": os.path.abspath("anna.jpg"), "names": True}
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    assert [line[3:] for line in lines] == [
+        ["Zoë\x1b", "0.742", "sure", "Ben", "0.310"],
+        ["Anna", "", "confirmed", "", ""],
+        ["Ben", "0.500", "look", "", ""],
+        ["", "", "unknown", "Anna", "0.400", "small"],
+    ]
+    assert ask("--list-faces", "--who", "anna.jpg", "--json") == client.FOUND
+    assert json.loads(capfd.readouterr().out) == {"photo": "anna.jpg", **NAMED}
+    _, out, _ = run_on_terminal(daemon, "--list-faces", "--who", "anna.jpg", NO_COLOR="1", LC_ALL="C.UTF-8")
+    assert [line.rstrip() for line in out.decode().splitlines()] == [
+        "FACE  BOX        SCORE  NAME     SIMILARITY  VERDICT    RUNNER-UP   QUALITY",
+        "0     1,2 30x40  0.876  Zoë\\x1b  0.742       sure       Ben 0.310",
+        "1     1,2 30x40  0.876  Anna     -           confirmed  -",
+        "2     1,2 30x40  0.876  Ben      0.500       look       -",
+        "3     1,2 30x40  0.876  unknown  -           -          Anna 0.400  small",
+    ]
+    daemon.script = lambda request: error(request, "", "unknown parameter 'names'; known: path", code=-32602)
+    assert ask("--list-faces", "--who", "anna.jpg") == client.NOT_READY
+    assert "without --who; start it again" in capfd.readouterr().err
+
+
+def test_the_names_are_drawn_and_doubtful_ones_have_a_question_mark(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (400, 200), "grey").save(tmp_path / "a.png")
+    drawn: list[labelled.Labelled] = []
+    draw = labelled.draw
+    monkeypatch.setattr(labelled, "draw", lambda photo, faces: drawn.extend(faces) or draw(photo, faces))
+    daemon.script = lambda request: reply(request, NAMED)
+    assert ask("--list-faces", "--who", tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert [(face.number, face.name) for face in drawn] == [(0, "Zoë\x1b"), (1, "Anna"), (2, "Ben?"), (3, "")]
+
+
 def test_list_faces_draws_the_photo_with_their_numbers(
     ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
 ) -> None:
@@ -764,6 +818,56 @@ def test_a_sheet_is_drawn_besides_the_matches(
     monkeypatch.setattr(sheet, "MAX_TILES", 2)
     assert ask(tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
     assert capfd.readouterr().err == f"{tmp_path}/s.png leaves out the last 2 matches; ask for fewer with --top\n"
+
+
+def test_a_sheet_of_persons_begins_with_their_largest_references(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, colour in (("small", "blue"), ("large", "red")):
+        Image.new("RGB", (200, 200), colour).save(tmp_path / f"{name}.png")
+
+    def said(name: str, size: int, **changes: Any) -> dict[str, Any]:
+        path = {"path": str(tmp_path / f"{name}.png")}
+        return {"is": True, "face_id": 1, "paths": [path], "box": [0, 0, size, size]} | changes
+
+    statements = [
+        said("small", 40),
+        said("large", 80),
+        said("small", 90, **{"is": False}),
+        said("small", 99, face_id=None),
+        said("small", 99, paths=[]),
+    ]
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "person":
+            is_known = request["params"]["name"] == "Anna"
+            return reply(request, {"statements": statements if is_known else []})
+        query = [{"photo": None, "person": "Anna", "references": 2, "who": 0}]
+        others = [{"photo": None, "person": "Ben", "references": 0, "who": 0}, {**query_face(None), "who": 1}]
+        return reply(request, answer(b"/gone.jpg", query=query, **{"with": others}))
+
+    daemon.script = script
+    tiles: list[Any] = []
+    draw = sheet.draw
+    monkeypatch.setattr(sheet, "draw", lambda given, progress: tiles.extend(given) or draw(given, progress))
+    photo = tmp_path / "small.png"
+    assert ask("@anna", "--with", "@ben", "--with", photo, "--sheet", tmp_path / "s.png") == client.FOUND
+    assert [tile.heading for tile in tiles] == ["query: Anna", "with", "0.742"]
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_those_who_are_to_be_there_too_are_named(ask: Any, daemon: FakeDaemon, capfd: Any, verbose: bool) -> None:
+    others = {
+        "with": [{"photo": None, "person": "Ben", "references": 3, "who": 0}],
+        "without": [{**query_face(None, 1, 2), "who": 0}],
+    }
+    daemon.script = lambda request: reply(request, answer(b"/m.jpg", **others))
+    ask("a.jpg", "--with", "@ben", "--without", "c.jpg#1", *(["-v"] if verbose else []))
+    lines = capfd.readouterr().err.splitlines()[1:3]
+    told = ["with: Ben, 3 references", "without: face 1 (of 0 to 1, left to right) on c.jpg at 10,20 80x90, score 0.89"]
+    assert lines == (told if verbose else [])
 
 
 def test_a_sheet_of_a_photo_from_stdin(daemon: FakeDaemon, tmp_path: Path) -> None:

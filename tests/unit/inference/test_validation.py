@@ -24,12 +24,14 @@ from facewatchd.inference.wire import (
     receive_analysis,
     receive_description,
     receive_info,
+    receive_named,
     receive_threads,
 )
 from facewatchd.models.base import MOST_NORM, UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
 from facewatchd.photos import likeness
 from facewatchd.photos.files import MAX_PIXELS
+from facewatchd.photos.regions import MOST, SIDECARS, SOURCES_OF, XMP, Named, clean_name
 from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
 from facewatchd.values import Look, ModelInfo, Taken, Ways
 
@@ -51,7 +53,11 @@ SEEN: dict[str, Any] = {
     "taken": {"at": 1561896000.25, "offset": 120, "source": "exif"},
     "picture": "0123456789abcdef",
 }
-DESCRIPTION = {"width": WIDTH, "height": HEIGHT, "orientation": 6, "taken": SEEN["taken"]}
+NAMED = {
+    "regions": [["Anna", "mwg", [0.1, 0.2, 0.3, 0.4], [320, 240.5], ""], ["Bob", "microsoft", None, [0, 0], ""]],
+    "aside": ["a region with a negative side"],
+}
+DESCRIPTION = {"width": WIDTH, "height": HEIGHT, "orientation": 6, "taken": SEEN["taken"], "named": NAMED}
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
 PACK = Pack("tiny", None, "tiny-00000000", 0.4)
 MODEL = {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold, "quality": None}
@@ -206,6 +212,26 @@ def test_a_changed_description_is_possible_or_nonsense(document: Any) -> None:
         assert 0 < seen.width * seen.height <= MAX_PIXELS
         assert seen.orientation in range(1, 9)
         expect_possible_date(seen.taken)
+        expect_possible_names(seen.named, SOURCES_OF[XMP])
+
+
+def expect_possible_names(named: Named, sources: tuple[str, ...]) -> None:
+    assert len(named.regions) <= MOST
+    for region in named.regions:
+        assert region.name == clean_name(region.name) != ""
+        assert region.source in sources
+        assert all(0 <= side < math.inf for side in region.applied)
+        if region.area is not None:
+            x, y, w, h = region.area
+            assert min(region.area) >= 0
+            assert max(x + w, y + h) <= 1.00001
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(SIDECARS), changed_documents({"named": NAMED}))
+def test_changed_names_are_possible_or_nonsense(kind: str, document: Any) -> None:
+    with told_or_nonsense(framed(json.dumps(document).encode())) as ours:
+        expect_possible_names(receive_named(ours, kind), SOURCES_OF[kind])
 
 
 @settings(deadline=None, max_examples=150)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facewatchd.errors import UsageError
-from facewatchd.matches import Box, Match
+from facewatchd.matches import Box, Match, Term
 from facewatchd.photos import decode as decoding
 from facewatchd.photos import sheet_mark
 from facewatchd.pictures import sheet
@@ -59,12 +59,12 @@ def near(found: object, expected: tuple[int, int, int]) -> bool:
 def test_the_cut_holds_the_face_and_stays_in_the_photo(
     box: Box, size: tuple[int, int], region: tuple[int, int, int, int]
 ) -> None:
-    assert sheet.crop_region(box, *size) == region
+    assert sheet.crop_region([box], *size) == region
 
 
 @pytest.mark.parametrize("box", [Box(90, 0, 20, 20), Box(0, 90, 20, 20), Box(-1, 0, 20, 20), Box(5, 5, 0, 20)])
 def test_a_box_that_does_not_fit_its_photo_is_not_cut(box: Box) -> None:
-    assert sheet.crop_region(box, 100, 100) is None
+    assert sheet.crop_region([box], 100, 100) is None
 
 
 def test_the_query_comes_first_and_the_matches_in_order(tmp_path: Path) -> None:
@@ -83,6 +83,33 @@ def test_the_query_comes_first_and_the_matches_in_order(tmp_path: Path) -> None:
     assert near(second.getpixel((10, 10)), (128, 128, 128))
     assert near(first.getpixel((1, 199)), (0x18, 0x60, 0xC0))  # the frame that only the query has
     assert near(second.getpixel((50, 100)), (0x30, 0xC0, 0x40))  # the box's left edge
+
+
+def test_of_several_people_every_face_is_shown(tmp_path: Path) -> None:
+    assert sheet.crop_region([Box(100, 100, 40, 50), Box(300, 120, 60, 40)], 1000, 1000) == (70, 0, 390, 320)
+    assert sheet.crop_region([Box(0, 0, 10, 10), Box(95, 0, 10, 10)], 100, 100) is None
+    match = photo(tmp_path / "a.png", size=(800, 600), box=Box(100, 100, 80, 80))
+    other = Term(0.6, Box(500, 300, 60, 80), 0.9, 2)
+    terms = (Term(0.7, match.box, 0.9, 1), other, Term(None, None, None, None))
+    drawn = picture(sheet.draw([sheet.match_tile(match._replace(terms=terms))]), 0)
+    assert near(drawn.getpixel((30, 52)), RED)
+    for box in (match.box, other.box):
+        assert box
+        assert near(drawn.getpixel((round((box.x - 60) / 2.7), round(box.y / 2.7) + 10)), (0x30, 0xC0, 0x40))
+
+
+def test_the_caption_names_what_the_user_said_and_when_it_was() -> None:
+    match = Match(b"/p/a.jpg", 0.75, Box(0, 0, 9, 9), 0.9, 1, person="Anna", taken="2019-06-30T12:00:00")
+    burst = match._replace(similar=(b"/b", b"/c"), taken_from="mtime")
+    for changed, named, dated, heading, date in (
+        (match, False, False, "0.750", ""),
+        (match, True, True, "Anna 0.750", "2019-06-30"),
+        (burst, True, True, "Anna 0.750 +2", "2019-06-30~"),
+        (match._replace(confirmed=True, similarity=1.0), True, False, "Anna confirmed", ""),
+        (match._replace(person="", similarity=None, box=None, confirmed=True), True, False, "confirmed", ""),
+    ):
+        tile = sheet.match_tile(changed, named=named, dated=dated)
+        assert (tile.heading, tile.date) == (heading, date)
 
 
 def test_a_photo_is_cut_upright(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Frames of one burst: the same people, within ten seconds, and nearly the same faces or picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from facewatchd.matches import Box
+from facewatchd.store import bursts as module
+from facewatchd.store.bursts import Frames, bursts, near_in_time
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.scoring import Search, Sort
+from facewatchd.values import Face, Taken, TakenFrom
+from tests.support.galleries import BOX, DIM, nearest, stamp, unit
+
+SAME = 0.9
+RNG = np.random.default_rng(3)
+ANNA = unit(RNG.normal(size=(1, DIM)))[0]
+NOON = 1561896000.0
+PICTURES = [bytes([n * 17 % 256] * 8) for n in range(4)]
+"""Far from each other."""
+
+
+def like(other: NDArray[np.float32], cosine: float) -> NDArray[np.float32]:
+    apart = RNG.normal(size=DIM)
+    apart -= (apart @ other) * other
+    return unit((cosine * other + np.sqrt(1 - cosine**2) * apart / np.linalg.norm(apart))[None])[0]
+
+
+def add(
+    gallery: Gallery,
+    name: str,
+    at: float | None,
+    embedding: NDArray[np.float32] = ANNA,
+    *,
+    picture: bytes | None = None,
+    box: Box = BOX,
+    sharpness: float | None = None,
+    norm: float | None = None,
+    source: TakenFrom = TakenFrom.EXIF,
+) -> None:
+    made = Face(box, 0.9, np.zeros((5, 2), np.float32), embedding, norm, sharpness=sharpness)
+    taken = None if at is None else Taken(at, None, source)
+    path = f"/p/{name}".encode()
+    outcome = Outcome(path, stamp(1), path.ljust(32), 640, 480, [made], taken=taken, picture=picture)
+    gallery.record([outcome])
+
+
+def shown(gallery: Gallery, **search: object) -> dict[str, list[str]]:
+    """The results, each with the other frames of its burst."""
+    given = {"same_face": SAME, "sort": Sort.PATH} | search
+    found = nearest(gallery, ANNA, Search(0.5, **given))  # type: ignore[arg-type]
+    assert found.total == len(found.matches)
+    return {match.path.decode()[3:]: [path.decode()[3:] for path in match.similar] for match in found.matches}
+
+
+def test_the_sharpest_frame_stands_for_the_others_and_counts_once(gallery: Gallery) -> None:
+    for number, sharpness in enumerate([50.0, 200.0, 90.0]):
+        add(gallery, f"{number}", NOON + number, like(ANNA, 0.99), sharpness=sharpness)
+    add(gallery, "other", NOON + 3600, like(ANNA, 0.99), sharpness=900.0)
+    assert shown(gallery) == {"1": ["0", "2"], "other": []}
+    assert shown(gallery, collapse=False) == {"0": [], "1": [], "2": [], "other": []}
+    gallery.record([Outcome(b"/p/copy of 1", stamp(2), b"/p/1".ljust(32))])
+    (first, _) = nearest(gallery, ANNA, Search(0.5, same_face=SAME, sort=Sort.PATH)).matches
+    assert (first.path, first.copies, first.similar) == (b"/p/1", (b"/p/copy of 1",), (b"/p/0", b"/p/2"))
+
+
+def test_neither_time_nor_likeness_alone_makes_a_burst(gallery: Gallery) -> None:
+    add(gallery, "face", NOON)
+    add(gallery, "later", NOON + 10.5)
+    add(gallery, "other face", NOON + 1, like(ANNA, 0.8))
+    add(gallery, "other place", NOON + 2, box=Box(400, 300, 60, 80))
+    assert shown(gallery) == {"face": [], "later": [], "other face": [], "other place": []}
+
+
+def test_nearly_the_same_picture_is_enough(gallery: Gallery) -> None:
+    near = bytes([PICTURES[1][0] ^ 1] * 8)
+    add(gallery, "a", NOON, picture=PICTURES[1])
+    add(gallery, "b", NOON + 1, like(ANNA, 0.7), picture=near)
+    add(gallery, "c", NOON + 2, like(ANNA, 0.7), picture=PICTURES[2])
+    assert shown(gallery) == {"a": ["b"], "c": []}
+
+
+@pytest.mark.parametrize("source", [TakenFrom.EXIF_MODIFIED, None])
+def test_dates_that_are_no_cameras_fold_nothing(gallery: Gallery, source: TakenFrom | None) -> None:
+    """A copy of a whole disk gives thousands of photos one time."""
+    for number in range(3):
+        add(gallery, f"{number}", None if source is None else NOON, source=source or TakenFrom.EXIF)
+    add(gallery, "day", 1561852800.0)
+    add(gallery, "day too", 1561852800.0)
+    add(gallery, "IMG-20190630-WA0001.jpg", None)
+    add(gallery, "IMG-20190630-WA0002.jpg", None)
+    assert len(shown(gallery)) == 7
+    add(gallery, "IMG_20190630_120000.jpg", None)
+    add(gallery, "IMG_20190630_120001.jpg", None)
+    assert len(shown(gallery)) == 8
+
+
+def test_who_stands_for_a_burst_where_sharpness_is_not_known_or_does_not_count(gallery: Gallery) -> None:
+    add(gallery, "a", NOON, norm=9.0)
+    add(gallery, "b", NOON + 1, norm=12.0)
+    add(gallery, "c", NOON + 2, norm=11.0)
+    assert shown(gallery) == {"b": ["a", "c"]}
+    with gallery.catalog.reading() as reader:
+        own = reader.content(b"/p/c".ljust(32))
+    assert own is not None
+    (match,) = nearest(gallery, ANNA, Search(0.5, same_face=SAME), own=[own]).matches
+    assert (match.path, match.similar) == (b"/p/c", (b"/p/a", b"/p/b"))
+
+
+def test_the_same_people_must_be_on_all_frames(gallery: Gallery) -> None:
+    """Of several who are asked for, of which any will do, each frame is of one."""
+    ben = like(ANNA, 0.0)
+    add(gallery, "anna", NOON, picture=PICTURES[1])
+    add(gallery, "ben", NOON + 1, ben, picture=PICTURES[1])
+    add(gallery, "ben too", NOON + 2, ben, picture=PICTURES[1])
+    found = nearest(gallery, np.stack([ANNA, ben]), Search(0.5, same_face=SAME, sort=Sort.PATH))
+    assert [(match.path, match.similar) for match in found.matches] == [
+        (b"/p/anna", ()),
+        (b"/p/ben too", (b"/p/ben",)),
+    ]
+
+
+def made(at: list[float], groups: list[int], faces: list[int], pictures: list[int]) -> Frames:
+    """Frames of four faces and four pictures, far from each other."""
+    eye = np.eye(4, dtype=np.float32)
+    known = np.array([picture < 4 for picture in pictures])
+    return Frames(
+        np.array(at),
+        np.array(groups, np.int64),
+        np.frombuffer(b"".join(PICTURES[picture % 4] for picture in pictures), np.uint8).reshape(-1, 8),
+        known,
+        np.tile(np.array([0.1, 0.1, 0.2, 0.2]), (len(at), 1, 1)),
+        np.array([eye[face] if face < 4 else np.full(4, np.nan) for face in faces], np.float32)[:, None, :],
+    )
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 1), st.integers(0, 4), st.integers(0, 4)), max_size=20))
+def test_bursts_are_those_of_a_simple_search(rows: list[tuple[int, int, int, int]]) -> None:
+    at, groups = np.array([row[0] for row in rows], np.float64), np.array([row[1] for row in rows], np.int64)
+    places = np.concatenate([np.empty(0, np.intp), *near_in_time(at, groups)]).tolist()
+    in_order = sorted(range(len(rows)), key=lambda place: (groups[place], at[place], place))
+    alone = [
+        place
+        for place in in_order
+        if not any(
+            other != place and groups[other] == groups[place] and abs(at[other] - at[place]) <= module.SECONDS
+            for other in in_order
+        )
+    ]
+    assert sorted(places + alone) == sorted(in_order)
+    assert places == [place for place in in_order if place not in alone]
+    if not places:
+        return
+    chosen = [rows[place] for place in places]
+    found = bursts(made(*(list(column) for column in zip(*chosen, strict=True))), SAME).tolist()  # type: ignore[arg-type]
+    expected = list(range(len(chosen)))
+    for number, (moment, group, face, picture) in enumerate(chosen):
+        for other in range(number - 1, max(-1, number - module.COMPARED - 1), -1):
+            then, theirs, looks, shows = chosen[other]
+            same = (picture == shows < 4) or (face == looks < 4)
+            begin = chosen[expected[other]][0]
+            if group == theirs and moment - then <= module.SECONDS and same and moment - begin <= module.SECONDS:
+                expected[number] = expected[other]
+                break
+    assert found == expected
+
+
+def test_a_date_that_thousands_of_photos_have_is_cut_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 7)
+    at = np.repeat([1.0, 100.0, 200.0, 300.0, 400.0], [3, 3, 20, 1, 4])
+    blocks = list(near_in_time(at, np.zeros(len(at), np.int64)))
+    assert [len(block) for block in blocks] == [6, 7, 7, 6, 4]
+    assert np.concatenate(blocks).tolist() == [place for place in range(31) if place != 26]
