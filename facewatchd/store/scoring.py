@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
-from facewatchd.store.index import Index
+from facewatchd.store.index import Above, Embeddings, Index
 from facewatchd.store.references import COPY, NO_REFERENCES, References
 from facewatchd.values import Quality
 
@@ -166,6 +166,13 @@ def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     )
 
 
+def _each(index: Index, references: Embeddings, threshold: float, search: Search) -> list[Above]:
+    """The faces from a threshold on, for each reference."""
+    if len(references) == 1:
+        return [index.above(references[0], threshold, exact=search.exact)]
+    return index.above_each(references, threshold, exact=search.exact) if len(references) else []
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Best:
     """Faces by ascending id, each with its best reference."""
@@ -183,14 +190,13 @@ class _Best:
 def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> _Best:
     """The faces above the threshold, and those that are confirmed."""
     thresholds = wanted.thresholds(search)
-    parts = [
-        index.above(row, threshold, exact=search.exact)
-        for row, threshold in zip(wanted.references, thresholds.tolist(), strict=True)
-    ]
+    parts = _each(index, wanted.references, float(thresholds.min(initial=np.inf)), search)
     asks = np.repeat(thresholds, [len(part.ids) for part in parts])
     ids = np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)])
     similarities = np.concatenate([np.empty(0, np.float32), *(part.similarities for part in parts)])
     spare = similarities - asks
+    is_above = spare >= 0
+    ids, similarities, spare = ids[is_above], similarities[is_above], spare[is_above]
     if missing := wanted.confirmed.difference(ids.tolist()):
         more, rows = reader.embeddings_of(missing)
         compared = wanted.compared(rows, search)
