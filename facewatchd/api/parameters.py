@@ -334,7 +334,7 @@ class ImportContentsParameters:
 class RegionsParameters:
     """Of ``regions``."""
 
-    dir: bytes | None = optional(PathItem(), "Only photos below this directory.", _ABSENT)
+    dir: bytes | None = optional(PathItem(), "Only photos below this directory, or this photo.", _ABSENT)
     after: bytes = optional(PathItem(), "`next` of the page before.", Computed(lambda: b"", "from the first"))
 
 
@@ -462,7 +462,7 @@ METHODS = {
     "import_people": Method(
         ImportPeopleParameters,
         "Say all that is in lines of an export, or nothing where one is wrong. One step of `undo`.",
-        "people statements added known outdated kept absent{count,paths}",
+        "people statements added replaced known outdated kept absent{count,paths}",
     ),
     "import_contents": Method(
         ImportContentsParameters,

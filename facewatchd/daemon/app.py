@@ -48,7 +48,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
-from facewatchd.people.known import Resolver
+from facewatchd.people.known import KeepKnown, Resolver
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
@@ -196,6 +196,7 @@ class Daemon:
             log.warning("%s", printable(self._people.trouble))
         self._resolver = Resolver(self._people, self._gallery)
         self._stops.callback(self._resolver.close)
+        self._keep_known = KeepKnown(self._resolver, self._liveness)
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
@@ -281,6 +282,7 @@ class Daemon:
             server=self._server,
             liveness=self._liveness,
             people=self._people,
+            keep_known=self._keep_known,
         )
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
@@ -357,6 +359,7 @@ class Daemon:
         parts: tuple[_Part, ...] = (
             self._writer,
             self._sampler,
+            self._keep_known,
             self._maintenance,
             self._server,
             self._indexer,

@@ -395,16 +395,17 @@ class CatalogReader:
     def photos_below(self, directory: bytes | None, after: bytes, limit: int) -> list[RecordedPhoto]:
         """The first ``limit`` photos that could be decoded, with paths after ``after``, in the order of paths.
 
-        ``directory`` None: all of them.
+        ``directory``: those below it, or the one of that path; None: all.
         """
         first, last = (b"", b"\xff") if directory is None else below(directory)
         rows = self._all(
             "SELECT path, device, inode, size, mtime_ns, ctime_ns, digest FROM photo CROSS JOIN content"
-            " ON content.id = content_id WHERE path > ? AND path < ? AND path > ? AND content.error IS NULL"
-            " ORDER BY path LIMIT ?",
-            first,
+            " ON content.id = content_id WHERE path > ? AND path < ? AND (path > ? OR path = ?)"
+            " AND content.error IS NULL ORDER BY path LIMIT ?",
+            max(after, (directory or b"")[:-1]),
             last,
-            after,
+            first,
+            directory or b"",
             limit,
         )
         return [RecordedPhoto(path, Stamp(*stamp), digest) for path, *stamp, digest in rows]
