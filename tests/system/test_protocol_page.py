@@ -55,6 +55,8 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
     path = str(tmp_path / "photos" / "1.jpg")
     asked: dict[str, dict[str, Any]] = {
         "query": {"photos": [{"path": path}]},
+        "subscribe": {"photos": [{"path": path}]},
+        "seen": {"name": "mail", "shown": []},
         "faces": {"path": path, "names": True},
         "why": {"path": path},
         "photos": {"state": "indexed"},
