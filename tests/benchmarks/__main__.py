@@ -34,6 +34,7 @@ NAMES = (
     "thresholds",
     "expectation",
     "people",
+    "statements",
 )
 
 

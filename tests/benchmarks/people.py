@@ -36,7 +36,7 @@ from facewatchd.store import results
 from facewatchd.store.candidates import Question
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Upkeep
-from facewatchd.store.references import MANY, different, extra
+from facewatchd.store.references import MANY, different, extra, same_picture
 from facewatchd.store.scoring import Search, Wanted
 from facewatchd.values import Quality
 from tests.benchmarks import gallery as faces
@@ -342,7 +342,9 @@ def _asking(gallery: Gallery, identity: NDArray[np.int32]) -> tuple[list[Wanted]
         own = ids[np.isin(photo_of, np.flatnonzero(identity == person))]
         with gallery.catalog.reading() as reader:
             known, rows = reader.embeddings_of(rng.permutation(own)[: 4 * REFERENCES].tolist())
-        confirmed[person] = known[different(rows, np.full(len(rows), np.inf), REFERENCES)].tolist()
+        confirmed[person] = known[
+            different(rows, np.full(len(rows), np.inf), same_picture(MODEL.threshold), REFERENCES)
+        ].tolist()
     resolver.say(confirmed)
     asks = scorer(gallery, MODEL, resolver)
     wanted = [asks.wanted_person(person) for person in chosen[:PEOPLE].tolist()]
