@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from facewatchd.api.control import Control
+from facewatchd.api.exchange import Exchange
 from facewatchd.api.parameters import METHODS
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
+from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
 from facewatchd.server.params import read
@@ -25,11 +28,22 @@ class Methods:
     """`call` carries out one method; any thread may call it."""
 
     def __init__(
-        self, status: Status, queries: Queries, photos: Photos, control: Control, verifier: Verifier, people: People
+        self,
+        status: Status,
+        queries: Queries,
+        photos: Photos,
+        control: Control,
+        verifier: Verifier,
+        people: People,
+        regions: RegionReader,
+        exchange: Exchange,
+        subscriptions: Subscriptions,
     ) -> None:
         self.table: dict[str, Callable[[Any], object]] = {
             "status": status.status,
             "query": queries.query,
+            "subscribe": subscriptions.subscribe,
+            "seen": subscriptions.seen,
             "faces": queries.faces,
             "why": photos.why,
             "photos": photos.photos,
@@ -45,6 +59,10 @@ class Methods:
             "merge_people": people.merge,
             "forget_person": people.forget,
             "undo": people.undo,
+            "regions": regions.regions,
+            "export": exchange.export,
+            "import_people": exchange.import_people,
+            "import_contents": exchange.import_contents,
         }
 
     def call(self, method: str, params: Mapping[str, object]) -> object:

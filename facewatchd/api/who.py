@@ -244,7 +244,7 @@ class WhoReader:
         pair = _words(*(told[index].named for index in sorted((one, other))))
         raise ParamsError(
             f"{pair} do not look like one person (similarity {similarity:.2f})",
-            "ask for each person by itself, or for all with --face all",
+            "ask for photos of both with --with, or of either with --face all",
         )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd import __version__
-from facewatchd.cli import control, doctor, models, people, photos, run, service
+from facewatchd.cli import control, doctor, exchange, models, people, people_import, photos, run, service
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.client.query import local_path
 from facewatchd.console.arguments import INTERRUPTED, HelpFormatter, Parser, parse
@@ -93,6 +93,10 @@ def make_parser() -> Parser:
     verify = _add(commands, "verify", control.verify, "compare disk, catalog and index")
     verify.add_argument("--repair", action="store_true", help="repair what can be repaired")
     _add_people(commands)
+    export = _add(commands, "export", exchange.export, "write the people and what was said of faces, as a backup")
+    exchange.add_export_options(export)
+    text = "say what an export says, and record the faces in it"
+    exchange.add_import_options(_add(commands, "import", exchange.import_, text))
     _add_models(commands)
     checks = _add(commands, "doctor", doctor.diagnose, "check this machine, and try the way from a photo to an answer")
     checks.add_argument("--json", action="store_true", help="print a JSON list")
@@ -153,6 +157,8 @@ def _add_people(commands: Any) -> None:
         ("undo", people.undo, "take back the last change; as often as there are changes"),
     ):
         people.add_options(name, _add(actions, name, command, meaning))
+    text = "names that other programs wrote: regions in XMP, Picasa, Google Takeout"
+    people_import.add_options(_add(actions, "import", people_import.import_people, text))
 
 
 def _add_models(commands: Any) -> None:

@@ -85,11 +85,17 @@ class _Lines:
             say(text)
 
 
-@contextlib.contextmanager
-def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a callable that draws a download: it takes the bytes so far and all bytes (0: not known).
+def downloading(name: str) -> contextlib.AbstractContextManager[Callable[[int, int], None] | None]:
+    """Draw a download, as `advancing` does: in bytes."""
+    return advancing(name, "B")
 
-    None where standard error is no terminal. The bar is removed when the block ends.
+
+@contextlib.contextmanager
+def advancing(name: str, unit: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a callable that draws how far something is: it takes what is done so far, and all (0: not known).
+
+    ``unit``: "B" for bytes, or a noun after a space. None where standard error is no terminal. The bar is removed when
+    the block ends.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
@@ -99,14 +105,16 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None] | None]:
     def draw(done: int, total: int) -> None:
         nonlocal bar
         if bar is None:
-            bar = _bar(total=total or None, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
+            scale: dict[str, Any] = {"unit_scale": True, "unit_divisor": 1024} if unit == "B" else {}
+            bar = _bar(total=total or None, desc=name, unit=unit, **scale)
         bar.total = total or None  # another source may have more
         bar.update(done - bar.n)
 
     lines = _Lines()
 
     def tell(done: int, total: int) -> None:
-        lines.say(f"{name}: {done >> 20} of {total >> 20} MiB" if total else f"{name}: {done >> 20} MiB")
+        done, total, noun = (done >> 20, total >> 20, " MiB") if unit == "B" else (done, total, unit)
+        lines.say(f"{name}: {done} of {total}{noun}" if total else f"{name}: {done}{noun}")
 
     try:
         yield draw if takes_drawing(sys.stderr) else tell

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import Protocol
 
 from facewatchd.api.control import Control
+from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
+from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
@@ -46,7 +49,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
-from facewatchd.people.known import Resolver
+from facewatchd.people.known import KeepKnown, Resolver
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
@@ -59,6 +62,7 @@ from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catal
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
+from facewatchd.store.seen import SeenStore
 from facewatchd.system import malloc
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
@@ -185,12 +189,15 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._seen = SeenStore(config.data_dir / "seen.sqlite3")
+        self._stops.callback(self._seen.close)
         self._people = PeopleStore(config.data_dir / "people.sqlite3")
         self._stops.callback(self._people.close)
         if self._people.trouble:
             log.warning("%s", printable(self._people.trouble))
         self._resolver = Resolver(self._people, self._gallery)
         self._stops.callback(self._resolver.close)
+        self._keep_known = KeepKnown(self._resolver, self._liveness)
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
@@ -290,6 +297,7 @@ class Daemon:
             server=self._server,
             liveness=self._liveness,
             people=self._people,
+            keep_known=self._keep_known,
         )
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
@@ -304,7 +312,14 @@ class Daemon:
             self._sampler,
             info,
             defaults,
+            self._seen,
             control.wait_until_done,
+        )
+        subscriptions = Subscriptions(
+            self._gallery,
+            self._seen,
+            self._queries.standing,
+            pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
         )
         people = People(self._people, self._resolver, self._catalog, finder, scorer.refusal, info.quality)
         self.methods = Methods(
@@ -330,6 +345,9 @@ class Daemon:
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
+            RegionReader(self._catalog, self._indexing_inference, self._roots, self._resolver),
+            Exchange(self._catalog, self._people, self._writer, self._roots, info),
+            subscriptions,
         )
 
     def _confinement(self) -> str:
@@ -356,6 +374,7 @@ class Daemon:
         parts: tuple[_Part, ...] = (
             self._writer,
             self._sampler,
+            self._keep_known,
             self._maintenance,
             self._server,
             self._indexer,

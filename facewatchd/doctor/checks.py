@@ -85,5 +85,6 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "events": machine.events,
     "socket": machine.socket,
     "data": machine.data,
+    "people": machine.people,
     "service": unit.check,
 }

@@ -22,6 +22,7 @@ from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import DeadlineError, NoDaemonError, WrongListenerError
 from facewatchd.ignore import Exclusion
+from facewatchd.people import store
 from facewatchd.server import socket_file
 from facewatchd.system import inotify as inotify_facts
 from facewatchd.system import mounts
@@ -182,6 +183,17 @@ def data(loaded: Config) -> Iterator[Finding]:
     if mount is not None and mount.is_remote:
         detail = f"{place} is on {mount.fstype}, where SQLite may lose data or not start"
         yield Finding("data", "warn", detail, "choose a local disk with --data-dir")
+
+
+def people(loaded: Config) -> Iterator[Finding]:
+    """Check that what the user said of people can be read."""
+    path = loaded.data_dir / "people.sqlite3"
+    try:
+        version = store.examine(path)
+    except OSError as exc:
+        yield Finding("people", "fail", f"cannot read {path}: {exc.strerror}", "check its disk")
+    else:
+        yield Finding("people", "ok", f"no person has a name: there is no {path}" if version is None else f"{path}")
 
 
 def _space(directory: Path, free: int) -> Finding:

@@ -17,6 +17,7 @@ from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
+from facewatchd.people.known import KeepKnown
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
@@ -53,6 +54,7 @@ class Monitor:
     server: Server
     liveness: Liveness
     people: PeopleStore
+    keep_known: KeepKnown
 
     def report(self) -> Report:
         """Ask every part."""
@@ -123,6 +125,7 @@ class Monitor:
         alive = {
             "the writer": self.writer.is_alive(),
             "the sampler": self.sampler.is_alive(),
+            "the thread for names": self.keep_known.is_alive(),
             "the index maintenance": self.maintenance.is_alive(),
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),

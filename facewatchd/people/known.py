@@ -10,11 +10,13 @@ and one of a box that the user drew, ask for no face and are not unplaced there.
 
 `Resolver.known` is brought up to date when it is asked: it reads from the catalog the photos with statements that have
 changed since, as the hub tells, and those whose statements have changed. Where the hub dropped changes, it reads all
-photos with statements again.
+photos with statements again. A thread, `KeepKnown`, asks it after each change, so that no question has to wait for that
+and no change is dropped because nothing was asked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,12 @@ from facewatchd.people.store import PeopleStore, Snapshot
 from facewatchd.store.catalog_reader import ContentFaces
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hub import Change, MissedChangesError
+from facewatchd.threads.liveness import Liveness
+
+QUIET = 0.5
+"""Seconds for which changes are gathered: an import has up to some twenty transactions a second."""
+LOOK_EVERY = 60.0
+"""Seconds after which a wait for changes begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +187,14 @@ class Resolver:
                 self._known = self._updated(people, stale)
             return self._known
 
+    def wait(self, timeout: float) -> None:
+        """Wait until the catalog changes, at most so many seconds."""
+        self._changes.wait(timeout)
+
+    def wake(self) -> None:
+        """End a `wait`."""
+        self._changes.put(Change())
+
     def person(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError`; `StorageError` where the file cannot be used."""
         return self._store.people().require(name)
@@ -267,3 +283,29 @@ class Resolver:
 
 def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:
     return [pair for photo in photos for pair in getattr(photo, pairs)]
+
+
+class KeepKnown(threading.Thread):
+    """Keeps a resolver up to date."""
+
+    def __init__(self, resolver: Resolver, liveness: Liveness) -> None:
+        super().__init__(name="names")
+        self._resolver = resolver
+        self._liveness = liveness
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            self._liveness.beat()
+            with contextlib.suppress(StorageError):  # of which the state of the daemon tells
+                self._resolver.known()
+            self._liveness.rest()
+            self._resolver.wait(LOOK_EVERY)
+            self._ending.wait(QUIET)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ending.set()
+        self._resolver.wake()
+        if self.ident is not None:
+            self.join()

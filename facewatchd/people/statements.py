@@ -10,14 +10,15 @@ Statements are never changed. A later one takes the place of an earlier one wher
 - where both say who one face is, as a face is one person's: the face moves to the later one;
 - a rejection without a box, of all that puts the person on the photo; and a confirmation, of such a rejection.
 
-So what counts is a function of all statements in their order, and taking back the last ones needs nothing else.
+Merging two people is one more thing that happens in this order: it finds what counts of both until then. So what counts
+is a function of all that was said in its order (`Ledger`), and taking back the last part needs nothing else.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from facewatchd.errors import BadNameError
@@ -135,12 +136,34 @@ def added(said: Iterable[Statement], new: Statement) -> tuple[Statement, ...]:
     return (*(statement for statement in said if not new.replaces(statement)), new)
 
 
-def counting(statements: Iterable[Statement]) -> dict[bytes, tuple[Statement, ...]]:
-    """Return what counts of all that was said, in the order of the ids, by digest."""
-    by_digest: dict[bytes, tuple[Statement, ...]] = {}
-    for statement in statements:
-        by_digest[statement.digest] = added(by_digest.get(statement.digest, ()), statement)
-    return by_digest
+class Ledger:
+    """What counts, while statements are made and people are merged one after another."""
+
+    def __init__(self, known: Mapping[int, Statement] | None = None) -> None:
+        """``known``: statements of an earlier ledger, by id; those that are the same again are the same objects."""
+        self.by_digest: dict[bytes, tuple[Statement, ...]] = {}
+        """In the order of their ids."""
+        self._digests: dict[int, set[bytes]] = {}
+        """The photos on which something was said, by person."""
+        self._known = known or {}
+
+    def say(self, statement: Statement) -> None:
+        """Add a statement, which is later than all before."""
+        digest = statement.digest
+        self.by_digest[digest] = added(self.by_digest.get(digest, ()), statement)
+        self._digests.setdefault(statement.person, set()).add(digest)
+
+    def merge(self, person: int, into: int) -> None:
+        """Have everything that counts of one person be of another. Where that contradicts, the later counts."""
+        digests = self._digests.pop(person, set())
+        for digest in digests:
+            said, self.by_digest[digest] = self.by_digest[digest], ()
+            for statement in said:
+                self.say(self._of(statement, into) if statement.person == person else statement)
+
+    def _of(self, statement: Statement, person: int) -> Statement:
+        known = self._known.get(statement.id)
+        return known if known is not None and known.person == person else replace(statement, person=person)
 
 
 def proper_name(text: str) -> str:

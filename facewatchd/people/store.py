@@ -24,24 +24,26 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from facewatchd.errors import DamagedError, NameTakenError, StorageError, UnknownPersonError
 from facewatchd.people import schema
 from facewatchd.people.backup import Backups
 from facewatchd.people.statements import (
+    Ledger,
     NewStatement,
     Person,
     RelativeBox,
     Statement,
     added,
     by_name,
-    counting,
     name_key,
     proper_name,
 )
@@ -218,16 +220,10 @@ class PeopleStore:
     # Opening
 
     def _open(self) -> None:
-        ownership.check_files(self._path.parent, (self._path.name, f"{self._path.name}-wal", f"{self._path.name}-shm"))
-        if not self._path.exists():
-            if (backup := self._backups.newest()) is not None:
-                raise StorageError(
-                    f"{self._path} is missing, and so are all names",
-                    f"stop facewatchd and copy {backup.name} over it, or move its backups away to begin anew",
-                )
+        version = examine(self._path)
+        if version is None:
             return
         with self._translated("read"):
-            version = self._examined()
             self._connect()
             assert self._db is not None
             try:
@@ -243,38 +239,13 @@ class PeopleStore:
         self._path.chmod(0o600)
         self.tend()
 
-    def _examined(self) -> int:
-        """The version of the file, which is ours and whole. Raises `StorageError`; nothing is written."""
-        if not self._path.stat().st_size:
-            raise DamagedError(f"{self._path} is empty, where the names should be", self._way_back())
-        with closing(catalog_schema.connect_reader(str(self._path))) as db:
-            (application,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in _HEADER)
-            if application != schema.APPLICATION_ID:
-                raise DamagedError(f"{self._path} is another program's: no names are known", "move it away")
-            if version != schema.VERSION and version not in schema.MIGRATIONS:
-                raise StorageError(
-                    f"{self._path} was written by another version (schema {version}, this one reads {schema.VERSION}):"
-                    " no names are known",
-                    "install that version",
-                )
-            ((finding,), *_) = db.execute("PRAGMA integrity_check(1)").fetchall()
-            if finding != "ok":
-                raise DamagedError(
-                    f"{self._path} is damaged ({one_line(finding)}): no names are known", self._way_back()
-                )
-        return int(version)
-
-    def _way_back(self) -> str:
-        backup = self._backups.newest()
-        return f"stop facewatchd, and copy {backup.name} over it" if backup else "move it away to begin anew"
-
     def _migrate(self, db: sqlite3.Connection, version: int) -> None:
         recovery.empty_log(db)
         self._backups.make_before_migration(db, schema.VERSION)
         schema.migrate(db, version)
 
     def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
-        return translated(f"{doing} {self._path}", "it", self._way_back())
+        return translated(f"{doing} {self._path}", "it", _way_back(self._path))
 
     def _connect(self) -> None:
         self._db = schema.connect(str(self._path))
@@ -312,11 +283,20 @@ class PeopleStore:
     def _read(self, db: sqlite3.Connection) -> Snapshot:
         """Work out what counts from all rows."""
         (version,) = db.execute("SELECT value FROM meta WHERE key = 'changes'").fetchone()
-        root = _roots(db)
+        mergers = db.execute("SELECT step, person, into_person FROM merger ORDER BY step").fetchall()
         latest = dict(_described(row) for row in db.execute(f"{_DESCRIPTION} ORDER BY id"))
-        people = tuple(by_name(person for person in latest.values() if root[person.id] == person.id))
-        rows = db.execute(f"{_STATEMENT} ORDER BY id")
-        by_digest = counting(_statement(row, root) for row in rows)
+        merged = {person for _, person, _ in mergers}
+        people = tuple(by_name(person for person in latest.values() if person.id not in merged))
+        # The same objects as before: whether a photo's statements changed is then seen without comparing them.
+        before = {each.id: each for each in self._snapshot.statements}
+        ledger, waiting = Ledger(before), deque(mergers)
+        for step, *row in db.execute(f"{_STATEMENT} ORDER BY id"):
+            while waiting and step is not None and waiting[0][0] < step:
+                ledger.merge(*waiting.popleft()[1:])
+            ledger.say(_statement(row, before))
+        for _, person, into in waiting:
+            ledger.merge(person, into)
+        by_digest = ledger.by_digest
         statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
         by_key = {name_key(person.name): person for person in people}
         return Snapshot(version, people, tuple(statements), by_digest, by_key)
@@ -555,7 +535,6 @@ class PeopleStore:
         db.executemany("DELETE FROM statement WHERE id = ?", [(number,) for number in gone])
         db.executemany("UPDATE statement SET person = ?, step = NULL WHERE id = ?", kept)
         db.execute("DELETE FROM description WHERE id NOT IN (SELECT max(id) FROM description GROUP BY person)")
-        db.execute("DELETE FROM merger")
         for table in ("person", "description"):
             db.execute(f"UPDATE {table} SET step = NULL")
         db.executemany(
@@ -622,8 +601,44 @@ class PeopleStore:
         return datetime.fromtimestamp(self._now()).astimezone().date()
 
 
+def examine(path: Path) -> int | None:
+    """Return the version of people.sqlite3, which is ours and whole; None where there is none. Nothing is written.
+
+    Raises `StorageError`, and OSError.
+    """
+    ownership.check_files(path.parent, (path.name, f"{path.name}-wal", f"{path.name}-shm"))
+    if not path.exists():
+        if (backup := Backups(path).newest()) is not None:
+            raise StorageError(
+                f"{path} is missing, and so are all names",
+                f"stop facewatchd and copy {backup.name} over it, or move its backups away to begin anew",
+            )
+        return None
+    if not path.stat().st_size:
+        raise DamagedError(f"{path} is empty, where the names should be", _way_back(path))
+    with translated(f"read {path}", "it", _way_back(path)), closing(catalog_schema.connect_reader(str(path))) as db:
+        (application,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in _HEADER)
+        if application != schema.APPLICATION_ID:
+            raise DamagedError(f"{path} is another program's: no names are known", "move it away")
+        if version != schema.VERSION and version not in schema.MIGRATIONS:
+            raise StorageError(
+                f"{path} was written by another version (schema {version}, this one reads {schema.VERSION}):"
+                " no names are known",
+                "install that version",
+            )
+        ((finding,), *_) = db.execute("PRAGMA integrity_check(1)").fetchall()
+        if finding != "ok":
+            raise DamagedError(f"{path} is damaged ({one_line(finding)}): no names are known", _way_back(path))
+    return int(version)
+
+
+def _way_back(path: Path) -> str:
+    backup = Backups(path).newest()
+    return f"stop facewatchd, and copy {backup.name} over it" if backup else "move it away to begin anew"
+
+
 _HEADER = ("application_id", "user_version")
-_STATEMENT = "SELECT id, person, is_person, digest, x, y, w, h, source, at FROM statement"
+_STATEMENT = "SELECT step, id, person, is_person, digest, x, y, w, h, source, at FROM statement"
 _DESCRIPTION = "SELECT person, name, born, hidden FROM description"
 _ABOUT = """
 SELECT person FROM statement WHERE step = ? UNION SELECT person FROM description WHERE step = ?
@@ -631,25 +646,15 @@ UNION SELECT person FROM merger WHERE step = ? UNION SELECT into_person FROM mer
 """
 
 
-def _roots(db: sqlite3.Connection) -> dict[int, int]:
-    """For each person the one that it was merged into, or itself."""
-    into = dict(db.execute("SELECT person, into_person FROM merger"))
-    root: dict[int, int] = {}
-    for (person,) in db.execute("SELECT id FROM person"):
-        last = person
-        while last in into:
-            last = into[last]
-        root[person] = last
-    return root
-
-
-def _described(row: Sequence[object]) -> tuple[int, Person]:
+def _described(row: Sequence[Any]) -> tuple[int, Person]:
     number, name, born, hidden = row
-    assert isinstance(number, int)
-    return number, Person(number, str(name), None if born is None else str(born), bool(hidden))
+    return number, Person(number, name, born, bool(hidden))
 
 
-def _statement(row: Sequence[object], root: Mapping[int, int]) -> Statement:
+def _statement(row: Sequence[Any], before: Mapping[int, Statement]) -> Statement:
     number, person, is_person, digest, x, y, w, h, source, at = row
-    box = None if x is None else RelativeBox(x, y, w, h)  # type: ignore[arg-type]
-    return Statement(number, root[person], bool(is_person), digest, box, source, at)  # type: ignore[arg-type,index]
+    known = before.get(number)
+    if known is not None and known.person == person:
+        return known
+    box = None if x is None else RelativeBox(x, y, w, h)
+    return Statement(number, person, bool(is_person), digest, box, source, at)

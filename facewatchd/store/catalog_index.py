@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from facewatchd.errors import StorageError
 from facewatchd.store.catalog import Catalog
-from facewatchd.store.index import Above, Embeddings, Ids, KeepOn, Status, Upkeep, always
+from facewatchd.store.index import Above, Embeddings, Hits, Ids, KeepOn, Status, Upkeep, always, compared
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding
@@ -36,15 +34,15 @@ class CatalogIndex:
         """They are not in the catalog any more."""
 
     def above(self, embedding: Embedding, threshold: float, *, exact: bool = True) -> Above:
+        return self.above_each(embedding[None], threshold, exact=exact)[0]
+
+    def above_each(self, embeddings: Embeddings, threshold: float, *, exact: bool = True) -> list[Above]:
         del exact
-        found_ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        hits = Hits(len(embeddings))
         with self._catalog.reading() as reader:
-            for ids, embeddings in reader.embeddings():
-                similarities = np.clip(embeddings @ embedding, -1.0, 1.0)
-                above = similarities >= threshold
-                found_ids.append(ids[above])
-                found.append(similarities[above])
-        return Above(np.concatenate(found_ids), np.concatenate(found), exact=True)
+            for ids, rows in reader.embeddings():
+                hits.add(ids, compared(rows, embeddings), threshold)
+        return hits.above()
 
     def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
         """Nothing is ever due."""

@@ -9,7 +9,8 @@ Where the embeddings are read from:
 
 Which of them are faces still, the caller looks up in the catalog. There may be neither file nor memory: at the start,
 until the file's digest was computed and its embeddings were compared with the catalog's; after a file was refused; when
-more was added since the last checkpoint than is to be held in memory. Then `above` returns None, and SQLite is asked.
+more was added since the last checkpoint than is to be held in memory. Then `above_each` returns None, and SQLite is
+asked.
 
 A new file replaces the old one while faces are added and removed. From the moment whose faces the new file holds
 (`begin`), changes are applied to the old state and collected for the new one too; then `use` takes the new one. A face
@@ -25,7 +26,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facewatchd.errors import DamagedError
 from facewatchd.store.flat import FlatIndex
@@ -57,7 +57,7 @@ class _State:
 
 
 class ExactSearch:
-    """One thread calls `add` and `remove`, one `begin` and `use`; any may call `forget` and `above`."""
+    """One thread calls `add` and `remove`, one `begin` and `use`; any may call `forget` and `above_each`."""
 
     def __init__(self, dim: int, catalogued: Catalogued, same: float, threads: int) -> None:
         """``same``: how much the similarity of a duplicate may differ from that of its node.
@@ -132,33 +132,42 @@ class ExactSearch:
         with self._lock:
             self._state = self._next = None
 
-    def above(self, embedding: Embedding, threshold: float) -> Above | None:
-        """The faces from the threshold on; None where that cannot be told from here."""
+    def above_each(self, asked: Embeddings, threshold: float) -> list[Above] | None:
+        """For each of some embeddings the faces from the threshold on; None where that cannot be told from here."""
         state = self._state
         if state is None:
             return None
-        found = state.recent.above(embedding, threshold)
+        recent = state.recent.above_each(asked, threshold)
         if state.stored is None:
-            return found
+            return recent
         try:
-            ids, similarities = self._stored(state.stored, embedding, threshold)
+            stored = self._stored(state.stored, asked, threshold)
         except (DamagedError, OSError) as exc:
             log.error("the index's file cannot be read any more (%s): exact answers come from the catalog", exc)
             with self._lock:
                 self._state = None if self._state is state else self._state
             return None
-        twice = np.isin(found.ids, ids)
-        return Above(
-            np.concatenate([ids, found.ids[~twice]]),
-            np.concatenate([similarities, found.similarities[~twice]]),
-            exact=True,
-        )
+        return [_joined(*pair) for pair in zip(stored, recent, strict=True)]
 
-    def _stored(self, stored: StoredVectors, embedding: Embedding, threshold: float) -> tuple[Ids, NDArray[np.float32]]:
-        nodes, similarities = stored.above(embedding, threshold - self._same, self._threads)
-        duplicates, _ = stored.duplicates(nodes)
+    def _stored(self, stored: StoredVectors, asked: Embeddings, threshold: float) -> list[Above]:
+        found = stored.above_each(asked, threshold - self._same, self._threads)
+        return [self._with_duplicates(stored, *pair, threshold) for pair in zip(asked, found, strict=True)]
+
+    def _with_duplicates(self, stored: StoredVectors, embedding: Embedding, found: Above, threshold: float) -> Above:
+        """Add the faces that stand under the labels of others; leave out those that were removed."""
+        duplicates, _ = stored.duplicates(found.ids)
         duplicates, embeddings = self._catalogued(duplicates[~stored.is_removed(duplicates)].tolist())
-        ids = np.concatenate([nodes, duplicates])
-        every = np.concatenate([similarities, np.clip(embeddings @ embedding, -1.0, 1.0)])
+        ids = np.concatenate([found.ids, duplicates])
+        every = np.concatenate([found.similarities, np.clip(embeddings @ embedding, -1.0, 1.0)])
         wanted = (every >= threshold) & ~stored.is_removed(ids)
-        return ids[wanted], every[wanted]
+        return Above(ids[wanted], every[wanted], exact=True)
+
+
+def _joined(stored: Above, recent: Above) -> Above:
+    """What was found in the file and in memory; a face that is in both once."""
+    new = ~np.isin(recent.ids, stored.ids)
+    return Above(
+        np.concatenate([stored.ids, recent.ids[new]]),
+        np.concatenate([stored.similarities, recent.similarities[new]]),
+        exact=True,
+    )

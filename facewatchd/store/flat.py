@@ -86,6 +86,9 @@ class FlatIndex:
         live = found_ids != _GONE
         return Above(found_ids[live], similarities[found[live]], exact=True)
 
+    def above_each(self, embeddings: Embeddings, threshold: float, *, exact: bool = True) -> list[Above]:
+        return [self.above(embedding, threshold, exact=exact) for embedding in embeddings]
+
     def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
         """Nothing is ever due."""
 

@@ -76,6 +76,7 @@ class HnswIndex:
         self._checkpoint = Checkpoint(directory)
         self._schedule = CheckpointSchedule()
         self._graph: Graph | None = None
+        self._threads = threads
         self._exact = ExactSearch(self._dim, self._catalogued, SAME, threads)
         self._rows = CatalogIndex(catalog)
 
@@ -129,7 +130,22 @@ class HnswIndex:
     def above(self, embedding: Embedding, threshold: float, *, exact: bool = False) -> Above:
         graph = self._graph
         found = None if exact or graph is None else _broadened(graph, embedding, threshold)
-        return found or self._exact.above(embedding, threshold) or self._rows.above(embedding, threshold)
+        return found or self._compared(embedding[None], threshold)[0]
+
+    def above_each(self, embeddings: Embeddings, threshold: float, *, exact: bool = False) -> list[Above]:
+        graph = self._graph
+        if exact or graph is None:
+            return self._compared(embeddings, threshold)
+        found = _together(graph, embeddings, threshold, self._threads)
+        rest = [at for at, above in enumerate(found) if above is None]
+        if rest:
+            for at, above in zip(rest, self._compared(embeddings[rest], threshold), strict=True):
+                found[at] = above
+        return [above for above in found if above is not None]
+
+    def _compared(self, embeddings: Embeddings, threshold: float) -> list[Above]:
+        """Compare each embedding with every face."""
+        return self._exact.above_each(embeddings, threshold) or self._rows.above_each(embeddings, threshold)
 
     def status(self) -> Status:
         graph = self._graph
@@ -277,6 +293,28 @@ def _broadened(graph: Graph, embedding: Embedding, threshold: float) -> Above | 
             return Above(ids[:above], similarities[:above], exact=False)
         k = more
     return None
+
+
+def _together(graph: Graph, embeddings: Embeddings, threshold: float, threads: int) -> list[Above | None]:
+    """`_broadened` for each of several embeddings of one person.
+
+    At first for all of them at once, with several threads. Who is missed by one of them is found by another, so an
+    answer with few faces is as good as any.
+    """
+    k = min(FIRST_K, max(SMALL_K, graph.nodes // 4))
+    try:
+        first = graph.nearest_each(embeddings, k, threads) if k <= graph.nodes // 2 else []
+    except UnreachableError:
+        first = []
+    if not first:
+        return [_broadened(graph, embedding, threshold) for embedding in embeddings]
+    found: list[Above | None] = []
+    for embedding, (ids, similarities) in zip(embeddings, first, strict=True):
+        above = int(np.count_nonzero(similarities >= threshold))
+        is_whole = above < len(ids)
+        part = Above(ids[:above], similarities[:above], exact=False)
+        found.append(part if is_whole else _broadened(graph, embedding, threshold))
+    return found
 
 
 def _compare(reader: CatalogReader, stored: StoredVectors, keep_on: KeepOn) -> bool:

@@ -73,6 +73,11 @@ class Subscription:
             self._changes.clear()
         return taken
 
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until a change can be taken, at most so many seconds."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._changes or self._missed, timeout)
+
     def close(self) -> None:
         """Get no more changes."""
         self._hub.unsubscribe(self)

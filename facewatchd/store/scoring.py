@@ -19,6 +19,7 @@ there are other people or rejected faces to compare with.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
-from facewatchd.store.index import Index
+from facewatchd.store.index import Above, Embeddings, Index
 from facewatchd.store.references import COPY, NO_REFERENCES, References
 from facewatchd.values import Quality
 
@@ -71,6 +72,10 @@ class Search:
     sort: Sort = Sort.SIMILARITY
     same_face: float = 1.0
     """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
+    folds: bool = True
+    """Whether the frames of a burst are one result, where the search collapses."""
+    seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
+    """Says which of some contents, by digest, are left out because they were shown before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +171,13 @@ def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     )
 
 
+def _each(index: Index, references: Embeddings, threshold: float, search: Search) -> list[Above]:
+    """The faces from a threshold on, for each reference."""
+    if len(references) == 1:
+        return [index.above(references[0], threshold, exact=search.exact)]
+    return index.above_each(references, threshold, exact=search.exact) if len(references) else []
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Best:
     """Faces by ascending id, each with its best reference."""
@@ -183,14 +195,13 @@ class _Best:
 def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> _Best:
     """The faces above the threshold, and those that are confirmed."""
     thresholds = wanted.thresholds(search)
-    parts = [
-        index.above(row, threshold, exact=search.exact)
-        for row, threshold in zip(wanted.references, thresholds.tolist(), strict=True)
-    ]
+    parts = _each(index, wanted.references, float(thresholds.min(initial=np.inf)), search)
     asks = np.repeat(thresholds, [len(part.ids) for part in parts])
     ids = np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)])
     similarities = np.concatenate([np.empty(0, np.float32), *(part.similarities for part in parts)])
     spare = similarities - asks
+    is_above = spare >= 0
+    ids, similarities, spare = ids[is_above], similarities[is_above], spare[is_above]
     if missing := wanted.confirmed.difference(ids.tolist()):
         more, rows = reader.embeddings_of(missing)
         compared = wanted.compared(rows, search)

@@ -16,16 +16,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.errors import DamagedError
-from facewatchd.store.index import Embeddings, Ids
-
-if TYPE_CHECKING:
-    from facewatchd.values import Embedding
+from facewatchd.store.index import Above, Embeddings, Hits, Ids, compared
 
 BLOCK = 1 << 21
 """Bytes that are read at a time: they stay in a core's cache until they are compared. Half of it or twice it is no
@@ -159,8 +155,8 @@ class StoredVectors:
         ids = np.sort(np.concatenate([*labels, duplicates]))
         return ids[~self.is_removed(ids)]
 
-    def above(self, embedding: Embedding, threshold: float, threads: int = 1) -> tuple[Ids, NDArray[np.float32]]:
-        """The labels from the threshold on with their similarities, also of tombstones and removed faces.
+    def above_each(self, asked: Embeddings, threshold: float, threads: int = 1) -> list[Above]:
+        """For each of some embeddings the labels from the threshold on, also of tombstones and removed faces.
 
         A large file is shared by so many ``threads``: most of the time goes into reading, at the speed of memory.
         """
@@ -168,16 +164,14 @@ class StoredVectors:
         parts = min(threads, 1 + count * self._layout.element.itemsize // (PART * BLOCK))
         bounds = [count * part // parts for part in range(parts + 1)]
         with ThreadPoolExecutor(parts, "exact search") as pool:
-            found = list(pool.map(lambda first, end: self._above(embedding, threshold, first, end), bounds, bounds[1:]))
-        ids, similarities = zip(*found, strict=True)
-        return np.concatenate(ids), np.concatenate(similarities)
+            parted = list(pool.map(lambda first, end: self._hits(asked, threshold, first, end), bounds, bounds[1:]))
+        found = Hits(len(asked))
+        for hits in parted:
+            found.extend(hits)
+        return found.above()
 
-    def _above(self, embedding: Embedding, threshold: float, first: int, end: int) -> tuple[Ids, NDArray[np.float32]]:
-        ids, found = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    def _hits(self, asked: Embeddings, threshold: float, first: int, end: int) -> Hits:
+        found = Hits(len(asked))
         for labels, embeddings in self.blocks(first, end):
-            similarities = embeddings @ embedding
-            (hits,) = np.nonzero(similarities >= threshold)
-            if len(hits):
-                ids.append(labels[hits])
-                found.append(np.clip(similarities[hits], -1.0, 1.0))
-        return np.concatenate(ids), np.concatenate(found)
+            found.add(labels, compared(embeddings, asked), threshold)
+        return found

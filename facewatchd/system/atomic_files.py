@@ -105,14 +105,14 @@ def put(new: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def written(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[BinaryIO]:
+def written(path: Path, is_ours: Callable[[Path], bool], mode: int = 0o666) -> Iterator[BinaryIO]:
     """Yield a new file that takes the place of ``path`` when the block ends; nothing of it is left where that raises.
 
-    Its permissions are those that the umask gives to new files. Raises FileExistsError where a file stands there that
+    Its permissions are those of ``mode`` that the umask leaves. Raises FileExistsError where a file stands there that
     ``is_ours`` does not accept, and OSError.
     """
     new = path.with_name(f".facewatch-{secrets.token_hex(4)}.tmp")
-    descriptor = _create(new, 0o666)
+    descriptor = _create(new, mode)
     with _removed_in_the_end(new):
         with open(descriptor, "wb") as file:
             yield file

@@ -57,7 +57,7 @@ def test_photos_of_several_people_are_not_mixed(
     one, other = names(daemon, *said)
     expected = f"facewatch-query: {one} and {other} do not look like one person (similarity 0.0"
     assert done.stderr.startswith(expected), done.stderr
-    assert done.stderr.endswith("; ask for each person by itself, or for all with --face all\n")
+    assert done.stderr.endswith("; ask for photos of both with --with, or of either with --face all\n")
     assert done.stderr.count("\n") == 1
 
 

@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
-        "people": "store system values",
+        "people": "store system threads values",
         "expectation": "store threads values",
         "scan": "photos store system threads values",
         "watch": "system threads values",
@@ -45,8 +45,8 @@ MAY_IMPORT = {
             " values watch"
         ),
         "service": "config paths system",
-        "doctor": "client config models paths photos scan server service store system threads values watch",
-        "cli": "client config console daemon doctor models paths service store system values",
+        "doctor": "client config models paths people photos scan server service store system threads values watch",
+        "cli": "client config console daemon doctor models paths people service store system values",
         "__main__": "cli",
     }.items()
 }

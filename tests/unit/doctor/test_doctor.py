@@ -27,6 +27,7 @@ from facewatchd.doctor import checks, machine, model_trial, pipeline, software
 from facewatchd.doctor.checks import Finding, examine
 from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
+from facewatchd.people.store import PeopleStore
 from facewatchd.photos import decode as decoding
 from facewatchd.photos.samples import SPECIMENS
 from facewatchd.store import hnsw_trial
@@ -82,7 +83,7 @@ def test_a_line_for_each_check_and_status_0(capfd: Any, tmp_path: Path) -> None:
     names = list(dict.fromkeys(line[2] for line in lines if line))
     assert names == [
         "configuration", "python", "packages", "sqlite", "hnswlib", "codecs", "model", "device", "licence",
-        "pipeline", "directories", "inotify", "events", "socket", "data", "service",
+        "pipeline", "directories", "inotify", "events", "socket", "data", "people", "service",
     ]  # fmt: skip
 
 
@@ -532,3 +533,19 @@ def test_data_on_a_network_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path
     remote = findings("data", data_dir=tmp_path / "new")[-1]
     assert (remote.status, remote.hint) == ("warn", "choose a local disk with --data-dir")
     assert "nfs4" in remote.detail
+
+
+def test_people_that_cannot_be_read(tmp_path: Path) -> None:
+    (nobody,) = findings("people", data_dir=tmp_path)
+    assert nobody.status == "ok"
+    path = tmp_path / "people.sqlite3"
+    store = PeopleStore(path)
+    store.say("Anna", [], "user")
+    store.close()
+    (somebody,) = findings("people", data_dir=tmp_path)
+    assert (somebody.status, somebody.detail) == ("ok", str(path))
+    path.write_bytes(b"no database")
+    (damaged,) = findings("people", data_dir=tmp_path)
+    assert damaged.status == "fail"
+    assert str(path) in damaged.detail
+    assert "people-" in damaged.hint

@@ -70,6 +70,7 @@ class Parts:
             "server": server,
             "liveness": liveness or Liveness(),
             "people": SimpleNamespace(trouble=""),
+            "keep_known": SimpleNamespace(**thread),
         }
         return Monitor(**(fields | others))
 
@@ -130,6 +131,7 @@ def test_a_status_tells_of_more_faces_than_the_threshold_bears_and_that_is_no_fa
     [
         ("writer", "the writer"),
         ("sampler", "the sampler"),
+        ("keep_known", "the thread for names"),
         ("maintenance", "the index maintenance"),
         ("scanner", "the scanner"),
     ],

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from facewatchd.matches import Box
+from facewatchd.people import known as known_module
 from facewatchd.people.known import KnownFaces, Resolver, placed
 from facewatchd.people.statements import DRAWN, NewStatement, RelativeBox, Statement
 from facewatchd.people.store import PeopleStore
 from facewatchd.store import hub
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.threads.liveness import Liveness
 from tests.support.galleries import DIM, face, stamp, unit
+from tests.support.processes import until
 
 WIDTH, HEIGHT = 640, 480
 LEFT, RIGHT, FAR = Box(100, 100, 100, 100), Box(400, 100, 100, 100), Box(10, 400, 60, 60)
@@ -188,6 +191,26 @@ def test_the_pairs_that_overlap_most_come_first_and_a_face_is_one_person() -> No
     assert placed([near, exact, third], faces) == {1: 7, 3: 8}, "the later of two that overlap the same"
     assert placed([said(1, 1, LEFT), said(2, 2, LEFT, is_person=False)], faces[:1]) == {1: 7, 2: 7}
     assert placed([said(1, 1, RIGHT)], faces) == {}
+
+
+def test_a_thread_reads_what_changed_before_anything_is_asked(
+    store: PeopleStore, gallery: Gallery, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_module, "QUIET", 0.01)
+    record(gallery, "a", [LEFT])
+    store.say("Anna", [yes("a", LEFT), yes("b", LEFT)], "user")
+    reads: list[int] = []
+    monkeypatch.setattr(resolver, "_read", lambda stale, read=resolver._read: (reads.append(len(stale)), read(stale)))
+    thread = known_module.KeepKnown(resolver, Liveness())
+    thread.start()
+    try:
+        until(lambda: reads == [2])
+        record(gallery, "b", [LEFT], inode=2)
+        until(lambda: reads[-1] == 1 and len(reads) == 2)
+        assert resolver.known().unplaced == 0
+        assert reads[1:] == [1, 0], "the question had nothing to read"
+    finally:
+        thread.stop()
 
 
 def test_without_a_store_that_can_be_read_nothing_is_known(tmp_path: Path, gallery: Gallery) -> None:

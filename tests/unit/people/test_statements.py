@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from facewatchd.errors import BadNameError
 from facewatchd.matches import Box
 from facewatchd.people.statements import (
+    Ledger,
     RelativeBox,
     Statement,
     added,
-    counting,
     name_key,
     proper_name,
     same_face,
@@ -89,7 +89,22 @@ def test_a_person_on_a_photo_without_a_face() -> None:
 
 def test_only_statements_on_one_photo_replace_each_other() -> None:
     here, there = said(1, ANNA, LEFT), Statement(2, BERT, True, b"other", LEFT, "user", 2.0)
-    assert counting([here, there]) == {b"digest": (here,), b"other": (there,)}
+    ledger = Ledger()
+    ledger.say(here)
+    ledger.say(there)
+    assert ledger.by_digest == {b"digest": (here,), b"other": (there,)}
+
+
+def test_merging_finds_what_counts_until_then() -> None:
+    """What was said of the one, and does not count any more, says nothing against the other."""
+    ledger = Ledger()
+    ledger.say(said(1, ANNA, RIGHT))
+    ledger.say(said(2, BERT, None, is_person=False))
+    ledger.say(said(3, BERT, LEFT))
+    ledger.merge(BERT, ANNA)
+    assert ledger.by_digest[b"digest"] == (said(1, ANNA, RIGHT), said(3, ANNA, LEFT))
+    ledger.say(said(4, ANNA, LEFT, is_person=False))
+    assert ledger.by_digest[b"digest"] == (said(1, ANNA, RIGHT), said(4, ANNA, LEFT, is_person=False))
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,22 @@ def test_finds_every_face_from_the_threshold_on_and_no_other(index: Index, count
         assert above.exact or not exact
 
 
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("count", "threshold"), [(600, 0.2), (600, 0.9), (600, -0.2), (40, 0.2)])
+def test_for_each_of_several_the_same_is_found_as_for_it_alone(
+    index: Index, count: int, threshold: float, exact: bool
+) -> None:
+    embeddings = filled(index, count)
+    asked = np.concatenate([embeddings[:20], rows(20, seed=6)])
+    together = index.above_each(asked, threshold, exact=exact)
+    assert len(together) == 40
+    for embedding, above in zip(asked, together, strict=True):
+        expected = np.flatnonzero(embeddings @ embedding >= threshold) + 1
+        assert ids_of(above) == expected.tolist()
+        assert np.allclose(above.similarities, (embeddings @ embedding)[above.ids - 1], atol=1e-5)
+        assert above.exact or not exact
+
+
 def test_a_threshold_that_all_faces_reach_finds_all_of_them(index: Index) -> None:
     filled(index, 300)
     above = index.above(rows(1)[0], -1.0)

@@ -41,7 +41,7 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people rename' 'people merge' 'people forget' 'people undo' models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people rename' 'people merge' 'people forget' 'people undo' 'people import' export import models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
 set -g _shtab_facewatchd_opts_with_value --box --config --data-dir --model --socket --state
 
 complete -c facewatchd -e
@@ -128,6 +128,24 @@ complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_face
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a import -d 'Read the names that other programs wrote: face regions of the Metadata Working Group (digiKam, Lightroom, Picasa, Apple) and of Microsoft in photos, in `a.jpg.xmp` and in `a.xmp`, Picasa'"'"'s `.picasa.ini`, and the names in Google Takeout'"'"'s JSON files. Each is held against the faces that were found, and against what you said before, which it never replaces. Without --apply it is only shown.'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -l dry-run -d 'only show what would be said (the default)'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -l apply -d 'say it; `facewatchd people undo` takes all of it back'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -l proposals -d 'with --apply, also names without a place, where one face and one name are left'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -l without-face -d 'with --apply, also names where no face was found: the person is then on the photo without a face'
+complete -c facewatchd -n '_shtab_facewatchd_using people import' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people import; and test $_shtab_facewatchd_npos -eq 0' -ka "(__fish_complete_directories)" -d 'only photos below it, or one photo (default: all)'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a export -d 'Write everything that you said of people to a new file that only you can read, as JSON lines: a backup of what cannot be made again. `facewatchd import` takes it back, on this machine or another one, wherever the photos lie then: they are known by their bytes. It names people and tells which photos they are on.'
+complete -c facewatchd -n '_shtab_facewatchd_using export' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using export' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using export' -l embeddings -d 'also all faces: an import on a machine with the same model then has nothing to embed'
+complete -c facewatchd -n '_shtab_facewatchd_using export; and test $_shtab_facewatchd_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the file to make, which must not be there; - is standard output'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a import -d 'Say what an export says, beside what was said here: people of one name are one person, and of two statements that contradict each other the later one counts. Faces in it are taken where they are of the model that runs: their photos are then not embedded. Nothing is imported of a file in which a line is wrong. To import again changes nothing; `facewatchd people undo` takes the names back.'
+complete -c facewatchd -n '_shtab_facewatchd_using import' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using import' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using import; and test $_shtab_facewatchd_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what export wrote; - is standard input'
 complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a models -d 'List and fetch models.'
 complete -c facewatchd -n '_shtab_facewatchd_using models' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using models; and test $_shtab_facewatchd_npos -eq 0' -a list -d 'The packs that can be chosen, and where they are.'

@@ -1,0 +1,351 @@
+"""Exports and imports: what comes out goes in, whatever was said, and what is wrong goes nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facewatchd.api import exchange
+from facewatchd.api.exchange import Exchange
+from facewatchd.api.parameters import ExportParameters, ImportContentsParameters, ImportPeopleParameters
+from facewatchd.errors import NotReadyError
+from facewatchd.indexing.writer import Writer
+from facewatchd.people.statements import NewStatement, RelativeBox
+from facewatchd.people.store import PeopleStore
+from facewatchd.scan.roots import Roots
+from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
+from facewatchd.values import ModelInfo, Taken, TakenFrom
+from tests.support.galleries import DIM, face, opened, stamp, unit
+
+INFO = ModelInfo("test-00000000", "test", DIM, 0.4)
+ROWS = unit(np.random.default_rng(5).normal(size=(8, DIM)))
+BOXES = [RelativeBox(x / 10, y / 10, 0.1, 0.15) for x in (1, 4, 7) for y in (1, 5)]
+DIGESTS = [bytes([number]) * 32 for number in range(4)]
+
+
+class Place:
+    """A data directory with people and a gallery, and the methods."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        self.gallery = opened(directory)
+        self.clock = 1_800_000_000.0
+        self.people = PeopleStore(directory / "people.sqlite3", lambda: self.clock)
+        writer = cast("Writer", _Here(self.gallery))
+        roots = cast("Roots", _Root())
+        self.methods = Exchange(self.gallery.catalog, self.people, writer, roots, INFO)
+
+    def say(self, name: str, *said: NewStatement) -> None:
+        self.clock += 1
+        self.people.say(name, said, "user")
+
+    def lines(self, *parts: str, embeddings: bool = False) -> list[dict[str, Any]]:
+        """All lines of some parts of an export."""
+        found: list[dict[str, Any]] = []
+        for part in parts:
+            after: int | None = 0
+            while after is not None:
+                page = self.methods.export(ExportParameters(part, after, embeddings=embeddings))
+                found += json.loads(json.dumps(page["lines"]))
+                after = cast("int | None", page["next"])
+        return found
+
+    def take(self, lines: Sequence[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        return self.methods.import_people(ImportPeopleParameters(encoded(lines), **options))
+
+    def take_contents(self, lines: Sequence[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        return self.methods.import_contents(ImportContentsParameters(encoded(lines), **options))
+
+    def known(self) -> object:
+        """What counts, in a form that two places can be compared by."""
+        people = self.people.people()
+        names = {person.id: person.name for person in people.people}
+        statements = sorted(
+            (names[each.person], each.is_person, each.digest, each.box or (), each.source, each.at)
+            for each in people.statements
+        )
+        return [(person.name, person.born, person.hidden) for person in people.people], statements
+
+
+class _Here:
+    """In the writer's place: calls what it is given at once."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+
+    def call(self, function: Callable[[Gallery], object]) -> None:
+        function(self._gallery)
+
+
+class _Root:
+    def of(self, path: bytes) -> bytes:
+        return b"/photos"
+
+
+def encoded(lines: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+@contextlib.contextmanager
+def two_places(directory: Path | None = None) -> Iterator[tuple[Place, Place]]:
+    with contextlib.ExitStack() as stack:
+        where = directory or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        places = Place(where / "one"), Place(where / "two")
+        for place in places:
+            stack.callback(place.people.close)
+            stack.callback(place.gallery.catalog.close)
+        yield places
+
+
+@pytest.fixture
+def one_and_two(tmp_path: Path) -> Iterator[tuple[Place, Place]]:
+    with two_places(tmp_path) as places:
+        yield places
+
+
+SAID = st.tuples(
+    st.sampled_from(["Anna", "Bob", "Zoë 😀", 'O"\\Neil'.replace("\\", "")]),
+    st.booleans(),
+    st.sampled_from(DIGESTS),
+    st.none() | st.sampled_from(BOXES),
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(SAID, max_size=12), st.lists(SAID, max_size=6))
+def test_what_is_exported_is_imported_as_it_was_and_again_changes_nothing(first: list[Any], others: list[Any]) -> None:
+    with two_places() as (one, two):
+        for name, is_person, digest, box in first:
+            one.say(name, NewStatement(is_person, digest, box))
+        lines = one.lines("people", "photos")
+        two.take(lines)
+        assert two.known() == one.known()
+        before = two.people.people().version
+        again = two.take(lines)
+        assert (again["added"], again["known"]) == (0, len(one.people.people().statements))
+        assert two.people.people().version == before
+        # What is said later elsewhere comes over too, and the two end the same, whichever takes the other's first.
+        two.clock = one.clock + 100
+        for name, is_person, digest, box in others:
+            two.say(name, NewStatement(is_person, digest, box))
+        one.take(two.lines("people"))
+        two.take(one.lines("people"))
+        assert latest(one) == latest(two)
+
+
+def latest(place: Place) -> object:
+    _, statements = cast("tuple[Any, list[Any]]", place.known())
+    return {each[:4]: None for each in statements}.keys()
+
+
+def test_people_keep_what_is_known_of_them(one_and_two: tuple[Place, Place]) -> None:
+    one, two = one_and_two
+    one.say("Anna")
+    one.people.describe("Anna", "2015-03", hidden=True)
+    two.take(one.lines("people"))
+    assert two.known() == one.known() == ([("Anna", "2015-03", True)], [])
+    two.people.describe("Anna", None, hidden=False)
+    two.take(one.lines("people"))
+    assert two.known() == ([("Anna", None, False)], []), "who is there is not described anew"
+
+
+def test_an_import_is_one_step_and_an_earlier_statement_replaces_no_later_one(
+    one_and_two: tuple[Place, Place],
+) -> None:
+    one, two = one_and_two
+    one.say("Anna", NewStatement(True, DIGESTS[0], BOXES[0]), NewStatement(True, DIGESTS[1], BOXES[0]))
+    one.say("Bob", NewStatement(True, DIGESTS[2], BOXES[1]))
+    two.clock = one.clock - 10
+    two.say("Carl", NewStatement(True, DIGESTS[2], BOXES[1]))
+    two.clock = one.clock + 10
+    two.say("Anna", NewStatement(False, DIGESTS[0], BOXES[0]))
+    before = two.known()
+    result = two.take(one.lines("people"))
+    assert (result["added"], result["outdated"], result["replaced"], result["statements"]) == (2, 1, 1, 3)
+    two.people.undo()
+    assert two.known() == before
+
+
+def test_with_keep_nothing_that_was_said_is_replaced(one_and_two: tuple[Place, Place]) -> None:
+    one, two = one_and_two
+    two.say("Anna", NewStatement(False, DIGESTS[0], BOXES[0]), NewStatement(True, DIGESTS[1], BOXES[1]))
+    one.clock = two.clock + 10
+    one.say("Anna", NewStatement(True, DIGESTS[0], BOXES[0]), NewStatement(True, DIGESTS[2], BOXES[0]))
+    one.say("Bob", NewStatement(True, DIGESTS[1], BOXES[1]))
+    result = two.take(one.lines("people"), keep=True)
+    assert (result["added"], result["kept"]) == (1, 2)
+    assert two.people.people().named("Anna") is not None
+
+
+def test_photos_that_are_not_here_are_told_by_their_paths(one_and_two: tuple[Place, Place]) -> None:
+    one, two = one_and_two
+    one.gallery.record([Outcome(b"/photos/2019/\xff.jpg", stamp(1), DIGESTS[0], 10, 10, [])])
+    one.say("Anna", NewStatement(True, DIGESTS[0], None), NewStatement(True, DIGESTS[1], None))
+    lines = one.lines("people", "photos")
+    assert lines[-1] == {"photo": DIGESTS[0].hex(), "paths": ["2019/\ufffd.jpg"]}
+    two.gallery.record([Outcome(b"/elsewhere/b.jpg", stamp(1), DIGESTS[1], 10, 10, [])])
+    assert two.take(lines)["absent"] == {"count": 1, "paths": ["2019/\ufffd.jpg"]}
+
+
+def record_photos(place: Place) -> None:
+    for number, digest in enumerate(DIGESTS):
+        faces = [face(row, norm=None if number else 7.5) for row in ROWS[number : number + number % 3]]
+        taken = Taken(1.5e9 + number, None, TakenFrom.EXIF) if number % 2 else None
+        outcome = Outcome(b"/photos/%d" % number, stamp(number), digest, 640, 480, faces, taken=taken)
+        place.gallery.record([outcome])
+
+
+def test_faces_come_over_with_everything_that_is_known_of_them(
+    one_and_two: tuple[Place, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "CONTENTS", 3)
+    one, two = one_and_two
+    record_photos(one)
+    lines = one.lines("contents")
+    assert two.take_contents(lines, check=True) == {"contents": 4, "new": 0}
+    assert two.take_contents(lines) == {"contents": 4, "new": 4}
+    assert two.take_contents(lines) == {"contents": 4, "new": 0}
+    for number, digest in enumerate(DIGESTS):
+        assert two.gallery.record([Outcome(b"/new/%d" % number, stamp(number), digest)]) == set()
+    assert two.lines("contents") == lines
+    assert one.lines("people", embeddings=True)[0]["model"] == INFO.id
+
+
+def test_pages_are_of_one_state_of_the_people(
+    one_and_two: tuple[Place, Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "STATEMENTS", 2)
+    one, two = one_and_two
+    one.say("Anna", *(NewStatement(True, digest, BOXES[0]) for digest in DIGESTS))
+    assert len(one.lines("people")) == 2 + 4
+    first = one.methods.export(ExportParameters("people"))
+    assert first["next"] == 2
+    one.say("Bob")
+    with pytest.raises(NotReadyError, match="changed while"):
+        one.methods.export(ExportParameters("people", 2, cast("int", first["version"])))
+    two.take(one.lines("people"))
+    assert two.known() == one.known()
+
+
+PERSON = {"person": "Anna", "born": None, "hidden": False}
+STATEMENT = {
+    "statement": "Anna",
+    "is": True,
+    "digest": "ab" * 32,
+    "box": [0.1, 0.2, 0.3, 0.4],
+    "source": "user",
+    "at": 1.5e9,
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "no JSON object"),
+        ("[]", "no JSON object"),
+        ("\udcff", "no JSON object"),
+        ("[" * 5000, "no JSON object"),
+        ({"content": "ab"}, "no line of a person"),
+        (PERSON | {"person": ""}, "may not be empty"),
+        (PERSON | {"person": 3}, "no name"),
+        (PERSON | {"person": "x" * 201}, "at most 200"),
+        (PERSON | {"person": "a\nb"}, "control characters"),
+        (PERSON | {"person": "ANNA"}, "two people of the name 'ANNA'"),
+        (PERSON | {"person": "B", "born": "soon"}, "born is no date"),
+        (PERSON | {"person": "B", "hidden": 1}, "hidden is not true or false"),
+        (PERSON | {"person": "B", "more": 1}, "unknown name 'more'"),
+        (STATEMENT | {"statement": "Bob"}, "no line before it for the person 'Bob'"),
+        (STATEMENT | {"is": "yes"}, "is is not true or false"),
+        (STATEMENT | {"digest": "ab"}, "digest is no digest"),
+        (STATEMENT | {"digest": "zz" * 32}, "digest is no digest"),
+        (STATEMENT | {"box": [0.1, 0.2, 0.3]}, "box has not four numbers"),
+        (STATEMENT | {"box": [0.1, 0.2, 0.3, "0.4"]}, "a number of the box is no number from 0 to 1"),
+        (STATEMENT | {"box": [0.9, 0.2, 0.3, 0.4]}, "box does not lie on the photo"),
+        (STATEMENT | {"box": [0.1, 0.2, 0, 0.4]}, "box does not lie on the photo"),
+        (STATEMENT | {"at": float("nan")}, "NaN is no number"),
+        (STATEMENT | {"at": 1e300}, "at is no number"),
+        (STATEMENT | {"at": True}, "at is no number"),
+        (STATEMENT | {"source": "x" * 41}, "source is no text"),
+        ({"photo": "ab" * 32, "paths": [3]}, "paths are no list of strings"),
+        ({"format": "other"}, "no export of facewatchd"),
+        ({"format": "facewatchd", "version": 2}, "version 2, and this facewatchd reads up to 1"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named_by_its_number_and_nothing_is_said(
+    tmp_path: Path, line: object, message: str
+) -> None:
+    text = line if isinstance(line, str) else json.dumps(line)
+    data = encoded([PERSON, STATEMENT]) + text.encode("utf-8", "surrogateescape") + b"\n"
+    with two_places(tmp_path) as (one, _), pytest.raises(ParamsError) as caught:
+        one.methods.import_people(ImportPeopleParameters(data, first=5))
+    assert str(caught.value).startswith("line 7: ")
+    assert message in str(caught.value)
+    assert not (tmp_path / "one" / "people.sqlite3").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 0}, "width is no whole number"),
+        ({"height": 1 << 40}, "height is no whole number"),
+        ({"faces": {}}, "faces are no list"),
+        ({"faces": [3]}, "a face is no JSON object"),
+        ({"second_look": 9}, "second_look is no whole number"),
+        ({"taken": [1, 2]}, "taken has not three parts"),
+        ({"taken": [1.5, None, "dream"]}, "taken has an unknown source"),
+        ({"picture": "%"}, "picture is no base64"),
+        ({"dated": None}, "dated is not true or false"),
+        ({"content": "x"}, "content is no digest"),
+    ],
+)
+def test_a_content_that_is_wrong_is_named_by_its_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with two_places(tmp_path) as (one, two):
+        record_photos(one)
+        good, *_ = one.lines("contents")
+        with pytest.raises(ParamsError) as caught:
+            two.take_contents([good, good | change], first=3)
+        assert f"line 4: {message}" in str(caught.value)
+        assert two.take_contents([good]) == {"contents": 1, "new": 1}, "nothing had been recorded"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embedding": ""}, "an embedding has 0 numbers, and the model 24"),
+        ({"embedding": "AAAA" * 32}, "not of unit length"),
+        ({"box": [600, 0, 60, 60]}, "a box's width"),
+        ({"score": 2}, "a score is not from 0 to 1"),
+        ({"landmarks": [[0, 0]]}, "the landmarks has not 5 parts"),
+        ({"norm": -1}, "a norm"),
+        ({"look": "sideways"}, "a look"),
+        ({"sharpness": "x"}, "sharpness"),
+        ({"more": 1}, "unknown name 'more'"),
+    ],
+)
+def test_a_face_that_is_wrong_is_named_by_its_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with two_places(tmp_path) as (one, two):
+        record_photos(one)
+        _, good, *_ = one.lines("contents")
+        good["faces"][0] |= change
+        with pytest.raises(ParamsError) as caught:
+            two.take_contents([good])
+        assert str(caught.value).startswith("line 1: ")
+        assert message in str(caught.value)
+
+
+def test_numbers_of_lines_count_empty_ones(one_and_two: tuple[Place, Place]) -> None:
+    one, _ = one_and_two
+    data = b"\n\n" + encoded([PERSON]) + b"\n  \nx\n"
+    with pytest.raises(ParamsError, match="line 6: "):
+        one.methods.import_people(ImportPeopleParameters(data))
