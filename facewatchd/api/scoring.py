@@ -21,6 +21,7 @@ from facewatchd.people.statements import Person
 from facewatchd.store import references, scoring
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.index import Index
 from facewatchd.store.references import COPY, References
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import Face, ModelInfo
@@ -70,9 +71,12 @@ class Scorer:
         self._told: dict[int, _Told] = {}
         self._people = People(KnownFaces(), references.NO_REFERENCES, {})
 
-    def scored(self, reader: CatalogReader, wanted: Wanted, search: Search) -> Scored:
-        """Return the faces that match a person. ``reader``: the state of the catalog that results are made from."""
-        return scoring.scored(self._gallery.index, reader, wanted, search)
+    def scored(self, reader: CatalogReader, wanted: Wanted, search: Search, index: Index | None = None) -> Scored:
+        """Return the faces that match a person. ``reader``: the state of the catalog that results are made from.
+
+        ``index``: the faces that count, where those of the gallery do not.
+        """
+        return scoring.scored(index or self._gallery.index, reader, wanted, search)
 
     # The people
 

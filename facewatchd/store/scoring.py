@@ -19,6 +19,7 @@ there are other people or rejected faces to compare with.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -71,6 +72,10 @@ class Search:
     sort: Sort = Sort.SIMILARITY
     same_face: float = 1.0
     """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
+    folds: bool = True
+    """Whether the frames of a burst are one result, where the search collapses."""
+    seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
+    """Says which of some contents, by digest, are left out because they were shown before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

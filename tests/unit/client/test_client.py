@@ -107,7 +107,7 @@ def test_people_dates_and_restrictions_are_sent(ask: Any, daemon: FakeDaemon) ->
         "who": [{"person": "Anna Bell"}, {"path": here("a.jpg"), "face": 2}, {"face_id": 7}],
         "with": [{"path": here("b.jpg")}, {"person": "Ben"}], "without": [{"path": here("c.jpg"), "face": 0}],
         "strict": True, "only": True, "faces_min": 2, "faces_max": 5, "since": "2019-06", "until": "2020",
-        "sort": "-date", "new": "mail",
+        "sort": "-date", "new": "mail", "top": 0,
     }  # fmt: skip
 
 
