@@ -359,7 +359,7 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed people index{faces,tombstones,ready} second_look{on,photos,done} rates problems waits device "
+        "failed people index{faces,tombstones,ready} second_look{on,photos,done} undated rates problems waits device "
         "confinement",
     ),
     "query": Method(
@@ -429,8 +429,8 @@ METHODS = {
     "assign": Method(
         AssignParameters,
         "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
-        "those whose faces they were.",
-        "name is new said known moved without_face refused[{who,face,reason}]",
+        "those whose faces they were. `largest` says which face was taken of a photo that shows several.",
+        "name is new said known moved largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
     "merge_people": Method(

@@ -164,7 +164,8 @@ def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]],
     with reading_answer():
         refused = [_refused(faces, each) for each in result["refused"]]
         line = words(result, _noun(faces, result["without_face"]))
-        remarks = [_without_face(result, faces[int(index)]) for index in result["without_face"]]
+        remarks = [_largest(faces, each) for each in result["largest"]]
+        remarks += [_without_face(result, faces[int(index)]) for index in result["without_face"]]
     _print(options, result, line)
     for remark in [*remarks, *refused]:
         say(f"facewatchd: {remark}")
@@ -202,6 +203,11 @@ def _excluded(result: Any, noun: tuple[str, str]) -> str:
     name = printable(result["name"])
     known = f", {int(result['known'])} known already" if result["known"] else ""
     return f"{name}: {counted(int(result['said']), *noun)} said not to be {name}{known}"
+
+
+def _largest(faces: Sequence[Asked], item: Any) -> str:
+    text = printable(faces[int(item["who"])].who.text)
+    return f"{text} shows {int(item['faces'])} faces, and the largest was taken: {text}#{int(item['face'])}"
 
 
 def _refused(faces: Sequence[Asked], item: Any) -> str:

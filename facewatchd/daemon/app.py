@@ -39,6 +39,7 @@ from facewatchd.errors import FacewatchError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
+from facewatchd.indexing.dates import Dates
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
@@ -242,7 +243,7 @@ class Daemon:
         )
 
     def _build_indexing(self) -> None:
-        """The workers that examine paths, and the thread that has photos looked at again when there are none."""
+        """The workers that examine paths, and the threads that look at recorded photos again when there are none."""
         self._indexer = Indexer(
             self._gallery,
             self._queue,
@@ -258,10 +259,23 @@ class Daemon:
             self._roots,
             self._writer,
             self._indexing_inference,
-            others_first=lambda: self._queue.paused or len(self._queue) > 0 or not self._scanner.idle,
+            others_first=self._is_busy,
             polite=self._config.resources.idle_priority,
             liveness=self._liveness,
         )
+        self._dates = Dates(
+            self._gallery,
+            self._roots,
+            self._writer,
+            self._indexing_inference,
+            others_first=self._is_busy,
+            polite=self._config.resources.idle_priority,
+            liveness=self._liveness,
+        )
+
+    def _is_busy(self) -> bool:
+        """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
+        return self._queue.paused or len(self._queue) > 0 or not self._scanner.idle
 
     def _build_server(self, info: ModelInfo, placement: Placement) -> None:
         """The socket, and the methods that answer on it."""
@@ -278,6 +292,7 @@ class Daemon:
             maintenance=self._maintenance,
             indexer=self._indexer,
             second_looks=self._second_looks if self._config.faces.second_look else None,
+            dates=self._dates,
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
@@ -364,6 +379,7 @@ class Daemon:
             self._server,
             self._indexer,
             *([self._second_looks] if self._config.faces.second_look else []),
+            self._dates,
             self._scanner,
             self._watcher,
         )
@@ -438,6 +454,7 @@ class Daemon:
         started = time.monotonic()
         self._scanner.give_up()  # these first: that the writer ends is no failure of theirs
         self._second_looks.give_up()
+        self._dates.give_up()
         self._maintenance.give_up()
         self._writer.give_up()
         self._queue.close()

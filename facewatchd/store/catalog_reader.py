@@ -62,6 +62,8 @@ class Counts:
     """Contents of photos at which a second look was taken or left out,"""
     to_see_again: int = 0
     """and those at which one is to be taken."""
+    undated: int = 0
+    """Contents of photos whose bytes were not read for a date yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,9 @@ FROM photo LEFT JOIN content ON content.id = content_id
 
 _WORTH_TWO_LOOKS = "FROM content INDEXED BY content_second_look WHERE second_look != 0 AND orphaned IS NULL"
 """The condition of that index is said in full: SQLite does not conclude it from another."""
+_UNDATED = (
+    "FROM content INDEXED BY content_undated WHERE taken_from IS NULL AND content.error IS NULL AND orphaned IS NULL"
+)
 _HAS_FACES = "EXISTS (SELECT 1 FROM face WHERE face.content_id = content.id)"
 _CONTENT_OF_STATE = {
     PhotoState.INDEXED: f"content.error IS NULL AND {_HAS_FACES}",
@@ -302,10 +307,22 @@ class CatalogReader:
             " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
             " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL),"
             f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look < 0),"
-            f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look > 0)"
+            f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look > 0),"
+            f" (SELECT count(*) {_UNDATED})"
         )
-        photos, faces, unread, undecoded, seen_again, to_see_again = rows[0]
-        return Counts(photos, faces, unread + undecoded, seen_again, to_see_again)
+        photos, faces, unread, undecoded, *contents = rows[0]
+        return Counts(photos, faces, unread + undecoded, *contents)
+
+    def undated(self, directories: Sequence[bytes]) -> NDArray[np.int64]:
+        """Contents with photos in some directories that are to be read for a date, those of the newest photos first."""
+        inside, bounds = _inside(directories)
+        rows = self._all(
+            f"SELECT content.id {_UNDATED.replace(' WHERE', ' CROSS JOIN photo ON content_id = content.id WHERE', 1)}"
+            f" AND width != ?{inside} GROUP BY content.id ORDER BY max(mtime_ns) DESC, content.id DESC",
+            LACKS_FACES,
+            *bounds,
+        )
+        return np.array([content for (content,) in rows], np.int64)
 
     def to_see_again(self, directories: Sequence[bytes], after: tuple[int, int] | None, limit: int) -> list[ToSeeAgain]:
         """A page of the contents with photos in some directories at which a second look is to be taken, those with the

@@ -21,7 +21,8 @@ PEOPLE = [
     {"name": "Anna", "born": None, "hidden": False, "references": 12, "photos": 30, "unplaced": 0},
     {"name": "Zoë\t山", "born": None, "hidden": False, "references": 1, "photos": 1, "unplaced": 2},
 ]
-SAID = {"name": "Anna", "is": True, "new": False, "said": 2, "known": 0, "moved": [], "without_face": [], "refused": []}
+SAID = {"name": "Anna", "is": True, "new": False, "said": 2, "known": 0, "moved": [], "largest": [],
+        "without_face": [], "refused": []}  # fmt: skip
 
 
 def statement(**changes: Any) -> dict[str, Any]:
@@ -127,6 +128,13 @@ def test_what_is_left_out_is_named_with_its_reason_and_fails(people: Any, capfd:
         "facewatchd: b.jpg, face 2 is left out: small; --anyway takes it\n"
         "facewatchd: face:7 is left out: blurred; --anyway takes it\n",
     )
+
+
+def test_of_a_photo_of_several_people_it_is_said_which_face_was_taken(people: Any, capfd: Any) -> None:
+    largest = [{"who": 1, "face": 2, "faces": 3}]
+    assert people(SAID | {"largest": largest}, "add", "Anna", "a.jpg", "b.jpg") == 0
+    err = "facewatchd: b.jpg shows 3 faces, and the largest was taken: b.jpg#2\n"
+    assert capfd.readouterr() == ("Anna: 2 faces added\n", err)
 
 
 def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any) -> None:
