@@ -10,8 +10,8 @@ there (`assignment`), so that one face is never two people:
 - The similarity of a candidate is the least of its terms; those without a face have none.
 
 People who must not be on it: they are seen on a photo where a face matches them by the same rules, whatever its size,
-and where the user said so. A face that was taken by a person who is asked for counts only if it is more like the
-unwanted one: two brothers are like each other, and a photo of one alone is not one of both.
+and where the user said so. A face that was taken by a person who is asked for does not count if it is more like that
+one: two brothers are like each other, and a photo of one alone is not one of both.
 
 How many faces a photo has is counted with all that were found on it, also those that are too blurred to tell, if they
 are of the size that the search asks for.
@@ -241,7 +241,7 @@ def without(found: Candidates, unwanted: Sequence[Unwanted]) -> Candidates:
 
 
 def _counts(rows: Rows, found: Candidates) -> Mask:
-    """Whether each face is not taken by a person who is asked for and at least as like that one."""
+    """Whether each face is not taken by a person who is asked for and more like that one."""
     taken, weights = [], []
     for term, chosen in zip(found.terms, found.rows.T, strict=True):
         chosen = chosen[chosen != NO_ROW]
@@ -252,7 +252,7 @@ def _counts(rows: Rows, found: Candidates) -> Mask:
         return np.ones(len(rows.faces), np.bool_)
     order = np.argsort(faces)
     at = order[np.searchsorted(faces, rows.faces, sorter=order).clip(max=len(faces) - 1)]
-    counts: Mask = (faces[at] != rows.faces) | rows.confirmed | (rows.weights > held[at])
+    counts: Mask = (faces[at] != rows.faces) | (rows.weights >= held[at])
     return counts
 
 
