@@ -422,6 +422,13 @@ def test_the_query_photo_alone_says_nothing_of_others(ask: Any, daemon: FakeDaem
     assert capfd.readouterr().err == ""
 
 
+def test_what_the_user_said_is_not_expected_to_be_wrong(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    said = match(b"/a.jpg", confirmed=True) | sure("sure")
+    daemon.script = lambda request: reply(request, explained(said))
+    ask("--explain", "anna.jpg")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("arguments", [[], ["-l"], ["-0"]])
 def test_in_a_pipe_no_reasons_are_asked_for_that_are_not_printed(
     ask: Any, daemon: FakeDaemon, capfd: Any, arguments: list[str]
