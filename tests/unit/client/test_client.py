@@ -124,6 +124,8 @@ def test_a_daemon_of_an_earlier_version_is_named_with_the_option(
     ask: Any, daemon: FakeDaemon, capfd: Any, parameter: str, arguments: list[str]
 ) -> None:
     words = f"unknown parameter '{parameter}'; known here: photos, faces"
+    if parameter == "who":
+        words = "give exactly one of photos, faces, embedding"
     daemon.script = lambda request: error(request, "", words, code=-32602)
     assert ask("a.jpg", *arguments) == client.NOT_READY
     out, err = capfd.readouterr()
