@@ -540,6 +540,15 @@ class CatalogReader:
             found.update(self._all(f"SELECT id, digest FROM content WHERE id IN ({_marks(part)})", *part))
         return found
 
+    def contents_at(self, paths: Sequence[bytes]) -> dict[bytes, int]:
+        """The content that each of some paths shows; those that show none are left out."""
+        found: dict[bytes, int] = {}
+        for start in range(0, len(paths), _BATCH):
+            part = paths[start : start + _BATCH]
+            sql = f"SELECT path, content_id FROM photo WHERE path IN ({_marks(part)}) AND content_id IS NOT NULL"
+            found.update(self._all(sql, *part))
+        return found
+
     def faces_on(self, content_ids: Sequence[int]) -> list[int]:
         """The ids of the faces of some contents."""
         found: list[int] = []
