@@ -179,6 +179,7 @@ class Exchange:
         - ``people`` and ``statements``: in the lines.
         - ``added``; ``known``: said before; ``outdated``: contradicted by what was said later; ``kept``: not said,
           because it contradicts what was said before and that is to stay.
+        - ``replaced``: what was said here before, and contradicts what is said now.
         - ``absent``: photos in the lines that are not here, how many, and the paths of some.
 
         Raises `ParamsError` for a line that is wrong, and `StorageError`. Then nothing is said.
@@ -190,8 +191,10 @@ class Exchange:
         before = self._people.people()
         kept = block.leave_out_what_contradicts(before) if params.keep else 0
         said = self._people.say_all(block.said(), SOURCE, block.people)
+        added, after = sum(each.added for each in said), len(self._people.people().statements)
         return result | {
-            "added": sum(each.added for each in said),
+            "added": added,
+            "replaced": max(0, len(before.statements) + added - after),
             "known": sum(each.known for each in said),
             "outdated": sum(each.outdated for each in said),
             "kept": kept,

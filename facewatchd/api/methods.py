@@ -18,6 +18,7 @@ from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
+from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
 from facewatchd.server.params import read
@@ -36,10 +37,13 @@ class Methods:
         people: People,
         regions: RegionReader,
         exchange: Exchange,
+        subscriptions: Subscriptions,
     ) -> None:
         self.table: dict[str, Callable[[Any], object]] = {
             "status": status.status,
             "query": queries.query,
+            "subscribe": subscriptions.subscribe,
+            "seen": subscriptions.seen,
             "faces": queries.faces,
             "why": photos.why,
             "photos": photos.photos,

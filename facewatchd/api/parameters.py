@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from facewatchd.fields import (
@@ -36,6 +36,10 @@ MAX_WAIT = 24 * 3600.0
 """Seconds."""
 MOST_OTHERS = 50
 """WHOs in `with`, and in `without`: each is a search of its own."""
+MOST_CURSOR = 100
+"""Characters of a cursor that are read at all."""
+MOST_SHOWN = 100_000
+"""Photos that one request may say were seen."""
 MOST_NAME = 200
 """Characters in the name of a person, or of what an earlier call has seen."""
 
@@ -131,7 +135,7 @@ class QueryParameters:
         str(Sort.SIMILARITY),
     )
     new: str | None = optional(
-        Text(MOST_NAME), "Only photos that were not there yet when this name was last `seen`.", _ABSENT
+        Text(MOST_NAME), "Only photos that were not `seen` under this name. The answer then has `shown`.", _ABSENT
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -159,6 +163,32 @@ class QueryParameters:
         Number(0, MAX_WAIT),
         "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",
         _ABSENT,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeParameters(QueryParameters):
+    """Of ``subscribe``: a query, whose ``since`` goes by another name."""
+
+    since: str | None = optional(
+        Text(MOST_CURSOR), "A cursor: what happened after it is sent first.", Computed(lambda: None, "from now on")
+    )
+    taken_since: str | None = optional(Text(10), "`since` of `query`.", _ABSENT)
+
+    @property
+    def query(self) -> QueryParameters:
+        """The query alone."""
+        values = {each.name: getattr(self, each.name) for each in fields(QueryParameters)}
+        return QueryParameters(**{**values, "since": self.taken_since})
+
+
+@dataclass(frozen=True, slots=True)
+class SeenParameters:
+    """Of ``seen``."""
+
+    name: str = required(Text(MOST_NAME), "The name, as in `new`.")
+    shown: tuple[str, ...] = required(
+        ListOf(Text(64), MOST_SHOWN), "Photos that were printed, from `shown` of an answer or of a match."
     )
 
 
@@ -304,7 +334,7 @@ class ImportContentsParameters:
 class RegionsParameters:
     """Of ``regions``."""
 
-    dir: bytes | None = optional(PathItem(), "Only photos below this directory.", _ABSENT)
+    dir: bytes | None = optional(PathItem(), "Only photos below this directory, or this photo.", _ABSENT)
     after: bytes = optional(PathItem(), "`next` of the page before.", Computed(lambda: b"", "from the first"))
 
 
@@ -329,7 +359,7 @@ METHODS = {
         NoParameters,
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
-        "failed people index{faces,tombstones,ready} second_look{on,photos,done} rates problems waits device "
+        "failed people index{faces,tombstones,ready} second_look{on,photos,done} undated rates problems waits device "
         "confinement",
     ),
     "query": Method(
@@ -337,7 +367,22 @@ METHODS = {
         "Find the photos that show the same person.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
-        "threshold model faces pending complete exact elapsed_ms",
+        "threshold model faces pending complete exact elapsed_ms cursor",
+    ),
+    "subscribe": Method(
+        SubscribeParameters,
+        "Follow a query. After the reply the connection takes no more requests, and brings notifications: `match` "
+        "{cursor, match, shown}, of photos that arrive or on which a face is found later; `moved` {cursor, from, to} "
+        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. To go on "
+        "after the end of a connection, give the last cursor as `since`. Where it is not known any more, `resumed` is "
+        "false, and every photo that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` "
+        "mean nothing here.",
+        "cursor resumed",
+    ),
+    "seen": Method(
+        SeenParameters,
+        "Note that photos were printed: a query with this name in `new` leaves them out from then on.",
+        "noted",
     ),
     "faces": Method(
         FacesParameters,
@@ -384,8 +429,8 @@ METHODS = {
     "assign": Method(
         AssignParameters,
         "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
-        "those whose faces they were.",
-        "name is new said known moved without_face refused[{who,face,reason}]",
+        "those whose faces they were. `largest` says which face was taken of a photo that shows several.",
+        "name is new said known moved largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
     "merge_people": Method(
@@ -417,7 +462,7 @@ METHODS = {
     "import_people": Method(
         ImportPeopleParameters,
         "Say all that is in lines of an export, or nothing where one is wrong. One step of `undo`.",
-        "people statements added known outdated kept absent{count,paths}",
+        "people statements added replaced known outdated kept absent{count,paths}",
     ),
     "import_contents": Method(
         ImportContentsParameters,

@@ -65,6 +65,8 @@ class _Said:
     box: RelativeBox | None
     face_id: int | None = None
     source: str = USER
+    beside: int = 0
+    """Other faces on the photo, where this one was taken for its size."""
 
 
 class People:
@@ -174,6 +176,9 @@ class People:
         return {
             **result,
             **counts,
+            "largest": [
+                {"who": each.who, "face": each.number, "faces": each.beside + 1} for each in found if each.beside
+            ],
             "without_face": sorted({each.who for each in found if each.box is None}),
             "refused": [
                 {"who": found[index].who, "face": found[index].number, "reason": reason}
@@ -203,7 +208,8 @@ class People:
                 raise ParamsError("several faces of one photo are not one person: name each by its number")
             for index in picked:
                 box = RelativeBox.of(seen.faces[index].box, seen.width, seen.height)
-                yield _Said(who, index, seen.faces[index], seen.digest, box, seen.id_of(index))
+                beside = len(seen.faces) - 1 if subject.face == "largest" else 0
+                yield _Said(who, index, seen.faces[index], seen.digest, box, seen.id_of(index), beside=beside)
             if not picked:
                 yield _without_face(who, subject, seen)
 

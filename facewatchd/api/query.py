@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from facewatchd.api import replies
 from facewatchd.api.explain import Explainer
@@ -13,6 +15,7 @@ from facewatchd.api.names import Namer
 from facewatchd.api.parameters import FacesParameters, QueryParameters
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
+from facewatchd.api.standing import StandingQuery
 from facewatchd.config import Query
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
@@ -21,6 +24,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.dates import Period
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.scoring import Search, Sort
+from facewatchd.store.seen import SeenStore
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import ModelInfo, is_within
@@ -39,6 +43,7 @@ class Queries:
         sampler: Sampler,
         info: ModelInfo,
         defaults: Query,
+        seen: SeenStore,
         wait_until_done: Callable[[float], bool],
     ) -> None:
         self._monitor = monitor
@@ -51,6 +56,8 @@ class Queries:
         self._info = info
         self.defaults = defaults
         """For what a query does not say."""
+        self._scorer = scorer
+        self._seen = seen
         self._wait_until_done = wait_until_done
 
     @property
@@ -66,6 +73,8 @@ class Queries:
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
         complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
         started, search = time.perf_counter(), self._search(params)
+        with self._gallery.catalog.reading() as reader:
+            cursor = reader.journal.cursor()  # before the search: what arrives meanwhile may be told twice, never not
         found = self._searcher.search(params, search)
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
@@ -80,7 +89,16 @@ class Queries:
             "faces": faces,
             "pending": self._monitor.pending(),
             "complete": complete,
+            "cursor": str(cursor),
+            **({} if params.new is None else {"shown": [digest.hex() for digest in found.found.digests]}),
         }
+
+    def standing(self, params: QueryParameters) -> StandingQuery:
+        """Return a query that can be asked of what arrives. Raises as `query` does."""
+        _require_ready(params)
+        self._require_watched(params.dirs)
+        search = replace(self._search(params), seen=None)
+        return StandingQuery(self._gallery, self._finder, self._scorer, self._info, params, search)
 
     def _search(self, params: QueryParameters) -> Search:
         threshold = self.threshold if params.threshold is None else params.threshold
@@ -102,6 +120,7 @@ class Queries:
             until=until,
             sort=Sort(params.sort),
             same_face=self._info.same_face,
+            seen=None if params.new is None else partial(self._seen.of, params.new),
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
@@ -157,7 +176,5 @@ def _period(name: str, text: str) -> Period:
 
 def _require_ready(params: QueryParameters) -> None:
     """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
-    if params.new:
-        raise ParamsError("new cannot be asked for yet")
     if params.faces_max is not None and params.faces_min > params.faces_max:
         raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")

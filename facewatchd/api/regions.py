@@ -4,8 +4,8 @@ Photos are gone through in the order of their paths, in pages: one takes `PAGE_T
 and the files beside it are read in the process that decodes photos (idle class), as anybody may have made them; what
 it answers is checked. Nothing is said here: a client says what it wants with ``import_people``.
 
-A photo that has changed since it was indexed is left out, because its faces may be elsewhere, and so is what cannot be
-read. A disk that does not answer ends the page, with an error.
+A photo that has changed since it was indexed is left out, because its faces may be elsewhere, and so is one that cannot
+be read, or whose disk does not answer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RegionReader:
     def regions(self, params: RegionsParameters) -> dict[str, object]:
         """Return the ``photos`` with names of one page, how many were ``read`` and left out, and the ``next`` path.
 
-        Raises `UnreadablePhotoError` for a directory that is not watched, and `NotAnsweringError`.
+        Raises `UnreadablePhotoError` for a directory that is not watched.
         """
         if params.dir is not None and self._roots.of(params.dir) is None:
             raise UnreadablePhotoError(
@@ -84,7 +84,10 @@ class _Directory:
 
     names: Mapping[str, bytes]
     """See `sidecars.by_folded_name`."""
-    picasa: Named
+    picasa: Mapping[str, Sequence[Region]]
+    """By the folded name of the photo."""
+    aside: list[str]
+    """Why something in Picasa's file was left out, until it was told with a photo."""
 
 
 class _Page:
@@ -95,6 +98,7 @@ class _Page:
         self._roots = roots
         self._known = known
         self._contents = contents
+        self._keys = {person.id: name_key(person.name) for person in known.people.people}
         self._directories: dict[bytes, _Directory] = {}
         self.left_out = 0
         """Photos that cannot be read, or have changed."""
@@ -124,7 +128,7 @@ class _Page:
                 if not Stamp.of(os.fstat(descriptor)).same_bytes(photo.stamp):
                     return None
                 return self._inference.describe(descriptor, names=True)
-        except (NotAnsweringError, ClosedError, NoModelError):
+        except (ClosedError, NoModelError):
             raise
         except (FacewatchError, OSError):
             return None
@@ -148,7 +152,8 @@ class _Page:
         for sidecar in sidecars.xmp(name, beside.names):
             yield self._sidecar(os.path.join(directory, sidecar), XMP)
         folded = name.decode("utf-8", "surrogateescape").casefold()
-        yield Named(tuple(each for each in beside.picasa.regions if each.photo.casefold() == folded))
+        yield Named(tuple(beside.picasa.get(folded, ())), tuple(beside.aside))
+        beside.aside.clear()
         if (found := sidecars.takeout(name, beside.names)) is not None:
             yield self._sidecar(os.path.join(directory, found), TAKEOUT)
 
@@ -156,28 +161,29 @@ class _Page:
         if directory not in self._directories:
             try:
                 listed = self._roots.calls.run(directory, lambda: os.listdir(directory), READING)
-            except OSError:
+            except (NotAnsweringError, OSError):
                 listed = []
             names = sidecars.by_folded_name(listed)
             ini = sidecars.picasa(names)
             named = Named() if ini is None else self._sidecar(os.path.join(directory, ini), PICASA)
-            self._directories[directory] = _Directory(names, named)
+            regions: dict[str, list[Region]] = {}
+            for each in named.regions:
+                regions.setdefault(each.photo.casefold(), []).append(each)
+            self._directories[directory] = _Directory(names, regions, [f".picasa.ini: {each}" for each in named.aside])
         return self._directories[directory]
 
     def _sidecar(self, path: bytes, kind: str) -> Named:
         try:
             with self._opened(path) as descriptor:
                 return self._inference.names(descriptor, kind)
-        except (NotAnsweringError, ClosedError, NoModelError):
+        except (ClosedError, NoModelError):
             raise
         except (FacewatchError, OSError) as exc:
             reason = exc.message if isinstance(exc, FacewatchError) else str(exc.strerror)
             return Named(aside=(f"{printable(os.path.basename(path))}: {reason}",))
 
     def _on_photo(self, digest: bytes, content: ContentFaces) -> OnPhoto:
-        people = self._known.people
-        keys = {person.id: name_key(person.name) for person in people.people}
-        said = people.by_digest.get(digest, ())
+        keys, said = self._keys, self._known.people.by_digest.get(digest, ())
         ids = {face for face, _ in content.faces}
         places = self._known.places
         faceless = {

@@ -21,7 +21,7 @@ def answer(answer: Answer, threshold: float, info: ModelInfo, explanation: Expla
     With others who are to be on the photos, or are not, also ``with``, and ``without`` and ``undecided``.
     """
     found = answer.found
-    matches = [_match(match, answer.who, info.quality) for match in found.matches]
+    matches = [of_match(match, answer.who, info.quality) for match in found.matches]
     query = _query(answer.who, 0, info.quality)
     document: dict[str, object] = {
         "query": query,
@@ -117,7 +117,8 @@ def _used(used: Used, table: Quality | None) -> dict[str, object]:
     return {"photo": name.pop("path"), **name, "face": used.index, "faces": used.count, **where}
 
 
-def _match(match: Match, asked: Asked, table: Quality | None) -> dict[str, object]:
+def of_match(match: Match, asked: Asked, table: Quality | None) -> dict[str, object]:
+    """Return one match."""
     document: dict[str, object] = {
         **encode_path(match.path),
         **_matched(match, table),

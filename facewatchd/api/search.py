@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from facewatchd.api import who
@@ -15,7 +15,9 @@ from facewatchd.people.known import KnownFaces
 from facewatchd.store import results
 from facewatchd.store.candidates import Question, Unwanted
 from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.flat import FlatIndex
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.index import Index
 from facewatchd.store.results import Found
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import ModelInfo
@@ -46,6 +48,17 @@ class Answer:
         return self.who.wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The people whom a query names, as `Answer` has them."""
+
+    person: Asked
+    others: list[Asked]
+    unwanted: list[Asked]
+    paths: frozenset[bytes]
+    """The photos of the person, by name."""
+
+
 class Searcher:
     """Any thread may ask."""
 
@@ -54,31 +67,68 @@ class Searcher:
         self._reader = WhoReader(gallery, finder, scorer, info)
         self._scorer = scorer
 
+    def named(self, asked: QueryParameters, search: Search) -> Named:
+        """Return the people whom a query names. Raises what `WhoReader.read` does."""
+        person, others, unwanted = self._reader.read(asked, search.quality)
+        paths = (each.path for each in who.named(asked))
+        return Named(person, others, unwanted, frozenset(path for path in paths if path is not None))
+
     def search(self, asked: QueryParameters, search: Search) -> Answer:
         """Return the photos that match. ``search``: the limits, with what the query does not say filled in.
 
         Raises what `WhoReader.read` does.
         """
-        person, others, unwanted = self._reader.read(asked, search.quality)
-        paths = (each.path for each in who.named(asked))
-        search = replace(search, own_paths=frozenset(path for path in paths if path is not None))
+        named = self.named(asked, search)
+        search = replace(search, own_paths=named.paths)
         with self._gallery.catalog.reading() as reader:
-            question = Question(
-                [self._scored(reader, each, search) for each in (person, *others)],
-                # Someone who is not to be on the photo is not to be there as a small face either.
-                [self._unwanted(reader, each, replace(search, min_size=0)) for each in unwanted],
+            found = results.found(reader, self._question(reader, named, search), search)
+        return Answer(named.person, named.others, named.unwanted, self._with_names(found, named), search)
+
+    def among(self, named: Named, search: Search, shown: Mapping[int, Collection[bytes]]) -> Found:
+        """Return which of some contents match, as if they were ``shown`` by these paths.
+
+        The embeddings of their faces are compared all at once, without the index.
+        """
+        search = replace(search, own_paths=named.paths)
+        with self._gallery.catalog.reading() as reader:
+            faces = frozenset(reader.faces_on(list(shown)))
+            index = FlatIndex(self._gallery.catalog.dim)
+            index.add(*reader.embeddings_of(faces))
+
+            def limited(asked: Asked) -> Asked:
+                return replace(asked, wanted=[_limited(each, faces, frozenset(shown)) for each in asked.wanted])
+
+            few = replace(
+                named,
+                person=limited(named.person),
+                others=[limited(each) for each in named.others],
+                unwanted=[limited(each) for each in named.unwanted],
             )
-            found = results.found(reader, question, search)
-        names = _Names(self._scorer.people().known, (person, *others))
-        found = replace(found, matches=[names.put_on(match) for match in found.matches])
-        return Answer(person, others, unwanted, found, search)
+            reader = reader.showing(shown)
+            return self._with_names(results.found(reader, self._question(reader, few, search, index), search), named)
 
-    def _scored(self, reader: CatalogReader, asked: Asked, search: Search) -> Sequence[Scored]:
-        return [self._scorer.scored(reader, wanted, search) for wanted in asked.wanted]
+    def _with_names(self, found: Found, named: Named) -> Found:
+        names = _Names(self._scorer.people().known, (named.person, *named.others))
+        return replace(found, matches=[names.put_on(match) for match in found.matches])
 
-    def _unwanted(self, reader: CatalogReader, asked: Asked, search: Search) -> Unwanted:
-        cleared = frozenset.intersection(*(wanted.rejected for wanted in asked.wanted))
-        return Unwanted(self._scored(reader, asked, search), cleared)
+    def _question(self, reader: CatalogReader, named: Named, search: Search, index: Index | None = None) -> Question:
+        def scored(asked: Asked, search: Search) -> Sequence[Scored]:
+            return [self._scorer.scored(reader, wanted, search, index) for wanted in asked.wanted]
+
+        def unwanted(asked: Asked) -> Unwanted:
+            cleared = frozenset.intersection(*(wanted.rejected for wanted in asked.wanted))
+            # Someone who is not to be on the photo is not to be there as a small face either.
+            return Unwanted(scored(asked, replace(search, min_size=0)), cleared)
+
+        return Question(
+            [scored(each, search) for each in (named.person, *named.others)],
+            [unwanted(each) for each in named.unwanted],
+        )
+
+
+def _limited(wanted: Wanted, faces: frozenset[int], contents: frozenset[int]) -> Wanted:
+    """What is wanted, as far as it is on some contents with these faces."""
+    return replace(wanted, confirmed=wanted.confirmed & faces, photos=wanted.photos & contents)
 
 
 class _Names:

@@ -68,6 +68,7 @@ class Status:
                 "photos": counts.seen_again + counts.to_see_again,
                 "done": counts.seen_again,
             },
+            "undated": counts.undated,
             "rates": self._monitor.rates(),
             "problems": [*report.problems(photos), *([crowded] if crowded else [])],
             "waits": report.waits,

@@ -278,6 +278,8 @@ def _import_people(daemon: Connection, contents: _Contents) -> None:
     with reading_answer():
         people, statements = counted(int(result["people"]), "person", "people"), int(result["statements"])
         parts = [f"{int(result['added'])} added", f"{int(result['known'])} said before"]
+        if replaced := int(result["replaced"]):
+            parts.append(f"{replaced} of before replaced")
         if outdated := int(result["outdated"]):
             parts.append(f"{outdated} left out, as something else was said later")
         write(f"{people}, {counted(statements, 'statement')}: {', '.join(parts)}\n")

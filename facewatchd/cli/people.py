@@ -46,8 +46,8 @@ def add_options(name: str, parser: Parser) -> None:
 
 
 def _name(text: str) -> str:
-    """Read a name, which may be written as in a question."""
-    name = text.removeprefix("@").strip()
+    """Read a name, which may be written as in a question; behind ``--``, one with a dash comes as a path (`parse`)."""
+    name = text.removeprefix("./" if text.startswith("./-") else "@").strip()
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r} is no name")
     return name
@@ -164,7 +164,8 @@ def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]],
     with reading_answer():
         refused = [_refused(faces, each) for each in result["refused"]]
         line = words(result, _noun(faces, result["without_face"]))
-        remarks = [_without_face(result, faces[int(index)]) for index in result["without_face"]]
+        remarks = [_largest(faces, each) for each in result["largest"]]
+        remarks += [_without_face(result, faces[int(index)]) for index in result["without_face"]]
     _print(options, result, line)
     for remark in [*remarks, *refused]:
         say(f"facewatchd: {remark}")
@@ -194,7 +195,7 @@ def _added(result: Any, noun: tuple[str, str]) -> str:
     if result["known"]:
         parts.append(f"{int(result['known'])} known already")
     if result["moved"]:
-        parts.append(f"no longer {', '.join(map(printable, result['moved']))}")
+        parts.append(f"taken from {', '.join(map(printable, result['moved']))}")
     return f"{printable(result['name'])}{' is new' if result['new'] else ''}: {', '.join(parts)}"
 
 
@@ -202,6 +203,11 @@ def _excluded(result: Any, noun: tuple[str, str]) -> str:
     name = printable(result["name"])
     known = f", {int(result['known'])} known already" if result["known"] else ""
     return f"{name}: {counted(int(result['said']), *noun)} said not to be {name}{known}"
+
+
+def _largest(faces: Sequence[Asked], item: Any) -> str:
+    text = printable(faces[int(item["who"])].who.text)
+    return f"{text} shows {int(item['faces'])} faces, and the largest was taken: {text}#{int(item['face'])}"
 
 
 def _refused(faces: Sequence[Asked], item: Any) -> str:

@@ -20,7 +20,7 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.query import local_path, path_param
 from facewatchd.console.arguments import Parser
 from facewatchd.console.output import size_and_place, tab_separated
-from facewatchd.console.progress import advancing
+from facewatchd.console.progress import advancing, bars_hidden
 from facewatchd.console.streams import on_terminal, say, write, write_json
 from facewatchd.matches import Box
 from facewatchd.people.statements import name_key
@@ -52,7 +52,7 @@ def add_options(parser: Parser) -> None:
         " names in Google Takeout's JSON files. Each is held against the faces that were found, and against what you"
         " said before, which it never replaces. Without --apply it is only shown."
     )
-    parser.add_argument("directory", metavar="DIR", nargs="?", help="only photos below it (default: all)")
+    parser.add_argument("directory", metavar="DIR", nargs="?", help="only photos below it, or one photo (default: all)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="only show what would be said (the default)")
     what.add_argument("--apply", action="store_true", help="say it; `facewatchd people undo` takes all of it back")
@@ -60,6 +60,11 @@ def add_options(parser: Parser) -> None:
         "--proposals",
         action="store_true",
         help="with --apply, also names without a place, where one face and one name are left",
+    )
+    parser.add_argument(
+        "--without-face",
+        action="store_true",
+        help="with --apply, also names where no face was found: the person is then on the photo without a face",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -96,7 +101,7 @@ class _Found:
                     "statement": name,
                     "is": True,
                     "digest": photo["digest"],
-                    "box": each["relative"],
+                    "box": each["relative"] if all(each["relative"][2:]) else None,  # a point has no sides
                     "source": each["source"],
                     "at": round(time.time(), 3),
                 }
@@ -104,7 +109,8 @@ class _Found:
 
 def import_people(options: argparse.Namespace) -> int:
     """Show what the names in photos, and in files beside them, would say; with --apply, say it."""
-    wanted = frozenset({"new", "proposed"} if options.proposals else {"new"})
+    chosen = {"new": True, "proposed": options.proposals, "no-face": options.without_face}
+    wanted = frozenset(verdict for verdict, is_chosen in chosen.items() if is_chosen)
     where = {} if options.directory is None else {"dir": path_param(local_path(options.directory))}
     found = _Found()
     with Connection(options.socket, TIMEOUT) as daemon:
@@ -117,8 +123,9 @@ def import_people(options: argparse.Namespace) -> int:
                             found.photos.append(photo)
                     found.read += int(page["read"])
                     found.left_out += int(page["left_out"])
-                    if not options.json and not write(_lines(page["photos"])):
-                        return 0
+                    with bars_hidden():
+                        if not options.json and not write(_lines(page["photos"])):
+                            return 0
                 if progress:
                     progress(found.read, 0)
         said = _said(daemon, found) if options.apply and found.statements else None
@@ -184,12 +191,12 @@ def _said(daemon: Connection, found: _Found) -> dict[str, Any]:
 def _say_summary(found: _Found, options: argparse.Namespace, said: dict[str, Any] | None) -> None:
     number = found.verdicts
     parts = [
-        f"{counted(len(found.statements), 'face')} of {counted(len(found.names), 'person', 'people')} to be named",
+        f"{counted(len(found.statements), 'name')} of {counted(len(found.names), 'person', 'people')} to be said",
         *_part(number["known"], "{} named before"),
-        *_part(number["no-face"], "{} where no face was found"),
+        *_part(0 if options.without_face else number["no-face"], "{} where no face was found (--without-face)"),
         *_part(number["no-place"], "{} without a place"),
         *_part(number["contradicts"], "{} contradicted"),
-        *_part(0 if options.proposals else number["proposed"], "{} proposed (--proposals takes them)"),
+        *_part(0 if options.proposals else number["proposed"], "{} proposed (--proposals)"),
     ]
     say(f"{counted(found.read, 'photo')} read, {found.named} with names: {', '.join(parts)}")
     if found.left_out:
@@ -200,7 +207,7 @@ def _say_summary(found: _Found, options: argparse.Namespace, said: dict[str, Any
     if said is not None:
         with reading_answer():
             kept = f", {said['kept']} left out, as something else was said meanwhile" if said["kept"] else ""
-            say(f"{counted(int(said['added']), 'face')} named{kept}; `facewatchd people undo` takes that back")
+            say(f"{counted(int(said['added']), 'name')} said{kept}; `facewatchd people undo` takes that back")
     elif found.statements and not options.apply:
         say("nothing was said; to say it, add --apply")
 

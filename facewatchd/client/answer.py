@@ -79,7 +79,7 @@ class Answer:
         """
         with reading_answer():
             self.query = _query_entries(document["query"], everyone, every_face=every_face)
-            self.matches = [_match(item) for item in document["matches"]]
+            self.matches = [read_match(item) for item in document["matches"]]
             self.total = int(document["total"])
             self.threshold = float(document["threshold"])
             self.model = str(document["model"])
@@ -102,6 +102,8 @@ class Answer:
                 for name, each in entries.items()
             }
         self.document: dict[str, Any] = {**document, **named}
+        self.shown = [str(digest) for digest in self.document.pop("shown", ())]
+        """The contents that the daemon is told of once they were printed, with ``--new``."""
 
     @property
     def asked_names(self) -> set[str]:
@@ -186,7 +188,8 @@ def path_of(entry: Any) -> bytes:
     return str(entry["path"]).encode() if encoded is None else binascii.a2b_base64(encoded)
 
 
-def _match(item: Any) -> Match:
+def read_match(item: Any) -> Match:
+    """Read a match of the daemon's document."""
     similarity, box, score, face_id = _face(item)
     return Match(
         path_of(item),

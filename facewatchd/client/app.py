@@ -19,6 +19,7 @@ from facewatchd.client import drawing
 from facewatchd.client.answer import Answer, photo_faces
 from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
+from facewatchd.client.follow import acknowledge, follow
 from facewatchd.client.query import QueryPhoto, ask
 from facewatchd.client.report import pending_photos, print_answer
 from facewatchd.client.request import Everyone, require_known, send
@@ -109,7 +110,9 @@ def _search(options: argparse.Namespace) -> int:
     answer = Answer(document, everyone.who, every_face=options.face == "all", others=everyone.others)
     # An answer does not hold the reason why it is incomplete; where a directory is out of reach, the wait ends early.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
-    print_answer(options, answer, late=late)
+    is_read = print_answer(options, answer, late=late)
+    if is_read and answer.shown:
+        acknowledge(options, answer.shown)
     if options.sheet is not None:
         drawing.draw_sheet(options, answer)
     if late:
@@ -117,6 +120,9 @@ def _search(options: argparse.Namespace) -> int:
             f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
             _hint_after_wait(options),
         )
+    if options.follow and is_read:
+        follow(options, everyone, answer)
+        return FOUND
     return FOUND if answer.matches else NOTHING_FOUND
 
 

@@ -86,8 +86,6 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     since, until = options.since, options.until
     if since and until and since[: len(until)] > until:
         parser.error(f"--since {since} is after --until {until}")
-    if options.new is not None and options.top:
-        parser.error("--new shows everything that is new, as the next call leaves it out: it goes with -n 0 only")
     if options.follow:
         for name, value in (("--sheet", options.sheet), ("--sort", options.sort), ("-n", options.top)):
             if value:

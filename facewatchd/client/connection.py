@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import socket
 import time
 from typing import Any
@@ -109,6 +110,32 @@ class Connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._send(line + b"\n", deadline)
         return self._result(self._read_line(deadline))
+
+    def notification(self, output: int) -> tuple[str, Any] | None:
+        """Wait for the next notification of a stream, and return its method and parameters.
+
+        None where the reader of standard output, the file descriptor ``output``, has gone. Raises as `call` does.
+        """
+        while (end := self._received.find(b"\n")) < 0:
+            poll = select.poll()
+            poll.register(self._limit(self._socket, None), select.POLLIN)
+            poll.register(output, 0)  # POLLERR is always reported
+            if output in dict(poll.poll()):
+                return None
+            self._received += self._receive(None)
+        line = bytes(memoryview(self._received)[:end])
+        del self._received[: end + 1]
+        try:
+            message = json.loads(line)
+            if isinstance(error := message.get("error"), dict):
+                raise _remote_error(error)
+            return str(message["method"]), message["params"]
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as exc:
+            raise self._no_facewatchd() from exc
+
+    def has_more(self) -> bool:
+        """Whether a notification has arrived already."""
+        return b"\n" in self._received or bool(select.select([self._limit(self._socket, None)], [], [], 0)[0])
 
     def _connect(self, sock: socket.socket, deadline: float | None) -> None:
         while True:

@@ -6,12 +6,13 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Sequence
 
 from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson, Undecided
 from facewatchd.client.who import Who
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
-from facewatchd.matches import TOO_BLURRED
+from facewatchd.matches import TOO_BLURRED, Match
 from facewatchd.text import counted, printable
 
 _HEADING = 16
@@ -20,12 +21,15 @@ _MOST_NAMED = 3
 """Photos that are named in a line about several."""
 
 
-def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> None:
-    """Print the results and the remarks. ``late``: the caller reports an incomplete answer itself, as an error."""
+def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> bool:
+    """Print the results and the remarks; False where nobody reads the results.
+
+    ``late``: the caller reports an incomplete answer itself, as an error.
+    """
     chatty = not options.quiet and (options.verbose or (on_terminal() and not options.json))
     doubtful = not (options.quiet or options.json)
     _say_asked(options, answer, chatty=chatty, doubtful=doubtful)
-    _print_matches(options, answer)
+    is_read = _print_matches(options, answer)
     if (chatty or options.explain) and not options.quiet and not options.json:
         _say_expected(answer, explain=options.explain)
     if doubtful and answer.undecided is not None and answer.undecided.number:
@@ -36,6 +40,7 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
         say(_shown(answer))
     if not answer.complete and not late and not options.quiet and (chatty or not options.json):
         say(_why_incomplete(answer))
+    return is_read
 
 
 def _say_asked(options: argparse.Namespace, answer: Answer, *, chatty: bool, doubtful: bool) -> None:
@@ -48,17 +53,21 @@ def _say_asked(options: argparse.Namespace, answer: Answer, *, chatty: bool, dou
             say(_entry_line(name, entry))
 
 
-def _print_matches(options: argparse.Namespace, answer: Answer) -> None:
+def _print_matches(options: argparse.Namespace, answer: Answer) -> bool:
     if options.json:
-        write_json(answer.document)
-    elif options.print0:
-        write(output.path_lines(answer.matches, b"\0"))
-    elif options.paths:
-        write(output.path_list(answer.matches) if on_terminal() else output.path_lines(answer.matches, b"\n"))
-    elif shows_table(options):
-        write(output.match_table(answer.matches, _columns(options, answer), colour=takes_colour(sys.stdout)))
-    else:
-        write(output.match_lines(answer.matches))
+        return write_json(answer.document)
+    return write(as_text(options, answer, answer.matches))
+
+
+def as_text(options: argparse.Namespace, answer: Answer, matches: Sequence[Match]) -> str | bytes:
+    """Return matches of an answer, or that came after it, as the options ask for them without ``--json``."""
+    if options.print0:
+        return output.path_lines(matches, b"\0")
+    if options.paths:
+        return output.path_list(matches) if on_terminal() else output.path_lines(matches, b"\n")
+    if shows_table(options):
+        return output.match_table(matches, _columns(options, answer), colour=takes_colour(sys.stdout))
+    return output.match_lines(matches)
 
 
 def _columns(options: argparse.Namespace, answer: Answer) -> output.Shown:
@@ -91,7 +100,7 @@ def shows_table(options: argparse.Namespace) -> bool:
 
 def _say_expected(answer: Answer, *, explain: bool) -> None:
     """Write how many of the matches are expected to show somebody else, where that can be told or was asked for."""
-    if all(match.itself for match in answer.matches):
+    if all(match.itself or match.confirmed for match in answer.matches):
         return
     asked = any(isinstance(face, QueryFace) and face.child for face in answer.query)
     if asked or any(CHILD in match.reasons for match in answer.matches):

@@ -57,13 +57,19 @@ class Everyone(NamedTuple):
         """All photos that are sent."""
         return [asked.photo for each in self for asked in each if asked.photo is not None]
 
+    def params(self) -> dict[str, Any]:
+        """Return all of them as parameters of a request."""
+        plain = all(asked.is_plain for asked in self.who)
+        named = {"photos" if plain else "who": self.who, "with": self.with_, "without": self.without}
+        return {name: [asked.param() for asked in each] for name, each in named.items() if each}
+
 
 def send(options: argparse.Namespace, everyone: Everyone, started: float) -> Any:
     """Ask, and return the daemon's document. ``started``: when the wait began, by the monotonic clock."""
-    fixed = _restrictions(options)
+    fixed = restrictions(options)
 
     def call() -> Any:
-        params = {**fixed, **_people(everyone)}
+        params = {**fixed, **everyone.params()}
         if options.wait is not None:
             params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
         try:
@@ -78,18 +84,15 @@ def send(options: argparse.Namespace, everyone: Everyone, started: float) -> Any
         return ask(call, everyone.photos)
 
 
-def _people(everyone: Everyone) -> dict[str, Any]:
-    plain = all(asked.is_plain for asked in everyone.who)
-    named = {"photos" if plain else "who": everyone.who, "with": everyone.with_, "without": everyone.without}
-    return {name: [asked.param() for asked in each] for name, each in named.items() if each}
-
-
-def _restrictions(options: argparse.Namespace) -> dict[str, Any]:
+def restrictions(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say of the photos that are wanted, as parameters of a request."""
     names = ("face", "top", "threshold", "dirs", "min_size", "since", "until", "sort", "new")
     params = {name: getattr(options, name) for name in names}
     params["faces_min"], params["faces_max"] = options.faces or (None, None)
     params = {name: value for name, value in params.items() if value is not None}
     params |= {name: True for name in ("exact", "strict", "only") if getattr(options, name)}
+    if options.new is not None:
+        params.setdefault("top", 0)  # a part of what is new would have to be asked for again
     if options.no_collapse:
         params["collapse"] = False
     if options.explain and (options.json or shows_table(options)):

@@ -62,6 +62,8 @@ class Status:
     second_looks: int | None
     """Photos that are worth a second look; None where that is off."""
     second_looks_taken: int
+    undated: int
+    """Photos that are still to be read for the date on which they were taken."""
     examined: int
     """Photos examined since the daemon's start."""
     rate: float
@@ -98,6 +100,7 @@ class Status:
                 people=int(document.get("people") or 0),
                 second_looks=int(again["photos"]) if again.get("on") else None,
                 second_looks_taken=int(again.get("done", 0)),
+                undated=int(document.get("undated", 0)),
                 examined=int(rates.get("examined", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
@@ -126,6 +129,8 @@ def text(status: Status, *, colour: bool) -> str:
         lines.append(f"people  {status.people}, see: facewatchd people")
     if status.second_looks:
         lines.append(f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}")
+    if status.undated:
+        lines.append(f"dates   still to be read: {counted(status.undated, 'photo')}")
     if status.pending and status.state == "indexing":
         lines.append(f"rate    {_rate(status)}")
     if status.waits:

@@ -28,6 +28,7 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
+from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.console import logs
@@ -38,6 +39,7 @@ from facewatchd.errors import FacewatchError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
+from facewatchd.indexing.dates import Dates
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
@@ -60,6 +62,7 @@ from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catal
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
+from facewatchd.store.seen import SeenStore
 from facewatchd.system import malloc
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
@@ -186,6 +189,8 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._seen = SeenStore(config.data_dir / "seen.sqlite3")
+        self._stops.callback(self._seen.close)
         self._people = PeopleStore(config.data_dir / "people.sqlite3")
         self._stops.callback(self._people.close)
         if self._people.trouble:
@@ -238,7 +243,7 @@ class Daemon:
         )
 
     def _build_indexing(self) -> None:
-        """The workers that examine paths, and the thread that has photos looked at again when there are none."""
+        """The workers that examine paths, and the threads that look at recorded photos again when there are none."""
         self._indexer = Indexer(
             self._gallery,
             self._queue,
@@ -254,10 +259,23 @@ class Daemon:
             self._roots,
             self._writer,
             self._indexing_inference,
-            others_first=lambda: self._queue.paused or len(self._queue) > 0 or not self._scanner.idle,
+            others_first=self._is_busy,
             polite=self._config.resources.idle_priority,
             liveness=self._liveness,
         )
+        self._dates = Dates(
+            self._gallery,
+            self._roots,
+            self._writer,
+            self._indexing_inference,
+            others_first=self._is_busy,
+            polite=self._config.resources.idle_priority,
+            liveness=self._liveness,
+        )
+
+    def _is_busy(self) -> bool:
+        """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
+        return self._queue.paused or len(self._queue) > 0 or not self._scanner.idle
 
     def _build_server(self, info: ModelInfo, placement: Placement) -> None:
         """The socket, and the methods that answer on it."""
@@ -274,6 +292,7 @@ class Daemon:
             maintenance=self._maintenance,
             indexer=self._indexer,
             second_looks=self._second_looks if self._config.faces.second_look else None,
+            dates=self._dates,
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
@@ -293,7 +312,14 @@ class Daemon:
             self._sampler,
             info,
             defaults,
+            self._seen,
             control.wait_until_done,
+        )
+        subscriptions = Subscriptions(
+            self._gallery,
+            self._seen,
+            self._queries.standing,
+            pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
         )
         people = People(self._people, self._resolver, self._catalog, finder, scorer.refusal, info.quality)
         self.methods = Methods(
@@ -321,6 +347,7 @@ class Daemon:
             people,
             RegionReader(self._catalog, self._indexing_inference, self._roots, self._resolver),
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
+            subscriptions,
         )
 
     def _confinement(self) -> str:
@@ -352,6 +379,7 @@ class Daemon:
             self._server,
             self._indexer,
             *([self._second_looks] if self._config.faces.second_look else []),
+            self._dates,
             self._scanner,
             self._watcher,
         )
@@ -426,6 +454,7 @@ class Daemon:
         started = time.monotonic()
         self._scanner.give_up()  # these first: that the writer ends is no failure of theirs
         self._second_looks.give_up()
+        self._dates.give_up()
         self._maintenance.give_up()
         self._writer.give_up()
         self._queue.close()

@@ -12,6 +12,7 @@ from facewatchd.client.connection import Connection, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.report import Report, RootReport
+from facewatchd.indexing.dates import Dates
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
@@ -48,6 +49,7 @@ class Monitor:
     indexer: Indexer
     second_looks: SecondLooks | None
     """None where the configuration has them off."""
+    dates: Dates
     watcher: Watcher
     server: Server
     liveness: Liveness
@@ -127,6 +129,7 @@ class Monitor:
             "the index maintenance": self.maintenance.is_alive(),
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),
+            "the thread for dates": self.dates.alive(),
             "the thread for second looks": self.second_looks is None or self.second_looks.alive(),
             "the server": self.server.alive(),
         }

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from facewatchd.errors import FacewatchError, RefusedError, StorageError, UnreadablePhotoError
+from facewatchd.indexing import recorded_files
 from facewatchd.indexing.backoff import Backoff
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
@@ -46,7 +47,7 @@ from facewatchd.system.scheduling import Pace, processor_time
 from facewatchd.text import counted, one_line, printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.threads.liveness import Liveness
-from facewatchd.values import Face, RootState, Stamp
+from facewatchd.values import Face
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,10 @@ class SecondLooks:
 
     def _begin_anew_if_due(self, now: float) -> None:
         """Begin at the first page again if it may hold a photo that is to be looked at."""
-        made_due, reach = self._gallery.catalog.made_due, self._within_reach()  # before a page is read
+        made_due, reach = (
+            self._gallery.catalog.made_due,
+            recorded_files.within_reach(self._roots),
+        )  # before a page is read
         if reach != self._reach or now >= self._all_again_at:
             self._reach, self._all_again_at = reach, now + AGAIN_AFTER
             self._in_vain.clear()
@@ -200,7 +204,7 @@ class SecondLooks:
 
     def _read_page(self) -> bool:
         """Read the next page of what is due in the directories that are within reach; False where nothing is left."""
-        reached = [root for root in self._roots.paths if self._roots.state(root) is RootState.WATCHING]
+        reached = recorded_files.reached(self._roots)
         if not reached:
             return False
         with self._gallery.catalog.reading() as reader:
@@ -208,11 +212,6 @@ class SecondLooks:
         if self._page:
             self._after = self._page[-1].newest, self._page[-1].content_id
         return bool(self._page)
-
-    def _within_reach(self) -> object:
-        """What changes when a photo may have come within reach."""
-        states = tuple((path, self._roots.state(path)) for path in self._roots.paths)
-        return states, tuple(self._roots.out_of_reach())
 
     # One photo
 
@@ -262,7 +261,7 @@ class SecondLooks:
     def _found(self, due: ToSeeAgain) -> list[Face]:
         """Have a second look taken. Raises `_NotNowError` where that cannot be, and `_GivenUpError`."""
         for path in self._paths(due):
-            if not self._is_unchanged(path):
+            if not recorded_files.is_unchanged(path, self._roots, self._gallery.catalog):
                 continue
             with contextlib.ExitStack() as stack:
                 try:
@@ -312,17 +311,6 @@ class SecondLooks:
     def _paths(self, due: ToSeeAgain) -> list[bytes]:
         with self._gallery.catalog.reading() as reader:
             return reader.copies([due.content_id]).get(due.content_id, [])
-
-    def _is_unchanged(self, path: bytes) -> bool:
-        """Whether the file at a path is within reach, and has the stamp that is recorded."""
-        root = self._roots.of(path)
-        if root is None or self._roots.state(root) is not RootState.WATCHING:
-            return False
-        with self._gallery.catalog.reading() as reader:
-            recorded = reader.stamp(path)
-        with contextlib.suppress(OSError, NotAnsweringError):
-            return Stamp.of(self._roots.calls.run(path, lambda: os.stat(path))).same_bytes(recorded)
-        return False
 
     def _name(self, due: ToSeeAgain) -> str:
         return printable(next(iter(self._paths(due)), b"a photo"))

@@ -224,13 +224,14 @@ class Connection:
         self._require_listener()
         self._send(notification(method, params))
 
-    def wait(self, wake: int, seconds: float) -> None:
+    def wait(self, wake: int | None, seconds: float) -> None:
         """Wait until a file descriptor can be read: see `Sink.wait`."""
         deadline = self._now() + seconds
         while True:
             self._require_listener()
             poll = select.poll()
-            poll.register(wake, select.POLLIN)
+            if wake is not None:
+                poll.register(wake, select.POLLIN)
             poll.register(self._socket, 0 if self._ended else select.POLLIN)
             left = max(0.0, deadline - self._now())
             # The stop of the server wakes a thread that waits for bytes of its client.

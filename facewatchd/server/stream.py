@@ -22,8 +22,8 @@ class Sink(Protocol):
     def send(self, method: str, params: Mapping[str, object]) -> None:
         """Send a notification, and wait until the client has taken it."""
 
-    def wait(self, wake: int, seconds: float) -> None:
-        """Wait until a file descriptor can be read, or so many seconds."""
+    def wait(self, wake: int | None, seconds: float) -> None:
+        """Wait until a file descriptor can be read, where one is given, or so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -15,7 +15,7 @@ from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.journal import Journal
-from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Taken, TakenFrom, Ways
+from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Taken, TakenFrom, Ways, is_within
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
@@ -62,6 +62,8 @@ class Counts:
     """Contents of photos at which a second look was taken or left out,"""
     to_see_again: int = 0
     """and those at which one is to be taken."""
+    undated: int = 0
+    """Contents of photos whose bytes were not read for a date yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,9 @@ FROM photo LEFT JOIN content ON content.id = content_id
 
 _WORTH_TWO_LOOKS = "FROM content INDEXED BY content_second_look WHERE second_look != 0 AND orphaned IS NULL"
 """The condition of that index is said in full: SQLite does not conclude it from another."""
+_UNDATED = (
+    "FROM content INDEXED BY content_undated WHERE taken_from IS NULL AND content.error IS NULL AND orphaned IS NULL"
+)
 _HAS_FACES = "EXISTS (SELECT 1 FROM face WHERE face.content_id = content.id)"
 _CONTENT_OF_STATE = {
     PhotoState.INDEXED: f"content.error IS NULL AND {_HAS_FACES}",
@@ -196,7 +201,12 @@ class CatalogReader:
         self._translated = translated
         self._dim = dim
         self._note_damaged = note_damaged
+        self._uuid = uuid
         self.journal = Journal(self._all, uuid)
+
+    def showing(self, shown: Mapping[int, Collection[bytes]]) -> CatalogReader:
+        """A reader for which some contents are shown by these paths, and no others are shown."""
+        return _Showing(self._db, self._translated, self._dim, self._note_damaged, self._uuid, shown)
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with self._translated():
@@ -297,10 +307,22 @@ class CatalogReader:
             " (SELECT count(*) FROM content CROSS JOIN photo ON content_id = content.id"
             " WHERE content.error IS NOT NULL AND NOT unsupported AND photo.error IS NULL),"
             f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look < 0),"
-            f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look > 0)"
+            f" (SELECT count(*) {_WORTH_TWO_LOOKS} AND second_look > 0),"
+            f" (SELECT count(*) {_UNDATED})"
         )
-        photos, faces, unread, undecoded, seen_again, to_see_again = rows[0]
-        return Counts(photos, faces, unread + undecoded, seen_again, to_see_again)
+        photos, faces, unread, undecoded, *contents = rows[0]
+        return Counts(photos, faces, unread + undecoded, *contents)
+
+    def undated(self, directories: Sequence[bytes]) -> NDArray[np.int64]:
+        """Contents with photos in some directories that are to be read for a date, those of the newest photos first."""
+        inside, bounds = _inside(directories)
+        rows = self._all(
+            f"SELECT content.id {_UNDATED.replace(' WHERE', ' CROSS JOIN photo ON content_id = content.id WHERE', 1)}"
+            f" AND width != ?{inside} GROUP BY content.id ORDER BY max(mtime_ns) DESC, content.id DESC",
+            LACKS_FACES,
+            *bounds,
+        )
+        return np.array([content for (content,) in rows], np.int64)
 
     def to_see_again(self, directories: Sequence[bytes], after: tuple[int, int] | None, limit: int) -> list[ToSeeAgain]:
         """A page of the contents with photos in some directories at which a second look is to be taken, those with the
@@ -390,16 +412,17 @@ class CatalogReader:
     def photos_below(self, directory: bytes | None, after: bytes, limit: int) -> list[RecordedPhoto]:
         """The first ``limit`` photos that could be decoded, with paths after ``after``, in the order of paths.
 
-        ``directory`` None: all of them.
+        ``directory``: those below it, or the one of that path; None: all.
         """
         first, last = (b"", b"\xff") if directory is None else below(directory)
         rows = self._all(
             "SELECT path, device, inode, size, mtime_ns, ctime_ns, digest FROM photo CROSS JOIN content"
-            " ON content.id = content_id WHERE path > ? AND path < ? AND path > ? AND content.error IS NULL"
-            " ORDER BY path LIMIT ?",
-            first,
+            " ON content.id = content_id WHERE path > ? AND path < ? AND (path > ? OR path = ?)"
+            " AND content.error IS NULL ORDER BY path LIMIT ?",
+            max(after, (directory or b"")[:-1]),
             last,
-            after,
+            first,
+            directory or b"",
             limit,
         )
         return [RecordedPhoto(path, Stamp(*stamp), digest) for path, *stamp, digest in rows]
@@ -517,6 +540,15 @@ class CatalogReader:
             found.update(self._all(f"SELECT id, digest FROM content WHERE id IN ({_marks(part)})", *part))
         return found
 
+    def contents_at(self, paths: Sequence[bytes]) -> dict[bytes, int]:
+        """The content that each of some paths shows; those that show none are left out."""
+        found: dict[bytes, int] = {}
+        for start in range(0, len(paths), _BATCH):
+            part = paths[start : start + _BATCH]
+            sql = f"SELECT path, content_id FROM photo WHERE path IN ({_marks(part)}) AND content_id IS NOT NULL"
+            found.update(self._all(sql, *part))
+        return found
+
     def faces_on(self, content_ids: Sequence[int]) -> list[int]:
         """The ids of the faces of some contents."""
         found: list[int] = []
@@ -628,6 +660,41 @@ class CatalogReader:
             f"row {row} of table {table} refers to a row that is missing"
             for table, row, *_ in self._all("PRAGMA foreign_key_check")
         ]
+
+
+class _Showing(CatalogReader):
+    """Of contents that some paths show, or showed before."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        translated: Callable[[], AbstractContextManager[None]],
+        dim: int,
+        note_damaged: Callable[[int], None],
+        uuid: str,
+        shown: Mapping[int, Collection[bytes]],
+    ) -> None:
+        super().__init__(db, translated, dim, note_damaged, uuid)
+        self._shown = shown
+
+    def copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, list[bytes]]:
+        found: dict[int, list[bytes]] = {}
+        for content in content_ids:
+            inside = [path for path in sorted(self._shown.get(content, ())) if _is_inside(path, directories)]
+            if inside:
+                found[content] = inside
+        return found
+
+    def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
+        return {content: len(paths) for content, paths in self.copies(content_ids, directories).items()}
+
+    def dates_of_files(self, content_ids: Sequence[int]) -> list[tuple[int, float | None, int]]:
+        known = {content: (content, named, mtime) for content, named, mtime in super().dates_of_files(content_ids)}
+        return [known.get(content, (content, None, 0)) for content in content_ids]
+
+
+def _is_inside(path: bytes, directories: Sequence[bytes]) -> bool:
+    return not directories or any(is_within(path, each) for each in directories)
 
 
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"

@@ -110,6 +110,12 @@ class Journal:
         rows = self._rows("SELECT at FROM journal WHERE seq = ?", cursor.seq)
         return bool(rows) and int(rows[0][0] * 1000) == cursor.at
 
+    def reaches(self, seq: int) -> bool:
+        """Whether every line behind one is here."""
+        rows = self._rows("SELECT (SELECT min(seq) FROM journal), EXISTS (SELECT 1 FROM journal WHERE seq = ?)", seq)
+        first, is_there = rows[0]
+        return bool(is_there) or first == seq + 1 or self.last() <= seq
+
     def after(self, seq: int, limit: int) -> list[Entry]:
         """The first ``limit`` lines after one, in order."""
         rows = self._rows(f"{_ENTRY} WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)

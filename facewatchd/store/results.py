@@ -3,7 +3,8 @@
 The stages, each of which leaves photos out or puts them together:
 
 1. Contents on which each person has a face of its own (`candidates`); of those, the ones without the unwanted people,
-   below the directories, with as many faces as are asked for, and taken in the time that is asked for (`dates`).
+   below the directories, not shown before, with as many faces as are asked for, and taken in the time that is asked for
+   (`dates`).
 2. They are put in order: by similarity, by date or by path. By similarity, the photos of the query itself are first,
    then those of which the user said who is on them, then the most alike; of the first two, those on which a person
    stands without a face come last.
@@ -57,6 +58,10 @@ class Found:
     exact: bool
     undecided: Undecided | None = None
     """None where nobody is unwanted. With ``strict``, they are not among the results."""
+    contents: tuple[int, ...] = ()
+    """Of each result."""
+    digests: tuple[bytes, ...] = ()
+    """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
 
 
 def found(reader: CatalogReader, question: Question, search: Search) -> Found:
@@ -64,6 +69,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     candidates = without(combined(question.terms), question.without)
     photos = reader.count_copies(candidates.contents.tolist(), search.directories)
     candidates = candidates.where(np.isin(candidates.contents, np.fromiter(photos, np.int64)))
+    candidates = _unseen(reader, candidates, search)
     candidates = counted(reader, candidates, search)
     dates = dates_of(reader, candidates.contents)
     candidates = _ranked(candidates.where(dates.within(search.since, search.until)), dates, search)
@@ -72,7 +78,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     if search.strict:
         candidates = candidates.where(~doubtful)
     similar: dict[int, list[int]] = {}
-    if search.collapse:
+    if search.collapse and search.folds:
         at = dates.on(candidates.contents).of_a_camera()
         candidates, similar = folded(reader, candidates, at, search.same_face)
     total = _total(candidates, photos, search)
@@ -80,6 +86,8 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
     taken = [(each.text, str(each.source)) for each in dates.on(shown.contents).taken()]
     others = _similar(reader, shown, similar, search)
+    contents = shown.contents.tolist()
+    stood_for = [*contents, *(frame for content in contents for frame in similar.get(content, ()))]
     exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
     return Found(
         [
@@ -95,7 +103,19 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         total,
         exact,
         said,
+        tuple(contents[number] for number, *_ in results),
+        tuple(reader.digests(stood_for).values()) if search.seen else (),
     )
+
+
+def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Candidates:
+    """Leave out the contents that were shown before."""
+    if search.seen is None:
+        return candidates
+    digests = reader.digests(candidates.contents.tolist())
+    seen = search.seen(list(digests.values()))
+    new = [content for content, digest in digests.items() if digest not in seen]
+    return candidates.where(np.isin(candidates.contents, np.array(new, np.int64)))
 
 
 def _ranked(candidates: Candidates, dates: Dates, search: Search) -> Candidates:

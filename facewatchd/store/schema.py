@@ -37,7 +37,7 @@ CREATE TABLE content(
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
 CREATE INDEX content_failed ON content(unsupported, id) WHERE error IS NOT NULL;
 CREATE INDEX content_second_look ON content(second_look, orphaned) WHERE second_look != 0;
-CREATE INDEX content_undated ON content(id) WHERE taken_from IS NULL AND error IS NULL;
+CREATE INDEX content_undated ON content(orphaned) WHERE taken_from IS NULL AND error IS NULL;
 CREATE TABLE photo(
     id INTEGER PRIMARY KEY,
     path BLOB NOT NULL UNIQUE,
@@ -115,7 +115,7 @@ MIGRATIONS = {
     ALTER TABLE content ADD COLUMN taken_offset INTEGER;
     ALTER TABLE content ADD COLUMN taken_from TEXT;
     ALTER TABLE content ADD COLUMN picture BLOB;
-    CREATE INDEX content_undated ON content(id) WHERE taken_from IS NULL AND error IS NULL;
+    CREATE INDEX content_undated ON content(orphaned) WHERE taken_from IS NULL AND error IS NULL;
     ALTER TABLE photo ADD COLUMN named REAL;
     UPDATE photo SET named = date_in_name(path) WHERE content_id IS NOT NULL AND date_in_name(path) IS NOT NULL;
     ALTER TABLE face ADD COLUMN sharpness REAL;

@@ -8,8 +8,8 @@ that: they were asked for.
 **Said.** What the user said of a face counts more than its similarity:
 
 - The faces that are confirmed come first, whatever they score.
-- A face that is rejected is not found, nor is one that is alike to it by `references.COPY` and no more alike to the
-  person: the same picture in other bytes, or another frame.
+- A face that is rejected is not found, nor is a copy of it in other bytes or the next frame (`same_picture`), unless
+  that is more alike to the person.
 - A face that another person's references leave more to spare than this one's (`References.spare`) is that person's, as
   is one that is confirmed as that person.
 
@@ -19,6 +19,7 @@ there are other people or rejected faces to compare with.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.index import Above, Embeddings, Index
-from facewatchd.store.references import COPY, NO_REFERENCES, References
+from facewatchd.store.references import NO_REFERENCES, References
 from facewatchd.values import Quality
 
 ROUNDING = 1e-5
@@ -71,6 +72,10 @@ class Search:
     sort: Sort = Sort.SIMILARITY
     same_face: float = 1.0
     """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
+    folds: bool = True
+    """Whether the frames of a burst are one result, where the search collapses."""
+    seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
+    """Says which of some contents, by digest, are left out because they were shown before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +96,8 @@ class Wanted:
     """Faces that are not, by id: those that are rejected, and those that are confirmed as another person."""
     unlike: NDArray[np.float32] | None = None
     """The embeddings of the faces that are rejected, (k, dim); None: there are none."""
+    same_picture: float = 1.0
+    """The similarity from which a face is a copy of one that is rejected."""
     others: References = NO_REFERENCES
     """The references of all other people."""
     photos: frozenset[int] = frozenset()
@@ -222,7 +229,7 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
     kept = np.ones(len(ids), np.bool_)
     if wanted.unlike is not None:
         nearest = (rows @ wanted.unlike.T).max(axis=1)
-        kept &= (nearest < COPY) | (nearest < found.similarities[at])
+        kept &= (nearest < wanted.same_picture) | (nearest < found.similarities[at])
     if len(wanted.others):
         _, others = wanted.others.spare(rows, search.quality)
         not_counted = 0.0 if search.counts_references else wanted.threshold_extra

@@ -221,6 +221,25 @@ SECTIONS = {
             "the sharpest stands for the others, with their number behind it (+4 in its burst). --no-collapse shows "
             "each of them.",
         ),
+        (
+            "WHAT IS NEW",
+            "--new NAME prints the photos that no call with this NAME has printed, however they are called now; a "
+            "copy of one is not new. What was printed is noted after it was written: a call that is killed before "
+            "prints it again rather than never. All are printed, unless -n is given; the rest then comes with the "
+            "next call. The daemon keeps it, for each model.",
+            "--follow prints what there is and goes on: a photo that arrives is printed when it does, until Ctrl-C or "
+            "until nobody reads the output. While the daemon is away, it waits, and goes on where it was. With --new, "
+            "it also goes on where an earlier call ended. With --json, each line is an object with `cursor` and one of "
+            "`match`, `moved` and `gone`.",
+        ),
+        (
+            "WHO IS ON A PHOTO",
+            "--list-faces --who tells of each face which of the people with names it is, how similar it is to the "
+            "best reference, how sure that is, and who is next; `unknown` is nobody of them. The photo need not be "
+            "indexed. Piped, each face is a line of number, x,y,w,h, score, name, similarity, verdict, runner-up, its "
+            "similarity and, if there is something, what can be said against the face, with tabs between. On the "
+            "picture that --sheet draws, a question mark stands behind a name that you should look at yourself.",
+        ),
     ),
 }
 """Sections before the exit status: a title, then paragraphs as `section` takes them."""

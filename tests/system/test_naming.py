@@ -148,6 +148,42 @@ def test_a_person_on_a_photo_without_a_face(run: Run, found: Callable[..., set[s
     assert run("people", "add", "Ben", "empty.jpg", "--box", "10,20,5000,60")[0] == 2
 
 
+def test_dates_choose_and_order_photos_and_a_burst_is_one(
+    run: Run, found: Callable[..., set[str]], daemon: Daemon, tmp_path: Path
+) -> None:
+    """Of dates in EXIF data and in names; three frames of a burst are one photo again."""
+    frames = [shoot(tmp_path / f"burst{frame}.jpg", [CLEO], 180) for frame in range(3)]
+    dated = [*frames, shoot(tmp_path / "old.jpg", [CLEO], 240)]
+    for second, path in enumerate(dated):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = "1999:12:31 23:59:59" if path.stem == "old" else f"2012:05:06 10:00:0{second}"
+        with Image.open(path) as image:
+            image.save(path, quality=92, exif=exif)
+    named = shoot(tmp_path / "IMG_20190630_101112.jpg", [CLEO], 300)
+    for path in (*dated, named):
+        shutil.move(path, path.name)
+    until(lambda: daemon.status()["photos"] == len(ALBUM) + 1 + len(dated) + 1)
+    daemon.settle()
+    run("people", "add", "Cleo", "three.jpg#2")
+    frames_of = {path.stem for path in frames}
+    assert found("@cleo", "--until", "1999") == {"old"}
+    assert found("@cleo", "--since", "2019-06-30", "--until", "2019-06") == {named.stem}
+    assert found("@cleo", "--since", "2012-05-07", "--until", "2019-06-29") == set()
+    assert found("@cleo", "--since", "2012-05-06", "--until", "2012", "--no-collapse") == frames_of
+    (shown,) = json.loads(run("query", "@cleo", "--since", "2012-05-06", "--until", "2012", "--json")[1])["matches"]
+    assert {Path(path).stem for path in (shown["path"], *shown["similar"])} == frames_of
+    assert (shown["taken"][:10], shown["taken_from"]) == ("2012-05-06", "exif")
+    order = [Path(line).stem for line in run("query", "-l", "@cleo", "--sort", "date")[1].splitlines()]
+    assert order == ["old", Path(shown["path"]).stem, named.stem, "three"]
+    backwards = [Path(line).stem for line in run("query", "-l", "@cleo", "--sort", "-date")[1].splitlines()]
+    assert backwards == order[::-1]
+    by_path = [Path(line).stem for line in run("query", "-l", "@cleo", "--sort", "path")[1].splitlines()]
+    assert by_path == sorted(order)
+    for path in (*dated, named):
+        Path(path.name).unlink()
+    until(lambda: daemon.status()["photos"] == len(ALBUM) + 1)
+
+
 def test_who_is_on_a_photo_that_is_not_indexed(run: Run, tmp_path: Path) -> None:
     for name in ("anna", "ben"):
         run("people", "add", name.title(), f"{name}.jpg")

@@ -42,8 +42,9 @@ def declared(text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def daemon(start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path) -> Daemon:
-    for number in (1, 2, 3, 4):
+    for number in (1, 2, 3):
         shoot(tmp_path / "photos" / f"{number}.jpg", [1], number)
+    shoot(tmp_path / "photos" / "4.jpg", [1, 3], 4)
     shoot(tmp_path / "photos" / "5.jpg", [2], 5)
     daemon = start(tmp_path / "photos", model="tiny", model_root=tiny_root)
     daemon.settle()
@@ -54,6 +55,8 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
     path = str(tmp_path / "photos" / "1.jpg")
     asked: dict[str, dict[str, Any]] = {
         "query": {"photos": [{"path": path}]},
+        "subscribe": {"photos": [{"path": path}]},
+        "seen": {"name": "mail", "shown": []},
         "faces": {"path": path, "names": True},
         "why": {"path": path},
         "photos": {"state": "indexed"},

@@ -166,11 +166,13 @@ def test_an_import_is_one_step_and_an_earlier_statement_replaces_no_later_one(
     one, two = one_and_two
     one.say("Anna", NewStatement(True, DIGESTS[0], BOXES[0]), NewStatement(True, DIGESTS[1], BOXES[0]))
     one.say("Bob", NewStatement(True, DIGESTS[2], BOXES[1]))
+    two.clock = one.clock - 10
+    two.say("Carl", NewStatement(True, DIGESTS[2], BOXES[1]))
     two.clock = one.clock + 10
     two.say("Anna", NewStatement(False, DIGESTS[0], BOXES[0]))
     before = two.known()
     result = two.take(one.lines("people"))
-    assert (result["added"], result["outdated"], result["statements"]) == (2, 1, 3)
+    assert (result["added"], result["outdated"], result["replaced"], result["statements"]) == (2, 1, 1, 3)
     two.people.undo()
     assert two.known() == before
 

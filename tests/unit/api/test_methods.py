@@ -22,6 +22,7 @@ from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
+from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
@@ -40,6 +41,7 @@ from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.seen import SeenStore
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, ModelInfo, Quality, RootState, Stamp
 from tests.support.galleries import DIM, face
@@ -127,7 +129,8 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         finder = FaceFinder(gallery.catalog, cast(Inference, None), roots.calls)
         sampler = Sampler(gallery, INFO, Liveness())
         asks = scorer(gallery, INFO)
-        queries = Queries(monitor, gallery, roots, finder, asks, sampler, INFO, Query(), control.wait_until_done)
+        seen = SeenStore(tmp_path / "seen.sqlite3")
+        queries = Queries(monitor, gallery, roots, finder, asks, sampler, INFO, Query(), seen, control.wait_until_done)
         methods = Methods(
             Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str, lambda: 0),
             queries,
@@ -145,6 +148,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
             cast(People, Mock()),
             cast(RegionReader, Mock()),
             cast(Exchange, Mock()),
+            Subscriptions(gallery, seen, queries.standing, pending=lambda: len(queue) > 0),
         )
         yield Place(root, gallery, roots, queue, played, scanner, setbacks, methods, queries)
 
@@ -296,6 +300,7 @@ def test_a_query_says_how_much_was_searched_and_takes_the_defaults(place: Place)
         "faces": 0,
         "pending": 0,
         "complete": True,
+        "cursor": f"{place.gallery.catalog.uuid}.0.0",
     }
     assert place.call("query", embedding=EMBEDDING, threshold=0.7)["threshold"] == 0.7
     place.queue.touch(bytes(place.root / "a.jpg"))

@@ -16,7 +16,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(8)))
+    return Methods(*(Mock() for _ in range(9)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -27,6 +27,8 @@ def test_every_method_is_declared(methods: Methods) -> None:
 def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -> None:
     needed: dict[str, dict[str, Any]] = {
         "query": {"faces": [1]},
+        "subscribe": {"faces": [1]},
+        "seen": {"name": "mail", "shown": []},
         "faces": {"path": "/a"},
         "why": {"path": "/a"},
         "photos": {"state": "failed"},

@@ -112,6 +112,7 @@ def test_faces_of_photos_are_a_person(place: Place) -> None:
         "said": 2,
         "known": 0,
         "moved": [],
+        "largest": [{"who": 0, "face": 0, "faces": 2}],
         "without_face": [],
         "refused": [],
     }

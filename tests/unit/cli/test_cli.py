@@ -258,7 +258,7 @@ def test_run_refuses_before_anything_starts(tmp_path: Path, ran: list[Any], capf
 
 def test_status_for_people(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     changes = {"index": {"faces": 18400, "tombstones": 31}, "problems": ["/mnt/nas is\nnot there"], "failed": 2}
-    changes["confinement"] = "partial: no Landlock (Function not implemented)"
+    changes |= {"confinement": "partial: no Landlock (Function not implemented)", "undated": 7}
     answering(daemon, indexing(100, 5, **changes))
     assert run("status") == 0
     assert daemon.requests[0]["method"] == "status"
@@ -267,6 +267,7 @@ def test_status_for_people(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
         "model   buffalo_l, 512 dimensions, a match from 0.41\n"
         "photos  12345, 100 pending, 2 failed: facewatchd photos --state failed\n"
         "faces   18431, 18400 and 31 tombstones in the index\n"
+        "dates   still to be read: 7 photos\n"
         "rate    2.5 photos a second, about 40 s left\n"
         "sandbox partial: no Landlock (Function not implemented)\n"
         "  watching    12000 photos  /home/u/Pictures\n"

@@ -21,7 +21,8 @@ PEOPLE = [
     {"name": "Anna", "born": None, "hidden": False, "references": 12, "photos": 30, "unplaced": 0},
     {"name": "Zoë\t山", "born": None, "hidden": False, "references": 1, "photos": 1, "unplaced": 2},
 ]
-SAID = {"name": "Anna", "is": True, "new": False, "said": 2, "known": 0, "moved": [], "without_face": [], "refused": []}
+SAID = {"name": "Anna", "is": True, "new": False, "said": 2, "known": 0, "moved": [], "largest": [],
+        "without_face": [], "refused": []}  # fmt: skip
 
 
 def statement(**changes: Any) -> dict[str, Any]:
@@ -87,6 +88,12 @@ def test_faces_are_sent_as_questions_send_them(people: Any, fake: FakeDaemon, ac
     assert (fake.requests[0]["method"], fake.params()) == ("assign", expected)
 
 
+def test_a_name_that_begins_with_a_dash_stands_behind_two(fake: FakeDaemon) -> None:
+    fake.script = lambda request: reply(request, SAID)
+    assert cli.main(["people", "add", "--socket", str(fake.path), "--", "-x", "-a.jpg"]) == 0
+    assert fake.params() == {"name": "-x", "who": [{"path": f"{Path.cwd()}/-a.jpg"}]}
+
+
 def test_a_box_and_poor_references_are_sent(people: Any, fake: FakeDaemon) -> None:
     people(SAID, "add", "Anna", "a.jpg", "--box", "10,20,30,40", "--anyway")
     assert (fake.params()["box"], fake.params()["anyway"]) == ([10, 20, 30, 40], True)
@@ -107,7 +114,7 @@ def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) ->
         ("add", SAID | {"new": True}, "Anna is new: 2 faces added\n"),
         ("add", SAID | {"said": 1, "known": 1}, "Anna: 1 face added, 1 known already\n"),
         ("add", SAID | {"said": 0, "known": 1}, "Anna: no face added, 1 known already\n"),
-        ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, no longer Ben, C\\x1b\n"),
+        ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, taken from Ben, C\\x1b\n"),
         ("not", SAID | {"is": False, "said": 1}, "Anna: 1 face said not to be Anna\n"),
     ],
 )
@@ -127,6 +134,13 @@ def test_what_is_left_out_is_named_with_its_reason_and_fails(people: Any, capfd:
         "facewatchd: b.jpg, face 2 is left out: small; --anyway takes it\n"
         "facewatchd: face:7 is left out: blurred; --anyway takes it\n",
     )
+
+
+def test_of_a_photo_of_several_people_it_is_said_which_face_was_taken(people: Any, capfd: Any) -> None:
+    largest = [{"who": 1, "face": 2, "faces": 3}]
+    assert people(SAID | {"largest": largest}, "add", "Anna", "a.jpg", "b.jpg") == 0
+    err = "facewatchd: b.jpg shows 3 faces, and the largest was taken: b.jpg#2\n"
+    assert capfd.readouterr() == ("Anna: 2 faces added\n", err)
 
 
 def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any) -> None:

@@ -107,7 +107,6 @@ def test_names_of_cursors_that_cannot_be(name: str) -> None:
     [
         (["--strict"], "give --without"),
         (["--who"], "--list-faces"),
-        (["--new", "x", "-n", "5"], "-n 0 only"),
         (["--follow", "--sheet", "a.png"], "without --sheet"),
         (["--follow", "--sort", "date"], "without --sort"),
         (["--follow", "-n", "5"], "without -n"),

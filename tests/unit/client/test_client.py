@@ -107,7 +107,7 @@ def test_people_dates_and_restrictions_are_sent(ask: Any, daemon: FakeDaemon) ->
         "who": [{"person": "Anna Bell"}, {"path": here("a.jpg"), "face": 2}, {"face_id": 7}],
         "with": [{"path": here("b.jpg")}, {"person": "Ben"}], "without": [{"path": here("c.jpg"), "face": 0}],
         "strict": True, "only": True, "faces_min": 2, "faces_max": 5, "since": "2019-06", "until": "2020",
-        "sort": "-date", "new": "mail",
+        "sort": "-date", "new": "mail", "top": 0,
     }  # fmt: skip
 
 
@@ -418,6 +418,13 @@ def test_how_many_are_expected_wrong_in_words(
 
 def test_the_query_photo_alone_says_nothing_of_others(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
     daemon.script = lambda request: reply(request, explained(match(b"/a.jpg", itself=True) | sure("sure")))
+    ask("--explain", "anna.jpg")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_the_user_said_is_not_expected_to_be_wrong(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
+    said = match(b"/a.jpg", confirmed=True) | sure("sure")
+    daemon.script = lambda request: reply(request, explained(said))
     ask("--explain", "anna.jpg")
     assert capfd.readouterr().err == ""
 

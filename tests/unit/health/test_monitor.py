@@ -65,6 +65,7 @@ class Parts:
                 alive=lambda: True, trouble="", waits=str, waits_briefly=str, rates=lambda: {"examined": 3.0}
             ),
             "second_looks": SimpleNamespace(alive=lambda: True),
+            "dates": SimpleNamespace(alive=lambda: True),
             "watcher": SimpleNamespace(alive=lambda: True, looks=lambda: True, states=dict, problems=list),
             "server": server,
             "liveness": liveness or Liveness(),
@@ -143,6 +144,7 @@ def test_a_thread_that_ended_is_named(server: Server, part: str, name: str) -> N
 def test_second_looks_that_ended_are_named_and_need_not_be_on(server: Server) -> None:
     ended = SimpleNamespace(alive=lambda: False)
     assert Parts().monitor(server, second_looks=ended).ended() == "the thread for second looks"
+    assert Parts().monitor(server, dates=ended).ended() == "the thread for dates"
     assert Parts().monitor(server, second_looks=None).ended() == ""
 
 

@@ -335,7 +335,7 @@ def test_a_catalog_of_an_earlier_version_is_brought_up_to_this_one(tmp_path: Pat
     rows = np.eye(4, dtype=np.float32)
     with catalog.reading() as reader:
         assert reader.paths(b"/p") == [b"/p/a", b"/p/copy", b"/p/none", b"/p/pipe", *failed]
-        assert reader.counts() == Counts(4 + len(failed), 3, 1 + len(failed) // 2, to_see_again=1)
+        assert reader.counts() == Counts(4 + len(failed), 3, 1 + len(failed) // 2, to_see_again=1, undated=2)
         (due,) = reader.to_see_again([b"/p"], None, 10)
         assert (reader.copies([due.content_id])[due.content_id], due.ways) == ([b"/p/none"], Ways.TURNED)
         assert reader.check() == []
@@ -383,14 +383,14 @@ def test_the_dates_of_a_catalog_of_version_4_are_to_be_read_and_those_in_names_a
             (7, None, Look.FIRST, None),
             (300, 8.5, Look.TILE, None),
         ]
+        assert sorted(reader.undated([b"/p"]).tolist()) == [1, 3]
+        assert reader.counts().undated == 2
         assert reader.check() == []
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT path, named FROM photo WHERE named IS NOT NULL").fetchall() == [
             (b"/p/IMG_20190630_120000.jpg", 1561896000.0)
         ]
-        undated = "SELECT id FROM content INDEXED BY content_undated WHERE taken_from IS NULL AND error IS NULL"
-        assert db.execute(undated).fetchall() == [(1,), (2,), (3,)]
     Catalog(tmp_path / "new.sqlite3", MODEL, 4).close()
     assert _tables(path) == _tables(tmp_path / "new.sqlite3")
 

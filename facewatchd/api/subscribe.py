@@ -1,0 +1,238 @@
+"""The methods ``subscribe`` and ``seen``: what arrives is sent when it does, and what was printed is noted.
+
+A subscription reads the journal of the catalog (`store.follower`) on the thread of its connection, and asks its query
+(`standing`) of the contents that a page of it names, all at once. The writer only rings a bell. So a subscription is
+never a burden to the writer, and its queue is the journal: one whose client reads slowly falls behind, and is dropped
+when it reads nothing for the deadline of a reply. It goes on from its cursor when it comes back.
+
+**Cursors.** Each notification has the cursor from which its client misses nothing. Of what a page brings, only the last
+notification has a new one: a client that comes back may be sent the others again. ``caught-up`` is sent when the end of
+the journal is reached for the first time, after each page that brought something, and else every `STEP` lines, so that
+a client's cursor does not grow old while nothing matches.
+
+**What is sent.** Whether a content matches is asked when its page is read; that the references of a person are others
+later makes no old photo new. ``moved`` and ``gone`` are sent of contents that match, whether or not the client was told
+of them before. Frames of a burst are sent one by one.
+
+**Burdens.** After a page a subscription rests for `REST` seconds, or `IDLE_PART` times as long as the page took, so
+that an import of thousands of photos is looked at in few large parts. At most `MOST` subscriptions are served.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from facewatchd.api.parameters import QueryParameters, SeenParameters, SubscribeParameters
+from facewatchd.api.standing import StandingQuery
+from facewatchd.errors import NotReadyError
+from facewatchd.matches import Match
+from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.server.params import encode_path
+from facewatchd.server.stream import Sink, Stream
+from facewatchd.store.follower import Follower, Happened
+from facewatchd.store.gallery import Gallery
+from facewatchd.store.hub import Bell
+from facewatchd.store.journal import Cursor
+from facewatchd.store.seen import SeenStore
+
+MOST = 64
+"""Subscriptions at a time, as many as there are places for short connections."""
+REST = 0.25
+"""Seconds without a look after each one."""
+IDLE_PART = 9
+"""A subscription computes for at most a tenth of the time."""
+LONGEST_REST = 5.0
+STEP = 1000
+"""Lines of the journal, of which at least a hundred times as many are kept."""
+_FOR_LONG = 3600.0
+"""Seconds of a wait that only a bell ends."""
+
+Message = tuple[str, dict[str, object]]
+"""A method and its parameters, without the cursor."""
+
+
+class Subscriptions:
+    """Any thread may call the methods."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        seen: SeenStore,
+        standing: Callable[[QueryParameters], StandingQuery],
+        pending: Callable[[], bool],
+    ) -> None:
+        """``standing`` makes a query; ``pending``: whether paths wait to be examined."""
+        self._gallery = gallery
+        self._seen = seen
+        self._standing = standing
+        self._pending = pending
+        self._lock = threading.Lock()
+        self._served: weakref.WeakSet[_Subscription] = weakref.WeakSet()
+        """Those whose connections there are: each has the only reference."""
+
+    def subscribe(self, params: SubscribeParameters) -> Stream:
+        """Return the stream, with ``cursor`` and ``resumed``: whether it goes on where ``since`` left off.
+
+        Raises `NotReadyError` where there are too many, `ParamsError`, and what `WhoReader.read` does.
+        """
+        since = None if params.since is None else _cursor(params.since)
+        self._require_place()
+        query = self._standing(params.query)
+        subscription = _Subscription(self._gallery, self._seen, query, params, self._pending)
+        with self._lock:
+            self._served.add(subscription)
+        with self._gallery.catalog.reading() as reader:
+            resumed = since is None or reader.journal.knows(since)
+            cursor = since if since is not None and resumed else reader.journal.cursor()
+        run = partial(subscription.run, cursor, resumes=since is not None and resumed, everything=not resumed)
+        return Stream({"cursor": str(cursor), "resumed": resumed}, run)
+
+    def _require_place(self) -> None:
+        with self._lock:
+            if len(self._served) >= MOST:
+                raise NotReadyError(f"all {MOST} subscriptions are in use", "try again in a moment")
+
+    def seen(self, params: SeenParameters) -> dict[str, object]:
+        """Note what was printed; return how many photos were not ``noted`` before."""
+        try:
+            digests = [bytes.fromhex(each) for each in params.shown]
+        except ValueError as exc:
+            raise ParamsError("shown must be what an answer or a match has under this name") from exc
+        return {"noted": self._seen.note(params.name, digests)}
+
+
+def _cursor(text: str) -> Cursor:
+    try:
+        return Cursor.of(text)
+    except ValueError as exc:
+        raise ParamsError("since must be a cursor; the date of a query is taken_since here") from exc
+
+
+class _Subscription:
+    def __init__(
+        self,
+        gallery: Gallery,
+        seen: SeenStore,
+        query: StandingQuery,
+        params: SubscribeParameters,
+        pending: Callable[[], bool],
+    ) -> None:
+        self._gallery = gallery
+        self._seen = seen
+        self._query = query
+        self._name = params.new
+        self._directories = params.dirs
+        self._collapse = params.collapse
+        self._pending = pending
+        self._told = -1
+        """The line of the last cursor that was sent."""
+
+    def run(self, cursor: Cursor, sink: Sink, *, resumes: bool, everything: bool) -> None:
+        """Send what happens after a cursor; ``resumes``: see `Follower`; ``everything``: first all that matches."""
+        while True:
+            if everything:
+                for params in self._unseen(self._query.everything()):
+                    _send(sink, cursor, "match", params)
+            follower = Follower(cursor.seq, self._directories, collapse=self._collapse, resumes=resumes)
+            with Bell(self._gallery.hub) as bell:
+                while self._look(sink, follower, bell, cursor):
+                    pass
+            resumes, everything = False, True  # lines were removed before they were read: the client was too slow
+            with self._gallery.catalog.reading() as reader:
+                cursor = reader.journal.cursor()
+
+    def _look(self, sink: Sink, follower: Follower, bell: Bell, start: Cursor) -> bool:
+        """Send what a page of the journal tells, and wait for more; False where lines were missed."""
+        bell.hush()
+        began, before = time.monotonic(), follower.safe
+        with self._gallery.catalog.reading() as reader:
+            if not follower.misses_nothing(reader):
+                return False
+            happened = follower.next(reader, pending=self._pending())
+            earlier, now = (reader.journal.cursor(seq) if seq > start.seq else start for seq in (before, follower.safe))
+            others = reader.contents_at(sorted(happened.left))
+            paths = reader.copies([*happened.arrived, *happened.got_faces, *happened.moved, *set(others.values())])
+        messages = self._messages(happened, paths, others) if happened else []
+        spent = time.monotonic() - began
+        for number, (method, params) in enumerate(messages, 1):
+            _send(sink, now if number == len(messages) else earlier, method, params)
+        if follower.level:
+            if messages or self._told < 0 or now.seq - self._told >= STEP:
+                _send(sink, now, "caught-up", {})
+                self._told = now.seq
+            sink.wait(None, min(LONGEST_REST, max(REST, IDLE_PART * spent)))
+            sink.wait(bell.fileno(), _FOR_LONG if follower.due_in is None else follower.due_in)
+        return True
+
+    def _messages(
+        self, happened: Happened, paths: Mapping[int, Sequence[bytes]], others: Mapping[bytes, int]
+    ) -> list[Message]:
+        """What is to be sent. ``paths``: those that show the contents now; ``others``: what is where others left."""
+        found = self._query.among(paths)
+        taken = {path for path, content in others.items() if content in found}
+        messages: list[Message] = []
+        again: list[tuple[int, Match]] = []
+        for content, moves in happened.moved.items():
+            now = {match.path: match for match in found.get(content, ())}
+            for old, new in moves:
+                to = next(iter(now), None) if new is None else new
+                if to in now and old in taken:  # its place is another match's by now: that one is not to be taken away
+                    again.append((content, now[to]))
+                elif to in now:
+                    messages.append(("moved", _path("from", old) | _path("to", to)))
+        arrived = [
+            (content, match)
+            for content in (*happened.arrived, *self._with_new_faces(found, happened.got_faces))
+            for match in found.get(content, ())
+            if self._collapse or content in happened.got_faces or match.path in happened.arrived[content]
+        ]
+        messages += [("match", params) for params in (*self._of(again), *self._unseen(arrived))]
+        for content in self._query.among(happened.gone, past=True):
+            messages += [("gone", _path("path", path)) for path in sorted(happened.gone[content] - taken)]
+        return messages
+
+    def _with_new_faces(self, found: Mapping[int, Sequence[Match]], lines: Mapping[int, int]) -> list[int]:
+        """The contents that match because of faces that came to them: with, or after, these lines."""
+        faces = {content: _faces(matches) for content, matches in found.items() if content in lines}
+        with self._gallery.catalog.reading() as reader:
+            arrivals = reader.arrivals([face for each in faces.values() for face in each])
+        return [
+            content for content, each in faces.items() if any(arrivals.get(face, 0) >= lines[content] for face in each)
+        ]
+
+    def _unseen(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:
+        """What `_of` does; matches that were printed under the name are left out."""
+        if self._name is None:
+            return self._of(found)
+        with self._gallery.catalog.reading() as reader:
+            digests = reader.digests([content for content, _ in found])
+        seen = self._seen.of(self._name, list(digests.values()))
+        return self._of([(content, match) for content, match in found if digests.get(content) not in seen])
+
+    def _of(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:
+        """The parameters of ``match`` for matches on contents."""
+        digests: dict[int, bytes] = {}
+        if self._name is not None:
+            with self._gallery.catalog.reading() as reader:
+                digests = reader.digests([content for content, _ in found])
+        for content, match in found:
+            shown = {} if content not in digests else {"shown": [digests[content].hex()]}
+            yield {"match": self._query.document(match), **shown}
+
+
+def _send(sink: Sink, cursor: Cursor, method: str, params: Mapping[str, object]) -> None:
+    sink.send(method, {"cursor": str(cursor), **params})
+
+
+def _path(name: str, path: bytes) -> dict[str, object]:
+    return {each.replace("path", name): value for each, value in encode_path(path).items()}
+
+
+def _faces(matches: Sequence[Match]) -> set[int]:
+    """The ids of the faces by which a content matches."""
+    terms = [term.face_id for match in matches for term in match.terms]
+    return {face_id for face_id in (*terms, *(match.face_id for match in matches)) if face_id is not None}

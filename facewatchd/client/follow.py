@@ -1,0 +1,165 @@
+"""``--new`` and ``--follow``: what was printed is acknowledged, and what arrives later is printed when it does.
+
+The daemon is asked for a stream of matches (``subscribe``) from the answer's cursor on. When the connection ends,
+because the daemon was stopped, restarted or killed, it is asked again for those behind the last cursor, until one
+answers. So nothing is missed. What comes twice is left out, as far as it was printed under the same cursor.
+
+With ``--new`` the daemon keeps what was printed. It is told only after the results were written: if this process is
+killed in between, the next one prints them again. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from facewatchd.client.answer import Answer, read_match, reading_answer
+from facewatchd.client.arguments import PROG
+from facewatchd.client.connection import Connection, RemoteError
+from facewatchd.client.query import ask
+from facewatchd.client.report import as_text, shows_table
+from facewatchd.client.request import Everyone, require_known, restrictions
+from facewatchd.console.streams import on_terminal, say, wait_while_read, write, write_json
+from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, WrongListenerError
+from facewatchd.matches import Match
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+"""Seconds before the daemon is asked again: the first time, and at most; each pause is twice the one before."""
+AT_ONCE = 10_000
+"""Contents that are acknowledged with one request."""
+_PASSES = ("not-ready", "internal", "timeout")
+"""Kinds of errors that a later try may not meet."""
+
+
+def acknowledge(options: argparse.Namespace, shown: Sequence[str]) -> None:
+    """Tell the daemon that contents, named by the protocol's ``shown``, were printed."""
+    with Connection(options.socket) as daemon:
+        for start in range(0, len(shown), AT_ONCE):
+            daemon.call("seen", name=options.new, shown=shown[start : start + AT_ONCE])
+
+
+def follow(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> None:
+    """Print the matches that arrive after an answer, until the reader of standard output is gone.
+
+    Raises `FacewatchError` for what no later try would change.
+    """
+    if on_terminal() and not options.quiet:
+        say("waiting for more; Ctrl-C ends")
+    _Follower(options, everyone, answer).run()
+
+
+class _Follower:
+    def __init__(self, options: argparse.Namespace, everyone: Everyone, answer: Answer) -> None:
+        self._options = options
+        self._everyone = everyone
+        self._answer = answer
+        with reading_answer():
+            self._cursor = str(answer.document["cursor"])
+        self._printed = {(match.path, match.face_id) for match in answer.matches}
+        """Under the cursor: only these may come again."""
+        self._shown: list[str] = []
+        """What is still to be acknowledged."""
+        self._is_told = False
+        """Whether the user was told that the daemon is away."""
+
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            before = self._cursor
+            try:
+                with Connection(self._options.socket) as daemon:
+                    self._subscribe(daemon)
+                    if not self._listen(daemon):
+                        return
+            except (NoDaemonError, DeadlineError, RemoteError) as error:
+                if not _passes(error):
+                    raise
+                pause = FIRST_PAUSE if self._cursor != before else pause
+                self._tell(error)
+            if not wait_while_read(pause):
+                return
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _subscribe(self, daemon: Connection) -> None:
+        params = restrictions(self._options)
+        if "since" in params:
+            params["taken_since"] = params.pop("since")
+        for name in ("top", "sort", "exact", "explain", "verdicts"):
+            params.pop(name, None)
+
+        def call() -> Any:
+            try:
+                return daemon.call("subscribe", **params, **self._everyone.params(), since=self._cursor)
+            except RemoteError as error:
+                require_known(error)
+                raise
+
+        ask(call, self._everyone.photos)
+        if self._is_told and not self._options.quiet:
+            say(f"{PROG}: the daemon is back")
+        self._is_told = False
+
+    def _tell(self, error: FacewatchError) -> None:
+        if not self._is_told and not self._options.quiet:
+            say(f"{PROG}: {error.message}; waiting for the daemon")
+        self._is_told = True
+
+    def _listen(self, daemon: Connection) -> bool:
+        """Print what comes; False where nobody reads it any more."""
+        while True:
+            if not daemon.has_more():
+                self._acknowledge()
+            message = daemon.notification(sys.stdout.fileno())
+            if message is None or not self._take(*message):
+                return False
+
+    def _take(self, method: str, params: Any) -> bool:
+        with reading_answer():
+            cursor, key = str(params["cursor"]), None
+            if method == "match":
+                match = read_match(params["match"])
+                key = (match.path, match.face_id)
+                if key not in self._printed and not self._print(match, params):
+                    return False
+                self._shown += map(str, params.get("shown", ()))
+            elif self._options.json and method in ("moved", "gone"):
+                told = {name: value for name, value in params.items() if name != "cursor"}
+                if not write_json({"cursor": cursor, method: told}, indented=False):
+                    return False
+        if cursor != self._cursor:
+            self._cursor = cursor
+            self._printed.clear()
+        if key is not None:
+            self._printed.add(key)
+        return True
+
+    def _print(self, match: Match, params: Any) -> bool:
+        if self._options.json:
+            return write_json({"cursor": params["cursor"], "match": params["match"]}, indented=False)
+        text = as_text(self._options, self._answer, [match])
+        return write(_without_heading(text) if shows_table(self._options) else text)
+
+    def _acknowledge(self) -> None:
+        """Tell the daemon what was printed. Where it cannot be told now, it is with what comes next."""
+        if self._options.new is None or not self._shown:
+            return
+        try:
+            acknowledge(self._options, self._shown)
+        except FacewatchError as error:
+            if not _passes(error):
+                raise
+            del self._shown[:-AT_ONCE]
+        else:
+            self._shown.clear()
+
+
+def _passes(error: FacewatchError) -> bool:
+    if isinstance(error, RemoteError):
+        return error.kind in _PASSES
+    return isinstance(error, (NoDaemonError, DeadlineError)) and not isinstance(error, WrongListenerError)
+
+
+def _without_heading(table: str | bytes) -> str | bytes:
+    return table.partition("\n")[2] if isinstance(table, str) else table

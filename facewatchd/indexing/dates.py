@@ -1,0 +1,229 @@
+"""The thread that reads the dates of photos that an earlier version recorded without them.
+
+What is embedded gets its date with its faces. For what was in the catalog before, the headers of each file are read
+once, in the indexing process, and nothing is decoded (`Inference.describe`). The rules:
+
+- *Everything else goes first.* No file is read while a path is pending, a walk runs or indexing is paused; one file is
+  read at a time, the newest first, and the thread rests at least as long as each took, and longer while it keeps other
+  programs waiting (`Pace`). Without ``idle_priority`` it does not rest.
+- *Once.* A date is recorded, and so is that there is none, or that the headers cannot be read. Dates are written
+  `BATCH` at a time; a crash loses a batch, which is read again.
+- *A file stands for a content where it has the stamp that is recorded* (`recorded_files`), before and after it is read.
+- A file that is out of reach or has changed is passed over; those that are left are tried again when a directory has
+  come or gone, and after `AGAIN_AFTER` seconds. One with which the process dies or fails is tried
+  again as `Backoff` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from facewatchd.errors import FacewatchError, StorageError, UnreadablePhotoError
+from facewatchd.indexing import recorded_files
+from facewatchd.indexing.backoff import Backoff
+from facewatchd.indexing.writer import Writer
+from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
+from facewatchd.inference.pool import Inference
+from facewatchd.photos import files
+from facewatchd.photos.files import DiskError
+from facewatchd.scan.roots import Roots
+from facewatchd.store.gallery import Gallery
+from facewatchd.system.scheduling import Pace, processor_time
+from facewatchd.text import printable
+from facewatchd.threads.liveness import Liveness
+from facewatchd.values import Stamp, Taken
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at whether there is something to do."""
+AGAIN_AFTER = 3600.0
+"""Seconds after which what is left is tried again where the same is within reach."""
+RETRY = 30.0
+"""Seconds of rest after the model could not be loaded, or the catalog not be read or written."""
+BATCH = 100
+"""Dates that are written at once."""
+SHARE = 1.0
+"""The least rest after a file, as a multiple of its time."""
+LEAVE = 2.0
+"""Seconds that the thread has to end."""
+
+
+class _PassedOverError(Exception):
+    """The file says nothing about the content now."""
+
+
+class Dates:
+    """Start it after the writer and the workers, and `stop` it before them."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        roots: Roots,
+        writer: Writer,
+        inference: Inference,
+        *,
+        others_first: Callable[[], bool],
+        polite: bool,
+        liveness: Liveness,
+    ) -> None:
+        """``inference``: the indexing process. ``others_first``: whether something else is to be done, or indexing is
+        paused. ``polite``: rest between two files.
+        """
+        self._gallery = gallery
+        self._roots = roots
+        self._writer = writer
+        self._inference = inference
+        self._others_first = others_first
+        self._polite = polite
+        self._liveness = liveness
+        self._ending = threading.Event()
+        self._backoff = Backoff()
+        self._left = np.empty(0, np.int64)
+        """Contents that are still to be looked at, the next one first."""
+        self._read: dict[int, Taken | None] = {}
+        """Dates by content that are not written yet."""
+        self._reach: object = None
+        """What was within reach when the contents were listed; None before."""
+        self._again_at = 0.0
+        """When they are listed again, though the same is within reach."""
+        self._thread = threading.Thread(target=self._run, name="dates", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def give_up(self) -> None:
+        """Begin with no other file. Comes before the end of the workers."""
+        self._ending.set()
+
+    def stop(self) -> None:
+        """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
+        self.give_up()
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                rest = self._step()
+            except ClosedError:
+                return
+            except (NoModelError, StorageError) as exc:  # the workers and the writer tell of it
+                log.debug("dates: %s", exc)
+                rest = RETRY
+            except Exception as exc:
+                log.exception("dates: unexpected error (%s)", exc)
+                rest = RETRY
+            self._liveness.rest()
+            self._ending.wait(rest)
+
+    def _step(self) -> float:
+        """Read one date if one is to be read; return the seconds to rest."""
+        self._writer.require_undamaged()
+        if self._others_first():
+            return LOOK_EVERY
+        self._list_anew_if_due()
+        if not len(self._left):
+            return LOOK_EVERY
+        began, pace = time.monotonic(), Pace(1, self._used)
+        self._liveness.beat()
+        self._look_at(int(self._left[0]))
+        self._left = self._left[1:]
+        if len(self._read) >= BATCH or not len(self._left):
+            self._write()
+        return max(SHARE * (time.monotonic() - began), pace.rest()) if self._polite else 0.0
+
+    def _used(self) -> tuple[float, float]:
+        """Seconds of processor time so far: of the whole machine, and of this process and the indexing process."""
+        everything, own = processor_time()
+        return everything, own + (self._inference.effort() or (0.0, False))[0]
+
+    def _list_anew_if_due(self) -> None:
+        reach, now = recorded_files.within_reach(self._roots), time.monotonic()
+        if reach == self._reach and (len(self._left) or now < self._again_at):
+            return
+        self._write()
+        if directories := recorded_files.reached(self._roots):
+            with self._gallery.catalog.reading() as reader:
+                self._left = reader.undated(directories)
+        self._reach, self._again_at = reach, now + AGAIN_AFTER
+
+    def _look_at(self, content: int) -> None:
+        """Have a date read, and keep it until it is written."""
+        with self._gallery.catalog.reading() as reader:
+            paths = reader.copies([content]).get(content, [])
+        for path in paths:
+            try:
+                self._read[content] = self._taken(path)
+            except _PassedOverError as exc:
+                log.debug("dates: %s: %s", printable(path), exc)
+                continue
+            except (ClosedError, NoModelError, StorageError):
+                raise
+            except FacewatchError as exc:
+                self._note_failure(content, path, exc)
+            return
+
+    def _note_failure(self, content: int, path: bytes, error: FacewatchError) -> None:
+        """Have a file tried again later where its headers are not what is wrong; after the last try it has no date."""
+        delay = None
+        if not isinstance(error, UnreadablePhotoError):
+            counts = error.counts if isinstance(error, SetbackError) else True
+            delay = self._backoff.set_back(path, error.message, counts=counts)
+        if delay is None:
+            log.info("%s: its date cannot be read: %s", printable(path), error.message)
+            self._read[content] = None
+        else:
+            self._again_at = min(self._again_at, time.monotonic() + delay)
+
+    def _taken(self, path: bytes) -> Taken | None:
+        """The date in a file. Raises `_PassedOverError` where the file is not known to hold what is recorded."""
+        if not recorded_files.is_unchanged(path, self._roots, self._gallery.catalog):
+            raise _PassedOverError("it is out of reach, or has changed")
+        with self._gallery.catalog.reading() as reader:
+            recorded = reader.stamp(path)
+        with _opened(path) as descriptor:
+            found: Taken | FacewatchError | None
+            try:
+                found = self._inference.describe(descriptor).taken
+            except DiskError as exc:
+                raise _PassedOverError(str(exc)) from exc
+            except UnreadablePhotoError as exc:
+                found = exc
+            if not Stamp.of(os.fstat(descriptor)).same_bytes(recorded):
+                raise _PassedOverError("it changed")
+        if isinstance(found, FacewatchError):
+            raise found
+        return found
+
+    def _write(self) -> None:
+        """Record the dates that were read."""
+        if dates := list(self._read.items()):
+            self._liveness.rest()  # the writer may have to wait for room on the disk, and shows signs of life itself
+            self._writer.insist(lambda gallery: gallery.catalog.record_taken(dates))
+            self._read.clear()
+
+
+@contextlib.contextmanager
+def _opened(path: bytes) -> Iterator[int]:
+    """Open a file for reading. Raises `_PassedOverError`."""
+    try:
+        with files.regular_file(path) as descriptor:
+            own = os.dup(descriptor)
+    except (OSError, FacewatchError) as exc:
+        raise _PassedOverError(str(exc)) from exc
+    try:
+        yield own
+    finally:
+        os.close(own)

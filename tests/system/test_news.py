@@ -1,0 +1,345 @@
+"""What is new: subscriptions, ``--new`` and ``--follow``, with the daemon and its client as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facewatchd.errors import FacewatchError
+from tests.support.albums import shoot
+from tests.support.processes import DEADLINE, Daemon, until
+from tests.support.subscribers import Subscriber
+
+Start = Callable[..., Daemon]
+
+
+class Library:
+    """A daemon on one directory with two photos of person 1 and one of person 2."""
+
+    def __init__(self, start: Start, directory: Path, tiny_root: Path) -> None:
+        self.root = directory / "photos"
+        self.outside = directory / "outside"
+        self.outside.mkdir()
+        self.photos = [shoot(self.root / f"{n}.jpg", [1], n) for n in range(2)]
+        shoot(self.root / "other.jpg", [2], 9)
+        self.asked = shoot(directory / "query.png", [1], 99)
+        self.daemon = start(self.root, model="tiny", model_root=tiny_root)
+        self.daemon.settle()
+        self._seeds = iter(range(100, 10_000))
+
+    def add(self, name: str, *persons: int) -> Path:
+        """Write a new photo, all at once."""
+        seed = next(self._seeds)
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        return shoot(self.outside / f"{seed}.jpg", persons, seed).rename(self.root / name)
+
+    def subscribe(self, **params: Any) -> Subscriber:
+        return Subscriber(self.daemon.socket, **{"photos": [{"path": str(self.asked)}], **params})
+
+
+@pytest.fixture
+def library(start: Start, tmp_path: Path, tiny_root: Path) -> Library:
+    return Library(start, tmp_path, tiny_root)
+
+
+# subscribe
+
+
+def test_what_arrives_moves_and_goes_is_sent(library: Library) -> None:
+    with library.subscribe() as subscriber:
+        assert subscriber.resumed
+        subscriber.level()
+        assert subscriber.methods() == [], "what was there before is not sent"
+        new = library.add("new.jpg", 2, 1)
+        library.add("of nobody asked for.jpg", 2)
+        subscriber.until(lambda: str(new) in subscriber.known)
+        match = subscriber.sent[-1][1]["match"]
+        assert match["similarity"] > 0.5
+        assert match["box"][0] > 100, "the second face on it"
+        shutil.copy(new, library.root / "copy.jpg")
+        moved = new.rename(library.root / "moved.jpg")
+        subscriber.until(lambda: subscriber.methods()[1:] == ["moved"])
+        _, params = next(each for each in subscriber.sent if each[0] == "moved")
+        assert params["from"] == str(new)
+        assert params["to"] in (str(moved), str(library.root / "copy.jpg"))
+        library.daemon.settle()
+        (library.root / "copy.jpg").unlink()
+        moved.unlink()
+        library.photos[0].unlink()
+        subscriber.until(lambda: {str(library.photos[0])} <= {each[1].get("path") for each in subscriber.sent})
+        assert set(subscriber.methods()[2:]) <= {"moved", "gone"}
+        subscriber.until(lambda: not subscriber.known)
+
+
+def test_a_subscriber_that_comes_back_after_a_restart_misses_nothing(library: Library) -> None:
+    with library.subscribe() as subscriber:
+        subscriber.level()
+    one = library.add("one.jpg", 1)
+    library.daemon.settle()
+    library.daemon.kill()
+    two = library.add("two.jpg", 1)
+    library.photos[0].rename(library.root / "renamed.jpg")
+    library.daemon.start()
+    with library.subscribe(since=subscriber.cursor) as again:
+        assert again.resumed
+        again.until(lambda: {str(one), str(two), str(library.root / "renamed.jpg")} <= again.known)
+        assert sorted(again.methods()) == ["match", "match", "moved"]
+        again.level()
+    library.daemon.call("scan", paths=[str(library.root)], force=True)
+    library.daemon.settle()
+    three = library.add("three.jpg", 1)
+    with library.subscribe(since=again.cursor) as last:
+        last.until(lambda: str(three) in last.known)
+        assert last.methods() == ["match"], "what is embedded again is not new"
+
+
+def test_an_unknown_cursor_brings_everything_again(library: Library) -> None:
+    with library.subscribe() as subscriber:
+        subscriber.level()
+    uuid, _, rest = subscriber.cursor.partition(".")
+    for since in (f"{uuid[::-1]}.{rest}", f"{uuid}.999999.1"):
+        with library.subscribe(since=since) as again:
+            assert not again.resumed
+            again.level()
+            assert again.known == {str(path) for path in library.photos}
+            assert again.cursor == subscriber.cursor
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"since": "2019"}, "since must be a cursor; the date of a query is taken_since here"),
+        ({"photos": [{"path": "/nowhere.jpg"}]}, "/nowhere.jpg"),
+        ({"dirs": ["/nowhere"]}, "/nowhere is not watched"),
+    ],
+)
+def test_what_cannot_be_followed_is_an_error_and_the_connection_goes_on(
+    library: Library, params: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(FacewatchError, match=words):
+        library.daemon.call("subscribe", **{"photos": [{"path": str(library.asked)}], **params})
+
+
+def test_places_are_bounded_and_given_back(library: Library) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(library.subscribe()).level()
+        with pytest.raises(FacewatchError, match="all 64 subscriptions are in use"):
+            library.daemon.call("subscribe", photos=[{"path": str(library.asked)}])
+        for _ in range(70):  # more than there are places for short connections
+            assert library.daemon.status()["photos"] == 3
+    until(lambda: library.daemon.call("subscribe", photos=[{"path": str(library.asked)}]))
+
+
+def test_only_what_lies_in_the_directories(library: Library) -> None:
+    (library.root / "in").mkdir()
+    library.daemon.settle()
+    with library.subscribe(dirs=[str(library.root / "in")]) as subscriber:
+        subscriber.level()
+        library.add("out.jpg", 1)
+        inside = library.photos[0].rename(library.root / "in" / "0.jpg")
+        subscriber.until(lambda: subscriber.known == {str(inside)})
+        assert subscriber.methods() == ["match"], "it is new there"
+        inside.rename(library.root / "0.jpg")
+        subscriber.until(lambda: not subscriber.known)
+        assert subscriber.methods() == ["match", "gone"]
+
+
+def test_a_photo_that_was_sent_is_not_needed_again(library: Library) -> None:
+    import base64
+
+    data = base64.b64encode(library.asked.read_bytes()).decode()
+    with library.subscribe(photos=[{"data": data}]) as subscriber:
+        library.asked.unlink()
+        new = library.add("new.jpg", 1)
+        subscriber.until(lambda: str(new) in subscriber.known)
+
+
+def test_a_client_that_stands_still_holds_up_nobody(library: Library) -> None:
+    with library.subscribe() as still, library.subscribe() as subscriber:
+        new = library.add("new.jpg", 1)
+        subscriber.until(lambda: str(new) in subscriber.known)
+        subscriber.level()
+        assert library.daemon.stop() == 0
+        assert subscriber.next() is None
+        still.until(lambda: str(new) in still.known)
+
+
+# --new
+
+
+def lines(library: Library, *arguments: str | Path, status: int = 0) -> list[str]:
+    result = library.daemon.query(library.asked, "-l", *arguments)
+    assert result.returncode == status, result.stderr
+    return sorted(result.stdout.splitlines())
+
+
+def names(*paths: Path) -> list[str]:
+    return sorted(map(str, paths))
+
+
+def test_new_as_cron_runs_it(library: Library) -> None:
+    def new(name: str = "mail", *arguments: str | Path, status: int = 0) -> list[str]:
+        return lines(library, "--new", name, *arguments, status=status)
+
+    assert new() == names(*library.photos)
+    assert new(status=1) == []
+    one = library.add("one.jpg", 1)
+    library.photos[0].rename(library.root / "renamed.jpg")
+    shutil.copy(library.photos[1], library.root / "copy.jpg")
+    library.daemon.settle()
+    library.daemon.call("scan", paths=[str(library.root)], force=True)
+    library.daemon.settle()
+    assert library.daemon.stop() == 0
+    library.daemon.start()
+    library.daemon.settle()
+    assert new() == names(one)
+    assert new(status=1) == []
+    assert new("phone") == names(one, library.root / "renamed.jpg", library.root / "1.jpg")
+
+
+def test_what_a_cut_answer_left_out_is_still_new(library: Library) -> None:
+    more = [library.add(f"more {number}.jpg", 1) for number in range(3)]
+    library.daemon.settle()
+    printed: list[str] = []
+    for count in (2, 2, 1):
+        part = lines(library, "--new", "mail", "-n", "2")
+        assert len(part) == count
+        printed += part
+    assert sorted(printed) == names(*library.photos, *more)
+    assert lines(library, "--new", "mail", status=1) == []
+
+
+def test_one_name_for_several_questions_loses_nothing(library: Library) -> None:
+    assert lines(library, "--new", "mail") == names(*library.photos)
+    other = shoot(library.outside / "other.png", [2], 98)
+    result = library.daemon.query(other, "-l", "--new", "mail")
+    assert result.stdout.splitlines() == names(library.root / "other.jpg")
+
+
+def test_what_nobody_read_is_printed_again(library: Library) -> None:
+    """The client is killed before it has written, or its reader is gone."""
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from facewatchd.client.app import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, str(library.asked), "-l", "--new", "mail"]
+    subprocess.run([*command, "--socket", str(library.daemon.socket)], stdout=write, check=False, timeout=DEADLINE)
+    os.close(write)
+    assert lines(library, "--new", "mail") == names(*library.photos)
+
+
+# --follow
+
+
+class Following:
+    """A facewatch-query --follow whose lines are read as they come."""
+
+    def __init__(self, library: Library, *arguments: str) -> None:
+        code = "import sys; from facewatchd.client.app import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, str(library.asked), "--follow", *arguments]
+        self.process = subprocess.Popen(
+            [*command, "--socket", str(library.daemon.socket)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=library.daemon.environment,
+        )
+        self._read = b""
+
+    def __enter__(self) -> Following:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def lines(self, count: int, end: bytes = b"\n") -> list[str]:
+        """The next lines; fails where they do not come."""
+        assert self.process.stdout is not None
+        while self._read.count(end) < count:
+            assert select.select([self.process.stdout], [], [], DEADLINE)[0], self._read
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, "it ended"
+            self._read += data
+        *found, self._read = self._read.split(end, count)
+        return [line.decode() for line in found]
+
+
+def test_follow_prints_the_answer_and_what_arrives_over_a_restart(library: Library) -> None:
+    with Following(library, "-l") as following:
+        assert sorted(following.lines(2)) == names(*library.photos)
+        one = library.add("one.jpg", 1)
+        assert following.lines(1) == names(one)
+        library.daemon.kill()
+        two = library.add("two.jpg", 1)
+        library.daemon.start()
+        assert following.lines(1) == names(two)
+        three = library.add("three.jpg", 1)
+        assert following.lines(1) == names(three)
+
+
+def test_follow_prints_json_lines_with_moves(library: Library) -> None:
+    with Following(library, "--json") as following:
+        (first,) = map(json.loads, following.lines(1))
+        assert first["total"] == 2
+        one = library.add("one.jpg", 1)
+        (match,) = map(json.loads, following.lines(1))
+        assert match["match"]["path"] == str(one)
+        moved = one.rename(library.root / "moved.jpg")
+        (move,) = map(json.loads, following.lines(1))
+        assert move["moved"] == {"from": str(one), "to": str(moved)}
+        moved.unlink()
+        (gone,) = map(json.loads, following.lines(1))
+        assert gone["gone"] == {"path": str(moved)}
+        assert gone["cursor"]
+
+
+def test_a_follower_with_a_name_that_is_killed_misses_nothing(library: Library) -> None:
+    with Following(library, "-0", "--new", "phone") as following:
+        assert sorted(following.lines(2, b"\0")) == names(*library.photos)
+        one = library.add("one.jpg", 1)
+        assert following.lines(1, b"\0") == names(one)
+        until(lambda: not new(library, "phone", str(one)))
+    two = library.add("two.jpg", 1)
+    library.daemon.settle()
+    with Following(library, "-0", "--new", "phone") as following:
+        assert following.lines(1, b"\0") == names(two)
+
+
+def new(library: Library, name: str, path: str) -> bool:
+    """Whether a photo was not acknowledged yet."""
+    answer = library.daemon.call("query", photos=[{"path": str(library.asked)}], new=name)
+    return path in {match["path"] for match in answer["matches"]}
+
+
+def test_follow_ends_with_its_reader_and_with_ctrl_c(library: Library) -> None:
+    with Following(library, "-l") as following:
+        following.lines(2)
+        assert following.process.stdout is not None
+        following.process.stdout.close()
+        assert following.process.wait(DEADLINE) == 0, "at once, without a match to write"
+    with Following(library, "-l") as following:
+        following.lines(2)
+        following.process.send_signal(signal.SIGINT)
+        assert following.process.wait(DEADLINE) == 130
+
+
+def test_follow_says_what_no_later_try_would_change(library: Library) -> None:
+    with Following(library, "-l") as following:
+        following.lines(2)
+        library.daemon.kill()
+        library.asked.unlink()
+        library.daemon.start()
+        assert following.process.wait(DEADLINE) == 2
+        assert following.process.stderr is not None
+        assert b"query.png" in following.process.stderr.read()
