@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from facewatchd.api.scoring import Scorer
 from facewatchd.matches import Box
-from facewatchd.store import references
+from facewatchd.store import references, scoring
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.flat import FlatIndex
 from facewatchd.store.references import extra, same_picture
@@ -239,7 +240,8 @@ def test_it_is_what_a_plain_loop_finds(
             world.add(row, norm=norm)
         world.resolver.say(confirmed, rejected)
         people = world.scorer.people().references
-        found = world.scored(world.scorer.wanted_person(0), search)
+        with patch.object(scoring, "TOGETHER", 2), patch.object(scoring, "BLOCK", 3):
+            found = world.scored(world.scorer.wanted_person(0), search)
         close_all()
 
     expected = _expected(rows, norms, confirmed, rejected, people, search)
