@@ -30,6 +30,7 @@ NAMES = (
     "queueing",
     "growth",
     "second_look",
+    "bursts",
     "devices",
     "thresholds",
     "expectation",
