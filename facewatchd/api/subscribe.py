@@ -154,8 +154,9 @@ class _Subscription:
                 return False
             happened = follower.next(reader, pending=self._pending())
             earlier, now = (reader.journal.cursor(seq) if seq > start.seq else start for seq in (before, follower.safe))
-            paths = reader.copies([*happened.arrived, *happened.got_faces, *happened.moved])
-        messages = self._messages(happened, paths) if happened else []
+            others = reader.contents_at(sorted(happened.left))
+            paths = reader.copies([*happened.arrived, *happened.got_faces, *happened.moved, *set(others.values())])
+        messages = self._messages(happened, paths, others) if happened else []
         spent = time.monotonic() - began
         for number, (method, params) in enumerate(messages, 1):
             _send(sink, now if number == len(messages) else earlier, method, params)
@@ -167,22 +168,31 @@ class _Subscription:
             sink.wait(bell.fileno(), _FOR_LONG if follower.due_in is None else follower.due_in)
         return True
 
-    def _messages(self, happened: Happened, paths: Mapping[int, Sequence[bytes]]) -> list[Message]:
-        """What is to be sent. ``paths``: those that show the contents now."""
+    def _messages(
+        self, happened: Happened, paths: Mapping[int, Sequence[bytes]], others: Mapping[bytes, int]
+    ) -> list[Message]:
+        """What is to be sent. ``paths``: those that show the contents now; ``others``: what is where others left."""
         found = self._query.among(paths)
+        taken = {path for path, content in others.items() if content in found}
+        messages: list[Message] = []
+        again: list[tuple[int, Match]] = []
+        for content, moves in happened.moved.items():
+            now = {match.path: match for match in found.get(content, ())}
+            for old, new in moves:
+                to = next(iter(now), None) if new is None else new
+                if to in now and old in taken:  # its place is another match's by now: that one is not to be taken away
+                    again.append((content, now[to]))
+                elif to in now:
+                    messages.append(("moved", _path("from", old) | _path("to", to)))
         arrived = [
             (content, match)
             for content in (*happened.arrived, *self._with_new_faces(found, happened.got_faces))
             for match in found.get(content, ())
             if self._collapse or content in happened.got_faces or match.path in happened.arrived[content]
         ]
-        messages: list[Message] = [("match", params) for params in self._unseen(arrived)]
-        for content, moves in happened.moved.items():
-            now = {match.path for match in found.get(content, ())}
-            ends = [(old, next(iter(now), None) if new is None else new) for old, new in moves]
-            messages += [("moved", _path("from", old) | _path("to", new)) for old, new in ends if new in now]
+        messages += [("match", params) for params in (*self._of(again), *self._unseen(arrived))]
         for content in self._query.among(happened.gone, past=True):
-            messages += [("gone", _path("path", path)) for path in sorted(happened.gone[content])]
+            messages += [("gone", _path("path", path)) for path in sorted(happened.gone[content] - taken)]
         return messages
 
     def _with_new_faces(self, found: Mapping[int, Sequence[Match]], lines: Mapping[int, int]) -> list[int]:
@@ -195,17 +205,23 @@ class _Subscription:
         ]
 
     def _unseen(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:
-        """The parameters of ``match`` for matches on contents; those that were printed under the name are left out."""
+        """What `_of` does; matches that were printed under the name are left out."""
         if self._name is None:
-            for _, match in found:
-                yield {"match": self._query.document(match)}
-            return
+            return self._of(found)
         with self._gallery.catalog.reading() as reader:
             digests = reader.digests([content for content, _ in found])
         seen = self._seen.of(self._name, list(digests.values()))
+        return self._of([(content, match) for content, match in found if digests.get(content) not in seen])
+
+    def _of(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:
+        """The parameters of ``match`` for matches on contents."""
+        digests: dict[int, bytes] = {}
+        if self._name is not None:
+            with self._gallery.catalog.reading() as reader:
+                digests = reader.digests([content for content, _ in found])
         for content, match in found:
-            if (digest := digests.get(content)) is not None and digest not in seen:
-                yield {"match": self._query.document(match), "shown": [digest.hex()]}
+            shown = {} if content not in digests else {"shown": [digests[content].hex()]}
+            yield {"match": self._query.document(match), **shown}
 
 
 def _send(sink: Sink, cursor: Cursor, method: str, params: Mapping[str, object]) -> None:

@@ -46,8 +46,8 @@ def add_options(name: str, parser: Parser) -> None:
 
 
 def _name(text: str) -> str:
-    """Read a name, which may be written as in a question."""
-    name = text.removeprefix("@").strip()
+    """Read a name, which may be written as in a question; behind ``--``, one with a dash comes as a path (`parse`)."""
+    name = text.removeprefix("./" if text.startswith("./-") else "@").strip()
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r} is no name")
     return name
@@ -195,7 +195,7 @@ def _added(result: Any, noun: tuple[str, str]) -> str:
     if result["known"]:
         parts.append(f"{int(result['known'])} known already")
     if result["moved"]:
-        parts.append(f"no longer {', '.join(map(printable, result['moved']))}")
+        parts.append(f"taken from {', '.join(map(printable, result['moved']))}")
     return f"{printable(result['name'])}{' is new' if result['new'] else ''}: {', '.join(parts)}"
 
 

@@ -20,7 +20,7 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.query import local_path, path_param
 from facewatchd.console.arguments import Parser
 from facewatchd.console.output import size_and_place, tab_separated
-from facewatchd.console.progress import advancing
+from facewatchd.console.progress import advancing, bars_hidden
 from facewatchd.console.streams import on_terminal, say, write, write_json
 from facewatchd.matches import Box
 from facewatchd.people.statements import name_key
@@ -123,8 +123,9 @@ def import_people(options: argparse.Namespace) -> int:
                             found.photos.append(photo)
                     found.read += int(page["read"])
                     found.left_out += int(page["left_out"])
-                    if not options.json and not write(_lines(page["photos"])):
-                        return 0
+                    with bars_hidden():
+                        if not options.json and not write(_lines(page["photos"])):
+                            return 0
                 if progress:
                     progress(found.read, 0)
         said = _said(daemon, found) if options.apply and found.statements else None

@@ -100,7 +100,7 @@ def shows_table(options: argparse.Namespace) -> bool:
 
 def _say_expected(answer: Answer, *, explain: bool) -> None:
     """Write how many of the matches are expected to show somebody else, where that can be told or was asked for."""
-    if all(match.itself for match in answer.matches):
+    if all(match.itself or match.confirmed for match in answer.matches):
         return
     asked = any(isinstance(face, QueryFace) and face.child for face in answer.query)
     if asked or any(CHILD in match.reasons for match in answer.matches):

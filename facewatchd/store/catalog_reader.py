@@ -444,19 +444,19 @@ class CatalogReader:
             for digest, content_id, width, height, face_id, *box in rows:
                 sized = max(width, 0), max(height, 0)
                 content = found.setdefault(digest, ContentFaces(content_id, *sized, []))
-                if face_id is not None and min(sized) > 0:
+                if face_id is not None:
                     content.faces.append((face_id, Box(*box)))
         return found
 
-    def contents_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> dict[bytes, int]:
-        """The contents that some photos have, and that some faces are on: ids by digest."""
-        found: dict[bytes, int] = {}
+    def digests_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> set[bytes]:
+        """The digests of the contents that some photos have, and that some faces are on."""
+        found: set[bytes] = set()
         for part in _batches(paths):
-            sql = "SELECT digest, content.id FROM photo JOIN content ON content.id = content_id"
-            found.update(self._all(f"{sql} WHERE path IN ({_marks(part)})", *part))
+            sql = f"SELECT digest FROM photo JOIN content ON content.id = content_id WHERE path IN ({_marks(part)})"
+            found.update(digest for (digest,) in self._all(sql, *part))
         for numbers in _batches(face_ids):
-            sql = "SELECT digest, content.id FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
-            found.update(self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
+            sql = "SELECT digest FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
+            found.update(digest for (digest,) in self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
         return found
 
     def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
@@ -538,6 +538,15 @@ class CatalogReader:
         found: dict[int, bytes] = {}
         for part in _batches(content_ids):
             found.update(self._all(f"SELECT id, digest FROM content WHERE id IN ({_marks(part)})", *part))
+        return found
+
+    def contents_at(self, paths: Sequence[bytes]) -> dict[bytes, int]:
+        """The content that each of some paths shows; those that show none are left out."""
+        found: dict[bytes, int] = {}
+        for start in range(0, len(paths), _BATCH):
+            part = paths[start : start + _BATCH]
+            sql = f"SELECT path, content_id FROM photo WHERE path IN ({_marks(part)}) AND content_id IS NOT NULL"
+            found.update(self._all(sql, *part))
         return found
 
     def faces_on(self, content_ids: Sequence[int]) -> list[int]:

@@ -51,6 +51,12 @@ class Happened:
     gone: dict[int, frozenset[bytes]] = field(default_factory=dict)
     """Contents, and the paths that no longer show them."""
 
+    @property
+    def left(self) -> set[bytes]:
+        """The paths that moved or are gone. By now another content may be there."""
+        moved = {path for moves in self.moved.values() for path, _ in moves}
+        return moved.union(*self.gone.values())
+
     def __bool__(self) -> bool:
         """Whether there is anything to tell."""
         return bool(self.arrived or self.got_faces or self.moved or self.gone)

@@ -34,6 +34,7 @@ NAMES = (
     "devices",
     "thresholds",
     "expectation",
+    "people",
     "statements",
 )
 

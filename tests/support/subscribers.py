@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,11 @@ class Subscriber:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(DEADLINE)
         self._socket.connect(str(path))
-        self._lines = self._socket.makefile("rb")
+        self._read = b""
         params |= {} if since is None else {"since": since}
         request = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": params}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
-        reply = json.loads(self._lines.readline())
+        reply = json.loads(self._line())
         assert "result" in reply, reply
         self.resumed: bool = reply["result"]["resumed"]
         self.cursor: str = reply["result"]["cursor"]
@@ -36,16 +37,11 @@ class Subscriber:
 
     def __exit__(self, *_: object) -> None:
         """Hang up."""
-        self._lines.close()
         self._socket.close()
 
     def next(self) -> tuple[str, dict[str, Any]] | None:
         """Take the next notification; None at the end of the stream."""
-        try:
-            line = self._lines.readline()
-        except ConnectionResetError:
-            return None
-        if not line.endswith(b"\n"):
+        if not (line := self._line()):
             return None
         message = json.loads(line)
         method, params = message["method"], message["params"]
@@ -59,6 +55,22 @@ class Subscriber:
         self.cursor = params["cursor"]
         self.sent.append((method, params))
         return method, params
+
+    def waits(self, seconds: float) -> bool:
+        """Whether a notification, or the end, comes in so many seconds."""
+        return b"\n" in self._read or bool(select.select([self._socket], [], [], seconds)[0])
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._read:
+            try:
+                data = self._socket.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return b""
+            self._read += data
+        line, _, self._read = self._read.partition(b"\n")
+        return line
 
     def until(self, condition: Callable[[], object]) -> None:
         """Take notifications until something holds; fail where none comes any more."""

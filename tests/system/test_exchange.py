@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.albums import shoot
-from tests.support.processes import Daemon
+from tests.support.processes import Daemon, until
 
 Start = Callable[..., Daemon]
 
@@ -29,10 +32,8 @@ def library(root: Path) -> Path:
 def name_people(daemon: Daemon, root: Path) -> None:
     for name, person in PEOPLE.items():
         path, face = (root / "a" / "0.jpg", person - 1) if person < 3 else (root / "a" / "1.jpg", 1)
-        result = daemon.control("people", "add", name, f"{path}#{face}", "--anyway")
-        assert result.returncode == 0, result.stderr
-    result = daemon.control("people", "not", "Bob", f"{root / 'a' / '1.jpg'}#1")
-    assert result.returncode == 0, result.stderr
+        daemon.call("assign", name=name, who=[{"path": str(path), "face": face}], anyway=True)
+    daemon.call("assign", name="Bob", who=[{"path": str(root / "a" / "1.jpg"), "face": 1}], **{"is": False})
 
 
 def said(daemon: Daemon) -> dict[str, Any]:
@@ -88,10 +89,7 @@ def test_a_library_that_moved_to_another_machine_keeps_its_names_and_embeds_noth
     with other:
         other.start()
         expect_imported(other, backup)
-        assert other.stop() == 0
-        other.config.write_text(other.config.read_text().replace(str(tmp_path / "empty"), str(moved)))
-        other.start()
-        status = other.settle()
+        status = watch(other, tmp_path / "empty", moved)
         assert (status["photos"], status["faces"], status["failed"]) == (5, 8, 0)
         assert not other.embeddings(), "everything was given"
         assert said(other) == before
@@ -100,6 +98,15 @@ def test_a_library_that_moved_to_another_machine_keeps_its_names_and_embeds_noth
         assert "0 added, 4 said before" in again.stdout
         assert "5 photos with their faces: 0 added, 5 known before" in again.stdout
         assert said(other) == before
+
+
+def watch(daemon: Daemon, before: Path, now: Path) -> dict[str, Any]:
+    """Have a daemon watch another directory, and return its status when that is indexed."""
+    daemon.config.write_text(daemon.config.read_text().replace(str(before), str(now)))
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: daemon.status()["photos"] == 5)
+    return daemon.settle()
 
 
 def expect_imported(other: Daemon, backup: Path) -> None:
@@ -139,6 +146,69 @@ def test_what_was_wiped_comes_back_and_undo_takes_it_away_again(start: Start, tm
     assert result.returncode == 0, result.stderr
     assert "the faces of 1 photo are left out: they are of the model another-00000000, not tiny" in result.stderr
     assert said(daemon) == before
+
+
+SLOW = """
+import sys
+if "run" in sys.argv:
+    import time
+    from facewatchd.store.gallery import Gallery
+    def slow(self, contents, adopt=Gallery.adopt):
+        result = adopt(self, contents)
+        open({path!r}, "a").close()
+        time.sleep(1)
+        return result
+    Gallery.adopt = slow
+"""
+"""A hook: recording a block takes a second, and that it is recorded is noted in a file."""
+SMALL_BLOCKS = "import sys; from facewatchd.cli import app, exchange; exchange.BLOCK = 1; sys.exit(app.main())"
+"""A client that sends each line by itself."""
+
+
+def test_an_import_that_is_ended_half_way_goes_on_when_it_is_repeated(
+    start: Start, tmp_path: Path, tiny_root: Path
+) -> None:
+    root, backup = library(tmp_path / "photos"), tmp_path / "backup"
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+    name_people(daemon, root)
+    assert daemon.control("export", backup, "--embeddings").returncode == 0
+    before = said(daemon)
+    daemon.stop()
+    (tmp_path / "empty").mkdir()
+    other = Daemon(tmp_path / "other", tmp_path / "empty", model="tiny", model_root=tiny_root)
+    noted = tmp_path / "noted"
+    other.hook(SLOW.format(path=str(noted)))
+    with other:
+        other.start()
+        client = importing(other, backup)
+        until(noted.exists)
+        client.send_signal(signal.SIGINT)
+        _, errors = client.communicate(timeout=60)
+        assert client.returncode == 130
+        assert b"of 5 photos: import again to go on\n" in errors
+        noted.unlink()
+        client = importing(other, backup)
+        until(noted.exists)
+        other.kill()
+        assert client.wait(60) == 4
+        client.communicate()
+        other.unhook()
+        other.count_embeddings()
+        other.start()
+        assert len(said(other)) == 3, "what was said comes first"
+        result = other.control("import", backup)
+        assert result.returncode == 0, result.stderr
+        assert "0 added, 4 said before" in result.stdout
+        watch(other, tmp_path / "empty", root)
+        assert not other.embeddings()
+        assert said(other) == before
+        assert other.call("verify")["count"] == 0
+
+
+def importing(daemon: Daemon, backup: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", SMALL_BLOCKS, "import", str(backup), "--socket", str(daemon.socket)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=daemon.environment)
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,12 @@ def test_faces_are_sent_as_questions_send_them(people: Any, fake: FakeDaemon, ac
     assert (fake.requests[0]["method"], fake.params()) == ("assign", expected)
 
 
+def test_a_name_that_begins_with_a_dash_stands_behind_two(fake: FakeDaemon) -> None:
+    fake.script = lambda request: reply(request, SAID)
+    assert cli.main(["people", "add", "--socket", str(fake.path), "--", "-x", "-a.jpg"]) == 0
+    assert fake.params() == {"name": "-x", "who": [{"path": f"{Path.cwd()}/-a.jpg"}]}
+
+
 def test_a_box_and_poor_references_are_sent(people: Any, fake: FakeDaemon) -> None:
     people(SAID, "add", "Anna", "a.jpg", "--box", "10,20,30,40", "--anyway")
     assert (fake.params()["box"], fake.params()["anyway"]) == ([10, 20, 30, 40], True)
@@ -108,7 +114,7 @@ def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) ->
         ("add", SAID | {"new": True}, "Anna is new: 2 faces added\n"),
         ("add", SAID | {"said": 1, "known": 1}, "Anna: 1 face added, 1 known already\n"),
         ("add", SAID | {"said": 0, "known": 1}, "Anna: no face added, 1 known already\n"),
-        ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, no longer Ben, C\\x1b\n"),
+        ("add", SAID | {"moved": ["Ben", "C\x1b"]}, "Anna: 2 faces added, taken from Ben, C\\x1b\n"),
         ("not", SAID | {"is": False, "said": 1}, "Anna: 1 face said not to be Anna\n"),
     ],
 )
