@@ -35,6 +35,7 @@ NAMES = (
     "expectation",
     "people",
     "statements",
+    "exchange",
 )
 
 
