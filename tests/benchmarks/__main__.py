@@ -21,6 +21,7 @@ NAMES = (
     "querying",
     "parameters",
     "searching",
+    "combining",
     "freezing",
     "starting",
     "reconciling",
