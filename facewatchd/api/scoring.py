@@ -22,7 +22,7 @@ from facewatchd.store import references, scoring
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Index
-from facewatchd.store.references import COPY, References
+from facewatchd.store.references import References, same_picture
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import Face, ModelInfo
 
@@ -52,13 +52,15 @@ class People:
     """Those of all people who have any."""
     unlike: Mapping[int, NDArray[np.float32]]
     """The embeddings of the faces that are rejected for each person who has any, (k, dim)."""
+    same_picture: float
+    """The similarity from which a face is a copy of another."""
 
     def is_rejected(self, person: int, embedding: Embedding) -> bool:
-        """Whether a face is alike to one that is rejected, as a copy of it is, and no more alike to the person."""
+        """Whether a face is a copy of one that is rejected, and no more alike to the person."""
         unlike = self.unlike.get(person)
         nearest = -1.0 if unlike is None else float((unlike @ embedding).max())
         own = self.references.rows[self.references.people == person]
-        return nearest >= COPY and (not len(own) or nearest >= float((own @ embedding).max()))
+        return nearest >= self.same_picture and (not len(own) or nearest >= float((own @ embedding).max()))
 
 
 class Scorer:
@@ -69,7 +71,7 @@ class Scorer:
         self._resolver = resolver
         self._info = info
         self._told: dict[int, _Told] = {}
-        self._people = People(KnownFaces(), references.NO_REFERENCES, {})
+        self._people = People(KnownFaces(), references.NO_REFERENCES, {}, same_picture(info.threshold))
 
     def scored(self, reader: CatalogReader, wanted: Wanted, search: Search, index: Index | None = None) -> Scored:
         """Return the faces that match a person. ``reader``: the state of the catalog that results are made from.
@@ -87,7 +89,10 @@ class Scorer:
             return before
         same = known.confirmed is before.known.confirmed
         self._people = People(
-            known, before.references if same else self._references(known), self._unlike(known, before)
+            known,
+            before.references if same else self._references(known),
+            self._unlike(known, before),
+            before.same_picture,
         )
         return self._people
 
@@ -121,7 +126,7 @@ class Scorer:
         good = [face for face in faces if not self._against(face)] or faces
         rows = np.array([face.embedding for face in good], np.float32).reshape(len(good), self._info.dim)
         norms = np.array([np.inf if face.norm is None else face.norm for face in good])
-        chosen = references.different(rows, norms)
+        chosen = references.different(rows, norms, same_picture(self._info.threshold))
         return _Told(confirmed, rows[chosen], norms[chosen])
 
     def _against(self, face: Face) -> list[str]:
@@ -173,6 +178,7 @@ class Scorer:
             known.confirmed.get(person, frozenset()),
             known.rejected.get(person, frozenset()) | others,
             people.unlike.get(person),
+            people.same_picture,
             people.references.without(frozenset({person})),
             known.photos.get(person, frozenset()),
         )
@@ -182,7 +188,8 @@ class Scorer:
         people = frozenset(part.person for part in parts if part.person is not None)
         rows = np.concatenate([part.references for part in parts])
         norms = [norm for part in parts for norm in part.norms]
-        chosen = references.different(rows, np.array([np.inf if norm is None else norm for norm in norms]))
+        known = np.array([np.inf if norm is None else norm for norm in norms])
+        chosen = references.different(rows, known, same_picture(self._info.threshold))
         confirmed = frozenset[int]().union(*(part.confirmed for part in parts))
         unlike = [part.unlike for part in parts if part.unlike is not None]
         others = next((part.others for part in parts if part.person is not None), references.NO_REFERENCES)
@@ -194,6 +201,7 @@ class Scorer:
             confirmed,
             frozenset[int]().union(*(part.rejected for part in parts)) - confirmed,
             np.concatenate(unlike) if unlike else None,
+            same_picture(self._info.threshold),
             others.without(people),
             frozenset[int]().union(*(part.photos for part in parts)),
             frozenset[int]().union(*(part.own for part in parts)),

@@ -2,12 +2,12 @@
 
 A face is as similar to a person as it is to the best of the references. Each of them is one more chance for a stranger:
 with n references as many more strangers are as similar as with one, as if the threshold were lower by `MANY` of it
-times ln(n). So that is added to it (`extra`), and a stranger matches as often as with one reference.
+times ln(n). So that is added to it (`extra`), and a stranger matches no more often than with one reference.
 
-Frames of a burst and copies bring no new strangers, and no new photos of the person either. Of references that are
-alike by `SAME_LOOK`, one counts (`different`). Of very many the `MOST` that differ most do.
+Frames of a burst and copies bring no new strangers, and no new photos of the person either. Of references that are the
+same picture (`same_picture`), one counts (`different`). Of very many the `MOST` that differ most do.
 
-`python -m tests.benchmarks people` measured the three numbers; tests/benchmarks/README.md has its tables.
+`python -m tests.benchmarks people` measured the numbers; tests/benchmarks/README.md has its tables.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from facewatchd.values import Norms, Quality
 
-MANY = 0.055
-"""Times the model's threshold and the logarithm of the number of references: what that number asks for. SFace 0.054 to
-0.058 for 4 to 28 references, MobileFaceNet 0.051 to 0.056; of other recognisers it is assumed."""
-SAME_LOOK = 0.9
-"""Similarity from which two faces are the same picture of one: a frame of the same burst, or a copy. Of the pairs of
-photos of one person 0.2 % (SFace) and 0.7 % (MobileFaceNet) are as similar."""
-COPY = 0.8
-"""Similarity from which a face may be a copy of another in other bytes. Of 152 copies of 22 faces (JPEG of quality 60
-and 30, scaled by 0.4 to 1.5, cropped, brightened), the least similar has 0.84 (SFace) and 0.91 (MobileFaceNet)."""
+MANY = 0.05
+"""Times the model's threshold and the logarithm of the number of references: what that number asks for. With 5 to 28
+references 0.048 to 0.060 where one in 1,000 or 3,300 strangers matches, and 0.036 to 0.057 where one in 10,000 does, of
+SFace and MobileFaceNet; of other recognisers it is assumed."""
+COPIES = 0.25
+"""A copy of a face is not as far from it, in cosine, as this part of the distance at which two faces match. Of 152
+copies of 22 faces (JPEG of quality 60 and 30, scaled by 0.4 to 1.5, cropped, brightened) one is farther with SFace,
+none with MobileFaceNet. Of the pairs of other photos of one person 0.5 % and 1 % are as near."""
 MOST = 64
 """References of one person that count. Each is compared with all that comes into question."""
 
@@ -50,17 +49,25 @@ def extra(count: int, threshold: float) -> float:
     return MANY * threshold * math.log(max(count, 1))
 
 
-def different(rows: NDArray[np.float32], norms: Norms, most: int = MOST) -> NDArray[np.intp]:
+def same_picture(threshold: float) -> float:
+    """Return the similarity from which two faces are one picture: a copy in other bytes, or the next frame.
+
+    ``threshold``: the model's own.
+    """
+    return 1.0 - COPIES * (1.0 - threshold)
+
+
+def different(rows: NDArray[np.float32], norms: Norms, same: float, most: int = MOST) -> NDArray[np.intp]:
     """Return the references that differ: the clearest, and then always the one that is least like those before.
 
     ``rows``: (n, dim) of unit length; ``norms``: (n,). At most ``most`` indices; none that is alike to another of them
-    by `SAME_LOOK`.
+    by ``same``.
     """
     if not len(rows):
         return np.empty(0, np.intp)
     chosen = [int(norms.argmax())]
     nearest = rows @ rows[chosen[0]]
-    while len(chosen) < most and nearest.min() < SAME_LOOK:
+    while len(chosen) < most and nearest.min() < same:
         chosen.append(int(nearest.argmin()))
         nearest = np.maximum(nearest, rows @ rows[chosen[-1]])
     return np.array(chosen, np.intp)

@@ -8,8 +8,8 @@ that: they were asked for.
 **Said.** What the user said of a face counts more than its similarity:
 
 - The faces that are confirmed come first, whatever they score.
-- A face that is rejected is not found, nor is one that is alike to it by `references.COPY` and no more alike to the
-  person: the same picture in other bytes, or another frame.
+- A face that is rejected is not found, nor is a copy of it in other bytes or the next frame (`same_picture`), unless
+  that is more alike to the person.
 - A face that another person's references leave more to spare than this one's (`References.spare`) is that person's, as
   is one that is confirmed as that person.
 
@@ -28,9 +28,14 @@ from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.index import Above, Embeddings, Index
-from facewatchd.store.references import COPY, NO_REFERENCES, References
+from facewatchd.store.references import NO_REFERENCES, References
 from facewatchd.values import Quality
 
+TOGETHER = 16
+"""References that are searched for at a time: where the threshold is low, each finds many faces, and what waits to be
+added to the index waits for as many searches."""
+BLOCK = 4096
+"""Faces whose embeddings are in memory at once."""
 ROUNDING = 1e-5
 """By how much similarities of the same two faces may differ."""
 
@@ -96,6 +101,8 @@ class Wanted:
     """Faces that are not, by id: those that are rejected, and those that are confirmed as another person."""
     unlike: NDArray[np.float32] | None = None
     """The embeddings of the faces that are rejected, (k, dim); None: there are none."""
+    same_picture: float = 1.0
+    """The similarity from which a face is a copy of one that is rejected."""
     others: References = NO_REFERENCES
     """The references of all other people."""
     photos: frozenset[int] = frozenset()
@@ -171,13 +178,6 @@ def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     )
 
 
-def _each(index: Index, references: Embeddings, threshold: float, search: Search) -> list[Above]:
-    """The faces from a threshold on, for each reference."""
-    if len(references) == 1:
-        return [index.above(references[0], threshold, exact=search.exact)]
-    return index.above_each(references, threshold, exact=search.exact) if len(references) else []
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Best:
     """Faces by ascending id, each with its best reference."""
@@ -188,28 +188,50 @@ class _Best:
     """Similarity less what the reference asks for."""
     exact: bool
 
+    @classmethod
+    def of(cls, parts: Sequence[Above], thresholds: NDArray[np.float32]) -> _Best:
+        """The faces that reach the threshold of a reference. ``parts``: what is near each of them."""
+        asks = np.repeat(thresholds, [len(part.ids) for part in parts])
+        similarities = np.concatenate([part.similarities for part in parts])
+        is_above = similarities >= asks
+        ids, similarities = np.concatenate([part.ids for part in parts])[is_above], similarities[is_above]
+        return cls(ids, similarities, similarities - asks[is_above], all(part.exact for part in parts))
+
     def chosen(self, which: NDArray[np.bool_]) -> _Best:
         return _Best(self.ids[which], self.similarities[which], self.spare[which], self.exact)
+
+    def joined(self, other: _Best) -> _Best:
+        """Both, each face once."""
+        ids = np.concatenate([self.ids, other.ids])
+        spare = np.concatenate([self.spare, other.spare])
+        order = np.lexsort((-spare, ids))
+        first = order[np.unique(ids[order], return_index=True)[1]]
+        similarities = np.concatenate([self.similarities, other.similarities])
+        return _Best(ids[first], similarities[first], spare[first], self.exact and other.exact)
+
+
+_NOTHING = _Best(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32), exact=True)
 
 
 def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> _Best:
     """The faces above the threshold, and those that are confirmed."""
     thresholds = wanted.thresholds(search)
-    parts = _each(index, wanted.references, float(thresholds.min(initial=np.inf)), search)
-    asks = np.repeat(thresholds, [len(part.ids) for part in parts])
-    ids = np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)])
-    similarities = np.concatenate([np.empty(0, np.float32), *(part.similarities for part in parts)])
-    spare = similarities - asks
-    is_above = spare >= 0
-    ids, similarities, spare = ids[is_above], similarities[is_above], spare[is_above]
-    if missing := wanted.confirmed.difference(ids.tolist()):
-        more, rows = reader.embeddings_of(missing)
-        compared = wanted.compared(rows, search)
-        ids = np.concatenate([ids, more])
-        similarities, spare = (np.concatenate(pair) for pair in zip((similarities, spare), compared, strict=True))
-    order = np.lexsort((-spare, ids))
-    first = order[np.unique(ids[order], return_index=True)[1]]
-    return _Best(ids[first], similarities[first], spare[first], all(part.exact for part in parts))
+    found = _NOTHING
+    for start in range(0, len(thresholds), TOGETHER):
+        rows, asked = (each[start : start + TOGETHER] for each in (wanted.references, thresholds))
+        found = found.joined(_Best.of(_near(index, rows, asked, search), asked))
+    if missing := wanted.confirmed.difference(found.ids.tolist()):
+        ids, rows = reader.embeddings_of(missing)
+        found = found.joined(_Best(ids, *wanted.compared(rows, search), exact=True))
+    return found
+
+
+def _near(index: Index, references: Embeddings, thresholds: NDArray[np.float32], search: Search) -> Sequence[Above]:
+    """For each of some references the faces from the least threshold on."""
+    least = float(thresholds.min())
+    if len(references) == 1:
+        return [index.above(references[0], least, exact=search.exact)]
+    return index.above_each(references, least, exact=search.exact)
 
 
 def _among(ids: NDArray[np.int64], these: frozenset[int]) -> NDArray[np.bool_]:
@@ -221,16 +243,17 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
     own = np.ones(len(found.ids), np.bool_)
     if not len(own) or (not len(wanted.others) and wanted.unlike is None):
         return own
-    ids, rows = reader.embeddings_of(found.ids.tolist())
-    at = np.searchsorted(found.ids, ids)
     own[:] = False  # of which the row is damaged or gone
-    kept = np.ones(len(ids), np.bool_)
-    if wanted.unlike is not None:
-        nearest = (rows @ wanted.unlike.T).max(axis=1)
-        kept &= (nearest < COPY) | (nearest < found.similarities[at])
-    if len(wanted.others):
-        _, others = wanted.others.spare(rows, search.quality)
-        not_counted = 0.0 if search.counts_references else wanted.threshold_extra
-        kept &= others.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
-    own[at] = kept
+    not_counted = 0.0 if search.counts_references else wanted.threshold_extra
+    for start in range(0, len(own), BLOCK):
+        ids, rows = reader.embeddings_of(found.ids[start : start + BLOCK].tolist())
+        at = np.searchsorted(found.ids, ids)
+        kept = np.ones(len(ids), np.bool_)
+        if wanted.unlike is not None:
+            nearest = (rows @ wanted.unlike.T).max(axis=1)
+            kept &= (nearest < wanted.same_picture) | (nearest < found.similarities[at])
+        if len(wanted.others):
+            _, others = wanted.others.spare(rows, search.quality)
+            kept &= others.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
+        own[at] = kept
     return own | _among(found.ids, wanted.confirmed)

@@ -33,6 +33,7 @@ NAMES = (
     "devices",
     "thresholds",
     "expectation",
+    "people",
     "statements",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from facewatchd.api.scoring import Scorer
 from facewatchd.matches import Box
-from facewatchd.store import references
+from facewatchd.store import references, scoring
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.flat import FlatIndex
-from facewatchd.store.references import COPY, SAME_LOOK, extra
+from facewatchd.store.references import extra, same_picture
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import ModelInfo, Quality
 from tests.support.crowds import photos_of
@@ -30,6 +31,7 @@ INFO = ModelInfo("test-00000000", "test", DIM, THRESHOLD, QUALITY)
 SEARCH = Search(THRESHOLD, quality=QUALITY)
 RNG = np.random.default_rng(5)
 ANNA, BEN, EVE = unit(RNG.normal(size=(3, DIM)))
+SAME = same_picture(THRESHOLD)
 SMALL = Box(0, 0, 20, 90)
 
 
@@ -238,7 +240,8 @@ def test_it_is_what_a_plain_loop_finds(
             world.add(row, norm=norm)
         world.resolver.say(confirmed, rejected)
         people = world.scorer.people().references
-        found = world.scored(world.scorer.wanted_person(0), search)
+        with patch.object(scoring, "TOGETHER", 2), patch.object(scoring, "BLOCK", 3):
+            found = world.scored(world.scorer.wanted_person(0), search)
         close_all()
 
     expected = _expected(rows, norms, confirmed, rejected, people, search)
@@ -282,7 +285,7 @@ def _expected(
             mine + own_extra >= asked
             and not (search.quality and QUALITY.is_too_blurred(norm))
             and face_id not in {*taken, *rejected.get(0, ())}
-            and not (copies and max(copies) >= COPY and max(copies) >= similarity)
+            and not (copies and max(copies) >= same_picture(THRESHOLD) and max(copies) >= similarity)
             and all(left <= mine + 1e-5 for left, _ in spare.values())
         ):
             found[face_id] = similarity
@@ -296,10 +299,10 @@ def test_references_that_differ_cover_the_others(looks: list[int], most: int) ->
     rng = np.random.default_rng(len(looks))
     rows = np.stack([turned(turned(ANNA, 0.5, look), 0.97, int(rng.integers(1 << 30))) for look in looks])
     norms = rng.uniform(8, 20, len(rows))
-    chosen = references.different(rows, norms, most)
+    chosen = references.different(rows, norms, SAME, most)
     assert chosen[0] == norms.argmax()
     assert len(chosen) == min(most, len(set(looks)))
     between = rows[chosen] @ rows[chosen].T - np.eye(len(chosen))
-    assert between.max() < SAME_LOOK
+    assert between.max() < SAME
     if len(chosen) < most:
-        assert ((rows @ rows[chosen].T).max(axis=1) >= SAME_LOOK).all()
+        assert ((rows @ rows[chosen].T).max(axis=1) >= SAME).all()
