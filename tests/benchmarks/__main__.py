@@ -36,6 +36,7 @@ NAMES = (
     "expectation",
     "people",
     "statements",
+    "exchange",
 )
 
 
