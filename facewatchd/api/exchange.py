@@ -132,6 +132,8 @@ class Exchange:
         self._writer = writer
         self._roots = roots
         self._info = info
+        self._digests: tuple[int, list[bytes]] = (-1, [])
+        """The digests that statements name, in their order, and the `Snapshot.version` that they are of."""
 
     def export(self, params: ExportParameters) -> dict[str, object]:
         """Return a page of ``lines``, the ``next`` one's place, and the ``version`` of the people.
@@ -157,7 +159,9 @@ class Exchange:
         return lines, end if end < len(people.statements) else None
 
     def _photos_page(self, params: ExportParameters, people: Snapshot) -> tuple[list[Any], int | None]:
-        digests = sorted(people.by_digest)
+        version, digests = self._digests
+        if version != people.version:
+            self._digests = people.version, (digests := sorted(people.by_digest))
         end = params.after + DIGESTS
         with self._catalog.reading() as reader:
             found = reader.paths_of(digests[params.after : end])

@@ -27,6 +27,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeVar
 
 import numpy as np
@@ -135,7 +136,7 @@ def read(number: int, entry: S, how: Callable[[S], T]) -> T:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        entry = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        entry = _DECODER.decode(line.decode("utf-8"))
     except LineError:
         raise
     except (ValueError, RecursionError) as exc:  # UnicodeDecodeError is a ValueError
@@ -147,6 +148,10 @@ def _object(line: bytes) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise LineError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+"""Made once: `json.loads` would make one for each line."""
 
 
 def read_header(entry: dict[str, Any]) -> str | None:
@@ -264,9 +269,13 @@ def _name(entry: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise LineError(f"{name} is no name")
     try:
-        return proper_name(value)
+        return _proper(value)
     except BadNameError as exc:
         raise LineError(str(exc)) from exc
+
+
+_proper = lru_cache(1024)(proper_name)
+"""A name stands in thousands of lines."""
 
 
 def _flag(entry: dict[str, Any], name: str, *, default: bool | None = None) -> bool:

@@ -151,6 +151,8 @@ class _Contents:
     line's number is its place."""
     numbers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
     lines: int = 0
+    copied: int = 0
+    """Lines in ``people``."""
 
     def take(self, line: bytes, entry: dict[str, Any], kind: str) -> None:
         """Note a line."""
@@ -166,7 +168,8 @@ class _Contents:
         if kind == "end":
             self._compare(entry["end"])
         if kind in (*_PEOPLE, "format"):
-            self.people += b"\n" * (self.lines - 1 - self.people.count(b"\n")) + line.rstrip(b"\n") + b"\n"
+            self.people += b"\n" * (self.lines - 1 - self.copied) + line.rstrip(b"\n") + b"\n"
+            self.copied = self.lines
         if len(self.people) > MOST_PEOPLE:
             raise UsageError(f"there are more than {MOST_PEOPLE >> 20} MiB of statements", "import them in two files")
 

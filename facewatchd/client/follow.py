@@ -27,6 +27,8 @@ from facewatchd.matches import Match
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds before the daemon is asked again: the first time, and at most; each pause is twice the one before."""
+_ALIGNED = 50
+"""Rows of a table: a screenful."""
 AT_ONCE = 10_000
 """Contents that are acknowledged with one request."""
 _PASSES = ("not-ready", "internal", "timeout")
@@ -59,6 +61,8 @@ class _Follower:
             self._cursor = str(answer.document["cursor"])
         self._printed = {(match.path, match.face_id) for match in answer.matches}
         """Under the cursor: only these may come again."""
+        self._above = list(answer.matches[-_ALIGNED:])
+        """The rows of a table that the next one is aligned with."""
         self._shown: list[str] = []
         """What is still to be acknowledged."""
         self._is_told = False
@@ -138,8 +142,11 @@ class _Follower:
     def _print(self, match: Match, params: Any) -> bool:
         if self._options.json:
             return write_json({"cursor": params["cursor"], "match": params["match"]}, indented=False)
-        text = as_text(self._options, self._answer, [match])
-        return write(_without_heading(text) if shows_table(self._options) else text)
+        if not shows_table(self._options):
+            return write(as_text(self._options, self._answer, [match]))
+        above, self._above = self._above, [*self._above, match][-_ALIGNED:]
+        table = str(as_text(self._options, self._answer, [*above, match]))
+        return write(table.splitlines(keepends=True)[-1] if above else table)
 
     def _acknowledge(self) -> None:
         """Tell the daemon what was printed. Where it cannot be told now, it is with what comes next."""
@@ -159,7 +166,3 @@ def _passes(error: FacewatchError) -> bool:
     if isinstance(error, RemoteError):
         return error.kind in _PASSES
     return isinstance(error, (NoDaemonError, DeadlineError)) and not isinstance(error, WrongListenerError)
-
-
-def _without_heading(table: str | bytes) -> str | bytes:
-    return table.partition("\n")[2] if isinstance(table, str) else table

@@ -33,6 +33,8 @@ _LATER = {
     "names": "--who",
 }
 """Parameters that daemons of earlier versions do not know, and the option that each is of."""
+_WITHOUT_WHO = "give exactly one of photos, faces, embedding"
+"""Their answer to a question with ``who`` in the place of these."""
 
 
 class Everyone(NamedTuple):
@@ -112,4 +114,6 @@ def require_known(error: RemoteError) -> None:
 
 
 def _is_unknown(parameter: str, error: RemoteError) -> bool:
-    return error.code == INVALID_PARAMS and f"unknown parameter '{parameter}'" in error.message
+    if error.code != INVALID_PARAMS:
+        return False
+    return f"unknown parameter '{parameter}'" in error.message or (parameter == "who" and error.message == _WITHOUT_WHO)

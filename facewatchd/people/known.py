@@ -138,8 +138,8 @@ class _OnPhoto:
     def of(cls, statements: Sequence[Statement], content: ContentFaces | None) -> _OnPhoto:
         if content is None:
             return cls(unplaced=len(statements))
-        made, number = cls(), content.content_id
-        boxes = [(id_, RelativeBox.of(box, content.width, content.height)) for id_, box in content.faces]
+        made, number, (width, height) = cls(), content.content_id, content[1:3]
+        boxes = [(id_, RelativeBox.of(box, width, height)) for id_, box in content.faces if width and height]
         faces = placed(statements, boxes)
         for statement in statements:
             face = faces.get(statement.id)
@@ -163,10 +163,8 @@ class Resolver:
         self._known = KnownFaces()
         self._contents: dict[bytes, ContentFaces] = {}
         """The contents with statements that are in the catalog, by digest."""
-        self._digest_of: dict[int, bytes] = {}
-        """The digest of each of them, by its id, which may be another content's after a content is deleted."""
         self._digest_of_face: dict[int, bytes] = {}
-        """The same by the ids of their faces, which are never given again."""
+        """The content that each of their faces is on."""
         self._on_photo: dict[bytes, _OnPhoto] = {}
         self._confirmed, self._rejected, self._photos = _Groups(), _Groups(), _Groups()
         self._is_read = False
@@ -229,11 +227,11 @@ class Resolver:
             paths.update(change.paths)
             faces.update(change.added)
             stale.update(self._digest_of_face[face] for face in change.removed if face in self._digest_of_face)
+            if change.collected:
+                stale.update(digest for digest, content in self._contents.items() if not content.faces)
         if (paths or faces) and now:
             with self._catalog.reading() as reader:
-                shown = reader.contents_shown(sorted(paths), sorted(faces))
-            stale.update(shown.keys() & now.keys())
-            stale.update(digest for id_ in shown.values() if (digest := self._digest_of.get(id_)) is not None)
+                stale.update(reader.digests_shown(sorted(paths), sorted(faces)) & now.keys())
         return stale
 
     def _read(self, stale: set[bytes]) -> None:
@@ -243,14 +241,16 @@ class Resolver:
         with self._catalog.reading() as reader:
             found = reader.content_faces(sorted(stale))
         for digest in stale:
-            if (content := self._contents.pop(digest, None)) is not None:
-                self._digest_of.pop(content.content_id, None)
-                for face_id, _ in content.faces:
+            before, now = self._contents.pop(digest, None), found.get(digest)
+            if before is not None:
+                for face_id, _ in before.faces:
                     self._digest_of_face.pop(face_id, None)
-        for digest, content in found.items():
-            self._contents[digest] = content
-            self._digest_of[content.content_id] = digest
-            self._digest_of_face |= {face_id: digest for face_id, _ in content.faces}
+            if now is None:
+                continue
+            if before is not None and before.content_id == now.content_id and not now.width:
+                now = now._replace(width=before.width, height=before.height)  # it lacks a face, and is read again soon
+            self._contents[digest] = now
+            self._digest_of_face |= {face_id: digest for face_id, _ in now.faces}
 
     def _updated(self, people: Snapshot, stale: set[bytes]) -> KnownFaces:
         before = [self._on_photo.pop(digest) for digest in stale if digest in self._on_photo]

@@ -444,19 +444,19 @@ class CatalogReader:
             for digest, content_id, width, height, face_id, *box in rows:
                 sized = max(width, 0), max(height, 0)
                 content = found.setdefault(digest, ContentFaces(content_id, *sized, []))
-                if face_id is not None and min(sized) > 0:
+                if face_id is not None:
                     content.faces.append((face_id, Box(*box)))
         return found
 
-    def contents_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> dict[bytes, int]:
-        """The contents that some photos have, and that some faces are on: ids by digest."""
-        found: dict[bytes, int] = {}
+    def digests_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> set[bytes]:
+        """The digests of the contents that some photos have, and that some faces are on."""
+        found: set[bytes] = set()
         for part in _batches(paths):
-            sql = "SELECT digest, content.id FROM photo JOIN content ON content.id = content_id"
-            found.update(self._all(f"{sql} WHERE path IN ({_marks(part)})", *part))
+            sql = f"SELECT digest FROM photo JOIN content ON content.id = content_id WHERE path IN ({_marks(part)})"
+            found.update(digest for (digest,) in self._all(sql, *part))
         for numbers in _batches(face_ids):
-            sql = "SELECT digest, content.id FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
-            found.update(self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
+            sql = "SELECT digest FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
+            found.update(digest for (digest,) in self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
         return found
 
     def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from facewatchd.errors import RefusedError
 from facewatchd.models.base import is_unit
-from facewatchd.store.catalog import Catalog, Changes, Outcome
+from facewatchd.store.catalog import KEEP_ORPHANS, Catalog, Changes, Outcome
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.hub import Change, Hub
 from facewatchd.store.index import Index
@@ -79,9 +79,10 @@ class Gallery:
         self._follow(Changes(removed=removed), photos)
         return photos
 
-    def collect(self) -> None:
-        """Remove the faces of content that no photo has shown for `catalog.KEEP_ORPHANS` seconds."""
-        self._follow(Changes(removed=self.catalog.collect_orphans()), [])
+    def collect(self, older_than: float = KEEP_ORPHANS) -> None:
+        """Remove the contents that no photo has shown for so many seconds, with their faces."""
+        self._follow(Changes(removed=self.catalog.collect_orphans(older_than)), [])
+        self.hub.publish(Change(collected=True))
 
     def _follow(self, changes: Changes, paths: Sequence[bytes]) -> None:
         if changes.removed:

@@ -40,6 +40,8 @@ class Change:
     """Of each of them."""
     removed: tuple[int, ...] = ()
     """Ids of faces that are gone. They are never given again."""
+    collected: bool = False
+    """Whether contents without a face may be gone. Their ids are given again."""
 
 
 class MissedChangesError(FacewatchError):

@@ -21,6 +21,7 @@ NAMES = (
     "querying",
     "parameters",
     "searching",
+    "combining",
     "freezing",
     "starting",
     "reconciling",
@@ -35,6 +36,7 @@ NAMES = (
     "expectation",
     "people",
     "statements",
+    "exchange",
 )
 
 

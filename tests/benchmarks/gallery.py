@@ -8,6 +8,7 @@ outliers: blurred and false faces that nobody else looks like.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,17 @@ def _sizes(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.concatenate([crowd, np.ones(count - int(crowd.sum()), np.int64)])
 
 
+def make_person(rng: np.random.Generator) -> Floats:
+    """Make the centre of a person's faces. Shape (512,)."""
+    return np.asarray(_centre(_spectrum(), rng)[0], np.float32)
+
+
+def _centre(spectrum: Floats, rng: np.random.Generator) -> Floats:
+    return _unit(rng.standard_normal((1, DIM), np.float32) * spectrum)
+
+
 def _person(size: int, spectrum: Floats, rng: np.random.Generator) -> Floats:
-    centre = _unit(rng.standard_normal((1, DIM), np.float32) * spectrum)
+    centre = _centre(spectrum, rng)
     if size == 1:
         return centre
     faces = near(np.repeat(centre, size, axis=0), LIKENESS, rng)
@@ -87,6 +97,7 @@ def near(centres: Floats, likeness: tuple[float, float], rng: np.random.Generato
     return np.asarray(centres * cosine + noise * np.sqrt(1 - cosine**2), np.float32)
 
 
+@cache
 def _spectrum() -> Floats:
     """How far people differ in each direction: deviations that fall so that `EFFECTIVE_DIM` of them count."""
     steps = np.arange(DIM)

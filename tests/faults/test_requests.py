@@ -40,7 +40,7 @@ RESULTS: dict[str, set[str]] = {
 }
 """What the protocol has in the result of each method."""
 KINDS: dict[str, set[str]] = {
-    "query": {"unreadable-photo", "no-face", "bad-embedding", "too-large", "unknown-face"},
+    "query": {"unreadable-photo", "no-face", "bad-embedding", "too-large", "unknown-face", "unknown-person"},
     "faces": {"unreadable-photo", "too-large"},
     "scan": {"unreadable-photo"},
 }

@@ -144,14 +144,34 @@ class Grammar:
             "after": st.one_of(names, named, encoded),
             "limit": st.sampled_from([1, 2, 1000, 1001, 0]),
             "wait": soon,
+            "sort": st.sampled_from(["similarity", "date", "-date", "path"]),
+            "since": st.sampled_from(["2019", "2019-06", "2019-06-30", "0001", "2019-02-30", "9999-12"]),
+            "until": st.sampled_from(["2019", "2019-06", "2019-06-30", "1", "2019-13", "9999-12"]),
+            "faces_min": st.sampled_from([0, 1, 2, (1 << 63) - 1]),
+            "faces_max": st.sampled_from([0, 1, 2, (1 << 63) - 1]),
+            **{name: self._people(sources, ids) for name in ("who", "with", "without")},
         }
         flags = {
             "exact": st.booleans(),
+            "only": st.booleans(),
+            "strict": st.booleans(),
             "collapse": st.booleans(),
             "repair": st.booleans(),
             "force": st.sampled_from([False] * 9 + [True]),
         }
         return {name: _mostly(value, NUMBERS, SCALARS, WILD, times=18) for name, value in (values | flags).items()}
+
+    def _people(self, sources: Values, ids: Values) -> Values:
+        """A list of WHOs."""
+        others = st.one_of(
+            _mostly(ids, NUMBERS).map(lambda face_id: {"face_id": face_id}),
+            _mostly(TEXT, SCALARS).map(lambda name: {"person": name}),
+            self._embeddings().map(lambda row: {"embedding": row}),
+        )
+        faces = st.sampled_from(["largest", "all", 0, 1, 99, -1, None])
+        with_face = st.tuples(sources | others, faces).map(lambda pair: {**pair[0], "face": pair[1]})
+        both = st.tuples(sources, others).map(lambda pair: pair[0] | pair[1])
+        return st.lists(_mostly(sources | others, with_face, both, WILD, times=8), max_size=3)
 
     def _data(self) -> SearchStrategy[str]:
         files = st.sampled_from(self.files)
@@ -181,10 +201,13 @@ def _fitting(parameters: dict[str, Values]) -> dict[str, Values]:
     def only(name: str, **options: Values) -> Values:
         return st.fixed_dictionaries({name: parameters[name]}, optional=options)
 
-    options = some("face", "top", "threshold", "dirs", "min_size", "wait", "exact", "collapse")
+    options = some(
+        "face", "top", "threshold", "dirs", "min_size", "wait", "exact", "collapse", "since", "until", "sort"
+    )
+    options |= some("with", "without", "only", "strict", "faces_min", "faces_max")
     return {
         "status": st.just({}),
-        "query": st.one_of([only(name, **options) for name in ("photos", "faces", "embedding")]),
+        "query": st.one_of([only(name, **options) for name in ("photos", "faces", "embedding", "who")]),
         "faces": st.one_of([only(name) for name in ("path", "path_bytes", "data")]),
         "why": only("path") | only("path_bytes"),
         "photos": only("state", **some("after", "limit")),

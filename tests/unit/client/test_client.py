@@ -124,6 +124,8 @@ def test_a_daemon_of_an_earlier_version_is_named_with_the_option(
     ask: Any, daemon: FakeDaemon, capfd: Any, parameter: str, arguments: list[str]
 ) -> None:
     words = f"unknown parameter '{parameter}'; known here: photos, faces"
+    if parameter == "who":
+        words = "give exactly one of photos, faces, embedding"
     daemon.script = lambda request: error(request, "", words, code=-32602)
     assert ask("a.jpg", *arguments) == client.NOT_READY
     out, err = capfd.readouterr()
@@ -1181,3 +1183,31 @@ def test_ctrl_c_is_quiet(daemon: FakeDaemon) -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=DEADLINE) == (b"", b"")
     assert process.returncode == INTERRUPTED
+
+
+# --follow
+
+
+@pytest.mark.parametrize("first", [[], [b"/a-long-name.jpg"]])
+def test_on_a_terminal_what_arrives_is_a_row_of_the_table(daemon: FakeDaemon, first: list[bytes]) -> None:
+    """Also where there was no row before; the stream ends with an error, which no later try would change."""
+    rows = [match(b"/b.jpg", 0.9), match(b"/c.jpg", 0.5, box=[100, 200, 300, 400])]
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "query":
+            verdict = {"verdict": "sure", "reasons": []}
+            return reply(request, answer(matches=[match(path, **verdict) for path in first], cursor="0"))
+        sent = [{"method": "match", "params": {"cursor": str(at), "match": row}} for at, row in enumerate(rows, 1)]
+        lines = [json.dumps({"jsonrpc": "2.0", **each}).encode() + b"\n" for each in sent]
+        return b"".join(
+            [reply(request, {"cursor": "0", "resumed": True}), *lines, error({"id": None}, "bad", "the end")]
+        )
+
+    daemon.script = script
+    status, out, err = run_on_terminal(daemon, "--follow", "a.jpg", NO_COLOR="1")
+    assert (status, b"the end" in err) == (client.NOT_READY, True)
+    lines = out.decode().splitlines()
+    assert len(lines) == 1 + len(first) + len(rows)
+    assert lines[0].split()[0] == "SIMILARITY"
+    columns = [line.index("/") for line in lines[1:]]
+    assert columns[:-1] == [lines[0].index("PATH")] * (len(lines) - 2), "the last row is wider than its table"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from facewatchd.store import hub
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
+from facewatchd.values import Look, Ways
 from tests.support.galleries import DIM, face, stamp, unit
 from tests.support.processes import until
 
@@ -124,9 +126,8 @@ def test_changes_of_the_catalog_are_followed(store: PeopleStore, gallery: Galler
     gallery.record([Outcome(b"/a", None)])
     assert resolver.known().unplaced == 0, "renamed"
     gallery.record([Outcome(b"/moved", None)])
-    gallery.catalog.collect_orphans(older_than=-1)
-    gallery.hub.publish(hub.Change(removed=tuple(again)))
-    assert resolver.known().unplaced in (0, 1)
+    gallery.collect(older_than=-1)
+    assert resolver.known().unplaced == 1
     back = record(gallery, "back", [LEFT], b"a", inode=4)
     assert sets(resolver.known(), "Anna")[0] == set(back), "deleted and back"
 
@@ -137,13 +138,37 @@ def test_the_id_of_a_deleted_content_is_not_mistaken(store: PeopleStore, gallery
     store.say("Anna", [yes("a", None)], "user")
     assert sets(resolver.known(), "Anna")[2] == {1}
     gallery.record([Outcome(b"/a", None)])
-    gallery.catalog.collect_orphans(older_than=-1)
+    gallery.collect(older_than=-1)
+    assert resolver.known().unplaced == 1
     record(gallery, "stranger", [])
     with gallery.catalog.reading() as reader:
         assert reader.content(b"stranger") == 1
     known = resolver.known()
     assert sets(known, "Anna")[2] == set()
     assert known.unplaced == 1
+
+
+def test_a_second_look_is_followed(store: PeopleStore, gallery: Gallery, resolver: Resolver) -> None:
+    """It adds faces, and puts a better one in the place of one that was misread."""
+    record(gallery, "a", [LEFT])
+    store.say("Anna", [yes("a", RIGHT), no("a", LEFT)], "user")
+    assert resolver.known().unplaced == 1
+    found = replace(face(unit(RANDOM.normal(size=DIM)), RIGHT), look=Look.TURNED_90)
+    gallery.record_second_look(b"a", Ways.TURNED, [found])
+    known = resolver.known()
+    assert sets(known, "Anna") == ({2}, {1}, set())
+    gallery.record_second_look(b"a", Ways.TURNED, [])
+    assert sets(resolver.known(), "Anna") == (set(), {1}, {1})
+
+
+def test_a_rejection_holds_while_another_face_of_the_photo_is_damaged(
+    store: PeopleStore, gallery: Gallery, resolver: Resolver
+) -> None:
+    left, right = record(gallery, "a", [LEFT, RIGHT])
+    store.say("Anna", [no("a", LEFT), yes("a", RIGHT)], "user")
+    assert sets(resolver.known(), "Anna") == ({right}, {left}, set())
+    gallery.set_aside([right])
+    assert sets(resolver.known(), "Anna") == (set(), {left}, {1})
 
 
 def test_dropped_changes_are_made_up_for(
