@@ -31,6 +31,7 @@ NAMES = (
     "queueing",
     "growth",
     "second_look",
+    "bursts",
     "devices",
     "thresholds",
     "expectation",
