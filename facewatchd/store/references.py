@@ -111,4 +111,6 @@ class References:
         return people[order], np.asarray(spare, np.float32)
 
 
-NO_REFERENCES = References(np.empty((0, 1), np.float32), np.empty(0), np.empty(0, np.float32), np.empty(0, np.int64))
+def none(dim: int) -> References:
+    """Return no references."""
+    return References(np.empty((0, dim), np.float32), np.empty(0), np.empty(0, np.float32), np.empty(0, np.int64))
