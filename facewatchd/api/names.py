@@ -10,7 +10,8 @@ that person, times as many as match all people where they match one (`references
 
 - `likely` where the runner-up is less than `NEAR` of the model's threshold behind, and `look` where that is `CLOSE`: of
   the faces of people with 1 to 18 references, 23 % and 10 % were another's within `CLOSE` (65 and 112 faces, SFace and
-  MobileFaceNet), 2 % and 0.8 % between the two (388 and 719), and 0.04 % and 0.003 % beyond (`tests.benchmarks people`);
+  MobileFaceNet), 2 % and 0.8 % between the two (388 and 719), and 0.04 % and 0.003 % beyond (33,166 and 29,138):
+  `python -m tests.benchmarks people`;
 - `look` where another face on the same photo is more like that person.
 
 People who are hidden are named to nobody: a face that is one of theirs is unknown.
