@@ -1,18 +1,6 @@
 """The lines of an export: JSON objects, one a line, in UTF-8. What is read is checked as if anybody had written it.
 
-The first line is a header and the last one says how many lines of each kind there are, so a file that was cut short is
-noticed. The kind of a line is its first name:
-
-- ``format``: "facewatchd", with the ``version``, the time it was ``created`` (Unix time), and the ``model`` (id) whose
-  embeddings are in the file, or null.
-- ``person``: a name, with ``born`` and ``hidden``.
-- ``statement``: the name of a person, and what the user said: whether the face ``is`` that person, the ``digest`` of
-  the photo (hexadecimal), the ``box`` of the face as parts of the upright photo's width and height (null: the person is
-  on the photo, and no face was named), the ``source``, and the time, ``at``.
-- ``photo``: a digest that statements name, with the ``paths`` that have it, relative to their watched directory. They
-  are there to be read by people: what counts is the digest.
-- ``content``: a digest with all its faces, for the model in the header: what the catalog holds of it.
-- ``end``: the numbers of lines.
+`LINES` has the kinds of lines. The last one says how many there are of each, so a file that was cut short is noticed.
 
 A reader that meets a higher version refuses the file. A kind of line that it does not know, or a name in a line, is an
 error too: an export is the backup of what nobody can make again, and a part that is passed over is lost in silence.
@@ -43,6 +31,21 @@ T = TypeVar("T")
 
 FORMAT: Final = "facewatchd"
 VERSION: Final = 1
+LINES: Final = {
+    "format version created model": "The first line: facewatchd; 1; when it was made, as Unix time; the id of the model"
+    " whose faces are in the file, or null.",
+    "person born hidden": "A name; a date or the first part of one, or null; whether the person is hidden.",
+    "statement is digest box source at": "What was said of a person: the name, which a line before it has; whether the"
+    " face is that person; the BLAKE2b digest (32 bytes) of the photo, in hexadecimal digits; the face, as parts of the"
+    " upright photo's width and height (null: the person is on the photo, and no face is named); what it comes from;"
+    " and when, as Unix time.",
+    "photo paths": "The digest of a photo that statements name, and its paths below their watched directories. They are"
+    " there to be read by people: what counts is the digest.",
+    "content width height second_look dated taken picture faces": "The digest of a photo with all its faces, as the"
+    " catalog holds them. Embeddings are base64 of floats of 32 bits, the least significant byte first.",
+    "end": "The last line: the number of lines of each kind.",
+}
+"""The kinds of lines, by the names in them, the one of the kind first."""
 MOST_FACES: Final = 10_000
 """Faces of one content: more than a first and a second look may find."""
 MOST_SOURCE: Final = 40
@@ -161,6 +164,7 @@ def read_header(entry: dict[str, Any]) -> str | None:
     version = _whole(entry, "version", 1, 1 << 31)
     if version > VERSION:
         raise LineError(f"the export has version {version}, and this facewatchd reads up to {VERSION}: update it")
+    _only(entry, "format", "version", "created", "model")
     model = entry.get("model")
     return None if model is None else _text(entry, "model", 200)
 

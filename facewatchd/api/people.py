@@ -48,8 +48,11 @@ from facewatchd.values import Face, Quality
 class Refusal(Protocol):
     """Says why a face would be a poor reference for a person, in words; empty where it would be a good one."""
 
-    def __call__(self, face: Face, name: str, person: Person | None, face_id: int | None) -> str:
-        """``person``: None where no person has that name yet; ``face_id``: None where the catalog lacks the face."""
+    def __call__(self, face: Face, name: str, person: Person | None, face_id: int | None, taken: Sequence[Face]) -> str:
+        """``person``: None where no person has that name yet; ``face_id``: None where the catalog lacks the face.
+
+        ``taken``: the faces that are said to be the person in the same breath, and are not refused.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +191,16 @@ class People:
 
     def _refused(self, found: Sequence[_Said], name: str, person: Person | None) -> dict[int, str]:
         """The indices of the faces that would be poor references, with the reasons."""
-        reasons = {
-            index: self._refusal(each.face, name, person, each.face_id)
-            for index, each in enumerate(found)
-            if each.face is not None
-        }
-        return {index: reason for index, reason in reasons.items() if reason}
+        reasons: dict[int, str] = {}
+        taken: list[Face] = []
+        for index, each in enumerate(found):
+            if each.face is None:
+                continue
+            if reason := self._refusal(each.face, name, person, each.face_id, taken):
+                reasons[index] = reason
+            else:
+                taken.append(each.face)
+        return reasons
 
     def _found(self, params: AssignParameters) -> Iterator[_Said]:
         if params.box:

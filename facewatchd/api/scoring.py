@@ -23,7 +23,7 @@ from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Index
 from facewatchd.store.references import References, same_picture
-from facewatchd.store.scoring import Scored, Search, Wanted
+from facewatchd.store.scoring import ROUNDING, Scored, Search, Wanted
 from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class People:
         unlike = self.unlike.get(person)
         nearest = -1.0 if unlike is None else float((unlike @ embedding).max())
         own = self.references.rows[self.references.people == person]
-        return nearest >= self.same_picture and (not len(own) or nearest >= float((own @ embedding).max()))
+        return nearest >= self.same_picture and (not len(own) or nearest >= float((own @ embedding).max()) - ROUNDING)
 
 
 class Scorer:
@@ -71,7 +71,7 @@ class Scorer:
         self._resolver = resolver
         self._info = info
         self._told: dict[int, _Told] = {}
-        self._people = People(KnownFaces(), references.NO_REFERENCES, {}, same_picture(info.threshold))
+        self._people = People(KnownFaces(), references.none(info.dim), {}, same_picture(info.threshold))
 
     def scored(self, reader: CatalogReader, wanted: Wanted, search: Search, index: Index | None = None) -> Scored:
         """Return the faces that match a person. ``reader``: the state of the catalog that results are made from.
@@ -88,13 +88,13 @@ class Scorer:
         if known is before.known:
             return before
         same = known.confirmed is before.known.confirmed
-        self._people = People(
+        people = self._people = People(
             known,
             before.references if same else self._references(known),
             self._unlike(known, before),
             before.same_picture,
         )
-        return self._people
+        return people
 
     def _unlike(self, known: KnownFaces, before: People) -> dict[int, NDArray[np.float32]]:
         unlike: dict[int, NDArray[np.float32]] = {}
@@ -134,11 +134,18 @@ class Scorer:
         words = quality.words(face.box, face.norm, self._info.quality)
         return [word for word in words if word != quality.BLURRED]
 
-    def refusal(self, face: Face, name: str, person: Person | None, face_id: int | None = None) -> str:
+    def refusal(
+        self,
+        face: Face,
+        name: str,
+        person: Person | None,
+        face_id: int | None = None,
+        taken: Sequence[Face] = (),
+    ) -> str:
         """Return why a face would be a poor reference for a person, in words; empty where it would be a good one.
 
         ``person``: None where no person has that name yet. ``face_id``: of the face, where the catalog has it; until
-        now it may be another person's. Raises `StorageError`.
+        now it may be another person's. ``taken``: other faces that count as the person's. Raises `StorageError`.
         """
         people, info = self.people(), self._info
         own, others = people.references.rows[:0], people.references
@@ -147,6 +154,7 @@ class Scorer:
             others = others.without(frozenset({person.id}))
         if face_id in people.known.person_of and len(others):  # it does not speak against itself
             others = others.chosen(others.rows @ face.embedding < ITSELF)
+        own = np.concatenate([own, *(each.embedding[None] for each in taken)])
         return recognition.refusal(
             face.embedding,
             name,
@@ -171,7 +179,7 @@ class Scorer:
         known, own = people.known, people.references.chosen(people.references.people == person)
         others = frozenset(face for face, other in known.person_of.items() if other != person)
         return Wanted(
-            own.rows if len(own) else np.empty((0, self._info.dim), np.float32),
+            own.rows,
             tuple(own.norms.tolist()),
             references.extra(len(own), self._info.threshold),
             person,
@@ -192,7 +200,7 @@ class Scorer:
         chosen = references.different(rows, known, same_picture(self._info.threshold))
         confirmed = frozenset[int]().union(*(part.confirmed for part in parts))
         unlike = [part.unlike for part in parts if part.unlike is not None]
-        others = next((part.others for part in parts if part.person is not None), references.NO_REFERENCES)
+        others = next((part.others for part in parts if part.others), None)
         return Wanted(
             rows[chosen],
             tuple(norms[at] for at in chosen.tolist()),
@@ -202,7 +210,7 @@ class Scorer:
             frozenset[int]().union(*(part.rejected for part in parts)) - confirmed,
             np.concatenate(unlike) if unlike else None,
             same_picture(self._info.threshold),
-            others.without(people),
+            others and others.without(people),
             frozenset[int]().union(*(part.photos for part in parts)),
             frozenset[int]().union(*(part.own for part in parts)),
         )
@@ -211,7 +219,7 @@ class Scorer:
 def _stacked(told: dict[int, _Told], info: ModelInfo) -> References:
     """The faces of all people, before any is left out."""
     if not told:
-        return references.NO_REFERENCES
+        return references.none(info.dim)
     rows = np.concatenate([each.rows for each in told.values()]).reshape(-1, info.dim)
     norms = np.concatenate([each.norms for each in told.values()])
     people = np.repeat(np.array(list(told), np.int64), [len(each.rows) for each in told.values()])

@@ -11,7 +11,7 @@ import base64
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ from facewatchd.text import counted, printable
 
 TIMEOUT = 600.0
 """Seconds for one page: where other programs always compute, the process that reads the files gets its turn late."""
+MOST = 50_000
+"""Statements that are said at once. One has up to 1.2 kB, with the longest name in letters that JSON escapes."""
 _SOURCES = {
     "mwg": "XMP (MWG)",
     "microsoft": "XMP (Microsoft)",
@@ -78,8 +80,8 @@ class _Found:
     names: dict[str, str] = field(default_factory=dict)
     """The first spelling of each name, by key."""
     spellings: dict[str, set[str]] = field(default_factory=dict)
-    statements: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
-    """What is to be said, by name, content and face: copies of a photo say the same."""
+    statements: dict[tuple[str, str, int], bytes] = field(default_factory=dict)
+    """What is to be said, as lines of an export, by name, content and face: copies of a photo say the same."""
     verdicts: Counter[str] = field(default_factory=Counter)
     read: int = 0
     named: int = 0
@@ -97,14 +99,16 @@ class _Found:
             self.verdicts[str(each["verdict"])] += 1
             if each["verdict"] in wanted:
                 name = self.names.setdefault(key, str(each["name"]))
-                self.statements[place] = {
-                    "statement": name,
-                    "is": True,
-                    "digest": photo["digest"],
-                    "box": each["relative"] if all(each["relative"][2:]) else None,  # a point has no sides
-                    "source": each["source"],
-                    "at": round(time.time(), 3),
-                }
+                self.statements[place] = _line(
+                    {
+                        "statement": name,
+                        "is": True,
+                        "digest": photo["digest"],
+                        "box": each["relative"] if all(each["relative"][2:]) else None,  # a point has no sides
+                        "source": each["source"],
+                        "at": round(time.time(), 3),
+                    }
+                )
 
 
 def import_people(options: argparse.Namespace) -> int:
@@ -180,15 +184,28 @@ def _aside(photo: dict[str, Any]) -> Iterator[str]:
         yield f"left out: {printable(str(reason))}"
 
 
-def _said(daemon: Connection, found: _Found) -> dict[str, Any]:
-    people = [{"person": name, "born": None, "hidden": False} for name in found.names.values()]
-    lines = [json.dumps(entry, separators=(",", ":")) for entry in (*people, *found.statements.values())]
-    data = base64.b64encode("\n".join(lines).encode("ascii")).decode("ascii")
-    result: dict[str, Any] = daemon.call("import_people", data=data, keep=True)
-    return result
+def _said(daemon: Connection, found: _Found) -> dict[str, int]:
+    """Say it, in one step of ``undo``, or in as many as the protocol's longest line asks for."""
+    people = b"".join(_line({"person": name, "born": None, "hidden": False}) for name in found.names.values())
+    numbers: Counter[str] = Counter()
+    for block in _blocks(list(found.statements.values())):
+        data = base64.b64encode(people + block).decode("ascii")
+        result = daemon.call("import_people", data=data, keep=True)
+        with reading_answer():
+            numbers.update({name: int(result[name]) for name in ("added", "known", "kept")})
+    return dict(numbers)
 
 
-def _say_summary(found: _Found, options: argparse.Namespace, said: dict[str, Any] | None) -> None:
+def _blocks(lines: Sequence[bytes]) -> Iterator[bytes]:
+    for start in range(0, len(lines), MOST):
+        yield b"".join(lines[start : start + MOST])
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _say_summary(found: _Found, options: argparse.Namespace, said: dict[str, int] | None) -> None:
     number = found.verdicts
     parts = [
         f"{counted(len(found.statements), 'name')} of {counted(len(found.names), 'person', 'people')} to be said",
@@ -205,9 +222,8 @@ def _say_summary(found: _Found, options: argparse.Namespace, said: dict[str, Any
         if len(spellings) > 1:
             say(f"taken for one person: {', '.join(map(printable, sorted(spellings)))}")
     if said is not None:
-        with reading_answer():
-            kept = f", {said['kept']} left out, as something else was said meanwhile" if said["kept"] else ""
-            say(f"{counted(int(said['added']), 'name')} said{kept}; `facewatchd people undo` takes that back")
+        kept = f", {said['kept']} left out, as something else was said meanwhile" if said["kept"] else ""
+        say(f"{counted(said['added'], 'name')} said{kept}; `facewatchd people undo` takes that back")
     elif found.statements and not options.apply:
         say("nothing was said; to say it, add --apply")
 

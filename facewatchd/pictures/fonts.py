@@ -23,14 +23,15 @@ _NO_CHARACTER: Final = "\U0010ffff"
 class Line:
     """One line of text in one size, drawn with as many fonts as its characters need."""
 
-    def __init__(self, text: str, size: int, width: float | None = None) -> None:
-        """``width``: pixels to which the text is cut, in its middle; its beginning and its end stay."""
+    def __init__(self, text: str, size: int, width: float | None = None, *, keep_end: bool = True) -> None:
+        """``width``: pixels to which the text is cut, in its middle: its beginning and, if wanted, its end stay."""
         self.text, self.size = text, size
         self._runs = _runs(text, size)
         kept = len(text)
         while width is not None and kept > 1 and self.length > width:
             kept -= 1
-            self.text = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+            end = kept // 2 if keep_end else 0
+            self.text = f"{text[: kept - end]}…{text[len(text) - end :]}"
             self._runs = _runs(self.text, size)
 
     @property

@@ -27,7 +27,9 @@ _MOST: Final = 8000
 _SMALLEST_FACE: Final = 48
 """Pixels on the shorter side that the smallest face should have on the picture."""
 _LONGEST_NAME: Final = 0.3
-"""Parts of the picture's width that a label takes at most."""
+"""Parts of the picture's longer side that a label takes at most."""
+_LEAST_NAME: Final = 4
+"""Heights of the letters to which a name is cut at most, where there is little room."""
 _EDGE: Final = "#ffffff"
 _INK: Final = "#ffffff"
 _COLOURS: Final = ("#1860c0", "#b03a2e", "#1e8449", "#7d3c98", "#a04000", "#117a8b")
@@ -62,7 +64,7 @@ def draw(photo: Image.Image, faces: Sequence[Labelled]) -> Image.Image:
     boxes = [_scaled(face.box, factor, size) for face in faces]
     text_size = _text_size(size)
     padding = max(2, text_size // 4)
-    lines = [_lines(face, text_size, size[0]) for face in faces]
+    lines = [_lines(face, text_size, size, box) for face, box in zip(faces, boxes, strict=True)]
     sizes = [[(round(line.length) + 2 * padding, text_size + 2 * padding) for line in each] for each in lines]
     places = placement.place(boxes, sizes, size)
     pen = ImageDraw.Draw(picture)
@@ -95,12 +97,15 @@ def _text_size(picture: tuple[int, int]) -> int:
     return max(8, min(max(picture) // 60, min(picture) // 8))
 
 
-def _lines(face: Labelled, text_size: int, width: int) -> list[Line]:
-    """Return the label with the name, and the number alone."""
+def _lines(face: Labelled, text_size: int, picture: tuple[int, int], box: Rectangle) -> list[Line]:
+    """Return the label with the name, with as much of it as is as wide as the box, and with the number alone."""
     number = Line(str(face.number), text_size)
     if not face.name:
         return [number]
-    return [Line(f"{face.number} {printable(face.name)}", text_size, width * _LONGEST_NAME), number]
+    text = f"{face.number} {printable(face.name)}"
+    widest = min(max(picture) * _LONGEST_NAME, picture[0] - text_size)
+    cut = max(box.right - box.left, _LEAST_NAME * text_size)
+    return [Line(text, text_size, widest), Line(text, text_size, min(cut, widest), keep_end=False), number]
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, box: Rectangle, label: Rectangle, colour: str, width: int) -> None:

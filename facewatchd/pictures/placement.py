@@ -1,9 +1,9 @@
 """Where the labels of boxes on a picture stand, so that each can be read and is seen to belong to its box.
 
 Labels are placed in the order of their boxes. For each one, places beside its box are tried, then places on circles
-around it that grow, and the nearest is taken that lies inside the picture and on no label placed before. A place that
-hides a part of a box costs as much as a longer way. Where a label has no free place at all, the caller's shorter one
-is tried, and if that has none either, it stands in its box's corner, over another.
+around it that grow. A place must lie inside the picture and on no label placed before. Of a box's labels, the longest
+is taken that has such a place near its box which hides no part of any box. If none has, the shortest is, where it hides
+least and is nearest; and where no place is left at all, that one stands in its box's corner, over another.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _DIRECTIONS: Final = 16
 _CIRCLES: Final = 40
 """Circles, each a label's height farther out than the one before."""
 _FAR: Final = 4
-"""Label heights from which on a shorter label is tried first: a name far away is hard to assign to its face."""
+"""Label heights from which on a label is no longer near: it is hard to assign to its box."""
 
 
 def place(boxes: Sequence[Rectangle], sizes: Sequence[Sequence[Size]], picture: Size) -> list[Placed]:
@@ -77,24 +77,24 @@ def _rectangles(rectangles: _Rectangles) -> _Numbers:
 def _place_one(
     box: Rectangle, sizes: Sequence[Size], boxes: Sequence[Rectangle], taken: Sequence[Rectangle], picture: Size
 ) -> Placed:
-    far: Placed | None = None
     for which, size in enumerate(sizes):
+        is_last = which == len(sizes) - 1
         places = _candidates(box, size)
         inside = (places[:, :2] >= 0).all(axis=1) & (places[:, 2:] <= picture).all(axis=1)
         places = places[inside & ~shared(places, taken).any(axis=1)]
-        if not len(places):
-            continue
-        ways = distances(places, box)
-        best = int(np.argmin(ways + shared(places, boxes).sum(axis=1) / size[1]))
-        placed = Placed(which, Rectangle(*map(int, places[best])))
-        if ways[best] <= _FAR * size[1]:
-            return placed
-        far = far or placed
-    if far is not None:
-        return far
+        ways, hidden = distances(places, box), shared(places, boxes).sum(axis=1)
+        good = np.flatnonzero((ways <= _FAR * size[1]) & (hidden == 0))
+        if len(good):
+            return Placed(which, _rectangle(places[good[np.argmin(ways[good])]]))
+        if is_last and len(places):
+            return Placed(which, _rectangle(places[np.argmin(ways + hidden / size[1])]))
     width, height = sizes[-1]
     left, top = _within(box.left, width, picture[0]), _within(box.top, height, picture[1])
     return Placed(len(sizes) - 1, Rectangle(left, top, left + width, top + height))
+
+
+def _rectangle(place: _Numbers) -> Rectangle:
+    return Rectangle(*map(int, place))
 
 
 def _candidates(box: Rectangle, size: Size) -> _Numbers:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.index import Above, Embeddings, Index
-from facewatchd.store.references import NO_REFERENCES, References
+from facewatchd.store.references import References
 from facewatchd.values import Quality
 
 TOGETHER = 16
@@ -103,8 +103,8 @@ class Wanted:
     """The embeddings of the faces that are rejected, (k, dim); None: there are none."""
     same_picture: float = 1.0
     """The similarity from which a face is a copy of one that is rejected."""
-    others: References = NO_REFERENCES
-    """The references of all other people."""
+    others: References | None = None
+    """The references of all other people; None or empty: there are none."""
     photos: frozenset[int] = frozenset()
     """Contents on which the person stands and no face is known."""
     own: frozenset[int] = frozenset()
@@ -241,7 +241,8 @@ def _among(ids: NDArray[np.int64], these: frozenset[int]) -> NDArray[np.bool_]:
 def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
     """Whether each face is neither alike to a rejected one nor nearer to another person, or else is confirmed."""
     own = np.ones(len(found.ids), np.bool_)
-    if not len(own) or (not len(wanted.others) and wanted.unlike is None):
+    others = wanted.others or None
+    if not len(own) or (others is None and wanted.unlike is None):
         return own
     own[:] = False  # of which the row is damaged or gone
     not_counted = 0.0 if search.counts_references else wanted.threshold_extra
@@ -251,9 +252,9 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
         kept = np.ones(len(ids), np.bool_)
         if wanted.unlike is not None:
             nearest = (rows @ wanted.unlike.T).max(axis=1)
-            kept &= (nearest < wanted.same_picture) | (nearest < found.similarities[at])
-        if len(wanted.others):
-            _, others = wanted.others.spare(rows, search.quality)
-            kept &= others.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
+            kept &= (nearest < wanted.same_picture) | (nearest < found.similarities[at] - ROUNDING)
+        if others is not None:
+            _, spare = others.spare(rows, search.quality)
+            kept &= spare.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
         own[at] = kept
     return own | _among(found.ids, wanted.confirmed)

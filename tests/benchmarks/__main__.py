@@ -31,11 +31,13 @@ NAMES = (
     "queueing",
     "growth",
     "second_look",
+    "bursts",
     "devices",
     "thresholds",
     "expectation",
     "people",
     "statements",
+    "exchange",
 )
 
 

@@ -349,7 +349,7 @@ def _asking(gallery: Gallery, identity: NDArray[np.int32]) -> tuple[list[Wanted]
     asks = scorer(gallery, MODEL, resolver)
     wanted = [asks.wanted_person(person) for person in chosen[:PEOPLE].tolist()]
     photos = [Wanted(each.references[:1], each.norms[:1]) for each in wanted]
-    return wanted, photos, round(np.mean([len(each.references) for each in wanted])), len(wanted[0].others)
+    return wanted, photos, round(np.mean([len(each.references) for each in wanted])), len(wanted[0].others or ())
 
 
 def _photos(gallery: Gallery, ids: NDArray[np.int64]) -> NDArray[np.int64]:

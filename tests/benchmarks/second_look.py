@@ -36,20 +36,20 @@ TURNS = {"upright": 0, "turned by 90°": 1, "upside down": 2, "turned by 270°":
 
 def run(options: Options) -> Iterator[Report]:
     model = options.pack.load(1, CONFIG)
-    photos = [_opened(path) for path in _photos(options)]
+    photos = [opened(path) for path in photos_of(options)]
     yield _turned(options, model, photos)
     yield _small(options, model, photos)
     yield _without_faces(options, model)
     yield _worse(options, model, photos)
 
 
-def _photos(options: Options) -> list[Path]:
+def photos_of(options: Options) -> list[Path]:
     place = options.photos or SHARED / "photos"
     found = sorted(path for path in place.iterdir() if path.suffix in (".jpg", ".png")) if place.is_dir() else []
     return (found or [samples.group_photo(), samples.astronaut()])[: options.rounds(100)]
 
 
-def _opened(path: Path, longest: int = LONGEST) -> Pixels:
+def opened(path: Path, longest: int = LONGEST) -> Pixels:
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
     upright.thumbnail((longest, longest))
@@ -185,7 +185,7 @@ def _shipped() -> Iterator[Pixels]:
     place = samples.shipped("skimage", "data")
     for path in sorted([*place.glob("*.png"), *place.glob("*.jpg")]):
         if path.name not in WITH_FACES:
-            yield _opened(path)
+            yield opened(path)
 
 
 def _noise() -> Iterator[Pixels]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 
 from facewatchd import config, errors
-from facewatchd.api import parameters
+from facewatchd.api import export_format, parameters
 from facewatchd.fields import Description
 from facewatchd.matches import TOO_BLURRED
 from facewatchd.server import jsonrpc, listener
@@ -190,6 +190,13 @@ def protocol_page() -> str:
         "file that stays in the state is on exactly one page, whatever changes meanwhile. A file that is to be looked "
         "at again is `pending` as well.",
     )
+    lines += section(
+        "EXPORTS",
+        "What `export` returns in pages, and what the two imports take, are lines of a file: JSON objects, one a line. "
+        "The kind of a line is its first name. A name that is not listed here is an error.",
+    )
+    for names, meaning in export_format.LINES.items():
+        lines += item(rf"\fB{plain(names)}\fR", meaning)
     lines += section(
         "ERRORS",
         "Errors have the codes of JSON-RPC, or one of these, with `data: {kind, hint}`. The hint says what to do next.",

@@ -126,6 +126,12 @@ def test_a_face_of_another_person_is_refused_and_taken_anyway(album: Daemon) -> 
     assert "obama_3.jpg" in photos(ask(album, "Obama"))
 
 
+def test_faces_of_two_people_do_not_become_one(album: Daemon) -> None:
+    (reason,) = add(album, "Kit", "kit_harington_1.jpg", "rose_leslie_1.jpg", "kit_and_rose.jpg#1")
+    assert reason.startswith("it does not look like Kit's other faces")
+    assert "rose_leslie_1.jpg" not in photos(ask(album, "Kit"))
+
+
 def test_no_holds_whatever_it_scores_and_is_taken_back(album: Daemon) -> None:
     add(album, "Obama", "obama_1.jpg", "obama_2.jpg")
     before = set(photos(ask(album, "Obama")))

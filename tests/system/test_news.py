@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +21,55 @@ from tests.support.albums import shoot
 from tests.support.processes import DEADLINE, Daemon, until
 from tests.support.subscribers import Subscriber
 
-Start = Callable[..., Daemon]
+PERSON, OTHER = 1, 2
 
 
 class Library:
-    """A daemon on one directory with two photos of person 1 and one of person 2."""
+    """A daemon on one directory. Each test has photos of its own, all of one person; those before it are deleted."""
 
-    def __init__(self, start: Start, directory: Path, tiny_root: Path) -> None:
-        self.root = directory / "photos"
-        self.outside = directory / "outside"
-        self.outside.mkdir()
-        self.photos = [shoot(self.root / f"{n}.jpg", [1], n) for n in range(2)]
-        shoot(self.root / "other.jpg", [2], 9)
-        self.asked = shoot(directory / "query.png", [1], 99)
-        self.daemon = start(self.root, model="tiny", model_root=tiny_root)
-        self.daemon.settle()
+    def __init__(self, daemon: Daemon, root: Path, outside: Path) -> None:
+        self.daemon = daemon
+        self.root = root
+        self.outside = outside
         self._seeds = iter(range(100, 10_000))
+        self._tests = iter(range(1000))
+        self.home = root / "none"
+        """Where the photos of the test are."""
+        self.photos: list[Path] = []
+        self.asked = Path()
+
+    def begin(self) -> None:
+        """Have two photos of the person, and one to ask with."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home = self.root / str(next(self._tests))
+        self.photos = [self.add(f"{n}.jpg") for n in range(2)]
+        self.asked = shoot(self.outside / "query.png", [PERSON], 99)
+        self.daemon.settle()
 
     def add(self, name: str, *persons: int) -> Path:
-        """Write a new photo, all at once."""
+        """Write a new photo, all at once; by default of the person."""
         seed = next(self._seeds)
-        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-        return shoot(self.outside / f"{seed}.jpg", persons, seed).rename(self.root / name)
+        (self.home / name).parent.mkdir(parents=True, exist_ok=True)
+        return shoot(self.outside / f"{seed}.jpg", persons or [PERSON], seed).rename(self.home / name)
 
     def subscribe(self, **params: Any) -> Subscriber:
         return Subscriber(self.daemon.socket, **{"photos": [{"path": str(self.asked)}], **params})
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Iterator[Library]:
+    directory = tmp_path_factory.mktemp("news")
+    for name in ("photos", "outside"):
+        (directory / name).mkdir()
+    with Daemon(directory / "home", directory / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.start()
+        yield Library(daemon, directory / "photos", directory / "outside")
+
+
 @pytest.fixture
-def library(start: Start, tmp_path: Path, tiny_root: Path) -> Library:
-    return Library(start, tmp_path, tiny_root)
+def library(shared: Library) -> Library:
+    shared.begin()
+    return shared
 
 
 # subscribe
@@ -61,20 +80,20 @@ def test_what_arrives_moves_and_goes_is_sent(library: Library) -> None:
         assert subscriber.resumed
         subscriber.level()
         assert subscriber.methods() == [], "what was there before is not sent"
-        new = library.add("new.jpg", 2, 1)
-        library.add("of nobody asked for.jpg", 2)
+        new = library.add("new.jpg", OTHER, PERSON)
+        library.add("of nobody asked for.jpg", OTHER)
         subscriber.until(lambda: str(new) in subscriber.known)
         match = subscriber.sent[-1][1]["match"]
         assert match["similarity"] > 0.5
         assert match["box"][0] > 100, "the second face on it"
-        shutil.copy(new, library.root / "copy.jpg")
-        moved = new.rename(library.root / "moved.jpg")
+        shutil.copy(new, library.home / "copy.jpg")
+        moved = new.rename(library.home / "moved.jpg")
         subscriber.until(lambda: subscriber.methods()[1:] == ["moved"])
         _, params = next(each for each in subscriber.sent if each[0] == "moved")
         assert params["from"] == str(new)
-        assert params["to"] in (str(moved), str(library.root / "copy.jpg"))
+        assert params["to"] in (str(moved), str(library.home / "copy.jpg"))
         library.daemon.settle()
-        (library.root / "copy.jpg").unlink()
+        (library.home / "copy.jpg").unlink()
         moved.unlink()
         library.photos[0].unlink()
         subscriber.until(lambda: {str(library.photos[0])} <= {each[1].get("path") for each in subscriber.sent})
@@ -85,20 +104,20 @@ def test_what_arrives_moves_and_goes_is_sent(library: Library) -> None:
 def test_a_subscriber_that_comes_back_after_a_restart_misses_nothing(library: Library) -> None:
     with library.subscribe() as subscriber:
         subscriber.level()
-    one = library.add("one.jpg", 1)
+    one = library.add("one.jpg")
     library.daemon.settle()
     library.daemon.kill()
-    two = library.add("two.jpg", 1)
-    library.photos[0].rename(library.root / "renamed.jpg")
+    two = library.add("two.jpg")
+    library.photos[0].rename(library.home / "renamed.jpg")
     library.daemon.start()
     with library.subscribe(since=subscriber.cursor) as again:
         assert again.resumed
-        again.until(lambda: {str(one), str(two), str(library.root / "renamed.jpg")} <= again.known)
+        again.until(lambda: {str(one), str(two), str(library.home / "renamed.jpg")} <= again.known)
         assert sorted(again.methods()) == ["match", "match", "moved"]
         again.level()
     library.daemon.call("scan", paths=[str(library.root)], force=True)
     library.daemon.settle()
-    three = library.add("three.jpg", 1)
+    three = library.add("three.jpg")
     with library.subscribe(since=again.cursor) as last:
         last.until(lambda: str(three) in last.known)
         assert last.methods() == ["match"], "what is embedded again is not new"
@@ -138,20 +157,20 @@ def test_places_are_bounded_and_given_back(library: Library) -> None:
         with pytest.raises(FacewatchError, match="all 64 subscriptions are in use"):
             library.daemon.call("subscribe", photos=[{"path": str(library.asked)}])
         for _ in range(70):  # more than there are places for short connections
-            assert library.daemon.status()["photos"] == 3
+            assert library.daemon.status()["state"]
     until(lambda: library.daemon.call("subscribe", photos=[{"path": str(library.asked)}]))
 
 
 def test_only_what_lies_in_the_directories(library: Library) -> None:
-    (library.root / "in").mkdir()
+    (library.home / "in").mkdir()
     library.daemon.settle()
-    with library.subscribe(dirs=[str(library.root / "in")]) as subscriber:
+    with library.subscribe(dirs=[str(library.home / "in")]) as subscriber:
         subscriber.level()
-        library.add("out.jpg", 1)
-        inside = library.photos[0].rename(library.root / "in" / "0.jpg")
+        library.add("out.jpg")
+        inside = library.photos[0].rename(library.home / "in" / "0.jpg")
         subscriber.until(lambda: subscriber.known == {str(inside)})
         assert subscriber.methods() == ["match"], "it is new there"
-        inside.rename(library.root / "0.jpg")
+        inside.rename(library.home / "0.jpg")
         subscriber.until(lambda: not subscriber.known)
         assert subscriber.methods() == ["match", "gone"]
 
@@ -162,18 +181,19 @@ def test_a_photo_that_was_sent_is_not_needed_again(library: Library) -> None:
     data = base64.b64encode(library.asked.read_bytes()).decode()
     with library.subscribe(photos=[{"data": data}]) as subscriber:
         library.asked.unlink()
-        new = library.add("new.jpg", 1)
+        new = library.add("new.jpg")
         subscriber.until(lambda: str(new) in subscriber.known)
 
 
 def test_a_client_that_stands_still_holds_up_nobody(library: Library) -> None:
     with library.subscribe() as still, library.subscribe() as subscriber:
-        new = library.add("new.jpg", 1)
+        new = library.add("new.jpg")
         subscriber.until(lambda: str(new) in subscriber.known)
         subscriber.level()
         assert library.daemon.stop() == 0
         assert subscriber.next() is None
         still.until(lambda: str(new) in still.known)
+    library.daemon.start()
 
 
 # --new
@@ -195,9 +215,9 @@ def test_new_as_cron_runs_it(library: Library) -> None:
 
     assert new() == names(*library.photos)
     assert new(status=1) == []
-    one = library.add("one.jpg", 1)
-    library.photos[0].rename(library.root / "renamed.jpg")
-    shutil.copy(library.photos[1], library.root / "copy.jpg")
+    one = library.add("one.jpg")
+    library.photos[0].rename(library.home / "renamed.jpg")
+    shutil.copy(library.photos[1], library.home / "copy.jpg")
     library.daemon.settle()
     library.daemon.call("scan", paths=[str(library.root)], force=True)
     library.daemon.settle()
@@ -206,11 +226,11 @@ def test_new_as_cron_runs_it(library: Library) -> None:
     library.daemon.settle()
     assert new() == names(one)
     assert new(status=1) == []
-    assert new("phone") == names(one, library.root / "renamed.jpg", library.root / "1.jpg")
+    assert new("phone") == names(one, library.home / "renamed.jpg", library.home / "1.jpg")
 
 
 def test_what_a_cut_answer_left_out_is_still_new(library: Library) -> None:
-    more = [library.add(f"more {number}.jpg", 1) for number in range(3)]
+    more = [library.add(f"more {number}.jpg") for number in range(3)]
     library.daemon.settle()
     printed: list[str] = []
     for count in (2, 2, 1):
@@ -223,9 +243,10 @@ def test_what_a_cut_answer_left_out_is_still_new(library: Library) -> None:
 
 def test_one_name_for_several_questions_loses_nothing(library: Library) -> None:
     assert lines(library, "--new", "mail") == names(*library.photos)
-    other = shoot(library.outside / "other.png", [2], 98)
+    other = library.add("other.jpg", OTHER)
+    library.daemon.settle()
     result = library.daemon.query(other, "-l", "--new", "mail")
-    assert result.stdout.splitlines() == names(library.root / "other.jpg")
+    assert str(other) in result.stdout.splitlines()
 
 
 def test_what_nobody_read_is_printed_again(library: Library) -> None:
@@ -278,13 +299,13 @@ class Following:
 def test_follow_prints_the_answer_and_what_arrives_over_a_restart(library: Library) -> None:
     with Following(library, "-l") as following:
         assert sorted(following.lines(2)) == names(*library.photos)
-        one = library.add("one.jpg", 1)
+        one = library.add("one.jpg")
         assert following.lines(1) == names(one)
         library.daemon.kill()
-        two = library.add("two.jpg", 1)
+        two = library.add("two.jpg")
         library.daemon.start()
         assert following.lines(1) == names(two)
-        three = library.add("three.jpg", 1)
+        three = library.add("three.jpg")
         assert following.lines(1) == names(three)
 
 
@@ -292,10 +313,10 @@ def test_follow_prints_json_lines_with_moves(library: Library) -> None:
     with Following(library, "--json") as following:
         (first,) = map(json.loads, following.lines(1))
         assert first["total"] == 2
-        one = library.add("one.jpg", 1)
+        one = library.add("one.jpg")
         (match,) = map(json.loads, following.lines(1))
         assert match["match"]["path"] == str(one)
-        moved = one.rename(library.root / "moved.jpg")
+        moved = one.rename(library.home / "moved.jpg")
         (move,) = map(json.loads, following.lines(1))
         assert move["moved"] == {"from": str(one), "to": str(moved)}
         moved.unlink()
@@ -307,10 +328,10 @@ def test_follow_prints_json_lines_with_moves(library: Library) -> None:
 def test_a_follower_with_a_name_that_is_killed_misses_nothing(library: Library) -> None:
     with Following(library, "-0", "--new", "phone") as following:
         assert sorted(following.lines(2, b"\0")) == names(*library.photos)
-        one = library.add("one.jpg", 1)
+        one = library.add("one.jpg")
         assert following.lines(1, b"\0") == names(one)
         until(lambda: not new(library, "phone", str(one)))
-    two = library.add("two.jpg", 1)
+    two = library.add("two.jpg")
     library.daemon.settle()
     with Following(library, "-0", "--new", "phone") as following:
         assert following.lines(1, b"\0") == names(two)
@@ -343,3 +364,27 @@ def test_follow_says_what_no_later_try_would_change(library: Library) -> None:
         assert following.process.wait(DEADLINE) == 2
         assert following.process.stderr is not None
         assert b"query.png" in following.process.stderr.read()
+
+
+def test_each_photo_of_a_person_runs_a_command_at_once(library: Library, tmp_path: Path) -> None:
+    """As the README has it: with xargs, a name, and a person of whom more is said meanwhile."""
+    daemon, told = library.daemon, tmp_path / "told"
+    told.touch()
+    daemon.call("assign", name="Anna", who=[{"path": str(photo)} for photo in library.photos])
+    client = "import sys; from facewatchd.client.app import main; sys.exit(main())"
+    script = '"$@" | xargs -0 -n1 sh -c \'echo "$1" >> "$0"\' ' + str(told)
+    command = ["sh", "-c", script, "sh", sys.executable, "-c", client, "--follow", "-l0", "@anna"]
+    pipe = subprocess.Popen([*command, "--socket", str(daemon.socket)], env=daemon.environment, start_new_session=True)
+    try:
+        until(lambda: sorted(told.read_text().splitlines()) == names(*library.photos))
+        one = library.add("one.jpg")
+        until(lambda: told.read_text().splitlines()[2:] == names(one))
+        other = library.add("other.jpg", OTHER)
+        daemon.settle()
+        daemon.call("assign", name="Anna", who=[{"path": str(other)}], anyway=True)
+        two = library.add("two.jpg", OTHER)
+        until(lambda: told.read_text().splitlines()[3:] == names(two))
+    finally:
+        os.killpg(pipe.pid, signal.SIGTERM)
+        pipe.wait(DEADLINE)
+        daemon.call("forget_person", name="Anna")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from facewatchd.api import exchange
 from facewatchd.api.exchange import Exchange
+from facewatchd.api.export_format import LINES
 from facewatchd.api.parameters import ExportParameters, ImportContentsParameters, ImportPeopleParameters
 from facewatchd.errors import NotReadyError
 from facewatchd.indexing.writer import Writer
@@ -349,3 +350,11 @@ def test_numbers_of_lines_count_empty_ones(one_and_two: tuple[Place, Place]) -> 
     data = b"\n\n" + encoded([PERSON]) + b"\n  \nx\n"
     with pytest.raises(ParamsError, match="line 6: "):
         one.methods.import_people(ImportPeopleParameters(data))
+
+
+def test_the_declared_names_of_lines_are_those_that_are_written(one_and_two: tuple[Place, Place]) -> None:
+    one, _ = one_and_two
+    record_photos(one)
+    one.say("Anna", NewStatement(True, DIGESTS[0], BOXES[0]))
+    written = {" ".join(line) for line in one.lines("people", "photos", "contents")}
+    assert written == set(LINES) - {"end"}

@@ -285,7 +285,7 @@ def _expected(
             mine + own_extra >= asked
             and not (search.quality and QUALITY.is_too_blurred(norm))
             and face_id not in {*taken, *rejected.get(0, ())}
-            and not (copies and max(copies) >= same_picture(THRESHOLD) and max(copies) >= similarity)
+            and not (copies and max(copies) >= same_picture(THRESHOLD) and max(copies) >= similarity - 1e-5)
             and all(left <= mine + 1e-5 for left, _ in spare.values())
         ):
             found[face_id] = similarity

@@ -16,6 +16,8 @@ def test_long_names_lose_their_middle() -> None:
     assert line.text.endswith("_0042.jpg")
     assert "…" in line.text
     assert line.length <= 200
+    cut = Line("IMG_" + "x" * 100 + "_0042.jpg", 13, 200, keep_end=False)
+    assert (cut.text[:4], cut.text[-2:], cut.length <= 200) == ("IMG_", "x…", True)
 
 
 @pytest.mark.parametrize("text", ["", "日本の写真.jpg", "שלום.png", "👩‍🚀.jpg", "é", "\U0010ffff", "a日b"])

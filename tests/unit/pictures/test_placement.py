@@ -21,7 +21,7 @@ def boxes(draw: st.DrawFn, most: int = 12) -> list[Rectangle]:
 
 
 @given(boxes(), st.integers(20, 350))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_labels_are_inside_and_never_on_each_other(found: list[Rectangle], width: int) -> None:
     placed = place(found, [[(width, 30), (25, 30)]] * len(found), PICTURE)
     for number, (which, at) in enumerate(placed):
@@ -46,13 +46,15 @@ def test_a_label_beside_hides_no_other_box() -> None:
 
 
 def test_where_names_have_no_room_the_numbers_stay() -> None:
-    """A hundred boxes side by side: names of a third of the picture's width cannot all be there."""
-    crowd = [Rectangle(x, y, x + 100, y + 70) for y in range(0, 800, 80) for x in range(0, 1200, 120)]
-    placed = place(crowd, [[(400, 20), (25, 20)]] * len(crowd), PICTURE)
-    for number, (which, at) in enumerate(placed):
+    """Fifty boxes side by side: names of a third of the picture's width cannot all be there."""
+    crowd = [Rectangle(x, y, x + 100, y + 70) for y in range(0, 800, 80) for x in range(0, 600, 120)]
+    placed = place(crowd, [[(400, 20), (25, 20)]] * len(crowd), (600, 800))
+    for number, (_, at) in enumerate(placed):
         assert not shared([at], [other.place for other in placed[:number]]).any()
-        assert which == 0 or distances([at], crowd[number])[0] < 80
-    assert sum(each.which for each in placed) > 50
+        assert distances([at], crowd[number])[0] < 80
+    assert sum(each.which for each in placed) > 20
+    named = [each.place for each in placed if each.which == 0]
+    assert not shared(named, crowd).any(), "no name hides a face"
 
 
 def test_a_picture_that_is_smaller_than_its_labels_has_them_at_its_edge() -> None:
