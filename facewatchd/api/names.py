@@ -6,12 +6,12 @@ answer. A face that the user said is not a person is not that one, nor is a copy
 
 **The word** for how sure it is comes from the chance that it is wrong, as of a question that finds one face
 (`posterior`) where so many strangers were to be expected: the share of strangers in the gallery who are so similar to
-the best reference, times the number of all references, as far as more of them make more strangers match
-(`references.chances`). It is no better than
+that person, times as many as match all people where they match one (`references.chances`). It is no better than
 
-- `likely` where the runner-up is less than `NEAR` of the model's threshold behind, and `look` where that is `CLOSE`.
-  Of faces of people with 1 to 18 references, 25 % and 5 % were another's within `CLOSE`, and 2 % and 0.8 % between the
-  two (57 of 33,568 and 110 of 29,181 names within `CLOSE`, SFace and MobileFaceNet: `tests.benchmarks people`);
+- `likely` where the runner-up is less than `NEAR` of the model's threshold behind, and `look` where that is `CLOSE`: of
+  the faces of people with 1 to 18 references, 23 % and 10 % were another's within `CLOSE` (65 and 112 faces, SFace and
+  MobileFaceNet), 2 % and 0.8 % between the two (388 and 719), and 0.04 % and 0.003 % beyond (33,166 and 29,138):
+  `python -m tests.benchmarks people`;
 - `look` where another face on the same photo is more like that person.
 
 People who are hidden are named to nobody: a face that is one of theirs is unknown.
@@ -119,13 +119,13 @@ class Namer:
     def _by_strangers(self, face: Face, best: Candidate, people: People, crowd: Crowd) -> Verdict:
         quality, references = self._info.quality, people.references
         own = references.rows[references.people == best.person]
-        nearest = own[int((own @ face.embedding).argmax())]
-        strangers = crowd.strangers(nearest, 1, quality)
+        strangers = crowd.strangers(own, 1, quality)
         similarity = best.similarity - (quality.extra(face.norm) if quality else 0.0)
         if strangers.basis is Basis.UNKNOWN:
             return Verdict.LIKELY if similarity >= WITHOUT_SAMPLE * self._info.threshold else Verdict.LOOK
         _, counts = np.unique(references.people, return_counts=True)
-        expected = float(strangers.above([similarity])[0]) * sum(map(chances, counts.tolist()))
+        others = sum(map(chances, counts.tolist())) / chances(len(own))
+        expected = float(strangers.above([similarity])[0]) * others
         return word(wrong_among(1, expected, strangers.basis))
 
 

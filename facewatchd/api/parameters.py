@@ -121,11 +121,11 @@ class QueryParameters:
     )
     strict: bool = optional(Flag(), "Whether the photos in `undecided` are left out of the matches.", False)
     only: bool = optional(
-        Flag(), "Only photos on which there is no face but those asked for, blurred ones counted, of `min_size`.", False
+        Flag(), "Only photos on which there is no other face of at least `min_size`; blurred ones count.", False
     )
-    faces_min: int = optional(Whole(), "Only photos with at least so many faces, of `min_size`.", 0)
+    faces_min: int = optional(Whole(), "Only photos with at least so many faces of at least `min_size`.", 0)
     faces_max: int | None = optional(
-        Whole(), "Only photos with at most so many faces, of `min_size`.", Computed(lambda: None, "any number")
+        Whole(), "Only photos with at most so many faces of at least `min_size`.", Computed(lambda: None, "any number")
     )
     since: str | None = optional(Text(10), "Only photos taken in this year, month or day, or later.", _ABSENT)
     until: str | None = optional(Text(10), "Only photos taken in this year, month or day, or earlier.", _ABSENT)
@@ -364,7 +364,7 @@ METHODS = {
     ),
     "query": Method(
         QueryParameters,
-        "Find the photos that show the same person.",
+        "Find the photos that show a person, with and without others.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "threshold model faces pending complete exact elapsed_ms cursor",

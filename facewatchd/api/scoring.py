@@ -88,13 +88,13 @@ class Scorer:
         if known is before.known:
             return before
         same = known.confirmed is before.known.confirmed
-        self._people = People(
+        people = self._people = People(
             known,
             before.references if same else self._references(known),
             self._unlike(known, before),
             before.same_picture,
         )
-        return self._people
+        return people
 
     def _unlike(self, known: KnownFaces, before: People) -> dict[int, NDArray[np.float32]]:
         unlike: dict[int, NDArray[np.float32]] = {}

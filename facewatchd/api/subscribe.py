@@ -7,8 +7,8 @@ when it reads nothing for the deadline of a reply. It goes on from its cursor wh
 
 **Cursors.** Each notification has the cursor from which its client misses nothing. Of what a page brings, only the last
 notification has a new one: a client that comes back may be sent the others again. ``caught-up`` is sent when the end of
-the journal is reached for the first time, after each page that brought something, and else every `STEP` lines, so that
-a client's cursor does not grow old while nothing matches.
+the journal is reached for the first time, after each page that brought something, and else every `STEP` lines and every
+`FRESH` seconds, so that a client's cursor does not grow old while nothing matches.
 
 **What is sent.** Whether a content matches is asked when its page is read; that the references of a person are others
 later makes no old photo new. ``moved`` and ``gone`` are sent of contents that match, whether or not the client was told
@@ -51,8 +51,8 @@ embedded, one subscription took 0.3 s of a processor and made no transaction lon
 transaction 1.7 times as long, and had told everything 20 s later (two cores)."""
 STEP = 1000
 """Lines of the journal, of which at least a hundred times as many are kept."""
-_FOR_LONG = 3600.0
-"""Seconds of a wait that only a bell ends."""
+FRESH = 3600.0
+"""Seconds; lines are kept for seven days."""
 
 Message = tuple[str, dict[str, object]]
 """A method and its parameters, without the cursor."""
@@ -131,7 +131,9 @@ class _Subscription:
         self._directories = params.dirs
         self._collapse = params.collapse
         self._told = -1
-        """The line of the last cursor that was sent."""
+        """The line of the last cursor that was sent,"""
+        self._told_at = 0.0
+        """and when."""
 
     def run(self, cursor: Cursor, sink: Sink, *, resumes: bool, everything: bool) -> None:
         """Send what happens after a cursor; ``resumes``: see `Follower`; ``everything``: first all that matches."""
@@ -167,12 +169,17 @@ class _Subscription:
         for number, (method, params) in enumerate(messages, 1):
             _send(sink, now if number == len(messages) else earlier, method, params)
         if follower.level:
-            if messages or self._told < 0 or now.seq - self._told >= STEP:
+            if messages or self._is_old(now):
                 _send(sink, now, "caught-up", {})
-                self._told = now.seq
+                self._told, self._told_at = now.seq, time.monotonic()
             sink.wait(None, min(LONGEST_REST, max(REST, rest)))
-            sink.wait(bell.fileno(), _FOR_LONG if follower.due_in is None else follower.due_in)
+            sink.wait(bell.fileno(), FRESH if follower.due_in is None else follower.due_in)
         return True
+
+    def _is_old(self, now: Cursor) -> bool:
+        """Whether the client is to be given a new cursor though there is nothing to tell."""
+        is_late = time.monotonic() >= self._told_at + FRESH
+        return self._told < 0 or now.seq - self._told >= STEP or (now.seq > self._told and is_late)
 
     def _messages(
         self, happened: Happened, paths: Mapping[int, Sequence[bytes]], others: Mapping[bytes, int]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import binascii
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Sequence
@@ -138,14 +139,20 @@ def _named(error: RemoteError, photos: Sequence[QueryPhoto]) -> str:
 
 
 def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
-    """Replace the numbers of two photos, with which a message begins, by their names."""
-    words = message.split(" ", 4)
-    if len(words) < 5 or (words[0], words[2]) != ("photos", "and") or not (words[1] + words[3]).isdecimal():
+    """Replace numbers of photos by their names where a message begins with two WHOs that are not one person."""
+    pair, words, rest = message.partition(" do not look like ")
+    if not words:
         return message
-    try:
-        return f"{photos[int(words[1]) - 1].name} and {photos[int(words[3]) - 1].name} {words[4]}"
-    except IndexError:
-        return message
+
+    def name(number: str) -> str:
+        return photos[int(number) - 1].name if 0 < int(number) <= len(photos) else f"photo {number}"
+
+    if both := re.fullmatch(r"photos ([0-9]+) and ([0-9]+)", pair):
+        pair = f"{name(both[1])} and {name(both[2])}"
+    else:
+        one = r"^photo ([0-9]+)(?= and )|(?<= and )photo ([0-9]+)$"
+        pair = re.sub(one, lambda found: name(found[1] or found[2]), pair)
+    return f"{pair}{words}{rest}"
 
 
 def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:

@@ -2,8 +2,8 @@
 
 People are compared by what is left of the similarity to the best reference after what that asks for: its blur, and the
 number of the person's references (`References.spare`). Compared by similarities alone, a face would go to the person
-with more references: of faces that match their own person, 1.6 in a thousand do, and 0.1 to 0.4 by what is left (people
-with 1 and with 18 references, `python -m tests.benchmarks people`).
+with more references: of faces that match their own person, 1.6 in a thousand do, and 0.4 (SFace) or 0.1 (MobileFaceNet)
+by what is left, where half of the people have 1 and half 18 references (`python -m tests.benchmarks people`).
 """
 
 from __future__ import annotations

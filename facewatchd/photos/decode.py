@@ -128,12 +128,12 @@ def decode(file: BinaryIO) -> Pixels:
         raise UnreadablePhotoError("not an image that facewatchd reads", "formats: man facewatchd")
     try:
         if name in ("AVIF", "HEIF") and claimed_pixels(_head(file, HEADER_BYTES)) > MAX_PIXELS:
-            raise _too_large()
+            raise too_large()
         pixels = _decode_as(name, file)
     except UnreadablePhotoError:
         raise
     except Image.DecompressionBombError as exc:
-        raise _too_large() from exc
+        raise too_large() from exc
     except Exception as exc:
         # The decoders raise exceptions of many types for damaged bytes, so all are caught.
         raise _unreadable(name, exc) from exc
@@ -224,7 +224,7 @@ def _jpeg(file: BinaryIO) -> Pixels:
     if not found.is_read:
         raise UnsupportedPhotoError("a JPEG of a kind that facewatchd does not read", _EXPORT_HINT)
     if found.width * found.height > MAX_PIXELS:
-        raise _too_large()
+        raise too_large()
     orientation = exif.orientation(exif.reader(found.exif))
     if not found.is_deep and len(found.components) in (1, 3):
         pixels = jpeg.decode(data)
@@ -280,7 +280,7 @@ def _tiff(file: BinaryIO) -> Pixels:
         if page.is_raw:
             raise UnsupportedPhotoError("a camera's raw file, which facewatchd does not read", _EXPORT_HINT)
         if max(page.pixels, page.tile_pixels) > MAX_PIXELS:
-            raise _too_large()
+            raise too_large()
         pixels = _by_second_decoder(page) if page.needs_second_decoder else _page_by_pillow(page, file)
         if contrast(Image.fromarray(pixels)) >= MIN_CONTRAST or time.monotonic() > deadline:
             return pixels
@@ -293,7 +293,7 @@ def _page_by_pillow(page: tiff.Page, file: BinaryIO) -> Pixels:
         with _image("TIFF", file) as image:
             image.seek(page.number)
             if _tile_pixels(image) > MAX_PIXELS:
-                raise _too_large()
+                raise too_large()
             image.info.pop("xmp", None)  # Pillow turns by it while it loads
             image.load()
             loaded, depth = image._new(image.im), _depth(image)
@@ -314,7 +314,7 @@ def _loaded(name: str, file: BinaryIO) -> tuple[Image.Image, int]:
     has_say = _has_say(name, file)
     with _image(name, file) as image:
         if _tile_pixels(image) > MAX_PIXELS:
-            raise _too_large()
+            raise too_large()
         image.load()
         orientation = 1 if has_say else _orientation(image)
         if contrast(image) < MIN_CONTRAST and getattr(image, "is_animated", False):
@@ -381,7 +381,8 @@ def _depth(image: Image.Image) -> int:
     return 16
 
 
-def _too_large() -> TooLargeError:
+def too_large() -> TooLargeError:
+    """The error for a picture of more than `MAX_PIXELS`."""
     return TooLargeError(f"the image has more than {MAX_PIXELS // 1_000_000} megapixels", "make a smaller copy of it")
 
 

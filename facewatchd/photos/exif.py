@@ -73,14 +73,13 @@ def dates(read: Read) -> Tags:
     order = _ORDERS.get(read(0, 2))
     if order is None or int.from_bytes(read(2, 2), order) != _CLASSIC:
         return Tags()
+    entries = list(_entries(read, read(4, 4)))
+    inner = next((entry.value for entry in entries if entry.tag == _EXIF), None)  # one: each may be thousands of tags
     found: dict[str, bytes] = {}
-    for entry in _entries(read, read(4, 4)):
-        if entry.tag in _CHANGED:
-            found.setdefault(_CHANGED[entry.tag], _text(read, entry, order))
-        elif entry.tag == _EXIF:
-            for inner in _entries(read, entry.value):
-                if inner.tag in _DATES:
-                    found.setdefault(_DATES[inner.tag], _text(read, inner, order))
+    for names, directory in ((_CHANGED, entries), (_DATES, _entries(read, inner) if inner else ())):
+        for entry in directory:
+            if entry.tag in names:
+                found.setdefault(names[entry.tag], _text(read, entry, order))
     return Tags(**found)
 
 

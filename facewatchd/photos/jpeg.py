@@ -38,6 +38,8 @@ _LEAST: Final = {_JFIF: 14, _ADOBE: 12}
 FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """0xF7 is JPEG-LS."""
 _MOST_SEGMENTS: Final = 10_000
+_MOST_BESIDE: Final = 1 << 12
+"""Bytes that are no segment between two of them, of a file of which only the headers are read."""
 _LOSSLESS: Final = 0xC3
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
 _HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS})
@@ -164,7 +166,7 @@ def segments(read: Read) -> Iterator[tuple[int, int, int]]:
     """Marker, offset and length of each segment up to the first scan, whose rest is not read."""
     at = begin(read(0, SNIFF_BYTES)) + 2
     for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.match(head := read(at, 4)) or _MARKER.search(read(at, 1 << 16))
+        found = _MARKER.match(head := read(at, 4)) or _MARKER.search(read(at, _MOST_BESIDE))
         if found is None:
             return
         if found.start() or len(head) < 4:

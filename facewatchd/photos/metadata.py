@@ -16,11 +16,18 @@ from facewatchd.photos import exif, jpeg, packets
 from facewatchd.photos.signatures import SNIFF_BYTES
 
 MOST_BYTES: Final = 16 << 20
-"""Of one part that is read or inflated; those of a JPEG have 64 KB at most."""
+"""Of one part that is read; those of a JPEG have 64 KB at most."""
 _MOST_PARTS: Final = 100_000
 """Of one file. PNGs of some programs have their pixels in pieces of 8 KB."""
 _EXIF, _XMP, _RAW = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"Raw profile type "
 _XML: Final = b"XML:com.adobe.xmp"
+_TEXTS: Final = (b"iTXt", b"zTXt", b"tEXt")
+_KEYS: Final = (_XML + b"\0", *(_RAW + kind + b"\0" for kind in (b"exif", b"APP1", b"xmp")))
+_MOST_KEY: Final = 80
+_MOST_TEXTS: Final = 8
+"""Of one PNG."""
+_MOST_INFLATED: Final = 4 << 20
+"""Bytes that one of them may inflate to."""
 _XMP_OF_TIFF: Final = 700
 
 
@@ -32,6 +39,7 @@ class Metadata(NamedTuple):
     width: int = 0
     """Pixels of the picture as it is stored; 0 where they were not read."""
     height: int = 0
+    is_tiff: bool = False
 
 
 def of(name: str, file: BinaryIO) -> Metadata:
@@ -62,22 +70,33 @@ def _of_jpeg(file: BinaryIO) -> Metadata:
 
 def _of_png(file: BinaryIO) -> Metadata:
     read, tags, packet = _read_from(file), b"", b""
-    for kind, at, length in _chunks(read):
-        if kind == b"eXIf":
-            tags = read(at, length)
-        elif kind in (b"iTXt", b"zTXt", b"tEXt"):
-            key, text = _png_text(kind, read(at, length))
-            if key == _XML:
-                packet = packet or text
-            elif key.startswith(_RAW):
-                raw = _raw_profile(text)
-                if key.endswith((b"exif", b"APP1")) and raw.startswith(_EXIF):
-                    tags = tags or raw
-                elif key.endswith((b"xmp", b"APP1")):
-                    packet = packet or raw.removeprefix(_XMP)
+    for key, text in _png_texts(read):
+        if not key:
+            tags = text
+        elif key == _XML:
+            packet = packet or text
+        elif (raw := _raw_profile(text)).startswith(_EXIF):
+            tags = tags or raw
+        else:
+            packet = packet or raw.removeprefix(_XMP)
     size = read(16, 8)
     width, height = int.from_bytes(size[:4], "big"), int.from_bytes(size[4:], "big")
     return Metadata(exif.reader(tags), _some(packet), width, height)
+
+
+def _png_texts(read: exif.Read) -> Iterator[tuple[bytes, bytes]]:
+    """The first `_MOST_TEXTS` parts that are metadata: keyword, empty for EXIF data, and content."""
+    left = _MOST_TEXTS
+    for kind, at, length in _chunks(read):
+        if kind == b"eXIf":
+            yield b"", read(at, length)
+        elif kind in _TEXTS and read(at, _MOST_KEY).startswith(_KEYS):
+            yield _png_text(kind, read(at, length))
+        else:
+            continue
+        left -= 1
+        if not left:
+            return
 
 
 def _chunks(read: exif.Read) -> Iterator[tuple[bytes, int, int]]:
@@ -107,7 +126,7 @@ def _png_text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def _inflated(data: bytes) -> bytes:
     with suppress(zlib.error):
-        return zlib.decompressobj().decompress(data, MOST_BYTES)
+        return zlib.decompressobj().decompress(data, _MOST_INFLATED)
     return b""
 
 
@@ -153,7 +172,7 @@ def _riff(read: exif.Read) -> Iterator[tuple[bytes, int, int]]:
 
 def _of_tiff(file: BinaryIO) -> Metadata:
     read = _read_from(file)
-    return Metadata(read, _some(exif.value(read, _XMP_OF_TIFF, MOST_BYTES)))
+    return Metadata(read, _some(exif.value(read, _XMP_OF_TIFF, MOST_BYTES)), is_tiff=True)
 
 
 def _some(packet: bytes) -> list[bytes]:

@@ -513,11 +513,8 @@ class Catalog:
             rows = self._db.execute(
                 "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
             ).fetchall()
-            self._db.execute(
-                "DELETE FROM journal WHERE content_id IN (SELECT id FROM content WHERE orphaned < ?)", (before,)
-            )
-            self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
             journal.prune(self._db, before)
+            self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
         with self._translated("empty the log"):
             recovery.empty_log(self._db)
         return [face_id for (face_id,) in rows]

@@ -75,9 +75,15 @@ def append(db: sqlite3.Connection, content_id: int, path: bytes | None, *, shown
 
 
 def prune(db: sqlite3.Connection, before: float) -> None:
-    """Remove the lines from before a Unix time, but for the last one."""
+    """Remove the lines from before a Unix time, and those of the contents that no photo has shown since then.
+
+    The last line stays, without its path: a content's id may be given again.
+    """
     stays = "SELECT coalesce(min(seq), (SELECT max(seq) FROM journal)) FROM journal WHERE at >= ?"
     db.execute(f"DELETE FROM journal WHERE seq < ({stays})", (before,))
+    gone = "content_id IN (SELECT id FROM content WHERE orphaned < ?)"
+    db.execute(f"DELETE FROM journal WHERE {gone} AND seq < (SELECT max(seq) FROM journal)", (before,))
+    db.execute(f"UPDATE journal SET content_id = 0, path = NULL WHERE {gone}", (before,))
 
 
 class Journal:

@@ -24,7 +24,7 @@ result all the same, and is counted and named, unless the search is ``strict``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -73,14 +73,14 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     candidates = counted(reader, candidates, search)
     dates = dates_of(reader, candidates.contents)
     candidates = _ranked(candidates.where(dates.within(search.since, search.until)), dates, search)
-    doubtful = undecided(reader, candidates, question.without, search)
-    said = _undecided(reader, candidates.where(doubtful), photos, search) if question.without else None
+    doubtful = candidates.where(undecided(reader, candidates, question.without, search))
     if search.strict:
-        candidates = candidates.where(~doubtful)
-    similar: dict[int, list[int]] = {}
-    if search.collapse and search.folds:
-        at = dates.on(candidates.contents).of_a_camera()
-        candidates, similar = folded(reader, candidates, at, search.same_face)
+        candidates = candidates.where(~np.isin(candidates.contents, doubtful.contents))
+        doubtful, _ = _folded(reader, doubtful, dates, search)
+    candidates, similar = _folded(reader, candidates, dates, search)
+    if not search.strict:
+        doubtful = candidates.where(np.isin(candidates.contents, doubtful.contents))
+    said = _undecided(reader, doubtful, photos, search) if question.without else None
     total = _total(candidates, photos, search)
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
@@ -136,9 +136,18 @@ def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) ->
     return sum(photos[content] for content in candidates.contents.tolist())
 
 
-def _undecided(reader: CatalogReader, candidates: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
-    paths = [path for each in _paths(reader, candidates.where(slice(NAMED)), search) for path, _ in each]
-    return Undecided(_total(candidates, photos, search), tuple(paths[:NAMED]))
+def _folded(
+    reader: CatalogReader, candidates: Candidates, dates: Dates, search: Search
+) -> tuple[Candidates, dict[int, list[int]]]:
+    """What `folded` returns, where bursts are to be folded."""
+    if not (search.collapse and search.folds):
+        return candidates, {}
+    return folded(reader, candidates, dates.on(candidates.contents).of_a_camera(), search.same_face)
+
+
+def _undecided(reader: CatalogReader, doubtful: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
+    _, results = _shown(reader, doubtful, replace(search, top=NAMED))
+    return Undecided(_total(doubtful, photos, search), tuple(path for _, path, _ in results))
 
 
 _Result = tuple[int, bytes, tuple[bytes, ...]]

@@ -364,3 +364,27 @@ def test_follow_says_what_no_later_try_would_change(library: Library) -> None:
         assert following.process.wait(DEADLINE) == 2
         assert following.process.stderr is not None
         assert b"query.png" in following.process.stderr.read()
+
+
+def test_each_photo_of_a_person_runs_a_command_at_once(library: Library, tmp_path: Path) -> None:
+    """As the README has it: with xargs, a name, and a person of whom more is said meanwhile."""
+    daemon, told = library.daemon, tmp_path / "told"
+    told.touch()
+    daemon.call("assign", name="Anna", who=[{"path": str(photo)} for photo in library.photos])
+    client = "import sys; from facewatchd.client.app import main; sys.exit(main())"
+    script = '"$@" | xargs -0 -n1 sh -c \'echo "$1" >> "$0"\' ' + str(told)
+    command = ["sh", "-c", script, "sh", sys.executable, "-c", client, "--follow", "-l0", "@anna"]
+    pipe = subprocess.Popen([*command, "--socket", str(daemon.socket)], env=daemon.environment, start_new_session=True)
+    try:
+        until(lambda: sorted(told.read_text().splitlines()) == names(*library.photos))
+        one = library.add("one.jpg")
+        until(lambda: told.read_text().splitlines()[2:] == names(one))
+        other = library.add("other.jpg", OTHER)
+        daemon.settle()
+        daemon.call("assign", name="Anna", who=[{"path": str(other)}], anyway=True)
+        two = library.add("two.jpg", OTHER)
+        until(lambda: told.read_text().splitlines()[3:] == names(two))
+    finally:
+        os.killpg(pipe.pid, signal.SIGTERM)
+        pipe.wait(DEADLINE)
+        daemon.call("forget_person", name="Anna")

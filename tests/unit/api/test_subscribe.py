@@ -214,6 +214,19 @@ def test_cursors_do_not_grow_old_while_nothing_matches(world: World, monkeypatch
     ]
 
 
+def test_cursors_do_not_grow_old_while_little_happens(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(subscribe_module.time, "monotonic", lambda: clock[0])
+
+    def later() -> None:
+        clock[0] += subscribe_module.FRESH
+
+    sink = Sink(world.record(photo(b"/b", b"d2", [BEN])), later, later)
+    with pytest.raises(ConnectionAbortedError):
+        world.stream().run(sink)
+    assert [params["cursor"].split(".")[1] for _, params in sink.sent] == ["0", "1"]
+
+
 def test_an_import_is_compared_in_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     among = StandingQuery.among

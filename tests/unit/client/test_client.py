@@ -236,6 +236,26 @@ def test_photos_too_large_for_one_line_are_refused_here(
     assert "permission denied" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("pair", "named"),
+    [
+        ("photos 1 and 2", "standard input and b.jpg"),
+        ("@Anna and photo 2", "@Anna and b.jpg"),
+        ("photo 1 and @Anna", "standard input and @Anna"),
+        ("face 5 and photo 7", "face 5 and photo 7"),
+        ("/a and photo 1/c.jpg and @Anna", "/a and photo 1/c.jpg and @Anna"),
+    ],
+)
+def test_whos_that_are_not_one_person_are_named_as_they_were_given(
+    daemon: FakeDaemon, tmp_path: Path, pair: str, named: str
+) -> None:
+    (tmp_path / "b.jpg").touch()
+    words = "do not look like one person (similarity 0.00)"
+    daemon.script = lambda request: error(request, "", f"{pair} {words}", code=-32602)
+    done = run(daemon, "-", "b.jpg", "@anna", given=b"x", cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT})
+    assert (done.returncode, done.stderr.decode()) == (client.WRONG, f"facewatch-query: {named} {words}\n")
+
+
 # What is printed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from facewatchd.errors import UnreadablePhotoError
+from facewatchd.errors import TooLargeError, UnreadablePhotoError
 from facewatchd.photos import decode, describe, xmp
 from facewatchd.photos.samples import SPECIMENS
 from facewatchd.values import TakenFrom
@@ -110,6 +111,22 @@ def test_the_size_of_what_users_have() -> None:
     assert seen > 15
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after", "value"),
+    [
+        ("JPEG", b"\xff\xc0\0\x11\x08", 0, struct.pack(">HH", 40_000, 40_000)),
+        ("PNG", b"IHDR", 0, struct.pack(">II", 40_000, 40_000)),
+        ("WEBP", b"VP8 ", 10, struct.pack("<HH", 16_383, 16_383)),
+    ],
+)
+def test_a_size_above_the_limit_is_said_to_be(name: str, before: bytes, after: int, value: bytes) -> None:
+    data = bytearray(saved(name))
+    at = data.index(before) + len(before) + after
+    data[at : at + len(value)] = value
+    with pytest.raises(TooLargeError):
+        describe.describe(io.BytesIO(bytes(data)))
+
+
 def test_metadata_behind_the_pixels_of_a_png() -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -125,6 +142,21 @@ def test_metadata_behind_the_pixels_of_a_png() -> None:
         ),
     ):
         assert date(plain[:tail] + more + plain[tail:]) == "2019-06-30T12:00:00+02:00 exif"
+
+
+def test_hostile_headers_take_no_longer_than_others() -> None:
+    """Directories that lead to directories, texts that inflate, and segments of nothing: each would take minutes."""
+    entries = 4000
+    entry = struct.pack("<HHII", 0x8769, 4, 1, 8)
+    tags = b"II*\0" + struct.pack("<IH", 8, entries) + entry * entries
+    text = b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(20_000_000))
+    bombs = b"".join(struct.pack(">I", len(text[1])) + text[0] + text[1] + bytes(4) for _ in range(400))
+    plain = saved("PNG")
+    files = [tags, plain[:33] + bombs + plain[33:], b"\xff\xd8\xff\xe0\0\2" + b"x\xff\xe1\0\2" * 200_000]
+    began = time.process_time()
+    for data in files:
+        assert date(data) is None
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\n", b"\xff\xd8"])

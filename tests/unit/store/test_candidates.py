@@ -23,7 +23,7 @@ from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.results import NAMED, Found, found
 from facewatchd.store.scoring import Search, Wanted, scored
-from facewatchd.values import Quality
+from facewatchd.values import Face, Quality, Taken, TakenFrom
 from tests.support.galleries import DIM, close_all, face, opened, stamp, unit
 
 RNG = np.random.default_rng(14)
@@ -70,6 +70,8 @@ class Asked:
     top: int = 0
     is_measured: bool = False
     """Whether norms mean something."""
+    is_told: bool = True
+    """Whether the unwanted can be told from the others."""
 
     @property
     def search(self) -> Search:
@@ -138,7 +140,11 @@ class Album:
             question = Question(
                 [[score(way, search) for way in term] for term in asked.terms],  # type: ignore[misc]
                 [
-                    Unwanted([score(person, replace(search, min_size=0))], people[person].rejected)  # type: ignore[list-item]
+                    Unwanted(
+                        [score(person, replace(search, min_size=0))],  # type: ignore[list-item]
+                        people[person].rejected,
+                        frozenset(range(len(asked.terms))) if asked.is_told else frozenset(),
+                    )
                     for person in asked.without
                 ],
             )
@@ -226,7 +232,7 @@ class Expected:
         for number in range(len(self.album.contents[content])):
             if not self.matches(content, number, person, 0):
                 continue
-            if number not in taken or self.weight(content, number, person) >= taken[number]:
+            if not self.asked.is_told or number not in taken or self.weight(content, number, person) >= taken[number]:
                 return True
         return False
 
@@ -283,6 +289,7 @@ questions = st.builds(
     st.sampled_from([(), (), (b"/a",), (b"/ab", b"/a/b")]),
     st.booleans(),
     st.sampled_from([0, 2]),
+    st.booleans(),
     st.booleans(),
 )
 
@@ -408,6 +415,7 @@ def test_a_brother_alone_is_not_seen_as_the_other_one(directory: Path) -> None:
     assert names(album.ask(Asked(((0,),), without=(1,)), said)) == ["with_carl"], "the user says that it is Bob"
     said[0].confirmed, said[1].confirmed = {(1, 0)}, set()
     assert sorted(names(album.ask(Asked(((0,),), without=(1,)), said))) == ["abe", "bob", "with_carl"]
+    assert names(album.ask(Asked(((0,),), without=(1,), is_told=False), nobody())) == [], "all of them match both"
 
 
 def test_nobody_is_seen_without_himself(directory: Path) -> None:
@@ -500,3 +508,24 @@ def test_of_many_undecided_photos_the_first_are_named(directory: Path) -> None:
     apart = album.ask(Asked(((2,),), without=(0,), collapse=False), nobody())
     assert apart.undecided is not None
     assert (apart.total, apart.undecided.count) == (13, 13)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_undecided_frames_of_a_burst_count_once(gallery: Gallery, strict: bool) -> None:
+    """Three frames of one burst, each with a small face beside Carl's, and a photo of another day with one."""
+    for number, at in enumerate([0.0, 1.0, 2.0, 90_000.0]):
+        carl = face(unit(CARL + 0.01 * unit(RNG.normal(size=DIM))))
+        small = Face(Box(200, 0, 20, 20), 0.9, carl.landmarks, STRANGER)
+        name = b"/%d" % number
+        taken = Taken(1.5e9 + at, None, TakenFrom.EXIF)
+        gallery.record([Outcome(name, stamp(number), name, 640, 480, [carl, small], taken=taken, picture=b"\1" * 8)])
+    search = Search(THRESHOLD, strict=strict, same_face=0.9)
+    with gallery.catalog.reading() as reader:
+        carl_found, abe_found = (
+            scored(gallery.index, reader, Wanted(row[None], (None,)), search) for row in (CARL, ABE)
+        )
+        answer = found(reader, Question([[carl_found]], [Unwanted([abe_found])]), search)
+    assert answer.total == (0 if strict else 2)
+    assert answer.undecided is not None
+    assert (answer.undecided.count, len(answer.undecided.paths)) == (2, 2)
+    assert b"/3" in answer.undecided.paths
