@@ -113,11 +113,12 @@ def run(options: Options) -> Iterator[Report]:
     yield _times(options)
 
 
-def _at(shares: Floats, rate: float) -> float:
+def at_rate(shares: Floats, rate: float) -> float:
+    """The similarity that this share of strangers reaches."""
     return float(np.interp(-np.log(rate), -np.log(shares + 1e-12), GRID))
 
 
-def _curves(known: Known, count: int, draws: int) -> Floats:
+def curves_of(known: Known, count: int, draws: int) -> Floats:
     """For each person with enough faces the share of strangers along `GRID`, over draws of so many references."""
     rng = np.random.default_rng(count)
     curves = []
@@ -136,15 +137,15 @@ def _asked(known: Known, draws: int) -> Report:
         ["references", "people", *(f"at {rate:g}" for rate in RATES), "of the threshold and ln(n)", "95 %", "used"],
     )
     rng = np.random.default_rng(1)
-    one = _curves(known, 1, draws)
+    one = curves_of(known, 1, draws)
     for count in COUNTS[1:]:
-        curves = _curves(known, count, draws)
+        curves = curves_of(known, count, draws)
         alone = one[: len(curves)] if len(one) == len(curves) else _same(known, one, count)
-        shifts = [_at(curves.mean(axis=0), rate) - _at(alone.mean(axis=0), rate) for rate in RATES]
+        shifts = [at_rate(curves.mean(axis=0), rate) - at_rate(alone.mean(axis=0), rate) for rate in RATES]
         parts = []
         for _ in range(RESAMPLES):
             chosen = rng.integers(0, len(curves), len(curves))
-            both = [[_at(each[chosen].mean(axis=0), rate) for rate in RATES] for each in (curves, alone)]
+            both = [[at_rate(each[chosen].mean(axis=0), rate) for rate in RATES] for each in (curves, alone)]
             parts.append(np.mean(np.array(both[0]) - np.array(both[1])) / (known.threshold * np.log(count)))
         low, high = np.quantile(parts, [0.025, 0.975])
         share = float(np.mean(shifts)) / (known.threshold * np.log(count))
@@ -180,7 +181,7 @@ def _burst(known: Known, count: int, draws: int) -> float:
                 scores = (known.faces.rows @ rows.T).max(axis=1) - known.extras - known.extras[at]
                 each.append(known.strangers(scores, person))
     alone, together = (np.mean(each, axis=0) for each in curves)
-    return float(np.mean([_at(together, rate) - _at(alone, rate) for rate in RATES]))
+    return float(np.mean([at_rate(together, rate) - at_rate(alone, rate) for rate in RATES]))
 
 
 def _found(known: Known, draws: int) -> Report:
@@ -286,10 +287,8 @@ def _expected(known: Known, draws: int) -> Report:
         f"People: expected of strangers, {known.faces.name}", ["references", "questions", "expected", "counted"]
     )
     rng = np.random.default_rng(3)
-    every, pack = known.faces, known.faces.known
-    assert pack is not None
-    name = {"yunet": "opencv"}.get(every.detector, f"{every.detector}_{every.recogniser}")
-    of_pack = calibration.of(name, every.rows.shape[1])
+    every = known.faces
+    of_pack = calibration.of(every.pack, every.rows.shape[1])
     sample = rng.permutation(len(every.rows))[:1024]
     crowd = Crowd(sample.astype(np.int64), every.rows[sample], every.norms[sample], known.threshold, of_pack)
     for count in (1, 5, 18):

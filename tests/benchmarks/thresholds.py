@@ -117,10 +117,14 @@ class Faces:
         return np.unique(self.people)
 
     @property
+    def pack(self) -> str:
+        """The name of the pack with these two."""
+        return PACKS.get((self.detector, self.recogniser), self.detector)
+
+    @property
     def known(self) -> registry.Known | None:
-        """What is known of the pack with these two."""
-        pack = PACKS.get((self.detector, self.recogniser), self.detector)
-        return registry.KNOWN.get(pack.lower())
+        """What is known of it."""
+        return registry.KNOWN.get(self.pack.lower())
 
     @property
     def threshold(self) -> float | None:
