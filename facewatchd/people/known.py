@@ -223,7 +223,9 @@ class Resolver:
         before, now = self._known.people.by_digest, people.by_digest
         stale: set[bytes] = set()
         if before is not now:
-            stale = {digest for digest in {*before, *now} if before.get(digest) != now.get(digest)}
+            stale = {digest for digest, said in now.items() if before.get(digest) != said} | (
+                before.keys() - now.keys()
+            )
         paths: set[bytes] = set()
         faces: set[int] = set()
         for change in changes:
