@@ -115,15 +115,15 @@ class Searcher:
         def scored(asked: Asked, search: Search) -> Sequence[Scored]:
             return [self._scorer.scored(reader, wanted, search, index) for wanted in asked.wanted]
 
+        terms = [named.person, *named.others]
+
         def unwanted(asked: Asked) -> Unwanted:
             cleared = frozenset.intersection(*(wanted.rejected for wanted in asked.wanted))
+            told_from = (number for number, each in enumerate(terms) if not each.matches(asked, search.threshold))
             # Someone who is not to be on the photo is not to be there as a small face either.
-            return Unwanted(scored(asked, replace(search, min_size=0)), cleared)
+            return Unwanted(scored(asked, replace(search, min_size=0)), cleared, frozenset(told_from))
 
-        return Question(
-            [scored(each, search) for each in (named.person, *named.others)],
-            [unwanted(each) for each in named.unwanted],
-        )
+        return Question([scored(each, search) for each in terms], [unwanted(each) for each in named.unwanted])
 
 
 def _limited(wanted: Wanted, faces: frozenset[int], contents: frozenset[int]) -> Wanted:

@@ -69,6 +69,15 @@ class Asked:
     apart: bool
     """Whether every face is a person of its own."""
 
+    def matches(self, other: Asked, threshold: float) -> bool:
+        """Whether the two may be the same person: so they are named, or their own faces match each other."""
+        return any(
+            (one.person is not None and one.person == another.person)
+            or bool((one.references @ another.references.T >= threshold).any())
+            for one in self.wanted
+            for another in other.wanted
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Named:

@@ -207,10 +207,13 @@ class Resolver:
         Where that fails, all are read the next time.
         """
         was_read, self._is_read = self._is_read, False
+        changes: list[Change] = []
         try:
             changes = self._changes.take(0)
         except MissedChangesError:
             was_read = False
+            with contextlib.suppress(MissedChangesError):
+                self._changes.take(0)  # what came since is read with all the rest
         stale = self._changed(changes, people) if was_read else {*people.by_digest, *self._known.people.by_digest}
         self._read(stale)
         self._is_read = True

@@ -11,7 +11,8 @@ there (`assignment`), so that one face is never two people:
 
 People who must not be on it: they are seen on a photo where a face matches them by the same rules, whatever its size,
 and where the user said so. A face that was taken by a person who is asked for does not count if it is more like that
-one: two brothers are like each other, and a photo of one alone is not one of both.
+one, and the two people can be told from each other. A face may match both of two brothers, and a photo of one alone is
+not one of both; but where their own faces match each other, as those of one person do, it cannot be told whose it is.
 
 How many faces a photo has is counted with all that were found on it, also those that are too blurred to tell, if they
 are of the size that the search asks for.
@@ -56,6 +57,8 @@ class Unwanted:
     """The person is seen where any of them matches."""
     cleared: frozenset[int] = frozenset()
     """Faces, by id, that are surely not this person: the user said so, or said that they are another one."""
+    told_from: frozenset[int] = frozenset()
+    """Positions of the terms whose own faces do not match this person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,15 +238,16 @@ def without(found: Candidates, unwanted: Sequence[Unwanted]) -> Candidates:
     kept = np.ones(len(found.contents), np.bool_)
     for person in unwanted:
         rows = Rows.of(person.ways)
-        seen = rows.contents[_counts(rows, found)]
+        seen = rows.contents[_counts(rows, found, person.told_from)]
         kept &= ~np.isin(found.contents, seen) & ~np.isin(found.contents, rows.photos)
     return found.where(kept)
 
 
-def _counts(rows: Rows, found: Candidates) -> Mask:
+def _counts(rows: Rows, found: Candidates, told_from: frozenset[int]) -> Mask:
     """Whether each face is not taken by a person who is asked for and more like that one."""
-    taken, weights = [], []
-    for term, chosen in zip(found.terms, found.rows.T, strict=True):
+    taken, weights = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for number in told_from:
+        term, chosen = found.terms[number], found.rows[:, number]
         chosen = chosen[chosen != NO_ROW]
         taken.append(term.faces[chosen])
         weights.append(term.weights[chosen])

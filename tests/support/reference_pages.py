@@ -163,7 +163,8 @@ def protocol_page() -> str:
         "the other people, with `who` as the position in `with` or `without`.",
         "`without` leaves out photos on which one of these people was seen: a face matches by the same rules, of "
         "whatever size, or the user said so. A face that was taken by a person who is asked for, and that is "
-        "more similar to that one, does not count: so a photo of one of two brothers stays. `undecided` has "
+        "more similar to that one, does not count, unless the two people match each other as one person does: so a "
+        "photo of one of two brothers stays. `undecided` has "
         "the matches with a face that is too poor to tell: below the recogniser's floor, or under "
         f"{SMALL_SIDE} pixels; not one that was taken, and not one that the user said is another person or not "
         "this one. `count` of them is in `total`, and the first are named in `paths`; with `strict` they are left out "

@@ -233,3 +233,17 @@ def test_a_photo_without_a_face_is_left_out_where_another_who_has_one(album: Alb
     answer = album.ask(who=[data("none"), {"embedding": ANNA.tolist()}])
     assert [match.path for match in answer.found.matches] == [b"/a"]
     assert [each.face for each in answer.used] == [None]
+
+
+def test_two_photos_of_one_person_are_not_told_apart_and_two_brothers_are(album: Album) -> None:
+    """The first brother's photo is like the other one's by 0.4, and the photos in the album match both."""
+    brother = (ANNA * 0.4 + BEN * np.sqrt(1 - 0.16)).astype(np.float32)
+    same = (ANNA * 0.9 + BEN * np.sqrt(1 - 0.81)).astype(np.float32)
+    between = (ANNA + brother) / np.linalg.norm(ANNA + brother)
+    album.add("near", face((between + 0.2 * ANNA) / np.linalg.norm(between + 0.2 * ANNA)))
+    album.add("far", face((between + 0.2 * brother) / np.linalg.norm(between + 0.2 * brother)))
+    anna = {"embedding": ANNA.tolist()}
+    assert album.names(who=[anna]) == ["near", "far"]
+    assert album.names(who=[anna], without=[{"embedding": brother.tolist()}]) == ["near"]
+    assert album.names(who=[anna], without=[{"embedding": same.tolist()}]) == []
+    assert album.names(who=[anna], without=[anna]) == []

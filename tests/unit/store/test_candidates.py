@@ -70,6 +70,8 @@ class Asked:
     top: int = 0
     is_measured: bool = False
     """Whether norms mean something."""
+    is_told: bool = True
+    """Whether the unwanted can be told from the others."""
 
     @property
     def search(self) -> Search:
@@ -138,7 +140,11 @@ class Album:
             question = Question(
                 [[score(way, search) for way in term] for term in asked.terms],  # type: ignore[misc]
                 [
-                    Unwanted([score(person, replace(search, min_size=0))], people[person].rejected)  # type: ignore[list-item]
+                    Unwanted(
+                        [score(person, replace(search, min_size=0))],  # type: ignore[list-item]
+                        people[person].rejected,
+                        frozenset(range(len(asked.terms))) if asked.is_told else frozenset(),
+                    )
                     for person in asked.without
                 ],
             )
@@ -226,7 +232,7 @@ class Expected:
         for number in range(len(self.album.contents[content])):
             if not self.matches(content, number, person, 0):
                 continue
-            if number not in taken or self.weight(content, number, person) >= taken[number]:
+            if not self.asked.is_told or number not in taken or self.weight(content, number, person) >= taken[number]:
                 return True
         return False
 
@@ -283,6 +289,7 @@ questions = st.builds(
     st.sampled_from([(), (), (b"/a",), (b"/ab", b"/a/b")]),
     st.booleans(),
     st.sampled_from([0, 2]),
+    st.booleans(),
     st.booleans(),
 )
 
@@ -408,6 +415,7 @@ def test_a_brother_alone_is_not_seen_as_the_other_one(directory: Path) -> None:
     assert names(album.ask(Asked(((0,),), without=(1,)), said)) == ["with_carl"], "the user says that it is Bob"
     said[0].confirmed, said[1].confirmed = {(1, 0)}, set()
     assert sorted(names(album.ask(Asked(((0,),), without=(1,)), said))) == ["abe", "bob", "with_carl"]
+    assert names(album.ask(Asked(((0,),), without=(1,), is_told=False), nobody())) == [], "all of them match both"
 
 
 def test_nobody_is_seen_without_himself(directory: Path) -> None:
