@@ -207,6 +207,24 @@ def test_bytes_follow_where_the_daemon_cannot_read_the_path(ask: Any, daemon: Fa
     ]
 
 
+def test_only_the_bytes_of_the_photo_follow_that_the_daemon_names(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
+) -> None:
+    for name in ("a.jpg", "b\x1b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+
+    def script(request: dict[str, Any]) -> bytes:
+        if any("data" in photo for photo in request["params"]["photos"]):
+            return error(request, "unreadable-photo", "photo 2: not an image")
+        return error(request, "unreadable-photo", f"{tmp_path}/b\\x1b.jpg: cannot be read: Permission denied")
+
+    daemon.script = script
+    assert ask(*(tmp_path / name for name in ("a.jpg", "b\x1b.jpg", "c.jpg"))) == client.WRONG
+    sent = [[list(photo) for photo in request["params"]["photos"]] for request in daemon.requests]
+    assert sent == [[["path"]] * 3, [["path"], ["data"], ["path"]]]
+    assert capfd.readouterr().err == f"facewatch-query: {tmp_path}/b\\x1b.jpg: not an image; what to do\n"
+
+
 def test_a_photo_that_nobody_can_read_is_asked_for_once(
     ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
 ) -> None:
