@@ -151,8 +151,7 @@ class _Page:
         beside = self._directory(directory)
         for sidecar in sidecars.xmp(name, beside.names):
             yield self._sidecar(os.path.join(directory, sidecar), XMP)
-        folded = name.decode("utf-8", "surrogateescape").casefold()
-        yield Named(tuple(beside.picasa.get(folded, ())), tuple(beside.aside))
+        yield Named(tuple(beside.picasa.get(sidecars.folded(name), ())), tuple(beside.aside))
         beside.aside.clear()
         if (found := sidecars.takeout(name, beside.names)) is not None:
             yield self._sidecar(os.path.join(directory, found), TAKEOUT)
@@ -168,7 +167,7 @@ class _Page:
             named = Named() if ini is None else self._sidecar(os.path.join(directory, ini), PICASA)
             regions: dict[str, list[Region]] = {}
             for each in named.regions:
-                regions.setdefault(each.photo.casefold(), []).append(each)
+                regions.setdefault(sidecars.folded(each.photo), []).append(each)
             self._directories[directory] = _Directory(names, regions, [f".picasa.ini: {each}" for each in named.aside])
         return self._directories[directory]
 

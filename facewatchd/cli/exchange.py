@@ -240,6 +240,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, dict[str, Any], str]]:
     number = 0
     while line := file.readline(MOST_LINE + 1):
         number += 1
+        line = line if number > 1 else line.removeprefix(b"\xef\xbb\xbf")  # which some editors write
         if len(line) > MOST_LINE:
             raise UsageError(f"line {number}: it has more than {MOST_LINE >> 20} MiB")
         try:

@@ -34,6 +34,7 @@ from facewatchd.console.streams import (
     write_json,
 )
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
+from facewatchd.matches import Name
 from facewatchd.text import printable
 
 FOUND, NOTHING_FOUND, WRONG, NO_FACE, NO_DAEMON, NOT_READY = 0, 1, 2, 3, 4, 5
@@ -93,10 +94,17 @@ def _list_faces(options: argparse.Namespace) -> int:
         write(output.face_lines(faces))
     if options.sheet is not None:
         drawing.draw_faces(options, photo, faces)
+    if on_terminal() and not options.quiet and faces and all(face.who and _is_nobody(face.who) for face in faces):
+        say("no person with a name has a face that is known; to give one: facewatchd people add NAME PHOTO")
     if not faces:
         say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
         return NO_FACE
     return FOUND
+
+
+def _is_nobody(who: Name) -> bool:
+    """Whether there was no person to compare a face with."""
+    return not who.name and not who.runner_up
 
 
 def _search(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
@@ -25,14 +26,20 @@ _EDITED: Final = re.compile(
 _PICASA: Final = (".picasa.ini", "picasa.ini")
 
 
+def folded(name: bytes | str) -> str:
+    """A file name without regard to case and to Unicode's form: programs on other systems wrote some of them."""
+    text = name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
+    return unicodedata.normalize("NFC", text.casefold())
+
+
 def by_folded_name(names: Collection[bytes]) -> Mapping[str, bytes]:
-    """The names of a directory without regard to case: programs on other systems wrote some of them."""
-    return {name.decode("utf-8", "surrogateescape").casefold(): name for name in names}
+    """The names of a directory by `folded`."""
+    return {folded(name): name for name in names}
 
 
 def xmp(photo: bytes, names: Mapping[str, bytes]) -> Iterator[bytes]:
     """The XMP files of a photo. ``names``: `by_folded_name` of its directory."""
-    name = photo.decode("utf-8", "surrogateescape").casefold()
+    name = folded(photo)
     for candidate in (f"{name}.xmp", f"{name.rpartition('.')[0]}.xmp"):
         if candidate != ".xmp" and candidate in names:
             yield names[candidate]
@@ -47,7 +54,7 @@ def takeout(photo: bytes, names: Mapping[str, bytes]) -> bytes | None:
     """Google Takeout's file of a photo."""
     name = photo.decode("utf-8", "surrogateescape")
     for stem in _takeout_stems(name):
-        if found := names.get(f"{stem}.json".casefold()):
+        if found := names.get(folded(f"{stem}.json")):
             return found
     return None
 

@@ -575,16 +575,19 @@ class PeopleStore:
         To be called now and then. `trouble` tells where it fails; it is tried again after `RETRY` seconds.
         """
         with self._lock:
-            today, version = self._today(), self._snapshot.version
-            if self._db is None or self._tended == (today, version) or self._now() < self._retry:
+            if self._db is None:
                 return
+            today, version = self._today(), self._snapshot.version
             try:
-                with self._translated("back up"):
-                    self._require_in_place()
-                    if self._unscrubbed:
-                        self._scrub()
-                    elif self._backups.is_due(today, version):
-                        self._backups.make(self._db, today)
+                self._require_in_place()
+                if self._tended != (today, version):
+                    if self._now() < self._retry:
+                        return
+                    with self._translated("back up"):
+                        if self._unscrubbed:
+                            self._scrub()
+                        elif self._backups.is_due(today, version):
+                            self._backups.make(self._db, today)
                 self._tended, self._backup_trouble = (today, version), ""
             except StorageError as exc:
                 self._note_backup_trouble(str(exc))

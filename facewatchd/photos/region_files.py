@@ -48,7 +48,9 @@ MOST_FILE_NAME: Final = 255
 """Characters of the name of a photo: no file system has longer ones."""
 
 _MWG: Final = "{http://www.metadataworkinggroup.com/schemas/regions/}"
-_AREA: Final = "{http://ns.adobe.com/xmp/sType/Area#}"
+_AREA, _AREA_AS_PRINTED = "{http://ns.adobe.com/xmp/sType/Area#}", "{http:ns.adobe.com/xmp/sType/Area#}"
+"""The guidelines lack two slashes, and so does what some programs write."""
+_AREA_KEYS: Final = ("x", "y", "w", "h", "d", "unit")
 _DIMENSIONS: Final = "{http://ns.adobe.com/xap/1.0/sType/Dimensions#}"
 _MP: Final = "{http://ns.microsoft.com/photo/1.2/}"
 _MPRI: Final = "{http://ns.microsoft.com/photo/1.2/t/RegionInfo#}"
@@ -126,10 +128,11 @@ def _mwg_area(entry: Element, applied: tuple[float, float]) -> Area:
     area = next(iter(_children(entry, f"{_MWG}Area")), None)
     if area is None:
         raise _OddRegionError("a region without an area")
-    x, y, w, h, d = (_number(_text(area, f"{_AREA}{key}"), default=0.0) for key in ("x", "y", "w", "h", "d"))
-    if _text(area, f"{_AREA}x") == "" or _text(area, f"{_AREA}y") == "":
+    texts = {key: _text(area, f"{_AREA}{key}") or _text(area, f"{_AREA_AS_PRINTED}{key}") for key in _AREA_KEYS}
+    if not (texts["x"] and texts["y"]):
         raise _OddRegionError("a region without a place")
-    if (_text(area, f"{_AREA}unit") or "normalized").strip().lower() == "pixel":
+    x, y, w, h, d = (_number(texts[key], default=0.0) for key in _AREA_KEYS[:5])
+    if texts["unit"].strip().lower() == "pixel":
         if not all(applied):
             raise _OddRegionError("a region in pixels of a picture whose sides are not said")
         x, w, d, y, h = x / applied[0], w / applied[0], d / min(applied), y / applied[1], h / applied[1]

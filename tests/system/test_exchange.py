@@ -129,7 +129,7 @@ def test_what_was_wiped_comes_back_and_undo_takes_it_away_again(start: Start, tm
     daemon.start()
     daemon.settle()
     assert said(daemon) == {}
-    result = daemon.control("import", "-", input=backup)
+    result = daemon.control("import", "-", input="\ufeff" + backup.replace("\n", "\r\n"))
     assert result.returncode == 0, result.stderr
     assert said(daemon) == before
     assert answers(daemon, root) == found

@@ -793,6 +793,17 @@ def test_list_faces_says_who_they_are(ask: Any, daemon: FakeDaemon, capfd: Any) 
     assert "without --who; start it again" in capfd.readouterr().err
 
 
+def test_where_nobody_has_a_name_a_terminal_says_how_to_begin(daemon: FakeDaemon) -> None:
+    faces = [named(None, None, "unknown"), named(None, None, "unknown")]
+    daemon.script = lambda request: reply(request, {"faces": faces if "names" in request["params"] else FACES["faces"]})
+    words = b"no person with a name has a face that is known; to give one: facewatchd people add NAME PHOTO\n"
+    assert run_on_terminal(daemon, "--list-faces", "--who", "a.jpg")[2] == words
+    assert run_on_terminal(daemon, "--list-faces", "--who", "-q", "a.jpg")[2] == b""
+    faces[0] = named(None, None, "unknown", "Anna", 0.1)
+    assert run_on_terminal(daemon, "--list-faces", "--who", "a.jpg")[2] == b""
+    assert run_on_terminal(daemon, "--list-faces", "a.jpg")[2] == b""
+
+
 def test_the_names_are_drawn_and_doubtful_ones_have_a_question_mark(
     ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

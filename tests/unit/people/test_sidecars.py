@@ -43,6 +43,8 @@ def test_xmp_files_have_the_photos_name_with_or_without_its_suffix_in_any_case()
     assert list(sidecars.xmp(b"a.jpg", names)) == [b"a.JPG.XMP", b"A.xmp"]
     assert list(sidecars.xmp(b"\xff.jpg", names)) == [b"\xff.xmp"]
     assert list(sidecars.xmp(b"c.jpg", names)) == []
+    composed, parts = "Zo\u00eb.jpg".encode(), "Zoe\u0308.jpg.xmp".encode()
+    assert list(sidecars.xmp(composed, by_folded_name([parts]))) == [parts]
     assert list(sidecars.xmp(b"c", names)) == []
 
 

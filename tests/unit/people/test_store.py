@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -319,6 +320,12 @@ def test_a_file_that_is_removed_meanwhile_takes_no_statement(store: PeopleStore,
     with pytest.raises(StorageError, match="removed or replaced"):
         store.say("Bert", [yes()], "user")
     assert store.people().named("Bert") is None
+    store.tend()
+    assert "removed or replaced" in store.trouble
+    path.with_name("elsewhere").rename(path)
+    store.tend()
+    assert store.trouble == ""
+    store.say("Bert", [yes()], "user")
 
 
 def test_a_file_that_is_put_there_meanwhile_is_not_replaced(store: PeopleStore, path: Path, tmp_path: Path) -> None:
@@ -370,6 +377,18 @@ def test_a_migration_that_fails_changes_nothing(
         patch.setattr(schema, "MIGRATIONS", {1: "CREATE TABLE more(id INTEGER) STRICT; DROP TABLE none_such;"})
         assert reopen().trouble
     assert told(reopen()) == {("Anna", True, b"one", LEFT)}
+
+
+def test_several_threads_say_something_at_once(store: PeopleStore, reopen: Callable[[], PeopleStore]) -> None:
+    def say(number: int) -> None:
+        for turn in range(5):
+            store.say(f"Person {number % 3}", [yes(b"%d %d" % (number, turn))], "user")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(say, range(6)))
+    said = told(store)
+    assert len(said) == 30
+    assert told(reopen()) == said
 
 
 def test_forgetting_is_ended_later_where_another_process_reads(store: PeopleStore, path: Path, clock: Clock) -> None:

@@ -39,6 +39,13 @@ def test_the_sides_that_a_region_was_applied_to_are_read(write: Callable[..., by
     assert region.source == "mwg"
 
 
+def test_the_name_space_of_areas_may_lack_its_slashes_as_the_guidelines_print_it() -> None:
+    data = xmp_packets.digikam([ANNA]).replace(
+        b"http://ns.adobe.com/xmp/sType/Area#", b"http:ns.adobe.com/xmp/sType/Area#"
+    )
+    assert read(region_files.from_xmp([data])) == {"Anna": ANNA[1]}
+
+
 def test_picasas_file_names_photos_faces_and_contacts() -> None:
     found = region_files.from_picasa(
         xmp_packets.picasa_ini({"a.jpg": [ANNA, BOB], "b.jpg": [("Anna", (0, 0, 0.5, 0.5))]})
