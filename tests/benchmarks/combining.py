@@ -74,7 +74,7 @@ def run(options: Options) -> Iterator[Report]:
         with_gallery = family.opened()
         try:
             for asked in QUESTIONS:
-                _measure(with_gallery, family, asked, options.rounds(40), report)
+                _measure(with_gallery, family, asked, options.rounds(20), report)
         finally:
             with_gallery.catalog.close()
         report.notes.append(
