@@ -46,9 +46,7 @@ REST = 0.25
 """Seconds without a look after each one."""
 IDLE_PART = 9
 LONGEST_REST = 5.0
-"""Seconds. While 10,000 photos with two faces each were recorded within 11 s, which is ten times as fast as they can be
-embedded, one subscription took 0.3 s of a processor and made no transaction longer; 64 took 28 s, made the median
-transaction 1.7 times as long, and had told everything 20 s later (two cores)."""
+"""Seconds. What they achieve is measured by `python -m tests.benchmarks subscribing`."""
 STEP = 1000
 """Lines of the journal, of which at least a hundred times as many are kept."""
 FRESH = 3600.0

@@ -51,7 +51,10 @@ class Backups:
         return None
 
     def _before_migrations(self) -> list[Path]:
-        return list(self._path.parent.glob(f"{self._path.name}.before-v*"))
+        return self._beside(f"{self._path.name}.before-v*")
+
+    def _beside(self, pattern: str) -> list[Path]:
+        return list(self._path.parent.glob(pattern))
 
     def is_due(self, today: date, changes: int) -> bool:
         """Whether a copy is to be made of the file, which has so many changes. Raises OSError."""
@@ -87,9 +90,12 @@ class Backups:
             new.unlink(missing_ok=True)
 
     def remove_all(self) -> int:
-        """Delete every copy, what a killed process left of one included; return how many there were. Raises OSError."""
-        copies = [*self.weekly(), *self._before_migrations()]
-        for path in [*copies, *self._path.parent.glob(f"{self._path.stem}*.new*")]:
+        """Delete every copy, what a killed process left of one, and logs that were set aside.
+
+        Returns how many there were. Raises OSError.
+        """
+        copies = [*self.weekly(), *self._before_migrations(), *self._beside(f"{self._path.name}-wal.foreign-*")]
+        for path in [*copies, *self._beside(f"{self._path.stem}*.new*")]:
             path.unlink(missing_ok=True)
         atomic_files.sync(self._path.parent)
         return len(copies)

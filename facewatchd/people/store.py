@@ -177,6 +177,8 @@ class PeopleStore:
         """When `tend` is to try again after a failure."""
         self._opened: Identity | None = None
         """The file that is open."""
+        self._base = 0
+        """The version of the file by itself, when its log was last empty."""
         self._backups = Backups(path)
         try:
             self._open()
@@ -220,6 +222,12 @@ class PeopleStore:
     # Opening
 
     def _open(self) -> None:
+        if not _log_belongs(self._path):
+            log_file = _log_of(self._path)
+            aside = recovery.spare_name(log_file, "foreign")
+            log.warning("%s is of another state of the names, which seem to be a backup: it is now %s", log_file, aside)
+            log_file.rename(aside)
+            log_file.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
         version = examine(self._path)
         if version is None:
             return
@@ -231,6 +239,7 @@ class PeopleStore:
                     self._migrate(self._db, version)
                 recovery.empty_log(self._db)
                 self._snapshot = self._read(self._db)
+                self._note_base()
                 self._unscrubbed = self._is_noted_unscrubbed(self._db)
             except BaseException:
                 self._db.close()
@@ -315,6 +324,7 @@ class PeopleStore:
                         step = db.execute(sql, (action, self._now())).lastrowid
                     yield db, step
                     db.execute("UPDATE meta SET value = value + 1 WHERE key = 'changes'")
+                    db.execute("INSERT OR REPLACE INTO meta VALUES ('base', ?)", (self._base,))
                     snapshot = self._read(db)
                     db.execute("COMMIT")
                 except BaseException:
@@ -328,6 +338,11 @@ class PeopleStore:
             raise
         self._snapshot = snapshot
         recovery.empty_log(db)
+        self._note_base()
+
+    def _note_base(self) -> None:
+        if not _has_log(self._path):
+            self._base = self._snapshot.version
 
     # Saying
 
@@ -602,6 +617,38 @@ class PeopleStore:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now()).astimezone().date()
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _has_log(path: Path) -> bool:
+    log_file = _log_of(path)
+    return log_file.exists() and log_file.stat().st_size > 0
+
+
+def _log_belongs(path: Path) -> bool:
+    """Whether SQLite may lay the log over the file. It pairs them by name, also where the file is an older backup.
+
+    Each transaction notes the version that the file had when the log was last empty (``base``). A checkpoint that was
+    killed may have written the log's own version to the file.
+    """
+    if not path.exists() or not _has_log(path):
+        return True
+    try:
+        with closing(catalog_schema.connect_reader(str(path), "immutable=1")) as db:
+            own = _numbers(db)
+        with closing(catalog_schema.connect_reader(str(path))) as db:
+            logged = _numbers(db)
+    except sqlite3.Error:  # of which `examine` tells
+        return True
+    changes = own.get("changes")
+    return changes in (logged.get("base", changes), logged.get("changes"))
+
+
+def _numbers(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT key, value FROM meta WHERE key IN ('changes', 'base')"))
 
 
 def examine(path: Path) -> int | None:

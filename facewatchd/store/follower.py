@@ -33,7 +33,8 @@ from facewatchd.values import is_within
 PAGE = 1000
 """Lines that are looked at together: of a page, the faces of all contents are compared at once."""
 HOLD = 5.0
-"""Seconds for which a path that is missing is held back."""
+"""Seconds for which a path that is missing is held back: of 1,200 photos in a directory that was renamed, also while no
+daemon ran, none was taken for gone (`tests/benchmarks/README.md`)."""
 MOST_HOLD = 60.0
 """The same while paths wait to be examined."""
 

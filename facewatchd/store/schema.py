@@ -117,7 +117,8 @@ MIGRATIONS = {
     ALTER TABLE content ADD COLUMN picture BLOB;
     CREATE INDEX content_undated ON content(orphaned) WHERE taken_from IS NULL AND error IS NULL;
     ALTER TABLE photo ADD COLUMN named REAL;
-    UPDATE photo SET named = date_in_name(path) WHERE content_id IS NOT NULL AND date_in_name(path) IS NOT NULL;
+    WITH dated AS MATERIALIZED (SELECT id, date_in_name(path) AS at FROM photo WHERE content_id IS NOT NULL)
+    UPDATE photo SET named = at FROM dated WHERE dated.id = photo.id AND at IS NOT NULL;
     ALTER TABLE face ADD COLUMN sharpness REAL;
     ALTER TABLE face ADD COLUMN arrival INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE journal(seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, content_id INTEGER NOT NULL,

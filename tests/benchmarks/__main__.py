@@ -37,6 +37,7 @@ NAMES = (
     "expectation",
     "people",
     "statements",
+    "subscribing",
     "exchange",
 )
 

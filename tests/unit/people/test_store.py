@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from facewatchd.errors import BadNameError, NameTakenError, StorageError, Unknow
 from facewatchd.people import schema
 from facewatchd.people.statements import NewStatement, RelativeBox
 from facewatchd.people.store import Action, PeopleStore
+from facewatchd.store import recovery
 
 LEFT, RIGHT = RelativeBox(0.1, 0.1, 0.2, 0.2), RelativeBox(0.6, 0.1, 0.2, 0.2)
 DAY = 24 * 3600.0
@@ -312,6 +314,32 @@ def test_a_file_that_is_not_understood_is_left_alone(
             call()
     again.tend()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("is_backup", [False, True])
+def test_the_log_of_a_killed_process_is_not_laid_over_a_backup(
+    store: PeopleStore, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_backup: bool
+) -> None:
+    store.say("Anna", [yes()], "user")
+    backup = path.read_bytes()
+    store.say("Bert", [yes(b"two")], "user")
+    monkeypatch.setattr(recovery, "empty_log", lambda db: None)
+    store.say("Carl", [yes(b"three")], "user")
+    store.say("Dora", [yes(b"four")], "user")
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(path.with_name("people.sqlite3-wal"), other)
+    (other / path.name).write_bytes(backup if is_backup else path.read_bytes())
+    monkeypatch.undo()
+    again = PeopleStore(other / path.name)
+    try:
+        names = [person.name for person in again.people().people]
+        assert names == (["Anna"] if is_backup else ["Anna", "Bert", "Carl", "Dora"])
+        assert len(list(other.glob("*-wal.foreign-*"))) == is_backup
+        again.forget("Anna")
+        assert b"Anna" not in bytes_of(other)
+    finally:
+        again.close()
 
 
 def test_a_file_that_is_removed_meanwhile_takes_no_statement(store: PeopleStore, path: Path) -> None:
