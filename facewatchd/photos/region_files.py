@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 16 << 20
 """Bytes of a ``.picasa.ini`` or a JSON file: photos with two faces each take 150 bytes, so 100,000 of them."""
-MOST_TEXT: Final = 30 * MOST
-"""Characters of all names of a file together: an answer to the daemon has a limit."""
+MOST_TEXT: Final = 20 * MOST
+"""Characters of all names of a file together: an answer to the daemon has 4 MiB, and JSON writes some in 12 bytes."""
 MOST_FILE_NAME: Final = 255
 """Characters of the name of a photo: no file system has longer ones."""
 
@@ -84,7 +84,7 @@ class Found:
         """Add a region, unless there are `MOST`."""
         self.room -= len(region.name) + len(region.photo)
         if len(self.regions) >= MOST or self.room < 0:
-            self.leave_out(f"it has more than {MOST} regions")
+            self.leave_out("it has more regions than are read")
         elif region not in self.regions[-100:]:
             self.regions.append(region)
 

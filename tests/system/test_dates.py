@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from facewatchd.client.connection import RemoteError
+from tests.support import samples
 from tests.support.albums import shoot
 from tests.support.dated import age, dated, shoot_on
 from tests.support.library import files_of
@@ -152,3 +154,36 @@ def test_dates_of_an_earlier_version_are_read_once_over_kill_9_and_nothing_is_em
         assert [match["taken"] for match in matches[:MANY]] == [f"2019-06-30T12:{n:02}:00" for n in range(MANY)]
         assert matches[MANY]["taken_from"] == "mtime"
         assert log.stat().st_size == 13 + (MANY + 1 - 10)
+
+
+def moved(photo: Path, to: Path, shift: int, quality: int, taken: str) -> None:
+    """A frame of a burst: a photo moved by some pixels, compressed anew."""
+    to.parent.mkdir(exist_ok=True)
+    with Image.open(photo) as image:
+        width, height = image.size
+        image.convert("RGB").crop((shift, shift, width - 12 + shift, height - 12 + shift)).save(to, quality=quality)
+    dated(to, taken)
+
+
+@samples.needs_shared
+@pytest.mark.parametrize("model", [pytest.param("scrfd25g_mfn", marks=samples.needs_packs), "opencv"])
+def test_bursts_of_real_photos_are_folded_and_different_photos_of_the_same_second_are_not(
+    tmp_path: Path, model: str
+) -> None:
+    photos = tmp_path / "photos"
+    for number in range(3):
+        frame = photos / f"kit {number}.jpg"
+        moved(samples.PHOTOS / "kit_harington_1.jpg", frame, 4 * number, 80 + 5 * number, f"2019:06:30 12:00:0{number}")
+    for name in ("obama_1.jpg", "obama_4.jpg"):
+        moved(samples.PHOTOS / name, photos / name, 0, 90, "2019:06:30 12:00:00")
+    root = None if model == "opencv" else samples.PACKS
+    with Daemon(tmp_path / "home", photos, model=model, model_root=root) as daemon:
+        daemon.start()
+        daemon.settle()
+        (burst,) = ask(daemon, "kit 1.jpg")
+        assert (Path(burst["path"]).name, burst["itself"]) == ("kit 1.jpg", True)
+        assert [Path(path).name for path in burst["similar"]] == ["kit 0.jpg", "kit 2.jpg"]
+        assert {name: match["similar"] for match in ask(daemon, "obama_1.jpg") for name in names([match])} == {
+            "obama_1.jpg": [],
+            "obama_4.jpg": [],
+        }

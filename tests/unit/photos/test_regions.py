@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from facewatchd.inference import validation
 from facewatchd.photos import packets, region_files, regions
 from facewatchd.photos.regions import Area, Region, clean_name, readings, upright
 from facewatchd.photos.upright import TRANSPOSITIONS
@@ -169,7 +170,7 @@ def test_regions_and_names_are_limited() -> None:
     many = [(f"n{number}", (0.1, 0.1, 0.1, 0.1)) for number in range(200)]
     found = region_files.from_picasa(xmp_packets.picasa_ini({f"{photo}.jpg": many for photo in range(60)}))
     assert len(found.regions) == regions.MOST
-    assert found.aside == ["it has more than 10000 regions"]
+    assert found.aside == ["it has more regions than are read"]
     found = region_files.from_xmp([xmp_packets.digikam([("x" * 201, ANNA[1]), ANNA])])
     assert list(read(found)) == ["Anna"]
     assert found.aside == ["a name of more than 200 characters"]
@@ -271,3 +272,13 @@ def test_turning_keeps_an_area_on_the_picture(orientation: int, corner: tuple[fl
     assert np.all(np.array(area) >= -1e-9)
     assert area.x + area.w <= 1 + 1e-9
     assert area.y + area.h <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("length", [1, 25, 200])
+def test_the_longest_answer_about_a_file_is_one_that_the_daemon_takes(length: int) -> None:
+    faces = "".join(f"[{chr(0x1F600) * 4}{number}.jpg]\nfaces=rect64(1fff2fff3fff4fff),1\n" for number in range(10_500))
+    found = region_files.from_picasa(f"[Contacts2]\n1={chr(0x1F600) * length};;\n{faces}".encode())
+    data = json.dumps({"named": found.named._asdict()}).encode()
+    assert found.aside == ["it has more regions than are read"]
+    assert len(data) < validation.MOST_JSON
+    assert validation.named(json.loads(data)["named"], regions.PICASA) == found.named
