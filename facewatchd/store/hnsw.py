@@ -60,6 +60,8 @@ FEW = 8
 """Where the first answer has fewer faces above the threshold, more are asked for, which makes hnswlib's search broader.
 Of a million faces, one in a thousand of the people who are on few photos is not found at first, one in six thousand
 then."""
+IDLE = 4
+"""References of one person, in a row, that find nothing new, after which no more is asked for."""
 BATCH = 512
 """Faces in one statement of SQL."""
 REBUILD_AT = 0.2
@@ -291,8 +293,10 @@ class HnswIndex:
 
 
 def _broadened(graph: Graph, embedding: Embedding, threshold: float, most: int) -> Above | None:
-    """Every face from the threshold on, by asking for more and more neighbours, ``most`` of them at last; None where all
-    are to be compared."""
+    """Every face from the threshold on, by asking for more and more neighbours, at last ``most``.
+
+    None where all faces are to be compared.
+    """
     k = min(FIRST_K, max(SMALL_K, graph.nodes // 4))
     while k <= most:
         try:
@@ -308,10 +312,12 @@ def _broadened(graph: Graph, embedding: Embedding, threshold: float, most: int) 
 
 
 def _together(graph: Graph, embeddings: Embeddings, threshold: float, threads: int, most: int) -> list[Above | None]:
-    """`_broadened` for each of several embeddings of one person.
+    """`_broadened` for each of several embeddings of one person, for whom it is enough that one finds a face.
 
-    At first for all of them at once, with several threads. Who is missed by one of them is found by another, so an
-    answer with few faces is as good as any.
+    At first all of them are searched for at once, with several threads. Where the last neighbour of one is above the
+    threshold, more are asked for: the denser the faces lie around it, the sooner. Of a person on many photos that is so
+    for most, and nearly all that one would still find another has found. So it ends when `IDLE` of them in a row have
+    found nothing new.
     """
     k = min(FIRST_K, max(SMALL_K, graph.nodes // 4))
     try:
@@ -321,11 +327,20 @@ def _together(graph: Graph, embeddings: Embeddings, threshold: float, threads: i
     if not first:
         return [_broadened(graph, embedding, threshold, most) for embedding in embeddings]
     found: list[Above | None] = []
-    for embedding, (ids, similarities) in zip(embeddings, first, strict=True):
+    for ids, similarities in first:
         above = int(np.count_nonzero(similarities >= threshold))
-        is_whole = above < len(ids)
-        part = Above(ids[:above], similarities[:above], exact=False)
-        found.append(part if is_whole else _broadened(graph, embedding, threshold, most))
+        found.append(Above(ids[:above], similarities[:above], exact=False))
+    crowded = [at for at, (ids, similarities) in enumerate(first) if similarities[-1] >= threshold]
+    crowded.sort(key=lambda at: -float(first[at][1][-1]))
+    known = {face_id for ids, similarities in first for face_id in ids[similarities >= threshold].tolist()}
+    idle = 0
+    for at in crowded:
+        found[at] = more = _broadened(graph, embeddings[at], threshold, most)
+        new = set() if more is None else set(more.ids.tolist()) - known
+        known |= new
+        idle = 0 if new or more is None else idle + 1
+        if idle == IDLE:
+            break
     return found
 
 

@@ -31,9 +31,8 @@ from facewatchd.store.index import Above, Embeddings, Index
 from facewatchd.store.references import References
 from facewatchd.values import Quality
 
-TOGETHER = 16
-"""References that are searched for at a time: where the threshold is low, each finds many faces, and what waits to be
-added to the index waits for as many searches."""
+TOGETHER, LOW = 8, 0.2
+"""References that are searched for at a time where the threshold is lower than that, as each finds very many faces."""
 BLOCK = 4096
 """Faces whose embeddings are in memory at once."""
 ROUNDING = 1e-5
@@ -217,8 +216,9 @@ def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     """The faces above the threshold, and those that are confirmed."""
     thresholds = wanted.thresholds(search)
     found = _NOTHING
-    for start in range(0, len(thresholds), TOGETHER):
-        rows, asked = (each[start : start + TOGETHER] for each in (wanted.references, thresholds))
+    step = TOGETHER if search.threshold < LOW else len(thresholds)
+    for start in range(0, len(thresholds), max(step, 1)):
+        rows, asked = (each[start : start + step] for each in (wanted.references, thresholds))
         found = found.joined(_Best.of(_near(index, rows, asked, search), asked))
     if missing := wanted.confirmed.difference(found.ids.tolist()):
         ids, rows = reader.embeddings_of(missing)

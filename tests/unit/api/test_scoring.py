@@ -240,7 +240,7 @@ def test_it_is_what_a_plain_loop_finds(
             world.add(row, norm=norm)
         world.resolver.say(confirmed, rejected)
         people = world.scorer.people().references
-        with patch.object(scoring, "TOGETHER", 2), patch.object(scoring, "BLOCK", 3):
+        with patch.object(scoring, "TOGETHER", 2), patch.object(scoring, "LOW", 0.5), patch.object(scoring, "BLOCK", 3):
             found = world.scored(world.scorer.wanted_person(0), search)
         close_all()
 
