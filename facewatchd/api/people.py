@@ -23,7 +23,13 @@ from facewatchd.api.parameters import (
     Source,
     Subject,
 )
-from facewatchd.errors import BadNameError, NameTakenError, NoFaceError, UnknownFaceError
+from facewatchd.errors import (
+    BadNameError,
+    NameTakenError,
+    NoFaceError,
+    UnknownFaceError,
+    UnreadablePhotoError,
+)
 from facewatchd.matches import Box
 from facewatchd.people.known import KnownFaces, Resolver
 from facewatchd.people.statements import (
@@ -210,7 +216,7 @@ class People:
             if subject.face_id is not None:
                 yield self._by_id(who, subject.face_id)
                 continue
-            seen, picked = self._finder.pick(Source(subject.path, subject.data), subject.face, self._table)
+            seen, picked = self._pick(params.who, who)
             if params.is_ and len(picked) > 1:
                 raise ParamsError("several faces of one photo are not one person: name each by its number")
             for index in picked:
@@ -219,6 +225,17 @@ class People:
                 yield _Said(who, index, seen.faces[index], seen.digest, box, seen.id_of(index), beside=beside)
             if not picked:
                 yield _without_face(who, subject, seen)
+
+    def _pick(self, subjects: Sequence[Subject], who: int) -> tuple[PhotoFaces, list[int]]:
+        """The faces of a photo, and which of them are meant. Of several photos, errors number one without a path."""
+        subject = subjects[who]
+        try:
+            return self._finder.pick(Source(subject.path, subject.data), subject.face, self._table)
+        except (UnreadablePhotoError, NoFaceError) as exc:
+            photos = [at for at, each in enumerate(subjects) if each.face_id is None]
+            if subject.data is None or len(photos) == 1:
+                raise
+            raise type(exc)(f"photo {photos.index(who) + 1}: {exc.message}", exc.hint) from exc
 
     def _by_id(self, who: int, face_id: int) -> _Said:
         with self._catalog.reading() as reader:

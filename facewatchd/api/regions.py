@@ -25,6 +25,7 @@ from facewatchd.people import sidecars
 from facewatchd.people.known import KnownFaces, Resolver
 from facewatchd.people.proposals import Finding, Name, OnPhoto, findings
 from facewatchd.people.statements import RelativeBox, name_key
+from facewatchd.people.store import PeopleStore
 from facewatchd.photos import files
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import PICASA, TAKEOUT, XMP, Named, Region, readings
@@ -45,18 +46,23 @@ PAGE_TIME: Final = 1.0
 class RegionReader:
     """Any thread may call the method."""
 
-    def __init__(self, catalog: Catalog, inference: Inference, roots: Roots, resolver: Resolver) -> None:
+    def __init__(
+        self, catalog: Catalog, inference: Inference, roots: Roots, people: PeopleStore, resolver: Resolver
+    ) -> None:
         """``inference``: the process that reads the files."""
         self._catalog = catalog
         self._inference = inference
         self._roots = roots
+        self._people = people
         self._resolver = resolver
 
     def regions(self, params: RegionsParameters) -> dict[str, object]:
         """Return the ``photos`` with names of one page, how many were ``read`` and left out, and the ``next`` path.
 
-        Raises `UnreadablePhotoError` for a directory that is not watched.
+        Raises `UnreadablePhotoError` for a directory that is not watched, and `StorageError` where it is not known what
+        was said.
         """
+        self._people.people()
         if params.dir is not None and self._roots.of(params.dir) is None:
             raise UnreadablePhotoError(
                 f"{printable(params.dir)} lies in no watched directory", "name one that is watched, or one below it"

@@ -48,8 +48,8 @@ def add_options(name: str, parser: Parser) -> None:
 def _name(text: str) -> str:
     """Read a name, which may be written as in a question; behind ``--``, one with a dash comes as a path (`parse`)."""
     name = text.removeprefix("./" if text.startswith("./-") else "@").strip()
-    if not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    if not name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name in UTF-8")
     return name
 
 
@@ -155,7 +155,7 @@ def say_not(options: argparse.Namespace) -> int:
 def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]], str], **params: Any) -> int:
     faces = [Asked(who) for who in _faces(options.who)]
     photos = [asked.photo for asked in faces if asked.photo is not None]
-    with Connection(options.socket) as daemon:
+    with Connection(options.socket, DEFAULT_TIMEOUT * len(faces)) as daemon:
 
         def call() -> Any:
             return daemon.call("assign", name=options.name, who=[asked.param() for asked in faces], **params)

@@ -133,10 +133,14 @@ def import_people(options: argparse.Namespace) -> int:
                 if progress:
                     progress(found.read, 0)
         said = _said(daemon, found) if options.apply and found.statements else None
+        with reading_answer():
+            pending = int(daemon.call("status")["pending"])
     if options.json:
         numbers = {"read": found.read, "left_out": found.left_out, **found.verdicts}
         write_json({"photos": found.photos, "counts": numbers, "said": said})
     _say_summary(found, options, said)
+    if pending:
+        say(f"{counted(pending, 'photo')} pending, of which the faces are not known yet: import again later")
     return 0
 
 

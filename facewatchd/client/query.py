@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from facewatchd.client.connection import MAX_LINE, RemoteError
 from facewatchd.errors import TooLargeError, UnreadablePhotoError, UsageError
+from facewatchd.text import printable
 
 STDIN = "-"
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
@@ -114,13 +115,13 @@ def path_param(path: str) -> dict[str, str]:
 def ask(call: Callable[[], Any], photos: Sequence[QueryPhoto]) -> Any:
     """Make the call; where the daemon cannot read a photo, make it again with the bytes.
 
-    The error does not name one of several photos, so the bytes of all that were sent by path are read.
+    Those of the photo that the error names; where it names none, of all that were sent by path.
     """
     while True:
         try:
             return call()
         except RemoteError as error:
-            if error.kind == UnreadablePhotoError.kind and _send_bytes(photos):
+            if error.kind == UnreadablePhotoError.kind and _send_bytes(error, photos):
                 continue
             message = _named(error, photos)
             raise RemoteError(message, error.hint, code=error.code, kind=error.kind) from error
@@ -155,8 +156,11 @@ def _with_both_named(message: str, photos: Sequence[QueryPhoto]) -> str:
     return f"{pair}{words}{rest}"
 
 
-def _send_bytes(photos: Sequence[QueryPhoto]) -> bool:
-    changed = [photo.send_bytes() for photo in photos]
+def _send_bytes(error: RemoteError, photos: Sequence[QueryPhoto]) -> bool:
+    if re.match(r"photo [0-9]+: ", error.message):
+        return False  # it is about bytes that were sent
+    named = [photo for photo in photos if photo.data is None and printable(photo.path) in error.message]
+    changed = [photo.send_bytes() for photo in named or photos]
     return any(changed)
 
 

@@ -345,7 +345,7 @@ class Daemon:
             control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
-            RegionReader(self._catalog, self._indexing_inference, self._roots, self._resolver),
+            RegionReader(self._catalog, self._indexing_inference, self._roots, self._people, self._resolver),
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
             subscriptions,
         )

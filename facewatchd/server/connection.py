@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from facewatchd.errors import DeadlineError, FacewatchError, NotReadyError
 from facewatchd.server.jsonrpc import InvalidRequestError, LineBuffer, error_line, notification
-from facewatchd.server.stream import Streaming
+from facewatchd.server.stream import Sink, Streaming
 from facewatchd.system import peer_credentials
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ class Connection:
         self._held = 0
         self._ahead = bytearray()
         self._ended = False
+        self._begun: Callable[[Sink], None] | None = None
+        """What is to be done once the reply was sent that began a stream."""
         self._stopped = 0.0
         """Seconds for which the process was stopped while this waited."""
         self._stopping = stopping
@@ -175,6 +177,8 @@ class Connection:
             self.idle_since = self.unfinished_since = None
             begun = lines.pending > 0
             ended = self._serve(lines, data)
+            if self._begun is not None:
+                self._stream(self._begun, alone=not lines.pending)
             now = self._now()
             if lines.pending:
                 line_began = line_began if begun and not ended else now
@@ -184,6 +188,8 @@ class Connection:
             if self.leaving:
                 raise NotReadyError("others wait for the place of this unfinished request", "send it at once")
             self._reply(lines.take(), last=True)  # `printf ... | nc -U` ends its line with the stream
+            if self._begun is not None:
+                self._stream(self._begun, alone=True)
 
     def _serve(self, lines: LineBuffer, data: bytes) -> int:
         """Answer the lines that ``data`` ends, and return how many; their bytes are given back to the budget."""
@@ -192,6 +198,8 @@ class Connection:
         for number, line in enumerate(ended, 1):
             if self._stopping.is_set():
                 raise ConnectionAbortedError("the daemon stops")
+            if self._begun is not None:
+                raise InvalidRequestError(_NO_MORE)
             self._reply(line, last=number == len(ended) and not lines.pending)
         return len(ended)
 
@@ -204,19 +212,23 @@ class Connection:
         reply = self._answer(line)
         self._hold(max(0, self._held - len(line) - 1))  # the last line may lack its newline
         if isinstance(reply, Streaming):
-            self._stream(reply, alone=last)
+            self.waits = True  # before the reply is sent, as below
+            self._send(reply.reply)
+            self._begun = reply.run
+            return
         if last:  # before the reply is sent: a client that has it may open another connection at once
             self.idle_since = time.monotonic()
         if reply is not None:
             self._send(reply)
 
-    def _stream(self, begun: Streaming, *, alone: bool) -> NoReturn:
-        """Send the reply and then whatever comes, until ConnectionError or `FacewatchError` is raised."""
-        self.waits = True  # before the reply is sent, as above
-        self._send(begun.reply)
+    def _stream(self, run: Callable[[Sink], None], *, alone: bool) -> NoReturn:
+        """Send whatever comes, until ConnectionError or `FacewatchError` is raised.
+
+        The caller holds no request any more: one may have 64 MiB, and a stream may last for months.
+        """
         if not alone:
             raise InvalidRequestError(_NO_MORE)
-        begun.run(self)
+        run(self)
         raise ConnectionAbortedError("the stream has ended")
 
     def send(self, method: str, params: Mapping[str, object]) -> None:

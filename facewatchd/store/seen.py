@@ -16,6 +16,7 @@ import logging
 import sqlite3
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class SeenStore:
                 part = digests[start : start + _BATCH]
                 marks = ",".join("?" * len(part))
                 sql = f"SELECT digest FROM seen JOIN name ON id = name_id WHERE name = ? AND digest IN ({marks})"
-                found.update(digest for (digest,) in db.execute(sql, (name, *part)))
+                found.update(digest for (digest,) in db.execute(sql, (_key(name), *part)))
         return found
 
     def note(self, name: str, digests: Sequence[bytes]) -> int:
@@ -101,6 +102,11 @@ class SeenStore:
         return _connect(self._path)
 
 
+def _key(name: str) -> str:
+    """A name in the form in which it is kept: however its accents were typed."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
@@ -116,7 +122,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _note(db: sqlite3.Connection, name: str, digests: Sequence[bytes]) -> int:
     sql = "INSERT INTO name(name, used) VALUES (?, ?) ON CONFLICT DO UPDATE SET used = excluded.used RETURNING id"
-    (name_id,) = db.execute(sql, (name, time.time())).fetchone()
+    (name_id,) = db.execute(sql, (_key(name), time.time())).fetchone()
     stays = "SELECT id FROM name ORDER BY id = ? DESC, used DESC LIMIT ?"
     db.execute(f"DELETE FROM name WHERE id NOT IN ({stays})", (name_id, MOST_NAMES))
     before = db.total_changes

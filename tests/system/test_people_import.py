@@ -43,6 +43,11 @@ if "run" in sys.argv:
         return regions(self, params)
     regions.RegionReader.regions = slow
 """
+EMPTY_EXPORT = """\
+{"format": "facewatchd", "version": 1, "created": 1, "model": null}
+{"person": "Anna", "born": null, "hidden": false}
+{"end": {"person": 1, "statement": 0, "photo": 0, "content": 0}}
+"""
 PICASA_UNNAMED = ".picasa.ini: a face of a contact that is not named in it"
 LEFT, RIGHT = (12, 40, 88, 88), (112, 40, 88, 88)
 """Where `shoot` draws its faces with the seed 0."""
@@ -220,9 +225,25 @@ def test_what_contradicts_what_was_said_is_shown_and_left_out(contested: Daemon)
     assert "1 where no face was found (--without-face)" in lines.stderr
     assert "1 proposed (--proposals)" in lines.stderr
     assert f"{root / 'said.jpg'}\tcontradicts\tanna\t" in lines.stdout
+    assert "1 photo pending, of which the faces are not known yet: import again later" in lines.stderr
     outside = contested.control("people", "import", root.parent)
     assert (outside.returncode, outside.stdout) == (2, "")
     assert "lies in no watched directory" in outside.stderr
+
+
+def test_without_knowing_what_was_said_nothing_is_shown(start: Start, tmp_path: Path, tiny_root: Path) -> None:
+    photo(tmp_path / "photos" / "a.jpg", xmp=xmp_packets.digikam([("Anna", relative(LEFT))]))
+    daemon = Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root)
+    daemon.data.mkdir(mode=0o700)
+    (daemon.data / "people.sqlite3").write_bytes(b"no names" * 1000)
+    with daemon:
+        daemon.start()
+        daemon.settle()
+        for command in (["people", "import"], ["export", "-"], ["import", str(tmp_path / "x")]):
+            (tmp_path / "x").write_text(EMPTY_EXPORT)
+            result = daemon.control(*command)
+            assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), command
+            assert "people.sqlite3: it is damaged" in result.stderr
 
 
 def test_names_that_cannot_be_placed_are_said_where_that_is_wanted(contested: Daemon) -> None:

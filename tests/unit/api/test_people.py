@@ -165,6 +165,15 @@ def test_a_photo_that_is_not_in_the_catalog(place: Place) -> None:
     assert place.listed() == {"Anna": (1, 1, 0)}
 
 
+def test_of_several_photos_the_one_without_a_path_is_numbered(place: Place) -> None:
+    photo, broken = place.record("one"), {"data": "YnJva2Vu"}
+    with pytest.raises(UnreadablePhotoError, match=r"^it is broken"):
+        place.add("Anna", broken, {"face_id": 1})
+    with pytest.raises(UnreadablePhotoError, match=r"^photo 2: it is broken"):
+        place.add("Anna", photo, {"face_id": 1}, broken)
+    assert place.listed() == {}
+
+
 def test_a_person_on_a_photo_without_a_face(place: Place) -> None:
     photo = place.record("back", [])
     assert place.add("Anna", photo)["without_face"] == [0]

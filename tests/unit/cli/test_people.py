@@ -224,7 +224,8 @@ def test_errors_are_one_line_each_with_its_status(fake: FakeDaemon, capfd: Any, 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["add"], ["add", "x"], ["add", "", "a.jpg"], ["add", "@", "a.jpg"], ["add", "x", "@y"], ["add", "x", "-", "-"],
+        ["add"], ["add", "x"], ["add", "", "a.jpg"], ["add", "@", "a.jpg"], ["add", "\udcff", "a.jpg"],
+        ["add", "x", "@y"], ["add", "x", "-", "-"],
         ["add", "x", "a.jpg", "--box", "1,2,3"], ["add", "x", "a.jpg", "--box", "1,2,0,4"],
         ["add", "x", "a.jpg", "--box=-1,2,3,4"], ["add", "x", "face:y"], ["not", "x", "a.jpg", "--anyway"],
         ["rename", "x"], ["merge", "x"], ["show"], ["anna"], ["--yes"], ["forget"],

@@ -207,6 +207,24 @@ def test_bytes_follow_where_the_daemon_cannot_read_the_path(ask: Any, daemon: Fa
     ]
 
 
+def test_only_the_bytes_of_the_photo_follow_that_the_daemon_names(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
+) -> None:
+    for name in ("a.jpg", "b\x1b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+
+    def script(request: dict[str, Any]) -> bytes:
+        if any("data" in photo for photo in request["params"]["photos"]):
+            return error(request, "unreadable-photo", "photo 2: not an image")
+        return error(request, "unreadable-photo", f"{tmp_path}/b\\x1b.jpg: cannot be read: Permission denied")
+
+    daemon.script = script
+    assert ask(*(tmp_path / name for name in ("a.jpg", "b\x1b.jpg", "c.jpg"))) == client.WRONG
+    sent = [[list(photo) for photo in request["params"]["photos"]] for request in daemon.requests]
+    assert sent == [[["path"]] * 3, [["path"], ["data"], ["path"]]]
+    assert capfd.readouterr().err == f"facewatch-query: {tmp_path}/b\\x1b.jpg: not an image; what to do\n"
+
+
 def test_a_photo_that_nobody_can_read_is_asked_for_once(
     ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any
 ) -> None:
@@ -895,6 +913,20 @@ def test_a_sheet_of_persons_begins_with_their_largest_references(
     assert [tile.heading for tile in tiles] == ["query: Anna", "with", "0.742"]
     with Image.open(tmp_path / "s.png") as image:
         assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(("face_id", "headings"), [(9, ["query", "0.742"]), (8, ["0.742"])])
+def test_a_sheet_of_a_face_by_its_id_begins_with_it_where_it_is_among_the_matches(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_id: int, headings: list[str]
+) -> None:
+    entry = {"photo": None, "face_id": face_id, "who": 0, "box": [1, 2, 30, 40], "score": 0.9}
+    daemon.script = lambda request: reply(request, answer(b"/gone.jpg", query=[entry]))
+    tiles: list[Any] = []
+    draw = sheet.draw
+    monkeypatch.setattr(sheet, "draw", lambda given, progress: tiles.extend(given) or draw(given, progress))
+    assert ask(f"face:{face_id}", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert [tile.heading for tile in tiles] == headings
+    assert {tile.source.path for tile in tiles} == {b"/gone.jpg"}
 
 
 @pytest.mark.parametrize("verbose", [True, False])

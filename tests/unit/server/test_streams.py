@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,13 @@ class Client:
     def close(self) -> None:
         self.lines.close()
         self.socket.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline, pause = time.monotonic() + PATIENCE, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        pause.wait(0.01)
 
 
 @pytest.fixture
@@ -186,6 +194,20 @@ def test_a_further_request_ends_it_with_an_error(
     assert (refusal["id"], refusal["error"]["code"]) == (None, -32600)
     assert "open another" in refusal["error"]["message"]
     assert client.lines.read() == b""
+
+
+def test_a_stream_does_not_keep_the_request_that_began_it(
+    start: Callable[..., Server], connect: Callable[[], Client]
+) -> None:
+    start()
+    client = connect()
+    tracemalloc.start()
+    try:
+        client.send("tick", params={"text": "x" * (20 << 20)})
+        assert len(client.receive()["result"]["text"]) == 20 << 20
+        until(lambda: tracemalloc.get_traced_memory()[0] < 10 << 20)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_client_that_does_not_read_is_dropped_and_disturbs_nobody(

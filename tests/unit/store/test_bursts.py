@@ -177,3 +177,20 @@ def test_a_date_that_thousands_of_photos_have_is_cut_into_blocks(monkeypatch: py
     blocks = list(near_in_time(at, np.zeros(len(at), np.int64)))
     assert [len(block) for block in blocks] == [6, 7, 7, 6, 4]
     assert np.concatenate(blocks).tolist() == [place for place in range(31) if place != 26]
+
+
+def test_what_a_burst_stood_for_was_shown_with_it(gallery: Gallery) -> None:
+    seen: set[bytes] = set()
+    search = Search(0.5, same_face=SAME, top=1, seen=lambda digests: seen.intersection(digests))
+    for number, sharpness in enumerate([50.0, 200.0]):
+        add(gallery, f"{number}", NOON + number, like(ANNA, 0.99), sharpness=sharpness)
+    add(gallery, "other", NOON + 3600, like(ANNA, 0.8))
+    found = nearest(gallery, ANNA, search)
+    assert (found.matches[0].path, found.total) == (b"/p/1", 2)
+    assert set(found.digests) == {b"/p/0".ljust(32), b"/p/1".ljust(32)}, "not what the cut left out"
+    seen.update(found.digests)
+    add(gallery, "late", NOON + 2, like(ANNA, 0.99))
+    assert [match.path for match in nearest(gallery, ANNA, search).matches] == [b"/p/late"]
+    seen.add(b"/p/late".ljust(32))
+    found = nearest(gallery, ANNA, search)
+    assert ([match.path for match in found.matches], found.total) == ([b"/p/other"], 1)

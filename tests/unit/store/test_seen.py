@@ -37,6 +37,8 @@ def test_each_name_has_its_own(seen: SeenStore, path: Path) -> None:
     assert seen.of("mail", MANY) == set(MANY[:800])
     assert seen.of("phone", MANY) == {MANY[0]}
     assert seen.of("Mail", MANY) == set()
+    seen.note("f\u00fcr mich", MANY[:2])
+    assert seen.of("fu\u0308r mich", MANY) == set(MANY[:2]), "however it is typed"
     seen.close()
     assert seen.of("mail", MANY) == set(MANY[:800]), "over a restart"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
