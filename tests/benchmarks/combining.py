@@ -80,8 +80,8 @@ def run(options: Options) -> Iterator[Report]:
             with_gallery.catalog.close()
         report.notes.append(
             "Processor time. Each person is asked for with one face, another one each time. Scoring is what the index "
-            "and the catalog find for each of them; the rest makes the photos of that, up to the paths and boxes of those that are "
-            "shown: 20 unless all are."
+            "and the catalog find for each of them; the rest makes the photos of that, up to the paths and boxes of "
+            "those that are shown: 20 unless all are."
         )
         yield report
 
