@@ -19,8 +19,9 @@ from facewatchd.api.export_format import LineError
 from facewatchd.api.parameters import ExportParameters, ImportContentsParameters, ImportPeopleParameters
 from facewatchd.errors import NotReadyError
 from facewatchd.indexing.writer import Writer
+from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import NewStatement, Person, Statement, name_key
-from facewatchd.people.store import PeopleStore, Snapshot
+from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.store.catalog import Catalog

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import io
 import json
 import os
 import stat
@@ -228,10 +229,18 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _copied(source: BinaryIO) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile() as file:  # which has no name, and only this user can read
-        while data := source.read(BLOCK):
-            file.write(data)
-        yield file
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(
+                tempfile.TemporaryFile(buffering=0)
+            )  # without a name; only this user can read it
+            while data := memoryview(source.read(BLOCK)):
+                while data:
+                    data = data[file.write(data) :]
+        except OSError as exc:
+            hint = "set TMPDIR to a directory with more room, or name a file"
+            raise UsageError(f"cannot keep what is read: {one_line(exc)}", hint) from exc
+        yield io.BufferedReader(file, BLOCK)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, dict[str, Any], str]]:

@@ -13,7 +13,7 @@ from facewatchd.client.connection import Connection
 from facewatchd.client.query import STDIN, QueryPhoto, local_path
 from facewatchd.client.report import asks_for_dates
 from facewatchd.console.streams import say, takes_drawing
-from facewatchd.matches import Box, Name, PhotoFace, any_date, any_other_person
+from facewatchd.matches import Box, Match, Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import printable
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     """Draw the faces that were asked for, then the matches."""
     from facewatchd.pictures import sheet
 
-    tiles = list(_asked(options, answer.query, "query"))
-    tiles += _asked(options, answer.others.get("with", ()), "with")
+    tiles = list(_asked(options, answer, answer.query, "query"))
+    tiles += _asked(options, answer, answer.others.get("with", ()), "with")
     named, dated = any_other_person(answer.matches, answer.asked_names), asks_for_dates(options)
     dated = dated or any_date(answer.matches)
     tiles += [sheet.match_tile(match, named=named, dated=dated) for match in answer.matches]
@@ -62,15 +62,28 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
         say(f"{printable(str(options.sheet))} leaves out {_last(left_out)}; ask for fewer with --top")
 
 
-def _asked(options: argparse.Namespace, entries: Sequence[QueryEntry], heading: str) -> Iterator[Tile]:
+def _asked(options: argparse.Namespace, answer: Answer, entries: Sequence[QueryEntry], heading: str) -> Iterator[Tile]:
+    """The tiles of what was asked for; none where no photo is known that shows it."""
     from facewatchd.pictures import sheet
 
     for entry in entries:
         if isinstance(entry, QueryPerson):
             for path, box in _best_reference(options, entry.name):
                 yield sheet.query_tile(os.fsdecode(path), None, os.fsdecode(path), box, f"{heading}: {entry.name}")
-        elif isinstance(entry, QueryFace) and not entry.left_out and (photo := entry.asked.photo) is not None:
-            yield sheet.query_tile(photo.path, photo.data, photo.name, entry.box, heading)
+        elif isinstance(entry, QueryFace) and not entry.left_out:
+            if (photo := entry.asked.photo) is not None:
+                yield sheet.query_tile(photo.path, photo.data, photo.name, entry.box, heading)
+            elif (own := _photo_of(answer, entry.asked.who.face_id)) is not None:
+                yield sheet.query_tile(os.fsdecode(own), None, os.fsdecode(own), entry.box, heading)
+
+
+def _photo_of(answer: Answer, face_id: int | None) -> bytes | None:
+    """The photo that a face by its id is on: it is the first of the matches, unless it was not wanted."""
+    return next((match.path for match in answer.matches if face_id in _face_ids(match)), None)
+
+
+def _face_ids(match: Match) -> list[int | None]:
+    return [match.face_id, *(term.face_id for term in match.terms)]
 
 
 def _best_reference(options: argparse.Namespace, name: str) -> list[tuple[bytes, Box]]:

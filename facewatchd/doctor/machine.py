@@ -22,7 +22,7 @@ from facewatchd.config import Config
 from facewatchd.doctor.finding import Finding
 from facewatchd.errors import DeadlineError, NoDaemonError, WrongListenerError
 from facewatchd.ignore import Exclusion
-from facewatchd.people import store
+from facewatchd.people.examine import examine
 from facewatchd.server import socket_file
 from facewatchd.system import inotify as inotify_facts
 from facewatchd.system import mounts
@@ -189,7 +189,7 @@ def people(loaded: Config) -> Iterator[Finding]:
     """Check that what the user said of people can be read."""
     path = loaded.data_dir / "people.sqlite3"
     try:
-        version = store.examine(path)
+        version = examine(path)
     except OSError as exc:
         yield Finding("people", "fail", f"cannot read {path}: {exc.strerror}", "check its disk")
     else:

@@ -22,8 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from facewatchd.errors import StorageError
+from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import DRAWN, SAME_FACE, Person, RelativeBox, Statement
-from facewatchd.people.store import PeopleStore, Snapshot
+from facewatchd.people.store import PeopleStore
 from facewatchd.store.catalog_reader import ContentFaces
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hub import Change, MissedChangesError
@@ -223,7 +224,9 @@ class Resolver:
         before, now = self._known.people.by_digest, people.by_digest
         stale: set[bytes] = set()
         if before is not now:
-            stale = {digest for digest in {*before, *now} if before.get(digest) != now.get(digest)}
+            stale = {digest for digest, said in now.items() if before.get(digest) != said} | (
+                before.keys() - now.keys()
+            )
         paths: set[bytes] = set()
         faces: set[int] = set()
         for change in changes:

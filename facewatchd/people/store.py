@@ -18,48 +18,33 @@ their lock while they write.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from facewatchd.errors import DamagedError, NameTakenError, StorageError, UnknownPersonError
-from facewatchd.people import schema
+from facewatchd.errors import DamagedError, NameTakenError, StorageError
+from facewatchd.people import schema, snapshot
 from facewatchd.people.backup import Backups
-from facewatchd.people.statements import (
-    Ledger,
-    NewStatement,
-    Person,
-    RelativeBox,
-    Statement,
-    added,
-    by_name,
-    name_key,
-    proper_name,
-)
+from facewatchd.people.examine import examine, has_log, log_belongs, log_of, way_back
+from facewatchd.people.plan import Said, planned
+from facewatchd.people.snapshot import Snapshot
+from facewatchd.people.statements import NewStatement, Person, Statement, proper_name
 from facewatchd.store import recovery
-from facewatchd.store import schema as catalog_schema
 from facewatchd.store.catalog import translated
-from facewatchd.system import atomic_files, ownership
-from facewatchd.text import one_line
+from facewatchd.system import atomic_files
 from facewatchd.values import Identity
 
 log = logging.getLogger(__name__)
 
 RETRY = 60.0
 """Seconds after which a backup that failed is tried again."""
-SUGGESTED = 3
-"""Most names that are suggested in place of one that nobody has."""
 
 
 class Action(StrEnum):
@@ -69,55 +54,6 @@ class Action(StrEnum):
     DESCRIBE = "describe"
     RENAME = "rename"
     MERGE = "merge"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything that counts at one moment."""
-
-    version: int = 0
-    """Of the same file, another one after each change, and never the same again."""
-    people: tuple[Person, ...] = ()
-    """In the order of their names."""
-    statements: tuple[Statement, ...] = ()
-    """In the order of their ids."""
-    by_digest: Mapping[bytes, tuple[Statement, ...]] = field(default_factory=dict)
-    by_key: Mapping[str, Person] = field(default_factory=dict)
-    """By `name_key`."""
-
-    def named(self, name: str) -> Person | None:
-        """Return the person of a name, without regard to case; None where there is none."""
-        return self.by_key.get(name_key(name.strip()))
-
-    def require(self, name: str) -> Person:
-        """Return the person of a name. Raises `UnknownPersonError`."""
-        if (person := self.named(name)) is None:
-            near = difflib.get_close_matches(name_key(name.strip()), self.by_key, SUGGESTED)
-            suggested = f"did you mean {' or '.join(self.by_key[key].name for key in near)}? " if near else ""
-            raise UnknownPersonError(
-                f"there is no person {name.strip()!r}", f"{suggested}`facewatchd people list` lists them"
-            )
-        return person
-
-    def of(self, person: int) -> list[Statement]:
-        """Return the statements about a person, by id."""
-        return [statement for statement in self.statements if statement.person == person]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a call of `say` did for one person."""
-
-    person: Person
-    is_new: bool
-    """Whether the call made the person."""
-    added: int
-    known: int
-    """Statements that were there already."""
-    outdated: int
-    """Statements that a later one contradicts."""
-    moved: tuple[str, ...]
-    """The names of those whose faces became this person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +75,6 @@ class Forgotten:
     person: Person
     statements: int
     backups: int
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What a call of `say` is to write. New people have negative ids until they are written."""
-
-    people: dict[str, Person] = field(default_factory=dict)
-    """The new ones, by `name_key`."""
-    statements: list[Statement] = field(default_factory=list)
-    said: list[Said] = field(default_factory=list)
-    counting: dict[bytes, tuple[Statement, ...]] = field(default_factory=dict)
-    """What would then count of the photos that it is about."""
 
 
 class PeopleStore:
@@ -222,8 +146,8 @@ class PeopleStore:
     # Opening
 
     def _open(self) -> None:
-        if not _log_belongs(self._path):
-            log_file = _log_of(self._path)
+        if not log_belongs(self._path):
+            log_file = log_of(self._path)
             aside = recovery.spare_name(log_file, "foreign")
             log.warning("%s is of another state of the names, which seem to be a backup: it is now %s", log_file, aside)
             log_file.rename(aside)
@@ -238,7 +162,7 @@ class PeopleStore:
                 if version != schema.VERSION:
                     self._migrate(self._db, version)
                 recovery.empty_log(self._db)
-                self._snapshot = self._read(self._db)
+                self._snapshot = snapshot.read(self._db, self._snapshot)
                 self._note_base()
                 self._unscrubbed = self._is_noted_unscrubbed(self._db)
             except BaseException:
@@ -254,7 +178,7 @@ class PeopleStore:
         schema.migrate(db, version)
 
     def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
-        return translated(f"{doing} {self._path}", "it", _way_back(self._path))
+        return translated(f"{doing} {self._path}", "it", way_back(self._path))
 
     def _connect(self) -> None:
         self._db = schema.connect(str(self._path))
@@ -289,27 +213,6 @@ class PeopleStore:
                 f"{self._path} was removed or replaced while facewatchd ran", "put it back, or start facewatchd again"
             )
 
-    def _read(self, db: sqlite3.Connection) -> Snapshot:
-        """Work out what counts from all rows."""
-        (version,) = db.execute("SELECT value FROM meta WHERE key = 'changes'").fetchone()
-        mergers = db.execute("SELECT step, person, into_person FROM merger ORDER BY step").fetchall()
-        latest = dict(_described(row) for row in db.execute(f"{_DESCRIPTION} ORDER BY id"))
-        merged = {person for _, person, _ in mergers}
-        people = tuple(by_name(person for person in latest.values() if person.id not in merged))
-        # The same objects as before: whether a photo's statements changed is then seen without comparing them.
-        before = {each.id: each for each in self._snapshot.statements}
-        ledger, waiting = Ledger(before), deque(mergers)
-        for step, *row in db.execute(f"{_STATEMENT} ORDER BY id"):
-            while waiting and step is not None and waiting[0][0] < step:
-                ledger.merge(*waiting.popleft()[1:])
-            ledger.say(_statement(row, before))
-        for _, person, into in waiting:
-            ledger.merge(person, into)
-        by_digest = ledger.by_digest
-        statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
-        by_key = {name_key(person.name): person for person in people}
-        return Snapshot(version, people, tuple(statements), by_digest, by_key)
-
     @contextlib.contextmanager
     def _step(self, action: Action | None) -> Iterator[tuple[sqlite3.Connection, int | None]]:
         """One transaction, and the id of its step; all calls that write hold the lock around it."""
@@ -325,7 +228,7 @@ class PeopleStore:
                     yield db, step
                     db.execute("UPDATE meta SET value = value + 1 WHERE key = 'changes'")
                     db.execute("INSERT OR REPLACE INTO meta VALUES ('base', ?)", (self._base,))
-                    snapshot = self._read(db)
+                    now = snapshot.read(db, self._snapshot)
                     db.execute("COMMIT")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):
@@ -336,12 +239,12 @@ class PeopleStore:
         except DamagedError as exc:
             self._refusal = exc
             raise
-        self._snapshot = snapshot
+        self._snapshot = now
         recovery.empty_log(db)
         self._note_base()
 
     def _note_base(self) -> None:
-        if not _has_log(self._path):
+        if not has_log(self._path):
             self._base = self._snapshot.version
 
     # Saying
@@ -364,7 +267,7 @@ class PeopleStore:
         ``described``: by `name_key`, when those of them who are new were born, and whether they are hidden.
         """
         with self._lock:
-            plan = self._planned(self._writable(), said, source, described or {})
+            plan = planned(self._writable(), said, source, described or {}, self._now())
             if not plan.people and not plan.statements:
                 return plan.said
             with self._step(Action.SAY) as (db, step):
@@ -373,49 +276,6 @@ class PeopleStore:
                     self._insert_statement(db, step, made.get(statement.person, statement.person), statement)
             self.tend()
             return [self._with_person_as_written(each) for each in plan.said]
-
-    def _planned(
-        self,
-        snapshot: Snapshot,
-        said: Iterable[tuple[str, Sequence[NewStatement]]],
-        source: str,
-        described: Mapping[str, Person],
-    ) -> _Plan:
-        plan = _Plan()
-        for name, statements in said:
-            proper, key = proper_name(name), name_key(proper_name(name))
-            known = snapshot.by_key.get(key) or plan.people.get(key)
-            about = described.get(key, Person(0, proper))
-            person = known or Person(-1 - len(plan.people), proper, about.born, about.hidden)
-            if known is None:
-                plan.people[key] = person
-            counts = self._plan_statements(plan, snapshot, person, statements, source)
-            plan.said.append(Said(person, known is None, *counts))
-        return plan
-
-    def _plan_statements(
-        self, plan: _Plan, snapshot: Snapshot, person: Person, statements: Sequence[NewStatement], source: str
-    ) -> tuple[int, int, int, tuple[str, ...]]:
-        known = outdated = first = 0
-        first = len(plan.statements)
-        moved: dict[int, None] = {}
-        now = self._now()
-        for new in statements:
-            before = plan.counting.get(new.digest) or snapshot.by_digest.get(new.digest, ())
-            if any(each.says(new, person.id) for each in before):
-                known += 1
-                continue
-            at = now if new.at is None else new.at
-            statement = Statement(0, person.id, new.is_person, new.digest, new.box, new.source or source, at)
-            replaced = [each for each in before if statement.replaces(each)]
-            if new.at is not None and any(each.at > new.at for each in replaced):
-                outdated += 1
-                continue
-            moved |= {each.person: None for each in replaced if each.person != person.id}
-            plan.statements.append(statement)
-            plan.counting[new.digest] = added(before, statement)
-        names = {each.id: each.name for each in (*snapshot.people, *plan.people.values())}
-        return len(plan.statements) - first, known, outdated, tuple(names[each] for each in moved)
 
     def _with_person_as_written(self, said: Said) -> Said:
         person = self._snapshot.require(said.person.name)
@@ -619,92 +479,7 @@ class PeopleStore:
         return datetime.fromtimestamp(self._now()).astimezone().date()
 
 
-def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
-
-
-def _has_log(path: Path) -> bool:
-    log_file = _log_of(path)
-    return log_file.exists() and log_file.stat().st_size > 0
-
-
-def _log_belongs(path: Path) -> bool:
-    """Whether SQLite may lay the log over the file. It pairs them by name, also where the file is an older backup.
-
-    Each transaction notes the version that the file had when the log was last empty (``base``). A checkpoint that was
-    killed may have written the log's own version to the file.
-    """
-    if not path.exists() or not _has_log(path):
-        return True
-    try:
-        with closing(catalog_schema.connect_reader(str(path), "immutable=1")) as db:
-            own = _numbers(db)
-        with closing(catalog_schema.connect_reader(str(path))) as db:
-            logged = _numbers(db)
-    except sqlite3.Error:  # of which `examine` tells
-        return True
-    changes = own.get("changes")
-    return changes in (logged.get("base", changes), logged.get("changes"))
-
-
-def _numbers(db: sqlite3.Connection) -> dict[str, int]:
-    return dict(db.execute("SELECT key, value FROM meta WHERE key IN ('changes', 'base')"))
-
-
-def examine(path: Path) -> int | None:
-    """Return the version of people.sqlite3, which is ours and whole; None where there is none. Nothing is written.
-
-    Raises `StorageError`, and OSError.
-    """
-    ownership.check_files(path.parent, (path.name, f"{path.name}-wal", f"{path.name}-shm"))
-    if not path.exists():
-        if (backup := Backups(path).newest()) is not None:
-            raise StorageError(
-                f"{path} is missing, and so are all names",
-                f"stop facewatchd and copy {backup.name} over it, or move its backups away to begin anew",
-            )
-        return None
-    if not path.stat().st_size:
-        raise DamagedError(f"{path} is empty, where the names should be", _way_back(path))
-    with translated(f"read {path}", "it", _way_back(path)), closing(catalog_schema.connect_reader(str(path))) as db:
-        (application,), (version,) = (db.execute(f"PRAGMA {name}").fetchone() for name in _HEADER)
-        if application != schema.APPLICATION_ID:
-            raise DamagedError(f"{path} is another program's: no names are known", "move it away")
-        if version != schema.VERSION and version not in schema.MIGRATIONS:
-            raise StorageError(
-                f"{path} was written by another version (schema {version}, this one reads {schema.VERSION}):"
-                " no names are known",
-                "install that version",
-            )
-        ((finding,), *_) = db.execute("PRAGMA integrity_check(1)").fetchall()
-        if finding != "ok":
-            raise DamagedError(f"{path} is damaged ({one_line(finding)}): no names are known", _way_back(path))
-    return int(version)
-
-
-def _way_back(path: Path) -> str:
-    backup = Backups(path).newest()
-    return f"stop facewatchd, and copy {backup.name} over it" if backup else "move it away to begin anew"
-
-
-_HEADER = ("application_id", "user_version")
-_STATEMENT = "SELECT step, id, person, is_person, digest, x, y, w, h, source, at FROM statement"
-_DESCRIPTION = "SELECT person, name, born, hidden FROM description"
 _ABOUT = """
 SELECT person FROM statement WHERE step = ? UNION SELECT person FROM description WHERE step = ?
 UNION SELECT person FROM merger WHERE step = ? UNION SELECT into_person FROM merger WHERE step = ?
 """
-
-
-def _described(row: Sequence[Any]) -> tuple[int, Person]:
-    number, name, born, hidden = row
-    return number, Person(number, name, born, bool(hidden))
-
-
-def _statement(row: Sequence[Any], before: Mapping[int, Statement]) -> Statement:
-    number, person, is_person, digest, x, y, w, h, source, at = row
-    known = before.get(number)
-    if known is not None and known.person == person:
-        return known
-    box = None if x is None else RelativeBox(x, y, w, h)
-    return Statement(number, person, bool(is_person), digest, box, source, at)

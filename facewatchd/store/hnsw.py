@@ -54,8 +54,10 @@ FEW = 8
 """Where the first answer has fewer faces above the threshold, more are asked for, which makes hnswlib's search broader.
 Of a million faces, one in a thousand of the people who are on few photos is not found at first, one in six thousand
 then."""
-IDLE = 4
-"""References of one person, in a row, that find nothing new, after which no more is asked for."""
+IDLE = 6
+"""References of one person, in a row, that find nothing new, after which no more is asked for. Of 14 people on some 400
+photos each, with 50 references, among 200,000 made-up faces: 6 find 0.9990 of the faces in 53 ms of a processor, 4 find
+0.9978 in 46, and to ask for more with all of them finds 0.9995 in 126."""
 BATCH = 512
 """Faces in one statement of SQL."""
 REBUILD_AT = 0.2

@@ -7,8 +7,8 @@ from typing import cast
 
 from facewatchd.api.scoring import Scorer
 from facewatchd.people.known import KnownFaces, Resolver
+from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import Person, name_key
-from facewatchd.people.store import Snapshot
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import ModelInfo
 

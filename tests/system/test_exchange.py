@@ -221,6 +221,24 @@ def idle(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path) -> Any:
         yield daemon
 
 
+def test_input_that_cannot_be_kept_is_told(idle: Daemon) -> None:
+    limited = [
+        "prlimit",
+        "--fsize=1000",
+        sys.executable,
+        "-m",
+        "facewatchd",
+        "import",
+        "-",
+        "--socket",
+        str(idle.socket),
+    ]
+    result = subprocess.run(limited, input=b"x" * 5000, capture_output=True, env=idle.environment, check=False)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr.startswith(b"facewatchd: cannot keep what is read: File too large; set TMPDIR to ")
+    assert result.stderr.count(b"\n") == 1
+
+
 def exported(daemon: Daemon) -> list[dict[str, Any]]:
     lines = daemon.control("export", "-", "--embeddings").stdout.splitlines()
     return [json.loads(line) for line in lines]

@@ -915,6 +915,20 @@ def test_a_sheet_of_persons_begins_with_their_largest_references(
         assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize(("face_id", "headings"), [(9, ["query", "0.742"]), (8, ["0.742"])])
+def test_a_sheet_of_a_face_by_its_id_begins_with_it_where_it_is_among_the_matches(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_id: int, headings: list[str]
+) -> None:
+    entry = {"photo": None, "face_id": face_id, "who": 0, "box": [1, 2, 30, 40], "score": 0.9}
+    daemon.script = lambda request: reply(request, answer(b"/gone.jpg", query=[entry]))
+    tiles: list[Any] = []
+    draw = sheet.draw
+    monkeypatch.setattr(sheet, "draw", lambda given, progress: tiles.extend(given) or draw(given, progress))
+    assert ask(f"face:{face_id}", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert [tile.heading for tile in tiles] == headings
+    assert {tile.source.path for tile in tiles} == {b"/gone.jpg"}
+
+
 @pytest.mark.parametrize("verbose", [True, False])
 def test_those_who_are_to_be_there_too_are_named(ask: Any, daemon: FakeDaemon, capfd: Any, verbose: bool) -> None:
     others = {

@@ -1,0 +1,87 @@
+"""What counts of all that a user said, at one moment; and how it follows from the rows of people.sqlite3."""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from facewatchd.errors import UnknownPersonError
+from facewatchd.people.statements import Ledger, Person, RelativeBox, Statement, by_name, name_key
+
+SUGGESTED = 3
+"""Most names that are suggested in place of one that nobody has."""
+_STATEMENT = "SELECT step, id, person, is_person, digest, x, y, w, h, source, at FROM statement"
+_DESCRIPTION = "SELECT person, name, born, hidden FROM description"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that counts at one moment."""
+
+    version: int = 0
+    """Of the same file, another one after each change, and never the same again."""
+    people: tuple[Person, ...] = ()
+    """In the order of their names."""
+    statements: tuple[Statement, ...] = ()
+    """In the order of their ids."""
+    by_digest: Mapping[bytes, tuple[Statement, ...]] = field(default_factory=dict)
+    by_key: Mapping[str, Person] = field(default_factory=dict)
+    """By `name_key`."""
+
+    def named(self, name: str) -> Person | None:
+        """Return the person of a name, without regard to case; None where there is none."""
+        return self.by_key.get(name_key(name.strip()))
+
+    def require(self, name: str) -> Person:
+        """Return the person of a name. Raises `UnknownPersonError`."""
+        if (person := self.named(name)) is None:
+            near = difflib.get_close_matches(name_key(name.strip()), self.by_key, SUGGESTED)
+            suggested = f"did you mean {' or '.join(self.by_key[key].name for key in near)}? " if near else ""
+            raise UnknownPersonError(
+                f"there is no person {name.strip()!r}", f"{suggested}`facewatchd people list` lists them"
+            )
+        return person
+
+    def of(self, person: int) -> list[Statement]:
+        """Return the statements about a person, by id."""
+        return [statement for statement in self.statements if statement.person == person]
+
+
+def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
+    """Work out what counts from all rows. ``before``: what counted until now."""
+    (version,) = db.execute("SELECT value FROM meta WHERE key = 'changes'").fetchone()
+    mergers = db.execute("SELECT step, person, into_person FROM merger ORDER BY step").fetchall()
+    latest = dict(_described(row) for row in db.execute(f"{_DESCRIPTION} ORDER BY id"))
+    merged = {person for _, person, _ in mergers}
+    people = tuple(by_name(person for person in latest.values() if person.id not in merged))
+    # The same objects as before: whether a photo's statements changed is then seen without comparing them.
+    known = {each.id: each for each in before.statements}
+    ledger, waiting = Ledger(known), deque(mergers)
+    for step, *row in db.execute(f"{_STATEMENT} ORDER BY id"):
+        while waiting and step is not None and waiting[0][0] < step:
+            ledger.merge(*waiting.popleft()[1:])
+        ledger.say(_statement(row, known))
+    for _, person, into in waiting:
+        ledger.merge(person, into)
+    by_digest = ledger.by_digest
+    statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
+    by_key = {name_key(person.name): person for person in people}
+    return Snapshot(version, people, tuple(statements), by_digest, by_key)
+
+
+def _described(row: Sequence[Any]) -> tuple[int, Person]:
+    number, name, born, hidden = row
+    return number, Person(number, name, born, bool(hidden))
+
+
+def _statement(row: Sequence[Any], before: Mapping[int, Statement]) -> Statement:
+    number, person, is_person, digest, x, y, w, h, source, at = row
+    known = before.get(number)
+    if known is not None and known.person == person:
+        return known
+    box = None if x is None else RelativeBox(x, y, w, h)
+    return Statement(number, person, bool(is_person), digest, box, source, at)
