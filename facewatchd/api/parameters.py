@@ -283,6 +283,23 @@ class RenameParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class DescribeParameters:
+    """Of ``describe_person``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+    born: str | None = optional(
+        Text(10),
+        'The year, month or day of birth: 2019, 2019-06 or 2019-06-30; "none" takes it away.',
+        Computed(lambda: None, "as it is"),
+    )
+    hidden: bool | None = optional(
+        Flag(),
+        "Whether no face is given this name but by a question for the person.",
+        Computed(lambda: None, "as it is"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class MergeParameters:
     """Of ``merge_people``."""
 
@@ -433,6 +450,9 @@ METHODS = {
         "name is new said known moved largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
+    "describe_person": Method(
+        DescribeParameters, "Say when a person was born, and whether the person is hidden.", "name born hidden"
+    ),
     "merge_people": Method(
         MergeParameters, "Make one person of two, with all that was said of both.", "name before statements"
     ),
@@ -444,7 +464,8 @@ METHODS = {
     ),
     "undo": Method(
         NoParameters,
-        "Take back the last call that said, renamed or merged, as a whole; `action` is null where there is none.",
+        "Take back the last call that said, described, renamed or merged, as a whole; `action` is null where there is "
+        "none.",
         "action names statements at",
     ),
     "regions": Method(
