@@ -17,6 +17,7 @@ import numpy as np
 
 from facewatchd.api import quality
 from facewatchd.api.search import Answer
+from facewatchd.api.who import Used
 from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Basis, Crowd
 from facewatchd.expectation.posterior import wrong_among
@@ -98,6 +99,12 @@ class _Shown(NamedTuple):
     """Whether the user said so, or asked with this very photo."""
 
 
+def _way_of(entry: int, answer: Answer) -> Wanted:
+    """The way of asking that an entry of the query belongs to."""
+    entries = answer.who.entries
+    return answer.wanted[entries.index(entry) if entry in entries else 0]
+
+
 def _shown(match: Match, term: int = 0) -> _Shown | None:
     """Return the face of the person who is asked for, or of another ``term``; None where there is none."""
     found = match.terms[term] if match.terms else match
@@ -150,8 +157,14 @@ class Explainer:
         count = min(count, float(len(matches)))
         explained = self._explained(answer, words, crowd) if reasons else [Explained(word) for word in words]
         basis = next(each for each in (Basis.UNKNOWN, Basis.AT_MOST, Basis.ESTIMATE) if each in bases)
-        children = [each.face is not None and self._calibration.is_child(each.face.embedding) for each in answer.used]
+        children = [self._is_child(each, _way_of(entry, answer)) for entry, each in enumerate(answer.used)]
         return Explanation(explained, None if basis is Basis.UNKNOWN else count, basis, children)
+
+    def _is_child(self, used: Used, wanted: Wanted) -> bool:
+        """Whether what was asked with is a small child's face; of a person by name, whether most references are."""
+        rows = wanted.references if used.face is None else used.face.embedding[None]
+        asked = len(rows) and (used.face is not None or used.person)
+        return bool(asked) and 2 * sum(map(self._calibration.is_child, rows)) > len(rows)
 
     def _judged(self, shown: Mapping[int, _Shown], wanted: Wanted, answer: Answer, crowd: Crowd, faces: int) -> _Judged:
         """Judge the faces that were found for one person. ``shown``: by the position of the match."""
@@ -164,8 +177,8 @@ class Explainer:
         }
         own = sorted(scores, key=lambda face_id: -scores[face_id])
         strangers = crowd.strangers(wanted.references, faces, table)
-        if not own:
-            return _Judged({}, 0.0, strangers.basis)
+        if not own:  # of what the user said, nothing is wrong
+            return _Judged({}, 0.0, Basis.ESTIMATE if wanted.confirmed else strangers.basis)
         extra = threshold - search.threshold  # what the person's own faces ask for
         found = verdicts([scores[face_id] for face_id in own], strangers, self._info.threshold + extra)
         word_of = dict(zip(own, found, strict=True))

@@ -390,10 +390,11 @@ METHODS = {
         SubscribeParameters,
         "Follow a query. After the reply the connection takes no more requests, and brings notifications: `match` "
         "{cursor, match, shown}, of photos that arrive or on which a face is found later; `moved` {cursor, from, to} "
-        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. To go on "
-        "after the end of a connection, give the last cursor as `since`. Where it is not known any more, `resumed` is "
-        "false, and every photo that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` "
-        "mean nothing here.",
+        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. A person "
+        "is asked for with the faces that the user has named by then, which makes no earlier photo new. To go on "
+        "after the end of a connection, give the last cursor as `since`: nothing is missed, and what was sent under "
+        "the same cursor may come again. Where the cursor is not known any more, `resumed` is false, and every photo "
+        "that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` mean nothing here.",
         "cursor resumed",
     ),
     "seen": Method(

@@ -54,7 +54,7 @@ class Used:
     person: str = ""
     """The name of a person,"""
     references: int = 0
-    """and how many faces tell that person."""
+    """and how many faces the user said are that person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class WhoReader:
         elif named.who.person is not None:
             person = self._scorer.person(named.who.person)
             wanted = self._scorer.wanted_person(person.id)
-            count = len(wanted.references)
+            count = len(wanted.confirmed)
             yield _Evidence(named, Used(named.position, None, None, person=person.name, references=count), wanted)
         else:
             yield _Evidence(named, None, _one_face(self._given(named.who.embedding or ())))

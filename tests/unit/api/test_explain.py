@@ -318,3 +318,20 @@ def test_a_person_who_only_stands_on_photos(world: World) -> None:
     document = reply(answer, world.explain(answer))
     assert [(match["similarity"], match["verdict"]) for match in document["matches"]] == [(None, "sure")]
     assert document["expected_false"]["count"] == 0
+
+
+def test_of_a_person_whose_faces_are_a_small_childs_it_is_said(world: World) -> None:
+    world.explainer._calibration = Calibration(np.array([0.0, -1.0]), True, ChildProbe(ANNA, -0.9, 0.4, 0.1))
+    world.add(face(ANNA, BOX))
+    world.add(face(BEN, BOX))
+    world.resolver.say({1: [1], 2: [2]})
+    for name, is_child in (("person 1", True), ("person 2", False)):
+        answer = world.answer(who=[{"person": name}])
+        assert [entry["child"] for entry in reply(answer, world.explain(answer))["query"]] == [is_child]
+
+
+def test_of_what_the_user_said_nothing_is_expected_wrong_in_a_small_gallery_too(world: World) -> None:
+    world.add(face(ANNA, BOX))
+    world.resolver.say({1: [1]})
+    answer = world.answer(who=[{"person": "person 1"}])
+    assert reply(answer, world.explain(answer))["expected_false"] == {"count": 0.0, "basis": "estimate"}
