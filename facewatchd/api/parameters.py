@@ -283,6 +283,23 @@ class RenameParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class DescribeParameters:
+    """Of ``describe_person``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+    born: str | None = optional(
+        Text(10),
+        'The year, month or day of birth: 2019, 2019-06 or 2019-06-30; "none" takes it away.',
+        Computed(lambda: None, "as it is"),
+    )
+    hidden: bool | None = optional(
+        Flag(),
+        "Whether no face is given this name but by a question for the person.",
+        Computed(lambda: None, "as it is"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class MergeParameters:
     """Of ``merge_people``."""
 
@@ -373,10 +390,11 @@ METHODS = {
         SubscribeParameters,
         "Follow a query. After the reply the connection takes no more requests, and brings notifications: `match` "
         "{cursor, match, shown}, of photos that arrive or on which a face is found later; `moved` {cursor, from, to} "
-        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. To go on "
-        "after the end of a connection, give the last cursor as `since`. Where it is not known any more, `resumed` is "
-        "false, and every photo that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` "
-        "mean nothing here.",
+        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. A person "
+        "is asked for with the faces that the user has named by then, which makes no earlier photo new. To go on "
+        "after the end of a connection, give the last cursor as `since`: nothing is missed, and what was sent under "
+        "the same cursor may come again. Where the cursor is not known any more, `resumed` is false, and every photo "
+        "that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` mean nothing here.",
         "cursor resumed",
     ),
     "seen": Method(
@@ -433,6 +451,9 @@ METHODS = {
         "name is new said known moved largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
+    "describe_person": Method(
+        DescribeParameters, "Say when a person was born, and whether the person is hidden.", "name born hidden"
+    ),
     "merge_people": Method(
         MergeParameters, "Make one person of two, with all that was said of both.", "name before statements"
     ),
@@ -444,7 +465,8 @@ METHODS = {
     ),
     "undo": Method(
         NoParameters,
-        "Take back the last call that said, renamed or merged, as a whole; `action` is null where there is none.",
+        "Take back the last call that said, described, renamed or merged, as a whole; `action` is null where there is "
+        "none.",
         "action names statements at",
     ),
     "regions": Method(

@@ -20,8 +20,8 @@ from facewatchd.store import hnsw_trial
 from facewatchd.system import installation
 
 REQUIRED = (
-    "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow", "pillow-heif",
-    "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
+    "defusedxml", "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow",
+    "pillow-heif", "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 LEAST_SQLITE = (3, 37, 0)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from facewatchd.errors import StorageError
@@ -32,6 +32,8 @@ from facewatchd.threads.liveness import Liveness
 
 QUIET = 0.5
 """Seconds for which changes are gathered: an import has up to some twenty transactions a second."""
+PART = 500
+"""Contents that are read between two signs of life: each may be a seek of a disk."""
 LOOK_EVERY = 60.0
 """Seconds after which a wait for changes begins anew."""
 
@@ -171,17 +173,17 @@ class Resolver:
         self._is_read = False
         """Whether the catalog was read, and no change was missed since."""
 
-    def known(self) -> KnownFaces:
+    def known(self, beat: Callable[[], object] = lambda: None) -> KnownFaces:
         """Return where everything that was said is now. Empty where people.sqlite3 cannot be used.
 
-        Raises `StorageError` where the catalog cannot be read.
+        ``beat``: called after each part of what is read. Raises `StorageError` where the catalog cannot be read.
         """
         try:
             people = self._store.people()
         except StorageError:
             return KnownFaces()
         with self._lock:
-            stale = self._stale(people)
+            stale = self._stale(people, beat)
             if stale or people is not self._known.people:
                 self._known = self._updated(people, stale)
             return self._known
@@ -202,7 +204,7 @@ class Resolver:
         """Get no more changes of the catalog."""
         self._changes.close()
 
-    def _stale(self, people: Snapshot) -> set[bytes]:
+    def _stale(self, people: Snapshot, beat: Callable[[], object]) -> set[bytes]:
         """Read the photos with statements that have changed, and return their digests and those whose statements have.
 
         Where that fails, all are read the next time.
@@ -216,7 +218,7 @@ class Resolver:
             with contextlib.suppress(MissedChangesError):
                 self._changes.take(0)  # what came since is read with all the rest
         stale = self._changed(changes, people) if was_read else {*people.by_digest, *self._known.people.by_digest}
-        self._read(stale)
+        self._read(sorted(stale), beat)
         self._is_read = True
         return stale
 
@@ -240,12 +242,15 @@ class Resolver:
                 stale.update(reader.digests_shown(sorted(paths), sorted(faces)) & now.keys())
         return stale
 
-    def _read(self, stale: set[bytes]) -> None:
+    def _read(self, stale: Sequence[bytes], beat: Callable[[], object]) -> None:
         """Read the contents with these digests."""
         if not stale:
             return
+        found: dict[bytes, ContentFaces] = {}
         with self._catalog.reading() as reader:
-            found = reader.content_faces(sorted(stale))
+            for start in range(0, len(stale), PART):
+                found |= reader.content_faces(stale[start : start + PART])
+                beat()
         for digest in stale:
             before, now = self._contents.pop(digest, None), found.get(digest)
             if before is not None:
@@ -304,7 +309,7 @@ class KeepKnown(threading.Thread):
         while not self._ending.is_set():
             self._liveness.beat()
             with contextlib.suppress(StorageError):  # of which the state of the daemon tells
-                self._resolver.known()
+                self._resolver.known(self._liveness.beat)
             self._liveness.rest()
             self._resolver.wait(LOOK_EVERY)
             self._ending.wait(QUIET)

@@ -206,11 +206,13 @@ def _dealt(found: Candidates) -> Candidates:
     """Deal the faces anew where several terms want the same one; leave out the contents with too few faces."""
     ordered = np.sort(found.faces, axis=1)
     wanted_twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != 0)).any(axis=1)
-    contents = found.contents[wanted_twice]
-    if not len(contents):
+    if not wanted_twice.any():
         return found
+    kept = ~wanted_twice | _have_enough(found)
+    wanted_twice &= kept
+    contents = found.contents[wanted_twice]
     options = [_options(rows, contents, term) for term, rows in enumerate(found.terms)]
-    rows, kept = found.rows.copy(), np.ones(len(found.contents), np.bool_)
+    rows = found.rows.copy()
     for at, offered in zip(np.flatnonzero(wanted_twice).tolist(), zip(*options, strict=True), strict=True):
         taken = dealt([[option for option, _ in person] for person in offered])
         if taken is None:
@@ -218,6 +220,17 @@ def _dealt(found: Candidates) -> Candidates:
         else:
             rows[at] = [person[position][1] for person, position in zip(offered, taken, strict=True)]
     return Candidates(found.terms, found.contents, rows).where(kept)
+
+
+def _have_enough(found: Candidates) -> Mask:
+    """Whether each content has as many faces that match as there are terms that do not stand there without one."""
+    _, first = np.unique(np.concatenate([rows.faces for rows in found.terms]), return_index=True)
+    contents = np.concatenate([rows.contents for rows in found.terms])[first]
+    contents = contents[np.isin(contents, found.contents)]
+    enough = np.bincount(np.searchsorted(found.contents, contents), minlength=len(found.contents))
+    for rows in found.terms:
+        enough += np.isin(found.contents, rows.photos)
+    return np.asarray(enough >= len(found.terms), np.bool_)
 
 
 def _options(rows: Rows, contents: Ids, term: int) -> Iterable[list[tuple[Option, int]]]:

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFilter
@@ -158,3 +159,25 @@ def test_a_photograph_that_is_blurred(tmp_path: Path) -> None:
         assert names_found == {"blurred"}
         assert TOO_BLURRED in said
         assert "blurred" in found(daemon, "biden_2.jpg", "--threshold", "-1")[0]
+
+
+def test_a_face_that_is_too_blurred_may_be_that_of_somebody_unwanted(daemon: Daemon, tmp_path: Path) -> None:
+    """The third person is on one photo only, too blurred to tell, beside Anna."""
+    crowd = daemon.roots[0] / "crowd.png"
+    question: dict[str, Any] = {
+        "who": [{"path": str(daemon.roots[0] / "anna.png")}],
+        "without": [{"path": str(draw(tmp_path / "third.png", (3, 200, 1.0)))}],
+    }
+    answer = daemon.call("query", **question)
+    assert answer["undecided"] == {"count": 1, "paths": [str(crowd)]}
+    paths = {match["path"] for match in answer["matches"]}
+    assert str(crowd) in paths
+    strict = daemon.call("query", **question, strict=True)
+    assert {match["path"] for match in strict["matches"]} == paths - {str(crowd)}
+    assert (strict["total"], strict["undecided"]) == (answer["total"] - 1, answer["undecided"])
+    assert daemon.call("query", **question, threshold=0.3)["undecided"]["count"] == 0, "then norms do not count"
+    done = daemon.query("-l", daemon.roots[0] / "anna.png", "--without", tmp_path / "third.png")
+    assert set(done.stdout.splitlines()) == paths
+    assert str(crowd) in done.stderr
+    alone = daemon.call("query", who=question["who"], only=True)
+    assert str(crowd) not in {match["path"] for match in alone["matches"]}, "a blurred face is another face"

@@ -225,7 +225,9 @@ def test_a_thread_reads_what_changed_before_anything_is_asked(
     record(gallery, "a", [LEFT])
     store.say("Anna", [yes("a", LEFT), yes("b", LEFT)], "user")
     reads: list[int] = []
-    monkeypatch.setattr(resolver, "_read", lambda stale, read=resolver._read: (reads.append(len(stale)), read(stale)))
+    monkeypatch.setattr(
+        resolver, "_read", lambda stale, beat, read=resolver._read: (reads.append(len(stale)), read(stale, beat))
+    )
     thread = known_module.KeepKnown(resolver, Liveness())
     thread.start()
     try:

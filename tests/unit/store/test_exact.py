@@ -168,6 +168,17 @@ def test_few_faces_are_all_compared_without_the_catalog(gallery: Gallery) -> Non
     assert [match.path for match in nearest(gallery, rows(30)[7], Search(0.9)).matches] == [b"/7"]
 
 
+def test_a_person_on_very_many_photos_is_found_by_comparing_all_faces(gallery: Gallery) -> None:
+    """The graph would be asked for 1,600 of 3,500 neighbours: fewer than half, and more than `hnsw.MANY`."""
+    many = unit(rows(1) + 0.15 * rows(1200, 2))
+    record(gallery, 0, np.concatenate([many, rows(2300, 3)]))
+    answer = nearest(gallery, many[0], Search(0.6))
+    assert answer.exact
+    assert answer.total == np.count_nonzero(np.concatenate([many, rows(2300, 3)]) @ many[0] >= 0.6) > 1000
+    hnsw(gallery)._exact.forget()
+    assert not nearest(gallery, many[0], Search(0.6)).exact, "reading the catalog would take longer"
+
+
 def test_after_a_start_the_file_answers_before_the_graph_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
