@@ -33,6 +33,7 @@ def add_options(name: str, parser: Parser) -> None:
         add("name", metavar="NAME", type=_name, help="the person, with or without '@'")
     if name in ("add", "not"):
         add("who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID or '-'")
+        parser.words["WHO"] = "a photo, PHOTO#N or face:ID"
     if name == "add":
         add("--anyway", action="store_true", help="take faces that would be poor references as well")
         add("--box", metavar="X,Y,W,H", type=_box, help="where on the one photo the face is, if it was not found")
@@ -57,8 +58,8 @@ def add_options(name: str, parser: Parser) -> None:
 
 
 def _name(text: str) -> str:
-    """Read a name, which may be written as in a question; behind ``--``, one with a dash comes as a path (`parse`)."""
-    name = text.removeprefix("./" if text.startswith("./-") else "@").strip()
+    """Read a name, which may be written as in a question."""
+    name = text.removeprefix("@").strip()
     if not name or any("\ud800" <= character <= "\udfff" for character in name):
         raise argparse.ArgumentTypeError(f"{text!r} is no name in UTF-8")
     return name

@@ -124,10 +124,28 @@ def test_faces_are_sent_as_questions_send_them(people: Any, fake: FakeDaemon, ac
     assert (fake.requests[0]["method"], fake.params()) == ("assign", expected)
 
 
-def test_a_name_that_begins_with_a_dash_stands_behind_two(fake: FakeDaemon) -> None:
-    fake.script = lambda request: reply(request, SAID)
-    assert cli.main(["people", "add", "--socket", str(fake.path), "--", "-x", "-a.jpg"]) == 0
-    assert fake.params() == {"name": "-x", "who": [{"path": f"{Path.cwd()}/-a.jpg"}]}
+def test_behind_two_dashes_names_and_photos_are_taken_as_they_are(fake: FakeDaemon) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def script(request: dict[str, Any]) -> bytes:
+        sent.append(request["params"])
+        return error(request, "internal")
+
+    def params(*arguments: str) -> dict[str, Any]:
+        command, *rest = arguments
+        assert cli.main(["people", command, "--socket", str(fake.path), *rest]) == 1
+        return sent.pop()
+
+    fake.script = script
+    who = [{"path": f"{Path.cwd()}/-a.jpg"}, {"path": f"{Path.cwd()}/--box"}]
+    for name in ("-x", "./-x", "--yes", "--"):
+        assert params("add", "--", name, "-a.jpg", "--box") == {"name": name, "who": who}
+        assert params("add", f"@{name}", "--", "-a.jpg", "--box") == {"name": name, "who": who}
+        assert params("not", "--", name, "-a.jpg", "--box") == {"name": name, "who": who, "is": False}
+        assert params("rename", "--", name, f".{name}") == {"name": name, "new": f".{name}"}
+        assert params("merge", "--", name, name) == {"name": name, "into": name}
+        assert params("forget", "--", name) == params("show", "--", name) == {"name": name}
+        assert params("describe", "--hide", "--", name) == {"name": name, "hidden": True}
 
 
 def test_a_box_and_poor_references_are_sent(people: Any, fake: FakeDaemon) -> None:
@@ -274,6 +292,24 @@ def test_wrong_usage_is_one_line_and_asks_nothing(fake: FakeDaemon, capfd: Any, 
     out, err = capfd.readouterr()
     assert (out, err.count("\n"), fake.requests) == ("", 1, [])
     assert err.startswith("facewatchd: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["add", "x"], "WHO is missing: name a photo, PHOTO#N or face:ID; "),
+        (["not", "x"], "WHO is missing: name a photo, PHOTO#N or face:ID; "),
+        (["add", "-x", "a.jpg"], "unknown option -x; see facewatchd people add --help; if it is no option, put --"),
+        (["forget", "-Dash"], "unknown option -Dash; see facewatchd people forget --help; if it is no option, put --"),
+        (["forget", "--yess"], "unknown option --yess: did you mean --yes?"),
+        (["add", "--boks=1,2,3,4"], "unknown option --boks: did you mean --box?"),
+        (["undo", "-x"], "unknown option -x; see facewatchd people undo --help\n"),
+        (["undo", "--", "-x"], "unrecognized arguments: -x; "),
+    ],
+)
+def test_an_error_says_what_is_wanted(fake: FakeDaemon, capfd: Any, arguments: list[str], words: str) -> None:
+    assert cli.main(["people", *arguments]) == 2
+    assert words in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("typed", "status"), [(b"y\n", 0), (b"Yes\n", 0), (b"\n", 1), (b"n\n", 1), (b"\x04", 1)])
