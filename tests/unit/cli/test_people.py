@@ -153,6 +153,22 @@ def test_a_box_and_poor_references_are_sent(people: Any, fake: FakeDaemon) -> No
     assert (fake.params()["box"], fake.params()["anyway"]) == ([10, 20, 30, 40], True)
 
 
+def test_a_box_may_be_written_as_in_the_table_and_is_taken_back_by_not(people: Any, fake: FakeDaemon) -> None:
+    for box in ("10,20,30,40", "10,20 30x40"):
+        people(SAID | {"is": False}, "not", "Anna", "a.jpg", "--box", box)
+        assert (fake.params()["box"], fake.params()["is"]) == ([10, 20, 30, 40], False)
+
+
+def test_of_whole_photos(people: Any, fake: FakeDaemon, capfd: Any) -> None:
+    who = [{"path": f"{Path.cwd()}/{name}.jpg", "face": "none"} for name in "ab"]
+    said = SAID | {"without_face": [0, 1]}
+    assert people(said, "add", "Anna", "a.jpg", "b.jpg", "--whole") == 0
+    assert fake.params() == {"name": "Anna", "who": who}
+    assert people(said | {"is": False}, "not", "Anna", "a.jpg", "b.jpg", "--whole") == 0
+    assert fake.params() == {"name": "Anna", "who": who, "is": False}
+    assert capfd.readouterr() == ("Anna: 2 photos added\nAnna: 2 photos said not to show Anna\n", "")
+
+
 def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) -> None:
     Path("a.jpg").write_bytes(b"picture")
     fake.script = lambda request: (
@@ -248,10 +264,10 @@ def test_show_reads_all_pages(fake: FakeDaemon, capfdbinary: Any) -> None:
     assert cli.main(arguments) == 0
     out = capfdbinary.readouterr().out
     assert [line.split(b"\t") for line in out.splitlines()] == [
-        [b"is", b"1,2 30x40", b"user", b"2019-06-30", b"/p/a.jpg"],
-        [b"is not", b"1,2 30x40", b"user", b"2019-06-30", b"/p/\\t\xff"],
-        [b"is", b"", b"xmp", b"2019-06-30", b"/p/a.jpg  (no face found there now)"],
-        [b"is", b"1,2 30x40", b"user", b"2019-06-30", b"(no photo now, sha256 0123456789ab)"],
+        [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"/p/a.jpg"],
+        [b"is not", b"1,2,30,40", b"user", b"2019-06-30", b"/p/\\t\xff"],
+        [b"is", b"", b"xmp", b"2019-06-30", b"/p/a.jpg", b"no face found there now"],
+        [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"", b"no photo now, sha256 0123456789ab"],
     ]
     assert [request["params"] for request in fake.requests] == [{"name": "anna"}, {"name": "anna", "after": 1}]
     assert cli.main([*arguments, "--json"]) == 0
@@ -282,6 +298,8 @@ def test_errors_are_one_line_each_with_its_status(fake: FakeDaemon, capfd: Any, 
         ["add", "x", "@y"], ["add", "x", "-", "-"],
         ["add", "x", "a.jpg", "--box", "1,2,3"], ["add", "x", "a.jpg", "--box", "1,2,0,4"],
         ["add", "x", "a.jpg", "--box=-1,2,3,4"], ["add", "x", "face:y"], ["not", "x", "a.jpg", "--anyway"],
+        ["add", "x", "a.jpg#1", "--whole"], ["not", "x", "face:1", "--whole"],
+        ["add", "x", "a.jpg", "--whole", "--box", "1,2,3,4"], ["not", "x", "a.jpg", "--box", "1,2 3"],
         ["describe", "x"], ["describe", "x", "--born", "2001-13"], ["describe", "x", "--born", "May"],
         ["describe", "x", "--hide", "--show"], ["describe", "--hide"],
         ["rename", "x"], ["merge", "x"], ["show"], ["anna"], ["--yes"], ["forget"],
