@@ -56,6 +56,7 @@ class Methods:
             "person": people.person,
             "assign": people.assign,
             "rename_person": people.rename,
+            "describe_person": people.describe,
             "merge_people": people.merge,
             "forget_person": people.forget,
             "undo": people.undo,

@@ -146,7 +146,8 @@ class QueryParameters:
     top: int | None = optional(Whole(), "Most photos in the answer; 0 is all.", Computed(lambda: None, "as configured"))
     threshold: float | None = optional(
         Number(-1, 1),
-        "Similarity from which a face matches. Blurred faces need more, unless it is below the model's own.",
+        "Similarity from which a face matches. Blurred faces, and people who are known by many faces, need more, "
+        "unless it is below the model's own.",
         Computed(lambda: None, "as configured, else the model's own"),
     )
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
@@ -280,6 +281,23 @@ class RenameParameters:
 
     name: str = required(Text(MOST_NAME), "The person.")
     new: str = required(Text(MOST_NAME), "The name from now on.")
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeParameters:
+    """Of ``describe_person``."""
+
+    name: str = required(Text(MOST_NAME), "The person.")
+    born: str | None = optional(
+        Text(10),
+        'The year, month or day of birth: 2019, 2019-06 or 2019-06-30; "none" takes it away.',
+        Computed(lambda: None, "as it is"),
+    )
+    hidden: bool | None = optional(
+        Flag(),
+        "Whether no face is given this name but by a question for the person.",
+        Computed(lambda: None, "as it is"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +452,9 @@ METHODS = {
         "name is new said known moved largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
+    "describe_person": Method(
+        DescribeParameters, "Say when a person was born, and whether the person is hidden.", "name born hidden"
+    ),
     "merge_people": Method(
         MergeParameters, "Make one person of two, with all that was said of both.", "name before statements"
     ),
@@ -445,7 +466,8 @@ METHODS = {
     ),
     "undo": Method(
         NoParameters,
-        "Take back the last call that said, renamed or merged, as a whole; `action` is null where there is none.",
+        "Take back the last call that said, described, renamed or merged, as a whole; `action` is null where there is "
+        "none.",
         "action names statements at",
     ),
     "regions": Method(

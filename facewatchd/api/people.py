@@ -1,4 +1,4 @@
-"""The methods about people: they list what was said of faces, and say, rename, merge, forget and take back.
+"""The methods about people: they list what was said of faces, and say, describe, rename, merge, forget and take back.
 
 Something said of a photo is said of its bytes, so the photo need not be in the catalog. A face that would be a poor
 reference is left out of what is said, with the reason, unless it is wanted ``anyway``. Everything else that cannot be
@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from facewatchd.api.dates import period
 from facewatchd.api.faces import FaceFinder, PhotoFaces
 from facewatchd.api.parameters import (
     AssignParameters,
+    DescribeParameters,
     ForgetParameters,
     MergeParameters,
     NoParameters,
@@ -49,6 +51,9 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.text import printable
 from facewatchd.values import Face, Quality
+
+NOT_BORN = "none"
+"""In the place of a date of birth: that none is known any more."""
 
 
 class Refusal(Protocol):
@@ -269,6 +274,20 @@ class People:
         with _as_parameters():
             return {"name": self._store.rename(params.name, params.new).name, "before": before.name}
 
+    def describe(self, params: DescribeParameters) -> dict[str, object]:
+        """Say when a person was born, and whether the person is hidden.
+
+        Raises `UnknownPersonError`, `StorageError`, and `ParamsError` for a date that cannot be.
+        """
+        person = self._store.people().require(params.name)
+        born, hidden = person.born, person.hidden if params.hidden is None else params.hidden
+        if params.born is not None:
+            born = None if params.born == NOT_BORN else params.born
+            if born is not None:
+                period("born", born)
+        described = self._store.describe(person.name, born, hidden)
+        return {"name": described.name, "born": described.born, "hidden": described.hidden}
+
     def merge(self, params: MergeParameters) -> dict[str, object]:
         """Make one person of two. Raises `UnknownPersonError`, `StorageError` or `ParamsError`."""
         with _as_parameters():
@@ -285,7 +304,7 @@ class People:
         }
 
     def undo(self, _: NoParameters) -> dict[str, object]:
-        """Take back the last call that said, renamed or merged something. Raises `StorageError`."""
+        """Take back the last call that said, described, renamed or merged something. Raises `StorageError`."""
         undone = self._store.undo()
         if undone is None:
             return {"action": None, "names": [], "statements": 0, "at": None}

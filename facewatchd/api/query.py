@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from facewatchd.api import replies
+from facewatchd.api.dates import period
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.names import Namer
@@ -21,7 +22,6 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
-from facewatchd.store.dates import Period
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.scoring import Search, Sort
 from facewatchd.store.seen import SeenStore
@@ -158,20 +158,11 @@ class Queries:
 def _time(params: QueryParameters) -> tuple[float | None, float | None]:
     """The time in which photos were taken that are asked for: from the first to before the second, in seconds of
     `Taken.at`; None: whenever. Raises `ParamsError`."""
-    since = None if params.since is None else _period("since", params.since).begin
-    until = None if params.until is None else _period("until", params.until).end
+    since = None if params.since is None else period("since", params.since).begin
+    until = None if params.until is None else period("until", params.until).end
     if since is not None and until is not None and until <= since:
         raise ParamsError(f"until {params.until} is before since {params.since}: exchange them")
     return since, until
-
-
-def _period(name: str, text: str) -> Period:
-    try:
-        return Period.of(text)
-    except ValueError as exc:
-        raise ParamsError(
-            f"{name} {printable(text)} is no date: give a year, a month or a day, as in 2019, 2019-06 or 2019-06-30"
-        ) from exc
 
 
 def _require_ready(params: QueryParameters) -> None:

@@ -151,6 +151,7 @@ def _add_people(commands: Any) -> None:
         ("add", people.add, "say that faces are a person, who is made when new"),
         ("not", people.say_not, "say that faces are not a person, whatever they score"),
         ("show", people.show, "what was said of a person"),
+        ("describe", people.describe, "say when a person was born, or hide the name"),
         ("rename", people.rename, "give a person another name"),
         ("merge", people.merge, "say that two people are one"),
         ("forget", people.forget, "delete a person and all that was said of it, for good"),

@@ -16,7 +16,7 @@ from facewatchd.client.answer import path_of, reading_answer
 from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection
 from facewatchd.client.query import STDIN, ask
 from facewatchd.client.who import Asked, Who, read_who
-from facewatchd.console.arguments import Parser
+from facewatchd.console.arguments import Parser, read_date
 from facewatchd.console.output import size_and_place, tab_separated, table
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.errors import FacewatchError, UsageError
@@ -29,13 +29,24 @@ FAILED = 1
 def add_options(name: str, parser: Parser) -> None:
     """Add the arguments of one of the commands."""
     add = parser.add_argument
-    if name in ("add", "not", "forget", "rename", "merge", "show"):
+    if name in ("add", "not", "describe", "forget", "rename", "merge", "show"):
         add("name", metavar="NAME", type=_name, help="the person, with or without '@'")
     if name in ("add", "not"):
         add("who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID or '-'")
     if name == "add":
         add("--anyway", action="store_true", help="take faces that would be poor references as well")
         add("--box", metavar="X,Y,W,H", type=_box, help="where on the one photo the face is, if it was not found")
+    if name == "describe":
+        add(
+            "--born",
+            metavar="DATE|none",
+            type=_born,
+            help="the year, month or day of birth, such as 2019, 2019-06 or 2019-06-30",
+        )
+        shown = parser.add_mutually_exclusive_group()
+        text = "name no face after this person; questions for @NAME are answered"
+        shown.add_argument("--hide", dest="hidden", action="store_true", default=None, help=text)
+        shown.add_argument("--show", dest="hidden", action="store_false", default=None, help="name faces again")
     if name == "rename":
         add("new", metavar="NEW", type=_name, help="the name from now on")
     if name == "merge":
@@ -51,6 +62,10 @@ def _name(text: str) -> str:
     if not name or any("\ud800" <= character <= "\udfff" for character in name):
         raise argparse.ArgumentTypeError(f"{text!r} is no name in UTF-8")
     return name
+
+
+def _born(text: str) -> str:
+    return text if text == "none" else read_date(text)
 
 
 def _box(text: str) -> list[int]:
@@ -69,30 +84,48 @@ def _box(text: str) -> list[int]:
 
 
 def list_people(options: argparse.Namespace) -> int:
-    """Print the people, each with its references, and the photos on which it was confirmed."""
+    """Print the people, each with its references, and the photos on which it was confirmed.
+
+    In a pipe, where one of them was said, the date of birth and ``hidden`` are two more fields.
+    """
     document = _call(options, "people")
     if options.json:
         write_json(document)
         return 0
     with reading_answer():
-        people = [
-            (str(each["name"]), int(each["references"]), int(each["photos"]), int(each["unplaced"]))
-            for each in document["people"]
-        ]
+        people = list(document["people"])
+        rows = [(str(each["name"]), f"{each['references']:d}", f"{each['photos']:d}") for each in people]
+        notes = [_in_brackets((*_described(each), *_away(int(each["unplaced"])))) for each in people]
     if on_terminal():
-        rows = [
-            (printable(name), str(references), f"{photos}{_away(away)}") for name, references, photos, away in people
+        cells = [
+            (printable(name), references, photos + note)
+            for (name, references, photos), note in zip(rows, notes, strict=True)
         ]
-        write(table(("PERSON", "REFERENCES", "PHOTOS"), rows, colour=takes_colour(sys.stdout)))
+        write(table(("PERSON", "REFERENCES", "PHOTOS"), cells, colour=takes_colour(sys.stdout)))
     else:
-        write(b"".join(tab_separated(name, str(references), str(photos)) for name, references, photos, _ in people))
-    if not people and on_terminal():
+        write(b"".join(tab_separated(*row, *_described_fields(each)) for row, each in zip(rows, people, strict=True)))
+    if not rows and on_terminal():
         say("no person has a name; to give one: facewatchd people add NAME PHOTO")
     return 0
 
 
-def _away(statements: int) -> str:
-    return f"  ({counted(statements, 'face')} not found now)" if statements else ""
+def _described(item: Any) -> tuple[str, ...]:
+    """When a person was born, and whether the person is hidden; each only where it was said."""
+    born = () if item["born"] is None else (f"born {item['born']}",)
+    return (*born, "hidden") if item["hidden"] else born
+
+
+def _described_fields(item: Any) -> tuple[str, ...]:
+    fields = (item["born"] or "", "hidden" if item["hidden"] else "")
+    return fields if any(fields) else ()
+
+
+def _in_brackets(notes: Sequence[str]) -> str:
+    return f"  ({', '.join(map(printable, notes))})" if notes else ""
+
+
+def _away(statements: int) -> tuple[str, ...]:
+    return (f"{counted(statements, 'face')} not found now",) if statements else ()
 
 
 def show(options: argparse.Namespace) -> int:
@@ -106,7 +139,8 @@ def show(options: argparse.Namespace) -> int:
         elif on_terminal():
             references = counted(int(document["references"]), "reference")
             photos = counted(int(document["photos"]), "photo")
-            write(f"{printable(document['name'])}: {references}, confirmed on {photos}\n")
+            parts = (f"{printable(document['name'])}: {references}", f"confirmed on {photos}", *_described(document))
+            write(f"{', '.join(parts)}\n")
             rows = [list(map(printable, _statement(each))) for each in statements]
             write(table(("FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
         else:
@@ -230,6 +264,21 @@ def rename(options: argparse.Namespace) -> int:
     result = _call(options, "rename_person", name=options.name, new=options.new)
     with reading_answer():
         _print(options, result, f"{printable(result['before'])} is now {printable(result['name'])}")
+    return 0
+
+
+def describe(options: argparse.Namespace) -> int:
+    """Say when a person was born, and whether the person is hidden."""
+    params = {name: getattr(options, name) for name in ("born", "hidden") if getattr(options, name) is not None}
+    if not params:
+        raise UsageError("nothing is said of the person", "give --born DATE, --hide or --show")
+    result = _call(options, "describe_person", name=options.name, **params)
+    with reading_answer():
+        words = (
+            *(_described({**result, "hidden": False}) or ("no date of birth",)),
+            "hidden" if result["hidden"] else "shown",
+        )
+        _print(options, result, f"{printable(result['name'])}: {', '.join(map(printable, words))}")
     return 0
 
 

@@ -9,7 +9,7 @@ import re
 from facewatchd import __version__
 from facewatchd.client.query import STDIN, local_path, path_param
 from facewatchd.client.who import read_who
-from facewatchd.console.arguments import HelpFormatter, Parser
+from facewatchd.console.arguments import HelpFormatter, Parser, read_date
 
 PROG = "facewatch-query"
 DEFAULT_WAIT = 60.0
@@ -205,8 +205,8 @@ def _add_restrictions(parser: Parser) -> None:
     add("--strict", action="store_true", help="with --without: drop photos with faces too poor to tell")
     add("--only", action="store_true", help="only photos with no other face")
     add("--faces", metavar="N|N-M|N-", type=_face_range, help="only photos with so many faces")
-    add("--since", metavar="DATE", type=_date, help="only photos taken on DATE or later: 2019, 2019-06, 2019-06-30")
-    add("--until", metavar="DATE", type=_date, help="only photos taken on DATE or earlier")
+    add("--since", metavar="DATE", type=read_date, help="only photos taken on DATE or later: 2019, 2019-06, 2019-06-30")
+    add("--until", metavar="DATE", type=read_date, help="only photos taken on DATE or earlier")
 
 
 def _add_output_options(parser: Parser) -> None:
@@ -272,23 +272,6 @@ def _face(text: str) -> str | int:
 def _directory(text: str) -> str | dict[str, str]:
     param = path_param(local_path(text))
     return param.get("path", param)
-
-
-def _date(text: str) -> str:
-    """Check a year, month or day, written as the protocol takes it."""
-    if not re.fullmatch(r"[0-9]{4}(-[0-9]{2}){0,2}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2019, 2019-06 or 2019-06-30")
-    year, month, day = (*map(int, text.split("-")), 1, 1)[:3]
-    if not year >= 1 or not 1 <= month <= 12 or not 1 <= day <= _days(year, month):
-        raise argparse.ArgumentTypeError(f"there is no date {text}")
-    return text
-
-
-def _days(year: int, month: int) -> int:
-    """Return the days of a month; importing `calendar` takes as long as `argparse`."""
-    if month == 2:
-        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return 30 if month in (4, 6, 9, 11) else 31
 
 
 def _face_range(text: str) -> tuple[int, int | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -95,6 +96,7 @@ _VALUES = {
     "NAME|ZIP|DIR": "a released pack, or a pack's zip file or directory",
     "largest|all|N": "largest, all or a number from 0",
     "WHO": "a photo, @NAME or face:ID",
+    "DATE|none": "a year, month or day, or none",
     "DATE": "a year, month or day: 2019, 2019-06 or 2019-06-30",
     "NAME": "a name, such as Anna",
     "NEW": "the new one",
@@ -115,6 +117,23 @@ def _value_of(action: argparse.Action) -> str:
         *others, last = map(str, action.choices)
         return f"{', '.join(others)} or {last}"
     return _VALUES[str(action.metavar)]
+
+
+def read_date(text: str) -> str:
+    """Check a year, month or day, written as the protocol takes it."""
+    if not re.fullmatch(r"[0-9]{4}(-[0-9]{2}){0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2019, 2019-06 or 2019-06-30")
+    year, month, day = (*map(int, text.split("-")), 1, 1)[:3]
+    if not year >= 1 or not 1 <= month <= 12 or not 1 <= day <= _days(year, month):
+        raise argparse.ArgumentTypeError(f"there is no date {text}")
+    return text
+
+
+def _days(year: int, month: int) -> int:
+    """Return the days of a month; importing `calendar` takes as long as `argparse`."""
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -93,6 +93,7 @@ VALUES: dict[str, Values | tuple[str, ...] | None] = {
     "NAME|ZIP|DIR": _names("_facewatchd_pack_or_file", FETCHED, shtab.FILE),
     "largest|all|N": ("largest", "all"),
     "similarity|date|-date|path": ("similarity", "date", "-date", "path"),
+    "DATE|none": ("none",),
     "DATE": None,
     "NAME": None,
     "NEW": None,

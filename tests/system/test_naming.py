@@ -135,6 +135,22 @@ def test_names_change_and_go(run: Run, found: Callable[..., set[str]]) -> None:
         assert (status, out, err.count("\n")) == (2, "", 1)
 
 
+def test_a_hidden_person_is_named_nowhere_and_answers_for_itself(run: Run, found: Callable[..., set[str]]) -> None:
+    run("people", "add", "Anna", "anna.jpg")
+
+    def name() -> str:
+        return run("query", "--list-faces", "--who", "anna-too.jpg")[1].split("\t")[3]
+
+    assert name() == "Anna"
+    described = ["people", "describe", "@anna", "--born", "2001-05", "--hide"]
+    assert run(*described) == (0, "Anna: born 2001-05, hidden\n", "")
+    assert name() == ""
+    assert "anna-too" in found("@anna")
+    assert run("people") == (0, "Anna\t1\t1\t2001-05\thidden\n", "")
+    assert run("people", "undo") == (0, "took back the description of Anna\n", "")
+    assert name() == "Anna"
+
+
 def test_a_person_on_a_photo_without_a_face(run: Run, found: Callable[..., set[str]]) -> None:
     run("people", "add", "Anna", "anna.jpg")
     status, out, err = run("people", "add", "Anna", "empty.jpg")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from facewatchd.errors import FacewatchError
+from tests.support import tiny_pack
 from tests.support.albums import shoot
 from tests.support.processes import DEADLINE, Daemon, until
 from tests.support.subscribers import Subscriber
@@ -258,6 +259,31 @@ def test_what_nobody_read_is_printed_again(library: Library) -> None:
     subprocess.run([*command, "--socket", str(library.daemon.socket)], stdout=write, check=False, timeout=DEADLINE)
     os.close(write)
     assert lines(library, "--new", "mail") == names(*library.photos)
+
+
+def test_what_was_printed_is_not_new_to_another_model(tmp_path: Path, tiny_root: Path) -> None:
+    another_root = tmp_path / "another model"
+    tiny_pack.build(another_root, seed=1)
+    home, root, outside = (tmp_path / name for name in ("home", "photos", "outside"))
+    root.mkdir()
+    outside.mkdir()
+    with Daemon(home, root, model="tiny", model_root=tiny_root) as daemon:
+        daemon.start()
+        library = Library(daemon, root, outside)
+        library.begin()
+        with library.subscribe() as subscriber:
+            subscriber.level()
+        assert lines(library, "--new", "mail") == names(*library.photos)
+        assert daemon.stop() == 0
+    with Daemon(home, root, model="tiny", model_root=another_root) as daemon:
+        daemon.start()
+        daemon.settle()
+        library.daemon = daemon
+        assert lines(library) == names(*library.photos)
+        assert lines(library, "--new", "mail", status=1) == []
+        with library.subscribe(since=subscriber.cursor) as again:
+            assert not again.resumed, "another model has another catalog"
+            again.until(lambda: again.known == set(map(str, library.photos)))
 
 
 # --follow

@@ -63,6 +63,7 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
         "person": {"name": "Anna"},
         "assign": {"name": "Bert", "who": [{"path": str(tmp_path / "photos" / "4.jpg")}]},
         "rename_person": {"name": "Anna", "new": "Anne"},
+        "describe_person": {"name": "Anne", "born": "2001"},
         "merge_people": {"name": "Bert", "into": "Anne"},
         "forget_person": {"name": "Anne"},
         "export": {"part": "people"},

@@ -34,6 +34,7 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "photos": {"state": "failed"},
         "person": {"name": "Anna"},
         "assign": {"name": "Anna", "who": [{"face_id": 1}]},
+        "describe_person": {"name": "Anna"},
         "rename_person": {"name": "Anna", "new": "Anne"},
         "merge_people": {"name": "Anna", "into": "Anne"},
         "forget_person": {"name": "Anna"},

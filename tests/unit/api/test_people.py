@@ -63,6 +63,7 @@ class Place:
             "person": self.people.person,
             "assign": self.people.assign,
             "rename_person": self.people.rename,
+            "describe_person": self.people.describe,
             "merge_people": self.people.merge,
             "forget_person": self.people.forget,
             "undo": self.people.undo,
@@ -279,6 +280,31 @@ def test_renaming_merging_and_forgetting(place: Place) -> None:
     ):
         with pytest.raises(UnknownPersonError):
             place.call(method, name="Anna", **params)
+
+
+def test_a_person_is_described_and_undo_takes_it_back(place: Place) -> None:
+    place.add("Anna", place.record("one"))
+    assert place.call("describe_person", name="anna", born="2001-05") == {
+        "name": "Anna",
+        "born": "2001-05",
+        "hidden": False,
+    }
+    assert place.call("describe_person", name="anna", hidden=True) == {
+        "name": "Anna",
+        "born": "2001-05",
+        "hidden": True,
+    }
+    place.call("describe_person", name="anna", born="none", hidden=False)
+    (listed,) = place.call("people")["people"]
+    assert (listed["born"], listed["hidden"]) == (None, False)
+    assert place.call("undo")["action"] == "describe"
+    described = place.call("person", name="anna")
+    assert (described["born"], described["hidden"]) == ("2001-05", True)
+    for born in ("2001-13", "2001-02-29", "20010501", "0000", "young"):
+        with pytest.raises(ParamsError, match=f"born {born} is no date"):
+            place.call("describe_person", name="anna", born=born)
+    with pytest.raises(UnknownPersonError):
+        place.call("describe_person", name="Bert", born="2001")
 
 
 def test_copies_are_one_photo_and_deleted_ones_none(place: Place) -> None:

@@ -71,6 +71,42 @@ def test_the_list_as_lines_document_and_table(people: Any, fake: FakeDaemon, cap
     ]
 
 
+def test_the_list_says_when_a_person_was_born_and_who_is_hidden(people: Any, fake: FakeDaemon, capfd: Any) -> None:
+    described = {"people": [PEOPLE[0] | {"born": "2001-05"}, PEOPLE[1] | {"name": "Zoë", "hidden": True}]}
+    assert people(described) == 0
+    assert capfd.readouterr() == ("Anna\t12\t30\t2001-05\t\nZoë\t1\t1\t\thidden\n", "")
+    _, out, _ = run_with_terminal(command(fake), NO_COLOR="1", LC_ALL="C.UTF-8")
+    assert [line.rstrip() for line in out.decode().splitlines()[1:]] == [
+        "Anna    12          30  (born 2001-05)",
+        "Zoë     1           1  (hidden, 2 faces not found now)",
+    ]
+    fake.script = lambda request: reply(
+        request, {**PEOPLE[0], "born": "1999", "hidden": True, "statements": [], "next": None}
+    )
+    _, out, _ = run_with_terminal(command(fake, "show", "anna"), NO_COLOR="1")
+    assert out.splitlines() == [b"Anna: 12 references, confirmed on 30 photos, born 1999, hidden"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent", "out"),
+    [
+        (["--born", "2001-05"], {"born": "2001-05"}, "born 2001-05, shown"),
+        (["--born", "none", "--hide"], {"born": "none", "hidden": True}, "no date of birth, hidden"),
+        (["--show"], {"hidden": False}, "no date of birth, shown"),
+    ],
+)
+def test_a_person_is_described(
+    people: Any, fake: FakeDaemon, capfd: Any, arguments: list[str], sent: dict[str, Any], out: str
+) -> None:
+    born = sent.get("born")
+    result = {"name": "Anna", "born": None if born == "none" else born, "hidden": sent.get("hidden", False)}
+    assert people(result, "describe", "@anna", *arguments) == 0
+    assert (fake.requests[0]["method"], fake.params()) == ("describe_person", {"name": "anna", **sent})
+    assert capfd.readouterr() == (f"Anna: {out}\n", "")
+    assert people(result, "describe", "anna", *arguments, "--json") == 0
+    assert json.loads(capfd.readouterr().out) == result
+
+
 def test_without_people_a_terminal_says_how_to_begin(fake: FakeDaemon) -> None:
     fake.script = lambda request: reply(request, {"people": []})
     status, out, err = run_with_terminal(command(fake))
@@ -228,6 +264,8 @@ def test_errors_are_one_line_each_with_its_status(fake: FakeDaemon, capfd: Any, 
         ["add", "x", "@y"], ["add", "x", "-", "-"],
         ["add", "x", "a.jpg", "--box", "1,2,3"], ["add", "x", "a.jpg", "--box", "1,2,0,4"],
         ["add", "x", "a.jpg", "--box=-1,2,3,4"], ["add", "x", "face:y"], ["not", "x", "a.jpg", "--anyway"],
+        ["describe", "x"], ["describe", "x", "--born", "2001-13"], ["describe", "x", "--born", "May"],
+        ["describe", "x", "--hide", "--show"], ["describe", "--hide"],
         ["rename", "x"], ["merge", "x"], ["show"], ["anna"], ["--yes"], ["forget"],
     ],
 )  # fmt: skip

@@ -41,8 +41,8 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people rename' 'people merge' 'people forget' 'people undo' 'people import' export import models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
-set -g _shtab_facewatchd_opts_with_value --box --config --data-dir --model --socket --state
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people undo' 'people import' export import models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --socket --state
 
 complete -c facewatchd -e
 complete -c facewatchd -f
@@ -111,6 +111,13 @@ complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_face
 complete -c facewatchd -n '_shtab_facewatchd_using people show' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people show' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people show' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a describe -d 'Say when a person was born, or hide the name.'
+complete -c facewatchd -n '_shtab_facewatchd_using people describe' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using people describe' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using people describe' -l born -xka "none" -d 'the year, month or day of birth, such as 2019, 2019-06 or 2019-06-30'
+complete -c facewatchd -n '_shtab_facewatchd_using people describe' -l hide -d 'name no face after this person; questions for @NAME are answered'
+complete -c facewatchd -n '_shtab_facewatchd_using people describe' -l show -d 'name faces again'
+complete -c facewatchd -n '_shtab_facewatchd_using people describe' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a rename -d 'Give a person another name.'
 complete -c facewatchd -n '_shtab_facewatchd_using people rename' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people rename' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
