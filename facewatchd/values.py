@@ -116,9 +116,14 @@ class TakenFrom(StrEnum):
     NAME = "name"
     """A date in the name of its file."""
     EXIF_MODIFIED = "exif-modified"
-    """When it was last changed, in EXIF data: nothing else is there."""
+    """When it was last changed, in EXIF data: nothing else is there. Users are told `EXIF`."""
     MTIME = "mtime"
     """When its file was last written to."""
+
+    @property
+    def told(self) -> str:
+        """As users are told: ``exif``, ``xmp``, ``name`` or ``mtime``."""
+        return str(TakenFrom.EXIF if self is TakenFrom.EXIF_MODIFIED else self)
 
 
 class Taken(NamedTuple):
@@ -126,7 +131,7 @@ class Taken(NamedTuple):
 
     at: float
     """Seconds from 1970-01-01 00:00:00 to then on that clock, whatever the time zone. Where only the day is known, its
-    first second."""
+    begin; midnight as a time of day is a little later (`photos.taken`)."""
     offset: int | None
     """Minutes by which that clock was ahead of UTC; None where that is not known."""
     source: TakenFrom
@@ -147,8 +152,8 @@ class Taken(NamedTuple):
 
     @property
     def has_time(self) -> bool:
-        """Whether the time of day is known: a photo taken in the first second of a day counts as one without."""
-        return self.at % 86400 >= 1
+        """Whether the time of day is known."""
+        return self.at % 86400 > 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

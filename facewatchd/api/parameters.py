@@ -146,7 +146,8 @@ class QueryParameters:
     top: int | None = optional(Whole(), "Most photos in the answer; 0 is all.", Computed(lambda: None, "as configured"))
     threshold: float | None = optional(
         Number(-1, 1),
-        "Similarity from which a face matches. Blurred faces need more, unless it is below the model's own.",
+        "Similarity from which a face matches. Blurred faces, and people who are known by many faces, need more, "
+        "unless it is below the model's own.",
         Computed(lambda: None, "as configured, else the model's own"),
     )
     dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())

@@ -29,6 +29,8 @@ from facewatchd.values import Face, ModelInfo
 if TYPE_CHECKING:
     from facewatchd.values import Embedding, Norms
 
+FEW = 256
+"""References of all people: up to so many, all are judged anew when one is added."""
 ITSELF = 0.9999
 """Similarity from which on two faces are one: the same face of the same bytes, looked at twice."""
 
@@ -41,6 +43,15 @@ class _Told:
     """What they were chosen from."""
     rows: NDArray[np.float32]
     norms: Norms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """What was found of the faces of all people."""
+
+    told: Mapping[int, _Told]
+    misplaced: Mapping[int, NDArray[np.bool_]]
+    """Whether each of them tells another person. Shape (n,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +81,7 @@ class Scorer:
         self._gallery = gallery
         self._resolver = resolver
         self._info = info
-        self._told: dict[int, _Told] = {}
+        self._judged = _Judged({}, {})
         self._people = People(KnownFaces(), references.none(info.dim), {}, same_picture(info.threshold))
 
     def scored(self, reader: CatalogReader, wanted: Wanted, search: Search, index: Index | None = None) -> Scored:
@@ -107,18 +118,38 @@ class Scorer:
         return unlike
 
     def _references(self, known: KnownFaces) -> References:
+        before = self._judged
         told: dict[int, _Told] = {}
         with self._gallery.catalog.reading() as reader:
             for person, confirmed in sorted(known.confirmed.items()):
-                before = self._told.get(person)
-                same = before is not None and before.confirmed is confirmed
-                told[person] = before if same and before else self._read(reader, confirmed)
-        self._told = told
+                same = before.told.get(person)
+                told[person] = same if same and same.confirmed is confirmed else self._read(reader, confirmed)
         every = _stacked(told, self._info)
-        kept = ~recognition.misplaced(every, self._info.threshold)
+        wrong = self._misplaced(every, told, before)
+        self._judged = _Judged(told, {person: wrong[every.people == person] for person in told})
+        kept = ~wrong
         for person in set(told) - set(every.people[kept].tolist()):
             kept |= every.people == person
         return _counted(every.chosen(kept), self._info.threshold)
+
+    def _misplaced(self, every: References, told: Mapping[int, _Told], before: _Judged) -> NDArray[np.bool_]:
+        """`recognition.misplaced` of all references, worked out anew for those that a change concerns.
+
+        That are those of the people whose faces changed, and those that match one of these, before or after: what is
+        less similar than the threshold judges nobody.
+        """
+        threshold = self._info.threshold
+        if len(every) <= FEW:
+            return recognition.misplaced(every, threshold)
+        changed = {each for each in told.keys() | before.told.keys() if told.get(each) is not before.told.get(each)}
+        rows = [state[each].rows for state in (told, before.told) for each in changed if each in state]
+        concerned = np.isin(every.people, sorted(changed))
+        for part in rows:
+            concerned |= (every.rows @ part.T).max(axis=1, initial=-1.0) >= threshold
+        wrong = recognition.misplaced(every, threshold, concerned)
+        for person in told.keys() - changed:
+            wrong[(every.people == person) & ~concerned] = before.misplaced[person][~concerned[every.people == person]]
+        return wrong
 
     def _read(self, reader: CatalogReader, confirmed: frozenset[int]) -> _Told:
         """The faces of one person that can tell and differ; all that differ, where none can."""

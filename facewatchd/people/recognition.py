@@ -49,16 +49,17 @@ def candidates(
     return sorted(found, key=lambda each: (-each.spare, each.person))
 
 
-def misplaced(references: References, threshold: float) -> NDArray[np.bool_]:
+def misplaced(references: References, threshold: float, asked: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Whether each reference tells another person: of the `JUDGES` nearest others, most are one other person's.
 
-    Those of them that are less similar than the threshold do not count. Shape (m,).
+    Those of them that are less similar than the threshold do not count. Shape (m,). ``asked``: for which of them it is
+    worked out; False for the rest.
     """
     wrong = np.zeros(len(references), np.bool_)
     if len(references) <= JUDGES:
         return wrong
     for person in np.unique(references.people).tolist():
-        own = np.flatnonzero(references.people == person)
+        own = np.flatnonzero((references.people == person) & (True if asked is None else asked))
         similarities = references.rows[own] @ references.rows.T
         similarities[np.arange(len(own)), own] = -np.inf
         nearest = np.argpartition(-similarities, JUDGES, axis=1)[:, :JUDGES]

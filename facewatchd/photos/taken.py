@@ -11,9 +11,12 @@ future, and where it is what cameras and file systems say that know none (`_UNSE
 right one otherwise: a camera that was switched on without its time is believed a minute after that.
 
 A date in a name counts wherever it stands there, with or without a time of day: ``IMG_20190630_120000.jpg``,
-``2019-06-30 12.00.00.jpg``, ``IMG-20190630-WA0001.jpg``. Digits that belong to a longer number, as
-those of a telephone, are none; of all numbers with eight digits, 5 in 10,000 are a date. Names that hold UTC (``PXL_``)
-are not told from others.
+``2019-06-30 12.00.00.jpg``, ``IMG-20190630-WA0001.jpg``. Digits that belong to a longer number are none: of all
+numbers with eight digits, 5 in 10,000 are a date. Nor is a day without a time of day whose eight digits are the end of
+what may be a telephone number (`_TELEPHONE`). Names that hold UTC (``PXL_``) are not told from others: the offset of
+the place is not known.
+
+Midnight as a time of day is kept as `_MIDNIGHT` seconds after it: the first second of a day is a day without a time.
 """
 
 from __future__ import annotations
@@ -55,8 +58,11 @@ _TIME: Final = (
 )
 _NAMED: Final = (re.compile(_DAY + _TIME, re.IGNORECASE), re.compile(_DAY + r"(?![0-9])"))
 """Days with a time, and days."""
-_LONGER: Final = re.compile(r"[0-9+][-. ()]$")
-"""Before eight digits in a row that are the end of a longer number."""
+_BEFORE: Final = re.compile(r"(?<![0-9A-Za-z])\+?(?:[0-9]+[-. ()]+)+$")
+"""What stands before eight digits in a row, where they may be the end of a number in groups."""
+_TELEPHONE: Final = range(10, 16)
+"""Digits of a telephone number with its prefix. E.164 allows 15; 9 are a counter and a day."""
+_MIDNIGHT: Final = 0.001
 _MOST_NAME: Final = 255
 """Bytes of a name; no file system has longer ones."""
 
@@ -92,11 +98,20 @@ def in_name(path: bytes) -> float | None:
     for pattern in _NAMED:
         for match in pattern.finditer(name):
             found = match.groupdict()
-            if not found["dash"] and _LONGER.search(name, 0, match.start()):
-                continue
-            if (hour := _hour(found)) is not None and (at := _moment(found | {"hour": str(hour)})) is not None:
+            if found.get("hour"):
+                hour = _hour(found)
+                at = None if hour is None else _moment(found | {"hour": str(hour)})
+            else:
+                at = None if _may_be_telephone(name, match) else _moment(found)
+            if at is not None:
                 return at
     return None
+
+
+def _may_be_telephone(name: str, day: re.Match[str]) -> bool:
+    """Whether a day may be the end of a telephone number."""
+    before = None if day["dash"] else _BEFORE.search(name, 0, day.start())
+    return before is not None and 8 + sum(map(str.isdigit, before[0])) in _TELEPHONE
 
 
 def is_possible(at: float) -> bool:
@@ -126,25 +141,24 @@ def _in_xmp(values: Mapping[str, str]) -> Iterator[Taken]:
 
 def _stated(text: bytes, offset: bytes, fraction: bytes, source: TakenFrom) -> Taken | None:
     """A date of EXIF data, with what its other tags say of it."""
-    found = _read(_plain(text), source, whole=True)
-    if found is None:
-        return None
     digits = _plain(fraction)
-    if found.at % 1 == 0 and digits.isascii() and digits.isdigit():
-        found = found._replace(at=found.at + float(f"0.{digits[:6]}"))
-    return found if found.offset is not None else found._replace(offset=_offset(_plain(offset)))
+    found = _read(_plain(text), source, whole=True, fraction=digits if digits.isascii() and digits.isdigit() else "")
+    if found is None or found.offset is not None:
+        return found
+    return found._replace(offset=_offset(_plain(offset)))
 
 
 def _plain(value: bytes) -> str:
     return value.partition(b"\0")[0].decode("latin-1").strip()
 
 
-def _read(text: str, source: TakenFrom, *, whole: bool = False) -> Taken | None:
-    """``whole``: the day must be there."""
+def _read(text: str, source: TakenFrom, *, whole: bool = False, fraction: str = "") -> Taken | None:
+    """``whole``: the day must be there. ``fraction``: digits of a fraction of a second, where the text has none."""
     match = _STATED.fullmatch(text.strip()) if len(text) <= 64 else None
     if match is None or (whole and not match["day"]):
         return None
-    at = _moment(match.groupdict())
+    found = match.groupdict()
+    at = _moment(found | {"fraction": found["fraction"] or fraction} if found["hour"] else found)
     if at is None or (match["hour"] and _is_unset(at)):
         return None
     return Taken(at, _offset(match["offset"] or ""), source)
@@ -166,7 +180,7 @@ def _offset(text: str) -> int | None:
 
 def _hour(found: Mapping[str, str | None]) -> int | None:
     """The hour of 24; None where "PM" or "AM" follows what is no hour of twelve."""
-    hour, half = int(found.get("hour") or 0), (found.get("half") or "").upper()
+    hour, half = int(found["hour"] or 0), (found["half"] or "").upper()
     if not half:
         return hour
     return hour % 12 + 12 * (half == "P") if 1 <= hour <= 12 else None
@@ -175,21 +189,15 @@ def _hour(found: Mapping[str, str | None]) -> int | None:
 def _moment(found: Mapping[str, str | None]) -> float | None:
     """`Taken.at` of parts of a date; None where it is no date."""
     year, month, day, hour, minute, second = (
-        int((found.get(part) or least).strip() or least)
-        for part, least in (
-            ("year", "0"),
-            ("month", "1"),
-            ("day", "1"),
-            ("hour", "0"),
-            ("minute", "0"),
-            ("second", "0"),
-        )
+        int((found.get(part) or least).strip() or least) for part, least in _LEAST
     )
     try:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
     at = (moment - _EPOCH) / timedelta(seconds=1) + float(f"0.{(found.get('fraction') or '0')[:6]}")
+    if found.get("hour") and at % 86400 == 0:
+        at += _MIDNIGHT
     return at if is_possible(at) else None
 
 

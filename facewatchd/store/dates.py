@@ -52,7 +52,7 @@ class Dates:
 
     def of_a_camera(self) -> NDArray[np.float64]:
         """`at` where it is the time of day at which a camera was released; else NaN."""
-        counts = np.isin(self.sources, [_RANK[source] for source in _OF_A_CAMERA]) & (self.at % 86400 >= 1)
+        counts = np.isin(self.sources, [_RANK[source] for source in _OF_A_CAMERA]) & (self.at % 86400 > 0)
         return np.where(counts, self.at, np.nan)
 
     def taken(self) -> list[Taken]:

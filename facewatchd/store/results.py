@@ -84,7 +84,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     total = _total(candidates, photos, search)
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
-    taken = [(each.text, str(each.source)) for each in dates.on(shown.contents).taken()]
+    taken = [(each.text, each.source.told) for each in dates.on(shown.contents).taken()]
     others = _similar(reader, shown, similar, search)
     contents = shown.contents.tolist()
     stood_for = [*contents, *(frame for content in contents for frame in similar.get(content, ()))]

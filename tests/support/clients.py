@@ -24,6 +24,7 @@ CODES = {
     "too-large": -32004,
     "unknown-face": -32005,
     "timeout": -32006,
+    "unknown-person": -32008,
 }
 """What the protocol's kinds are numbered by; ``internal`` is not among them, because it is never in order."""
 RPC_CODES = {-32700, -32600, -32601, -32602}

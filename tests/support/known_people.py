@@ -27,10 +27,16 @@ class PlayedResolver:
     def person(self, name: str) -> Person:
         return self._known.people.require(name)
 
+    def _kept(self, before: frozenset[int] | None, now: frozenset[int]) -> frozenset[int]:
+        """The set that was there before, where nothing has changed, as `Resolver` keeps it."""
+        return before if before == now and before is not None else now
+
     def say(self, confirmed: Ids, rejected: Ids | None = None, photos: Ids | None = None) -> None:
         """The faces that are each person, those that are not, and the contents that the person stands on."""
+        before = (self._known.confirmed, self._known.rejected, self._known.photos)
         groups = [
-            {person: frozenset(ids) for person, ids in (each or {}).items()} for each in (confirmed, rejected, photos)
+            {person: self._kept(known.get(person), frozenset(ids)) for person, ids in (each or {}).items()}
+            for each, known in zip((confirmed, rejected, photos), before, strict=True)
         ]
         named = tuple(Person(number, f"person {number}") for number in sorted({*confirmed, *(photos or {})}))
         people = Snapshot(people=named, by_key={name_key(each.name): each for each in named})

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from facewatchd.api import scoring as api_scoring
 from facewatchd.api.scoring import Scorer
 from facewatchd.matches import Box
 from facewatchd.store import references, scoring
@@ -186,6 +187,28 @@ def test_references_are_read_again_when_faces_are_said(world: World) -> None:
     assert len(world.scorer.wanted_person(1).references) == 2
     world.resolver.say({})
     assert len(world.scorer.wanted_person(1).references) == 0
+
+
+def test_what_is_judged_anew_is_what_would_be_found_at_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces are said to be people, moved and taken back, step by step; a scorer that begins then sees the same."""
+    rng = np.random.default_rng(1)
+    centres = unit(rng.normal(size=(3, DIM)) + 0.8)
+    world.add(*unit(centres[np.arange(12) % 3] + 0.7 * unit(rng.normal(size=(12, DIM)))))
+    monkeypatch.setattr(api_scoring, "FEW", 4)
+    dropped = 0
+    for _ in range(60):
+        world.scorer, said = scorer(world.gallery, INFO, world.resolver), dict[int, set[int]]()
+        for _ in range(4):
+            chosen = set((rng.choice(12, rng.integers(1, 7), replace=False) + 1).tolist())
+            said = {person: ids - chosen for person, ids in said.items()} | {int(rng.integers(1, 4)): chosen}
+            world.resolver.say({person: ids for person, ids in sorted(said.items()) if ids})
+            found = world.scorer.people().references
+        expected = scorer(world.gallery, INFO, world.resolver).people().references
+        assert found.people.tolist() == expected.people.tolist()
+        assert found.rows.tolist() == expected.rows.tolist()
+        assert found.extras.tolist() == expected.extras.tolist()
+        dropped += len(expected) < sum(map(len, said.values()))
+    assert dropped > 20, "of those of a person, some tell another"
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,16 @@ NOON, DAY = "2019-06-30T12:00:00", "2019-06-30T00:00:00"
         ("2019-02-29.jpg", None),
         ("2019063012.jpg", None),
         ("120190630_120000.jpg", None),
+        ("1 20190630_120000.jpg", NOON),
+        ("12 (3) 20190630-120000.jpg", NOON),
+        ("IMG-0001 20190630_120000.jpg", NOON),
+        ("0176-20121130_120000.jpg", "2012-11-30T12:00:00"),
+        ("1 20190630.jpg", DAY),
+        ("image-1920x1080-20190630.jpg", DAY),
+        ("IMG0001 20190630.jpg", DAY),
+        ("2018-12-24 20190630.jpg", "2018-12-24T00:00:00"),
+        ("+49 (176) 20121130.jpg", None),
+        ("tel 12-20121130.jpg", None),
         ("20990630_120000.jpg", None),
         ("IMG_1234.jpg", None),
         ("FB_IMG_1561888800000.jpg", None),
@@ -76,6 +86,38 @@ NOON, DAY = "2019-06-30T12:00:00", "2019-06-30T00:00:00"
 )
 def test_a_date_in_a_name(name: str, expected: str | None) -> None:
     assert text(in_name(f"/2001-01-01/{name}".encode())) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "has_time"),
+    [
+        ("IMG_20190630_000000.jpg", True),
+        ("Screenshot 2019-06-30 at 12.00.00 AM.png", True),
+        ("IMG_20190630_000000500.jpg", True),
+        ("IMG-20190630-WA0001.jpg", False),
+        ("2019-06-30.jpg", False),
+    ],
+)
+def test_midnight_in_a_name_is_a_time_of_day(name: str, *, has_time: bool) -> None:
+    at = in_name(name.encode())
+    assert text(at) == DAY
+    assert at is not None
+    assert Taken(at, None, TakenFrom.NAME).has_time is has_time
+
+
+def test_midnight_in_the_bytes_is_a_time_of_day() -> None:
+    def has_time(tags: Tags, xmp: str = "") -> bool:
+        found = in_bytes(tags, {"xmp:CreateDate": xmp})
+        assert found is not None
+        assert found.text[:19] == DAY
+        return found.has_time
+
+    assert has_time(Tags(taken=b"2019:06:30 00:00:00"))
+    assert has_time(Tags(taken=b"2019:06:30 00:00:00", fraction_taken=b"25"))
+    assert has_time(Tags(), "2019-06-30T00:00:00+02:00")
+    assert not has_time(Tags(taken=b"2019:06:30"))
+    assert not has_time(Tags(taken=b"2019:06:30", fraction_taken=b"25"))
+    assert not has_time(Tags(), "2019-06-30")
 
 
 def exif(**tags: bytes) -> str | None:
