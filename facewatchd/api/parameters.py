@@ -241,9 +241,9 @@ class Subject:
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
     face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
     face: int | str = optional(
-        ChoiceOrWhole(("largest", "all")),
-        "Which face of the photo; a number counts left to right from 0. Where the photo has none, the person is (or is "
-        "not) on the photo.",
+        ChoiceOrWhole(("largest", "all", "none")),
+        "Which face of the photo; a number counts left to right from 0. With `none`, and where the photo has no face, "
+        "the person is (or is not) on the photo, whatever faces it has.",
         "largest",
     )
 
