@@ -136,7 +136,8 @@ class QueryParameters:
     )
     new: str | None = optional(
         Text(MOST_NAME),
-        "Only photos that were not `seen` under this name. The answer then has `shown`, and `top` cuts no copies apart.",
+        "Only photos that were not `seen` under this name. The answer then has `shown`, and `top` cuts no copies "
+        "apart.",
         _ABSENT,
     )
     face: int | str = optional(
