@@ -86,6 +86,8 @@ class Answer:
             self.faces = int(document["faces"])
             self.pending = int(document["pending"])
             self.complete = bool(document["complete"])
+            self.undated = int(document.get("undated", 0))
+            """Photos that match a question about dates, whose dates are still to be read."""
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))

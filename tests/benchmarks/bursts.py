@@ -3,6 +3,8 @@
 Frames are made of photos, those of ../shared or of ``--photos DIR``, as a camera in a hand makes them: moved, turned
 and closer by a little, brighter or darker, and compressed anew. Against them stand pairs of different photos of one
 person, of the labelled faces that `thresholds` takes too.
+
+Who else is on the frames is measured with pairs of these photos beside each other, whose people are one picture's then.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from facewatchd.store import bursts
 from facewatchd.store.bursts import Frames
 from facewatchd.store.candidates import Question
 from facewatchd.store.catalog import Catalog, Outcome
+from facewatchd.store.folding import moves
 from facewatchd.store.results import found
+from facewatchd.store.same_people import People, same_people
 from facewatchd.store.scoring import Scored, Search
-from facewatchd.values import Face, Stamp, Taken, TakenFrom
+from facewatchd.values import SMALL_SIDE, Face, Stamp, Taken, TakenFrom
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import Report, median
 from tests.benchmarks.second_look import opened, photos_of
@@ -68,6 +72,7 @@ def run(options: Options) -> Iterator[Report]:
     model = options.pack.load(1, Faces())
     photos = [opened(path, LONGEST) for path in photos_of(options)]
     yield _alike(options, model, photos)
+    yield _beside(options, model, photos)
     yield _apart(options, model, photos)
     yield _time(options)
 
@@ -88,7 +93,42 @@ def _frame(photo: Image.Image, hand: _Hand, random: np.random.Generator) -> Pixe
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def _seen(frames: Sequence[Pixels], model: Model) -> list[Frames]:
+@dataclass(frozen=True)
+class _Seen:
+    """Frames of one person, and the faces of all others on them."""
+
+    frames: Frames
+    people: People
+
+    def folded(self, same_face: float, same_person: float) -> NDArray[np.int64]:
+        """The first frame of the burst of each."""
+        pairs = bursts.close_pairs(self.frames)
+        looks = bursts.look_same(self.frames, *pairs, same_face)
+        return bursts.chained(self.frames.at, *pairs, looks, self.same(*pairs, same_person))
+
+    def same(self, later: NDArray[np.intp], earlier: NDArray[np.intp], same_person: float) -> NDArray[np.bool_]:
+        """Whether pairs of frames show the same people."""
+        return same_people(self.people, earlier, later, moves(self.frames, earlier, later), same_person)
+
+
+def _people(faces: Sequence[Sequence[Face]], sides: Sequence[float], model: Model) -> People:
+    every = [face for each in faces for face in each]
+    quality = model.info.quality
+    return People(
+        np.cumsum([0, *map(len, faces)]),
+        np.array([face.box for face in every], np.float64).reshape(-1, 4) / sides,
+        np.array([face.embedding for face in every], np.float32).reshape(-1, model.info.dim),
+        np.array(
+            [
+                min(face.box.w, face.box.h) < SMALL_SIDE or (quality is not None and quality.is_too_blurred(face.norm))
+                for face in every
+            ],
+            np.bool_,
+        ),
+    )
+
+
+def _seen(frames: Sequence[Pixels], model: Model) -> list[_Seen]:
     """The frames for each person who is on all of them; a face is whose it resembles most on the first."""
     pictures = np.stack([np.frombuffer(fingerprint(frame), np.uint8) for frame in frames])
     faces = [model.faces(frame) for frame in frames]
@@ -97,16 +137,16 @@ def _seen(frames: Sequence[Pixels], model: Model) -> list[Frames]:
     for person in faces[0] if all(faces) else ():
         own = [max(each, key=lambda face: float(face.embedding @ person.embedding)) for each in faces]
         areas = np.array([face.box for face in own]) / [width, height, width, height]
-        made.append(
-            Frames(
-                np.arange(len(own), dtype=np.float64),
-                np.zeros(len(own), np.int64),
-                pictures,
-                np.ones(len(own), np.bool_),
-                areas[:, None, :],
-                np.array([face.embedding for face in own])[:, None, :],
-            )
+        others = [[face for face in each if face is not taken] for each, taken in zip(faces, own, strict=True)]
+        shown = Frames(
+            np.arange(len(own), dtype=np.float64),
+            np.zeros(len(own), np.int64),
+            pictures,
+            np.ones(len(own), np.bool_),
+            areas[:, None, :],
+            np.array([face.embedding for face in own])[:, None, :],
         )
+        made.append(_Seen(shown, _people(others, [width, height, width, height], model)))
     return made
 
 
@@ -150,9 +190,10 @@ def _alike(options: Options, model: Model, photos: Sequence[Pixels]) -> Report:
             for photo in photos
             for each in _seen([_frame(Image.fromarray(photo), hand, random) for _ in range(FRAMES)], model)
         ]
-        columns = zip(*(_shares(each, same_face) for each in seen), strict=True)
-        whole = 100 * float(np.mean([not bursts.bursts(each, same_face).any() for each in seen]))
-        overlap, bits = (np.concatenate(column) for column in zip(*map(_measured, seen), strict=True))
+        columns = zip(*(_shares(each.frames, same_face) for each in seen), strict=True)
+        whole = 100 * float(np.mean([not each.folded(same_face, model.info.threshold).any() for each in seen]))
+        measured = (_measured(each.frames) for each in seen)
+        overlap, bits = (np.concatenate(column) for column in zip(*measured, strict=True))
         report.row(
             name,
             len(seen),
@@ -164,6 +205,50 @@ def _alike(options: Options, model: Model, photos: Sequence[Pixels]) -> Report:
         if name == "all of it":
             report.check("% of bursts with all differences that are one result", whole, 90, at_least=True)
     return report
+
+
+def _beside(options: Options, model: Model, photos: Sequence[Pixels]) -> Report:
+    """Bursts of photos beside each other, and frames on which the photo beside the first one is another or none."""
+    report = Report(
+        f"People beside each other, {options.pack.name}, one person's from {model.info.threshold:.3f}",
+        (
+            "frames differ",
+            "bursts of 2 photos",
+            "% of pairs with the same people",
+            "% of bursts that are one result",
+            "frames with another or nobody",
+            "folded",
+            "folded if others did not count",
+        ),
+    )
+    random = np.random.default_rng(6)
+    portraits = [Image.fromarray(photo).resize((480, 640)) for photo in photos if len(model.faces(photo)) == 1]
+    nobody = Image.new("RGB", (480, 640), (120, 120, 120))
+    for name, hand in HANDS.items():
+        same, whole, wrong, blind = list[bool](), list[bool](), list[bool](), list[bool]()
+        for number, photo in enumerate(portraits):
+            others = [portraits[(number + step) % len(portraits)] for step in (1, 3)]
+            shown = [_pasted(photo, other) for other in (others[0], others[0], others[0], others[1], nobody)]
+            for each in _seen([_frame(one, hand, random) for one in shown], model)[:1]:
+                later, earlier = bursts.close_pairs(each.frames)
+                of_burst = later < len(shown) - 2
+                same += each.same(later[of_burst], earlier[of_burst], model.info.threshold).tolist()
+                first = each.folded(model.info.same_face, model.info.threshold)
+                whole.append(not first[: len(shown) - 2].any())
+                wrong += (first[len(shown) - 2 :] < np.arange(len(shown) - 2, len(shown))).tolist()
+                looks = bursts.look_same(each.frames, later, earlier, model.info.same_face)
+                alone = bursts.chained(each.frames.at, later, earlier, looks, np.ones(len(later), np.bool_))
+                blind += (alone[len(shown) - 2 :] < np.arange(len(shown) - 2, len(shown))).tolist()
+        shares = (100 * float(np.mean(column)) for column in (same, whole))
+        report.row(name, len(whole), *shares, len(wrong), sum(wrong), sum(blind))
+    return report
+
+
+def _pasted(left: Image.Image, right: Image.Image) -> Image.Image:
+    beside = Image.new("RGB", (left.width + right.width, left.height))
+    beside.paste(left, (0, 0))
+    beside.paste(right, (left.width, 0))
+    return beside
 
 
 def _apart(options: Options, model: Model, photos: Sequence[Pixels]) -> Report:

@@ -139,12 +139,21 @@ def test_dates_of_an_earlier_version_are_read_once_over_kill_9_and_nothing_is_em
         daemon.start()
         until(lambda: log.stat().st_size == 13)
         until(lambda: daemon.status()["undated"] == MANY + 1 - 10)
+        asked = daemon.query(photos / "none.jpg", "--since", "2019", "--until", "2019", "-l")
+        assert asked.stderr == "not complete: the dates of 15 photos are still to be read; --wait waits for them\n"
+        asked = daemon.query(photos / "none.jpg", "--sort", "date", "--wait", "1", "-l")
+        assert "after 1 s the dates of 15 photos are still to be read" in asked.stderr
+        assert asked.returncode not in (0, 1)
+        assert daemon.query(photos / "none.jpg", "-l", "-n", "0").stderr == "", "no question about dates"
         daemon.kill()
         daemon.unhook()
         daemon.hook(QUICK)
         daemon.hook(COUNTED.format(path=str(log), stop=1000))
         daemon.start()
-        until(lambda: daemon.status()["undated"] == 0)
+        question = {"photos": [{"path": str(photos / "none.jpg")}], "since": "2019", "until": "2019", "wait": 60}
+        answer = daemon.call("query", **question)
+        assert (answer["total"], answer["complete"], answer["undated"]) == (MANY, True, 0)
+        assert daemon.status()["undated"] == 0
         assert daemon.embedded() == 0
         assert log.stat().st_size == 13 + (MANY + 1 - 10), "what was not written is read again, and nothing else"
         assert daemon.stop() == 0

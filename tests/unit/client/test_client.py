@@ -691,6 +691,13 @@ def test_paths_on_a_terminal_cannot_steer_it(daemon: FakeDaemon) -> None:
     ("changes", "words"),
     [
         ({"pending": 7}, "not complete: 7 photos are not searchable yet; --wait waits for them\n"),
+        ({"undated": 1}, "not complete: the date of 1 photo is still to be read; --wait waits for it\n"),
+        ({"undated": 3}, "not complete: the dates of 3 photos are still to be read; --wait waits for them\n"),
+        (
+            {"pending": 1, "undated": 2},
+            "not complete: 1 photo is not searchable yet, and the dates of 2 photos are still to be read; --wait waits"
+            " for them\n",
+        ),
         (
             {"pending": 0},
             "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status\n",
