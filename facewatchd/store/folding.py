@@ -94,20 +94,22 @@ def _same_people(
 def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
     """The faces on the photos that are not of the people who were asked for."""
     shown = reader.shown_on(part.contents.tolist())
-    contents, ids = shown.contents, shown.ids
-    poor = shown.sizes < SMALL_SIDE
+    blurred = shown.sizes < SMALL_SIDE
     if search.quality is not None:
-        poor |= shown.norms < search.quality.floor
-    sorter = np.argsort(part.contents)
-    photos = sorter[np.searchsorted(part.contents, contents, sorter=sorter)]
-    order = np.argsort(photos, kind="stable")
-    order = order[~np.isin(ids[order], part.faces)]
-    looks = reader.looks(ids[order].tolist())
-    rows = looks.rows(ids[order])
+        blurred |= shown.norms < search.quality.floor
+    was_asked = np.isin(shown.ids, part.faces)
+    several = np.flatnonzero(np.isin(shown.contents, shown.contents[~was_asked]))
+    by_content = np.argsort(part.contents)
+    photos = by_content[np.searchsorted(part.contents, shown.contents[several], sorter=by_content)]
+    faces = several[np.argsort(photos, kind="stable")]
+    photos = np.sort(photos)
+    looks = reader.looks(shown.ids[faces].tolist())
+    rows = looks.rows(shown.ids[faces])
     sizes, _ = reader.pictures(part.contents)
-    areas = looks.boxes[rows] / np.tile(np.maximum(sizes, 1), 2)[photos[order]]
-    begins = np.searchsorted(photos[order], np.arange(len(part.contents) + 1))
-    return People(begins, areas, looks.embeddings[rows], poor[order] | (rows == 0))
+    areas = looks.boxes[rows] / np.tile(np.maximum(sizes, 1), 2)[photos]
+    return People.beside(
+        len(part.contents), photos, areas, looks.embeddings[rows], blurred[faces] | (rows == 0), was_asked[faces]
+    )
 
 
 def moves(frames: Frames, some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 In ten seconds one person takes another's place in front of the camera, so every face counts. Two faces of two frames
 are one person's where the model says so (`ModelInfo.threshold`), or where they are at the same place and one of them is
-poor: too small or too blurred to be told from others. Each face has one partner at most: of the pairs that are
+poor: too small or too blurred to be told from others, or inside another face, where detectors see some that are none.
+Each face has one partner at most: of the pairs that are
 possible, one is made where each face suits the other best, by similarity and place. Places are compared as if the
 camera had not moved: the people who were asked for tell how far it did.
 
@@ -22,6 +23,8 @@ from facewatchd.store.bursts import SAME_PLACE, overlaps
 
 TOGETHER = 10_000
 """Pairs of faces whose embeddings are in memory at once."""
+INSIDE = 0.9
+"""The part of a face's box that lies in the box of another face, from which it is inside that."""
 EDGE = 0.005
 """The part of a photo's sides within which the box of a face that the edge cuts ends: detectors end it there or a
 little before."""
@@ -39,6 +42,36 @@ class People:
     """Shape (f, dim)."""
     is_poor: NDArray[np.bool_]
     """Shape (f,)."""
+
+    @classmethod
+    def beside(
+        cls,
+        count: int,
+        frames: NDArray[np.intp],
+        areas: NDArray[np.float64],
+        embeddings: NDArray[np.float32],
+        is_blurred: NDArray[np.bool_],
+        was_asked: NDArray[np.bool_],
+    ) -> People:
+        """Those beside the people who were asked for.
+
+        ``count``: of the frames. The rest is of all faces on them: the position of the frame, ascending; whether it is
+        too small or too blurred; and whether it is of one who was asked for.
+        """
+        others = np.flatnonzero(~was_asked)
+        begins = np.searchsorted(frames[others], np.arange(count + 1))
+        is_poor = is_blurred | _are_inside(count, frames, areas)
+        return cls(begins, areas[others], embeddings[others], is_poor[others])
+
+
+def _are_inside(count: int, frames: NDArray[np.intp], areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each face is inside a larger one of its frame."""
+    one, other = _combined(frames, frames, count)
+    low = np.maximum(areas[one, :2], areas[other, :2])
+    high = np.minimum(areas[one, :2] + areas[one, 2:], areas[other, :2] + areas[other, 2:])
+    sizes = areas[:, 2:].prod(axis=1)
+    inside = (np.maximum(high - low, 0).prod(axis=1) >= INSIDE * sizes[one]) & (sizes[other] > sizes[one])
+    return np.bincount(one[inside], minlength=len(frames)) > 0
 
 
 def same_people(

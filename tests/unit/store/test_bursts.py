@@ -148,6 +148,8 @@ HERE = Box(250, 100, 60, 80)
         ([(BEN, RIGHT), (BEN, LEFT)], [(BEN, RIGHT), (BEN, LEFT)], True),
         ([(BEN, Box(400, 100, 20, 26))], [], True),
         ([], [(BEN, Box(400, 100, 20, 26))], True),
+        ([(BEN, Box(260, 110, 40, 40))], [], True),
+        ([(BEN, Box(260, 70, 40, 40))], [], False),
         ([(BEN, EDGE)], [], True),
         ([], [(BEN, EDGE)], True),
     ],
