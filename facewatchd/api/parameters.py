@@ -135,7 +135,10 @@ class QueryParameters:
         str(Sort.SIMILARITY),
     )
     new: str | None = optional(
-        Text(MOST_NAME), "Only photos that were not `seen` under this name. The answer then has `shown`.", _ABSENT
+        Text(MOST_NAME),
+        "Only photos that were not `seen` under this name. The answer then has `shown`, and `top` cuts no copies "
+        "apart.",
+        _ABSENT,
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -241,9 +244,9 @@ class Subject:
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
     face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
     face: int | str = optional(
-        ChoiceOrWhole(("largest", "all")),
-        "Which face of the photo; a number counts left to right from 0. Where the photo has none, the person is (or is "
-        "not) on the photo.",
+        ChoiceOrWhole(("largest", "all", "none")),
+        "Which face of the photo; a number counts left to right from 0. With `none`, and where the photo has no face, "
+        "the person is (or is not) on the photo, whatever faces it has.",
         "largest",
     )
 

@@ -234,8 +234,11 @@ class People:
     def _pick(self, subjects: Sequence[Subject], who: int) -> tuple[PhotoFaces, list[int]]:
         """The faces of a photo, and which of them are meant. Of several photos, errors number one without a path."""
         subject = subjects[who]
+        source = Source(subject.path, subject.data)
         try:
-            return self._finder.pick(Source(subject.path, subject.data), subject.face, self._table)
+            if subject.face == "none":
+                return self._finder.see(source), []
+            return self._finder.pick(source, subject.face, self._table)
         except (UnreadablePhotoError, NoFaceError) as exc:
             photos = [at for at, each in enumerate(subjects) if each.face_id is None]
             if subject.data is None or len(photos) == 1:

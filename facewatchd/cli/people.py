@@ -7,10 +7,11 @@ said on standard error, and the exit status is 1.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from facewatchd.client.answer import path_of, reading_answer
 from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection
@@ -32,21 +33,9 @@ def add_options(name: str, parser: Parser) -> None:
     if name in ("add", "not", "describe", "forget", "rename", "merge", "show"):
         add("name", metavar="NAME", type=_name, help="the person, with or without '@'")
     if name in ("add", "not"):
-        add("who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID or '-'")
-    if name == "add":
-        add("--anyway", action="store_true", help="take faces that would be poor references as well")
-        add("--box", metavar="X,Y,W,H", type=_box, help="where on the one photo the face is, if it was not found")
+        _add_faces(name, parser)
     if name == "describe":
-        add(
-            "--born",
-            metavar="DATE|none",
-            type=_born,
-            help="the year, month or day of birth, such as 2019, 2019-06 or 2019-06-30",
-        )
-        shown = parser.add_mutually_exclusive_group()
-        text = "name no face after this person; questions for @NAME are answered"
-        shown.add_argument("--hide", dest="hidden", action="store_true", default=None, help=text)
-        shown.add_argument("--show", dest="hidden", action="store_false", default=None, help="name faces again")
+        _add_description(parser)
     if name == "rename":
         add("new", metavar="NEW", type=_name, help="the name from now on")
     if name == "merge":
@@ -56,9 +45,31 @@ def add_options(name: str, parser: Parser) -> None:
     add("--json", action="store_true", help="print one JSON document")
 
 
+def _add_faces(name: str, parser: Parser) -> None:
+    parser.add_argument("who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID or '-'")
+    parser.words["WHO"] = "a photo, PHOTO#N or face:ID"
+    if name == "add":
+        text = "take faces that would be poor references as well"
+        parser.add_argument("--anyway", action="store_true", help=text)
+    where = parser.add_mutually_exclusive_group()
+    text = "where on the one photo the face is, if it was not found"
+    where.add_argument("--box", metavar="X,Y,W,H", type=_box, help=text)
+    text = f"say that the person is {'' if name == 'add' else 'not '}on the photos, whatever faces they have"
+    where.add_argument("--whole", action="store_true", help=text)
+
+
+def _add_description(parser: Parser) -> None:
+    text = "the year, month or day of birth, such as 2019, 2019-06 or 2019-06-30"
+    parser.add_argument("--born", metavar="DATE|none", type=_born, help=text)
+    shown = parser.add_mutually_exclusive_group()
+    text = "name no face after this person; questions for @NAME are answered"
+    shown.add_argument("--hide", dest="hidden", action="store_true", default=None, help=text)
+    shown.add_argument("--show", dest="hidden", action="store_false", default=None, help="name faces again")
+
+
 def _name(text: str) -> str:
-    """Read a name, which may be written as in a question; behind ``--``, one with a dash comes as a path (`parse`)."""
-    name = text.removeprefix("./" if text.startswith("./-") else "@").strip()
+    """Read a name, which may be written as in a question."""
+    name = text.removeprefix("@").strip()
     if not name or any("\ud800" <= character <= "\udfff" for character in name):
         raise argparse.ArgumentTypeError(f"{text!r} is no name in UTF-8")
     return name
@@ -69,7 +80,8 @@ def _born(text: str) -> str:
 
 
 def _box(text: str) -> list[int]:
-    numbers = text.split(",")
+    """Read a box, written as in a pipe, or as in a table: ``10,20 80x90``."""
+    numbers = re.split("[, x]", text)
     if len(numbers) != 4 or not all(each.isascii() and each.isdigit() and len(each) < 10 for each in numbers):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a box of four numbers: left, top, width and height in pixels"
@@ -133,6 +145,7 @@ def show(options: argparse.Namespace) -> int:
     pages = list(_pages(options))
     with reading_answer():
         statements = [statement for page in pages for statement in page["statements"]]
+        said = [_Statement.of(each) for each in statements]
         document = {name: value for name, value in pages[0].items() if name != "next"} | {"statements": statements}
         if options.json:
             write_json(document)
@@ -141,10 +154,10 @@ def show(options: argparse.Namespace) -> int:
             photos = counted(int(document["photos"]), "photo")
             parts = (f"{printable(document['name'])}: {references}", f"confirmed on {photos}", *_described(document))
             write(f"{', '.join(parts)}\n")
-            rows = [list(map(printable, _statement(each))) for each in statements]
+            rows = [each.row() for each in said]
             write(table(("FACE", "BOX", "SAID BY", "ON", "PATH"), rows, colour=takes_colour(sys.stdout)))
         else:
-            write(b"".join(tab_separated(*_statement(each)) for each in statements))
+            write(b"".join(each.line() for each in said))
     return 0
 
 
@@ -159,15 +172,45 @@ def _pages(options: argparse.Namespace) -> Iterator[Any]:
             return
 
 
-def _statement(item: Any) -> tuple[str, str, str, str, str | bytes]:
-    """One statement: what it says, its box, source, day, and the path or why there is none."""
-    box = "" if item["box"] is None else size_and_place(Box(*item["box"]))
-    day = time.strftime("%Y-%m-%d", time.localtime(float(item["at"])))
-    paths = [path_of(path) for path in item["paths"]]
-    where: str | bytes = paths[0] if paths else f"(no photo now, sha256 {item['digest'][:12]})"
-    if paths and not item["placed"]:
-        where = paths[0] + b"  (no face found there now)"
-    return "is" if item["is"] else "is not", box, str(item["source"]), day, where
+class _Statement(NamedTuple):
+    """What was said, as it is printed."""
+
+    says: str
+    box: Box | None
+    is_of_face: bool
+    """Whether it is about one face; else about the whole photo."""
+    source: str
+    day: str
+    path: bytes
+    """Empty where there is no photo now."""
+    note: str
+    """What is amiss with it."""
+
+    @classmethod
+    def of(cls, item: Any) -> _Statement:
+        paths = [path_of(path) for path in item["paths"]]
+        note = "" if item["placed"] else "no face found there now"
+        return cls(
+            "is" if item["is"] else "is not",
+            None if item["box"] is None else Box(*map(int, item["box"])),
+            item["relative_box"] is not None,
+            str(item["source"]),
+            time.strftime("%Y-%m-%d", time.localtime(float(item["at"]))),
+            paths[0] if paths else b"",
+            note if paths else f"no photo now, b2sum -l 256: {item['digest'][:12]}",
+        )
+
+    def row(self) -> list[str]:
+        """For a terminal."""
+        box = "" if self.box is None else size_and_place(self.box)
+        where = printable(self.path) + _in_brackets([self.note] if self.note else [])
+        cells = [self.says, box if self.is_of_face else "whole photo", printable(self.source), self.day]
+        return [*cells, where.lstrip()]
+
+    def line(self) -> bytes:
+        """For a pipe."""
+        box = "" if self.box is None else ",".join(map(str, self.box))
+        return tab_separated(self.says, box, self.source, self.day, self.path, *([self.note] if self.note else []))
 
 
 # Saying
@@ -175,10 +218,7 @@ def _statement(item: Any) -> tuple[str, str, str, str, str | bytes]:
 
 def add(options: argparse.Namespace) -> int:
     """Say that faces are a person, who is made when new."""
-    params: dict[str, Any] = {"anyway": True} if options.anyway else {}
-    if options.box:
-        params["box"] = options.box
-    return _assign(options, _added, **params)
+    return _assign(options, _added, **({"anyway": True} if options.anyway else {}))
 
 
 def say_not(options: argparse.Namespace) -> int:
@@ -187,28 +227,34 @@ def say_not(options: argparse.Namespace) -> int:
 
 
 def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]], str], **params: Any) -> int:
-    faces = [Asked(who) for who in _faces(options.who)]
+    faces = [Asked(who) for who in _faces(options.who, whole=options.whole)]
+    whole = {"face": "none"} if options.whole else {}
+    if options.box:
+        params["box"] = options.box
     photos = [asked.photo for asked in faces if asked.photo is not None]
     with Connection(options.socket, DEFAULT_TIMEOUT * len(faces)) as daemon:
 
         def call() -> Any:
-            return daemon.call("assign", name=options.name, who=[asked.param() for asked in faces], **params)
+            return daemon.call("assign", name=options.name, who=[asked.param() | whole for asked in faces], **params)
 
         result = ask(call, photos)
     with reading_answer():
         refused = [_refused(faces, each) for each in result["refused"]]
         line = words(result, _noun(faces, result["without_face"]))
         remarks = [_largest(faces, each) for each in result["largest"]]
-        remarks += [_without_face(result, faces[int(index)]) for index in result["without_face"]]
+        if not options.whole:
+            remarks += [_without_face(result, faces[int(index)]) for index in result["without_face"]]
     _print(options, result, line)
     for remark in [*remarks, *refused]:
         say(f"facewatchd: {remark}")
     return FAILED if refused else 0
 
 
-def _faces(texts: Sequence[str]) -> list[Who]:
+def _faces(texts: Sequence[str], *, whole: bool) -> list[Who]:
     faces = [read_who(text) for text in texts]
     for who in faces:
+        if whole and (who.photo is None or who.face is not None):
+            raise UsageError(f"{who.text} is no whole photo", "--whole goes with photos alone")
         if who.person is not None:
             raise UsageError(f"{who.text} is a person, and no face", "name a photo, PHOTO#N or face:ID")
     if sum(who.photo == STDIN for who in faces) > 1:
@@ -236,7 +282,8 @@ def _added(result: Any, noun: tuple[str, str]) -> str:
 def _excluded(result: Any, noun: tuple[str, str]) -> str:
     name = printable(result["name"])
     known = f", {int(result['known'])} known already" if result["known"] else ""
-    return f"{name}: {counted(int(result['said']), *noun)} said not to be {name}{known}"
+    verb = "show" if noun[0] == "photo" else "be"
+    return f"{name}: {counted(int(result['said']), *noun)} said not to {verb} {name}{known}"
 
 
 def _largest(faces: Sequence[Asked], item: Any) -> str:

@@ -111,6 +111,8 @@ def _search(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         drawing.check(options)
     everyone = Everyone.of(options)
+    if options.follow:
+        everyone.keep()
     started = time.monotonic()
     if options.wait and not options.quiet:
         _announce_wait(options)

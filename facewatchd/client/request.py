@@ -7,6 +7,7 @@ parameter that it does not know is named as the option that the user gave.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from facewatchd.client.connection import DEFAULT_TIMEOUT, INVALID_PARAMS, Connec
 from facewatchd.client.query import QueryPhoto, ask
 from facewatchd.client.report import shows_table
 from facewatchd.client.who import Asked
-from facewatchd.errors import FacewatchError
+from facewatchd.errors import FacewatchError, TooLargeError
 
 _LATER = {
     "who": "@NAME, face:ID and PHOTO#N",
@@ -58,6 +59,15 @@ class Everyone(NamedTuple):
     def photos(self) -> list[QueryPhoto]:
         """All photos that are sent."""
         return [asked.photo for each in self for asked in each if asked.photo is not None]
+
+    def keep(self) -> None:
+        """Read the photos now, so that later requests are about the same ones, whatever becomes of the files.
+
+        One that this user cannot read, or that is too large to be sent, is still sent by its path.
+        """
+        for photo in self.photos:
+            with contextlib.suppress(TooLargeError):
+                photo.send_bytes()
 
     def params(self) -> dict[str, Any]:
         """Return all of them as parameters of a request."""

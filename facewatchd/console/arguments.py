@@ -45,6 +45,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False} | options)
+        self.words: dict[str, str] = {}
+        """The values of arguments in words, by their names in the help, where `_VALUES` has other ones."""
 
     def _print_message(self, message: str, file: object = None) -> None:
         """Write help or a version as a result is written: argparse itself ignores a failure."""
@@ -52,36 +54,67 @@ class Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty value, as of a variable that is not set: as a path it would be the current directory."""
+        arg_string = arg_string.removeprefix(_AS_IT_IS)
         if not arg_string:
             raise argparse.ArgumentError(action, "the value is empty: perhaps a shell variable is unset")
         return super()._get_value(action, arg_string)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Take the value in ``--option=--``, which argparse before Python 3.13 drops."""
+        if action.option_strings:
+            arg_strings = [_AS_IT_IS + each if each == "--" else each for each in arg_strings]
+        return super()._get_values(action, arg_strings)
 
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
         """For an option without its value, name the value that it needs; argparse names only how many."""
         try:
             return super()._match_argument(action, arg_strings_pattern)
         except argparse.ArgumentError as exc:
-            raise (_needs_value(action) if action.option_strings else exc) from exc
+            raise (self.needs_value(action) if action.option_strings else exc) from exc
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`, in our own words for an argument that is missing and for an option that is not known."""
         if message.startswith(_MISSING):
             name = message.removeprefix(_MISSING).split(", ")[0]
             action = next(each for each in self._actions if argparse._get_action_name(each) == name)
-            message = f"{name} is missing: {'it needs' if action.option_strings else 'name'} {_value_of(action)}"
+            message = f"{name} is missing: {'it needs' if action.option_strings else 'name'} {self._value_of(action)}"
         if message.startswith(_NOT_KNOWN) and (rest := message.removeprefix(_NOT_KNOWN)).startswith("-"):
-            self.refuse_option(rest.split(" ")[0].partition("=")[0])
-        raise UsageError(message, f"see {self.prog} --help")
+            self.refuse_option(rest.split(" ")[0])
+        raise UsageError(message.replace(_AS_IT_IS, ""), f"see {self.prog} --help")
 
-    def refuse_option(self, wrong: str) -> NoReturn:
-        """Raise `UsageError` for an option that is not known."""
-        self.error(f"unknown option {wrong}{did_you_mean(wrong, self._option_string_actions)}")
+    def refuse_option(self, argument: str) -> NoReturn:
+        """Raise `UsageError` for an argument that begins with an option that is not known."""
+        wrong = argument.partition("=")[0]
+        meant = did_you_mean(wrong, self._option_string_actions)
+        if not meant and any(not action.option_strings for action in self._actions):
+            raise UsageError(f"unknown option {wrong}", f"see {self.prog} --help; if it is no option, put -- before it")
+        self.error(f"unknown option {wrong}{meant}")
+
+    def is_unknown(self, argument: str) -> bool:
+        """Whether an argument before ``--`` begins with a dash, and with no option, and is no number."""
+        if len(argument) < 2 or not argument.startswith("-") or self._negative_number_matcher.match(argument):
+            return False
+        short = "" if argument.startswith("--") else argument[:2]
+        return not {argument.partition("=")[0], short} & self._option_string_actions.keys()
+
+    def needs_value(self, action: argparse.Action) -> argparse.ArgumentError:
+        """Return the error of an option without its value."""
+        return argparse.ArgumentError(action, f"it needs {self._value_of(action)}")
+
+    def _value_of(self, action: argparse.Action) -> str:
+        if action.choices:
+            *others, last = map(str, action.choices)
+            return f"{', '.join(others)} or {last}"
+        name = str(action.metavar)
+        return self.words.get(name) or _VALUES[name]
 
 
 _NOT_KNOWN = "unrecognized arguments: "
 """Beginning of argparse's message about arguments that it did not take."""
 _MISSING = "the following arguments are required: "
 """Beginning of argparse's message about arguments that are not there."""
+_AS_IT_IS = "\0"
+"""Before an argument that is no option, whatever it begins with. No argument of a process holds this character."""
 
 
 _VALUES = {
@@ -106,17 +139,6 @@ _VALUES = {
     "similarity|date|-date|path": "one of similarity, date, -date, path",
 }
 """The values of options in words, by their names in the help."""
-
-
-def _needs_value(action: argparse.Action) -> argparse.ArgumentError:
-    return argparse.ArgumentError(action, f"it needs {_value_of(action)}")
-
-
-def _value_of(action: argparse.Action) -> str:
-    if action.choices:
-        *others, last = map(str, action.choices)
-        return f"{', '.join(others)} or {last}"
-    return _VALUES[str(action.metavar)]
 
 
 def read_date(text: str) -> str:
@@ -145,9 +167,9 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Find the subcommand, at any depth, and read its arguments; options and paths may stand in any order.
+    """Find the subcommand, at any depth, and read its arguments; options and others may stand in any order.
 
-    All arguments after ``--`` are paths. Raises `UsageError`.
+    No argument after ``--`` is an option. Raises `UsageError`.
     """
     arguments = list(argv)
     while (inner := _subparsers(parser)) and arguments and arguments[0] in inner:
@@ -158,12 +180,16 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         if arguments:
             _refuse_before_command(parser, inner, arguments[0])
         return parser.parse_args(arguments)
-    if "--" in arguments:  # parse_intermixed_args reads it wrongly
-        end = arguments.index("--")
-        before = parser._option_string_actions.get(arguments[end - 1]) if end else None
-        if before is not None and before.nargs is None:
-            parser.error(str(_needs_value(before)))
-        arguments[end:] = [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [parser._option_string_actions.get(each) for each in arguments[:end]]
+    needing = [action if action is not None and action.nargs is None else None for action in options]
+    for before, argument in zip([None, *needing], arguments[:end], strict=False):
+        if before is None and parser.is_unknown(argument):  # argparse would first name what is missing
+            parser.refuse_option(argument)
+    if end < len(arguments):  # parse_intermixed_args reads it wrongly
+        if end and (before := needing[end - 1]) is not None:
+            parser.error(str(parser.needs_value(before)))
+        arguments[end:] = [_AS_IT_IS + each if each.startswith("-") else each for each in arguments[end + 1 :]]
     return parser.parse_intermixed_args(arguments)
 
 

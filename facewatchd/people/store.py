@@ -104,6 +104,8 @@ class PeopleStore:
         self._base = 0
         """The version of the file by itself, when its log was last empty."""
         self._backups = Backups(path)
+        self.on_change: Callable[[], object] = lambda: None
+        """Called once something that was said, or taken back, is on the disk. It must not wait."""
         try:
             self._open()
         except StorageError as exc:
@@ -240,6 +242,7 @@ class PeopleStore:
             self._refusal = exc
             raise
         self._snapshot = now
+        self.on_change()
         recovery.empty_log(db)
         self._note_base()
 

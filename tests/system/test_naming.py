@@ -162,6 +162,22 @@ def test_a_person_on_a_photo_without_a_face(run: Run, found: Callable[..., set[s
     assert run("people", "add", "Ben", "empty.jpg", "--box", "10,20,50,60")[0] == 0
     assert found("@ben") == {"empty"}
     assert run("people", "add", "Ben", "empty.jpg", "--box", "10,20,5000,60")[0] == 2
+    assert run("people", "not", "Ben", "empty.jpg", "--box", "12,20 50x60")[0] == 0
+    assert run("query", "@ben")[0] == client.NOTHING_FOUND
+
+
+def test_what_was_said_beside_the_faces_of_a_photo_is_taken_back(run: Run, found: Callable[..., set[str]]) -> None:
+    assert run("people", "add", "Ann", "dora.jpg", "--whole") == (0, "Ann is new: 1 photo added\n", "")
+    assert run("people", "add", "Ann", "three.jpg", "--box", "1,1,40,40") == (0, "Ann: 1 face added\n", "")
+    run("people", "add", "Ann", "ben.jpg")
+    assert {"dora", "three", "ben"} <= found("@ann")
+    assert run("people", "not", "Ann", "dora.jpg", "--whole")[1] == "Ann: 1 photo said not to show Ann\n"
+    assert "cleo" not in found("@ann")
+    (drawn,) = (line.split("\t") for line in run("people", "show", "ann")[1].splitlines() if "\tdrawn\t" in line)
+    assert run("people", "not", "Ann", "three.jpg", "--box", drawn[1])[0] == 0
+    assert run("people")[1] == "Ann\t1\t1\n"
+    assert run("people", "not", "Ann", "ben.jpg", "--whole")[0] == 0
+    assert run("people")[1] == "Ann\t0\t0\n"
 
 
 def test_dates_choose_and_order_photos_and_a_burst_is_one(

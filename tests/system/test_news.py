@@ -381,15 +381,30 @@ def test_follow_ends_with_its_reader_and_with_ctrl_c(library: Library) -> None:
         assert following.process.wait(DEADLINE) == 130
 
 
-def test_follow_says_what_no_later_try_would_change(library: Library) -> None:
-    with Following(library, "-l") as following:
-        following.lines(2)
+def test_follow_goes_on_when_the_photo_it_asked_with_is_gone_or_another_one(library: Library) -> None:
+    excluded = shoot(library.outside / "excluded.png", [OTHER], 98)
+    with Following(library, "-l", "--without", str(excluded)) as following:
+        assert sorted(following.lines(2)) == names(*library.photos)
         library.daemon.kill()
-        library.asked.unlink()
+        shoot(library.asked, [OTHER], 97)
+        excluded.unlink()
+        library.add("other.jpg", OTHER)
+        library.add("both.jpg", PERSON, OTHER)
+        library.daemon.start()
+        one = library.add("one.jpg")
+        assert following.lines(1) == names(one)
+
+
+def test_follow_says_what_no_later_try_would_change(library: Library) -> None:
+    library.daemon.call("assign", name="Visitor", who=[{"path": str(shoot(library.outside / "v.png", [3], 96))}])
+    with Following(library, "-l", "--without", "@visitor") as following:
+        following.lines(2)
+        library.daemon.call("forget_person", name="Visitor")
+        library.daemon.kill()
         library.daemon.start()
         assert following.process.wait(DEADLINE) == 2
         assert following.process.stderr is not None
-        assert b"query.png" in following.process.stderr.read()
+        assert b"there is no person 'visitor'" in following.process.stderr.read()
 
 
 def test_each_photo_of_a_person_runs_a_command_at_once(library: Library, tmp_path: Path) -> None:

@@ -185,6 +185,20 @@ def test_a_person_on_a_photo_without_a_face(place: Place) -> None:
     assert place.listed() == {"Anna": (0, 0, 0)}
 
 
+def test_a_person_on_a_photo_whatever_faces_it_has(place: Place) -> None:
+    photo = place.record("one")
+    said = place.add("Anna", {**photo, "face": "none"})
+    assert (said["said"], said["without_face"], said["largest"]) == (1, [0], [])
+    place.add("Anna", photo, box=[300, 300, 50, 60])
+    assert place.listed() == {"Anna": (0, 1, 0)}
+    place.add("Anna", photo, box=[305, 300, 50, 60], **{"is": False})
+    assert [each["is"] for each in place.call("person", name="Anna")["statements"]] == [True, False]
+    place.add("Anna", photo)
+    assert place.listed() == {"Anna": (1, 1, 0)}
+    place.add("Anna", {**photo, "face": "none"}, **{"is": False})
+    assert place.listed() == {"Anna": (0, 0, 0)}
+
+
 def test_a_box_where_no_face_was_found(place: Place) -> None:
     photo = place.record("one", [LEFT])
     assert place.add("Anna", photo, box=[400, 200, 50, 60])["said"] == 1

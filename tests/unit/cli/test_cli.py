@@ -419,7 +419,7 @@ def test_a_path_that_is_not_utf8_goes_as_bytes(daemon: FakeDaemon) -> None:
     assert daemon.params() == {"path_bytes": base64.b64encode(b"/\xff.jpg").decode()}
 
 
-def test_after_two_dashes_there_are_only_paths(daemon: FakeDaemon) -> None:
+def test_after_two_dashes_there_is_no_option(daemon: FakeDaemon) -> None:
     answering(daemon, {"queued": 3})
     assert cli.main(["scan", "--socket", str(daemon.path), "a", "--", "--force", "-x.jpg"]) == 0
     expected = [{"path": os.path.abspath(name)} for name in ("a", "--force", "-x.jpg")]

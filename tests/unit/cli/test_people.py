@@ -124,15 +124,49 @@ def test_faces_are_sent_as_questions_send_them(people: Any, fake: FakeDaemon, ac
     assert (fake.requests[0]["method"], fake.params()) == ("assign", expected)
 
 
-def test_a_name_that_begins_with_a_dash_stands_behind_two(fake: FakeDaemon) -> None:
-    fake.script = lambda request: reply(request, SAID)
-    assert cli.main(["people", "add", "--socket", str(fake.path), "--", "-x", "-a.jpg"]) == 0
-    assert fake.params() == {"name": "-x", "who": [{"path": f"{Path.cwd()}/-a.jpg"}]}
+def test_behind_two_dashes_names_and_photos_are_taken_as_they_are(fake: FakeDaemon) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def script(request: dict[str, Any]) -> bytes:
+        sent.append(request["params"])
+        return error(request, "internal")
+
+    def params(*arguments: str) -> dict[str, Any]:
+        command, *rest = arguments
+        assert cli.main(["people", command, "--socket", str(fake.path), *rest]) == 1
+        return sent.pop()
+
+    fake.script = script
+    who = [{"path": f"{Path.cwd()}/-a.jpg"}, {"path": f"{Path.cwd()}/--box"}]
+    for name in ("-x", "./-x", "--yes", "--"):
+        assert params("add", "--", name, "-a.jpg", "--box") == {"name": name, "who": who}
+        assert params("add", f"@{name}", "--", "-a.jpg", "--box") == {"name": name, "who": who}
+        assert params("not", "--", name, "-a.jpg", "--box") == {"name": name, "who": who, "is": False}
+        assert params("rename", "--", name, f".{name}") == {"name": name, "new": f".{name}"}
+        assert params("merge", "--", name, name) == {"name": name, "into": name}
+        assert params("forget", "--", name) == params("show", "--", name) == {"name": name}
+        assert params("describe", "--hide", "--", name) == {"name": name, "hidden": True}
 
 
 def test_a_box_and_poor_references_are_sent(people: Any, fake: FakeDaemon) -> None:
     people(SAID, "add", "Anna", "a.jpg", "--box", "10,20,30,40", "--anyway")
     assert (fake.params()["box"], fake.params()["anyway"]) == ([10, 20, 30, 40], True)
+
+
+def test_a_box_may_be_written_as_in_the_table_and_is_taken_back_by_not(people: Any, fake: FakeDaemon) -> None:
+    for box in ("10,20,30,40", "10,20 30x40"):
+        people(SAID | {"is": False}, "not", "Anna", "a.jpg", "--box", box)
+        assert (fake.params()["box"], fake.params()["is"]) == ([10, 20, 30, 40], False)
+
+
+def test_of_whole_photos(people: Any, fake: FakeDaemon, capfd: Any) -> None:
+    who = [{"path": f"{Path.cwd()}/{name}.jpg", "face": "none"} for name in "ab"]
+    said = SAID | {"without_face": [0, 1]}
+    assert people(said, "add", "Anna", "a.jpg", "b.jpg", "--whole") == 0
+    assert fake.params() == {"name": "Anna", "who": who}
+    assert people(said | {"is": False}, "not", "Anna", "a.jpg", "b.jpg", "--whole") == 0
+    assert fake.params() == {"name": "Anna", "who": who, "is": False}
+    assert capfd.readouterr() == ("Anna: 2 photos added\nAnna: 2 photos said not to show Anna\n", "")
 
 
 def test_bytes_follow_where_the_daemon_cannot_read_the_path(fake: FakeDaemon) -> None:
@@ -230,10 +264,10 @@ def test_show_reads_all_pages(fake: FakeDaemon, capfdbinary: Any) -> None:
     assert cli.main(arguments) == 0
     out = capfdbinary.readouterr().out
     assert [line.split(b"\t") for line in out.splitlines()] == [
-        [b"is", b"1,2 30x40", b"user", b"2019-06-30", b"/p/a.jpg"],
-        [b"is not", b"1,2 30x40", b"user", b"2019-06-30", b"/p/\\t\xff"],
-        [b"is", b"", b"xmp", b"2019-06-30", b"/p/a.jpg  (no face found there now)"],
-        [b"is", b"1,2 30x40", b"user", b"2019-06-30", b"(no photo now, sha256 0123456789ab)"],
+        [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"/p/a.jpg"],
+        [b"is not", b"1,2,30,40", b"user", b"2019-06-30", b"/p/\\t\xff"],
+        [b"is", b"", b"xmp", b"2019-06-30", b"/p/a.jpg", b"no face found there now"],
+        [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"", b"no photo now, b2sum -l 256: 0123456789ab"],
     ]
     assert [request["params"] for request in fake.requests] == [{"name": "anna"}, {"name": "anna", "after": 1}]
     assert cli.main([*arguments, "--json"]) == 0
@@ -264,6 +298,8 @@ def test_errors_are_one_line_each_with_its_status(fake: FakeDaemon, capfd: Any, 
         ["add", "x", "@y"], ["add", "x", "-", "-"],
         ["add", "x", "a.jpg", "--box", "1,2,3"], ["add", "x", "a.jpg", "--box", "1,2,0,4"],
         ["add", "x", "a.jpg", "--box=-1,2,3,4"], ["add", "x", "face:y"], ["not", "x", "a.jpg", "--anyway"],
+        ["add", "x", "a.jpg#1", "--whole"], ["not", "x", "face:1", "--whole"],
+        ["add", "x", "a.jpg", "--whole", "--box", "1,2,3,4"], ["not", "x", "a.jpg", "--box", "1,2 3"],
         ["describe", "x"], ["describe", "x", "--born", "2001-13"], ["describe", "x", "--born", "May"],
         ["describe", "x", "--hide", "--show"], ["describe", "--hide"],
         ["rename", "x"], ["merge", "x"], ["show"], ["anna"], ["--yes"], ["forget"],
@@ -274,6 +310,24 @@ def test_wrong_usage_is_one_line_and_asks_nothing(fake: FakeDaemon, capfd: Any, 
     out, err = capfd.readouterr()
     assert (out, err.count("\n"), fake.requests) == ("", 1, [])
     assert err.startswith("facewatchd: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["add", "x"], "WHO is missing: name a photo, PHOTO#N or face:ID; "),
+        (["not", "x"], "WHO is missing: name a photo, PHOTO#N or face:ID; "),
+        (["add", "-x", "a.jpg"], "unknown option -x; see facewatchd people add --help; if it is no option, put --"),
+        (["forget", "-Dash"], "unknown option -Dash; see facewatchd people forget --help; if it is no option, put --"),
+        (["forget", "--yess"], "unknown option --yess: did you mean --yes?"),
+        (["add", "--boks=1,2,3,4"], "unknown option --boks: did you mean --box?"),
+        (["undo", "-x"], "unknown option -x; see facewatchd people undo --help\n"),
+        (["undo", "--", "-x"], "unrecognized arguments: -x; "),
+    ],
+)
+def test_an_error_says_what_is_wanted(fake: FakeDaemon, capfd: Any, arguments: list[str], words: str) -> None:
+    assert cli.main(["people", *arguments]) == 2
+    assert words in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("typed", "status"), [(b"y\n", 0), (b"Yes\n", 0), (b"\n", 1), (b"n\n", 1), (b"\x04", 1)])

@@ -43,6 +43,7 @@ def is_date(text: str) -> bool:
     st.builds("{:04}-{:02}-{:02}".format, st.integers(1, 9999), st.integers(0, 13), st.integers(27, 32)),
     st.text(min_size=1, max_size=12),
 ))  # fmt: skip
+@example(text="--")
 @example(text="2000-02-29")
 @example(text="1900-02-29")
 @example(text="2019-6-3")
