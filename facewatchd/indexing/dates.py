@@ -95,7 +95,7 @@ class Dates:
         self._again_at = 0.0
         """When they are listed again, though the same is within reach."""
         self._through = threading.Event()
-        """Set while nothing is left that can be looked at now, and at the end."""
+        """Set whenever nothing is left that can be looked at then, and at the end."""
         self._thread = threading.Thread(target=self._run, name="dates", daemon=True)
 
     def start(self) -> None:
@@ -115,7 +115,9 @@ class Dates:
         with self._gallery.catalog.reading() as reader:
             undated = reader.count_undated()
         if undated:
-            self._through.wait(max(0.0, timeout))
+            self._through.clear()  # there may be more within reach than when it was set
+            if not self._ending.is_set():
+                self._through.wait(max(0.0, timeout))
 
     def stop(self) -> None:
         """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
@@ -147,8 +149,6 @@ class Dates:
         if not len(self._left):
             self._through.set()
             return LOOK_EVERY
-        if not self._ending.is_set():
-            self._through.clear()
         began, pace = time.monotonic(), Pace(1, self._used)
         self._liveness.beat()
         self._look_at(int(self._left[0]))
