@@ -44,13 +44,16 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
 
 
 def _say_asked(options: argparse.Namespace, answer: Answer, *, chatty: bool, doubtful: bool) -> None:
-    """Write which faces were asked for; ``doubtful``: only those that may be of any person."""
+    """Write which faces were asked for; ``doubtful``: only those that may be of any person, and who is not known."""
     for number, entry in enumerate(answer.query):
         if chatty or (doubtful and isinstance(entry, QueryFace) and TOO_BLURRED in entry.quality):
             say(_entry_line(f"query {number}" if options.face == "all" else "query", entry))
     for name, entries in answer.others.items() if chatty else ():
         for entry in entries:
             say(_entry_line(name, entry))
+    for entry in (*answer.query, *(each for entries in answer.others.values() for each in entries)) if doubtful else ():
+        if isinstance(entry, QueryPerson) and not entry.references and not entry.photos:
+            say(f"no face of {printable(entry.name)} is known now: see facewatchd people show {printable(entry.name)}")
 
 
 def _print_matches(options: argparse.Namespace, answer: Answer) -> bool:
