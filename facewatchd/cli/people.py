@@ -25,6 +25,8 @@ from facewatchd.matches import Box
 from facewatchd.text import counted, printable
 
 FAILED = 1
+FEW = 3
+"""People who are named in a line about several."""
 
 
 def add_options(name: str, parser: Parser) -> None:
@@ -70,7 +72,9 @@ def _add_description(parser: Parser) -> None:
 def _name(text: str) -> str:
     """Read a name, which may be written as in a question."""
     name = text.removeprefix("@").strip()
-    if not name or any("\ud800" <= character <= "\udfff" for character in name):
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    if any("\ud800" <= character <= "\udfff" for character in name):
         raise argparse.ArgumentTypeError(f"{text!r} is no name in UTF-8")
     return name
 
@@ -107,6 +111,7 @@ def list_people(options: argparse.Namespace) -> int:
     with reading_answer():
         people = list(document["people"])
         rows = [(str(each["name"]), f"{each['references']:d}", f"{each['photos']:d}") for each in people]
+        away = [str(each["name"]) for each in people if each["unplaced"] and not each["references"]]
         notes = [_in_brackets((*_described(each), *_away(int(each["unplaced"])))) for each in people]
     if on_terminal():
         cells = [
@@ -116,6 +121,9 @@ def list_people(options: argparse.Namespace) -> int:
         write(table(("PERSON", "REFERENCES", "PHOTOS"), cells, colour=takes_colour(sys.stdout)))
     else:
         write(b"".join(tab_separated(*row, *_described_fields(each)) for row, each in zip(rows, people, strict=True)))
+    if away:
+        few = ", ".join(map(printable, away[:FEW])) + (f" and {len(away) - FEW} more" if away[FEW:] else "")
+        say(f"facewatchd: no face of {few} is found now: wait until the photos are indexed, or add one again")
     if not rows and on_terminal():
         say("no person has a name; to give one: facewatchd people add NAME PHOTO")
     return 0
@@ -323,7 +331,7 @@ def describe(options: argparse.Namespace) -> int:
     with reading_answer():
         words = (
             *(_described({**result, "hidden": False}) or ("no date of birth",)),
-            "hidden" if result["hidden"] else "shown",
+            "hidden" if result["hidden"] else "not hidden",
         )
         _print(options, result, f"{printable(result['name'])}: {', '.join(map(printable, words))}")
     return 0
@@ -340,7 +348,7 @@ def merge(options: argparse.Namespace) -> int:
 
 def forget(options: argparse.Namespace) -> int:
     """Delete a person and all that was said of it, for good."""
-    if not options.yes and not _agrees(options.name):
+    if not options.yes and _is_attended() and not _agrees(_call(options, "person", name=options.name, limit=1)):
         say("facewatchd: nothing was changed")
         return FAILED
     result = _call(options, "forget_person", name=options.name)
@@ -351,11 +359,16 @@ def forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _agrees(name: str) -> bool:
-    """Ask on a terminal. Elsewhere the command itself is the answer."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
-        return True
-    sys.stderr.write(f"delete {printable(name)}, all that was said of that person, and the backups with it? [y/N] ")
+def _is_attended() -> bool:
+    """Whether a person is there to be asked. Elsewhere the command itself is the answer."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
+
+
+def _agrees(person: Any) -> bool:
+    """Ask on a terminal whether a person, as the daemon describes it, is to be deleted."""
+    with reading_answer():
+        name = printable(person["name"])
+    sys.stderr.write(f"delete {name}, all that was said of that person, and the backups with it? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
