@@ -95,7 +95,7 @@ def _list_faces(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         drawing.draw_faces(options, photo, faces)
     if on_terminal() and not options.quiet and faces and all(face.who and _is_nobody(face.who) for face in faces):
-        say("no person with a name has a face that is known; to give one: facewatchd people add NAME PHOTO")
+        say("there is no named person to compare a face with; to name one: facewatchd people add NAME PHOTO")
     if not faces:
         say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
         return NO_FACE
