@@ -88,6 +88,8 @@ class Answer:
             self.faces = int(document["faces"])
             self.pending = int(document["pending"])
             self.complete = bool(document["complete"])
+            self.undated = int(document.get("undated", 0))
+            """Photos that match a question about dates, whose dates are still to be read."""
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
@@ -106,6 +108,8 @@ class Answer:
         self.document: dict[str, Any] = {**document, **named}
         self.shown = [str(digest) for digest in self.document.pop("shown", ())]
         """The contents that the daemon is told of once they were printed, with ``--new``."""
+        self.digests = [str(digest) for digest in self.document.pop("digests", ())]
+        """The contents of all matches, also of those that are not printed, with ``--follow``."""
 
     @property
     def asked_names(self) -> set[str]:

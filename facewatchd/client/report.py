@@ -176,10 +176,20 @@ def _shown(answer: Answer) -> str:
 
 
 def _why_incomplete(answer: Answer) -> str:
-    if answer.pending:
-        them = "it" if answer.pending == 1 else "them"
-        return f"not complete: {pending_photos(answer.pending)} not searchable yet; --wait waits for {them}"
+    missing = unread(answer)
+    if missing:
+        them = "it" if answer.pending + answer.undated == 1 else "them"
+        return f"not complete: {missing}; --wait waits for {them}"
     return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
+
+
+def unread(answer: Answer) -> str:
+    """Word what the daemon has still to read; empty where that is nothing."""
+    if not answer.undated:
+        return f"{pending_photos(answer.pending)} not searchable yet" if answer.pending else ""
+    dates, one = ("the date", "is") if answer.undated == 1 else ("the dates", "are")
+    text = f"{dates} of {counted(answer.undated, 'photo')} {one} still to be read"
+    return f"{pending_photos(answer.pending)} not searchable yet, and {text}" if answer.pending else text
 
 
 def pending_photos(photos: int) -> str:

@@ -62,6 +62,11 @@ class Found:
     """Of each result."""
     digests: tuple[bytes, ...] = ()
     """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
+    every: tuple[bytes, ...] = ()
+    """The same of all ``total`` results, where the search ``tells_all``; of a content with several, so many times."""
+    undated: int = 0
+    """Where the search is about dates: contents that match but for the date, which is still to be read from their
+    bytes. What their names and files say stands for it meanwhile."""
 
 
 def found(reader: CatalogReader, question: Question, search: Search) -> Found:
@@ -72,6 +77,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     candidates = _unseen(reader, candidates, search)
     candidates = counted(reader, candidates, search)
     dates = dates_of(reader, candidates.contents)
+    undated = int(reader.are_undated(candidates.contents).sum()) if search.is_about_dates else 0
     candidates = _ranked(candidates.where(dates.within(search.since, search.until)), dates, search)
     doubtful = candidates.where(undecided(reader, candidates, question.without, search))
     if search.strict:
@@ -82,6 +88,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         doubtful = candidates.where(np.isin(candidates.contents, doubtful.contents))
     said = _undecided(reader, doubtful, photos, search) if question.without else None
     total = _total(candidates, photos, search)
+    every = _every(reader, candidates, similar, photos, search) if search.tells_all else ()
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
     taken = [(each.text, each.source.told) for each in dates.on(shown.contents).taken()]
@@ -105,6 +112,8 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         said,
         tuple(contents[number] for number, *_ in results),
         tuple(reader.digests(stood_for).values()) if search.seen else (),
+        every,
+        undated,
     )
 
 
@@ -121,7 +130,7 @@ def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Ca
 def _ranked(candidates: Candidates, dates: Dates, search: Search) -> Candidates:
     """The same in the order of results; by path only where that is wanted, and then in any order here."""
     first = candidates.faces[:, 0]
-    if search.sort in (Sort.DATE, Sort.LATEST):
+    if search.sort.is_by_date:
         at = dates.on(candidates.contents).at
         return candidates.where(np.lexsort((first, at if search.sort is Sort.DATE else -at)))
     least, is_confirmed = candidates.least, candidates.confirmed.all(axis=1)
@@ -136,13 +145,29 @@ def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) ->
     return sum(photos[content] for content in candidates.contents.tolist())
 
 
+def _every(
+    reader: CatalogReader,
+    candidates: Candidates,
+    similar: Mapping[int, Sequence[int]],
+    photos: Mapping[int, int],
+    search: Search,
+) -> tuple[bytes, ...]:
+    contents = candidates.contents.tolist()
+    digests = reader.digests([*contents, *chain.from_iterable(similar.get(content, ()) for content in contents)])
+    return tuple(
+        chain.from_iterable(
+            [digest] * (1 if search.collapse else photos[content]) for content, digest in digests.items()
+        )
+    )
+
+
 def _folded(
     reader: CatalogReader, candidates: Candidates, dates: Dates, search: Search
 ) -> tuple[Candidates, dict[int, list[int]]]:
     """What `folded` returns, where bursts are to be folded."""
     if not (search.collapse and search.folds):
         return candidates, {}
-    return folded(reader, candidates, dates.on(candidates.contents).of_a_camera(), search.same_face)
+    return folded(reader, candidates, dates.on(candidates.contents).of_a_camera(), search)
 
 
 def _undecided(reader: CatalogReader, doubtful: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
