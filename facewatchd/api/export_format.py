@@ -12,7 +12,6 @@ import base64
 import binascii
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeVar
@@ -23,6 +22,7 @@ from facewatchd.errors import BadNameError
 from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.people.statements import NewStatement, Person, RelativeBox, Statement, proper_name
+from facewatchd.store.dates import Period
 from facewatchd.store.embedded import Embedded
 from facewatchd.values import Face, Look, Taken
 
@@ -38,7 +38,7 @@ LINES: Final = {
     "statement is digest box source at": "What was said of a person: the name, which a line before it has; whether the"
     " face is that person; the BLAKE2b digest (32 bytes) of the photo, in hexadecimal digits; the face, as parts of the"
     " upright photo's width and height (null: the person is on the photo, and no face is named); what it comes from;"
-    " and when, as Unix time.",
+    " and when, as Unix time: one to come replaces nothing.",
     "photo paths": "The digest of a photo that statements name, and its paths below their watched directories. They are"
     " there to be read by people: what counts is the digest.",
     "content width height second_look dated taken picture faces": "The digest of a photo with all its faces, as the"
@@ -53,7 +53,8 @@ MOST_SOURCE: Final = 40
 _LATEST: Final = 1e11
 """The latest time, in seconds since 1970."""
 _LOOKS: Final = frozenset(Look)
-_DATE: Final = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
+_LEAST_SIDE: Final = 1e-6
+"""Of a box: to that, its parts are rounded."""
 
 
 class LineError(ValueError):
@@ -81,7 +82,7 @@ def statement_line(name: str, said: Statement) -> dict[str, Any]:
         "digest": said.digest.hex(),
         "box": None if said.box is None else [round(part, 6) for part in said.box],
         "source": said.source,
-        "at": round(said.at, 3),
+        "at": said.at_as_exported,
     }
 
 
@@ -173,9 +174,16 @@ def read_person(entry: dict[str, Any]) -> Person:
     """Check the line of a person, and return it without an id."""
     _only(entry, "person", "born", "hidden")
     born = entry.get("born")
-    if born is not None and not (isinstance(born, str) and _DATE.fullmatch(born)):
-        raise LineError("born is no date")
+    if born is not None:
+        _require_date(born)
     return Person(0, _name(entry, "person"), born, _flag(entry, "hidden", default=False))
+
+
+def _require_date(born: object) -> None:
+    try:
+        Period.of(born if isinstance(born, str) else "")
+    except ValueError as exc:
+        raise LineError("born is no date") from exc
 
 
 def read_statement(entry: dict[str, Any]) -> tuple[str, NewStatement]:
@@ -195,7 +203,7 @@ def _relative_box(box: object) -> RelativeBox:
     if not isinstance(box, list) or len(box) != 4:
         raise LineError("box has not four numbers")
     x, y, w, h = (_number(part, "a number of the box", 0.0, 1.0) for part in box)
-    if not w or not h or x + w > 1.001 or y + h > 1.001:  # rounded
+    if min(w, h) < _LEAST_SIDE or x + w > 1.001 or y + h > 1.001:  # rounded
         raise LineError("box does not lie on the photo")
     return RelativeBox(x, y, w, h)
 

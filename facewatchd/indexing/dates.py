@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -58,10 +59,28 @@ class Dates(IdleThread[int]):
         """What was within reach when the contents were listed; None before."""
         self._again_at = 0.0
         """When they are listed again, though the same is within reach."""
+        self._through = threading.Event()
+        """Set whenever nothing is left that can be looked at then, and at the end."""
+
+    def give_up(self) -> None:
+        super().give_up()
+        self._through.set()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until all dates are read that can be read now, or the thread ends. Raises `StorageError`."""
+        with self._gallery.catalog.reading() as reader:
+            undated = reader.count_undated()
+        if undated:
+            self._through.clear()  # there may be more within reach than when it was set
+            if not self._ending.is_set():
+                self._through.wait(max(0.0, timeout))
 
     def _next(self) -> int | None:
         self._list_anew_if_due()
-        return int(self._left[0]) if len(self._left) else None
+        if len(self._left):
+            return int(self._left[0])
+        self._through.set()
+        return None
 
     def _work_on(self, content: int, /) -> None:
         self._look_at(content)

@@ -125,6 +125,10 @@ class PeopleStore:
         """Whether it is known what was said."""
         return self._refusal is None or self._db is not None
 
+    def names(self, digest: bytes) -> bool:
+        """Return whether something is said of the photo with these bytes; True where that cannot be read."""
+        return not self.is_readable or digest in self._snapshot.by_digest
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -281,7 +285,7 @@ class PeopleStore:
             return [self._with_person_as_written(each) for each in plan.said]
 
     def _with_person_as_written(self, said: Said) -> Said:
-        person = self._snapshot.require(said.person.name)
+        person = self._snapshot.named(said.person.name) or said.person
         return Said(person, said.is_new, said.added, said.known, said.outdated, said.moved)
 
     def _insert_person(self, db: sqlite3.Connection, step: int | None, person: Person) -> int:
