@@ -126,12 +126,16 @@ def _search(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         drawing.draw_sheet(options, answer)
     if late:
-        raise FacewatchError(
+        error = FacewatchError(
             f"after {options.wait:g} s {unread(answer)}"
             if answer.undated
             else f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
             _hint_after_wait(options),
         )
+        if not options.follow:
+            raise error
+        if not options.quiet:
+            say(f"{PROG}: {printable(error.message)}; what is pending is printed when it is found")
     if options.follow and is_read:
         follow(options, everyone, answer)
         return FOUND

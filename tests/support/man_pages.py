@@ -235,7 +235,9 @@ SECTIONS = {
             "prints it again rather than never. All are printed, unless -n is given; the rest then comes with the "
             "next call. The daemon keeps it, for each model.",
             "--follow prints what there is and goes on: a photo that arrives is printed when it does, until Ctrl-C or "
-            "until nobody reads the output. While the daemon is away, it waits, and goes on where it was. With --new, "
+            "until nobody reads the output. While the daemon is away, it waits, and goes on where it was, also under "
+            "another model: no photo is missed, and none that there was is printed again. A person stays the same "
+            "under another name; when the person is forgotten, it ends. With --new, "
             "it also goes on where an earlier call ended. With --json, each line is an object with `cursor` and one of "
             "`match`, `moved` and `gone`.",
         ),
