@@ -29,6 +29,7 @@ from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
+from facewatchd.errors import StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
@@ -51,6 +52,7 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store import hnsw_trial
+from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.data_directory import LastRun, Reserve, open_catalog
 from facewatchd.store.gallery import Gallery
@@ -296,7 +298,7 @@ class Daemon:
             self._finder,
             self._scorer.refusal,
             info.quality,
-            lambda outcome: self._writer.call(lambda gallery: gallery.record_shown(outcome)),
+            self._record_shown,
         )
 
     def _status(self, info: ModelInfo, placement: Placement, people: Callable[[], int | None]) -> Status:
@@ -320,6 +322,12 @@ class Daemon:
             info,
             lambda: self._queries.threshold,
         )
+
+    def _record_shown(self, outcome: Outcome) -> None:
+        """Have a photo recorded that a client showed. Raises `StorageError`, also where the writer waits for a disk."""
+        if self._writer.trouble:
+            raise StorageError(self._writer.trouble)
+        self._writer.call(lambda gallery: gallery.record_shown(outcome))
 
     def _confinement(self) -> str:
         """How far the decoding processes are confined: the text of the one that is confined less."""
