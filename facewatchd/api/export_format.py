@@ -22,7 +22,6 @@ import numpy as np
 
 from facewatchd.errors import BadNameError
 from facewatchd.inference.validation import InvalidAnswerError, face
-from facewatchd.people.plan import PLACES
 from facewatchd.people.statements import NewStatement, Person, RelativeBox, Statement, proper_name
 from facewatchd.store.embedded import Embedded
 from facewatchd.values import Face, Look, Taken, TakenFrom
@@ -82,7 +81,7 @@ def statement_line(name: str, said: Statement) -> dict[str, Any]:
         "digest": said.digest.hex(),
         "box": None if said.box is None else [round(part, 6) for part in said.box],
         "source": said.source,
-        "at": round(said.at, PLACES),
+        "at": round(said.at, 3),
     }
 
 

@@ -294,7 +294,7 @@ def _import_people(daemon: Connection, contents: _Contents) -> None:
         if replaced := int(result["replaced"]):
             parts.append(f"{replaced} of before replaced")
         if outdated := int(result["outdated"]):
-            parts.append(f"{outdated} left out, as something else was said since")
+            parts.append(f"{outdated} left out, as something else was said later")
         if described := int(result["described"]):
             parts.append(f"{counted(described, 'person', 'people')} described anew")
         write(f"{people}, {counted(statements, 'statement')}: {', '.join(parts)}\n")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 
 from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import NewStatement, Person, Statement, added, name_key, proper_name
-
-PLACES: Final = 3
-"""Of the seconds of a time, in an export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +20,7 @@ class Said:
     known: int
     """Statements that were there already."""
     outdated: int
-    """Statements that contradict one that was said later, or at the same time but under another name since."""
+    """Statements that a later one contradicts."""
     moved: tuple[str, ...]
     """The names of those whose faces became this person's."""
 
@@ -35,8 +31,6 @@ class Plan:
 
     people: dict[str, Person] = field(default_factory=dict)
     """The new ones, by `name_key`."""
-    described: list[Person] = field(default_factory=list)
-    """Those who are there already, as they are to be described."""
     statements: list[Statement] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     counting: dict[bytes, tuple[Statement, ...]] = field(default_factory=dict)
@@ -52,32 +46,19 @@ def planned(
 ) -> Plan:
     """Return what is to be written so that all of it is said, where ``snapshot`` is what counts until now.
 
-    ``described``: by `name_key`, when people were born, and whether they are hidden. Of people who are there already,
-    that counts which is set. ``now``: Unix time. Raises `BadNameError`.
-
-    A person who is new is not made where everything that is said of that person is outdated: the earlier name of one
-    who was renamed or merged.
+    ``described``: by `name_key`, what is known of those who are new. ``now``: Unix time. Raises `BadNameError`.
     """
     plan = Plan()
-    for number, (name, statements) in enumerate(said):
+    for name, statements in said:
         proper, key = proper_name(name), name_key(proper_name(name))
         known = snapshot.by_key.get(key) or plan.people.get(key)
         about = described.get(key, Person(0, proper))
-        person = known or Person(-1 - number, proper, about.born, about.hidden)
-        if known is not None:
-            plan.described += _described_anew(known, about)
-        counts = _plan_statements(plan, snapshot, person, statements, source, now)
-        _, _, outdated, _ = counts
-        is_new = known is None and (not outdated or outdated < len(statements))
-        if is_new:
+        person = known or Person(-1 - len(plan.people), proper, about.born, about.hidden)
+        if known is None:
             plan.people[key] = person
-        plan.said.append(Said(person, is_new, *counts))
+        counts = _plan_statements(plan, snapshot, person, statements, source, now)
+        plan.said.append(Said(person, known is None, *counts))
     return plan
-
-
-def _described_anew(known: Person, about: Person) -> list[Person]:
-    anew = replace(known, born=about.born or known.born, hidden=about.hidden or known.hidden)
-    return [] if anew == known else [anew]
 
 
 def _plan_statements(
@@ -93,21 +74,11 @@ def _plan_statements(
         at = now if new.at is None else new.at
         statement = Statement(0, person.id, new.is_person, new.digest, new.box, new.source or source, at)
         replaced = [each for each in before if statement.replaces(each)]
-        if new.at is not None and any(_stays(each, new.at) for each in replaced):
+        if new.at is not None and any(each.at > new.at for each in replaced):
             outdated += 1
             continue
         moved |= {each.person: None for each in replaced if each.person != person.id}
         plan.statements.append(statement)
         plan.counting[new.digest] = added(before, statement)
-    names = {each.id: each.name for each in (*snapshot.people, *plan.people.values(), person)}
+    names = {each.id: each.name for each in (*snapshot.people, *plan.people.values())}
     return len(plan.statements) - first, known, outdated, tuple(names[each] for each in moved)
-
-
-def _stays(said: Statement, at: float) -> bool:
-    """Whether a statement stays where one that was said at another time contradicts it.
-
-    Of the same time as an export has it, the one that was here before the call stays: the other may be itself, under a
-    name that the person had then.
-    """
-    before, then = round(said.at, PLACES), round(at, PLACES)
-    return before > then or (before == then and bool(said.id))

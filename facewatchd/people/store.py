@@ -280,7 +280,7 @@ class PeopleStore:
             return [self._with_person_as_written(each) for each in plan.said]
 
     def _with_person_as_written(self, said: Said) -> Said:
-        person = self._snapshot.named(said.person.name) or said.person
+        person = self._snapshot.require(said.person.name)
         return Said(person, said.is_new, said.added, said.known, said.outdated, said.moved)
 
     def _insert_person(self, db: sqlite3.Connection, step: int | None, person: Person) -> int:

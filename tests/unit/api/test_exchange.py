@@ -181,28 +181,6 @@ def test_people_who_are_there_are_described_as_far_as_that_is_said(one_and_two: 
     assert two.known() == ([("Anna", "2015-03", False), ("Bob", "2001", True), ("Carl", "1971", True)], [])
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.0004, 0.0006])
-@pytest.mark.parametrize("change", ["renamed", "merged", "renamed in part"])
-def test_an_earlier_export_takes_no_face_from_who_has_another_name_now(
-    one_and_two: tuple[Place, Place], change: str, seconds: float
-) -> None:
-    one, _ = one_and_two
-    one.clock += seconds
-    one.say("Kim", NewStatement(True, DIGESTS[0], BOXES[0]), NewStatement(True, DIGESTS[1], BOXES[1]))
-    one.say("Bo", NewStatement(True, DIGESTS[2], BOXES[0]))
-    lines = one.lines("people")
-    if change == "merged":
-        one.people.merge("Kim", "Bo")
-    else:
-        one.people.rename("Kim", "Kimberly")
-    if change == "renamed in part":
-        one.say("Kim", NewStatement(True, DIGESTS[3], BOXES[0]))
-    before = one.known()
-    result = one.take(lines)
-    assert (result["added"], result["known"], result["outdated"], result["replaced"]) == (0, 1, 2, 0)
-    assert one.known() == before, "and nobody is made who has no face"
-
-
 def test_an_import_is_one_step_and_an_earlier_statement_replaces_no_later_one(
     one_and_two: tuple[Place, Place],
 ) -> None:

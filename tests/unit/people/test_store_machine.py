@@ -105,20 +105,17 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         world = self.world
         for name, faces in said:
-            known, outdated = world.find(name), 0
-            self.made += known is None
-            person = self.made if known is None else known
+            if (person := world.find(name)) is None:
+                self.made += 1
+                person = self.made
+                world = replace(world, people={**world.people, person: name})
             for is_person, digest, box in faces:
                 new = Fact(person, is_person, digest, box, at or self.now + 0.5)
                 if any(replace(fact, at=new.at) == new for fact in world.facts):
                     continue
-                before = [fact for fact in world.facts if World._ends(new, fact)]
-                if at is not None and any(fact.at > at or fact in self.world.facts for fact in before):
-                    outdated += 1
+                if at is not None and any(World._ends(new, fact) and fact.at > at for fact in world.facts):
                     continue
                 world = world.with_fact(new)
-            if known is None and not (faces and outdated == len(faces)):
-                world = replace(world, people={**world.people, person: name})
         statements = [(name, [NewStatement(*face, at=at) for face in faces]) for name, faces in said]
         self.store.say_all(statements, "test")
         if world != self.world:
