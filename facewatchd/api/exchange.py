@@ -188,8 +188,8 @@ class Exchange:
         """Say everything that the lines say, in one step; return the numbers of what that was.
 
         - ``people`` and ``statements``: in the lines.
-        - ``added``; ``known``: said before; ``outdated``: contradicted by what was said later; ``kept``: not said,
-          because it contradicts what was said before and that is to stay.
+        - ``added``; ``known``: said before; ``outdated``: contradicted by what is said here and is no older; ``kept``:
+          not said, because it contradicts what was said before and that is to stay.
         - ``replaced``: what was said here before, and contradicts what is said now.
         - ``described``: people here whose date of birth, or whether they are hidden, is now another.
         - ``absent``: photos in the lines that are not here, how many, and the paths of some.

@@ -12,19 +12,19 @@ import base64
 import binascii
 import json
 import math
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeVar
 
 import numpy as np
 
 from facewatchd.errors import BadNameError
-from facewatchd.inference.validation import InvalidAnswerError, face
+from facewatchd.inference import validation
+from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.people.statements import NewStatement, Person, RelativeBox, Statement, proper_name
+from facewatchd.store.dates import Period
 from facewatchd.store.embedded import Embedded
-from facewatchd.values import Face, Look, Taken, TakenFrom
+from facewatchd.values import Face, Look, Taken
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -38,7 +38,7 @@ LINES: Final = {
     "statement is digest box source at": "What was said of a person: the name, which a line before it has; whether the"
     " face is that person; the BLAKE2b digest (32 bytes) of the photo, in hexadecimal digits; the face, as parts of the"
     " upright photo's width and height (null: the person is on the photo, and no face is named); what it comes from;"
-    " and when, as Unix time.",
+    " and when, as Unix time: one to come replaces nothing.",
     "photo paths": "The digest of a photo that statements name, and its paths below their watched directories. They are"
     " there to be read by people: what counts is the digest.",
     "content width height second_look dated taken picture faces": "The digest of a photo with all its faces, as the"
@@ -46,14 +46,15 @@ LINES: Final = {
     "end": "The last line: the number of lines of each kind.",
 }
 """The kinds of lines, by the names in them, the one of the kind first."""
-MOST_FACES: Final = 10_000
-"""Faces of one content: more than a first and a second look may find."""
+MOST_FACES: Final = validation.MOST_FACES + validation.MOST_FACES_AGAIN
+"""Faces of one content."""
 MOST_SOURCE: Final = 40
 """Characters of the name of a source."""
 _LATEST: Final = 1e11
 """The latest time, in seconds since 1970."""
 _LOOKS: Final = frozenset(Look)
-_DATE: Final = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
+_LEAST_SIDE: Final = 1e-6
+"""Of a box: to that, its parts are rounded."""
 
 
 class LineError(ValueError):
@@ -81,7 +82,7 @@ def statement_line(name: str, said: Statement) -> dict[str, Any]:
         "digest": said.digest.hex(),
         "box": None if said.box is None else [round(part, 6) for part in said.box],
         "source": said.source,
-        "at": round(said.at, 3),
+        "at": said.at_as_exported,
     }
 
 
@@ -173,9 +174,16 @@ def read_person(entry: dict[str, Any]) -> Person:
     """Check the line of a person, and return it without an id."""
     _only(entry, "person", "born", "hidden")
     born = entry.get("born")
-    if born is not None and not (isinstance(born, str) and _DATE.fullmatch(born)):
-        raise LineError("born is no date")
+    if born is not None:
+        _require_date(born)
     return Person(0, _name(entry, "person"), born, _flag(entry, "hidden", default=False))
+
+
+def _require_date(born: object) -> None:
+    try:
+        Period.of(born if isinstance(born, str) else "")
+    except ValueError as exc:
+        raise LineError("born is no date") from exc
 
 
 def read_statement(entry: dict[str, Any]) -> tuple[str, NewStatement]:
@@ -195,7 +203,7 @@ def _relative_box(box: object) -> RelativeBox:
     if not isinstance(box, list) or len(box) != 4:
         raise LineError("box has not four numbers")
     x, y, w, h = (_number(part, "a number of the box", 0.0, 1.0) for part in box)
-    if not w or not h or x + w > 1.001 or y + h > 1.001:  # rounded
+    if min(w, h) < _LEAST_SIDE or x + w > 1.001 or y + h > 1.001:  # rounded
         raise LineError("box does not lie on the photo")
     return RelativeBox(x, y, w, h)
 
@@ -212,22 +220,21 @@ def read_photo(entry: dict[str, Any]) -> tuple[bytes, list[str]]:
 def read_content(entry: dict[str, Any], dim: int) -> Embedded:
     """Check the line of a content. ``dim``: numbers of an embedding."""
     _only(entry, "content", "width", "height", "second_look", "dated", "taken", "picture", "faces")
-    width = _whole(entry, "width", 1, 250_000_000)
-    height = _whole(entry, "height", 1, 250_000_000 // width)
-    faces = entry.get("faces")
-    if not isinstance(faces, list) or len(faces) > MOST_FACES:
-        raise LineError(f"faces are no list of at most {MOST_FACES}")
     taken, picture = entry.get("taken"), entry.get("picture")
-    return Embedded(
-        _digest(entry, "content"),
-        width,
-        height,
-        _whole(entry, "second_look", -4, 3),
-        None if taken is None else _taken(taken),
-        _flag(entry, "dated"),
-        None if picture is None else _bytes(picture, "picture", 4096),
-        [_face(each, dim, width, height) for each in faces],
-    )
+    try:
+        width, height = validation.size(entry)
+        return Embedded(
+            _digest(entry, "content"),
+            width,
+            height,
+            _whole(entry, "second_look", -4, 3),
+            None if taken is None else _taken(taken),
+            _flag(entry, "dated"),
+            None if picture is None else validation.fingerprint(_bytes(picture, "picture", 4096)),
+            [_face(each, dim, width, height) for each in validation.listed(entry, MOST_FACES)],
+        )
+    except InvalidAnswerError as exc:
+        raise LineError(str(exc)) from exc
 
 
 def _face(entry: object, dim: int, width: int, height: int) -> Face:
@@ -237,22 +244,13 @@ def _face(entry: object, dim: int, width: int, height: int) -> Face:
     data = _bytes(entry.get("embedding"), "an embedding", 4 * 65536)
     if len(data) != 4 * dim:
         raise LineError(f"an embedding has {len(data) / 4:g} numbers, and the model {dim}")
-    sharpness = entry.get("sharpness")
-    sharp = None if sharpness is None else _number(sharpness, "sharpness", 0.0, 1e9)
-    try:
-        return replace(face(entry, np.frombuffer(data, "<f4"), width, height, _LOOKS), sharpness=sharp)
-    except InvalidAnswerError as exc:
-        raise LineError(str(exc)) from exc
+    return validation.face(entry, np.frombuffer(data, "<f4"), width, height, _LOOKS)
 
 
 def _taken(value: object) -> Taken:
     if not isinstance(value, list) or len(value) != 3:
         raise LineError("taken has not three parts")
-    at, offset, source = value
-    if source not in set(TakenFrom):
-        raise LineError("taken has an unknown source")
-    minutes = None if offset is None else _whole({"offset": offset}, "offset", -24 * 60, 24 * 60)
-    return Taken(_number(at, "taken", -_LATEST, _LATEST), minutes, TakenFrom(source))
+    return validation.date(*value)
 
 
 def _only(entry: dict[str, Any], *names: str) -> None:

@@ -135,7 +135,10 @@ class QueryParameters:
         str(Sort.SIMILARITY),
     )
     new: str | None = optional(
-        Text(MOST_NAME), "Only photos that were not `seen` under this name. The answer then has `shown`.", _ABSENT
+        Text(MOST_NAME),
+        "Only photos that were not `seen` under this name. The answer then has `shown`, and `top` cuts no copies "
+        "apart.",
+        _ABSENT,
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),

@@ -7,6 +7,7 @@ Where no face of a person can tell, all of them are taken. They are read anew wh
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ class Scorer:
         self._gallery = gallery
         self._resolver = resolver
         self._info = info
+        self._lock = threading.Lock()
         self._judged = _Judged({}, {})
         self._people = People(KnownFaces(), references.none(info.dim), {}, same_picture(info.threshold))
 
@@ -94,18 +96,21 @@ class Scorer:
     # The people
 
     def people(self) -> People:
-        """Return the people and their references as they are now. Raises `StorageError`."""
-        known, before = self._resolver.known(), self._people
-        if known is before.known:
-            return before
-        same = known.confirmed is before.known.confirmed
-        people = self._people = People(
-            known,
-            before.references if same else self._references(known),
-            self._unlike(known, before),
-            before.same_picture,
-        )
-        return people
+        """Return the people and their references as they are now. Raises `StorageError`.
+
+        One thread works out what has changed, as a rule `KeepKnown`; others wait for that.
+        """
+        with self._lock:
+            known, before = self._resolver.known(), self._people
+            if known is not before.known:
+                same = known.confirmed is before.known.confirmed
+                self._people = People(
+                    known,
+                    before.references if same else self._references(known),
+                    self._unlike(known, before),
+                    before.same_picture,
+                )
+            return self._people
 
     def _unlike(self, known: KnownFaces, before: People) -> dict[int, NDArray[np.float32]]:
         unlike: dict[int, NDArray[np.float32]] = {}

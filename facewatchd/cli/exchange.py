@@ -189,7 +189,7 @@ def import_(options: argparse.Namespace) -> int:
         with reading_answer():
             model = str(daemon.call("status")["model"]["id"])
         try:
-            contents = _read(file)
+            contents = _read(file, lambda header: daemon.call("import_people", data=_base64(header), check=True))
             takes_faces = contents.model == model
             _check(daemon, file, contents, takes_faces=takes_faces)
             _import_people(daemon, contents)
@@ -262,10 +262,13 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, dict[str, Any], str]]:
         yield line, entry, kind
 
 
-def _read(file: BinaryIO) -> _Contents:
+def _read(file: BinaryIO, check_header: Callable[[bytes], object]) -> _Contents:
+    """Read what is in the file. ``check_header``: called with the first line, as its version says what may follow."""
     contents = _Contents()
     for line, entry, kind in _lines(file):
         contents.take(line, entry, kind)
+        if kind == "format":
+            check_header(line)
     if not contents.lines:
         raise UsageError("it is empty")
     if not contents.numbers["end"]:
@@ -294,7 +297,7 @@ def _import_people(daemon: Connection, contents: _Contents) -> None:
         if replaced := int(result["replaced"]):
             parts.append(f"{replaced} of before replaced")
         if outdated := int(result["outdated"]):
-            parts.append(f"{outdated} left out, as something else was said later")
+            parts.append(f"{outdated} left out, as what was said here is no older")
         if described := int(result["described"]):
             parts.append(f"{counted(described, 'person', 'people')} described anew")
         write(f"{people}, {counted(statements, 'statement')}: {', '.join(parts)}\n")

@@ -197,7 +197,7 @@ class _Statement(NamedTuple):
             str(item["source"]),
             time.strftime("%Y-%m-%d", time.localtime(float(item["at"]))),
             paths[0] if paths else b"",
-            note if paths else f"no photo now, sha256 {item['digest'][:12]}",
+            note if paths else f"no photo now, b2sum -l 256: {item['digest'][:12]}",
         )
 
     def row(self) -> list[str]:

@@ -197,7 +197,8 @@ class Daemon:
             log.warning("%s", printable(self._people.trouble))
         self._resolver = Resolver(self._people, self._gallery)
         self._stops.callback(self._resolver.close)
-        self._keep_known = KeepKnown(self._resolver, self._liveness)
+        self._scorer = Scorer(self._gallery, self._resolver, info)
+        self._keep_known = KeepKnown(self._resolver, self._scorer.people, self._liveness)
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
@@ -302,13 +303,12 @@ class Daemon:
         control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         defaults = self._config.query
-        scorer = Scorer(self._gallery, self._resolver, info)
         self._queries = Queries(
             self.monitor,
             self._gallery,
             self._roots,
             finder,
-            scorer,
+            self._scorer,
             self._sampler,
             info,
             defaults,
@@ -321,7 +321,7 @@ class Daemon:
             self._queries.standing,
             pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
         )
-        people = People(self._people, self._resolver, self._catalog, finder, scorer.refusal, info.quality)
+        people = People(self._people, self._resolver, self._catalog, finder, self._scorer.refusal, info.quality)
         self.methods = Methods(
             Status(
                 self.monitor,

@@ -3,6 +3,8 @@
 The process decodes arbitrary bytes, and a decoder in it may be wrong or taken over. An answer that breaks a rule is a
 `InvalidAnswerError`: the process is ended, because the channel may be out of step, and the photo is to blame, not the
 disk.
+
+The same rules hold for what an import brings (`api.export_format`), which is kept in the same places.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from facewatchd.photos import likeness
 from facewatchd.photos.files import MAX_PIXELS, DiskError
 from facewatchd.photos.regions import MOST as MOST_REGIONS
 from facewatchd.photos.regions import MOST_NAME, SOURCES_OF, Area, Named, Region, clean_name
-from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
+from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible, is_stated
 from facewatchd.values import Face, Look, Taken, TakenFrom
 
 MOST_JSON = 4 << 20
@@ -33,8 +35,6 @@ MOST_FACES = 5000
 MOST_FACES_AGAIN = second_look.MOST_FACES
 """That a second look may find."""
 MOST_DIMENSIONS = 1 << 14
-MOST_TIME = 1e11
-"""Seconds before or after 1970: some 3,000 years."""
 MOST_REASONS = 20
 """Why something in a file was left out; there are not so many."""
 MOST_TEXT = 4000
@@ -117,15 +117,18 @@ def taken(answer: dict[str, Any]) -> Taken | None:
         return None
     if not isinstance(found, dict) or found.keys() != set(Taken._fields):
         raise InvalidAnswerError("the date is no JSON object of its three parts")
-    at = number(found["at"], "a time", most=MOST_TIME)
-    if not is_possible(at):
-        raise InvalidAnswerError("a date at which no photo was taken")
-    offset = found["offset"]
-    if offset is not None:
-        whole(offset, "an offset", -MOST_OFFSET, MOST_OFFSET)
-    if found["source"] not in IN_BYTES:
+    return date(*(found[part] for part in Taken._fields))
+
+
+def date(at: object, offset: object, source: object) -> Taken:
+    """The parts of a date that the bytes of a photo state."""
+    moment = number(at, "a time", most=1e12)
+    minutes = None if offset is None else whole(offset, "an offset", -MOST_OFFSET, MOST_OFFSET)
+    if not isinstance(source, str) or source not in IN_BYTES:
         raise InvalidAnswerError("a date of no known source")
-    return Taken(at, offset, TakenFrom(found["source"]))
+    if not is_possible(moment) or not is_stated(moment, minutes, source):
+        raise InvalidAnswerError("a date at which no photo was taken")
+    return Taken(moment, minutes, TakenFrom(source))
 
 
 def named(found: object, kind: str) -> Named:
@@ -170,9 +173,16 @@ def picture(answer: dict[str, Any]) -> bytes | None:
     found = answer.get("picture")
     if found is None:
         return None
-    if not isinstance(found, str) or re.fullmatch(f"[0-9a-f]{{{2 * likeness.BYTES}}}", found) is None:
+    if not isinstance(found, str) or re.fullmatch("([0-9a-f]{2})*", found) is None:
+        raise InvalidAnswerError("the fingerprint of the picture is not in hexadecimal digits")
+    return fingerprint(bytes.fromhex(found))
+
+
+def fingerprint(data: bytes) -> bytes:
+    """The fingerprint of a picture."""
+    if len(data) != likeness.BYTES:
         raise InvalidAnswerError(f"the fingerprint of the picture is not {likeness.BYTES} bytes")
-    return bytes.fromhex(found)
+    return data
 
 
 def listed(answer: dict[str, Any], most: int) -> list[Any]:

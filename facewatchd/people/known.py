@@ -11,7 +11,9 @@ and one of a box that the user drew, ask for no face and are not unplaced there.
 `Resolver.known` is brought up to date when it is asked: it reads from the catalog the photos with statements that have
 changed since, as the hub tells, and those whose statements have changed. Where the hub dropped changes, it reads all
 photos with statements again. A thread, `KeepKnown`, asks it after each change, so that no question has to wait for that
-and no change is dropped because nothing was asked.
+and no change is dropped because nothing was asked. What else follows from what is known is worked out there as well.
+
+Whoever is said not to be on a photo, without a box, is none of the faces that any model finds there.
 """
 
 from __future__ import annotations
@@ -152,6 +154,8 @@ class _OnPhoto:
                 (made.confirmed if statement.is_person else made.rejected).append((statement.person, face))
             elif statement.is_person:
                 made.photos.append((statement.person, number))
+            elif statement.box is None:
+                made.rejected += [(statement.person, id_) for id_, _ in content.faces]
         return made
 
 
@@ -162,6 +166,7 @@ class Resolver:
         self._store = store
         self._catalog = gallery.catalog
         self._changes = gallery.hub.subscribe(embeddings=False)
+        store.on_change = self.wake
         self._lock = threading.Lock()
         self._known = KnownFaces()
         self._contents: dict[bytes, ContentFaces] = {}
@@ -189,7 +194,7 @@ class Resolver:
             return self._known
 
     def wait(self, timeout: float) -> None:
-        """Wait until the catalog changes, at most so many seconds."""
+        """Wait until the catalog or what was said changes, at most so many seconds."""
         self._changes.wait(timeout)
 
     def wake(self) -> None:
@@ -297,11 +302,13 @@ def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:
 
 
 class KeepKnown(threading.Thread):
-    """Keeps a resolver up to date."""
+    """Keeps a resolver up to date, and what follows from it."""
 
-    def __init__(self, resolver: Resolver, liveness: Liveness) -> None:
+    def __init__(self, resolver: Resolver, follow: Callable[[], object], liveness: Liveness) -> None:
+        """``follow``: called when the resolver is up to date."""
         super().__init__(name="names")
         self._resolver = resolver
+        self._follow = follow
         self._liveness = liveness
         self._ending = threading.Event()
 
@@ -310,6 +317,7 @@ class KeepKnown(threading.Thread):
             self._liveness.beat()
             with contextlib.suppress(StorageError):  # of which the state of the daemon tells
                 self._resolver.known(self._liveness.beat)
+                self._follow()
             self._liveness.rest()
             self._resolver.wait(LOOK_EVERY)
             self._ending.wait(QUIET)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 JUDGES = 3
 """The references nearest to one whose people decide whether it is misplaced."""
+BLOCK = 512
+"""References that are compared with all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,21 @@ def misplaced(references: References, threshold: float, asked: NDArray[np.bool_]
     worked out; False for the rest.
     """
     wrong = np.zeros(len(references), np.bool_)
+    rows = np.arange(len(references)) if asked is None else np.flatnonzero(asked)
     if len(references) <= JUDGES:
         return wrong
-    for person in np.unique(references.people).tolist():
-        own = np.flatnonzero((references.people == person) & (True if asked is None else asked))
-        similarities = references.rows[own] @ references.rows.T
-        similarities[np.arange(len(own)), own] = -np.inf
-        nearest = np.argpartition(-similarities, JUDGES, axis=1)[:, :JUDGES]
-        near = np.take_along_axis(similarities, nearest, axis=1) >= threshold
-        for row, people, counts in zip(own.tolist(), references.people[nearest], near, strict=True):
-            others, times = np.unique(people[counts], return_counts=True)
-            wrong[row] = bool(((others != person) & (times > JUDGES // 2)).any())
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        similarities = references.rows[part] @ references.rows.T
+        similarities[np.arange(len(part)), part] = -np.inf
+        at, others = np.nonzero(similarities >= threshold)  # few of them: only these are sorted
+        order = np.lexsort((-similarities[at, others], at))
+        at, others = at[order], others[order]
+        nearest = np.arange(len(at)) - np.searchsorted(at, at) < JUDGES
+        at, people = at[nearest], references.people[others[nearest]]
+        elsewhere = people != references.people[part[at]]
+        judges, times = np.unique(np.stack([at[elsewhere], people[elsewhere]]), axis=1, return_counts=True)
+        wrong[part[judges[0][times > JUDGES // 2]]] = True
     return wrong
 
 

@@ -63,7 +63,8 @@ class RelativeBox(NamedTuple):
         if width <= 0 or height <= 0:
             return 0.0
         shared = width * height
-        return shared / (self.w * self.h + other.w * other.h - shared)
+        union = self.w * self.h + other.w * other.h - shared
+        return shared / union if union > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,11 @@ class Statement:
     source: str
     at: float
     """Unix time."""
+
+    @property
+    def at_as_exported(self) -> float:
+        """`at` to a thousandth of a second, as an export has it."""
+        return round(self.at, 3)
 
     def says(self, new: NewStatement, person: int) -> bool:
         """Whether it says of that person what the new one would say."""

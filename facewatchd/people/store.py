@@ -104,6 +104,8 @@ class PeopleStore:
         self._base = 0
         """The version of the file by itself, when its log was last empty."""
         self._backups = Backups(path)
+        self.on_change: Callable[[], object] = lambda: None
+        """Called once something that was said, or taken back, is on the disk. It must not wait."""
         try:
             self._open()
         except StorageError as exc:
@@ -240,6 +242,7 @@ class PeopleStore:
             self._refusal = exc
             raise
         self._snapshot = now
+        self.on_change()
         recovery.empty_log(db)
         self._note_base()
 
@@ -280,7 +283,7 @@ class PeopleStore:
             return [self._with_person_as_written(each) for each in plan.said]
 
     def _with_person_as_written(self, said: Said) -> Said:
-        person = self._snapshot.require(said.person.name)
+        person = self._snapshot.named(said.person.name) or said.person
         return Said(person, said.is_new, said.added, said.known, said.outdated, said.moved)
 
     def _insert_person(self, db: sqlite3.Connection, step: int | None, person: Person) -> int:

@@ -119,7 +119,14 @@ def is_possible(at: float) -> bool:
     return _FIRST <= at <= max(time.time(), _LEAST_NOW) + _AHEAD
 
 
+def is_stated(at: float, offset: int | None, source: str) -> bool:
+    """Whether these can be the parts of a `Taken` that the bytes of a photo state, whatever the time is now."""
+    return _FIRST <= at < _END and (offset is None or abs(offset) <= MOST_OFFSET) and source in IN_BYTES
+
+
 _FIRST: Final = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp()
+_END: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""Of the years that a calendar has here."""
 
 
 def _in_exif(tags: Tags) -> Iterator[Taken]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
+from facewatchd.photos import likeness
+from facewatchd.photos.taken import is_stated
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.journal import Journal
 from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Taken, TakenFrom, Ways, is_within
@@ -388,9 +390,11 @@ class CatalogReader:
         found = []
         for content_id, digest, width, height, second_look, at, offset, source, picture in rows:
             if (faces := self.faces(content_id)) is not None:
-                taken = Taken(at, offset, TakenFrom(source)) if source else None
+                is_dated = source == "" or (source is not None and is_stated(at, offset, source))
+                taken = Taken(at, offset, TakenFrom(source)) if source and is_dated else None
                 shown = [face for _, face in faces]
-                found.append(Embedded(digest, width, height, second_look, taken, source is not None, picture, shown))
+                kept = _fingerprint(picture)
+                found.append(Embedded(digest, width, height, second_look, taken, is_dated, kept, shown))
         return found, rows[-1][0] if len(rows) == limit else None
 
     def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
@@ -577,7 +581,8 @@ class CatalogReader:
     def taken(self, content_ids: Sequence[int]) -> list[tuple[int, float, int | None, str]]:
         """The dates in the bytes of contents, of those that have one: id, and `Taken`."""
         sql = "SELECT id, taken, taken_offset, taken_from FROM content WHERE taken IS NOT NULL AND id IN"
-        return [row for part in _batches(content_ids) for row in self._all(f"{sql} ({_marks(part)})", *part)]
+        rows = [row for part in _batches(content_ids) for row in self._all(f"{sql} ({_marks(part)})", *part)]
+        return [(content, *taken) for content, *taken in rows if is_stated(*taken)]
 
     def dates_of_files(self, content_ids: Sequence[int]) -> list[tuple[int, float | None, int]]:
         """For each content, the earliest date in a name of its photos, and their earliest mtime in nanoseconds."""
@@ -596,7 +601,7 @@ class CatalogReader:
             rows |= {id_: tuple(rest) for id_, *rest in self._all(f"{sql} ({_marks(part)})", *part)}
         found = [rows[content] for content in contents.tolist()]
         sizes = np.array([(width, height) for width, height, _ in found], np.float64).reshape(-1, 2)
-        return sizes, [picture for *_, picture in found]
+        return sizes, [_fingerprint(picture) for *_, picture in found]
 
     def looks(self, face_ids: Sequence[int]) -> Looks:
         """What some faces look like."""
@@ -737,6 +742,11 @@ def _inside(directories: Sequence[bytes]) -> tuple[str, list[bytes]]:
     values = ", ".join("(?, ?, ?)" for _ in directories)  # of which there may be more than an expression may be deep
     given = f"WITH given(own, low, high) AS (VALUES {values}) SELECT 1 FROM given"
     return f" AND EXISTS ({given} WHERE path = own OR path > low AND path < high)", bounds
+
+
+def _fingerprint(kept: bytes | None) -> bytes | None:
+    """The fingerprint of a picture as it is kept; None also where it cannot be one."""
+    return kept if kept is not None and len(kept) == likeness.BYTES else None
 
 
 def _marks(values: Sequence[object]) -> str:

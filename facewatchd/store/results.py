@@ -155,7 +155,10 @@ _Result = tuple[int, bytes, tuple[bytes, ...]]
 
 
 def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tuple[Candidates, list[_Result]]:
-    """The first ``top`` results, and the candidates that they are of."""
+    """The first ``top`` results, and the candidates that they are of.
+
+    Where they are to be noted as seen, by content, no copy of one of them is cut off: it would never be shown.
+    """
     top = search.top or None
     if search.sort is not Sort.PATH:
         candidates = candidates.where(slice(top))
@@ -166,8 +169,8 @@ def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tup
     ]
     if search.sort is Sort.PATH:
         results.sort(key=lambda result: result[1])
-    results = results[:top]
-    chosen = sorted({number for number, *_ in results})
+    chosen = sorted({number for number, *_ in results[:top]})
+    results = results[:top] if search.seen is None else [each for each in results if each[0] in set(chosen)]
     at = {number: place for place, number in enumerate(chosen)}
     renumbered = [(at[number], path, copies) for number, path, copies in results]
     return candidates.where(np.array(chosen, np.int64)), renumbered

@@ -130,6 +130,7 @@ def test_what_is_exported_is_imported_as_it_was_and_again_changes_nothing(first:
         for name, is_person, digest, box in first:
             one.say(name, NewStatement(is_person, digest, box))
         lines = one.lines("people", "photos")
+        two.clock = one.clock
         two.take(lines)
         assert two.known() == one.known()
         before = two.people.people().version
@@ -140,6 +141,7 @@ def test_what_is_exported_is_imported_as_it_was_and_again_changes_nothing(first:
         two.clock = one.clock + 100
         for name, is_person, digest, box in others:
             two.say(name, NewStatement(is_person, digest, box))
+        one.clock = two.clock
         one.take(two.lines("people"))
         two.take(one.lines("people"))
         assert latest(one) == latest(two)
@@ -195,6 +197,45 @@ def test_an_import_is_one_step_and_an_earlier_statement_replaces_no_later_one(
     result = two.take(one.lines("people"))
     assert (result["added"], result["outdated"], result["replaced"], result["statements"]) == (2, 1, 1, 3)
     two.people.undo()
+    assert two.known() == before
+
+
+@pytest.mark.parametrize("merges", [False, True])
+def test_an_earlier_export_takes_nothing_from_people_who_were_renamed_or_merged_since(
+    one_and_two: tuple[Place, Place], merges: bool
+) -> None:
+    one, _ = one_and_two
+    one.clock += 0.1234567  # an export has thousandths
+    one.say("Bo", NewStatement(True, DIGESTS[0], BOXES[2]))
+    one.say("Kim", *(NewStatement(True, digest, BOXES[0]) for digest in DIGESTS[:2]))
+    one.say("Kim", NewStatement(False, DIGESTS[2], BOXES[0]), NewStatement(True, DIGESTS[3], None))
+    lines = one.lines("people")
+    if merges:
+        one.people.merge("Kim", "Bo")
+    else:
+        one.people.rename("Kim", "Kimberly")
+    before = one.known()
+    one.clock += 10
+    result = one.take(lines)
+    assert (result["added"], result["replaced"], result["known"]) == (0, 0, 5)
+    assert one.known() == before, "and no person Kim is made"
+
+
+@pytest.mark.parametrize("box", [BOXES[0], None])
+def test_a_statement_of_a_time_to_come_turns_no_correction_round(
+    one_and_two: tuple[Place, Place], box: RelativeBox | None
+) -> None:
+    one, two = one_and_two
+    one.clock = 9e10
+    one.say("Anna", NewStatement(True, DIGESTS[0], box))
+    lines = one.lines("people")
+    assert two.take(lines)["added"] == 1
+    assert two.people.people().statements[0].at == two.clock
+    assert (two.take(lines)["added"], two.take(lines)["known"]) == (0, 1)
+    two.say("Anna", NewStatement(False, DIGESTS[0], box))
+    before = two.known()
+    result = two.take(lines)
+    assert (result["added"], result["outdated"], result["replaced"]) == (0, 1, 0)
     assert two.known() == before
 
 
@@ -255,6 +296,7 @@ def test_pages_are_of_one_state_of_the_people(
     one.say("Bob")
     with pytest.raises(NotReadyError, match="changed while"):
         one.methods.export(ExportParameters("people", 2, cast("int", first["version"])))
+    two.clock = one.clock
     two.take(one.lines("people"))
     assert two.known() == one.known()
 
@@ -284,6 +326,9 @@ STATEMENT = {
         (PERSON | {"person": "a\nb"}, "control characters"),
         (PERSON | {"person": "ANNA"}, "two people of the name 'ANNA'"),
         (PERSON | {"person": "B", "born": "soon"}, "born is no date"),
+        (PERSON | {"person": "B", "born": "2019-99-99"}, "born is no date"),
+        (PERSON | {"person": "B", "born": "2019-02-30"}, "born is no date"),
+        (PERSON | {"person": "B", "born": ["2019"]}, "born is no date"),
         (PERSON | {"person": "B", "hidden": 1}, "hidden is not true or false"),
         (PERSON | {"person": "B", "more": 1}, "unknown name 'more'"),
         (STATEMENT | {"statement": "Bob"}, "no line before it for the person 'Bob'"),
@@ -294,6 +339,7 @@ STATEMENT = {
         (STATEMENT | {"box": [0.1, 0.2, 0.3, "0.4"]}, "a number of the box is no number from 0 to 1"),
         (STATEMENT | {"box": [0.9, 0.2, 0.3, 0.4]}, "box does not lie on the photo"),
         (STATEMENT | {"box": [0.1, 0.2, 0, 0.4]}, "box does not lie on the photo"),
+        (STATEMENT | {"box": [0.1, 0.2, 1e-200, 1e-200]}, "box does not lie on the photo"),
         (STATEMENT | {"at": float("nan")}, "NaN is no number"),
         (STATEMENT | {"at": 1e300}, "at is no number"),
         (STATEMENT | {"at": True}, "at is no number"),
@@ -318,14 +364,23 @@ def test_a_line_that_is_wrong_is_named_by_its_number_and_nothing_is_said(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 0}, "width is no whole number"),
-        ({"height": 1 << 40}, "height is no whole number"),
-        ({"faces": {}}, "faces are no list"),
+        ({"width": 0}, "the width is no whole number"),
+        ({"height": 1 << 40}, "the height is no whole number"),
+        ({"faces": {}}, "the faces are no list"),
         ({"faces": [3]}, "a face is no JSON object"),
         ({"second_look": 9}, "second_look is no whole number"),
         ({"taken": [1, 2]}, "taken has not three parts"),
-        ({"taken": [1.5, None, "dream"]}, "taken has an unknown source"),
+        ({"taken": [1.5, None, "dream"]}, "a date of no known source"),
+        ({"taken": [1.5, None, "mtime"]}, "a date of no known source"),
+        ({"taken": [1.5, None, "name"]}, "a date of no known source"),
+        ({"taken": [1.5, None, ["exif"]]}, "a date of no known source"),
+        ({"taken": [-1e11, None, "exif"]}, "a date at which no photo was taken"),
+        ({"taken": [1e11, None, "exif"]}, "a date at which no photo was taken"),
+        ({"taken": [1e300, None, "exif"]}, "a time is no finite number"),
+        ({"taken": [1.5, 24 * 60, "exif"]}, "an offset is no whole number"),
         ({"picture": "%"}, "picture is no base64"),
+        ({"picture": "AAAA"}, "the fingerprint of the picture is not 8 bytes"),
+        ({"picture": ""}, "the fingerprint of the picture is not 8 bytes"),
         ({"dated": None}, "dated is not true or false"),
         ({"content": "x"}, "content is no digest"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -16,15 +17,17 @@ from numpy.typing import NDArray
 from facewatchd.api import scoring as api_scoring
 from facewatchd.api.scoring import Scorer
 from facewatchd.matches import Box
+from facewatchd.people.known import KnownFaces
 from facewatchd.store import references, scoring
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.flat import FlatIndex
-from facewatchd.store.references import extra, same_picture
+from facewatchd.store.references import References, extra, same_picture
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import ModelInfo, Quality
 from tests.support.crowds import photos_of
 from tests.support.galleries import BOX, DIM, close_all, face, gallery_with, stamp, unit
 from tests.support.known_people import PlayedResolver, scorer
+from tests.support.processes import until
 
 THRESHOLD = 0.5
 QUALITY = Quality(clear=10, slope=0.02, floor=7)
@@ -329,3 +332,23 @@ def test_references_that_differ_cover_the_others(looks: list[int], most: int) ->
     assert between.max() < SAME
     if len(chosen) < most:
         assert ((rows @ rows[chosen].T).max(axis=1) >= SAME).all()
+
+
+def test_many_who_ask_at_once_wait_for_one_computation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take seconds where hundreds of people were imported."""
+    world.resolver.say({1: world.add(ANNA)})
+    judged: list[int] = []
+    count = world.scorer._references
+
+    def slowly(known: KnownFaces) -> References:
+        judged.append(len(known.confirmed))
+        until(lambda: sum(asking.is_alive() for asking in threads) == len(threads))
+        return count(known)
+
+    monkeypatch.setattr(world.scorer, "_references", slowly)
+    threads = [threading.Thread(target=world.scorer.people) for _ in range(4)]
+    for asking in threads:
+        asking.start()
+    for asking in threads:
+        asking.join()
+    assert judged == [1]

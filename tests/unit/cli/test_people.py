@@ -267,7 +267,7 @@ def test_show_reads_all_pages(fake: FakeDaemon, capfdbinary: Any) -> None:
         [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"/p/a.jpg"],
         [b"is not", b"1,2,30,40", b"user", b"2019-06-30", b"/p/\\t\xff"],
         [b"is", b"", b"xmp", b"2019-06-30", b"/p/a.jpg", b"no face found there now"],
-        [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"", b"no photo now, sha256 0123456789ab"],
+        [b"is", b"1,2,30,40", b"user", b"2019-06-30", b"", b"no photo now, b2sum -l 256: 0123456789ab"],
     ]
     assert [request["params"] for request in fake.requests] == [{"name": "anna"}, {"name": "anna", "after": 1}]
     assert cli.main([*arguments, "--json"]) == 0

@@ -214,9 +214,9 @@ def turned(box: Box, quarters: int, width: int, height: int) -> tuple[float, ...
     ("look", "sides"),
     [
         (Look.TURNED_90, [44] * 8),
-        (Look.TURNED_180, [44] * 8),
+        pytest.param(Look.TURNED_180, [44] * 8, marks=pytest.mark.full),
         (Look.TURNED_180, [44] * 8 + [112]),
-        (Look.TURNED_270, [44] * 8 + [112]),
+        pytest.param(Look.TURNED_270, [44] * 8 + [112], marks=pytest.mark.full),
     ],
 )
 def test_small_faces_are_found_on_a_large_photo_that_lies(look: Look, sides: list[int]) -> None:

@@ -92,6 +92,35 @@ def test_of_copies_the_earliest_date_counts(gallery: Gallery) -> None:
     assert match.taken == "2017-02-03T00:00:00"
 
 
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"taken": -1e11},
+        {"taken": 1e12},
+        {"taken_offset": 1440},
+        {"taken_offset": -(1 << 40)},
+        {"taken_from": "dream"},
+        {"taken_from": "mtime"},
+        {"picture": b"short"},
+        {"picture": b""},
+    ],
+)
+def test_a_kept_value_that_cannot_be_counts_as_not_known(gallery: Gallery, kept: dict[str, object]) -> None:
+    for name in "ab":
+        add(gallery, f"/p/{name}", taken("2019-06-30T12:00:00"), written="2016-07-01T10:00:00")
+    columns = ", ".join(f"{column} = ?" for column in kept)
+    gallery.catalog._db.execute(f"UPDATE content SET {columns}", tuple(kept.values()))
+    for sort in Sort:
+        found = nearest(gallery, ROWS[0], Search(0.5, sort=sort, same_face=0.99))
+        assert sum(1 + len(match.similar) for match in found.matches) == 2
+    assert "picture" in kept or [match.taken for match in found.matches] == ["2016-07-01T12:00:00"] * 2
+    with gallery.catalog.reading() as reader:
+        contents, _ = reader.embedded(0, 2)
+    assert all(content.picture is None for content in contents)
+    assert [content.is_dated for content in contents] == ["picture" in kept] * 2, "to be read again"
+
+
 def test_results_by_date_and_by_path_are_cut_after_they_are_ordered(gallery: Gallery) -> None:
     for path, day in (("/p/c", "03"), ("/p/a", "02"), ("/p/b", "01"), ("/p/d", "04")):
         add(gallery, path, taken(f"2019-06-{day}T12:00:00"))

@@ -66,7 +66,7 @@ def test_each_of_the_equal_faces_is_found_on_its_photo(gallery: Gallery) -> None
 
 def test_one_of_several_equal_faces_goes_and_the_others_stay(gallery: Gallery) -> None:
     """In whatever order they go, few tombstones are left behind, and there is no moment without the others."""
-    same, count = crowd(1, 0)[0], 400
+    same, count = crowd(1, 0)[0], 150
     gallery.record([photo(b"/lone/%d" % n, b"lone %d" % n, [row]) for n, row in enumerate(lone())])
     gallery.record([photo(b"/%d" % n, b"%d" % n, [same]) for n in range(count)])
     for n in range(count):

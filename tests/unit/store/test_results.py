@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from facewatchd.matches import Box
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.scoring import Search
+from facewatchd.store.scoring import Search, Sort
 from facewatchd.values import Face, Quality
 from tests.support.galleries import BOX, DIM, close_all, face, nearest, opened, photo, stamp, unit
 
@@ -60,6 +60,23 @@ def test_one_path_stands_for_its_copies(gallery: Gallery) -> None:
     assert match.path == b"/p/a copy.jpg", "the query's own"
     answer = nearest(gallery, ROWS[0], Search(0.5, directories=(b"/p/backup",)))
     assert [(match.path, match.copies) for match in answer.matches] == [(b"/p/backup/a.jpg", ())], "of those below it"
+
+
+@pytest.mark.parametrize("sort", Sort)
+@pytest.mark.parametrize("top", [1, 2, 3])
+def test_no_copy_is_lost_where_what_was_shown_is_left_out(gallery: Gallery, sort: Sort, top: int) -> None:
+    """Copies are seen together, so they are shown together."""
+    for name in (b"1", b"4", b"7"):
+        gallery.record([photo(b"/p/%s" % name, name, [like(0, 0.9)])])
+    copies = [b"/p/8", b"/p/0", b"/p/5"]
+    gallery.record([Outcome(name, stamp(1), content) for name, content in zip(copies, (b"1", b"4", b"4"), strict=True)])
+    seen: set[bytes] = set()
+    search = Search(0.5, top=top, collapse=False, sort=sort, seen=lambda digests: seen.intersection(digests))
+    shown: list[bytes] = []
+    while (found := nearest(gallery, ROWS[0], search)).matches:
+        shown += [match.path for match in found.matches]
+        seen.update(found.digests)
+    assert sorted(shown) == [b"/p/%d" % number for number in (0, 1, 4, 5, 7, 8)]
 
 
 def test_what_was_asked_with_comes_first(gallery: Gallery) -> None:
