@@ -51,8 +51,10 @@ class Control:
         done = self.wait_until_done(params.timeout)
         return {"pending": len(self._queue), "seconds": round(time.monotonic() - started, 3), "complete": done}
 
-    def wait_until_done(self, timeout: float) -> bool:
+    def wait_until_done(self, timeout: float, *, dates: bool = False) -> bool:
         """Wait until everything that was on the disk at the call is searchable; False where that is not certain.
+
+        ``dates``: wait also until all dates are read that can be read now, whatever is returned.
 
         The roots are walked, because events may be on their way, and a polled root has none. A file that is moved past
         the walk while it runs counts as written after the call.
@@ -63,6 +65,8 @@ class Control:
             requests = [self._scanner.request(root) for root in self._roots.paths]
             walked = [request.done.wait(max(0.0, deadline - time.monotonic())) for request in requests]
             remaining = self._queue.barrier().wait(max(0.0, deadline - time.monotonic()))
+            if dates:
+                self._monitor.dates.wait(deadline - time.monotonic())
         # A closed queue means that the daemon stops, and the walks may have been cut short.
         failed = self._queue.closed or any(request.failed for request in requests)
         return all(walked) and not remaining and not failed and self._monitor.report().within_reach

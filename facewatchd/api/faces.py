@@ -18,7 +18,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis
 from facewatchd.photos import contents, files
 from facewatchd.photos.contents import Content
-from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
@@ -42,6 +42,8 @@ class PhotoFaces:
     """The content in the catalog that the faces are of,"""
     ids: tuple[int, ...] = ()
     """and their ids."""
+    analysis: Analysis | None = None
+    """What the query process found on a photo that is not recorded."""
 
     def id_of(self, index: int) -> int | None:
         """Return the id of a face; None where the photo is not recorded."""
@@ -59,7 +61,23 @@ class PhotoFaces:
     @classmethod
     def analysed(cls, digest: bytes, analysis: Analysis) -> PhotoFaces:
         """Return what the query process found on a photo that is not recorded."""
-        return cls(analysis.faces, digest, analysis.width, analysis.height)
+        return cls(analysis.faces, digest, analysis.width, analysis.height, analysis=analysis)
+
+    def to_record(self) -> Outcome | None:
+        """Return what records the content without a photo; None where it is recorded."""
+        if (found := self.analysis) is None:
+            return None
+        return Outcome(
+            b"",
+            None,
+            self.digest,
+            found.width,
+            found.height,
+            found.faces,
+            worth=found.worth,
+            taken=found.taken,
+            picture=found.picture,
+        )
 
 
 class FaceFinder:

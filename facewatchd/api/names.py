@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,9 @@ from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import WITHOUT_SAMPLE, Verdict, word
 from facewatchd.people import recognition
+from facewatchd.people.known import KnownFaces, placed
 from facewatchd.people.recognition import Candidate
+from facewatchd.people.statements import RelativeBox
 from facewatchd.store.references import chances
 from facewatchd.values import Face, ModelInfo
 
@@ -68,6 +71,15 @@ class Named:
         return other.confirmed or (other.person.similarity or 0.0) > (self.person.similarity or 0.0)
 
 
+class _Told(NamedTuple):
+    """What the user said of a face."""
+
+    person: int | None
+    """Who it is,"""
+    excluded: frozenset[int]
+    """and who it is not."""
+
+
 class Namer:
     """Any thread may ask."""
 
@@ -77,19 +89,20 @@ class Namer:
         self._info = info
 
     def names(self, seen: PhotoFaces) -> list[Named]:
-        """Return who each face of a photo is. Raises `StorageError`."""
+        """Return who each face of a photo is. Raises `StorageError`, also where the names cannot be read."""
+        self._scorer.require_names()
         people, crowd = self._scorer.people(), self._sampler.crowd()
-        ids: Sequence[int | None] = seen.ids or [None] * len(seen.faces)
-        named = [self._named(face, face_id, people, crowd) for face, face_id in zip(seen.faces, ids, strict=True)]
+        told = _told(seen, people.known)
+        named = [self._named(face, said, people, crowd) for face, said in zip(seen.faces, told, strict=True)]
         return [_doubted(each) if any(map(each.is_outdone_by, named)) else each for each in named]
 
-    def _named(self, face: Face, face_id: int | None, people: People, crowd: Crowd) -> Named:
+    def _named(self, face: Face, told: _Told, people: People, crowd: Crowd) -> Named:
         described = {person.id: person for person in people.known.people.people}
-        excluded = _excluded(face, face_id, people)
+        excluded = told.excluded | {person for person in people.unlike if people.is_rejected(person, face.embedding)}
         found = recognition.candidates(face.embedding, people.references, self._info.quality, excluded)
         said = [each for each in found if not described[each.person].hidden]
         similar = [Similar(described[each.person].name, each.similarity) for each in said]
-        own = None if face_id is None else people.known.person_of.get(face_id)
+        own = told.person
         if own is not None and not described[own].hidden:
             name = described[own].name
             itself = next((each for each in similar if each.name == name), Similar(name, None))
@@ -133,10 +146,22 @@ def _doubted(named: Named) -> Named:
     return replace(named, verdict=Verdict.LOOK)
 
 
-def _excluded(face: Face, face_id: int | None, people: People) -> frozenset[int]:
-    """The people of whom the user said that the face is not one of them, or a copy of it is not."""
-    return frozenset(
-        person
-        for person, faces in people.known.rejected.items()
-        if face_id in faces or people.is_rejected(person, face.embedding)
-    )
+def _told(seen: PhotoFaces, known: KnownFaces) -> list[_Told]:
+    """What the user said of each face of a photo, also of one that is not recorded."""
+    if seen.ids:
+        return [
+            _Told(known.person_of.get(face), frozenset(each for each in known.rejected if face in known.rejected[each]))
+            for face in seen.ids
+        ]
+    statements = known.people.by_digest.get(seen.digest, ())
+    boxes = [(number, RelativeBox.of(face.box, seen.width, seen.height)) for number, face in enumerate(seen.faces)]
+    found = placed(statements, boxes)
+    not_there = {each.person for each in statements if each.box is None and not each.is_person}
+    return [
+        _Told(
+            next((each.person for each in statements if each.is_person and found.get(each.id) == number), None),
+            frozenset({each.person for each in statements if not each.is_person and found.get(each.id) == number})
+            | not_there,
+        )
+        for number in range(len(seen.faces))
+    ]

@@ -1,6 +1,7 @@
 """The methods about people: they list what was said of faces, and say, describe, rename, merge, forget and take back.
 
-Something said of a photo is said of its bytes, so the photo need not be in the catalog. A face that would be a poor
+Something said of a photo is said of its bytes, so the photo may lie anywhere. Where the catalog does not have it, its
+faces are recorded there without a path, and stay for as long as something is said of them. A face that would be a poor
 reference is left out of what is said, with the reason, unless it is wanted ``anyway``. Everything else that cannot be
 done raises, and then nothing is said.
 """
@@ -8,7 +9,7 @@ done raises, and then nothing is said.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,7 +48,7 @@ from facewatchd.people.statements import (
 from facewatchd.people.store import PeopleStore
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import encode_path
-from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.text import printable
 from facewatchd.values import Face, Quality
@@ -59,10 +60,11 @@ NOT_BORN = "none"
 class Refusal(Protocol):
     """Says why a face would be a poor reference for a person, in words; empty where it would be a good one."""
 
-    def __call__(self, face: Face, name: str, person: Person | None, face_id: int | None, taken: Sequence[Face]) -> str:
-        """``person``: None where no person has that name yet; ``face_id``: None where the catalog lacks the face.
-
-        ``taken``: the faces that are said to be the person in the same breath, and are not refused.
+    def __call__(
+        self, face: Face, name: str, person: Person | None, taken: Sequence[Face], moved: Mapping[int, Face]
+    ) -> str:
+        """``person``: None where no person has that name yet. ``taken``: the faces that are said to be the person in
+        the same breath, and are not refused. ``moved``: all that are said to be, of those that the catalog has, by id.
         """
 
 
@@ -79,6 +81,8 @@ class _Said:
     box: RelativeBox | None
     face_id: int | None = None
     source: str = USER
+    seen: PhotoFaces | None = None
+    """The photo; None for a face by its id."""
     beside: int = 0
     """Other faces on the photo, where this one was taken for its size."""
 
@@ -94,14 +98,19 @@ class People:
         finder: FaceFinder,
         refusal: Refusal,
         table: Quality | None,
+        record: Callable[[Outcome], object],
     ) -> None:
-        """``table``: by which a face that is too blurred is not a photo's largest one."""
+        """``table``: by which a face that is too blurred is not a photo's largest one.
+
+        ``record`` has a photo recorded that a client showed (`Gallery.record_shown`), and waits for it.
+        """
         self._store = store
         self._resolver = resolver
         self._catalog = catalog
         self._finder = finder
         self._refusal = refusal
         self._table = table
+        self._record = record
 
     def count(self) -> int | None:
         """Return how many people have names; None where people.sqlite3 cannot be used."""
@@ -184,6 +193,7 @@ class People:
         result: dict[str, object] = {"name": person.name if person else name, "is": params.is_, "new": False}
         counts: dict[str, object] = {"said": 0, "known": 0, "moved": []}
         if new:
+            self._record_unknown(each.seen for index, each in enumerate(found) if index not in refused)
             said = self._store.say(name, new, USER)
             result |= {"name": said.person.name, "new": said.is_new}
             counts = {"said": said.added, "known": said.known, "moved": list(said.moved)}
@@ -200,14 +210,22 @@ class People:
             ],
         }
 
+    def _record_unknown(self, photos: Iterable[PhotoFaces | None]) -> None:
+        """Have the photos recorded that are not, before something is said of them. Raises `StorageError`."""
+        outcomes = {seen.digest: seen.to_record() for seen in photos if seen is not None}
+        for outcome in outcomes.values():
+            if outcome is not None:
+                self._record(outcome)
+
     def _refused(self, found: Sequence[_Said], name: str, person: Person | None) -> dict[int, str]:
         """The indices of the faces that would be poor references, with the reasons."""
         reasons: dict[int, str] = {}
         taken: list[Face] = []
+        moved = {each.face_id: each.face for each in found if each.face_id is not None and each.face is not None}
         for index, each in enumerate(found):
             if each.face is None:
                 continue
-            if reason := self._refusal(each.face, name, person, each.face_id, taken):
+            if reason := self._refusal(each.face, name, person, taken, moved):
                 reasons[index] = reason
             else:
                 taken.append(each.face)
@@ -227,7 +245,9 @@ class People:
             for index in picked:
                 box = RelativeBox.of(seen.faces[index].box, seen.width, seen.height)
                 beside = len(seen.faces) - 1 if subject.face == "largest" else 0
-                yield _Said(who, index, seen.faces[index], seen.digest, box, seen.id_of(index), beside=beside)
+                yield _Said(
+                    who, index, seen.faces[index], seen.digest, box, seen.id_of(index), seen=seen, beside=beside
+                )
             if not picked:
                 yield _without_face(who, subject, seen)
 
@@ -266,8 +286,8 @@ class People:
         boxes = [RelativeBox.of(face.box, seen.width, seen.height) for face in seen.faces]
         index = max(range(len(boxes)), key=lambda index: drawn.overlap(boxes[index]), default=None)
         if index is None or not same_face(drawn, boxes[index]):
-            return _Said(0, None, None, seen.digest, drawn, source=DRAWN)
-        return _Said(0, index, seen.faces[index], seen.digest, boxes[index], seen.id_of(index))
+            return _Said(0, None, None, seen.digest, drawn, source=DRAWN, seen=seen)
+        return _Said(0, index, seen.faces[index], seen.digest, boxes[index], seen.id_of(index), seen=seen)
 
     # Changing who there is
 
@@ -323,7 +343,7 @@ def _without_face(who: int, subject: Subject, seen: PhotoFaces) -> _Said:
     if isinstance(subject.face, int):
         name = "" if subject.path is None else f"{printable(subject.path)}: "
         raise NoFaceError(f"{name}no face was found", "without its number, the person is said to be on the photo")
-    return _Said(who, None, None, seen.digest, None)
+    return _Said(who, None, None, seen.digest, None, seen=seen)
 
 
 def _shown(reader: CatalogReader, contents: Iterable[int]) -> set[int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from facewatchd.api import replies
 from facewatchd.api.dates import period
@@ -30,6 +31,12 @@ from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import ModelInfo, is_within
 
 
+class WaitUntilDone(Protocol):
+    """`Control.wait_until_done`."""
+
+    def __call__(self, timeout: float, *, dates: bool) -> bool: ...
+
+
 class Queries:
     """Any thread may call the methods."""
 
@@ -44,7 +51,7 @@ class Queries:
         info: ModelInfo,
         defaults: Query,
         seen: SeenStore,
-        wait_until_done: Callable[[float], bool],
+        wait_until_done: WaitUntilDone,
     ) -> None:
         self._monitor = monitor
         self._gallery = gallery
@@ -70,9 +77,13 @@ class Queries:
         """Return the result of ``query``: the matches, and how much was searched."""
         _require_ready(params)
         self._require_watched(params.dirs)
+        search = self._search(params)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
-        complete = self._monitor.report().complete if params.wait is None else self._wait_until_done(params.wait)
-        started, search = time.perf_counter(), self._search(params)
+        if params.wait is None:
+            complete = self._monitor.report().complete
+        else:
+            complete = self._wait_until_done(params.wait, dates=search.is_about_dates)
+        started = time.perf_counter()
         with self._gallery.catalog.reading() as reader:
             cursor = reader.journal.cursor()  # before the search: what arrives meanwhile may be told twice, never not
         found = self._searcher.search(params, search)
@@ -88,7 +99,8 @@ class Queries:
             "elapsed_ms": round(elapsed * 1000, 2),
             "faces": faces,
             "pending": self._monitor.pending(),
-            "complete": complete,
+            "complete": complete and not found.found.undated,
+            **({"undated": found.found.undated} if search.is_about_dates else {}),
             "cursor": str(cursor),
             **({} if params.new is None else {"shown": [digest.hex() for digest in found.found.digests]}),
         }
@@ -120,6 +132,7 @@ class Queries:
             until=until,
             sort=Sort(params.sort),
             same_face=self._info.same_face,
+            same_person=self._info.threshold,
             seen=None if params.new is None else partial(self._seen.of, params.new),
         )
 
@@ -166,6 +179,6 @@ def _time(params: QueryParameters) -> tuple[float | None, float | None]:
 
 
 def _require_ready(params: QueryParameters) -> None:
-    """Raise `ParamsError` for parameters that no code carries out yet, and for numbers that contradict each other."""
+    """Raise `ParamsError` for numbers that contradict each other."""
     if params.faces_max is not None and params.faces_min > params.faces_max:
         raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")

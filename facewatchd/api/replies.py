@@ -109,7 +109,7 @@ def _query(asked: Asked, first: int, table: Quality | None) -> list[dict[str, ob
 
 def _used(used: Used, table: Quality | None) -> dict[str, object]:
     if used.person:
-        return {"photo": None, "person": used.person, "references": used.references}
+        return {"photo": None, "person": used.person, "references": used.references, "photos": used.stands}
     where = {} if used.face is None else {**seen(used.face, table), "left_out": used.left_out}
     if used.photo is None:
         return {"photo": None, "face_id": used.face_id, **where}

@@ -175,21 +175,23 @@ class Scorer:
         face: Face,
         name: str,
         person: Person | None,
-        face_id: int | None = None,
         taken: Sequence[Face] = (),
+        moved: Mapping[int, Face] | None = None,
     ) -> str:
         """Return why a face would be a poor reference for a person, in words; empty where it would be a good one.
 
-        ``person``: None where no person has that name yet. ``face_id``: of the face, where the catalog has it; until
-        now it may be another person's. ``taken``: other faces that count as the person's. Raises `StorageError`.
+        ``person``: None where no person has that name yet. ``taken``: other faces that count as the person's.
+        ``moved``: faces by id that may be another person's until now, and speak for that one no more. Raises
+        `StorageError`.
         """
         people, info = self.people(), self._info
         own, others = people.references.rows[:0], people.references
         if person is not None:
             own = others.rows[others.people == person.id]
             others = others.without(frozenset({person.id}))
-        if face_id in people.known.person_of and len(others):  # it does not speak against itself
-            others = others.chosen(others.rows @ face.embedding < ITSELF)
+        for face_id, each in (moved or {}).items():
+            if face_id in people.known.person_of:
+                others = others.chosen(others.rows @ each.embedding < ITSELF)
         own = np.concatenate([own, *(each.embedding[None] for each in taken)])
         return recognition.refusal(
             face.embedding,
@@ -204,6 +206,10 @@ class Scorer:
         )
 
     # Who is wanted
+
+    def require_names(self) -> None:
+        """Raise `StorageError` where it cannot be read which people there are."""
+        self._resolver.require_readable()
 
     def person(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError` and `StorageError`."""

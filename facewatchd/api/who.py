@@ -54,7 +54,9 @@ class Used:
     person: str = ""
     """The name of a person,"""
     references: int = 0
-    """and how many faces the user said are that person."""
+    """how many faces the user said are that person,"""
+    stands: int = 0
+    """and on how many photos the person stands without a face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +198,9 @@ class WhoReader:
         elif named.who.person is not None:
             person = self._scorer.person(named.who.person)
             wanted = self._scorer.wanted_person(person.id)
-            count = len(wanted.confirmed)
-            yield _Evidence(named, Used(named.position, None, None, person=person.name, references=count), wanted)
+            references, stands = len(wanted.confirmed), len(wanted.photos)
+            used = Used(named.position, None, None, person=person.name, references=references, stands=stands)
+            yield _Evidence(named, used, wanted)
         else:
             yield _Evidence(named, None, _one_face(self._given(named.who.embedding or ())))
 

@@ -25,6 +25,8 @@ from facewatchd.matches import Box
 from facewatchd.text import counted, printable
 
 FAILED = 1
+FEW = 3
+"""People who are named in a line about several."""
 
 
 def add_options(name: str, parser: Parser) -> None:
@@ -107,6 +109,7 @@ def list_people(options: argparse.Namespace) -> int:
     with reading_answer():
         people = list(document["people"])
         rows = [(str(each["name"]), f"{each['references']:d}", f"{each['photos']:d}") for each in people]
+        away = [str(each["name"]) for each in people if each["unplaced"] and not each["references"]]
         notes = [_in_brackets((*_described(each), *_away(int(each["unplaced"])))) for each in people]
     if on_terminal():
         cells = [
@@ -116,6 +119,9 @@ def list_people(options: argparse.Namespace) -> int:
         write(table(("PERSON", "REFERENCES", "PHOTOS"), cells, colour=takes_colour(sys.stdout)))
     else:
         write(b"".join(tab_separated(*row, *_described_fields(each)) for row, each in zip(rows, people, strict=True)))
+    if away:
+        few = ", ".join(map(printable, away[:FEW])) + (f" and {len(away) - FEW} more" if away[FEW:] else "")
+        say(f"facewatchd: no face of {few} is found now: wait until the photos are indexed, or add one again")
     if not rows and on_terminal():
         say("no person has a name; to give one: facewatchd people add NAME PHOTO")
     return 0

@@ -43,7 +43,9 @@ class QueryPerson(NamedTuple):
     asked: Asked
     name: str
     references: int
-    """How many faces were searched for."""
+    """How many faces are known to be that person,"""
+    photos: int
+    """and on how many photos the person stands without a face."""
 
 
 QueryEntry = QueryFace | Faceless | QueryPerson
@@ -86,6 +88,8 @@ class Answer:
             self.faces = int(document["faces"])
             self.pending = int(document["pending"])
             self.complete = bool(document["complete"])
+            self.undated = int(document.get("undated", 0))
+            """Photos that match a question about dates, whose dates are still to be read."""
             self.exact = bool(document["exact"])
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
@@ -174,7 +178,7 @@ def _positions(entries: Any, everyone: Sequence[Asked], *, every_face: bool) -> 
 
 def _query_entry(entry: Any, asked: Asked) -> QueryEntry:
     if asked.who.person is not None:
-        return QueryPerson(asked, str(entry["person"]), int(entry["references"]))
+        return QueryPerson(asked, str(entry["person"]), int(entry["references"]), int(entry.get("photos", 0)))
     if asked.photo is not None and entry["face"] is None:
         return Faceless(asked)
     number, faces = (None, 1) if asked.photo is None else (int(entry["face"]), int(entry["faces"]))

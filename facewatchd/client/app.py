@@ -21,7 +21,7 @@ from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
 from facewatchd.client.follow import acknowledge, follow
 from facewatchd.client.query import QueryPhoto, ask
-from facewatchd.client.report import pending_photos, print_answer
+from facewatchd.client.report import pending_photos, print_answer, unread
 from facewatchd.client.request import Everyone, require_known, send
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
@@ -127,7 +127,9 @@ def _search(options: argparse.Namespace) -> int:
         drawing.draw_sheet(options, answer)
     if late:
         raise FacewatchError(
-            f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
+            f"after {options.wait:g} s {unread(answer)}"
+            if answer.undated
+            else f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
             _hint_after_wait(options),
         )
     if options.follow and is_read:

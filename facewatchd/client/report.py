@@ -44,13 +44,16 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
 
 
 def _say_asked(options: argparse.Namespace, answer: Answer, *, chatty: bool, doubtful: bool) -> None:
-    """Write which faces were asked for; ``doubtful``: only those that may be of any person."""
+    """Write which faces were asked for; ``doubtful``: only those that may be of any person, and who is not known."""
     for number, entry in enumerate(answer.query):
         if chatty or (doubtful and isinstance(entry, QueryFace) and TOO_BLURRED in entry.quality):
             say(_entry_line(f"query {number}" if options.face == "all" else "query", entry))
     for name, entries in answer.others.items() if chatty else ():
         for entry in entries:
             say(_entry_line(name, entry))
+    for entry in (*answer.query, *(each for entries in answer.others.values() for each in entries)) if doubtful else ():
+        if isinstance(entry, QueryPerson) and not entry.references and not entry.photos:
+            say(f"no face of {printable(entry.name)} is known now: see facewatchd people show {printable(entry.name)}")
 
 
 def _print_matches(options: argparse.Namespace, answer: Answer) -> bool:
@@ -173,10 +176,20 @@ def _shown(answer: Answer) -> str:
 
 
 def _why_incomplete(answer: Answer) -> str:
-    if answer.pending:
-        them = "it" if answer.pending == 1 else "them"
-        return f"not complete: {pending_photos(answer.pending)} not searchable yet; --wait waits for {them}"
+    missing = unread(answer)
+    if missing:
+        them = "it" if answer.pending + answer.undated == 1 else "them"
+        return f"not complete: {missing}; --wait waits for {them}"
     return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
+
+
+def unread(answer: Answer) -> str:
+    """Word what the daemon has still to read; empty where that is nothing."""
+    if not answer.undated:
+        return f"{pending_photos(answer.pending)} not searchable yet" if answer.pending else ""
+    dates, one = ("the date", "is") if answer.undated == 1 else ("the dates", "are")
+    text = f"{dates} of {counted(answer.undated, 'photo')} {one} still to be read"
+    return f"{pending_photos(answer.pending)} not searchable yet, and {text}" if answer.pending else text
 
 
 def pending_photos(photos: int) -> str:

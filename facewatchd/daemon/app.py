@@ -195,6 +195,7 @@ class Daemon:
         self._stops.callback(self._people.close)
         if self._people.trouble:
             log.warning("%s", printable(self._people.trouble))
+        self._gallery.is_named = self._people.names
         self._resolver = Resolver(self._people, self._gallery)
         self._stops.callback(self._resolver.close)
         self._scorer = Scorer(self._gallery, self._resolver, info)
@@ -321,7 +322,15 @@ class Daemon:
             self._queries.standing,
             pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
         )
-        people = People(self._people, self._resolver, self._catalog, finder, self._scorer.refusal, info.quality)
+        people = People(
+            self._people,
+            self._resolver,
+            self._catalog,
+            finder,
+            self._scorer.refusal,
+            info.quality,
+            lambda outcome: self._writer.call(lambda gallery: gallery.record_shown(outcome)),
+        )
         self.methods = Methods(
             Status(
                 self.monitor,

@@ -94,6 +94,8 @@ class Dates:
         """What was within reach when the contents were listed; None before."""
         self._again_at = 0.0
         """When they are listed again, though the same is within reach."""
+        self._through = threading.Event()
+        """Set whenever nothing is left that can be looked at then, and at the end."""
         self._thread = threading.Thread(target=self._run, name="dates", daemon=True)
 
     def start(self) -> None:
@@ -106,6 +108,16 @@ class Dates:
     def give_up(self) -> None:
         """Begin with no other file. Comes before the end of the workers."""
         self._ending.set()
+        self._through.set()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until all dates are read that can be read now, or the thread ends. Raises `StorageError`."""
+        with self._gallery.catalog.reading() as reader:
+            undated = reader.count_undated()
+        if undated:
+            self._through.clear()  # there may be more within reach than when it was set
+            if not self._ending.is_set():
+                self._through.wait(max(0.0, timeout))
 
     def stop(self) -> None:
         """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
@@ -135,6 +147,7 @@ class Dates:
             return LOOK_EVERY
         self._list_anew_if_due()
         if not len(self._left):
+            self._through.set()
             return LOOK_EVERY
         began, pace = time.monotonic(), Pace(1, self._used)
         self._liveness.beat()

@@ -201,6 +201,10 @@ class Resolver:
         """End a `wait`."""
         self._changes.put(Change())
 
+    def require_readable(self) -> None:
+        """Raise `StorageError` where people.sqlite3 cannot be used."""
+        self._store.people()
+
     def person(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError`; `StorageError` where the file cannot be used."""
         return self._store.people().require(name)

@@ -125,6 +125,10 @@ class PeopleStore:
         """Whether it is known what was said."""
         return self._refusal is None or self._db is not None
 
+    def names(self, digest: bytes) -> bool:
+        """Return whether something is said of the photo with these bytes; True where that cannot be read."""
+        return not self.is_readable or digest in self._snapshot.by_digest
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

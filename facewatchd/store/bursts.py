@@ -2,24 +2,28 @@
 
 Frames belong together where all of this holds:
 
-- The same of the people who were asked for are on them, and they were taken within `SECONDS` of each other, by a date
-  with a time of day that is a camera's (EXIF, XMP) or in the name. Files that were copied have thousands of times the
-  same modification time, and dates of the last change say when photos were exported: neither counts.
-- They look the same: either each of these people has nearly the same face (`ModelInfo.same_face`) at nearly the same
-  place (`SAME_PLACE`), or the pictures as a whole are nearly the same (`SAME_PICTURE`).
+- The same people are on them (`same_people`): those who were asked for, and all others.
+- They were taken within `SECONDS` of each other, by a date with a time of day that is a camera's (EXIF, XMP) or in the
+  name. Files that were copied have thousands of times the same modification time, and dates of the last change say
+  when photos were exported: neither counts.
+- They look the same: either each of the people who were asked for has nearly the same face (`ModelInfo.same_face`) at
+  nearly the same place (`SAME_PLACE`), or the pictures as a whole are nearly the same (`SAME_PICTURE`).
 
 Either alone merges what does not belong together: in ten seconds people are photographed one after the other, and a
 passport photo is like itself for years. `python -m tests.benchmarks bursts` measures the numbers.
 
-A burst is at most `SECONDS` long, counted from its first frame. A frame joins a burst where it looks the same as one of
-the `COMPARED` photos before it that is in it: who turns the head slowly stays in one burst. All pairs are compared as
-arrays: an answer may have 100,000 photos.
+A burst is at most `SECONDS` long, counted from its first frame. A frame is compared with the `COMPARED` photos before
+it. It joins the burst of the last one that looks the same: who turns the head slowly stays in one burst. It does not
+where any frame of that burst shows other people: one frame in between on which somebody is blurred is no bridge. All
+pairs are compared as arrays: an answer may have 100,000 photos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +47,7 @@ class Frames:
     at: NDArray[np.float64]
     """`values.Taken.at`. Shape (n,)."""
     groups: NDArray[np.int64]
-    """Equal where the same people are on the photos. Shape (n,)."""
+    """Equal where the same of the people who were asked for are on the photos. Shape (n,)."""
     pictures: NDArray[np.uint8]
     """Fingerprints. Shape (n, 8)."""
     has_picture: NDArray[np.bool_]
@@ -75,22 +79,38 @@ def near_in_time(at: NDArray[np.float64], groups: NDArray[np.int64]) -> Iterator
         start = end
 
 
-def bursts(frames: Frames, same_face: float) -> NDArray[np.int64]:
-    """Return for each photo the position of the first frame of its burst, its own where it is none or the first.
-
-    ``same_face``: the cosine from which two faces are nearly the same. Shape (n,).
-    """
+def close_pairs(frames: Frames) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return all pairs of frames that may be of one burst: the later ones, ascending, and for each the earlier ones,
+    the last first. Shape (pairs,)."""
     count = len(frames.at)
-    joined = np.zeros((COMPARED + 1, count), np.bool_)
+    is_close = np.zeros((count, COMPARED + 1), np.bool_)
     for before in range(1, min(COMPARED, count - 1) + 1):
-        close = frames.groups[before:] == frames.groups[:-before]
-        close &= frames.at[before:] - frames.at[:-before] <= SECONDS
-        later = np.flatnonzero(close) + before
-        joined[before, later] = look_same(frames, later, later - before, same_face)
-    at, first = frames.at.tolist(), list(range(count))
-    for frame, before in zip(*(part.tolist() for part in np.nonzero(joined.T)), strict=True):
-        if first[frame] == frame and at[frame] - at[first[frame - before]] <= SECONDS:
-            first[frame] = first[frame - before]
+        near = frames.groups[before:] == frames.groups[:-before]
+        near &= frames.at[before:] - frames.at[:-before] <= SECONDS
+        is_close[before:, before] = near
+    later, distance = np.nonzero(is_close)
+    return later, later - distance
+
+
+def chained(
+    at: NDArray[np.float64],
+    later: NDArray[np.intp],
+    earlier: NDArray[np.intp],
+    looks: NDArray[np.bool_],
+    people: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Return for each frame the position of the first frame of its burst, its own where it is none or the first.
+
+    ``later``, ``earlier``: `close_pairs`. ``looks``, ``people``: whether the pairs look the same, and show the same
+    people. Shape (n,).
+    """
+    moments, first = at.tolist(), list(range(len(at)))
+    pairs = zip(later.tolist(), earlier.tolist(), looks.tolist(), people.tolist(), strict=True)
+    for frame, before in groupby(pairs, key=itemgetter(0)):
+        compared = [(first[other], look, same) for _, other, look, same in before]
+        refused = {burst for burst, _, same in compared if not same}
+        fitting = (burst for burst, look, _ in compared if look and burst not in refused)
+        first[frame] = next((burst for burst in fitting if moments[frame] - moments[burst] <= SECONDS), frame)
     return np.array(first, np.int64)
 
 

@@ -505,21 +505,25 @@ class Catalog:
         self.damaged_faces.difference_update(face_ids)
         return removed, sorted(photos)
 
-    def collect_orphans(self, older_than: float = KEEP_ORPHANS) -> list[int]:
+    def collect_orphans(
+        self, older_than: float = KEEP_ORPHANS, is_kept: Callable[[bytes], bool] = lambda digest: False
+    ) -> list[int]:
         """Delete the contents that no photo has had for ``older_than`` seconds; return the ids of their faces.
 
         Their embeddings are overwritten in the file. SQLite's log, which may hold older pages, is emptied.
+        ``is_kept``: whether a content stays all the same, by its digest.
         """
-        before = time.time() - older_than
+        before, faces = time.time() - older_than, list[int]()
         with self._transaction("collect old content"):
-            rows = self._db.execute(
-                "SELECT face.id FROM face JOIN content ON content.id = content_id WHERE orphaned < ?", (before,)
-            ).fetchall()
             journal.prune(self._db, before)
-            self._db.execute("DELETE FROM content WHERE orphaned < ?", (before,))
+            old = self._db.execute("SELECT id, digest FROM content WHERE orphaned < ?", (before,)).fetchall()
+            for content_id in (content_id for content_id, digest in old if not is_kept(digest)):
+                rows = self._db.execute("SELECT id FROM face WHERE content_id = ?", (content_id,))
+                faces += [face_id for (face_id,) in rows]
+                self._db.execute("DELETE FROM content WHERE id = ?", (content_id,))
         with self._translated("empty the log"):
             recovery.empty_log(self._db)
-        return [face_id for (face_id,) in rows]
+        return faces
 
     def set_root(self, path: bytes, identity: Identity) -> None:
         """Record the identity of a root at its last good walk."""

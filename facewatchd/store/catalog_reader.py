@@ -315,6 +315,14 @@ class CatalogReader:
         photos, faces, unread, undecoded, *contents = rows[0]
         return Counts(photos, faces, unread + undecoded, *contents)
 
+    def count_undated(self) -> int:
+        """The number of contents of photos whose bytes were not read for a date yet."""
+        return int(self._all(f"SELECT count(*) {_UNDATED}")[0][0])
+
+    def are_undated(self, contents: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of some contents was not read for a date yet."""
+        return np.isin(contents, np.array([content for (content,) in self._all(f"SELECT id {_UNDATED}")], np.int64))
+
     def undated(self, directories: Sequence[bytes]) -> NDArray[np.int64]:
         """Contents with photos in some directories that are to be read for a date, those of the newest photos first."""
         inside, bounds = _inside(directories)

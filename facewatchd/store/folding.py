@@ -10,24 +10,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.store.bursts import Frames, bursts, near_in_time
+from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.candidates import NO_ROW, Candidates
 from facewatchd.store.catalog_reader import CatalogReader, Looks
+from facewatchd.store.same_people import People, same_people
+from facewatchd.store.scoring import Search
+from facewatchd.values import SMALL_SIDE
+
+TOGETHER = 1000
+"""Photos all of whose faces are in memory at once."""
 
 
 def folded(
-    reader: CatalogReader, candidates: Candidates, at: NDArray[np.float64], same_face: float
+    reader: CatalogReader, candidates: Candidates, at: NDArray[np.float64], search: Search
 ) -> tuple[Candidates, dict[int, list[int]]]:
     """Return the candidates that are left, and for each content that stands for others those, in the order of time.
 
-    ``at``: when each was taken, NaN where that does not count. ``same_face``: see `bursts.bursts`.
+    ``at``: when each was taken, NaN where that does not count.
     """
     kept, similar = np.ones(len(candidates.contents), np.bool_), dict[int, list[int]]()
     groups = _groups(candidates)
     for places in near_in_time(at, groups):
         part = candidates.where(places)
         looks = reader.looks(np.unique(part.faces).tolist())
-        first = bursts(_frames(reader, part, looks, at[places], groups[places]), same_face)
+        first = _bursts(reader, part, _frames(reader, part, looks, at[places], groups[places]), search)
         in_order = np.lexsort((_merits(part, looks), first))
         best = np.append(in_order[:-1][np.diff(first[in_order]) != 0], in_order[-1:])
         stands_for = np.empty(len(places), np.int64)
@@ -56,6 +62,64 @@ def _frames(
     has_picture = np.array([picture is not None for picture in pictures], np.bool_)
     stacked = np.frombuffer(b"".join(picture or bytes(8) for picture in pictures), np.uint8).reshape(-1, 8)
     return Frames(at, groups, stacked, has_picture, areas, looks.embeddings[rows])
+
+
+def _bursts(reader: CatalogReader, part: Candidates, frames: Frames, search: Search) -> NDArray[np.int64]:
+    """What `chained` returns."""
+    later, earlier = close_pairs(frames)
+    looks = look_same(frames, later, earlier, search.same_face)
+    people = np.ones(len(later), np.bool_)
+    for start in range(0, len(frames.at), TOGETHER):
+        pairs = slice(*np.searchsorted(later, [start, start + TOGETHER]))
+        if looks[pairs].any():
+            people[pairs] = _same_people(reader, part, frames, later[pairs], earlier[pairs], search)
+    return chained(frames.at, later, earlier, looks, people)
+
+
+def _same_people(
+    reader: CatalogReader,
+    part: Candidates,
+    frames: Frames,
+    later: NDArray[np.intp],
+    earlier: NDArray[np.intp],
+    search: Search,
+) -> NDArray[np.bool_]:
+    """Whether pairs of frames show the same people. Shape (pairs,)."""
+    photos, numbers = np.unique(np.concatenate([earlier, later]), return_inverse=True)
+    some, others = np.split(numbers, 2)
+    people = _people(reader, part.where(photos), search)
+    return same_people(people, some, others, moves(frames, earlier, later), search.same_person)
+
+
+def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
+    """The faces on the photos that are not of the people who were asked for."""
+    shown = reader.shown_on(part.contents.tolist())
+    blurred = shown.sizes < SMALL_SIDE
+    if search.quality is not None:
+        blurred |= shown.norms < search.quality.floor
+    was_asked = np.isin(shown.ids, part.faces)
+    several = np.flatnonzero(np.isin(shown.contents, shown.contents[~was_asked]))
+    by_content = np.argsort(part.contents)
+    photos = by_content[np.searchsorted(part.contents, shown.contents[several], sorter=by_content)]
+    faces = several[np.argsort(photos, kind="stable")]
+    photos = np.sort(photos)
+    looks = reader.looks(shown.ids[faces].tolist())
+    rows = looks.rows(shown.ids[faces])
+    sizes, _ = reader.pictures(part.contents)
+    areas = looks.boxes[rows] / np.tile(np.maximum(sizes, 1), 2)[photos]
+    return People.beside(
+        len(part.contents), photos, areas, looks.embeddings[rows], blurred[faces] | (rows == 0), was_asked[faces]
+    )
+
+
+def moves(frames: Frames, some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:
+    """How far the people who were asked for are moved from some frames to others, on average; 0 where they have no
+    faces. Shape (pairs, 2)."""
+    centres = frames.areas[:, :, :2] + frames.areas[:, :, 2:] / 2
+    moves = centres[others] - centres[some]
+    has_faces = ~np.isnan(frames.embeddings[some, :, 0] + frames.embeddings[others, :, 0])[:, :, None]
+    total = np.where(has_faces, moves, 0).sum(axis=1)
+    return np.asarray(total / np.maximum(has_faces.sum(axis=1), 1), np.float64)
 
 
 def _merits(part: Candidates, looks: Looks) -> NDArray[np.intp]:

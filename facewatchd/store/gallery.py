@@ -2,13 +2,13 @@
 
 The catalog is written first, then the index follows, then the change is published to the hub. What a crash leaves
 between catalog and index is made up for by `Index.maintain`. The writer's thread alone calls what changes both
-(`record`, `adopt`, `set_aside`, `collect`); any thread may search.
+(`record`, `record_shown`, `adopt`, `set_aside`, `collect`); any thread may search.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Gallery:
         """Says what each transaction changed."""
         self.changed = threading.Event()
         """Set when the index changes, or a damaged face is read, for the thread that maintains both."""
+        self.is_named: Callable[[bytes], bool] = lambda digest: False
+        """Whether the user said something of a content, by its digest: then it stays also without a photo."""
         catalog.on_damaged_face = self.changed.set
 
     def record(self, outcomes: Sequence[Outcome]) -> set[bytes]:
@@ -41,6 +43,17 @@ class Gallery:
         paths = [outcome.path for outcome in outcomes]
         self._follow(changes, [path for path in paths if path and path not in changes.unknown])
         return changes.unknown
+
+    def record_shown(self, outcome: Outcome) -> None:
+        """Record the content of a photo that a client showed, without its path, where it is not known yet.
+
+        Raises as `record` does.
+        """
+        assert outcome.digest is not None
+        with self.catalog.reading() as reader:
+            known = reader.has_content(outcome.digest)
+        if not known:
+            self.record([outcome])
 
     def record_second_look(self, digest: bytes, ways: Ways, found: Sequence[Face] | None) -> int:
         """Record what a second look at a content found (`Catalog.record_second_look`); return how many faces are new.
@@ -80,8 +93,8 @@ class Gallery:
         return photos
 
     def collect(self, older_than: float = KEEP_ORPHANS) -> None:
-        """Remove the contents that no photo has shown for so many seconds, with their faces."""
-        self._follow(Changes(removed=self.catalog.collect_orphans(older_than)), [])
+        """Remove the contents that no photo has shown for so many seconds, with their faces; not those `is_named`."""
+        self._follow(Changes(removed=self.catalog.collect_orphans(older_than, self.is_named)), [])
         self.hub.publish(Change(collected=True))
 
     def _follow(self, changes: Changes, paths: Sequence[bytes]) -> None:
@@ -91,7 +104,7 @@ class Gallery:
             self.index.add(np.array(changes.added, np.int64), changes.stacked)
         if changes.added or changes.removed:
             self.changed.set()
-        if paths or changes.removed:
+        if paths or changes.added or changes.removed:
             self.hub.publish(
                 Change(tuple(paths), tuple(changes.added), tuple(changes.embeddings), tuple(changes.removed))
             )

@@ -62,6 +62,9 @@ class Found:
     """Of each result."""
     digests: tuple[bytes, ...] = ()
     """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
+    undated: int = 0
+    """Where the search is about dates: contents that match but for the date, which is still to be read from their
+    bytes. What their names and files say stands for it meanwhile."""
 
 
 def found(reader: CatalogReader, question: Question, search: Search) -> Found:
@@ -72,6 +75,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     candidates = _unseen(reader, candidates, search)
     candidates = counted(reader, candidates, search)
     dates = dates_of(reader, candidates.contents)
+    undated = int(reader.are_undated(candidates.contents).sum()) if search.is_about_dates else 0
     candidates = _ranked(candidates.where(dates.within(search.since, search.until)), dates, search)
     doubtful = candidates.where(undecided(reader, candidates, question.without, search))
     if search.strict:
@@ -105,6 +109,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         said,
         tuple(contents[number] for number, *_ in results),
         tuple(reader.digests(stood_for).values()) if search.seen else (),
+        undated,
     )
 
 
@@ -121,7 +126,7 @@ def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Ca
 def _ranked(candidates: Candidates, dates: Dates, search: Search) -> Candidates:
     """The same in the order of results; by path only where that is wanted, and then in any order here."""
     first = candidates.faces[:, 0]
-    if search.sort in (Sort.DATE, Sort.LATEST):
+    if search.sort.is_by_date:
         at = dates.on(candidates.contents).at
         return candidates.where(np.lexsort((first, at if search.sort is Sort.DATE else -at)))
     least, is_confirmed = candidates.least, candidates.confirmed.all(axis=1)
@@ -142,7 +147,7 @@ def _folded(
     """What `folded` returns, where bursts are to be folded."""
     if not (search.collapse and search.folds):
         return candidates, {}
-    return folded(reader, candidates, dates.on(candidates.contents).of_a_camera(), search.same_face)
+    return folded(reader, candidates, dates.on(candidates.contents).of_a_camera(), search)
 
 
 def _undecided(reader: CatalogReader, doubtful: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:

@@ -47,6 +47,10 @@ class Sort(StrEnum):
     LATEST = "-date"
     PATH = "path"
 
+    @property
+    def is_by_date(self) -> bool:
+        return self in (Sort.DATE, Sort.LATEST)
+
 
 @dataclass(frozen=True, slots=True)
 class Search:
@@ -76,10 +80,17 @@ class Search:
     sort: Sort = Sort.SIMILARITY
     same_face: float = 1.0
     """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
+    same_person: float = 1.0
+    """Similarity from which two clear faces are one person's: `ModelInfo.threshold`."""
     folds: bool = True
     """Whether the frames of a burst are one result, where the search collapses."""
     seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
     """Says which of some contents, by digest, are left out because they were shown before."""
+
+    @property
+    def is_about_dates(self) -> bool:
+        """Whether the answer depends on when photos were taken."""
+        return self.since is not None or self.until is not None or self.sort.is_by_date
 
 
 @dataclass(frozen=True, slots=True, eq=False)

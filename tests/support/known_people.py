@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from facewatchd.api.scoring import Scorer
 from facewatchd.people.known import KnownFaces, Resolver
 from facewatchd.people.snapshot import Snapshot
-from facewatchd.people.statements import Person, name_key
+from facewatchd.people.statements import Person, Statement, name_key
 from facewatchd.store.gallery import Gallery
 from facewatchd.values import ModelInfo
 
@@ -23,6 +24,9 @@ class PlayedResolver:
 
     def known(self) -> KnownFaces:
         return self._known
+
+    def require_readable(self) -> None:
+        """What was given can be used."""
 
     def person(self, name: str) -> Person:
         return self._known.people.require(name)
@@ -42,6 +46,11 @@ class PlayedResolver:
         people = Snapshot(people=named, by_key={name_key(each.name): each for each in named})
         person_of = {face: person for person, faces in groups[0].items() for face in faces}
         self._known = KnownFaces(people, *groups, person_of=person_of)
+
+    def say_of(self, statements: tuple[Statement, ...]) -> None:
+        """Statements on photos, beside what is known of the faces in the catalog."""
+        by_digest = {each.digest: statements for each in statements}
+        self._known = replace(self._known, people=replace(self._known.people, by_digest=by_digest))
 
 
 def scorer(gallery: Gallery, info: ModelInfo, resolver: PlayedResolver | None = None) -> Scorer:

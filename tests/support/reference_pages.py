@@ -142,7 +142,9 @@ def protocol_page() -> str:
         "Paths are absolute. One that is not UTF-8 has U+FFFD in `path`, and its bytes as base64 in `path_bytes`.",
         "`complete` is false while photos are pending, a directory is out of reach, or something may have changed "
         "that causes no event (a polled directory, a link that leads out of the watched directories). Then a photo "
-        "that is not found may not be indexed yet. After `wait`, and in a query with `wait`, it is about what the "
+        "that is not found may not be indexed yet. With `since`, `until` or a `sort` by date it is also false while "
+        "the dates of photos that match are still to be read; the answer has `undated`, how many these are, and "
+        "`wait` waits for them too. After `wait`, and in a query with `wait`, it is about what the "
         "disk held at the call: true means that all of that is searchable. No request waits for a disk that does not "
         "answer: its directory is `offline`, `problems` names it, and what is known of its photos is answered.",
         "`total` counts the photos that match, `top` limits those that are returned. A photo is one match with its "

@@ -139,12 +139,21 @@ def test_dates_of_an_earlier_version_are_read_once_over_kill_9_and_nothing_is_em
         daemon.start()
         until(lambda: log.stat().st_size == 13)
         until(lambda: daemon.status()["undated"] == MANY + 1 - 10)
+        asked = daemon.query(photos / "none.jpg", "--since", "2019", "--until", "2019", "-l")
+        assert asked.stderr == "not complete: the dates of 15 photos are still to be read; --wait waits for them\n"
+        asked = daemon.query(photos / "none.jpg", "--sort", "date", "--wait", "1", "-l")
+        assert "after 1 s the dates of 15 photos are still to be read" in asked.stderr
+        assert asked.returncode not in (0, 1)
+        assert daemon.query(photos / "none.jpg", "-l", "-n", "0").stderr == "", "no question about dates"
         daemon.kill()
         daemon.unhook()
         daemon.hook(QUICK)
         daemon.hook(COUNTED.format(path=str(log), stop=1000))
         daemon.start()
-        until(lambda: daemon.status()["undated"] == 0)
+        question = {"photos": [{"path": str(photos / "none.jpg")}], "since": "2019", "until": "2019", "wait": 60}
+        answer = daemon.call("query", **question)
+        assert (answer["total"], answer["complete"], answer["undated"]) == (MANY, True, 0)
+        assert daemon.status()["undated"] == 0
         assert daemon.embedded() == 0
         assert log.stat().st_size == 13 + (MANY + 1 - 10), "what was not written is read again, and nothing else"
         assert daemon.stop() == 0
@@ -165,6 +174,22 @@ def moved(photo: Path, to: Path, shift: int, quality: int, taken: str) -> None:
     dated(to, taken)
 
 
+def people_beside_obama(photos: Path) -> None:
+    """Three photos within four seconds: of two people, of one of them, and of this one and a third person."""
+    with (
+        Image.open(samples.PHOTOS / "two_people.jpg") as image,
+        Image.open(samples.PHOTOS / "rose_leslie_1.jpg") as rose,
+    ):
+        both, middle = image.convert("RGB"), image.width // 2
+        alone, other = both.copy(), both.copy()
+        alone.paste((120, 120, 120), (middle, 0, both.width, both.height))
+        other.paste(rose.convert("RGB").resize((both.width - middle, both.height)), (middle, 0))
+    for second, (name, picture) in enumerate({"two.jpg": both, "one.jpg": alone, "third.jpg": other}.items()):
+        picture.save(photos / name, quality=92)
+        dated(photos / name, f"2019:07:01 12:00:0{2 * second}")
+    moved(photos / "two.jpg", photos / "two again.jpg", 6, 85, "2019:07:01 12:00:06")
+
+
 @samples.needs_shared
 @pytest.mark.parametrize("model", [pytest.param("scrfd25g_mfn", marks=samples.needs_packs), "opencv"])
 def test_bursts_of_real_photos_are_folded_and_different_photos_of_the_same_second_are_not(
@@ -176,6 +201,7 @@ def test_bursts_of_real_photos_are_folded_and_different_photos_of_the_same_secon
         moved(samples.PHOTOS / "kit_harington_1.jpg", frame, 4 * number, 80 + 5 * number, f"2019:06:30 12:00:0{number}")
     for name in ("obama_1.jpg", "obama_4.jpg"):
         moved(samples.PHOTOS / name, photos / name, 0, 90, "2019:06:30 12:00:00")
+    people_beside_obama(photos)
     root = None if model == "opencv" else samples.PACKS
     with Daemon(tmp_path / "home", photos, model=model, model_root=root) as daemon:
         daemon.start()
@@ -183,7 +209,14 @@ def test_bursts_of_real_photos_are_folded_and_different_photos_of_the_same_secon
         (burst,) = ask(daemon, "kit 1.jpg")
         assert (Path(burst["path"]).name, burst["itself"]) == ("kit 1.jpg", True)
         assert [Path(path).name for path in burst["similar"]] == ["kit 0.jpg", "kit 2.jpg"]
-        assert {name: match["similar"] for match in ask(daemon, "obama_1.jpg") for name in names([match])} == {
+        found = ask(daemon, "obama_1.jpg", until="2019-06-30")
+        assert {name: match["similar"] for match in found for name in names([match])} == {
             "obama_1.jpg": [],
             "obama_4.jpg": [],
+        }
+        found = ask(daemon, "two.jpg", face=0, since="2019-07-01")
+        assert {name: match["similar"] for match in found for name in names([match])} == {
+            "two.jpg": [str(photos / "two again.jpg")],
+            "one.jpg": [],
+            "third.jpg": [],
         }

@@ -216,6 +216,21 @@ def test_dates_choose_and_order_photos_and_a_burst_is_one(
     until(lambda: daemon.status()["photos"] == len(ALBUM) + 1)
 
 
+def test_a_photo_from_anywhere_tells_who_somebody_is(
+    run: Run, found: Callable[..., set[str]], daemon: Daemon, tmp_path: Path
+) -> None:
+    passport = shoot(tmp_path / "passport.jpg", [ANNA], 98)
+    assert run("people", "add", "Anna", str(passport))[1] == "Anna is new: 1 face added\n"
+    assert run("people")[1:] == ("Anna\t1\t0\n", "")
+    assert found("@anna") == {"anna", "anna-too", "both", "three", "twice"}
+    assert found("ben.jpg", "--without", "@anna") == {"ben"}
+    out = run("query", "--list-faces", "--who", str(passport))[1]
+    assert out.split("\t")[3:6:2] == ["Anna", "confirmed"]
+    passport.unlink()
+    assert len(found("@anna")) == 5
+    assert daemon.status()["photos"] == len(ALBUM) + 1
+
+
 def test_who_is_on_a_photo_that_is_not_indexed(run: Run, tmp_path: Path) -> None:
     for name in ("anna", "ben"):
         run("people", "add", name.title(), f"{name}.jpg")

@@ -215,11 +215,12 @@ def test_the_status_has_a_number_and_no_name(place: tuple[Daemon, Path]) -> None
 
 
 def test_a_photo_that_is_nowhere_in_the_library(place: tuple[Daemon, Path], tmp_path: Path) -> None:
-    """It is said of the bytes; when they come into the library, the face is known."""
+    """It is said of the bytes, which are recorded; when they come into the library, it is a photo of the person."""
     daemon, root = place
     photo = shoot(tmp_path / "visitor.jpg", [8], 900)
     assert say(daemon, "Visitor", who(photo))["said"] == 1
-    assert listed(daemon)["Visitor"] == (0, 0, 1)
+    assert listed(daemon)["Visitor"] == (1, 0, 0)
+    assert shown(daemon, "Visitor") == {root / "8.jpg"}
     shutil.copy(photo, root / "visitor.jpg")
     daemon.settle()
     assert listed(daemon)["Visitor"] == (1, 1, 0)

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from facewatchd.api.faces import PhotoFaces
 from facewatchd.api.names import UNKNOWN, Named, Namer, Similar
+from facewatchd.errors import StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict
+from facewatchd.matches import Box
 from facewatchd.people.known import KnownFaces
+from facewatchd.people.statements import RelativeBox, Statement
 from facewatchd.threads.liveness import Liveness
 from tests.support.crowds import people
-from tests.support.galleries import DIM, face
+from tests.support.galleries import BOX, DIM, face
 from tests.unit.api.test_scoring import ANNA, BEN, EVE, INFO, World, turned
 
 
@@ -59,6 +62,37 @@ def test_a_face_is_the_person_whom_it_resembles_or_nobody(album: Album) -> None:
     assert second.person.name == "person 2"
     assert (third.person, third.verdict, third.confirmed) == (None, UNKNOWN, False)
     assert third.runner_up is not None, "the nearest is said all the same"
+
+
+def test_what_was_said_of_a_photo_that_is_not_recorded_counts(album: Album) -> None:
+    """As under another model than the one under which it was said."""
+    (anna,) = album.add(ANNA)
+    album.resolver.say({1: [anna], 2: []})
+    box, other = (RelativeBox.of(each, 640, 480) for each in (BOX, Box(400, 300, 90, 90)))
+    seen = PhotoFaces([face(BEN), face(ANNA, Box(400, 300, 90, 90))], b"new", 640, 480)
+    album.sampler.start()
+
+    def named(*said: tuple[int, bool, RelativeBox | None]) -> list[tuple[str | None, bool]]:
+        statements = tuple(
+            Statement(number, person, is_person, b"new", place, "user", 0.0)
+            for number, (person, is_person, place) in enumerate(said)
+        )
+        album.resolver.say_of(statements)
+        return [(each.person and each.person.name, each.confirmed) for each in album.namer.names(seen)]
+
+    assert named() == [(None, False), ("person 1", False)]
+    assert named((2, True, box)) == [("person 2", True), ("person 1", False)]
+    assert named((1, False, other)) == [(None, False)] * 2
+    assert named((1, False, None)) == [(None, False)] * 2
+
+
+def test_where_the_names_cannot_be_read_nobody_is_unknown(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise StorageError("people.sqlite3 is damaged")
+
+    monkeypatch.setattr(album.resolver, "require_readable", refused)
+    with pytest.raises(StorageError, match=r"people\.sqlite3"):
+        album.names(ANNA)
 
 
 def test_nobody_is_known(album: Album) -> None:

@@ -20,6 +20,7 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis
 from facewatchd.matches import Box
 from facewatchd.people.known import Resolver
+from facewatchd.people.statements import NewStatement, RelativeBox
 from facewatchd.people.store import PeopleStore
 from facewatchd.photos import files
 from facewatchd.server.jsonrpc import ParamsError
@@ -28,7 +29,7 @@ from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Face, ModelInfo, Quality, Stamp
-from tests.support.galleries import DIM, face
+from tests.support.galleries import DIM, face, unit
 
 TABLE = Quality(clear=10, slope=0.1, floor=7)
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5, TABLE)
@@ -73,11 +74,14 @@ class Place:
     def add(self, name: str, *who: dict[str, Any], **params: Any) -> dict[str, Any]:
         return self.call("assign", name=name, who=list(who), **params)
 
-    def record(self, name: str, boxes: Sequence[Box] = (LEFT, RIGHT), norms: Sequence[float] = ()) -> dict[str, Any]:
-        """A photo of the catalog, as a WHO."""
+    def record(
+        self, name: str, boxes: Sequence[Box] = (LEFT, RIGHT), norms: Sequence[float] = (), turn: int = 0
+    ) -> dict[str, Any]:
+        """A photo of the catalog, as a WHO. ``turn``: the faces of another have a similarity of 0.8 to these."""
+        row = unit((ROW + 0.5 * np.eye(1, DIM, turn)[0])[None])[0] if turn else ROW
         path = self.directory / name
         path.write_bytes(name.encode())
-        faces = [face(ROW, box, norm) for box, norm in zip(boxes, [*norms, *[20.0] * 9], strict=False)]
+        faces = [face(row, box, norm) for box, norm in zip(boxes, [*norms, *[20.0] * 9], strict=False)]
         digest = files.digest(name.encode())
         self.gallery.record([Outcome(bytes(path), Stamp.of(path.stat()), digest, WIDTH, HEIGHT, faces)])
         return {"path": str(path)}
@@ -99,7 +103,8 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
     finder = FaceFinder(gallery.catalog, cast(Inference, inference), DiskCalls())
     resolver = Resolver(store, gallery)
     refusal = Scorer(gallery, resolver, INFO).refusal
-    people = People(store, resolver, gallery.catalog, finder, refusal, TABLE)
+    gallery.is_named = store.names
+    people = People(store, resolver, gallery.catalog, finder, refusal, TABLE, gallery.record_shown)
     yield Place(directory, gallery, inference, store, people)
     store.close()
 
@@ -155,15 +160,47 @@ def test_a_face_by_its_id(place: Place) -> None:
         place.add("Anna", {"face_id": 2}, {"face_id": 99})
 
 
-def test_a_photo_that_is_not_in_the_catalog(place: Place) -> None:
+def test_a_photo_that_is_not_in_the_catalog_tells_at_once_for_as_long_as_it_is_named(place: Place) -> None:
     place.inference.faces = [face(ROW, LEFT, 20.0)]
     assert place.add("Anna", {"data": "bmV3"})["said"] == 1
     (statement,) = place.call("person", name="Anna")["statements"]
-    assert (statement["paths"], statement["placed"], statement["box"]) == ([], False, None)
+    assert (statement["paths"], statement["placed"], statement["box"]) == ([], True, LEFT)
     assert statement["relative_box"] == pytest.approx((100 / 640, 100 / 480, 100 / 640, 100 / 480))
-    assert place.listed() == {"Anna": (0, 0, 1)}
+    assert place.listed() == {"Anna": (1, 0, 0)}
+    place.gallery.collect(-1.0)
+    assert place.listed() == {"Anna": (1, 0, 0)}
     place.record("new", [LEFT])
-    assert place.listed() == {"Anna": (1, 1, 0)}
+    assert place.listed() == {"Anna": (1, 1, 0)}, "the same bytes"
+    place.gallery.record([Outcome(str(place.directory / "new").encode(), None)])
+    place.call("forget_person", name="Anna")
+    place.gallery.collect(-1.0)
+    with place.gallery.catalog.reading() as reader:
+        assert reader.counts().faces == 0
+
+
+@pytest.mark.parametrize("said", [{}, {"is": False}, {"box": [0, 0, 30, 30]}])
+def test_whatever_is_said_of_a_photo_elsewhere_it_is_recorded(place: Place, said: dict[str, Any]) -> None:
+    place.add("Anna", place.record("one"))
+    place.inference.faces = [face(ROW, LEFT, 20.0)] if said else []
+    place.add("Anna", {"data": "bmV3"}, **said)
+    assert place.listed()["Anna"][2] == 0
+    with place.gallery.catalog.reading() as reader:
+        assert reader.has_content(files.digest(b"new"))
+
+
+def test_what_is_refused_is_not_recorded(place: Place) -> None:
+    place.inference.faces = [face(ROW, LEFT, 6.0)]
+    assert place.add("Anna", {"data": "bmV3"})["said"] == 0
+    with place.gallery.catalog.reading() as reader:
+        assert not reader.has_content(files.digest(b"new"))
+
+
+def test_of_a_photo_that_another_model_saw_the_faces_are_recorded_when_it_is_named_again(place: Place) -> None:
+    place.inference.faces = [face(ROW, LEFT, 20.0)]
+    place.store.say("Anna", [NewStatement(True, files.digest(b"new"), RelativeBox.of(LEFT, WIDTH, HEIGHT))], "user")
+    assert place.listed() == {"Anna": (0, 0, 1)}
+    assert place.add("Anna", {"data": "bmV3"})["known"] == 1
+    assert place.listed() == {"Anna": (1, 0, 0)}
 
 
 def test_of_several_photos_the_one_without_a_path_is_numbered(place: Place) -> None:
@@ -232,6 +269,16 @@ def test_a_face_that_is_like_another_person_is_refused_but_not_for_being_that_pe
     (refused,) = place.add("Bert", place.record("other"))["refused"]
     assert refused["reason"].startswith("it is like Anna")
     assert place.add("Bert", photo)["moved"] == ["Anna"], "the user corrects what was said"
+
+
+def test_all_faces_of_a_person_are_another_in_one_call(place: Place) -> None:
+    """None of them speaks for the person who they were until now."""
+    photos = [place.record(f"photo {turn}", [LEFT], turn=turn) for turn in range(1, 4)]
+    place.add("Anna", *photos[:2])
+    assert place.add("Bert", *photos[:2])["moved"] == ["Anna"]
+    place.add("Bert", photos[2])
+    (refused, _) = place.add("Carl", *photos[:2])["refused"]
+    assert refused["reason"].startswith("it is like Bert"), "as the other face of his is"
 
 
 def test_all_or_nothing_is_said(place: Place) -> None:
@@ -344,8 +391,9 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, gallery: Gallery) ->
         Resolver(store, gallery),
         gallery.catalog,
         cast(FaceFinder, SimpleNamespace()),
-        lambda face, name, person, face_id: "",
+        lambda face, name, person, taken, moved: "",
         None,
+        gallery.record_shown,
     )
     assert people.count() is None
     for method in (people.people, people.undo):

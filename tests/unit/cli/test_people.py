@@ -71,6 +71,13 @@ def test_the_list_as_lines_document_and_table(people: Any, fake: FakeDaemon, cap
     ]
 
 
+def test_the_list_says_of_whom_no_face_is_found(people: Any, fake: FakeDaemon, capfd: Any) -> None:
+    away = [{**PEOPLE[1], "name": f"P{number}", "references": 0} for number in range(5)]
+    assert people({"people": [*PEOPLE, *away]}) == 0
+    told = "facewatchd: no face of P0, P1, P2 and 2 more is found now: "
+    assert capfd.readouterr().err == f"{told}wait until the photos are indexed, or add one again\n"
+
+
 def test_the_list_says_when_a_person_was_born_and_who_is_hidden(people: Any, fake: FakeDaemon, capfd: Any) -> None:
     described = {"people": [PEOPLE[0] | {"born": "2001-05"}, PEOPLE[1] | {"name": "Zoë", "hidden": True}]}
     assert people(described) == 0

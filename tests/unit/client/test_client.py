@@ -539,6 +539,15 @@ def test_a_person_has_a_header_and_confirmed_matches_say_so(daemon: FakeDaemon) 
     assert [entry["similarity"] for entry in document["matches"]] == [0.9, None, 0.6]
 
 
+def test_a_question_for_a_person_of_whom_nothing_is_known_says_so(daemon: FakeDaemon) -> None:
+    unknown = {"person": "Ben", "references": 0, "photos": 0}
+    query = [{"person": "Anna", "references": 0, "photos": 1}]
+    daemon.script = lambda request: reply(request, {**answer(query=query), "without": [{**unknown, "who": 0}]})
+    done = run(daemon, "@anna", "--without", "@ben")
+    assert done.stderr == b"no face of Ben is known now: see facewatchd people show Ben\n"
+    assert run(daemon, "@anna", "--without", "@ben", "-q").stderr == b""
+
+
 def test_names_dates_and_bursts_have_their_places(daemon: FakeDaemon) -> None:
     exif = {"taken": "2019-06-30T12:00:00", "taken_from": "exif"}
     mtime = {"taken": "2021-01-02T00:00:00", "taken_from": "mtime"}
@@ -691,6 +700,13 @@ def test_paths_on_a_terminal_cannot_steer_it(daemon: FakeDaemon) -> None:
     ("changes", "words"),
     [
         ({"pending": 7}, "not complete: 7 photos are not searchable yet; --wait waits for them\n"),
+        ({"undated": 1}, "not complete: the date of 1 photo is still to be read; --wait waits for it\n"),
+        ({"undated": 3}, "not complete: the dates of 3 photos are still to be read; --wait waits for them\n"),
+        (
+            {"pending": 1, "undated": 2},
+            "not complete: 1 photo is not searchable yet, and the dates of 2 photos are still to be read; --wait waits"
+            " for them\n",
+        ),
         (
             {"pending": 0},
             "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status\n",

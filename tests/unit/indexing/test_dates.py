@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -135,6 +136,25 @@ def test_each_is_read_once_the_newest_first_and_none_again(bench: Bench, monkeyp
     assert bench.read == ["a", "b", "c", "d", "e"]
     assert set(bench.taken().values()) == {FOUND}
     assert bench.gallery.catalog.counts([])[0].undated == 0
+
+
+def test_a_wait_ends_when_all_dates_are_read_that_can_be_and_when_the_thread_ends(bench: Bench) -> None:
+    bench.dates.wait(60)  # nothing is to be read, whether or not the thread runs
+    bench.add("a", "b", "gone")
+    Path(os.fsdecode(bench.path("gone"))).unlink()
+    bench.busy = True
+    bench.dates.start()
+    bench.dates.wait(0.01)
+    assert bench.left() == {"a", "b", "gone"}
+    bench.busy = False
+    bench.dates.wait(60)
+    assert bench.left() == {"gone"}
+    bench.busy = True
+    bench.add("c")
+    ending = threading.Timer(0.1, bench.dates.give_up)
+    ending.start()
+    bench.dates.wait(60)
+    ending.join()
 
 
 def test_everything_else_goes_first(bench: Bench) -> None:

@@ -246,7 +246,7 @@ def test_a_thread_reads_what_changed_before_anything_is_asked(
     thread = known_module.KeepKnown(resolver, lambda: followed.append(resolver.known().unplaced), Liveness())
     thread.start()
     try:
-        until(lambda: reads == [2])
+        until(lambda: 2 in reads)
         record(gallery, "b", [LEFT], inode=2)
         until(lambda: 1 in reads)
         until(lambda: followed[-1] == 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 
 from facewatchd.matches import Box
 from facewatchd.store import bursts as module
-from facewatchd.store.bursts import Frames, bursts, near_in_time
+from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.scoring import Search, Sort
-from facewatchd.values import Face, Taken, TakenFrom
+from facewatchd.values import Face, Quality, Taken, TakenFrom
 from tests.support.galleries import BOX, DIM, nearest, stamp, unit
 
 SAME = 0.9
@@ -42,17 +44,18 @@ def add(
     sharpness: float | None = None,
     norm: float | None = None,
     source: TakenFrom = TakenFrom.EXIF,
+    others: Sequence[Face] = (),
 ) -> None:
     made = Face(box, 0.9, np.zeros((5, 2), np.float32), embedding, norm, sharpness=sharpness)
     taken = None if at is None else Taken(at, None, source)
     path = f"/p/{name}".encode()
-    outcome = Outcome(path, stamp(1), path.ljust(32), 640, 480, [made], taken=taken, picture=picture)
+    outcome = Outcome(path, stamp(1), path.ljust(32), 640, 480, [made, *others], taken=taken, picture=picture)
     gallery.record([outcome])
 
 
 def shown(gallery: Gallery, **search: object) -> dict[str, list[str]]:
     """The results, each with the other frames of its burst."""
-    given = {"same_face": SAME, "sort": Sort.PATH} | search
+    given = {"same_face": SAME, "same_person": 0.5, "sort": Sort.PATH} | search
     found = nearest(gallery, ANNA, Search(0.5, **given))  # type: ignore[arg-type]
     assert found.total == len(found.matches)
     return {match.path.decode()[3:]: [path.decode()[3:] for path in match.similar] for match in found.matches}
@@ -125,6 +128,83 @@ def test_the_same_people_must_be_on_all_frames(gallery: Gallery) -> None:
     ]
 
 
+BEN, ROSE = like(ANNA, 0.0), like(ANNA, 0.0)
+LEFT, RIGHT, EDGE = Box(150, 100, 60, 80), Box(400, 100, 60, 80), Box(578, 100, 60, 80)
+HERE = Box(250, 100, 60, 80)
+"""Of Anna."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_burst"),
+    [
+        ([(BEN, RIGHT)], [(like(BEN, 0.7), RIGHT)], True),
+        ([(BEN, RIGHT)], [(like(BEN, 0.7), LEFT)], True),
+        ([(BEN, RIGHT), (ROSE, LEFT)], [(ROSE, RIGHT), (BEN, LEFT)], True),
+        ([(BEN, RIGHT)], [(ROSE, RIGHT)], False),
+        ([(BEN, RIGHT)], [], False),
+        ([], [(BEN, RIGHT)], False),
+        ([(BEN, RIGHT)], [(BEN, RIGHT), (ROSE, LEFT)], False),
+        ([(BEN, RIGHT), (like(BEN, 0.95), LEFT)], [(BEN, RIGHT)], False),
+        ([(BEN, RIGHT), (BEN, LEFT)], [(BEN, RIGHT), (BEN, LEFT)], True),
+        ([(BEN, Box(400, 100, 20, 26))], [], True),
+        ([], [(BEN, Box(400, 100, 20, 26))], True),
+        ([(BEN, Box(260, 110, 40, 40))], [], True),
+        ([(BEN, Box(260, 70, 40, 40))], [], False),
+        ([(BEN, EDGE)], [], True),
+        ([], [(BEN, EDGE)], True),
+    ],
+)
+@pytest.mark.parametrize("by", ["faces", "picture"])
+def test_everybody_on_the_frames_counts(
+    gallery: Gallery,
+    by: str,
+    first: list[tuple[NDArray[np.float32], Box]],
+    second: list[tuple[NDArray[np.float32], Box]],
+    *,
+    is_burst: bool,
+) -> None:
+    """Whoever stands beside the person who is asked for: the same people, whatever their places."""
+    faces = [[Face(box, 0.9, np.zeros((5, 2), np.float32), row) for row, box in others] for others in (first, second)]
+    picture, embedding = (None, ANNA) if by == "faces" else (PICTURES[1], like(ANNA, 0.7))
+    add(gallery, "first", NOON, ANNA, picture=picture, box=HERE, others=faces[0], sharpness=2.0)
+    add(gallery, "second", NOON + 2, embedding, picture=picture, box=HERE, others=faces[1], sharpness=1.0)
+    assert shown(gallery) == ({"first": ["second"]} if is_burst else {"first": [], "second": []})
+
+
+def test_who_is_cut_off_as_the_camera_moves_may_be_missed(gallery: Gallery) -> None:
+    near_edge = Face(Box(560, 100, 60, 80), 0.9, np.zeros((5, 2), np.float32), BEN)
+    add(gallery, "first", NOON, box=Box(250, 100, 60, 80), others=[near_edge], sharpness=2.0)
+    add(gallery, "moved", NOON + 1, box=Box(275, 100, 60, 80))
+    assert shown(gallery) == {"first": ["moved"]}
+    add(gallery, "still", NOON + 2, box=Box(250, 100, 60, 80))
+    assert shown(gallery) == {"first": ["moved"], "still": []}
+
+
+def test_a_face_too_blurred_to_tell_is_whose_place_it_has(gallery: Gallery) -> None:
+    quality = Quality(clear=20.0, slope=0.0, floor=10.0)
+
+    def ben(box: Box, norm: float) -> list[Face]:
+        return [Face(box, 0.9, np.zeros((5, 2), np.float32), BEN if norm > 10 else ROSE, norm)]
+
+    add(gallery, "clear", NOON, box=HERE, others=ben(RIGHT, 20.0), sharpness=2.0)
+    add(gallery, "blurred", NOON + 1, box=HERE, others=ben(RIGHT, 5.0))
+    assert shown(gallery, quality=quality) == {"clear": ["blurred"]}
+    assert shown(gallery) == {"blurred": [], "clear": []}
+    add(gallery, "elsewhere", NOON + 2, box=HERE, others=ben(LEFT, 5.0))
+    assert shown(gallery, quality=quality) == {"clear": ["blurred"], "elsewhere": []}
+
+
+@pytest.mark.parametrize("then", [(), (ROSE,)], ids=["nobody", "another"])
+def test_a_blurred_frame_is_no_bridge_between_two_people(gallery: Gallery, then: tuple[NDArray[np.float32]]) -> None:
+    quality = Quality(clear=20.0, slope=0.0, floor=10.0)
+    for number, (row, norm) in enumerate([(BEN, 20.0), (ROSE, 5.0), *((row, 20.0) for row in then)]):
+        other = Face(RIGHT, 0.9, np.zeros((5, 2), np.float32), row, norm)
+        add(gallery, f"{number}", NOON + number, box=HERE, others=[other], sharpness=9.0 - number)
+    if not then:
+        add(gallery, "2", NOON + 2, box=HERE)
+    assert shown(gallery, quality=quality) == {"0": ["1"], "2": []}
+
+
 def made(at: list[float], groups: list[int], faces: list[int], pictures: list[int]) -> Frames:
     """Frames of four faces and four pictures, far from each other."""
     eye = np.eye(4, dtype=np.float32)
@@ -158,7 +238,10 @@ def test_bursts_are_those_of_a_simple_search(rows: list[tuple[int, int, int, int
     if not places:
         return
     chosen = [rows[place] for place in places]
-    found = bursts(made(*(list(column) for column in zip(*chosen, strict=True))), SAME).tolist()  # type: ignore[arg-type]
+    frames = made(*(list(column) for column in zip(*chosen, strict=True)))  # type: ignore[arg-type]
+    pairs = close_pairs(frames)
+    looks = look_same(frames, *pairs, SAME)
+    found = chained(frames.at, *pairs, looks, np.ones(len(looks), np.bool_)).tolist()
     expected = list(range(len(chosen)))
     for number, (moment, group, face, picture) in enumerate(chosen):
         for other in range(number - 1, max(-1, number - module.COMPARED - 1), -1):

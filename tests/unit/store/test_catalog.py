@@ -71,6 +71,7 @@ def test_content_without_a_photo_is_kept_for_a_while(catalog: Catalog) -> None:
     catalog.record([Outcome(b"/back", stamp(3), b"d1")])
     assert catalog.collect_orphans(older_than=-1) == [], "a photo points at it again"
     catalog.record([Outcome(b"/back", None)])
+    assert catalog.collect_orphans(-1, is_kept=lambda digest: digest != b"other") == []
     assert catalog.collect_orphans(older_than=-1) == [1]
     with catalog.reading() as reader:
         assert not reader.has_content(b"d1")
