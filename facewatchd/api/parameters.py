@@ -140,6 +140,11 @@ class QueryParameters:
         "apart.",
         _ABSENT,
     )
+    digests: bool = optional(
+        Flag(),
+        "Whether the answer has `digests`: the `shown` of all matches, of those above `top` too.",
+        False,
+    )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
         "Which face of each photo; a number counts left to right from 0. One that is too blurred to tell must be named "
@@ -394,11 +399,13 @@ METHODS = {
         SubscribeParameters,
         "Follow a query. After the reply the connection takes no more requests, and brings notifications: `match` "
         "{cursor, match, shown}, of photos that arrive or on which a face is found later; `moved` {cursor, from, to} "
-        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent. A person "
-        "is asked for with the faces that the user has named by then, which makes no earlier photo new. To go on "
-        "after the end of a connection, give the last cursor as `since`: nothing is missed, and what was sent under "
-        "the same cursor may come again. Where the cursor is not known any more, `resumed` is false, and every photo "
-        "that matches is sent first. `top`, `sort`, `exact`, `verdicts`, `explain` and `wait` mean nothing here.",
+        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent; `renamed` "
+        "{cursor, from, to}, of a person who is asked for: ask by the new name when you come back. A person is asked "
+        "for with the faces that the user has named by then, which makes no earlier photo new. To go on after the end "
+        "of a connection, give the last cursor as `since`: nothing is missed, and what was sent under the same cursor "
+        "may come again. Where the cursor is not known any more, as it is a week old or of another model, `resumed` is "
+        "false, and every photo that matches is sent again, at once or when it is embedded; `shown` tells which of "
+        "them came before. `top`, `sort`, `exact`, `verdicts`, `explain`, `wait` and `digests` mean nothing here.",
         "cursor resumed",
     ),
     "seen": Method(

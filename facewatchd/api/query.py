@@ -103,13 +103,14 @@ class Queries:
             **({"undated": found.found.undated} if search.is_about_dates else {}),
             "cursor": str(cursor),
             **({} if params.new is None else {"shown": [digest.hex() for digest in found.found.digests]}),
+            **({"digests": [digest.hex() for digest in found.found.every]} if params.digests else {}),
         }
 
     def standing(self, params: QueryParameters) -> StandingQuery:
         """Return a query that can be asked of what arrives. Raises as `query` does."""
         _require_ready(params)
         self._require_watched(params.dirs)
-        search = replace(self._search(params), seen=None)
+        search = replace(self._search(params), seen=None, tells_all=False)
         return StandingQuery(self._gallery, self._finder, self._scorer, self._info, params, search)
 
     def _search(self, params: QueryParameters) -> Search:
@@ -134,6 +135,7 @@ class Queries:
             same_face=self._info.same_face,
             same_person=self._info.threshold,
             seen=None if params.new is None else partial(self._seen.of, params.new),
+            tells_all=params.digests,
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:

@@ -215,6 +215,10 @@ class Scorer:
         """Return the person of a name. Raises `UnknownPersonError` and `StorageError`."""
         return self._resolver.person(name)
 
+    def current(self, person: int) -> Person | None:
+        """Return a person by id, or the one it was merged into; None where it is gone. Raises `StorageError`."""
+        return self._resolver.current(person)
+
     def wanted_person(self, person: int) -> Wanted:
         """Return what to ask for a person by id. Raises `StorageError`."""
         people = self.people()

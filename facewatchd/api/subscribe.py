@@ -8,11 +8,15 @@ when it reads nothing for the deadline of a reply. It goes on from its cursor wh
 **Cursors.** Each notification has the cursor from which its client misses nothing. Of what a page brings, only the last
 notification has a new one: a client that comes back may be sent the others again. ``caught-up`` is sent when the end of
 the journal is reached for the first time, after each page that brought something, and else every `STEP` lines and every
-`FRESH` seconds, so that a client's cursor does not grow old while nothing matches.
+`FRESH` seconds, so that a client's cursor does not grow old while nothing matches. Where a client comes with a cursor
+that is not known, everything that matches is sent under that cursor, so that a client that is cut off meanwhile is sent
+everything once more; then ``caught-up`` has a new one.
 
 **What is sent.** Whether a content matches is asked when its page is read; that the references of a person are others
 later makes no old photo new. ``moved`` and ``gone`` are sent of contents that match, whether or not the client was told
-of them before. Frames of a burst are sent one by one.
+of them before. Frames of a burst are sent one by one. ``renamed`` gives the name under which the client is to ask for a
+person from then on. A client that was too slow for the journal is hung up on, and comes back with a cursor that is not
+known; one that asks for a person who is forgotten is told so at once.
 
 **Burdens.** One subscription at a time looks at a page. Then it rests for `REST` seconds, or `IDLE_PART` times as long
 as the page took for each subscription there is, so that all of them together compute for a tenth of the time, and an
@@ -89,10 +93,11 @@ class Subscriptions:
         with self._lock:
             self._served.add(subscription)
         with self.gallery.catalog.reading() as reader:
+            now = reader.journal.cursor()
             resumed = since is None or reader.journal.knows(since)
-            cursor = since if since is not None and resumed else reader.journal.cursor()
-        run = partial(subscription.run, cursor, resumes=since is not None and resumed, everything=not resumed)
-        return Stream({"cursor": str(cursor), "resumed": resumed}, run)
+        return Stream(
+            {"cursor": str(since or now), "resumed": resumed}, partial(subscription.run, since, now, resumed=resumed)
+        )
 
     @property
     def count(self) -> int:
@@ -128,29 +133,34 @@ class _Subscription:
         self._name = params.new
         self._directories = params.dirs
         self._collapse = params.collapse
+        self._since = Cursor("", 0, 0)
+        """Where the subscription begins."""
         self._told = -1
         """The line of the last cursor that was sent,"""
         self._told_at = 0.0
         """and when."""
 
-    def run(self, cursor: Cursor, sink: Sink, *, resumes: bool, everything: bool) -> None:
-        """Send what happens after a cursor; ``resumes``: see `Follower`; ``everything``: first all that matches."""
-        while True:
-            if everything:
-                for params in self._unseen(self._query.everything()):
-                    _send(sink, cursor, "match", params)
-            follower = Follower(cursor.seq, self._directories, collapse=self._collapse, resumes=resumes)
-            with Bell(self._gallery.hub) as bell:
-                while self._look(sink, follower, bell, cursor):
-                    pass
-            resumes, everything = False, True  # lines were removed before they were read: the client was too slow
-            with self._gallery.catalog.reading() as reader:
-                cursor = reader.journal.cursor()
+    def run(self, since: Cursor | None, now: Cursor, sink: Sink, *, resumed: bool) -> None:
+        """Send what happens after the cursor of a client that has one, else after ``now``.
 
-    def _look(self, sink: Sink, follower: Follower, bell: Bell, start: Cursor) -> bool:
+        If it is not ``resumed``, because the client's is not known, first all that matches. Returns where lines were
+        removed before they were read. Raises `UnknownPersonError`, `StorageError`.
+        """
+        self._since = since if since is not None and resumed else now
+        if since is not None and not resumed:
+            for params in self._unseen(self._query.everything()):
+                _send(sink, since, "match", params)
+        resumes = since is not None and resumed
+        follower = Follower(self._since.seq, self._directories, collapse=self._collapse, resumes=resumes)
+        with Bell(self._gallery.hub) as bell:
+            while self._look(sink, follower, bell):
+                pass
+
+    def _look(self, sink: Sink, follower: Follower, bell: Bell) -> bool:
         """Send what a page of the journal tells, and wait for more; False where lines were missed."""
         bell.hush()
         before = follower.safe
+        renamed = self._query.follow_people()
         with self._all.turn:
             began = time.monotonic()
             with self._gallery.catalog.reading() as reader:
@@ -158,12 +168,15 @@ class _Subscription:
                     return False
                 happened = follower.next(reader, pending=self._all.pending())
                 earlier, now = (
-                    reader.journal.cursor(seq) if seq > start.seq else start for seq in (before, follower.safe)
+                    reader.journal.cursor(seq) if seq > self._since.seq else self._since
+                    for seq in (before, follower.safe)
                 )
                 others = reader.contents_at(sorted(happened.left))
                 paths = reader.copies([*happened.arrived, *happened.got_faces, *happened.moved, *set(others.values())])
             messages = self._messages(happened, paths, others) if happened else []
             rest = IDLE_PART * (time.monotonic() - began) * self._all.count
+        for old, new in renamed:
+            _send(sink, earlier, "renamed", {"from": old, "to": new})
         for number, (method, params) in enumerate(messages, 1):
             _send(sink, now if number == len(messages) else earlier, method, params)
         if follower.level:
@@ -219,20 +232,20 @@ class _Subscription:
         """What `_of` does; matches that were printed under the name are left out."""
         if self._name is None:
             return self._of(found)
-        with self._gallery.catalog.reading() as reader:
-            digests = reader.digests([content for content, _ in found])
+        digests = self._digests(found)
         seen = self._all.seen_before.of(self._name, list(digests.values()))
         return self._of([(content, match) for content, match in found if digests.get(content) not in seen])
 
     def _of(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:
         """The parameters of ``match`` for matches on contents."""
-        digests: dict[int, bytes] = {}
-        if self._name is not None:
-            with self._gallery.catalog.reading() as reader:
-                digests = reader.digests([content for content, _ in found])
+        digests = self._digests(found)
         for content, match in found:
             shown = {} if content not in digests else {"shown": [digests[content].hex()]}
             yield {"match": self._query.document(match), **shown}
+
+    def _digests(self, found: Sequence[tuple[int, Match]]) -> dict[int, bytes]:
+        with self._gallery.catalog.reading() as reader:
+            return reader.digests([content for content, _ in found])
 
 
 def _send(sink: Sink, cursor: Cursor, method: str, params: Mapping[str, object]) -> None:

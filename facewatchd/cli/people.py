@@ -72,7 +72,9 @@ def _add_description(parser: Parser) -> None:
 def _name(text: str) -> str:
     """Read a name, which may be written as in a question."""
     name = text.removeprefix("@").strip()
-    if not name or any("\ud800" <= character <= "\udfff" for character in name):
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    if any("\ud800" <= character <= "\udfff" for character in name):
         raise argparse.ArgumentTypeError(f"{text!r} is no name in UTF-8")
     return name
 
@@ -329,7 +331,7 @@ def describe(options: argparse.Namespace) -> int:
     with reading_answer():
         words = (
             *(_described({**result, "hidden": False}) or ("no date of birth",)),
-            "hidden" if result["hidden"] else "shown",
+            "hidden" if result["hidden"] else "not hidden",
         )
         _print(options, result, f"{printable(result['name'])}: {', '.join(map(printable, words))}")
     return 0
@@ -346,7 +348,7 @@ def merge(options: argparse.Namespace) -> int:
 
 def forget(options: argparse.Namespace) -> int:
     """Delete a person and all that was said of it, for good."""
-    if not options.yes and not _agrees(options.name):
+    if not options.yes and _is_attended() and not _agrees(_call(options, "person", name=options.name, limit=1)):
         say("facewatchd: nothing was changed")
         return FAILED
     result = _call(options, "forget_person", name=options.name)
@@ -357,11 +359,16 @@ def forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _agrees(name: str) -> bool:
-    """Ask on a terminal. Elsewhere the command itself is the answer."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
-        return True
-    sys.stderr.write(f"delete {printable(name)}, all that was said of that person, and the backups with it? [y/N] ")
+def _is_attended() -> bool:
+    """Whether a person is there to be asked. Elsewhere the command itself is the answer."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
+
+
+def _agrees(person: Any) -> bool:
+    """Ask on a terminal whether a person, as the daemon describes it, is to be deleted."""
+    with reading_answer():
+        name = printable(person["name"])
+    sys.stderr.write(f"delete {name}, all that was said of that person, and the backups with it? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

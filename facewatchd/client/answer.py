@@ -108,6 +108,8 @@ class Answer:
         self.document: dict[str, Any] = {**document, **named}
         self.shown = [str(digest) for digest in self.document.pop("shown", ())]
         """The contents that the daemon is told of once they were printed, with ``--new``."""
+        self.digests = [str(digest) for digest in self.document.pop("digests", ())]
+        """The contents of all matches, also of those that are not printed, with ``--follow``."""
 
     @property
     def asked_names(self) -> set[str]:

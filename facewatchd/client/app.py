@@ -95,7 +95,7 @@ def _list_faces(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         drawing.draw_faces(options, photo, faces)
     if on_terminal() and not options.quiet and faces and all(face.who and _is_nobody(face.who) for face in faces):
-        say("no person with a name has a face that is known; to give one: facewatchd people add NAME PHOTO")
+        say("there is no named person to compare a face with; to name one: facewatchd people add NAME PHOTO")
     if not faces:
         say(f"{PROG}: no face found on {printable(photo.name)}; try a larger or sharper photo")
         return NO_FACE
@@ -126,12 +126,16 @@ def _search(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         drawing.draw_sheet(options, answer)
     if late:
-        raise FacewatchError(
+        error = FacewatchError(
             f"after {options.wait:g} s {unread(answer)}"
             if answer.undated
             else f"not everything is searchable after {options.wait:g} s, {pending_photos(answer.pending)} pending",
             _hint_after_wait(options),
         )
+        if not options.follow:
+            raise error
+        if not options.quiet:
+            say(f"{PROG}: {printable(error.message)}; what is pending is printed when it is found")
     if options.follow and is_read:
         follow(options, everyone, answer)
         return FOUND

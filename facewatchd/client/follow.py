@@ -4,6 +4,10 @@ The daemon is asked for a stream of matches (``subscribe``) from the answer's cu
 because the daemon was stopped, restarted or killed, it is asked again for those behind the last cursor, until one
 answers. So nothing is missed. What comes twice is left out, as far as it was printed under the same cursor.
 
+A daemon that does not know the cursor, as after a week or under another model, sends everything that matches, at once
+or while it embeds the photos anew. Of that, the photos that the answer had and those that came since are left out, once
+each (`_Before`), by their bytes: what was renamed meanwhile is known, and what took the place of another photo is not.
+
 With ``--new`` the daemon keeps what was printed. It is told only after the results were written: if this process is
 killed in between, the next one prints them again. Standard library only.
 """
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from facewatchd.client.answer import Answer, read_match, reading_answer
@@ -31,6 +35,8 @@ _ALIGNED = 50
 """Rows of a table: a screenful."""
 AT_ONCE = 10_000
 """Contents that are acknowledged with one request."""
+MOST_KNOWN = 200_000
+"""Contents that a follower remembers: 31 MB."""
 _PASSES = ("not-ready", "internal", "timeout")
 """Kinds of errors that a later try may not meet."""
 
@@ -52,6 +58,43 @@ def follow(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> N
     _Follower(options, everyone, answer).run()
 
 
+class _Before:
+    """The contents that there were, and those of them that are to be left out when they come again.
+
+    By their digests, of which half says enough. Where copies are photos of their own, each is left out once.
+    """
+
+    def __init__(self, digests: Iterable[str], *, collapse: bool) -> None:
+        self._collapse = collapse
+        self._count: dict[bytes, int] = {}
+        self._expected: dict[bytes, int] = {}
+        for digest in digests:
+            self.note(digest)
+
+    def note(self, digest: str) -> None:
+        """A photo has come. The oldest is forgotten where there are too many."""
+        key = _key(digest)
+        self._count[key] = 1 if self._collapse else self._count.get(key, 0) + 1
+        if len(self._count) > MOST_KNOWN:
+            del self._count[next(iter(self._count))]
+
+    def expect_all(self) -> None:
+        """From now on, everything comes again."""
+        self._expected = dict(self._count)
+
+    def is_again(self, digest: str) -> bool:
+        """Whether a photo that comes is one that was expected; it is not any more."""
+        key = _key(digest)
+        left = self._expected.pop(key, 0)
+        if left > 1:
+            self._expected[key] = left - 1
+        return left > 0
+
+
+def _key(digest: str) -> bytes:
+    return bytes.fromhex(digest[:32])
+
+
 class _Follower:
     def __init__(self, options: argparse.Namespace, everyone: Everyone, answer: Answer) -> None:
         self._options = options
@@ -61,6 +104,7 @@ class _Follower:
             self._cursor = str(answer.document["cursor"])
         self._printed = {(match.path, match.face_id) for match in answer.matches}
         """Under the cursor: only these may come again."""
+        self._before = _Before(answer.digests, collapse=not options.no_collapse)
         self._above = list(answer.matches[-_ALIGNED:])
         """The rows of a table that the next one is aligned with."""
         self._shown: list[str] = []
@@ -90,7 +134,7 @@ class _Follower:
         params = restrictions(self._options)
         if "since" in params:
             params["taken_since"] = params.pop("since")
-        for name in ("top", "sort", "exact", "explain", "verdicts"):
+        for name in ("top", "sort", "exact", "explain", "verdicts", "digests"):
             params.pop(name, None)
 
         def call() -> Any:
@@ -100,7 +144,10 @@ class _Follower:
                 require_known(error)
                 raise
 
-        ask(call, self._everyone.photos)
+        reply = ask(call, self._everyone.photos)
+        with reading_answer():
+            if not reply["resumed"]:
+                self._before.expect_all()
         if self._is_told and not self._options.quiet:
             say(f"{PROG}: the daemon is back")
         self._is_told = False
@@ -124,10 +171,12 @@ class _Follower:
             cursor, key = str(params["cursor"]), None
             if method == "match":
                 match = read_match(params["match"])
-                key = (match.path, match.face_id)
-                if key not in self._printed and not self._print(match, params):
+                key, shown = (match.path, match.face_id), [str(digest) for digest in params.get("shown", ())]
+                if key not in self._printed and not self._print_new(match, shown, params):
                     return False
-                self._shown += map(str, params.get("shown", ()))
+                self._shown += shown
+            elif method == "renamed":
+                self._everyone.rename(str(params["from"]), str(params["to"]))
             elif self._options.json and method in ("moved", "gone"):
                 told = {name: value for name, value in params.items() if name != "cursor"}
                 if not write_json({"cursor": cursor, method: told}, indented=False):
@@ -138,6 +187,13 @@ class _Follower:
         if key is not None:
             self._printed.add(key)
         return True
+
+    def _print_new(self, match: Match, shown: Sequence[str], params: Any) -> bool:
+        if any(map(self._before.is_again, shown)):
+            return True
+        for digest in shown:
+            self._before.note(digest)
+        return self._print(match, params)
 
     def _print(self, match: Match, params: Any) -> bool:
         if self._options.json:
@@ -151,6 +207,7 @@ class _Follower:
     def _acknowledge(self) -> None:
         """Tell the daemon what was printed. Where it cannot be told now, it is with what comes next."""
         if self._options.new is None or not self._shown:
+            self._shown.clear()
             return
         try:
             acknowledge(self._options, self._shown)

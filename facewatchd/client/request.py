@@ -30,6 +30,7 @@ _LATER = {
     "until": "--until",
     "sort": "--sort",
     "new": "--new",
+    "digests": "--follow",
     "explain": "--explain",
     "names": "--who",
 }
@@ -69,6 +70,12 @@ class Everyone(NamedTuple):
             with contextlib.suppress(TooLargeError):
                 photo.send_bytes()
 
+    def rename(self, old: str, new: str) -> None:
+        """Ask for a person by another name from now on."""
+        for asked in (asked for each in self for asked in each):
+            if asked.who.person == old:
+                asked.who = asked.who._replace(person=new)
+
     def params(self) -> dict[str, Any]:
         """Return all of them as parameters of a request."""
         plain = all(asked.is_plain for asked in self.who)
@@ -105,6 +112,8 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
     params |= {name: True for name in ("exact", "strict", "only") if getattr(options, name)}
     if options.new is not None:
         params.setdefault("top", 0)  # a part of what is new would have to be asked for again
+    elif options.follow:
+        params["digests"] = True
     if options.no_collapse:
         params["collapse"] = False
     if options.explain and (options.json or shows_table(options)):

@@ -40,6 +40,7 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
@@ -256,7 +257,7 @@ class Daemon:
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
         )
-        self._second_looks = SecondLooks(
+        parts = Parts(
             self._gallery,
             self._roots,
             self._writer,
@@ -265,15 +266,8 @@ class Daemon:
             polite=self._config.resources.idle_priority,
             liveness=self._liveness,
         )
-        self._dates = Dates(
-            self._gallery,
-            self._roots,
-            self._writer,
-            self._indexing_inference,
-            others_first=self._is_busy,
-            polite=self._config.resources.idle_priority,
-            liveness=self._liveness,
-        )
+        self._second_looks = SecondLooks(parts)
+        self._dates = Dates(parts)
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""

@@ -166,7 +166,8 @@ class Resolver:
         self._store = store
         self._catalog = gallery.catalog
         self._changes = gallery.hub.subscribe(embeddings=False)
-        store.on_change = self.wake
+        self._hub = gallery.hub
+        store.on_change = self._on_change
         self._lock = threading.Lock()
         self._known = KnownFaces()
         self._contents: dict[bytes, ContentFaces] = {}
@@ -201,6 +202,10 @@ class Resolver:
         """End a `wait`."""
         self._changes.put(Change())
 
+    def _on_change(self) -> None:
+        self.wake()
+        self._hub.ring()
+
     def require_readable(self) -> None:
         """Raise `StorageError` where people.sqlite3 cannot be used."""
         self._store.people()
@@ -208,6 +213,10 @@ class Resolver:
     def person(self, name: str) -> Person:
         """Return the person of a name. Raises `UnknownPersonError`; `StorageError` where the file cannot be used."""
         return self._store.people().require(name)
+
+    def current(self, person: int) -> Person | None:
+        """Return what `Snapshot.current` does. Raises `StorageError` where the file cannot be used."""
+        return self._store.people().current(person)
 
     def close(self) -> None:
         """Get no more changes of the catalog."""

@@ -31,6 +31,8 @@ class Snapshot:
     by_digest: Mapping[bytes, tuple[Statement, ...]] = field(default_factory=dict)
     by_key: Mapping[str, Person] = field(default_factory=dict)
     """By `name_key`."""
+    merged: Mapping[int, int] = field(default_factory=dict)
+    """The person that another one was merged into, by id."""
 
     def named(self, name: str) -> Person | None:
         """Return the person of a name, without regard to case; None where there is none."""
@@ -46,6 +48,12 @@ class Snapshot:
             )
         return person
 
+    def current(self, person: int) -> Person | None:
+        """Return the person with an id, or the one that it was merged into; None where there is none any more."""
+        while person in self.merged:
+            person = self.merged[person]
+        return next((each for each in self.people if each.id == person), None)
+
     def of(self, person: int) -> list[Statement]:
         """Return the statements about a person, by id."""
         return [statement for statement in self.statements if statement.person == person]
@@ -56,7 +64,7 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
     (version,) = db.execute("SELECT value FROM meta WHERE key = 'changes'").fetchone()
     mergers = db.execute("SELECT step, person, into_person FROM merger ORDER BY step").fetchall()
     latest = dict(_described(row) for row in db.execute(f"{_DESCRIPTION} ORDER BY id"))
-    merged = {person for _, person, _ in mergers}
+    merged = {person: into for _, person, into in mergers}
     people = tuple(by_name(person for person in latest.values() if person.id not in merged))
     # The same objects as before: whether a photo's statements changed is then seen without comparing them.
     known = {each.id: each for each in before.statements}
@@ -70,7 +78,7 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
     by_digest = ledger.by_digest
     statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
     by_key = {name_key(person.name): person for person in people}
-    return Snapshot(version, people, tuple(statements), by_digest, by_key)
+    return Snapshot(version, people, tuple(statements), by_digest, by_key, merged)
 
 
 def _described(row: Sequence[Any]) -> tuple[int, Person]:

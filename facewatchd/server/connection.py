@@ -296,7 +296,8 @@ class Connection:
 
     def _turn_away(self, error: FacewatchError, lines: LineBuffer) -> None:
         """Send the error, and read on for `LINGER` seconds: a client that still sends would fail before it reads it."""
-        log.info("connection closed: %s", error)
+        # What a stream says may hold the name of a person.
+        log.info("connection closed: %s", error if self._begun is None else f"the stream has ended ({error.kind})")
         lines.clear()
         self._hold(0)
         self._socket.settimeout(LINGER)

@@ -439,6 +439,18 @@ class CatalogReader:
         )
         return [RecordedPhoto(path, Stamp(*stamp), digest) for path, *stamp, digest in rows]
 
+    def photos_of(self, digests: Collection[bytes]) -> dict[bytes, list[RecordedPhoto]]:
+        """The photos of each content, in the order of their paths, by digest; contents without any are left out."""
+        found: dict[bytes, list[RecordedPhoto]] = {}
+        for part in _batches(sorted(digests)):
+            sql = (
+                "SELECT path, device, inode, size, mtime_ns, ctime_ns, digest FROM content JOIN photo"
+                f" ON content_id = content.id WHERE digest IN ({_marks(part)}) ORDER BY path"
+            )
+            for path, *stamp, digest in self._all(sql, *part):
+                found.setdefault(digest, []).append(RecordedPhoto(path, Stamp(*stamp), digest))
+        return found
+
     def describe(self, content_id: int) -> tuple[bytes, int, int]:
         """The digest of a content that is there, and the width and height of the upright photo in pixels."""
         ((digest, width, height),) = self._all("SELECT digest, width, height FROM content WHERE id = ?", content_id)

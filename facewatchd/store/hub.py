@@ -160,6 +160,10 @@ class Hub:
     def publish(self, change: Change) -> None:
         for subscription in self._subscriptions:
             subscription.put(change)
+        self.ring()
+
+    def ring(self) -> None:
+        """Ring the bells. Any thread may: it is worth looking elsewhere than at the catalog too."""
         with self._lock:  # so that none is rung whose file was closed
             for bell in self._bells:
                 bell.ring()

@@ -62,6 +62,8 @@ class Found:
     """Of each result."""
     digests: tuple[bytes, ...] = ()
     """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
+    every: tuple[bytes, ...] = ()
+    """The same of all ``total`` results, where the search ``tells_all``; of a content with several, so many times."""
     undated: int = 0
     """Where the search is about dates: contents that match but for the date, which is still to be read from their
     bytes. What their names and files say stands for it meanwhile."""
@@ -86,6 +88,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         doubtful = candidates.where(np.isin(candidates.contents, doubtful.contents))
     said = _undecided(reader, doubtful, photos, search) if question.without else None
     total = _total(candidates, photos, search)
+    every = _every(reader, candidates, similar, photos, search) if search.tells_all else ()
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
     taken = [(each.text, each.source.told) for each in dates.on(shown.contents).taken()]
@@ -109,6 +112,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         said,
         tuple(contents[number] for number, *_ in results),
         tuple(reader.digests(stood_for).values()) if search.seen else (),
+        every,
         undated,
     )
 
@@ -139,6 +143,22 @@ def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) ->
     if search.collapse:
         return len(candidates.contents)
     return sum(photos[content] for content in candidates.contents.tolist())
+
+
+def _every(
+    reader: CatalogReader,
+    candidates: Candidates,
+    similar: Mapping[int, Sequence[int]],
+    photos: Mapping[int, int],
+    search: Search,
+) -> tuple[bytes, ...]:
+    contents = candidates.contents.tolist()
+    digests = reader.digests([*contents, *chain.from_iterable(similar.get(content, ()) for content in contents)])
+    return tuple(
+        chain.from_iterable(
+            [digest] * (1 if search.collapse else photos[content]) for content, digest in digests.items()
+        )
+    )
 
 
 def _folded(

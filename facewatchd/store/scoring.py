@@ -86,6 +86,8 @@ class Search:
     """Whether the frames of a burst are one result, where the search collapses."""
     seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
     """Says which of some contents, by digest, are left out because they were shown before."""
+    tells_all: bool = False
+    """Whether `Found.every` is wanted."""
 
     @property
     def is_about_dates(self) -> bool:

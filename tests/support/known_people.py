@@ -31,9 +31,18 @@ class PlayedResolver:
     def person(self, name: str) -> Person:
         return self._known.people.require(name)
 
+    def current(self, person: int) -> Person | None:
+        return self._known.people.current(person)
+
     def _kept(self, before: frozenset[int] | None, now: frozenset[int]) -> frozenset[int]:
         """The set that was there before, where nothing has changed, as `Resolver` keeps it."""
         return before if before == now and before is not None else now
+
+    def call(self, names: Mapping[int, str], merged: Mapping[int, int]) -> None:
+        """What each person is called, and who was merged into whom."""
+        people = tuple(Person(number, name) for number, name in names.items())
+        by_key = {name_key(each.name): each for each in people}
+        self._known = replace(self._known, people=Snapshot(people=people, by_key=by_key, merged=merged))
 
     def say(self, confirmed: Ids, rejected: Ids | None = None, photos: Ids | None = None) -> None:
         """The faces that are each person, those that are not, and the contents that the person stands on."""

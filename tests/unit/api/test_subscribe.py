@@ -193,12 +193,77 @@ def test_a_person_is_followed_with_the_references_that_there_are(world: World) -
         world.stream(embedding=None, who=[{"person": "nobody"}])
 
 
-def test_lines_that_were_removed_bring_everything_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_were_removed_end_the_stream_and_bring_everything_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal_module, "MOST", 2)
     many = [photo(b"/%d" % number, b"n%d" % number, [ANNA if number < 2 else BEN]) for number in range(9)]
-    sent = world.follow(world.record(A), world.record(*many))
-    assert brief(sent)[0] == ("match", "/a")
-    assert set(brief(sent)[1:]) == {("match", "/a"), ("match", "/0"), ("match", "/1")}
+    sink = Sink(world.record(A), world.record(*many))
+    world.stream().run(sink)
+    assert brief(sink.sent)[1:] == [("match", "/a"), ("caught-up",)]
+    assert sorted(brief(world.follow(since=sink.sent[-1][1]["cursor"]))) == [
+        ("match", "/0"),
+        ("match", "/1"),
+        ("match", "/a"),
+    ]
+
+
+def test_a_client_that_is_cut_off_while_everything_is_sent_is_sent_everything_again(world: World) -> None:
+    world.record(*(photo(b"/%d" % number, b"n%d" % number, [ANNA]) for number in range(5)))()
+    since = f"{'0' * 32}.7.7"
+    for _ in range(2):
+        stream, sink = world.stream(since=since), Sink()
+        assert stream.result == {"cursor": since, "resumed": False}
+        with pytest.raises(ConnectionAbortedError):
+            stream.run(sink)
+        assert {params["cursor"] for method, params in sink.sent if method == "match"} == {since}
+        assert [method for method, _ in sink.sent] == [*["match"] * 5, "caught-up"]
+        assert sorted(params["shown"] for _, params in sink.sent[:5]) == [[(b"n%d" % n).hex()] for n in range(5)]
+    assert sink.sent[-1][1]["cursor"] != since
+
+
+def test_a_person_stays_the_same_under_another_name_and_merged(world: World) -> None:
+    (anna, ben) = world.gallery.catalog.record([A, photo(b"/c", b"d3", [BEN])]).added
+    world.resolver.say({1: [anna], 2: [ben]})
+    more = iter(range(9))
+
+    def arrives() -> None:
+        number = next(more)
+        world.gallery.record([photo(b"/more %d" % number, b"m%d" % number, [ANNA])])
+
+    def named(names: dict[int, str], merged: dict[int, int]) -> Callable[[], None]:
+        return lambda: world.resolver.call(names, merged)
+
+    sent = world.follow(
+        arrives,
+        named({1: "Annabel", 2: "person 2"}, {}),
+        arrives,
+        named({2: "person 2"}, {1: 2}),
+        lambda: world.resolver.say({2: [anna, ben]}),
+        arrives,
+        named({2: "Both"}, {}),  # the note of the merger is gone, as after another one was forgotten
+        arrives,
+        embedding=None,
+        who=[{"person": "PERSON 1"}],
+    )
+    assert brief(sent) == [
+        ("match", "/more 0"),
+        ("renamed", "PERSON 1", "Annabel"),
+        ("match", "/more 1"),
+        ("renamed", "Annabel", "person 2"),
+        ("match", "/more 2"),
+        ("renamed", "person 2", "Both"),
+        ("match", "/more 3"),
+    ]
+
+
+def test_a_person_who_is_forgotten_ends_it_with_a_line_that_names_nobody(world: World) -> None:
+    (anna,) = world.gallery.catalog.record([A]).added
+    world.resolver.say({1: [anna]})
+    sink = Sink(lambda: world.resolver.say({}))
+    with pytest.raises(UnknownPersonError, match="a person who is asked for is not known any more") as raised:
+        world.stream(embedding=None, who=[{"person": "person 1"}]).run(sink)
+    assert "person 1" not in str(raised.value)
 
 
 def test_cursors_do_not_grow_old_while_nothing_matches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

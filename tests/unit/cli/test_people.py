@@ -97,9 +97,9 @@ def test_the_list_says_when_a_person_was_born_and_who_is_hidden(people: Any, fak
 @pytest.mark.parametrize(
     ("arguments", "sent", "out"),
     [
-        (["--born", "2001-05"], {"born": "2001-05"}, "born 2001-05, shown"),
+        (["--born", "2001-05"], {"born": "2001-05"}, "born 2001-05, not hidden"),
         (["--born", "none", "--hide"], {"born": "none", "hidden": True}, "no date of birth, hidden"),
-        (["--show"], {"hidden": False}, "no date of birth, shown"),
+        (["--show"], {"hidden": False}, "no date of birth, not hidden"),
     ],
 )
 def test_a_person_is_described(
@@ -339,15 +339,31 @@ def test_an_error_says_what_is_wanted(fake: FakeDaemon, capfd: Any, arguments: l
 
 @pytest.mark.parametrize(("typed", "status"), [(b"y\n", 0), (b"Yes\n", 0), (b"\n", 1), (b"n\n", 1), (b"\x04", 1)])
 def test_on_a_terminal_to_forget_is_asked_for_once_more(fake: FakeDaemon, typed: bytes, status: int) -> None:
-    fake.script = lambda request: reply(request, {"name": "Anna", "statements": 1, "backups": 0})
+    result = {"name": "Anna Bell", "statements": 1, "backups": 0}
+    fake.script = lambda request: reply(request, result)
+    process, ours, said = forgetting(fake)
+    assert said.startswith(b"delete Anna Bell, all")
+    assert [request["method"] for request in fake.requests] == ["person"]
+    os.write(ours, typed)
+    assert process.wait(DEADLINE) == status
+    os.close(ours)
+    assert [request["method"] for request in fake.requests][1:] == (["forget_person"] if status == 0 else [])
+
+
+def test_on_a_terminal_nobody_is_asked_about_a_person_that_is_not_there(fake: FakeDaemon) -> None:
+    fake.script = lambda request: error(request, "unknown-person", "there is no person 'anna'")
+    process, ours, said = forgetting(fake)
+    assert said.startswith(b"facewatchd: there is no person 'anna'; ")
+    assert process.wait(DEADLINE) == 2
+    os.close(ours)
+
+
+def forgetting(fake: FakeDaemon) -> tuple[subprocess.Popen[bytes], int, bytes]:
+    """The command on a terminal, our end of the terminal, and what was said until the question or an end of a line."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command(fake, "forget", "anna"), stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     said = b""
-    while b"[y/N] " not in said:
+    while not said.endswith((b"[y/N] ", b"\n")):
         said += os.read(ours, 1000)
-    assert not fake.requests
-    os.write(ours, typed)
-    assert process.wait(DEADLINE) == status
-    os.close(ours)
-    assert len(fake.requests) == (1 if status == 0 else 0)
+    return process, ours, said

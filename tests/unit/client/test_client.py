@@ -830,7 +830,7 @@ def test_list_faces_says_who_they_are(ask: Any, daemon: FakeDaemon, capfd: Any) 
 def test_where_nobody_has_a_name_a_terminal_says_how_to_begin(daemon: FakeDaemon) -> None:
     faces = [named(None, None, "unknown"), named(None, None, "unknown")]
     daemon.script = lambda request: reply(request, {"faces": faces if "names" in request["params"] else FACES["faces"]})
-    words = b"no person with a name has a face that is known; to give one: facewatchd people add NAME PHOTO\n"
+    words = b"there is no named person to compare a face with; to name one: facewatchd people add NAME PHOTO\n"
     assert run_on_terminal(daemon, "--list-faces", "--who", "a.jpg")[2] == words
     assert run_on_terminal(daemon, "--list-faces", "--who", "-q", "a.jpg")[2] == b""
     faces[0] = named(None, None, "unknown", "Anna", 0.1)

@@ -222,7 +222,11 @@ def test_a_client_that_does_not_read_is_dropped_and_disturbs_nobody(
     assert ticker.ended.acquire(timeout=PATIENCE)
 
 
-def test_what_goes_wrong_later_is_said(start: Callable[..., Server], connect: Callable[[], Client]) -> None:
+def test_what_goes_wrong_later_is_said(
+    start: Callable[..., Server], connect: Callable[[], Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    """To the client: in the log it might name a person."""
+    caplog.set_level("INFO")
     start()
     client = connect()
     client.send("fail")
@@ -230,6 +234,7 @@ def test_what_goes_wrong_later_is_said(start: Callable[..., Server], connect: Ca
     error = client.receive()["error"]
     assert (error["data"]["kind"], error["data"]["hint"]) == ("not-ready", "free some disk space")
     assert client.lines.read() == b""
+    assert caplog.messages == ["connection closed: the stream has ended (not-ready)"]
 
 
 @pytest.mark.parametrize("method", ["tick", "flood"])

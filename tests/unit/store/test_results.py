@@ -50,6 +50,19 @@ def test_a_collage_and_links_hide_nobody(gallery: Gallery) -> None:
     ]  # fmt: skip
 
 
+def test_all_results_are_told_though_few_are_shown(gallery: Gallery) -> None:
+    gallery.record([photo(b"/%d" % n, b"d%d" % n, [like(0, 0.9 - n / 100)]) for n in range(3)])
+    gallery.record([Outcome(b"/copy", stamp(1), b"d1"), photo(b"/other", b"o", [ROWS[1]])])
+    told = {
+        collapse: nearest(gallery, ROWS[0], Search(0.5, 1, collapse=collapse, tells_all=True))
+        for collapse in (True, False)
+    }
+    assert [len(found.matches) for found in told.values()] == [1, 1]
+    assert sorted(told[True].every) == [b"d0", b"d1", b"d2"]
+    assert sorted(told[False].every) == [b"d0", b"d1", b"d1", b"d2"]
+    assert nearest(gallery, ROWS[0], Search(0.5, 1)).every == ()
+
+
 def test_one_path_stands_for_its_copies(gallery: Gallery) -> None:
     names = [b"/p/a copy.jpg", b"/p/b.jpg", b"/p/a.jpg", b"/p/backup/a.jpg"]
     gallery.record([photo(names[0], b"d", [ROWS[0]])])
