@@ -35,7 +35,7 @@ from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
-from facewatchd.errors import FacewatchError
+from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
@@ -58,6 +58,7 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store import hnsw_trial
+from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog, told_of_removed_model
 from facewatchd.store.gallery import Gallery
@@ -323,7 +324,7 @@ class Daemon:
             finder,
             self._scorer.refusal,
             info.quality,
-            lambda outcome: self._writer.call(lambda gallery: gallery.record_shown(outcome)),
+            self._record_shown,
         )
         self.methods = Methods(
             Status(
@@ -352,6 +353,12 @@ class Daemon:
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
             subscriptions,
         )
+
+    def _record_shown(self, outcome: Outcome) -> None:
+        """Have a photo recorded that a client showed. Raises `StorageError`, also where the writer waits for a disk."""
+        if self._writer.trouble:
+            raise StorageError(self._writer.trouble)
+        self._writer.call(lambda gallery: gallery.record_shown(outcome))
 
     def _confinement(self) -> str:
         """How far the decoding processes are confined: the text of the one that is confined less."""

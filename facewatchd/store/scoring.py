@@ -173,8 +173,9 @@ def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     told = np.ones(len(found.ids), np.bool_)
     if search.quality is not None:
         told = (found.spare >= search.quality.extras(norms)) & (norms >= search.quality.floor)
-    told = confirmed | ((own | told) & ~_among(found.ids, wanted.rejected))
-    told[told] = _is_own(reader, found.chosen(told), wanted, search)
+    likely = (own | told) & ~confirmed & ~_among(found.ids, wanted.rejected)
+    likely[likely] = _is_own(reader, found.chosen(likely), wanted, search)
+    told = confirmed | likely
     ids, similarities = found.ids[told], found.similarities[told]
     order = np.flatnonzero(told)[np.lexsort((ids, -similarities, ~confirmed[told]))]
     return Scored(
@@ -252,7 +253,7 @@ def _among(ids: NDArray[np.int64], these: frozenset[int]) -> NDArray[np.bool_]:
 
 
 def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
-    """Whether each face is neither alike to a rejected one nor nearer to another person, or else is confirmed."""
+    """Whether each face is neither alike to a rejected one nor nearer to another person."""
     own = np.ones(len(found.ids), np.bool_)
     others = wanted.others or None
     if not len(own) or (others is None and wanted.unlike is None):
@@ -270,4 +271,4 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
             _, spare = others.spare(rows, search.quality)
             kept &= spare.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
         own[at] = kept
-    return own | _among(found.ids, wanted.confirmed)
+    return own
