@@ -104,7 +104,7 @@ class Machine(RuleBasedStateMachine):
         self, said: Iterable[tuple[str, list[tuple[bool, bytes, RelativeBox | None]]]], at: float | None
     ) -> None:
         world = self.world
-        told = {(self.world.find(name), *face) for name, faces in said for face in faces}
+        told = {(self.world.find(name), *face[:2]) for name, faces in said for face in faces}
         for name, faces in said:
             known, adds = world.find(name), not faces
             self.made += known is None
@@ -127,7 +127,7 @@ class Machine(RuleBasedStateMachine):
         """Whether what was said before the call, at the same time or later, leaves nothing to be said."""
         before = [fact for fact in world.facts if fact in self.world.facts]
         same = (fact for fact in before if replace(fact, person=new.person) == new)
-        if any((fact.person, fact.is_person, fact.digest, fact.box) not in told for fact in same):
+        if any((fact.person, fact.is_person, fact.digest) not in told for fact in same):
             return True
         return any(World._ends(new, fact) for fact in before)
 
