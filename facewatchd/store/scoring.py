@@ -252,6 +252,18 @@ def _among(ids: NDArray[np.int64], these: frozenset[int]) -> NDArray[np.bool_]:
     return np.isin(ids, np.fromiter(these, np.int64, len(these)))
 
 
+def are_copies(
+    faces: Embeddings, similarities: NDArray[np.float32], unlike: NDArray[np.float32], same_picture: float
+) -> NDArray[np.bool_]:
+    """Whether each face is a copy of one that is rejected for a person, and no more alike to the person. Shape (n,).
+
+    ``similarities``: to the person. ``unlike`` and ``same_picture``: as `Wanted` has them.
+    """
+    nearest = (faces @ unlike.T).max(axis=1)
+    copies: NDArray[np.bool_] = (nearest >= same_picture) & ~(nearest < similarities - ROUNDING)
+    return copies
+
+
 def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
     """Whether each face is neither alike to a rejected one nor nearer to another person."""
     own = np.ones(len(found.ids), np.bool_)
@@ -265,8 +277,7 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
         at = np.searchsorted(found.ids, ids)
         kept = np.ones(len(ids), np.bool_)
         if wanted.unlike is not None:
-            nearest = (rows @ wanted.unlike.T).max(axis=1)
-            kept &= (nearest < wanted.same_picture) | (nearest < found.similarities[at] - ROUNDING)
+            kept &= ~are_copies(rows, found.similarities[at], wanted.unlike, wanted.same_picture)
         if others is not None:
             _, spare = others.spare(rows, search.quality)
             kept &= spare.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
