@@ -44,6 +44,16 @@ def test_each_name_has_its_own(seen: SeenStore, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_what_others_may_read_is_made_private_with_its_log(seen: SeenStore, path: Path) -> None:
+    seen.note("mail", MANY[:1])
+    seen.close()
+    path.chmod(0o644)
+    seen.note("mail", MANY[1:2])
+    files = list(path.parent.glob(f"{path.name}*"))
+    assert len(files) == 3
+    assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+
+
 def test_the_name_that_was_not_used_for_longest_makes_room(seen: SeenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(seen_module.time, "time", lambda: float(next(clock)))
