@@ -387,7 +387,9 @@ def undo(options: argparse.Namespace) -> int:
                 write_json(result)
             raise FacewatchError("there is nothing to take back", "what a person was before it was forgotten is gone")
         names = ", ".join(map(printable, result["names"]))
-        what = _UNDONE.get(str(result["action"]), counted(int(result["statements"]), "statement") + " about")
+        statements = int(result["statements"])
+        said = f"{counted(statements, 'statement')} about" if statements else _UNDONE["describe"]  # by an import
+        what = _UNDONE.get(str(result["action"]), said)
         _print(options, result, f"took back {what} {names}")
     return 0
 

@@ -242,6 +242,8 @@ def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any
     ("result", "out"),
     [
         ({"action": "say", "names": ["Anna"], "statements": 3}, "took back 3 statements about Anna\n"),
+        ({"action": "say", "names": ["Anna"], "statements": 0}, "took back the description of Anna\n"),
+        ({"action": "describe", "names": ["Anna"], "statements": 0}, "took back the description of Anna\n"),
         ({"action": "rename", "names": ["Anna"], "statements": 0}, "took back the renaming of Anna\n"),
         ({"action": "merge", "names": ["Ben", "Anna"], "statements": 0}, "took back the merging of Ben, Anna\n"),
     ],
