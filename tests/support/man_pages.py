@@ -110,7 +110,8 @@ SECTIONS = {
             "them was said, the date of birth and `hidden`. facewatchd people show prints `is` or `is not`, x,y,w,h, "
             "the source, the day, the path, and what is amiss if something is.",
             "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
-            "final: it deletes the name and all that was said from the file, and the backups.",
+            "final: it deletes the name and all that was said from the file, and the backups. What you called a question "
+            "(facewatch-query --new) is no person's name, and stays.",
         ),
         (
             "PHOTOS",
