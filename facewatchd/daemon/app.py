@@ -191,6 +191,7 @@ class Daemon:
         self._gallery = Gallery(self._catalog, self._index(directory))
         self._seen = SeenStore(config.data_dir / "seen.sqlite3")
         self._stops.callback(self._seen.close)
+        self._gallery.on_same = self._seen.carry
         self._people = PeopleStore(config.data_dir / "people.sqlite3")
         self._stops.callback(self._people.close)
         if self._people.trouble:
