@@ -203,6 +203,8 @@ class ListOf(Kind[tuple[T, ...]]):
 
     @property
     def _length(self) -> str:
+        if self.least == self.most:
+            return f"a list of {self.most}"
         return "a list" + ("" if self.most == MAX_INT else f" of at most {self.most}")
 
     def read(self, value: object, name: str) -> tuple[T, ...]:
@@ -211,7 +213,10 @@ class ListOf(Kind[tuple[T, ...]]):
         if len(value) > self.most:
             raise WrongValueError(name, value, f"{self._length}, not of {len(value)}")
         if len(value) < self.least:
-            raise WrongValueError(name, value, "a list that is not empty")
+            if self.least == 1:
+                raise WrongValueError(name, value, "a list that is not empty")
+            wanted = self._length if self.least == self.most else f"a list of at least {self.least}"
+            raise WrongValueError(name, value, f"{wanted}, not of {len(value)}")
         return tuple(self.item.read(item, f"{name}[{index}]") for index, item in enumerate(value))
 
 

@@ -195,11 +195,13 @@ class Exchange:
             return result
         before = self._people.people()
         kept = block.leave_out_what_contradicts(before) if params.keep else 0
+        last = max((each.id for each in before.statements), default=0)
         said = self._people.say_all(block.said(), SOURCE, block.people)
-        added, after = sum(each.added for each in said), len(self._people.people().statements)
+        after = self._people.people().statements
+        added = sum(each.id > last for each in after)  # less what lines took from each other
         return result | {
             "added": added,
-            "replaced": max(0, len(before.statements) + added - after),
+            "replaced": max(0, len(before.statements) + added - len(after)),
             "known": sum(each.known for each in said),
             "outdated": sum(each.outdated for each in said),
             "kept": kept,

@@ -75,7 +75,7 @@ class Queries:
 
     def query(self, params: QueryParameters) -> dict[str, object]:
         """Return the result of ``query``: the matches, and how much was searched."""
-        _require_ready(params)
+        _require_numbers(params)
         self._require_watched(params.dirs)
         search = self._search(params)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
@@ -107,15 +107,16 @@ class Queries:
         }
 
     def standing(self, params: QueryParameters) -> StandingQuery:
-        """Return a query that can be asked of what arrives. Raises as `query` does."""
-        _require_ready(params)
+        """Return the query of a subscription, which can be asked of what arrives. Raises as `query` does."""
+        _require_numbers(params)
         self._require_watched(params.dirs)
-        search = replace(self._search(params), seen=None, tells_all=False)
+        search = replace(self._search(params, "taken_since"), seen=None, tells_all=False)
         return StandingQuery(self._gallery, self._finder, self._scorer, self._info, params, search)
 
-    def _search(self, params: QueryParameters) -> Search:
+    def _search(self, params: QueryParameters, since: str = "since") -> Search:
+        """``since``: the name of that parameter, for errors."""
         threshold = self.threshold if params.threshold is None else params.threshold
-        since, until = _time(params)
+        first, end = _time(params, since)
         return Search(
             threshold=threshold,
             top=self.defaults.top if params.top is None else params.top,
@@ -129,8 +130,8 @@ class Queries:
             faces_max=params.faces_max,
             quality=self._info.quality_at(threshold),
             counts_references=threshold >= self._info.threshold,
-            since=since,
-            until=until,
+            since=first,
+            until=end,
             sort=Sort(params.sort),
             same_face=self._info.same_face,
             same_person=self._info.threshold,
@@ -170,17 +171,17 @@ class Queries:
         return {"faces": faces}
 
 
-def _time(params: QueryParameters) -> tuple[float | None, float | None]:
+def _time(params: QueryParameters, name: str) -> tuple[float | None, float | None]:
     """The time in which photos were taken that are asked for: from the first to before the second, in seconds of
-    `Taken.at`; None: whenever. Raises `ParamsError`."""
-    since = None if params.since is None else period("since", params.since).begin
+    `Taken.at`; None: whenever. ``name``: that of ``since``. Raises `ParamsError`."""
+    since = None if params.since is None else period(name, params.since).begin
     until = None if params.until is None else period("until", params.until).end
     if since is not None and until is not None and until <= since:
-        raise ParamsError(f"until {params.until} is before since {params.since}: exchange them")
+        raise ParamsError(f"until {params.until} is before {name} {params.since}: exchange them")
     return since, until
 
 
-def _require_ready(params: QueryParameters) -> None:
+def _require_numbers(params: QueryParameters) -> None:
     """Raise `ParamsError` for numbers that contradict each other."""
     if params.faces_max is not None and params.faces_min > params.faces_max:
         raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")

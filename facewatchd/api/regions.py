@@ -4,6 +4,9 @@ Photos are gone through in the order of their paths, in pages: one takes `PAGE_T
 and the files beside it are read in the process that decodes photos (idle class), as anybody may have made them; what
 it answers is checked. Nothing is said here: a client says what it wants with ``import_people``.
 
+What is said of a photo is said of its bytes. So the names of all copies are held together, where the first of them
+stands: each name is told with the first copy that has it.
+
 A photo that has changed since it was indexed is left out, because its faces may be elsewhere, and so is one that cannot
 be read, or whose disk does not answer.
 """
@@ -35,7 +38,7 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.store.catalog_reader import ContentFaces, RecordedPhoto
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import READING, NotAnsweringError
-from facewatchd.values import Stamp
+from facewatchd.values import Stamp, is_within
 
 PAGE: Final = 500
 """Photos that one page reads at most."""
@@ -59,8 +62,8 @@ class RegionReader:
     def regions(self, params: RegionsParameters) -> dict[str, object]:
         """Return the ``photos`` with names of one page, how many were ``read`` and left out, and the ``next`` path.
 
-        Raises `UnreadablePhotoError` for a directory that is not watched, and `StorageError` where it is not known what
-        was said.
+        Raises `UnreadablePhotoError` for a directory that is not watched or not there, and `StorageError` where it is
+        not known what was said.
         """
         self._people.people()
         if params.dir is not None and self._roots.of(params.dir) is None:
@@ -69,7 +72,10 @@ class RegionReader:
             )
         with self._catalog.reading() as reader:
             photos = reader.photos_below(params.dir, params.after, PAGE)
-            contents = reader.content_faces([photo.digest for photo in photos])
+            digests = {photo.digest for photo in photos}
+            contents, copies = reader.content_faces(sorted(digests)), reader.photos_of(digests)
+        if params.dir is not None and not photos and not params.after:
+            self._require_directory(params.dir)
         page = _Page(self._inference, self._roots, self._resolver.known(), contents)
         deadline = time.monotonic() + PAGE_TIME
         found: list[dict[str, object]] = []
@@ -77,21 +83,36 @@ class RegionReader:
         for photo in photos:
             if read and time.monotonic() > deadline:
                 break
-            found += page.photo(photo)
+            same = [each for each in copies[photo.digest] if params.dir is None or is_within(each.path, params.dir)]
+            if photo.path == same[0].path:
+                found += page.copies(same)
             following, read = photo.path, read + 1
         ended = read == len(photos) < PAGE
         after = None if ended or following is None else encode_path(following)
         return {"photos": found, "read": read, "left_out": page.left_out, "next": after}
+
+    def _require_directory(self, path: bytes) -> None:
+        """Raise `UnreadablePhotoError` where there is no directory and its disk answers."""
+        try:
+            is_there = self._roots.calls.run(path, lambda: os.path.isdir(path), READING)
+        except NotAnsweringError:
+            return
+        if not is_there:
+            raise UnreadablePhotoError(
+                f"{printable(path)} is no directory, and no photo that was indexed", "check its name"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
     """What was read of a directory that some photos are in."""
 
-    names: Mapping[str, bytes]
+    names: sidecars.Folded
     """See `sidecars.by_folded_name`."""
+    sections: sidecars.Folded
+    """The names of photos in Picasa's file."""
     picasa: Mapping[str, Sequence[Region]]
-    """By the folded name of the photo."""
+    """By section."""
     aside: list[str]
     """Why something in Picasa's file was left out, until it was told with a photo."""
 
@@ -109,31 +130,39 @@ class _Page:
         self.left_out = 0
         """Photos that cannot be read, or have changed."""
 
-    def photo(self, photo: RecordedPhoto) -> Iterator[dict[str, object]]:
-        """What is written about a photo; nothing where there is nothing."""
-        description = self._described(photo)
-        content = self._contents.get(photo.digest)
-        if description is None or content is None or not content.width:
-            self.left_out += 1
+    def copies(self, photos: Sequence[RecordedPhoto]) -> Iterator[dict[str, object]]:
+        """What is written about the photos of one content; nothing where there is nothing."""
+        digest, content = photos[0].digest, self._contents.get(photos[0].digest)
+        if content is None or not content.width:
+            self.left_out += len(photos)
             return
-        named = [description.named, *self._beside(photo.path)]
-        names = [_names(each.regions, content, description.orientation) for each in named]
-        found = findings(names, self._on_photo(photo.digest, content))
-        aside = list(dict.fromkeys(reason for each in named for reason in each.aside))
-        if found or aside:
-            yield {
-                **encode_path(photo.path),
-                "digest": photo.digest.hex(),
-                "findings": [_finding(each, content) for each in found],
-                "aside": aside,
-            }
+        names: list[list[Name]] = []
+        first: dict[str, bytes] = {}
+        aside: dict[bytes, dict[str, None]] = {}
+        description: Description | None = None
+        for photo in photos:
+            described = self._described(photo, description)
+            if described is None:
+                self.left_out += 1
+                continue
+            named = [*([described.named] if description is None else []), *self._beside(photo.path)]
+            description = described
+            names += (each := [_names(each.regions, content, described.orientation) for each in named])
+            first = {name_key(name.name): photo.path for group in each for name in group} | first
+            aside[photo.path] = {reason: None for each in named for reason in each.aside}
+        found = findings(names, self._on_photo(digest, content))
+        for path, reasons in aside.items():
+            own = [_finding(each, content) for each in found if first[name_key(each.name)] == path]
+            if own or reasons:
+                yield {**encode_path(path), "digest": digest.hex(), "findings": own, "aside": list(reasons)}
 
-    def _described(self, photo: RecordedPhoto) -> Description | None:
+    def _described(self, photo: RecordedPhoto, before: Description | None) -> Description | None:
+        """What a photo's bytes say; None where they are others by now. ``before``: what those of a copy say."""
         try:
             with self._opened(photo.path) as descriptor:
                 if not Stamp.of(os.fstat(descriptor)).same_bytes(photo.stamp):
                     return None
-                return self._inference.describe(descriptor, names=True)
+                return before or self._inference.describe(descriptor, names=True)
         except (ClosedError, NoModelError):
             raise
         except (FacewatchError, OSError):
@@ -157,7 +186,8 @@ class _Page:
         beside = self._directory(directory)
         for sidecar in sidecars.xmp(name, beside.names):
             yield self._sidecar(os.path.join(directory, sidecar), XMP)
-        yield Named(tuple(beside.picasa.get(sidecars.folded(name), ())), tuple(beside.aside))
+        section = sidecars.section(name, beside.sections, beside.names)
+        yield Named(tuple(beside.picasa[section]) if section is not None else (), tuple(beside.aside))
         beside.aside.clear()
         if (found := sidecars.takeout(name, beside.names)) is not None:
             yield self._sidecar(os.path.join(directory, found), TAKEOUT)
@@ -173,8 +203,9 @@ class _Page:
             named = Named() if ini is None else self._sidecar(os.path.join(directory, ini), PICASA)
             regions: dict[str, list[Region]] = {}
             for each in named.regions:
-                regions.setdefault(sidecars.folded(each.photo), []).append(each)
-            self._directories[directory] = _Directory(names, regions, [f".picasa.ini: {each}" for each in named.aside])
+                regions.setdefault(each.photo, []).append(each)
+            aside = [f".picasa.ini: {each}" for each in named.aside]
+            self._directories[directory] = _Directory(names, sidecars.by_folded_name(regions), regions, aside)
         return self._directories[directory]
 
     def _sidecar(self, path: bytes, kind: str) -> Named:
@@ -197,14 +228,20 @@ class _Page:
             if each.is_person and (place := places.get(each.id)) is not None and place.face is None
         }
         rejected: dict[int, frozenset[str]] = {}
+        absent: dict[str, list[RelativeBox | None]] = {}
         for each in said:
-            if not each.is_person and (place := places.get(each.id)) is not None and place.face is not None:
+            if each.is_person or (place := places.get(each.id)) is None:
+                continue
+            if place.face is None:
+                absent.setdefault(keys[each.person], []).append(each.box)
+            else:
                 rejected[place.face] = rejected.get(place.face, frozenset()) | {keys[each.person]}
         return OnPhoto(
             [(face, RelativeBox.of(box, content.width, content.height)) for face, box in content.faces],
             {face: keys[person] for face in ids if (person := self._known.person_of.get(face)) is not None},
             rejected,
             frozenset(faceless),
+            absent,
         )
 
 

@@ -24,7 +24,7 @@ from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Index
 from facewatchd.store.references import References, same_picture
-from facewatchd.store.scoring import ROUNDING, Scored, Search, Wanted
+from facewatchd.store.scoring import Scored, Search, Wanted, are_copies
 from facewatchd.values import Face, ModelInfo
 
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ class People:
     def is_rejected(self, person: int, embedding: Embedding) -> bool:
         """Whether a face is a copy of one that is rejected, and no more alike to the person."""
         unlike = self.unlike.get(person)
-        nearest = -1.0 if unlike is None else float((unlike @ embedding).max())
+        if unlike is None:
+            return False
         own = self.references.rows[self.references.people == person]
-        return nearest >= self.same_picture and (not len(own) or nearest >= float((own @ embedding).max()) - ROUNDING)
+        similarity = (own @ embedding).max(initial=-1.0, keepdims=True)
+        return bool(are_copies(embedding[None], similarity, unlike, self.same_picture)[0])
 
 
 class Scorer:

@@ -137,6 +137,7 @@ class _Names:
     def __init__(self, known: KnownFaces, asked: Sequence[Asked]) -> None:
         self._person_of = known.person_of
         self._names = {person.id: person.name for person in known.people.people}
+        self._hidden = {person.id for person in known.people.people if person.hidden}
         self._asked = [[way.person for way in each.wanted] for each in asked]
 
     def put_on(self, match: Match) -> Match:
@@ -145,10 +146,11 @@ class _Names:
         return match._replace(person=person, terms=tuple(terms)) if person or terms else match
 
     def _of(self, place: int, found: Match | Term) -> str:
-        """Of the person who is asked for, else of the one whose face the user said that it is."""
+        """Of the person who is asked for, else of the one, if not hidden, whose face the user said that it is."""
         ways = self._asked[place]
         way = found.of if found.of is not None else 0 if len(ways) == 1 else None
         person = None if way is None else ways[way]
         if person is None and found.face_id is not None:
             person = self._person_of.get(found.face_id)
+            person = None if person in self._hidden else person
         return "" if person is None else self._names.get(person, "")

@@ -235,7 +235,7 @@ def say_not(options: argparse.Namespace) -> int:
 
 
 def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]], str], **params: Any) -> int:
-    faces = [Asked(who) for who in _faces(options.who, whole=options.whole)]
+    faces = [Asked(who) for who in _faces(options)]
     whole = {"face": "none"} if options.whole else {}
     if options.box:
         params["box"] = options.box
@@ -258,13 +258,17 @@ def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]],
     return FAILED if refused else 0
 
 
-def _faces(texts: Sequence[str], *, whole: bool) -> list[Who]:
-    faces = [read_who(text) for text in texts]
+def _faces(options: argparse.Namespace) -> list[Who]:
+    faces = [read_who(text) for text in options.who]
     for who in faces:
-        if whole and (who.photo is None or who.face is not None):
-            raise UsageError(f"{who.text} is no whole photo", "--whole goes with photos alone")
+        if (options.whole or options.box) and (who.photo is None or who.face is not None):
+            raise UsageError(
+                f"{who.text} is no whole photo", f"{'--whole' if options.whole else '--box'} goes with photos alone"
+            )
         if who.person is not None:
             raise UsageError(f"{who.text} is a person, and no face", "name a photo, PHOTO#N or face:ID")
+    if options.box and len(faces) > 1:
+        raise UsageError("--box is of one photo", "name each photo with its box in a call of its own")
     if sum(who.photo == STDIN for who in faces) > 1:
         raise UsageError("standard input holds one photo", "give '-' once")
     return faces

@@ -226,8 +226,9 @@ def _say_summary(found: _Found, options: argparse.Namespace, said: dict[str, int
         if len(spellings) > 1:
             say(f"taken for one person: {', '.join(map(printable, sorted(spellings)))}")
     if said is not None:
-        kept = f", {said['kept']} left out, as something else was said meanwhile" if said["kept"] else ""
-        say(f"{counted(said['added'], 'name')} said{kept}; `facewatchd people undo` takes that back")
+        kept = f", {said['kept']} left out, as something else was said before" if said["kept"] else ""
+        undo = "; `facewatchd people undo` takes that back" if said["added"] else ""
+        say(f"{counted(said['added'], 'name')} said{kept}{undo}")
     elif found.statements and not options.apply:
         say("nothing was said; to say it, add --apply")
 

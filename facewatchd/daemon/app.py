@@ -35,11 +35,12 @@ from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.supervisor import Signals, Supervisor
-from facewatchd.errors import FacewatchError
+from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
@@ -57,6 +58,7 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.store import hnsw_trial
+from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog, told_of_removed_model
 from facewatchd.store.gallery import Gallery
@@ -257,7 +259,7 @@ class Daemon:
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
         )
-        self._second_looks = SecondLooks(
+        parts = Parts(
             self._gallery,
             self._roots,
             self._writer,
@@ -266,15 +268,8 @@ class Daemon:
             polite=self._config.resources.idle_priority,
             liveness=self._liveness,
         )
-        self._dates = Dates(
-            self._gallery,
-            self._roots,
-            self._writer,
-            self._indexing_inference,
-            others_first=self._is_busy,
-            polite=self._config.resources.idle_priority,
-            liveness=self._liveness,
-        )
+        self._second_looks = SecondLooks(parts)
+        self._dates = Dates(parts)
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
@@ -330,7 +325,7 @@ class Daemon:
             finder,
             self._scorer.refusal,
             info.quality,
-            lambda outcome: self._writer.call(lambda gallery: gallery.record_shown(outcome)),
+            self._record_shown,
         )
         self.methods = Methods(
             Status(
@@ -359,6 +354,12 @@ class Daemon:
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
             subscriptions,
         )
+
+    def _record_shown(self, outcome: Outcome) -> None:
+        """Have a photo recorded that a client showed. Raises `StorageError`, also where the writer waits for a disk."""
+        if self._writer.trouble:
+            raise StorageError(self._writer.trouble)
+        self._writer.call(lambda gallery: gallery.record_shown(outcome))
 
     def _confinement(self) -> str:
         """How far the decoding processes are confined: the text of the one that is confined less."""

@@ -3,14 +3,12 @@
 What is embedded gets its date with its faces. For what was in the catalog before, the headers of each file are read
 once, in the indexing process, and nothing is decoded (`Inference.describe`). The rules:
 
-- *Everything else goes first.* No file is read while a path is pending, a walk runs or indexing is paused; one file is
-  read at a time, the newest first, and the thread rests at least as long as each took, and longer while it keeps other
-  programs waiting (`Pace`). Without ``idle_priority`` it does not rest.
+- *Everything else goes first*, and one file is read at a time (`IdleThread`), the newest first.
 - *Once.* A date is recorded, and so is that there is none, or that the headers cannot be read. Dates are written
   `BATCH` at a time; a crash loses a batch, which is read again.
 - *A file stands for a content where it has the stamp that is recorded* (`recorded_files`), before and after it is read.
 - A file that is out of reach or has changed is passed over; those that are left are tried again when a directory has
-  come or gone, and after `AGAIN_AFTER` seconds. One with which the process dies or fails is tried
+  come or gone, and after `recorded_files.AGAIN_AFTER` seconds. One with which the process dies or fails is tried
   again as `Backoff` says.
 """
 
@@ -21,70 +19,37 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from facewatchd.errors import FacewatchError, StorageError, UnreadablePhotoError
 from facewatchd.indexing import recorded_files
 from facewatchd.indexing.backoff import Backoff
-from facewatchd.indexing.writer import Writer
+from facewatchd.indexing.idle_thread import IdleThread, Parts
 from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
-from facewatchd.inference.pool import Inference
 from facewatchd.photos import files
 from facewatchd.photos.files import DiskError
-from facewatchd.scan.roots import Roots
-from facewatchd.store.gallery import Gallery
-from facewatchd.system.scheduling import Pace, processor_time
 from facewatchd.text import printable
-from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Stamp, Taken
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 5.0
-"""Seconds between two looks at whether there is something to do."""
-AGAIN_AFTER = 3600.0
-"""Seconds after which what is left is tried again where the same is within reach."""
-RETRY = 30.0
-"""Seconds of rest after the model could not be loaded, or the catalog not be read or written."""
 BATCH = 100
 """Dates that are written at once."""
-SHARE = 1.0
-"""The least rest after a file, as a multiple of its time."""
-LEAVE = 2.0
-"""Seconds that the thread has to end."""
 
 
 class _PassedOverError(Exception):
     """The file says nothing about the content now."""
 
 
-class Dates:
-    """Start it after the writer and the workers, and `stop` it before them."""
+class Dates(IdleThread[int]):
+    """A piece of its work is a content."""
 
-    def __init__(
-        self,
-        gallery: Gallery,
-        roots: Roots,
-        writer: Writer,
-        inference: Inference,
-        *,
-        others_first: Callable[[], bool],
-        polite: bool,
-        liveness: Liveness,
-    ) -> None:
-        """``inference``: the indexing process. ``others_first``: whether something else is to be done, or indexing is
-        paused. ``polite``: rest between two files.
-        """
-        self._gallery = gallery
-        self._roots = roots
-        self._writer = writer
-        self._inference = inference
-        self._others_first = others_first
-        self._polite = polite
-        self._liveness = liveness
-        self._ending = threading.Event()
+    name = "dates"
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self._backoff = Backoff()
         self._left = np.empty(0, np.int64)
         """Contents that are still to be looked at, the next one first."""
@@ -96,18 +61,9 @@ class Dates:
         """When they are listed again, though the same is within reach."""
         self._through = threading.Event()
         """Set whenever nothing is left that can be looked at then, and at the end."""
-        self._thread = threading.Thread(target=self._run, name="dates", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
 
     def give_up(self) -> None:
-        """Begin with no other file. Comes before the end of the workers."""
-        self._ending.set()
+        super().give_up()
         self._through.set()
 
     def wait(self, timeout: float) -> None:
@@ -119,48 +75,18 @@ class Dates:
             if not self._ending.is_set():
                 self._through.wait(max(0.0, timeout))
 
-    def stop(self) -> None:
-        """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
-        self.give_up()
-        if self._thread.ident is not None:
-            self._thread.join(LEAVE)
-
-    def _run(self) -> None:
-        while not self._ending.is_set():
-            try:
-                rest = self._step()
-            except ClosedError:
-                return
-            except (NoModelError, StorageError) as exc:  # the workers and the writer tell of it
-                log.debug("dates: %s", exc)
-                rest = RETRY
-            except Exception as exc:
-                log.exception("dates: unexpected error (%s)", exc)
-                rest = RETRY
-            self._liveness.rest()
-            self._ending.wait(rest)
-
-    def _step(self) -> float:
-        """Read one date if one is to be read; return the seconds to rest."""
-        self._writer.require_undamaged()
-        if self._others_first():
-            return LOOK_EVERY
+    def _next(self) -> int | None:
         self._list_anew_if_due()
-        if not len(self._left):
-            self._through.set()
-            return LOOK_EVERY
-        began, pace = time.monotonic(), Pace(1, self._used)
-        self._liveness.beat()
-        self._look_at(int(self._left[0]))
+        if len(self._left):
+            return int(self._left[0])
+        self._through.set()
+        return None
+
+    def _work_on(self, content: int, /) -> None:
+        self._look_at(content)
         self._left = self._left[1:]
         if len(self._read) >= BATCH or not len(self._left):
             self._write()
-        return max(SHARE * (time.monotonic() - began), pace.rest()) if self._polite else 0.0
-
-    def _used(self) -> tuple[float, float]:
-        """Seconds of processor time so far: of the whole machine, and of this process and the indexing process."""
-        everything, own = processor_time()
-        return everything, own + (self._inference.effort() or (0.0, False))[0]
 
     def _list_anew_if_due(self) -> None:
         reach, now = recorded_files.within_reach(self._roots), time.monotonic()
@@ -170,7 +96,7 @@ class Dates:
         if directories := recorded_files.reached(self._roots):
             with self._gallery.catalog.reading() as reader:
                 self._left = reader.undated(directories)
-        self._reach, self._again_at = reach, now + AGAIN_AFTER
+        self._reach, self._again_at = reach, now + recorded_files.AGAIN_AFTER
 
     def _look_at(self, content: int) -> None:
         """Have a date read, and keep it until it is written."""

@@ -10,6 +10,9 @@ from facewatchd.store.catalog import Catalog
 from facewatchd.threads.bounded_calls import NotAnsweringError
 from facewatchd.values import RootState, Stamp
 
+AGAIN_AFTER = 3600.0
+"""Seconds after which files are tried again that were passed over, where the same is within reach as then."""
+
 
 def is_unchanged(path: bytes, roots: Roots, catalog: Catalog) -> bool:
     """Whether the file at a path is within reach, and has the stamp that is recorded. Raises `StorageError`."""

@@ -3,18 +3,14 @@
 What a second look is, and which photos are worth one, is in `facewatchd.models.second_look`; the catalog records both
 when a photo is embedded. This thread goes through those that are due, the newest first. The rules:
 
-- *The first look goes first.* No second look begins while a path is pending, a walk runs or indexing is paused. When
-  that changes, the one in hand is given up: within `deadlines.LOOK_EVERY` seconds and the time of one first look.
-- *Other programs go first.* The work is done in the indexing process, in its idle class, with one thread. After each
-  photo the thread rests as long as that took, which may be minutes. After one that took less than ten seconds and kept
-  other programs waiting it rests ten times as long, ten seconds at most (`Pace`). Without ``idle_priority`` it does not
-  rest.
+- *Everything else goes first* (`IdleThread`). When a photo has come, or a walk begins, the second look in hand is given
+  up: within `deadlines.LOOK_EVERY` seconds and the time of one first look. A second look may take minutes.
 - *Once.* A second look is recorded with what it found, in one transaction. One that was cut short is taken again. While
   the catalog cannot be written, the writer tries again and says so (`Writer.insist`), and no other look is taken.
 - *Nothing is lost by it.* A photo that is out of reach or has changed stays due; it is tried again when a directory has
-  come or gone, when it is recorded with another ctime, or after `AGAIN_AFTER` seconds. One with which the process dies,
-  runs out of memory or fails, or whose faces cannot be recorded, is tried again as `Backoff` says; in the end it is
-  left out, and keeps its state and its faces.
+  come or gone, when it is recorded with another ctime, or after `recorded_files.AGAIN_AFTER` seconds. One with which
+  the process dies, runs out of memory or fails, or whose faces cannot be recorded, is tried again as `Backoff` says; in
+  the end it is left out, and keeps its state and its faces.
 
 The photos that are due are read from the catalog in pages. The first page is read again when a photo has become due
 (`Catalog.made_due`), when one that failed is to be tried again, and when all are to be tried again.
@@ -28,41 +24,27 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
 from facewatchd.errors import FacewatchError, RefusedError, StorageError, UnreadablePhotoError
 from facewatchd.indexing import recorded_files
 from facewatchd.indexing.backoff import Backoff
-from facewatchd.indexing.writer import Writer
+from facewatchd.indexing.idle_thread import IdleThread, Parts
 from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
-from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Again
 from facewatchd.photos import contents
 from facewatchd.photos.files import ChangedWhileReadError, DiskError
-from facewatchd.scan.roots import Roots
 from facewatchd.store.catalog_reader import ToSeeAgain
 from facewatchd.store.gallery import Gallery
-from facewatchd.system.scheduling import Pace, processor_time
 from facewatchd.text import counted, one_line, printable
 from facewatchd.threads.bounded_calls import NotAnsweringError
-from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 5.0
-"""Seconds between two looks at whether there is something to do."""
-AGAIN_AFTER = 3600.0
-"""Seconds after which photos are tried again that were out of reach, where nothing has changed since."""
-RETRY = 30.0
-"""Seconds of rest after the model could not be loaded, or the catalog not be read or written."""
 PAGE = 500
 """Photos that are read from the catalog at once."""
-LEAVE = 2.0
-"""Seconds that the thread has to end."""
-SHARE = 1.0
-"""The least rest after a second look, as a multiple of its time: half of one processor is used at most."""
 
 
 class _NotNowError(Exception):
@@ -73,31 +55,13 @@ class _GivenUpError(Exception):
     """The second look was given up for something that goes first."""
 
 
-class SecondLooks:
-    """Start it after the writer and the workers, and `stop` it before them."""
+class SecondLooks(IdleThread[ToSeeAgain]):
+    """A piece of its work is a photo whose second look is due."""
 
-    def __init__(
-        self,
-        gallery: Gallery,
-        roots: Roots,
-        writer: Writer,
-        inference: Inference,
-        *,
-        others_first: Callable[[], bool],
-        polite: bool,
-        liveness: Liveness,
-    ) -> None:
-        """``inference``: the indexing process. ``others_first``: whether something else is to be done, or indexing is
-        paused. ``polite``: rest between two photos.
-        """
-        self._gallery = gallery
-        self._roots = roots
-        self._writer = writer
-        self._inference = inference
-        self._others_first = others_first
-        self._polite = polite
-        self._liveness = liveness
-        self._ending = threading.Event()
+    name = "second looks"
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
         self._backoff = Backoff()
         self._not_before: dict[bytes, float] = {}
         """When contents are tried again whose second look failed."""
@@ -119,62 +83,15 @@ class SecondLooks:
         self._in_hand = _Stop()
         """How the second look in hand is given up."""
         self._in_hand.close()
-        self._thread = threading.Thread(target=self._run, name="second looks", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
 
     def give_up(self) -> None:
         """End the second look in hand, and begin no other. Comes before the end of the workers."""
-        self._ending.set()
+        super().give_up()
         self._in_hand.send()
-
-    def stop(self) -> None:
-        """End the thread; after `LEAVE` seconds it is left behind: it may read from a disk that does not answer."""
-        self.give_up()
-        if self._thread.ident is not None:
-            self._thread.join(LEAVE)
-
-    def _run(self) -> None:
-        while not self._ending.is_set():
-            try:
-                rest = self._step()
-            except ClosedError:
-                return
-            except (NoModelError, StorageError) as exc:  # the workers and the writer tell of it
-                log.debug("second looks: %s", exc)
-                rest = RETRY
-            except Exception as exc:
-                log.exception("second looks: unexpected error (%s)", exc)
-                rest = RETRY
-            self._liveness.rest()
-            self._ending.wait(rest)
-
-    def _step(self) -> float:
-        """Take a second look if one is due; return the seconds to rest."""
-        self._writer.require_undamaged()
-        began, pace = time.monotonic(), Pace(1, self._used)
-        if (due := self._next()) is None:
-            return LOOK_EVERY
-        self._liveness.beat()
-        self._look_at(due)
-        return max(SHARE * (time.monotonic() - began), pace.rest()) if self._polite else 0.0
-
-    def _used(self) -> tuple[float, float]:
-        """Seconds of processor time so far: of the whole machine, and of this process and the indexing process."""
-        everything, own = processor_time()
-        return everything, own + (self._inference.effort() or (0.0, False))[0]
 
     # What is due
 
     def _next(self) -> ToSeeAgain | None:
-        """The next photo that is due; None where there is none, or something else is to be done first."""
-        if self._others_first():
-            return None
         now = time.monotonic()
         self._begin_anew_if_due(now)
         while not self._at_end:
@@ -190,12 +107,10 @@ class SecondLooks:
 
     def _begin_anew_if_due(self, now: float) -> None:
         """Begin at the first page again if it may hold a photo that is to be looked at."""
-        made_due, reach = (
-            self._gallery.catalog.made_due,
-            recorded_files.within_reach(self._roots),
-        )  # before a page is read
+        made_due = self._gallery.catalog.made_due  # before a page is read
+        reach = recorded_files.within_reach(self._roots)
         if reach != self._reach or now >= self._all_again_at:
-            self._reach, self._all_again_at = reach, now + AGAIN_AFTER
+            self._reach, self._all_again_at = reach, now + recorded_files.AGAIN_AFTER
             self._in_vain.clear()
         elif made_due == self._made_due and now < self._try_at:
             return
@@ -215,7 +130,7 @@ class SecondLooks:
 
     # One photo
 
-    def _look_at(self, due: ToSeeAgain) -> None:
+    def _work_on(self, due: ToSeeAgain, /) -> None:
         try:
             self._record(due, self._found(due))
         except (_NotNowError, NotAnsweringError) as exc:
@@ -238,7 +153,8 @@ class SecondLooks:
     def _note_failure(self, due: ToSeeAgain, reason: str, *, counts: bool) -> None:
         """Have a photo tried again later with which its process died, ran out of memory, or failed; or no more."""
         delay = self._backoff.set_back(due.digest, reason, counts=counts)
-        self._not_before[due.digest] = moment = time.monotonic() + (AGAIN_AFTER if delay is None else delay)
+        moment = time.monotonic() + (recorded_files.AGAIN_AFTER if delay is None else delay)
+        self._not_before[due.digest] = moment
         self._try_at = min(self._try_at, moment)
         if delay is None:
             log.warning("the second look at %s is left out: %s", self._name(due), reason)

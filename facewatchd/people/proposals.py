@@ -4,8 +4,8 @@ Each file says its names by itself, each source in it by itself: all regions of 
 (`photos.regions.readings`), the way in which more of them are about a face. Then all are held together:
 
 - A face that is given two names, and a name that is given to two faces, is said of neither.
-- What was said before stays: a face that is somebody else, a face that is not this person, and another face on the
-  photo that is this person, each speak against a name.
+- What was said before stays: a face that is somebody else, a face that is not this person, another face on the photo
+  that is this person, and that the person is not on the photo, each speak against a name.
 - A name without a place is proposed for a face where it is the only such name that is left on the photo, and the face
   the only one without a name.
 """
@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from facewatchd.people.placing import placed
-from facewatchd.people.statements import RelativeBox, name_key
+from facewatchd.people.statements import RelativeBox, name_key, same_face
+
+_NOT_THERE = "the person was said not to be there"
 
 
 class Verdict(StrEnum):
@@ -59,6 +61,13 @@ class OnPhoto:
     """The keys of the people that each face is not."""
     standing: frozenset[str] = frozenset()
     """The keys of the people who were said to be on the photo, where no face is found."""
+    absent: Mapping[str, Sequence[RelativeBox | None]] = field(default_factory=dict)
+    """Where people were said not to be, where no face is found, by key; None: nowhere on the photo."""
+
+    def is_absent(self, key: str, area: RelativeBox | None = None) -> bool:
+        """Whether a person was said not to be on the photo, or not in an area of it."""
+        places = self.absent.get(key, ())
+        return None in places or (area is not None and any(same_face(area, place) for place in places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +144,22 @@ def _placed_findings(claims: _Claims, photo: OnPhoto) -> Iterator[Finding]:
     for key, each in claims.names.items():
         faces = claims.faces.get(key, {})
         if not faces:
-            is_known = key in photo.standing or key in photo.person_of.values()
-            verdict = Verdict.KNOWN if is_known else Verdict.NO_FACE
-            yield Finding(each.name, each.source, verdict, box=claims.nowhere[key])
+            yield _without_face(each, claims.nowhere[key], photo)
         elif len(faces) > 1:
             yield Finding(each.name, each.source, Verdict.CONTRADICTS, against="it is given to several faces")
         else:
             (index,) = faces
             others = [claims.names[other].name for other in claims.at(index) if other != key]
             yield _judged(each, *photo.faces[index], photo, others)
+
+
+def _without_face(each: Name, area: RelativeBox, photo: OnPhoto) -> Finding:
+    key = name_key(each.name)
+    if key in photo.standing or key in photo.person_of.values():
+        return Finding(each.name, each.source, Verdict.KNOWN, box=area)
+    if photo.is_absent(key, area):
+        return Finding(each.name, each.source, Verdict.CONTRADICTS, box=area, against=_NOT_THERE)
+    return Finding(each.name, each.source, Verdict.NO_FACE, box=area)
 
 
 def _judged(each: Name, face: int, box: RelativeBox, photo: OnPhoto, others: Sequence[str]) -> Finding:
@@ -164,18 +180,20 @@ def _against(key: str, face: int, photo: OnPhoto) -> str:
         return "the face was said not to be that person"
     if key in photo.person_of.values():
         return "another face on the photo was said to be that person"
-    return ""
+    return _NOT_THERE if photo.is_absent(key) else ""
 
 
 def _placeless_findings(names: Sequence[Name], claims: _Claims, photo: OnPhoto) -> Iterator[Finding]:
     here = {*photo.person_of.values(), *photo.standing}
-    left = [each for each in names if name_key(each.name) not in here]
+    left = [each for each in names if name_key(each.name) not in here and not photo.is_absent(name_key(each.name))]
     named = {photo.faces[face][0] for faces in claims.faces.values() for face in faces}
     free = [(face, box) for face, box in photo.faces if face not in photo.person_of and face not in named]
     for each in names:
         key = name_key(each.name)
         if key in here:
             yield Finding(each.name, each.source, Verdict.KNOWN)
+        elif photo.is_absent(key):
+            yield Finding(each.name, each.source, Verdict.CONTRADICTS, against=_NOT_THERE)
         elif len(left) == 1 and len(free) == 1 and key not in photo.rejected.get(free[0][0], ()):
             yield Finding(each.name, each.source, Verdict.PROPOSED, *free[0])
         else:

@@ -6,7 +6,7 @@ there (`assignment`), so that one face is never two people:
 
 - A face that the user said is the person comes before one that is only alike, and is nobody else's.
 - A person who stands on the photo without a face takes none. A face that is alike is taken all the same, if no other
-  term needs it.
+  term needs it: the user said that the person is there, whichever face is shown for that.
 - The similarity of a candidate is the least of its terms; those without a face have none.
 
 People who must not be on it: they are seen on a photo where a face matches them by the same rules, whatever its size,
@@ -84,6 +84,8 @@ class Rows:
     """The contents of the photos of the question that match."""
     photos: Ids
     """Contents on which the person stands without a face."""
+    stands: tuple[Ids, ...]
+    """The same for each way of asking."""
 
     @classmethod
     def of(cls, ways: Sequence[Scored]) -> Rows:
@@ -94,7 +96,7 @@ class Rows:
         own = np.concatenate([way.own for way in ways])
         numbers = np.repeat(np.arange(len(ways)), [len(way.ids) for way in ways])
         order = np.lexsort((faces, -similarities, ~confirmed))
-        photos = sorted({content for way in ways for content in way.photos})
+        stands = tuple(np.array(sorted(way.photos), np.int64) for way in ways)
         return cls(
             faces[order],
             similarities[order],
@@ -102,7 +104,8 @@ class Rows:
             confirmed[order],
             numbers[order],
             np.unique(contents[own]),
-            np.array(photos, np.int64),
+            np.unique(np.concatenate(stands)),
+            stands,
         )
 
     def where(self, mask: Mask) -> Rows:
@@ -163,8 +166,17 @@ class Candidates:
 
     @cached_property
     def confirmed(self) -> Mask:
-        """Whether the user said so, of each term. Shape (n, terms)."""
-        return self._taken([np.append(rows.confirmed, True) for rows in self.terms])
+        """Whether the user said so, of each term: of its face, or that it stands there. Shape (n, terms)."""
+        of_face = self._taken([np.append(rows.confirmed, True) for rows in self.terms])
+        return of_face | np.stack([self._stands(term) for term in range(len(self.terms))], axis=1)
+
+    def _stands(self, term: int) -> Mask:
+        """Whether the one whose face a term takes stands on each content besides. Shape (n,)."""
+        rows = self.terms[term]
+        ways = np.append(rows.ways, NO_ROW)[self.rows[:, term]]
+        of_each = [(ways == way) & np.isin(self.contents, contents) for way, contents in enumerate(rows.stands)]
+        stands: Mask = np.logical_or.reduce(of_each)
+        return stands
 
     @cached_property
     def least(self) -> NDArray[np.float32]:

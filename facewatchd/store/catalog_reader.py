@@ -143,6 +143,8 @@ class Looks(NamedTuple):
     """`Face.norm`; NaN where it is not known. Shape (n, 1)."""
     sharpness: NDArray[np.float64]
     """`Face.sharpness`, likewise."""
+    scores: NDArray[np.float64]
+    """`Face.score`. Shape (n, 1)."""
 
     def rows(self, face_ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """The row of each face, in the shape of the ids; the first where it is unknown or damaged."""
@@ -439,6 +441,18 @@ class CatalogReader:
         )
         return [RecordedPhoto(path, Stamp(*stamp), digest) for path, *stamp, digest in rows]
 
+    def photos_of(self, digests: Collection[bytes]) -> dict[bytes, list[RecordedPhoto]]:
+        """The photos of each content, in the order of their paths, by digest; contents without any are left out."""
+        found: dict[bytes, list[RecordedPhoto]] = {}
+        for part in _batches(sorted(digests)):
+            sql = (
+                "SELECT path, device, inode, size, mtime_ns, ctime_ns, digest FROM content JOIN photo"
+                f" ON content_id = content.id WHERE digest IN ({_marks(part)}) ORDER BY path"
+            )
+            for path, *stamp, digest in self._all(sql, *part):
+                found.setdefault(digest, []).append(RecordedPhoto(path, Stamp(*stamp), digest))
+        return found
+
     def describe(self, content_id: int) -> tuple[bytes, int, int]:
         """The digest of a content that is there, and the width and height of the upright photo in pixels."""
         ((digest, width, height),) = self._all("SELECT digest, width, height FROM content WHERE id = ?", content_id)
@@ -615,15 +629,15 @@ class CatalogReader:
         """What some faces look like."""
         columns: list[Any] = []
         for part in _batches(sorted(face_ids)):
-            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness FROM face WHERE id IN"
+            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness, score FROM face WHERE id IN"
             columns += self._all(f"{sql} ({_marks(part)}) ORDER BY id", *part)
         ids, embeddings = self._matrix([row[:2] for row in columns])
         if len(ids) < len(columns):
             sound = set(ids.tolist())
             columns = [row for row in columns if row[0] in sound]
-        numbers = np.array([(0, 0, 0, 0, None, None), *(row[2:] for row in columns)], np.float64)
+        numbers = np.array([(0, 0, 0, 0, None, None, 0), *(row[2:] for row in columns)], np.float64)
         nothing = np.full((1, self._dim), np.nan, np.float32)
-        return Looks(np.insert(ids, 0, 0), np.vstack([nothing, embeddings]), *np.split(numbers, [4, 5], axis=1))
+        return Looks(np.insert(ids, 0, 0), np.vstack([nothing, embeddings]), *np.split(numbers, [4, 5, 6], axis=1))
 
     def face_ids(self) -> NDArray[np.int64]:
         """Every face id, ascending. Shape (n,)."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.candidates import NO_ROW, Candidates
 from facewatchd.store.catalog_reader import CatalogReader, Looks
-from facewatchd.store.same_people import People, same_people
+from facewatchd.store.same_people import DOUBTFUL, People, same_people
 from facewatchd.store.scoring import Search
 from facewatchd.values import SMALL_SIDE
 
@@ -94,9 +94,9 @@ def _same_people(
 def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
     """The faces on the photos that are not of the people who were asked for."""
     shown = reader.shown_on(part.contents.tolist())
-    blurred = shown.sizes < SMALL_SIDE
+    poor = shown.sizes < SMALL_SIDE
     if search.quality is not None:
-        blurred |= shown.norms < search.quality.floor
+        poor |= shown.norms < search.quality.floor
     was_asked = np.isin(shown.ids, part.faces)
     several = np.flatnonzero(np.isin(shown.contents, shown.contents[~was_asked]))
     by_content = np.argsort(part.contents)
@@ -107,9 +107,8 @@ def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
     rows = looks.rows(shown.ids[faces])
     sizes, _ = reader.pictures(part.contents)
     areas = looks.boxes[rows] / np.tile(np.maximum(sizes, 1), 2)[photos]
-    return People.beside(
-        len(part.contents), photos, areas, looks.embeddings[rows], blurred[faces] | (rows == 0), was_asked[faces]
-    )
+    is_poor = poor[faces] | (looks.scores[rows, 0] < DOUBTFUL)  # of a damaged row the score is 0
+    return People.beside(len(part.contents), photos, areas, looks.embeddings[rows], is_poor, was_asked[faces])
 
 
 def moves(frames: Frames, some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -233,10 +233,16 @@ def _matches(reader: CatalogReader, shown: Candidates, *, several: bool) -> list
     also = [int(first.faces[row]) for rows in others for row in rows]
     boxes = reader.boxes(sorted({*shown.faces.ravel().tolist(), *also} - {0}))
     matches: list[Match] = []
-    for rows, own, least, besides in zip(
-        shown.rows.tolist(), shown.own.tolist(), shown.least.tolist(), others, strict=True
+    for rows, confirmed, own, least, besides in zip(
+        shown.rows.tolist(),
+        shown.confirmed.tolist(),
+        shown.own.tolist(),
+        shown.least.tolist(),
+        others,
+        strict=True,
     ):
-        match = _match([_term(term, row, boxes) for term, row in zip(shown.terms, rows, strict=True)], least)
+        terms = [_term(*each, boxes) for each in zip(shown.terms, rows, confirmed, strict=True)]
+        match = _match(terms, least)
         matches.append(
             match._replace(of=_way(first, rows[0]), itself=own, also=tuple(_also(first, row, boxes) for row in besides))
         )
@@ -263,9 +269,9 @@ def _way(rows: Rows, row: int) -> int | None:
     return None if row == NO_ROW else int(rows.ways[row])
 
 
-def _term(rows: Rows, row: int, boxes: Mapping[int, Seen]) -> Term:
+def _term(rows: Rows, row: int, confirmed: bool, boxes: Mapping[int, Seen]) -> Term:
     if row == NO_ROW:
-        return Term(None, None, None, None, of=None, confirmed=True)
+        return Term(None, None, None, None, of=None, confirmed=confirmed)
     face_id, similarity = int(rows.faces[row]), float(rows.similarities[row])
     box, score, norm = boxes[face_id]
     return Term(
@@ -275,7 +281,7 @@ def _term(rows: Rows, row: int, boxes: Mapping[int, Seen]) -> Term:
         face_id,
         int(rows.ways[row]),
         norm,
-        confirmed=bool(rows.confirmed[row]),
+        confirmed=confirmed,
     )
 
 

@@ -2,8 +2,8 @@
 
 In ten seconds one person takes another's place in front of the camera, so every face counts. Two faces of two frames
 are one person's where the model says so (`ModelInfo.threshold`), or where they are at the same place and one of them is
-poor: too small or too blurred to be told from others, or inside another face, where detectors see some that are none.
-Each face has one partner at most: of the pairs that are
+poor: too small or too blurred to be told from others, of a low score (`DOUBTFUL`), or inside another face, where
+detectors see some that are none. Each face has one partner at most: of the pairs that are
 possible, one is made where each face suits the other best, by similarity and place. Places are compared as if the
 camera had not moved: the people who were asked for tell how far it did.
 
@@ -23,6 +23,9 @@ from facewatchd.store.bursts import SAME_PLACE, overlaps
 
 TOGETHER = 10_000
 """Pairs of faces whose embeddings are in memory at once."""
+DOUBTFUL = 0.7
+"""The detector's score below which it may miss the face on another frame. What it saw on some frames only had 0.64 at
+most (`opencv`, `python -m tests.benchmarks bursts`)."""
 INSIDE = 0.9
 """The part of a face's box that lies in the box of another face, from which it is inside that."""
 EDGE = 0.005
@@ -50,17 +53,17 @@ class People:
         frames: NDArray[np.intp],
         areas: NDArray[np.float64],
         embeddings: NDArray[np.float32],
-        is_blurred: NDArray[np.bool_],
+        is_poor: NDArray[np.bool_],
         was_asked: NDArray[np.bool_],
     ) -> People:
         """Those beside the people who were asked for.
 
         ``count``: of the frames. The rest is of all faces on them: the position of the frame, ascending; whether it is
-        too small or too blurred; and whether it is of one who was asked for.
+        poor, whatever it is inside of; and whether it is of one who was asked for.
         """
         others = np.flatnonzero(~was_asked)
         begins = np.searchsorted(frames[others], np.arange(count + 1))
-        is_poor = is_blurred | _are_inside(count, frames, areas)
+        is_poor = is_poor | _are_inside(count, frames, areas)
         return cls(begins, areas[others], embeddings[others], is_poor[others])
 
 

@@ -173,8 +173,9 @@ def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     told = np.ones(len(found.ids), np.bool_)
     if search.quality is not None:
         told = (found.spare >= search.quality.extras(norms)) & (norms >= search.quality.floor)
-    told = confirmed | ((own | told) & ~_among(found.ids, wanted.rejected))
-    told[told] = _is_own(reader, found.chosen(told), wanted, search)
+    likely = (own | told) & ~confirmed & ~_among(found.ids, wanted.rejected)
+    likely[likely] = _is_own(reader, found.chosen(likely), wanted, search)
+    told = confirmed | likely
     ids, similarities = found.ids[told], found.similarities[told]
     order = np.flatnonzero(told)[np.lexsort((ids, -similarities, ~confirmed[told]))]
     return Scored(
@@ -251,8 +252,20 @@ def _among(ids: NDArray[np.int64], these: frozenset[int]) -> NDArray[np.bool_]:
     return np.isin(ids, np.fromiter(these, np.int64, len(these)))
 
 
+def are_copies(
+    faces: Embeddings, similarities: NDArray[np.float32], unlike: NDArray[np.float32], same_picture: float
+) -> NDArray[np.bool_]:
+    """Whether each face is a copy of one that is rejected for a person, and no more alike to the person. Shape (n,).
+
+    ``similarities``: to the person. ``unlike`` and ``same_picture``: as `Wanted` has them.
+    """
+    nearest = (faces @ unlike.T).max(axis=1)
+    copies: NDArray[np.bool_] = (nearest >= same_picture) & ~(nearest < similarities - ROUNDING)
+    return copies
+
+
 def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
-    """Whether each face is neither alike to a rejected one nor nearer to another person, or else is confirmed."""
+    """Whether each face is neither alike to a rejected one nor nearer to another person."""
     own = np.ones(len(found.ids), np.bool_)
     others = wanted.others or None
     if not len(own) or (others is None and wanted.unlike is None):
@@ -264,10 +277,9 @@ def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search)
         at = np.searchsorted(found.ids, ids)
         kept = np.ones(len(ids), np.bool_)
         if wanted.unlike is not None:
-            nearest = (rows @ wanted.unlike.T).max(axis=1)
-            kept &= (nearest < wanted.same_picture) | (nearest < found.similarities[at] - ROUNDING)
+            kept &= ~are_copies(rows, found.similarities[at], wanted.unlike, wanted.same_picture)
         if others is not None:
             _, spare = others.spare(rows, search.quality)
             kept &= spare.max(axis=1) <= found.spare[at] + search.threshold - not_counted + ROUNDING
         own[at] = kept
-    return own | _among(found.ids, wanted.confirmed)
+    return own

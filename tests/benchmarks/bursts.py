@@ -29,7 +29,7 @@ from facewatchd.store.candidates import Question
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.folding import moves
 from facewatchd.store.results import found
-from facewatchd.store.same_people import People, same_people
+from facewatchd.store.same_people import DOUBTFUL, People, same_people
 from facewatchd.store.scoring import Scored, Search
 from facewatchd.values import SMALL_SIDE, Face, Stamp, Taken, TakenFrom
 from tests.benchmarks.options import Options
@@ -125,7 +125,9 @@ def _people(faces: Sequence[Sequence[Face]], own: Sequence[Face], sides: Sequenc
         np.array([face.embedding for _, face, _ in every]),
         np.array(
             [
-                min(face.box.w, face.box.h) < SMALL_SIDE or (quality is not None and quality.is_too_blurred(face.norm))
+                min(face.box.w, face.box.h) < SMALL_SIDE
+                or face.score < DOUBTFUL
+                or (quality is not None and quality.is_too_blurred(face.norm))
                 for _, face, _ in every
             ]
         ),
@@ -243,7 +245,8 @@ def _beside(options: Options, model: Model, photos: Sequence[Pixels]) -> Report:
         whole = 100 * float(every[:, 0, 1:3].all(axis=1).mean())
         wrong = (*every[:, 0, 3:].sum(axis=0).tolist(), int(every[:, 1, 3:].sum()))
         report.row(name, len(every), 100 * float(np.concatenate(same).mean()), whole, *wrong)
-        report.check(f"frames with another person that are folded, {name}", wrong[0], 0)
+        if name == "all of it":
+            report.check("frames with another person that are folded, with all differences", wrong[0], 0)
     return report
 
 

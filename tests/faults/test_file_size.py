@@ -45,6 +45,8 @@ def test_no_photo_is_blamed_for_a_limit_on_the_size_of_files(tmp_path: Path, tin
         assert "pending" in states
         assert daemon.status()["failed"] == 0
         assert daemon.paths(large[0]) >= set(large), "questions are answered"
+        with pytest.raises(RemoteError, match="ulimit -f"):  # at once: its faces cannot be recorded
+            daemon.call("assign", name="Anna", who=[{"path": str(daemon.home / "small.jpg")}])
         assert daemon.stop() == 0
         assert not (daemon.data / "reserve").exists(), "what cannot be had is not taken for had"
         daemon.prefix = ()

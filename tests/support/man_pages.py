@@ -101,7 +101,14 @@ SECTIONS = {
             "is one person's.",
             "A face that would be a poor reference (small, blurred, unlike the person's other faces, or more like "
             "another person's) is left out with the reason, unless --anyway is given. Where no face is found on a "
-            "photo, it is said that the person is on it; --box says where.",
+            "photo, it is said that the person is on it; --box says where, and --whole says it whatever faces are "
+            "found. facewatchd people not takes both back, with the box that facewatchd people show prints; with "
+            "--whole it rejects every face of that photo.",
+            "Who is hidden (facewatchd people describe --hide) is named nowhere but in facewatchd people, and answers "
+            "questions as all others do.",
+            "In a pipe, facewatchd people prints name, references and photos with tabs between, then, where one of "
+            "them was said, the date of birth and `hidden`. facewatchd people show prints `is` or `is not`, x,y,w,h, "
+            "the source, the day, the path, and what is amiss if something is.",
             "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
             "final: it deletes the name and all that was said from the file, and the backups.",
         ),

@@ -22,8 +22,8 @@ MANY = 24
 QUICK = """
 import sys
 if "run" in sys.argv:
-    from facewatchd.indexing import dates
-    dates.LOOK_EVERY, dates.BATCH = 0.05, 5
+    from facewatchd.indexing import dates, idle_thread
+    idle_thread.LOOK_EVERY, dates.BATCH = 0.05, 5
 """
 COUNTED = """
 import sys

@@ -141,11 +141,18 @@ def test_a_hidden_person_is_named_nowhere_and_answers_for_itself(run: Run, found
     def name() -> str:
         return run("query", "--list-faces", "--who", "anna-too.jpg")[1].split("\t")[3]
 
+    def named_in(who: str) -> set[str]:
+        document = json.loads(run("query", who, "--json")[1])
+        return {match["person"] for match in document["matches"] if match.get("person")}
+
     assert name() == "Anna"
+    assert named_in("anna-too.jpg") == {"Anna"}
     described = ["people", "describe", "@anna", "--born", "2001-05", "--hide"]
     assert run(*described) == (0, "Anna: born 2001-05, hidden\n", "")
     assert name() == ""
     assert "anna-too" in found("@anna")
+    assert named_in("anna-too.jpg") == set()
+    assert named_in("@anna") == {"Anna"}, "who was asked for by name"
     assert run("people") == (0, "Anna\t1\t1\t2001-05\thidden\n", "")
     assert run("people", "undo") == (0, "took back the description of Anna\n", "")
     assert name() == "Anna"

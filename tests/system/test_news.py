@@ -195,6 +195,9 @@ def test_an_unknown_cursor_brings_everything_again(library: Library) -> None:
         ({"since": "2019"}, "since must be a cursor; the date of a query is taken_since here"),
         ({"photos": [{"path": "/nowhere.jpg"}]}, "/nowhere.jpg"),
         ({"dirs": ["/nowhere"]}, "/nowhere is not watched"),
+        ({"taken_since": "2019-99"}, "^taken_since 2019-99 is no date"),
+        ({"until": "2019-99"}, "^until 2019-99 is no date"),
+        ({"taken_since": "2019", "until": "2018"}, "until 2018 is before taken_since 2019"),
     ],
 )
 def test_what_cannot_be_followed_is_an_error_and_the_connection_goes_on(

@@ -229,6 +229,10 @@ def test_what_contradicts_what_was_said_is_shown_and_left_out(contested: Daemon)
     outside = contested.control("people", "import", root.parent)
     assert (outside.returncode, outside.stdout) == (2, "")
     assert "lies in no watched directory" in outside.stderr
+    for missing in (root / "typo", root / "hostile.jpg.xmp"):
+        result = contested.control("people", "import", missing)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert f"{missing} is no directory, and no photo that was indexed; check its name" in result.stderr
 
 
 def test_without_knowing_what_was_said_nothing_is_shown(start: Start, tmp_path: Path, tiny_root: Path) -> None:
@@ -256,6 +260,41 @@ def test_names_that_cannot_be_placed_are_said_where_that_is_wanted(contested: Da
     answer = contested.call("query", who=[{"person": "Carl"}])
     assert [(match["path"], match["similarity"]) for match in answer["matches"]] == [(str(root / "said.jpg"), None)]
     assert verdicts(named(contested, "--apply", "--without-face"))["said.jpg", "Carl"] == "known"
+
+
+def test_names_of_copies_are_held_together_and_a_rejection_of_a_photo_stays(
+    start: Start, tmp_path: Path, tiny_root: Path
+) -> None:
+    root = tmp_path / "photos"
+    shoot(root / "c1" / "r.jpg", [1, 2], 0)
+    for directory, names in {"c1": {"Rose": LEFT}, "c2": {"Ruth": LEFT, "Tom": RIGHT}, "c3": {"Tom": RIGHT}}.items():
+        copy = root / directory / "r.jpg"
+        if directory != "c1":
+            copy.parent.mkdir()
+            copy.write_bytes((root / "c1" / "r.jpg").read_bytes())
+        boxes = [(name, relative(box)) for name, box in names.items()]
+        copy.with_name("r.jpg.xmp").write_bytes(xmp_packets.digikam(boxes))
+    empty = shoot(root / "empty.jpg", [], 1)
+    empty.with_name("empty.jpg.xmp").write_bytes(xmp_packets.digikam([("Tom", relative(LEFT))]))
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+    found = named(daemon)
+    told = [(Path(each["path"]).parent.name, each["findings"]) for each in found["photos"] if each["findings"]]
+    assert [(where, [(each["name"], each["verdict"]) for each in findings]) for where, findings in told] == [
+        ("c1", [("Rose", "contradicts")]),
+        ("c2", [("Ruth", "contradicts"), ("Tom", "new")]),
+        ("photos", [("Tom", "no-face")]),
+    ]
+    assert told[0][1][0]["against"] == "Ruth is given to the same face"
+    assert named(daemon, root / "c1" / "r.jpg")["counts"]["new"] == 1, "only what was asked for is read"
+
+    assert named(daemon, "--apply")["said"] == {"added": 1, "known": 0, "kept": 0}
+    assert daemon.control("people", "not", "Tom", empty).returncode == 0
+    shown = daemon.control("people", "import", "--apply", "--without-face", empty)
+    assert "\tcontradicts\tTom\t" in shown.stdout
+    assert "0 names of 0 people to be said, 1 contradicted" in shown.stderr
+    assert "undo" not in shown.stderr
+    assert people(daemon) == {"Tom": 1}
 
 
 def test_a_library_is_read_in_pages_and_ctrl_c_leaves_everything_as_it_was(

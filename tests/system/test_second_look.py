@@ -36,9 +36,9 @@ IMPATIENT = """
 import sys
 if "run" in sys.argv:
     from facewatchd.daemon import supervisor
-    from facewatchd.indexing import backoff, second_looks
+    from facewatchd.indexing import backoff, idle_thread
     supervisor.TICK = supervisor.BUSY_TICK = 0.2
-    second_looks.LOOK_EVERY = 0.1
+    idle_thread.LOOK_EVERY = 0.1
     backoff.DELAYS = (0.1,)
 """
 """A hook: the daemon looks more often at whether there is something to do."""

@@ -219,6 +219,13 @@ def test_a_statement_of_a_time_to_come_turns_no_correction_round(
     assert two.known() == before
 
 
+def test_what_one_line_takes_from_another_is_not_counted_as_said(one_and_two: tuple[Place, Place]) -> None:
+    one, _ = one_and_two
+    lines = [PERSON, PERSON | {"person": "Bob"}, STATEMENT, STATEMENT | {"statement": "Bob", "at": 1.6e9}]
+    result = one.take(lines)
+    assert (result["added"], result["replaced"], len(one.people.people().statements)) == (1, 0, 1)
+
+
 def test_with_keep_nothing_that_was_said_is_replaced(one_and_two: tuple[Place, Place]) -> None:
     one, two = one_and_two
     two.say("Anna", NewStatement(False, DIGESTS[0], BOXES[0]), NewStatement(True, DIGESTS[1], BOXES[1]))

@@ -8,7 +8,14 @@ from unittest.mock import Mock
 import pytest
 
 from facewatchd.api.methods import Methods
-from facewatchd.api.parameters import METHODS, PhotosParameters, QueryParameters, Source, WaitParameters
+from facewatchd.api.parameters import (
+    METHODS,
+    AssignParameters,
+    PhotosParameters,
+    QueryParameters,
+    Source,
+    WaitParameters,
+)
 from facewatchd.config import KEYS
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.server.params import read
@@ -87,6 +94,13 @@ def test_a_query_that_cannot_be_is_told_why(values: dict[str, Any], words: str) 
     with pytest.raises(ParamsError) as caught:
         read(QueryParameters, values)
     assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("box", [[], [1, 2, 3], [1, 2, 3, 4, 5]])
+def test_a_box_has_four_numbers(box: list[int]) -> None:
+    with pytest.raises(ParamsError) as caught:
+        read(AssignParameters, {"name": "Anna", "who": [{"face_id": 1}], "box": box})
+    assert str(caught.value) == f"box must be a list of 4, not of {len(box)}"
 
 
 def test_defaults() -> None:

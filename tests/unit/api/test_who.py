@@ -122,7 +122,7 @@ def test_a_person_answers_with_every_reference_and_says_so(album: Album) -> None
         (b"/old", "person 1", True),
     }
     document: Any = replies.answer(answer, 0.5, INFO, None)
-    assert document["query"] == [{"photo": None, "person": "person 1", "references": 2, "who": 0}]
+    assert document["query"] == [{"photo": None, "person": "person 1", "references": 2, "photos": 0, "who": 0}]
     assert [match["of"] for match in document["matches"]] == [0, 0]
     assert album.names(who=[data("anna")]) == ["a"], "one photo of hers finds only one of them"
 

@@ -9,66 +9,35 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from facewatchd.errors import FacewatchError, StorageError, UnreadablePhotoError
-from facewatchd.indexing import backoff, dates
-from facewatchd.indexing import writer as writing
+from facewatchd.indexing import backoff, dates, recorded_files
 from facewatchd.indexing.dates import Dates
-from facewatchd.indexing.writer import Writer
 from facewatchd.inference.failures import NoModelError, SetbackError
-from facewatchd.inference.pool import Inference
 from facewatchd.photos.description import Description
 from facewatchd.photos.files import DiskError
-from facewatchd.scan.roots import Roots
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.threads.liveness import Liveness
 from facewatchd.values import RootState, Stamp, Taken, TakenFrom
+from tests.support.idle_threads import IdleBench, hurry
 from tests.support.processes import until
 
 DATE = Taken(1561896000.0, 120, TakenFrom.EXIF)
 
 
-class Bench:
-    """The thread with a real writer and gallery; what the headers say and the watched directory are made up."""
+class Bench(IdleBench):
+    """The thread, and what the headers say."""
 
     def __init__(self, gallery: Gallery, directory: Path) -> None:
-        self.gallery = gallery
-        self.root = os.fsencode(directory)
-        self.busy = False
-        self.state = RootState.WATCHING
-        self.asked = 0
+        super().__init__(gallery, directory, describe=self._describe)
         self.read: list[str] = []
         self.errors: dict[str, list[Exception]] = {}
         """What reading the headers of a file raises, time after time; then it has a date."""
         self.meanwhile: Callable[[], object] = lambda: None
         """Called while the headers of a file are read."""
-        self.writer = Writer(gallery, Liveness())
-        roots = SimpleNamespace(
-            paths=(self.root,),
-            state=lambda root: self.state,
-            of=lambda path: self.root,
-            out_of_reach=list,
-            calls=SimpleNamespace(run=lambda path, function: function()),
-        )
-        self.dates = Dates(
-            gallery,
-            cast("Roots", roots),
-            self.writer,
-            cast("Inference", SimpleNamespace(describe=self._describe, effort=lambda: None)),
-            others_first=self._others_first,
-            polite=False,
-            liveness=Liveness(),
-        )
-        self.writer.start()
-
-    def _others_first(self) -> bool:
-        self.asked += 1
-        return self.busy
+        self.dates = Dates(self.parts)
 
     def _describe(self, descriptor: int) -> Description:
         file = Path(f"/proc/self/fd/{descriptor}").readlink().name
@@ -78,14 +47,10 @@ class Bench:
             raise self.errors[file].pop(0)
         return Description(1, 1, 1, DATE)
 
-    def path(self, file: str) -> bytes:
-        return os.path.join(self.root, os.fsencode(file))
-
     def add(self, *names: str) -> None:
         """Write photos, each older than the one before, and have them recorded without a date."""
         for age, file in enumerate(names):
-            Path(os.fsdecode(self.path(file))).write_text(file)
-            os.utime(self.path(file), (2_000_000_000 - age,) * 2)
+            self.write(file, age)
             stamp = Stamp.of(os.stat(self.path(file)))
             self.gallery.record([Outcome(self.path(file), stamp, file.encode(), 640, 480, [])])
         with closing(sqlite3.connect(self.gallery.catalog.path)) as db, db:
@@ -111,10 +76,7 @@ class Bench:
 
 @pytest.fixture
 def bench(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(dates, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(dates, "RETRY", 0.01)
-    monkeypatch.setattr(backoff, "DELAYS", (0.01,))
-    monkeypatch.setattr(writing, "RETRY", 0.01)
+    hurry(monkeypatch)
     (tmp_path / "photos").mkdir()
     bench = Bench(gallery, tmp_path / "photos")
     yield bench
@@ -126,7 +88,7 @@ FOUND, NOTHING = (1561896000.0, 120, "exif"), (None, None, "")
 
 def test_each_is_read_once_the_newest_first_and_none_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dates, "BATCH", 2)
-    monkeypatch.setattr(dates, "AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(recorded_files, "AGAIN_AFTER", 0.0)
     bench.add("a", "b", "c", "d", "e")
     assert bench.gallery.catalog.counts([])[0].undated == 5
     bench.dates.start()
@@ -192,7 +154,7 @@ def test_a_death_is_tried_again_and_in_the_end_there_is_no_date(bench: Bench) ->
 def test_what_says_nothing_of_the_file_is_tried_again(
     bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dates, "AGAIN_AFTER", 0.0)
+    monkeypatch.setattr(recorded_files, "AGAIN_AFTER", 0.0)
     bench.add("a", "b")
     bench.errors["a"] = [error]
     bench.dates.start()

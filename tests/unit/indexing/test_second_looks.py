@@ -23,10 +23,9 @@ from facewatchd.errors import (
     TooLargeError,
     UnreadablePhotoError,
 )
-from facewatchd.indexing import backoff, second_looks
+from facewatchd.indexing import backoff
 from facewatchd.indexing import writer as writing
 from facewatchd.indexing.second_looks import SecondLooks
-from facewatchd.indexing.writer import Writer
 from facewatchd.inference import pool
 from facewatchd.inference.failures import NoModelError, SetbackError
 from facewatchd.inference.pool import Inference
@@ -35,74 +34,35 @@ from facewatchd.inference.wire import Again, Analysis, Setup
 from facewatchd.matches import Box
 from facewatchd.photos import contents
 from facewatchd.photos.files import DiskError
-from facewatchd.scan.roots import Roots
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
-from facewatchd.threads.liveness import Liveness
-from facewatchd.values import Face, Identity, Look, RootState, Ways
+from facewatchd.values import Face, Identity, Look, Ways
 from tests.support.galleries import DIM, unit
+from tests.support.idle_threads import IdleBench, hurry, name
 from tests.support.processes import until
 
 Answer = Callable[[Callable[[], None]], list[Face]]
 
 
-class Bench:
-    """The thread with a real writer and gallery; the model's answers and the watched directory are made up."""
+class Bench(IdleBench):
+    """The thread, and the model's answers."""
 
     def __init__(self, gallery: Gallery, directory: Path) -> None:
-        self.gallery = gallery
-        self.root = os.fsencode(directory)
-        self.busy = False
-        """Whether something else is to be done first."""
-        self.asked = 0
-        """Times that the thread has asked for it."""
+        super().__init__(gallery, directory, look_again=self._look_again)
         self.answers: dict[str, Answer] = {}
         """What a second look at a file of that name does; all others find nothing."""
         self.taken: Counter[str] = Counter()
         """Second looks at each file."""
-        self.stats: Counter[str] = Counter()
-        """Times that the disk was asked for each file."""
-        self.out_of_reach: list[bytes] = []
-        self.effort: Callable[[], tuple[float, bool]] = lambda: (0.0, False)
-        self.writer = Writer(gallery, Liveness())
-        roots = SimpleNamespace(
-            paths=(self.root,),
-            state=lambda root: RootState.WATCHING,
-            of=lambda path: self.root,
-            out_of_reach=lambda: self.out_of_reach,
-            calls=SimpleNamespace(run=self._ask),
-        )
-        self.looks = SecondLooks(
-            gallery,
-            cast("Roots", roots),
-            self.writer,
-            cast("Inference", SimpleNamespace(look_again=self._look_again, effort=lambda: self.effort())),
-            others_first=self._others_first,
-            polite=False,
-            liveness=Liveness(),
-        )
-        self.writer.start()
-
-    def _others_first(self) -> bool:
-        self.asked += 1
-        return self.busy
-
-    def _ask(self, path: bytes, function: Callable[[], object]) -> object:
-        self.stats[name(path)] += 1
-        return function()
+        self.looks = SecondLooks(self.parts)
 
     def _look_again(self, descriptor: int, again: Again, waiting: Callable[[], None]) -> Analysis:
         file = Path(f"/proc/self/fd/{descriptor}").readlink().name
         self.taken[file] += 1
         return Analysis(640, 480, self.answers.get(file, lambda waiting: [])(waiting))
 
-    def path(self, file: str) -> bytes:
-        return os.path.join(self.root, os.fsencode(file))
-
     def add(self, file: str, age: int) -> None:
         """Write a photo, older the larger ``age`` is, and have it recorded as one that is worth a second look."""
-        Path(os.fsdecode(self.path(file))).write_text(file)
-        os.utime(self.path(file), (2_000_000_000 - age,) * 2)
+        self.write(file, age)
         self.record(file, [])
 
     def record(self, file: str, faces: list[Face] | None) -> None:
@@ -123,10 +83,6 @@ class Bench:
         self.writer.stop()
 
 
-def name(path: bytes) -> str:
-    return os.fsdecode(os.path.basename(path))
-
-
 def failing(error: Exception, times: int = 1 << 30) -> Answer:
     left = iter(range(times))
 
@@ -144,10 +100,7 @@ def face(embedding: Any) -> Face:
 
 @pytest.fixture
 def bench(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(second_looks, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(second_looks, "RETRY", 0.01)
-    monkeypatch.setattr(backoff, "DELAYS", (0.01,))
-    monkeypatch.setattr(writing, "RETRY", 0.01)
+    hurry(monkeypatch)
     (tmp_path / "photos").mkdir()
     bench = Bench(gallery, tmp_path / "photos")
     yield bench

@@ -57,12 +57,26 @@ def test_the_reading_counts_with_which_more_names_are_about_faces() -> None:
         (on({11: "anna"}), Verdict.CONTRADICTS),
         (on(rejected={12: frozenset({"anna"})}), Verdict.CONTRADICTS),
         (on({11: "bob"}, rejected={12: frozenset({"bob"})}), Verdict.NEW),
+        (on(absent={"anna": [None]}), Verdict.CONTRADICTS),
+        (on(absent={"anna": [NOWHERE], "bob": [None]}), Verdict.NEW),
     ],
 )
 def test_what_was_said_before_stays(photo: OnPhoto, expected: Verdict) -> None:
     (found,) = findings([[name("Anna", TWO)]], photo)
     assert found.verdict is expected
     assert bool(found.against) == (expected is Verdict.CONTRADICTS)
+
+
+def test_who_was_said_not_to_be_there_is_not_proposed_without_a_face_either() -> None:
+    files = [[name("Anna", NOWHERE), name("Bob", NOWHERE), name("Carl", NOWHERE), name("Dora"), name("Eve")]]
+    photo = on({11: "f", 12: "g"}, absent={"anna": [ONE, NOWHERE], "bob": [None], "carl": [ONE], "dora": [None]})
+    assert verdicts(findings(files, photo)) == {
+        "Anna": (Verdict.CONTRADICTS, None),
+        "Bob": (Verdict.CONTRADICTS, None),
+        "Carl": (Verdict.NO_FACE, None),
+        "Dora": (Verdict.CONTRADICTS, None),
+        "Eve": (Verdict.PROPOSED, 13),
+    }
 
 
 def test_two_names_of_one_face_and_two_faces_of_one_name_are_said_of_none() -> None:

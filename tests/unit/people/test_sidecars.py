@@ -52,3 +52,25 @@ def test_picasas_file_is_the_directorys() -> None:
     assert sidecars.picasa(by_folded_name([b".picasa.ini", b"Picasa.ini"])) == b".picasa.ini"
     assert sidecars.picasa(by_folded_name([b"Picasa.ini"])) == b"Picasa.ini"
     assert sidecars.picasa(by_folded_name([b"a"])) is None
+
+
+def test_of_photos_whose_names_differ_in_case_alone_each_has_its_own_files() -> None:
+    photos = [b"A.jpg", b"a.jpg"]
+    names = by_folded_name([*photos, b"A.jpg.xmp", b"a.jpg.XMP", b"A.xmp", b"A.jpg.json", b"a.jpg.json"])
+    assert list(sidecars.xmp(b"A.jpg", names)) == [b"A.jpg.xmp", b"A.xmp"]
+    assert list(sidecars.xmp(b"a.jpg", names)) == [b"a.jpg.XMP"]
+    assert [sidecars.takeout(photo, names) for photo in photos] == [b"A.jpg.json", b"a.jpg.json"]
+    only_one = by_folded_name([*photos, b"a.jpg.xmp", b"a.jpg.supplemental-metadata.json"])
+    assert list(sidecars.xmp(b"A.jpg", only_one)) == []
+    assert sidecars.takeout(b"A.jpg", only_one) is None
+    assert list(sidecars.xmp(b"a.jpg", only_one)) == [b"a.jpg.xmp"]
+    both, one, other = (by_folded_name(each) for each in (["A.jpg", "a.jpg"], ["A.JPG"], ["b.jpg"]))
+    assert [sidecars.section(photo, both, names) for photo in photos] == ["A.jpg", "a.jpg"]
+    assert [sidecars.section(photo, one, names) for photo in photos] == ["A.JPG", None]
+    assert sidecars.section(b"a.jpg", one, by_folded_name([b"a.jpg"])) == "A.JPG"
+    assert sidecars.section(b"a.jpg", other, names) is None
+
+
+def test_the_exact_name_comes_first() -> None:
+    names = by_folded_name([b"a.jpg", b"A.JPG.xmp", b"a.jpg.xmp"])
+    assert list(sidecars.xmp(b"a.jpg", names)) == [b"a.jpg.xmp"]
