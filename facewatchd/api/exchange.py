@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from facewatchd.api import export_format
@@ -97,8 +97,14 @@ class _Block:
         return {statement.digest for said in self.statements.values() for statement in said}
 
     def leave_out_what_contradicts(self, before: Snapshot) -> int:
-        """Leave out the statements that would replace something that was said; return how many."""
+        """Leave out the statements that would replace something that was said; return how many.
+
+        Of people who are here, only a date of birth is taken, where none is known.
+        """
         number = self.count
+        for key in self.people.keys() & before.by_key.keys():
+            known = before.by_key[key]
+            self.people[key] = replace(self.people[key], born=known.born or self.people[key].born, hidden=known.hidden)
         for key, said in self.statements.items():
             person = before.by_key[key].id if key in before.by_key else -1
             self.statements[key] = [new for new in said if not _contradicts(new, person, before)]
@@ -185,6 +191,7 @@ class Exchange:
         - ``added``; ``known``: said before; ``outdated``: contradicted by what is said here and is no older; ``kept``:
           not said, because it contradicts what was said before and that is to stay.
         - ``replaced``: what was said here before, and contradicts what is said now.
+        - ``described``: people here whose date of birth, or whether they are hidden, is now another.
         - ``absent``: photos in the lines that are not here, how many, and the paths of some.
 
         Raises `ParamsError` for a line that is wrong, and `StorageError`. Then nothing is said.
@@ -197,11 +204,12 @@ class Exchange:
         kept = block.leave_out_what_contradicts(before) if params.keep else 0
         last = max((each.id for each in before.statements), default=0)
         said = self._people.say_all(block.said(), SOURCE, block.people)
-        after = self._people.people().statements
-        added = sum(each.id > last for each in after)  # less what lines took from each other
+        after = self._people.people()
+        added = sum(each.id > last for each in after.statements)  # less what lines took from each other
         return result | {
             "added": added,
-            "replaced": max(0, len(before.statements) + added - len(after)),
+            "replaced": max(0, len(before.statements) + added - len(after.statements)),
+            "described": sum(after.by_key[key] != before.by_key[key] for key in block.people.keys() & before.by_key),
             "known": sum(each.known for each in said),
             "outdated": sum(each.outdated for each in said),
             "kept": kept,

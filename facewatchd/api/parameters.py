@@ -496,7 +496,7 @@ METHODS = {
     "import_people": Method(
         ImportPeopleParameters,
         "Say all that is in lines of an export, or nothing where one is wrong. One step of `undo`.",
-        "people statements added replaced known outdated kept absent{count,paths}",
+        "people statements added replaced described known outdated kept absent{count,paths}",
     ),
     "import_contents": Method(
         ImportContentsParameters,

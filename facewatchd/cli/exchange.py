@@ -298,6 +298,8 @@ def _import_people(daemon: Connection, contents: _Contents) -> None:
             parts.append(f"{replaced} of before replaced")
         if outdated := int(result["outdated"]):
             parts.append(f"{outdated} left out, as what was said here is no older")
+        if described := int(result["described"]):
+            parts.append(f"{counted(described, 'person', 'people')} described anew")
         write(f"{people}, {counted(statements, 'statement')}: {', '.join(parts)}\n")
         absent = result["absent"]
         if count := int(absent["count"]):

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         return config.load(file, model=options.model, data_dir=data_dir, socket=socket, directories=directories)
 
     loaded = load()
-    from facewatchd.daemon import app as daemon
+    from facewatchd.daemon import run as daemon
 
     return daemon.run(loaded, load, verbosity=options.verbosity)
 

@@ -127,6 +127,15 @@ def make_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
+    _add_question(parser)
+    _add_restrictions(parser)
+    _add_result_options(parser)
+    _add_output_options(parser)
+    return parser
+
+
+def _add_question(parser: Parser) -> None:
+    """Add the options that say which person is looked for, and what counts as one match."""
     add = parser.add_argument
     add(
         "who",
@@ -156,6 +165,11 @@ def make_parser() -> Parser:
     )
     add("--list-faces", action="store_true", help="print the photo's faces, and what speaks against each; no search")
     add("--who", dest="names", action="store_true", help="with --list-faces: also the person that each face is")
+
+
+def _add_restrictions(parser: Parser) -> None:
+    """Add the options that say which of the photos of the person are wanted."""
+    add = parser.add_argument
     add(
         "-d",
         "--dir",
@@ -166,7 +180,21 @@ def make_parser() -> Parser:
         help="only photos under PATH (repeatable)",
     )
     add("--min-size", metavar="PX", type=_count, help="only faces at least PX on their shorter side")
-    _add_restrictions(parser)
+    for name, dest, text in (
+        ("--with", "with_", "only photos that also show WHO (repeatable)"),
+        ("--without", "without", "only photos on which WHO is not seen (repeatable)"),
+    ):
+        add(name, metavar="WHO", dest=dest, action="append", default=[], help=text)
+    add("--strict", action="store_true", help="with --without: drop photos with faces too poor to tell")
+    add("--only", action="store_true", help="only photos with no other face")
+    add("--faces", metavar="N|N-M|N-", type=_face_range, help="only photos with so many faces")
+    add("--since", metavar="DATE", type=read_date, help="only photos taken on DATE or later: 2019, 2019-06, 2019-06-30")
+    add("--until", metavar="DATE", type=read_date, help="only photos taken on DATE or earlier")
+
+
+def _add_result_options(parser: Parser) -> None:
+    """Add the options that say in which order and how far the matches are told."""
+    add = parser.add_argument
     add(
         "--no-collapse",
         action="store_true",
@@ -190,23 +218,6 @@ def make_parser() -> Parser:
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
-    _add_output_options(parser)
-    return parser
-
-
-def _add_restrictions(parser: Parser) -> None:
-    """Add the options that say which of the photos of the person are wanted."""
-    add = parser.add_argument
-    for name, dest, text in (
-        ("--with", "with_", "only photos that also show WHO (repeatable)"),
-        ("--without", "without", "only photos on which WHO is not seen (repeatable)"),
-    ):
-        add(name, metavar="WHO", dest=dest, action="append", default=[], help=text)
-    add("--strict", action="store_true", help="with --without: drop photos with faces too poor to tell")
-    add("--only", action="store_true", help="only photos with no other face")
-    add("--faces", metavar="N|N-M|N-", type=_face_range, help="only photos with so many faces")
-    add("--since", metavar="DATE", type=read_date, help="only photos taken on DATE or later: 2019, 2019-06, 2019-06-30")
-    add("--until", metavar="DATE", type=read_date, help="only photos taken on DATE or earlier")
 
 
 def _add_output_options(parser: Parser) -> None:

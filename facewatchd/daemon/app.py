@@ -1,8 +1,8 @@
 """The daemon: everything is built here, started in order, and stopped in reverse.
 
-The order of a start: lock the data directory, find and load the model, open the catalog, bring the index level with it
-(on a thread of its own, while queries are already answered by exact scans), listen, watch, walk. The watches are set
-before the walk, so that no change falls between them.
+The order of a start: load the model, open the catalog, bring the index level with it (on a thread of its own, while
+queries are already answered by exact scans), listen, watch, walk. The watches are set before the walk, so that no
+change falls between them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,11 +29,7 @@ from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
-from facewatchd.console import logs
-from facewatchd.console.progress import downloading
-from facewatchd.console.streams import STDERR
-from facewatchd.daemon.supervisor import Signals, Supervisor
-from facewatchd.errors import FacewatchError, StorageError
+from facewatchd.errors import StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
@@ -60,62 +54,17 @@ from facewatchd.server.listener import Server
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
-from facewatchd.store.data_directory import LastRun, Reserve, locked, open_catalog, told_of_removed_model
+from facewatchd.store.data_directory import LastRun, Reserve, open_catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
 from facewatchd.store.seen import SeenStore
-from facewatchd.system import malloc
-from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import counted, printable
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo
 from facewatchd.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
-
-
-def run(config: Config, reread: Callable[[], Config], *, verbosity: int = 0) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. ``verbosity``: -1 warnings, 0 information, 1 everything.
-
-    ``reread`` loads the configuration again, as it was loaded.
-    """
-    os.umask(0o077)  # else other users could read the daemon's files
-    sys.stderr = sys.stderr or open(STDERR, "w", closefd=False)  # noqa: SIM115 - it is there as long as the process
-    malloc.return_freed_memory()
-    logs.to_stderr({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
-    threading.excepthook = _thread_died
-    try:
-        manager = ServiceManager()
-        with locked(config.data_dir):
-            return _run(config, reread, manager, show_progress=verbosity >= 0 and sys.stderr.isatty())
-    except FacewatchError as exc:
-        log.error("%s", printable(str(exc)))
-        return exc.exit_status
-
-
-def _run(config: Config, reread: Callable[[], Config], manager: ServiceManager, *, show_progress: bool) -> int:
-    last = LastRun.of(config.data_dir)
-    last.expect(config.directories)
-    # To fetch and load may take minutes: until the model is there, Ctrl-C and SIGTERM end the process at once.
-    pack = _choose_pack(config, last)
-    if last.pack == registry.REMOVED:
-        log.warning("%s", told_of_removed_model(config.data_dir, registry.REMOVED, pack.name))
-    os.chdir("/")  # every path is absolute by now, and the disk of the working directory can be unmounted
-    daemon = Daemon(config, pack, reread, manager.listener)
-    with Signals.kept() as signals:
-        try:
-            daemon.start()
-            daemon.remember()
-            manager.ready()
-            return Supervisor(daemon, daemon.monitor, manager, signals, show_progress=show_progress).run()
-        finally:
-            daemon.stop()
-
-
-def _choose_pack(config: Config, last: LastRun) -> registry.Pack:
-    with downloading("model") as progress:
-        return registry.choose(config.model, config.model_root, last.pack, notify=log.warning, progress=progress)
 
 
 class _Part(Protocol):
@@ -171,9 +120,12 @@ class Daemon:
             log.warning("the processor computes: %s", placement.reason)
         directory = self._config.data_dir / info.id
         self._build_storage(directory, info)
+        self._build_people(info)
         self._build_watch(directory)
         self._build_indexing()
-        self._build_server(info, placement)
+        self._build_server()
+        self._build_queries(info)
+        self._build_methods(info, placement)
         log.info(
             "model %s, %d dimensions, threshold %.2f, on %s",
             info.name,
@@ -191,6 +143,21 @@ class Daemon:
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
+        self._sampler = Sampler(self._gallery, info, self._liveness)
+        self._queue = WorkQueue(config.watch.settle)
+        self._writer = Writer(self._gallery, self._liveness)
+        self._maintenance = IndexMaintenance(
+            self._gallery,
+            self._writer,
+            config.resources.threads,
+            polite=config.resources.idle_priority,
+            liveness=self._liveness,
+            look_at=lambda path: self._queue.touch(path, settle=False),
+        )
+
+    def _build_people(self, info: ModelInfo) -> None:
+        """What the user said, whose the faces are, and what was printed under a name: files that belong to no model."""
+        config = self._config
         self._seen = SeenStore(config.data_dir / "seen.sqlite3")
         self._stops.callback(self._seen.close)
         self._gallery.on_same = self._seen.carry
@@ -203,17 +170,6 @@ class Daemon:
         self._stops.callback(self._resolver.close)
         self._scorer = Scorer(self._gallery, self._resolver, info)
         self._keep_known = KeepKnown(self._resolver, self._scorer.people, self._liveness)
-        self._sampler = Sampler(self._gallery, info, self._liveness)
-        self._queue = WorkQueue(config.watch.settle)
-        self._writer = Writer(self._gallery, self._liveness)
-        self._maintenance = IndexMaintenance(
-            self._gallery,
-            self._writer,
-            config.resources.threads,
-            polite=config.resources.idle_priority,
-            liveness=self._liveness,
-            look_at=lambda path: self._queue.touch(path, settle=False),
-        )
 
     def _index(self, directory: Path) -> Index:
         """The hnswlib index of a model; where hnswlib does not run on this processor, one that needs none."""
@@ -275,8 +231,8 @@ class Daemon:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
         return self._queue.paused or len(self._queue) > 0 or not self._scanner.idle
 
-    def _build_server(self, info: ModelInfo, placement: Placement) -> None:
-        """The socket, and the methods that answer on it."""
+    def _build_server(self) -> None:
+        """The socket, and the monitor, which asks all parts how they are."""
         self._server = Server(
             self._config.socket, lambda line: jsonrpc.answer(line, self.methods.call), passed=self._passed
         )
@@ -297,62 +253,75 @@ class Daemon:
             people=self._people,
             keep_known=self._keep_known,
         )
-        control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
-        finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
-        defaults = self._config.query
+
+    def _build_queries(self, info: ModelInfo) -> None:
+        """What answers questions."""
+        self._control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
+        self._finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         self._queries = Queries(
             self.monitor,
             self._gallery,
             self._roots,
-            finder,
+            self._finder,
             self._scorer,
             self._sampler,
             info,
-            defaults,
+            self._config.query,
             self._seen,
-            control.wait_until_done,
+            self._control.wait_until_done,
         )
-        subscriptions = Subscriptions(
-            self._gallery,
-            self._seen,
-            self._queries.standing,
-            pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
-        )
-        people = People(
-            self._people,
-            self._resolver,
-            self._catalog,
-            finder,
-            self._scorer.refusal,
-            info.quality,
-            self._record_shown,
-        )
+
+    def _build_methods(self, info: ModelInfo, placement: Placement) -> None:
+        """The methods that the socket offers."""
+        people = self._people_methods(info)
         self.methods = Methods(
-            Status(
-                self.monitor,
-                info,
-                placement.words,
-                lambda: self._queries.threshold,
-                self._sampler.crowded,
-                self._confinement,
-                people.count,
-            ),
+            self._status(info, placement, people.count),
             self._queries,
-            Photos(
-                self.monitor,
-                self._catalog,
-                self._roots,
-                self._queue,
-                self._indexer.backoff.reason,
-                info,
-                lambda: self._queries.threshold,
-            ),
-            control,
+            self._photos(info),
+            self._control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
             RegionReader(self._catalog, self._indexing_inference, self._roots, self._people, self._resolver),
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
-            subscriptions,
+            Subscriptions(
+                self._gallery,
+                self._seen,
+                self._queries.standing,
+                pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
+            ),
+        )
+
+    def _people_methods(self, info: ModelInfo) -> People:
+        return People(
+            self._people,
+            self._resolver,
+            self._catalog,
+            self._finder,
+            self._scorer.refusal,
+            info.quality,
+            self._record_shown,
+        )
+
+    def _status(self, info: ModelInfo, placement: Placement, people: Callable[[], int | None]) -> Status:
+        return Status(
+            self.monitor,
+            info,
+            placement.words,
+            lambda: self._queries.threshold,
+            self._sampler.crowded,
+            self._confinement,
+            people,
+        )
+
+    def _photos(self, info: ModelInfo) -> Photos:
+        return Photos(
+            self.monitor,
+            self._catalog,
+            self._roots,
+            self._queue,
+            self._indexer.backoff.reason,
+            info,
+            lambda: self._queries.threshold,
         )
 
     def _record_shown(self, outcome: Outcome) -> None:
@@ -471,9 +440,3 @@ class Daemon:
         self._queue.close()
         self._stops.close()
         log.debug("stopped in %.1f s", time.monotonic() - started)
-
-
-def _thread_died(args: threading.ExceptHookArgs) -> None:
-    """Log the traceback, once. The supervisor then ends the daemon, with one line (`Monitor.ended`)."""
-    name = args.thread.name if args.thread else "a thread"
-    log.error("%s died; this is a bug:", name, exc_info=args.exc_value)

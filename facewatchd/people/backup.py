@@ -1,11 +1,11 @@
-"""Copies of people.sqlite3 in the same directory: one before each migration, and one a week while it changes.
+"""Copies of people.sqlite3 in the same directory: one before each migration, and one a day while it changes.
 
 A copy is made by SQLite's backup API beside its place and renamed there when it is whole. It is a database without a
 log, that only its owner may read: to go back to it, stop the daemon and copy it over people.sqlite3.
 
-The copies of weeks are named by the day, and the `KEPT` newest of them are kept. The next one is due a week after the
-newest, or before it where the clock was set back by a week, if the file has changed since. A copy holds the file's
-number of changes, so that is known without a note of it.
+A copy is named by its day. It is due on each day on which the file is not what it was at the last copy: a copy holds
+the file's number of changes, so that is known without a note of it. Of the copies before the one of today those stay
+that are a week apart, the `KEPT` newest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,8 +23,8 @@ from facewatchd.store import schema as catalog_schema
 from facewatchd.system import atomic_files
 
 KEPT = 4
-"""Copies of weeks that are kept: a month."""
-EVERY = timedelta(days=7)
+"""Earlier copies that are kept: a month."""
+APART = timedelta(days=7)
 
 
 class Backups:
@@ -31,14 +32,15 @@ class Backups:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._weekly = re.compile(rf"{re.escape(path.stem)}-(\d{{4}}-\d\d-\d\d){re.escape(path.suffix)}")
+        self._daily = re.compile(rf"{re.escape(path.stem)}-(\d{{4}}-\d\d-\d\d){re.escape(path.suffix)}")
 
-    def weekly(self) -> list[Path]:
-        """The copies of weeks, the oldest first. Raises OSError."""
-        return sorted(path for path in self._path.parent.iterdir() if self._day(path) is not None)
+    def daily(self) -> dict[date, Path]:
+        """The copies of days, the oldest first. Raises OSError."""
+        days = ((self._day(path), path) for path in self._path.parent.iterdir())
+        return dict(sorted((day, path) for day, path in days if day is not None))
 
     def _day(self, path: Path) -> date | None:
-        if found := self._weekly.fullmatch(path.name):
+        if found := self._daily.fullmatch(path.name):
             with contextlib.suppress(ValueError):
                 return date.fromisoformat(found.group(1))
         return None
@@ -46,7 +48,7 @@ class Backups:
     def newest(self) -> Path | None:
         """The copy to go back to where the file is lost; None where there is none."""
         with contextlib.suppress(OSError):
-            copies = [*self.weekly(), *self._before_migrations()]
+            copies = [*self.daily().values(), *self._before_migrations()]
             return max(copies, key=lambda path: path.stat().st_mtime_ns, default=None)
         return None
 
@@ -60,18 +62,18 @@ class Backups:
         """Whether a copy is to be made of the file, which has so many changes. Raises OSError."""
         if not changes:
             return False
-        weekly = self.weekly()
-        if not weekly:
-            return True
-        day = self._day(weekly[-1])
-        assert day is not None
-        return abs(today - day) >= EVERY and _changes(weekly[-1]) != changes
+        daily = self.daily()
+        before = [path for day, path in daily.items() if day < today]
+        return today not in daily and not (before and _changes(before[-1]) == changes)
 
     def make(self, db: sqlite3.Connection, today: date) -> None:
         """Make the copy of a day, and delete those that are too many. Raises OSError, and SQLite's errors."""
         self._copy(db, self._path.with_name(f"{self._path.stem}-{today}{self._path.suffix}"))
-        for path in self.weekly()[:-KEPT]:
-            path.unlink(missing_ok=True)
+        daily = self.daily()
+        kept = _apart(day for day in daily if day != today)[-KEPT:]
+        for day, path in daily.items():
+            if day not in (today, *kept):
+                path.unlink(missing_ok=True)
 
     def make_before_migration(self, db: sqlite3.Connection, version: int) -> None:
         """Make the copy of a file that is about to become one of that ``version``. Raises as `make`."""
@@ -94,11 +96,20 @@ class Backups:
 
         Returns how many there were. Raises OSError.
         """
-        copies = [*self.weekly(), *self._before_migrations(), *self._beside(f"{self._path.name}-wal.foreign-*")]
+        copies = [*self.daily().values(), *self._before_migrations(), *self._beside(f"{self._path.name}-wal.foreign-*")]
         for path in [*copies, *self._beside(f"{self._path.stem}*.new*")]:
             path.unlink(missing_ok=True)
         atomic_files.sync(self._path.parent)
         return len(copies)
+
+
+def _apart(days: Iterable[date]) -> list[date]:
+    """The first of some days in their order, and each that comes `APART` after the one before."""
+    apart: list[date] = []
+    for day in days:
+        if not apart or day - apart[-1] >= APART:
+            apart.append(day)
+    return apart
 
 
 def _changes(path: Path) -> int | None:

@@ -13,7 +13,7 @@ the person was renamed or merged since. A new person of whom nothing is left to 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import NewStatement, Person, Statement, added, name_key, proper_name
@@ -41,6 +41,8 @@ class Plan:
 
     people: dict[str, Person] = field(default_factory=dict)
     """The new ones, by `name_key`."""
+    described: list[Person] = field(default_factory=list)
+    """Those who are there already, as they are to be described."""
     statements: list[Statement] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     counting: dict[bytes, tuple[Statement, ...]] = field(default_factory=dict)
@@ -56,7 +58,8 @@ def planned(
 ) -> Plan:
     """Return what is to be written so that all of it is said, where ``snapshot`` is what counts until now.
 
-    ``described``: by `name_key`, what is known of those who are new. ``now``: Unix time. Raises `BadNameError`.
+    ``described``: by `name_key`, when people were born, and whether they are hidden. Of people who are there already,
+    that counts which is set. ``now``: Unix time. Raises `BadNameError`.
     """
     plan, said = Plan(), list(said)
     told = {
@@ -73,12 +76,19 @@ def planned(
         person = known or Person(-1 - len(plan.people), proper, about.born, about.hidden)
         if known is None:
             plan.people[key] = person
+        else:
+            plan.described += _described_anew(known, about)
         counts = _plan_statements(plan, snapshot, person, statements, source, now, told)
         is_made = known is None and (bool(counts[0]) or not statements)
         if known is None and not is_made:
             del plan.people[key]
         plan.said.append(Said(person, is_made, *counts))
     return plan
+
+
+def _described_anew(known: Person, about: Person) -> list[Person]:
+    anew = replace(known, born=about.born or known.born, hidden=about.hidden or known.hidden)
+    return [] if anew == known else [anew]
 
 
 def _plan_statements(

@@ -38,7 +38,7 @@ from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import NewStatement, Person, Statement, proper_name
 from facewatchd.store import recovery
 from facewatchd.store.catalog import translated
-from facewatchd.system import atomic_files
+from facewatchd.system import atomic_files, ownership
 from facewatchd.values import Identity
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,7 @@ class PeopleStore:
     # Opening
 
     def _open(self) -> None:
+        ownership.make_private(self._path)
         if not log_belongs(self._path):
             log_file = log_of(self._path)
             aside = recovery.spare_name(log_file, "foreign")
@@ -175,7 +176,6 @@ class PeopleStore:
                 self._db.close()
                 self._db = None
                 raise
-        self._path.chmod(0o600)
         self.tend()
 
     def _migrate(self, db: sqlite3.Connection, version: int) -> None:
@@ -271,14 +271,16 @@ class PeopleStore:
     ) -> list[Said]:
         """Say something of several people, all in one step. Raises as `say`; then nothing is said.
 
-        ``described``: by `name_key`, when those of them who are new were born, and whether they are hidden.
+        ``described``: by `name_key`, when people were born, and whether they are hidden (`plan.planned`).
         """
         with self._lock:
             plan = planned(self._writable(), said, source, described or {}, self._now())
-            if not plan.people and not plan.statements:
+            if not plan.people and not plan.statements and not plan.described:
                 return plan.said
             with self._step(Action.SAY) as (db, step):
                 made = {person.id: self._insert_person(db, step, person) for person in plan.people.values()}
+                for person in plan.described:
+                    self._insert_description(db, step, person.id, person)
                 for statement in plan.statements:
                     self._insert_statement(db, step, made.get(statement.person, statement.person), statement)
             self.tend()
@@ -452,7 +454,7 @@ class PeopleStore:
             raise StorageError(f"another process reads {self._path}", "end it")
 
     def tend(self) -> None:
-        """Make the backup of the week where it is due, and end what an earlier `forget` could not.
+        """Make the backup of the day where it is due, and end what an earlier `forget` could not.
 
         To be called now and then. `trouble` tells where it fails; it is tried again after `RETRY` seconds.
         """

@@ -28,6 +28,7 @@ from facewatchd.store import journal, recovery, schema
 from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
 from facewatchd.store.embedded import WAIT_FOR_PHOTO, Embedded
 from facewatchd.store.references import ITSELF
+from facewatchd.system import ownership
 from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Catalog:
         """Faces that readers left out because their rows are damaged, until they are removed (`set_aside`)."""
         self.on_damaged_face: Callable[[], object] = lambda: None
         """Called by the reading thread when one is added to `damaged_faces`."""
+        ownership.make_private(path)
         with translated(f"open {path}"):
             if path.exists() and path.stat().st_size:
                 recovery.examine(path, model_id)

@@ -24,6 +24,7 @@ from pathlib import Path
 from facewatchd.errors import StorageError
 from facewatchd.store.recovery import spare_name
 from facewatchd.store.schema import DAMAGE
+from facewatchd.system import ownership
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def _key(name: str) -> str:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    ownership.make_private(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):

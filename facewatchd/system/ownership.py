@@ -9,6 +9,7 @@ What root owns seems to belong to the kernel's overflow user where a user namesp
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -49,6 +50,19 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
         _check_owner(path, status, also=())
         if status.st_mode & OTHERS_WRITE:
             raise _writable(path, status)
+
+
+def make_private(database: Path) -> None:
+    """Have only its owner read an SQLite database and what SQLite keeps beside it, each where it is a regular file.
+
+    To be called before it is opened: what SQLite makes beside it then has the permissions of the database. Raises
+    OSError.
+    """
+    for path in (database, *(database.with_name(f"{database.name}{suffix}") for suffix in ("-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode) and stat.S_IMODE(mode) != 0o600:
+                path.chmod(0o600)
 
 
 def _above(directory: Path) -> Iterator[Path]:

@@ -18,14 +18,18 @@ nearest is another person, by how far the runner-up is behind.
 
 **Time** of a question with `REFERENCES` references, in a made-up gallery in which `OTHERS` other people have as many,
 on the thread that asks and in all; beside a question with one photo.
+
+**Judging** the references of all people, of whom none may be another's (`recognition.misplaced`): at first, and when
+one person has one more.
 """
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +38,21 @@ from facewatchd.expectation import calibration
 from facewatchd.expectation.crowd import Crowd
 from facewatchd.store import results
 from facewatchd.store.candidates import Question
+from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.index import Upkeep
 from facewatchd.store.references import MANY, different, extra, same_picture
 from facewatchd.store.scoring import Search, Wanted
 from facewatchd.values import Quality
 from tests.benchmarks import gallery as faces
+from tests.benchmarks.filling import portraits
 from tests.benchmarks.library import MODEL, library
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import Report, median
 from tests.benchmarks.thresholds import Faces, Floats, read
+from tests.support.crowds import people as people_of
+from tests.support.crowds import photos_of
 from tests.support.known_people import PlayedResolver, scorer
 
 COUNTS = (1, 2, 5, 10, 18, 28)
@@ -110,6 +119,7 @@ def run(options: Options) -> Iterator[Report]:
         yield _found(known, options.rounds(DRAWS))
         yield _nearest(known, options.rounds(60))
         yield _expected(known, options.rounds(10))
+    yield _judging(options)
     yield _times(options)
 
 
@@ -304,6 +314,34 @@ def _expected(known: Known, draws: int) -> Report:
                 counted.append(int(hits.sum()))
         report.row(count, len(counted), f"{np.nanmean(expected):.2f}", f"{np.mean(counted):.2f}")
     report.notes.append("A question, 0.1 below the pack's threshold, in a gallery of all sets.")
+    return report
+
+
+def _judging(options: Options) -> Report:
+    report = Report(
+        "People: judging references", ["people", "references of each", "at first, processor s", "one more, ms"]
+    )
+    rng = np.random.default_rng(7)
+    for count, each in ((20, 20), (100, 20), (200, 60)):
+        rows = np.concatenate([photos_of(rng, person, each + 1, 0.6) for person in people_of(rng, count, 192)])
+        directory = options.work / f"judging-{count}-{each}"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        catalog = Catalog(directory / "catalog.sqlite3", MODEL.id, 192)
+        gallery = Gallery(catalog, CatalogIndex(catalog))
+        catalog.record(list(portraits(0, rows)))
+        with catalog.reading() as reader:
+            ids = reader.face_ids().reshape(count, each + 1)
+        resolver = PlayedResolver()
+        asks = scorer(gallery, replace(MODEL, dim=192), resolver)
+        seconds = []
+        for more in range(6):
+            resolver.say({person: own[: each + (person <= more)].tolist() for person, own in enumerate(ids, 1)})
+            started = time.process_time()
+            asks.people()
+            seconds.append(time.process_time() - started)
+        catalog.close()
+        report.row(count, each, round(seconds[0], 2), round(median(seconds[1:]) * 1000))
     return report
 
 

@@ -62,5 +62,5 @@ class AskedMore(Daemon):
 
 
 if __name__ == "__main__":
-    with patch.multiple("facewatchd.daemon.app", Inference=Pretended, Daemon=AskedMore):
+    with patch("facewatchd.daemon.app.Inference", Pretended), patch("facewatchd.daemon.run.Daemon", AskedMore):
         sys.exit(cli.main())

@@ -178,7 +178,7 @@ def test_the_client_starts_on_the_standard_library(arguments: list[str]) -> None
 
 def test_the_daemon_loads_no_decoder_and_no_model() -> None:
     """They would cost each start 0.1 s of a processor and 11 MB, and only other processes run them."""
-    code = "import sys\nimport facewatchd.daemon.app\nprint(*sys.modules)"
+    code = "import sys\nimport facewatchd.daemon.run\nprint(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
     ).stdout

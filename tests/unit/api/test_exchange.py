@@ -158,9 +158,29 @@ def test_people_keep_what_is_known_of_them(one_and_two: tuple[Place, Place]) -> 
     one.people.describe("Anna", "2015-03", hidden=True)
     two.take(one.lines("people"))
     assert two.known() == one.known() == ([("Anna", "2015-03", True)], [])
-    two.people.describe("Anna", None, hidden=False)
-    two.take(one.lines("people"))
-    assert two.known() == ([("Anna", None, False)], []), "who is there is not described anew"
+
+
+def test_people_who_are_there_are_described_as_far_as_that_is_said(one_and_two: tuple[Place, Place]) -> None:
+    one, two = one_and_two
+    for name, born, hidden in (("Anna", "2015-03", True), ("Bob", None, False), ("Carl", "1970", False)):
+        one.say(name)
+        one.people.describe(name, born, hidden)
+        two.say(name)
+    two.people.describe("Bob", "2001", hidden=True)
+    two.people.describe("Carl", "1971", hidden=True)
+    before = two.known()
+    lines = one.lines("people")
+    assert two.take(lines)["described"] == 2
+    assert two.known() == ([("Anna", "2015-03", True), ("Bob", "2001", True), ("Carl", "1970", True)], [])
+    version = two.people.people().version
+    assert two.take(lines)["described"] == 0
+    assert two.people.people().version == version, "to import again changes nothing"
+    undone = two.people.undo()
+    assert undone is not None
+    assert undone.names == ("Anna", "Carl")
+    assert two.known() == before
+    assert two.take(lines, keep=True)["described"] == 1
+    assert two.known() == ([("Anna", "2015-03", False), ("Bob", "2001", True), ("Carl", "1971", True)], [])
 
 
 def test_an_import_is_one_step_and_an_earlier_statement_replaces_no_later_one(

@@ -214,8 +214,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             calls.append((config, verbosity))
             return 3
 
-    monkeypatch.setitem(sys.modules, "facewatchd.daemon.app", Daemon)
-    monkeypatch.setattr("facewatchd.daemon.app", Daemon, raising=False)
+    monkeypatch.setitem(sys.modules, "facewatchd.daemon.run", Daemon)
+    monkeypatch.setattr("facewatchd.daemon.run", Daemon, raising=False)
     return calls
 
 

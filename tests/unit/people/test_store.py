@@ -243,34 +243,56 @@ def _backup(clock: Clock) -> str:
     return f"people-{datetime.fromtimestamp(clock.now).astimezone().date()}.sqlite3"
 
 
-def test_a_backup_a_week_while_it_changes(store: PeopleStore, path: Path, clock: Clock) -> None:
-    def copies() -> list[str]:
-        return sorted(copy.name for copy in path.parent.glob("people-*"))
+def copies(path: Path) -> dict[str, int]:
+    """The backups, each with the number of its statements."""
+    found = {}
+    for copy in sorted(path.parent.glob("people-*")):
+        with closing(sqlite3.connect(copy)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+            ((found[copy.name],),) = db.execute("SELECT count(*) FROM statement").fetchall()
+    return found
 
+
+def test_a_backup_a_day_while_it_changes(store: PeopleStore, path: Path, clock: Clock) -> None:
     store.say("Anna", [yes()], "user")
     first = _backup(clock)
-    assert copies() == [first]
     assert stat.S_IMODE((path.parent / first).stat().st_mode) == 0o600
     store.say("Bert", [yes(b"two")], "user")
-    clock.now += 6 * DAY
-    store.tend()
-    assert copies() == [first]
+    assert copies(path) == {first: 1}
     clock.now += DAY
     store.tend()
     second = _backup(clock)
-    assert copies() == [first, second], "it had changed since"
+    assert copies(path) == {first: 1, second: 2}, "the day before, it changed after the copy"
     clock.now += 30 * DAY
     store.tend()
-    assert copies() == [first, second], "it had not"
-    with closing(sqlite3.connect(path.parent / second)) as copy:
-        assert copy.execute("SELECT count(*) FROM person").fetchone() == (2,)
-        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    for number in range(6):
-        clock.now += 7 * DAY
-        store.say(f"Person {number}", [], "user")
-    assert len(copies()) == 4
-    assert copies()[-1] == _backup(clock)
+    assert copies(path) == {first: 1, second: 2}, "it did not change"
+    clock.now -= 60 * DAY
+    store.say("Carl", [yes(b"three")], "user")
+    assert copies(path) == {_backup(clock): 3, first: 1}, "the clock was set back"
+
+
+def test_of_earlier_days_a_copy_a_week_stays(store: PeopleStore, path: Path, clock: Clock) -> None:
+    days = []
+    for number in range(100):
+        days.append(_backup(clock))
+        store.say("Anna", [yes(b"%d" % number)], "user")
+        held = list(copies(path))
+        assert held[-1] == days[-1], "of today"
+        assert held[:-1] == days[:-1:7][-4:], "and of four weeks before"
+        clock.now += DAY
+
+
+def test_the_copy_of_the_day_holds_what_the_days_before_brought(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path, clock: Clock
+) -> None:
+    for number in range(200):
+        store.say("Anna", [yes(b"%d" % number)], "user")
+        clock.now += 6 * DAY / 200
+    assert max(copies(path).values()) > 150
+    clock.now += DAY
+    reopen()
+    assert max(copies(path).values()) == 200
 
 
 def test_a_backup_is_a_way_back(
@@ -340,6 +362,21 @@ def test_the_log_of_a_killed_process_is_not_laid_over_a_backup(
         assert b"Anna" not in bytes_of(other)
     finally:
         again.close()
+
+
+def test_a_backup_that_others_may_read_is_made_private_with_its_log(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path
+) -> None:
+    store.say("Anna", [yes()], "user")
+    store.close()
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).touch()
+        path.with_name(name).chmod(0o644)
+    again = reopen()
+    again.say("Bert", [yes(b"two")], "user")
+    files = list(path.parent.glob(f"{path.name}*"))
+    assert len(files) == 3
+    assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
 
 
 def test_a_file_that_is_removed_meanwhile_takes_no_statement(store: PeopleStore, path: Path) -> None:

@@ -104,22 +104,32 @@ class Machine(RuleBasedStateMachine):
         self, said: Iterable[tuple[str, list[tuple[bool, bytes, RelativeBox | None]]]], at: float | None
     ) -> None:
         world = self.world
+        told = {(self.world.find(name), *face[:2]) for name, faces in said for face in faces}
         for name, faces in said:
-            if (person := world.find(name)) is None:
-                self.made += 1
-                person = self.made
-                world = replace(world, people={**world.people, person: name})
-            for is_person, digest, box in faces:
-                new = Fact(person, is_person, digest, box, at or self.now + 0.5)
+            known, adds = world.find(name), not faces
+            self.made += known is None
+            person = self.made if known is None else known
+            for face in faces:
+                new = Fact(person, *face, at or self.now + 0.5)
                 if any(replace(fact, at=new.at) == new for fact in world.facts):
                     continue
-                if at is not None and any(World._ends(new, fact) and fact.at > at for fact in world.facts):
+                if at is not None and self._is_said_or_contradicted(world, new, told):
                     continue
-                world = world.with_fact(new)
+                world, adds = world.with_fact(new), True
+            if known is None and adds:
+                world = replace(world, people={**world.people, person: name})
         statements = [(name, [NewStatement(*face, at=at) for face in faces]) for name, faces in said]
         self.store.say_all(statements, "test")
         if world != self.world:
             self._become(world)
+
+    def _is_said_or_contradicted(self, world: World, new: Fact, told: set[tuple[object, ...]]) -> bool:
+        """Whether what was said before the call, at the same time or later, leaves nothing to be said."""
+        before = [fact for fact in world.facts if fact in self.world.facts]
+        same = (fact for fact in before if replace(fact, person=new.person) == new)
+        if any((fact.person, fact.is_person, fact.digest) not in told for fact in same):
+            return True
+        return any(World._ends(new, fact) for fact in before)
 
     @rule(name=NAMES, new=NAMES)
     def rename(self, name: str, new: str) -> None:

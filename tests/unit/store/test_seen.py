@@ -53,6 +53,16 @@ def test_what_was_shown_is_carried_over_to_other_bytes(seen: SeenStore, path: Pa
     assert (seen.of("mail", [b"2", b"3"]), seen.of("phone", [b"2", b"3"])) == ({b"2", b"3"}, set())
 
 
+def test_what_others_may_read_is_made_private_with_its_log(seen: SeenStore, path: Path) -> None:
+    seen.note("mail", MANY[:1])
+    seen.close()
+    path.chmod(0o644)
+    seen.note("mail", MANY[1:2])
+    files = list(path.parent.glob(f"{path.name}*"))
+    assert len(files) == 3
+    assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+
+
 def test_the_name_that_was_not_used_for_longest_makes_room(seen: SeenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(seen_module.time, "time", lambda: float(next(clock)))
