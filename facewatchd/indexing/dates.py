@@ -47,6 +47,7 @@ class Dates(IdleThread[int]):
     """A piece of its work is a content."""
 
     name = "dates"
+    has_small_pieces = True
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)

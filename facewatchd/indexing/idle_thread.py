@@ -4,7 +4,8 @@ A subclass says what the next piece of work is and does it; the frame says when.
 ``others_first`` is false: no path is pending, no walk runs and indexing is not paused. The work itself is done in the
 indexing process, in its idle class, with one thread. After each piece the thread rests at least as long as that took;
 after one that took less than ten seconds and kept other programs waiting it rests ten times as long, ten seconds at
-most (`Pace`). Without ``idle_priority`` it does not rest.
+most (`Pace`). A small piece waits for a processor for most of its time: there only the processor time counts tenfold.
+Without ``idle_priority`` it does not rest.
 
 No error ends the thread. Of a model that cannot be loaded, and of a catalog that cannot be read or written, the workers
 and the writer tell. After these, and after an error of the program, the thread waits for `RETRY` seconds and asks for
@@ -68,6 +69,8 @@ class IdleThread(ABC, Generic[Piece]):
 
     name: str
     """The thread's name, also in the log."""
+    has_small_pieces = False
+    """Whether a piece takes few milliseconds of a processor."""
 
     def __init__(self, parts: Parts) -> None:
         self._gallery = parts.gallery
@@ -124,7 +127,7 @@ class IdleThread(ABC, Generic[Piece]):
         self._writer.require_undamaged()
         if self._others_first():
             return LOOK_EVERY
-        began, pace = time.monotonic(), Pace(1, self._used)
+        began, pace = time.monotonic(), Pace(1, self._used, by_effort=self.has_small_pieces)
         if (piece := self._next()) is None:
             return LOOK_EVERY
         self._liveness.beat()

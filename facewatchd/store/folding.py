@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.candidates import NO_ROW, Candidates
 from facewatchd.store.catalog_reader import CatalogReader, Looks
-from facewatchd.store.same_people import DOUBTFUL, People, same_people
+from facewatchd.store.same_people import People, same_people
 from facewatchd.store.scoring import Search
 from facewatchd.values import SMALL_SIDE
 
@@ -107,8 +107,10 @@ def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
     rows = looks.rows(shown.ids[faces])
     sizes, _ = reader.pictures(part.contents)
     areas = looks.boxes[rows] / np.tile(np.maximum(sizes, 1), 2)[photos]
-    is_poor = poor[faces] | (looks.scores[rows, 0] < DOUBTFUL)  # of a damaged row the score is 0
-    return People.beside(len(part.contents), photos, areas, looks.embeddings[rows], is_poor, was_asked[faces])
+    scores = looks.scores[rows, 0]  # of a damaged row 0
+    return People.beside(
+        len(part.contents), photos, areas, looks.embeddings[rows], poor[faces], scores, was_asked[faces]
+    )
 
 
 def moves(frames: Frames, some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -2,13 +2,13 @@
 
 In ten seconds one person takes another's place in front of the camera, so every face counts. Two faces of two frames
 are one person's where the model says so (`ModelInfo.threshold`), or where they are at the same place and one of them is
-poor: too small or too blurred to be told from others, of a low score (`DOUBTFUL`), or inside another face, where
-detectors see some that are none. Each face has one partner at most: of the pairs that are
+poor: too small or too blurred to be told from others. Each face has one partner at most: of the pairs that are
 possible, one is made where each face suits the other best, by similarity and place. Places are compared as if the
 camera had not moved: the people who were asked for tell how far it did.
 
-A face without a partner is one that the other frame lacks, unless it is poor, or the edge of either frame cuts it: then
-the detector may have missed it there.
+A face without a partner is one that the other frame lacks, unless the detector may have missed it there: it is poor,
+has a low score (`DOUBTFUL`), is inside another face, where detectors see some that are none, or is cut by the edge of
+either frame.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class People:
     embeddings: NDArray[np.float32]
     """Shape (f, dim)."""
     is_poor: NDArray[np.bool_]
-    """Shape (f,)."""
+    """Whether each is too small or too blurred to be told from others. Shape (f,)."""
+    may_lack: NDArray[np.bool_]
+    """Whether another frame may lack it, as detectors see it or not. Shape (f,)."""
 
     @classmethod
     def beside(
@@ -54,17 +56,18 @@ class People:
         areas: NDArray[np.float64],
         embeddings: NDArray[np.float32],
         is_poor: NDArray[np.bool_],
+        scores: NDArray[np.float64],
         was_asked: NDArray[np.bool_],
     ) -> People:
         """Those beside the people who were asked for.
 
-        ``count``: of the frames. The rest is of all faces on them: the position of the frame, ascending; whether it is
-        poor, whatever it is inside of; and whether it is of one who was asked for.
+        ``count``: of the frames. The rest is of all faces on them: ``frames`` has their positions, ascending, and
+        ``was_asked`` whether a face is of a person who was asked for.
         """
         others = np.flatnonzero(~was_asked)
         begins = np.searchsorted(frames[others], np.arange(count + 1))
-        is_poor = is_poor | _are_inside(count, frames, areas)
-        return cls(begins, areas[others], embeddings[others], is_poor[others])
+        may_lack = is_poor | (scores < DOUBTFUL) | _are_inside(count, frames, areas)
+        return cls(begins, areas[others], embeddings[others], is_poor[others], may_lack[others])
 
 
 def _are_inside(count: int, frames: NDArray[np.intp], areas: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -153,7 +156,7 @@ def _excused(
     people: People, faces: NDArray[np.intp], moved: NDArray[np.float64], partnered: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Positions of the faces that have a partner or need none. ``moved``: where the other frame would show them."""
-    excused = people.is_poor[faces] | _is_cut(people.areas[faces]) | _is_cut(moved)
+    excused = people.may_lack[faces] | _is_cut(people.areas[faces]) | _is_cut(moved)
     excused[partnered] = True
     return np.flatnonzero(excused)
 

@@ -37,11 +37,16 @@ class Pace:
         threads: int,
         used: Callable[[], tuple[float, float]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        by_effort: bool = False,
     ) -> None:
-        """``threads``: how many do the work at a time. ``used``: `processor_time` is its default."""
+        """``threads``: how many do the work at a time. ``used``: `processor_time` is its default. ``by_effort``: the
+        rest is a multiple of the processor time that the work took; in the idle class it may wait for most of its time.
+        """
         self._threads = threads
         self._used = used or processor_time
         self._clock = clock
+        self._by_effort = by_effort
         self._began = clock()
         self._before = self._used()
 
@@ -53,9 +58,11 @@ class Pace:
         worked = self._clock() - self._began
         all_before, own_before = self._before
         all_now, own_now = self._used()
-        others = (all_now - all_before - (own_now - own_before)) / max(worked, 0.01)
+        own = own_now - own_before
+        others = (all_now - all_before - own) / max(worked, 0.01)
         room = len(os.sched_getaffinity(0)) + CORES - self._threads
-        return min(REST_FACTOR * worked, LONGEST_REST) if others > max(room, CORES) else 0.0
+        rest = REST_FACTOR * (own if self._by_effort else worked)
+        return min(rest, LONGEST_REST) if others > max(room, CORES) else 0.0
 
     def begin(self) -> None:
         """A piece of work begins."""

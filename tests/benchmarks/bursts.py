@@ -29,7 +29,7 @@ from facewatchd.store.candidates import Question
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.folding import moves
 from facewatchd.store.results import found
-from facewatchd.store.same_people import DOUBTFUL, People, same_people
+from facewatchd.store.same_people import People, same_people
 from facewatchd.store.scoring import Scored, Search
 from facewatchd.values import SMALL_SIDE, Face, Stamp, Taken, TakenFrom
 from tests.benchmarks.options import Options
@@ -125,12 +125,11 @@ def _people(faces: Sequence[Sequence[Face]], own: Sequence[Face], sides: Sequenc
         np.array([face.embedding for _, face, _ in every]),
         np.array(
             [
-                min(face.box.w, face.box.h) < SMALL_SIDE
-                or face.score < DOUBTFUL
-                or (quality is not None and quality.is_too_blurred(face.norm))
+                min(face.box.w, face.box.h) < SMALL_SIDE or (quality is not None and quality.is_too_blurred(face.norm))
                 for _, face, _ in every
             ]
         ),
+        np.array([face.score for _, face, _ in every]),
         np.array([asked for *_, asked in every]),
     )
 

@@ -199,6 +199,9 @@ def test_a_face_that_is_hardly_one_may_be_missed(gallery: Gallery) -> None:
     add(gallery, "a", NOON, box=HERE, others=[ben], sharpness=2.0)
     add(gallery, "b", NOON + 1, box=HERE)
     assert shown(gallery) == {"a": ["b"]}
+    rose = Face(RIGHT, 0.9, np.zeros((5, 2), np.float32), ROSE)
+    add(gallery, "c", NOON + 2, box=HERE, others=[rose])
+    assert shown(gallery) == {"a": ["b"], "c": []}, "a face that is seen can be told from others"
 
 
 @pytest.mark.parametrize("then", [(), (ROSE,)], ids=["nobody", "another"])

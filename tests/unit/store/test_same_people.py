@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facewatchd.store import same_people as module
 from facewatchd.store.bursts import SAME_PLACE
-from facewatchd.store.same_people import EDGE, INSIDE, People, same_people
+from facewatchd.store.same_people import DOUBTFUL, EDGE, INSIDE, People, same_people
 
 SAME_PERSON = 0.5
 ROWS = np.linalg.qr(np.random.default_rng(2).normal(size=(8, 8)))[0].astype(np.float32)
@@ -25,6 +25,7 @@ class Seen(NamedTuple):
     y: int
     side: int
     is_blurred: bool
+    is_doubtful: bool
     was_asked: bool
 
     @property
@@ -33,7 +34,9 @@ class Seen(NamedTuple):
 
 
 RARELY = st.integers(0, 3).map(lambda number: number == 3)
-FACES = st.builds(Seen, st.integers(0, 1), st.integers(0, 9), st.integers(1, 9), st.integers(1, 6), RARELY, RARELY)
+FACES = st.builds(
+    Seen, st.integers(0, 1), st.integers(0, 9), st.integers(1, 9), st.integers(1, 6), RARELY, RARELY, RARELY
+)
 FRAMES = st.lists(st.lists(FACES, max_size=4), min_size=1, max_size=6)
 
 
@@ -45,6 +48,7 @@ def people(frames: list[list[Seen]]) -> People:
         np.array([face.area for _, face in every], np.float64).reshape(-1, 4),
         np.array([ROWS[face.person] for _, face in every], np.float32).reshape(-1, 8),
         np.array([face.is_blurred for _, face in every], np.bool_),
+        np.array([DOUBTFUL - face.is_doubtful / 10 for _, face in every], np.float64),
         np.array([face.was_asked for _, face in every], np.bool_),
     )
 
@@ -58,10 +62,12 @@ def shared(one: Area, other: Area) -> float:
     return width * height
 
 
-def poor(face: Seen, frame: list[Seen]) -> bool:
+def may_be_missed(face: Seen, frame: list[Seen]) -> bool:
     size = face.area[2] ** 2
-    return face.is_blurred or any(
-        other.side > face.side and shared(face.area, other.area) >= INSIDE * size for other in frame
+    return (
+        face.is_blurred
+        or face.is_doubtful
+        or any(other.side > face.side and shared(face.area, other.area) >= INSIDE * size for other in frame)
     )
 
 
@@ -82,18 +88,18 @@ def expected(one: list[Seen], other: list[Seen], move: tuple[float, float]) -> b
             both = shared(moved(face, 1), partner.area)
             part = both / (face.area[2] ** 2 + partner.area[2] ** 2 - both)
             alike = float(face.person == partner.person)
-            if alike or ((poor(face, one) or poor(partner, other)) and part >= SAME_PLACE):
+            if alike or ((face.is_blurred or partner.is_blurred) and part >= SAME_PLACE):
                 merits[i, j] = alike + part
     chosen = (merits > -np.inf) & (merits >= merits.max(axis=1, initial=-np.inf, keepdims=True) - 1e-6)
     chosen &= merits >= merits.max(axis=0, initial=-np.inf, keepdims=True) - 1e-6
     missing = [
         face
         for i, face in enumerate(some)
-        if not (chosen[i].any() or poor(face, one) or cut(face.area) or cut(moved(face, 1)))
+        if not (chosen[i].any() or may_be_missed(face, one) or cut(face.area) or cut(moved(face, 1)))
     ] + [
         face
         for j, face in enumerate(others)
-        if not (chosen[:, j].any() or poor(face, other) or cut(face.area) or cut(moved(face, -1)))
+        if not (chosen[:, j].any() or may_be_missed(face, other) or cut(face.area) or cut(moved(face, -1)))
     ]
     return not missing
 

@@ -121,3 +121,12 @@ def test_work_of_normal_priority_rests_where_others_compute(others: float, rests
     pace.begin()
     machine.work(20.0, others)
     assert pace.rest() == (LONGEST_REST if rests else 0.0), "work that takes long is not put off for ever"
+
+
+def test_small_work_that_waits_for_a_processor_rests_by_what_it_computed() -> None:
+    machine = Machine()
+    pace = Pace(len(os.sched_getaffinity(0)), machine.used, lambda: machine.now, by_effort=True)
+    machine.work(0.01, 0.0)
+    machine.now += 2.0
+    machine.others += 200.0
+    assert pace.rest() == pytest.approx(REST_FACTOR * 0.01)
