@@ -249,7 +249,7 @@ def _assign(options: argparse.Namespace, words: Callable[[Any, tuple[str, str]],
     with reading_answer():
         refused = [_refused(faces, each) for each in result["refused"]]
         line = words(result, _noun(faces, result["without_face"]))
-        remarks = [_largest(faces, each) for each in result["largest"]]
+        remarks = [_largest(faces, each, is_person=result["is"]) for each in result["largest"]]
         if not options.whole:
             remarks += [_without_face(result, faces[int(index)]) for index in result["without_face"]]
     _print(options, result, line)
@@ -298,9 +298,10 @@ def _excluded(result: Any, noun: tuple[str, str]) -> str:
     return f"{name}: {counted(int(result['said']), *noun)} said not to {verb} {name}{known}"
 
 
-def _largest(faces: Sequence[Asked], item: Any) -> str:
+def _largest(faces: Sequence[Asked], item: Any, *, is_person: bool) -> str:
     text = printable(faces[int(item["who"])].who.text)
-    return f"{text} shows {int(item['faces'])} faces, and the largest was taken: {text}#{int(item['face'])}"
+    others = "" if is_person else "; --whole says it of them all"
+    return f"{text} shows {int(item['faces'])} faces, and the largest was taken: {text}#{int(item['face'])}{others}"
 
 
 def _refused(faces: Sequence[Asked], item: Any) -> str:
@@ -386,7 +387,9 @@ def undo(options: argparse.Namespace) -> int:
                 write_json(result)
             raise FacewatchError("there is nothing to take back", "what a person was before it was forgotten is gone")
         names = ", ".join(map(printable, result["names"]))
-        what = _UNDONE.get(str(result["action"]), counted(int(result["statements"]), "statement") + " about")
+        statements = int(result["statements"])
+        said = f"{counted(statements, 'statement')} about" if statements else _UNDONE["describe"]  # by an import
+        what = _UNDONE.get(str(result["action"]), said)
         _print(options, result, f"took back {what} {names}")
     return 0
 

@@ -218,6 +218,8 @@ def test_of_a_photo_of_several_people_it_is_said_which_face_was_taken(people: An
     assert people(SAID | {"largest": largest}, "add", "Anna", "a.jpg", "b.jpg") == 0
     err = "facewatchd: b.jpg shows 3 faces, and the largest was taken: b.jpg#2\n"
     assert capfd.readouterr() == ("Anna: 2 faces added\n", err)
+    assert people(SAID | {"largest": largest, "is": False}, "not", "Anna", "a.jpg", "b.jpg") == 0
+    assert capfd.readouterr().err == err.replace("\n", "; --whole says it of them all\n")
 
 
 def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any) -> None:
@@ -240,6 +242,8 @@ def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any
     ("result", "out"),
     [
         ({"action": "say", "names": ["Anna"], "statements": 3}, "took back 3 statements about Anna\n"),
+        ({"action": "say", "names": ["Anna"], "statements": 0}, "took back the description of Anna\n"),
+        ({"action": "describe", "names": ["Anna"], "statements": 0}, "took back the description of Anna\n"),
         ({"action": "rename", "names": ["Anna"], "statements": 0}, "took back the renaming of Anna\n"),
         ({"action": "merge", "names": ["Ben", "Anna"], "statements": 0}, "took back the merging of Ben, Anna\n"),
     ],
