@@ -99,7 +99,8 @@ class _Block:
     def leave_out_what_contradicts(self, before: Snapshot) -> int:
         """Leave out the statements that would replace something that was said; return how many.
 
-        Of people who are here, only a date of birth is taken, where none is known.
+        Of people who are here, only a date of birth is taken, where none is known. New ones of whom nothing is left to
+        be said are left out.
         """
         number = self.count
         for key in self.people.keys() & before.by_key.keys():
@@ -108,6 +109,8 @@ class _Block:
         for key, said in self.statements.items():
             person = before.by_key[key].id if key in before.by_key else -1
             self.statements[key] = [new for new in said if not _contradicts(new, person, before)]
+            if not self.statements[key] and key not in before.by_key:
+                del self.people[key]
         return number - self.count
 
     def said(self) -> Iterator[tuple[str, list[NewStatement]]]:

@@ -254,7 +254,7 @@ def test_with_keep_nothing_that_was_said_is_replaced(one_and_two: tuple[Place, P
     one.say("Bob", NewStatement(True, DIGESTS[1], BOXES[1]))
     result = two.take(one.lines("people"), keep=True)
     assert (result["added"], result["kept"]) == (1, 2)
-    assert two.people.people().named("Anna") is not None
+    assert [person.name for person in two.people.people().people] == ["Anna"], "of Bob, nothing is left to be said"
 
 
 def test_photos_that_are_not_here_are_told_by_their_paths(one_and_two: tuple[Place, Place]) -> None:
