@@ -99,6 +99,9 @@ SECTIONS = {
             "photo is renamed, moved, copied or embedded again, and for every model. Where the face is not found now, "
             "it is kept and counted. A later statement about the same face takes the place of an earlier one: a face "
             "is one person's.",
+            "A photo into which a program writes (a rating, a tag) has other bytes. The faces that were named or "
+            "rejected before stay known to the model, and tell who is on it now; before a change of the model, name "
+            "them there again.",
             "A face that would be a poor reference (small, blurred, unlike the person's other faces, or more like "
             "another person's) is left out with the reason, unless --anyway is given. Where no face is found on a "
             "photo, it is said that the person is on it; --box says where, and --whole says it whatever faces are "
@@ -110,7 +113,8 @@ SECTIONS = {
             "them was said, the date of birth and `hidden`. facewatchd people show prints `is` or `is not`, x,y,w,h, "
             "the source, the day, the path, and what is amiss if something is.",
             "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
-            "final: it deletes the name and all that was said from the file, and the backups.",
+            "final: it deletes the name and all that was said from the file, and the backups. What a question was "
+            "called (facewatch-query --new) is no name of a person, and stays.",
         ),
         (
             "PHOTOS",

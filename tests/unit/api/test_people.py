@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import read
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.scoring import Search
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import Face, ModelInfo, Quality, Stamp
 from tests.support.galleries import DIM, face, unit
@@ -75,14 +77,23 @@ class Place:
         return self.call("assign", name=name, who=list(who), **params)
 
     def record(
-        self, name: str, boxes: Sequence[Box] = (LEFT, RIGHT), norms: Sequence[float] = (), turn: int = 0
+        self,
+        name: str,
+        boxes: Sequence[Box] = (LEFT, RIGHT),
+        norms: Sequence[float] = (),
+        turn: int = 0,
+        content: bytes = b"",
     ) -> dict[str, Any]:
-        """A photo of the catalog, as a WHO. ``turn``: the faces of another have a similarity of 0.8 to these."""
+        """A photo of the catalog, as a WHO. ``turn``: the faces of another have a similarity of 0.8 to these.
+
+        ``content``: its bytes, where they are not those of its name.
+        """
+        content = content or name.encode()
         row = unit((ROW + 0.5 * np.eye(1, DIM, turn)[0])[None])[0] if turn else ROW
         path = self.directory / name
-        path.write_bytes(name.encode())
+        path.write_bytes(content)
         faces = [face(row, box, norm) for box, norm in zip(boxes, [*norms, *[20.0] * 9], strict=False)]
-        digest = files.digest(name.encode())
+        digest = files.digest(content)
         self.gallery.record([Outcome(bytes(path), Stamp.of(path.stat()), digest, WIDTH, HEIGHT, faces)])
         return {"path": str(path)}
 
@@ -176,6 +187,31 @@ def test_a_photo_that_is_not_in_the_catalog_tells_at_once_for_as_long_as_it_is_n
     place.gallery.collect(-1.0)
     with place.gallery.catalog.reading() as reader:
         assert reader.counts().faces == 0
+
+
+def test_what_was_said_of_photos_holds_when_their_metadata_is_written_anew(place: Place) -> None:
+    """The bytes are others, and so is the digest; the picture is not. Three times, and a week after each."""
+    place.add("Anna", place.record("one", [LEFT]))
+    place.add("Anna", place.record("other", [LEFT], turn=1), **{"is": False})
+    place.record("third", [LEFT], turn=2)
+    scorer = Scorer(place.gallery, Resolver(place.store, place.gallery), INFO)
+    anna = place.store.people().require("Anna").id
+
+    def found() -> set[bytes]:
+        with place.gallery.catalog.reading() as reader:
+            scored = scorer.scored(reader, scorer.wanted_person(anna), Search(INFO.threshold))
+            paths = reader.copies(scored.contents.tolist())
+        return {os.path.basename(path) for each in paths.values() for path in each}
+
+    assert found() == {b"one", b"third"}
+    for rating in range(3):
+        place.record("one", [LEFT], content=b"one, rated %d" % rating)
+        place.record("other", [LEFT], turn=1, content=b"other, rated %d" % rating)
+        place.gallery.collect(-1.0)
+        assert found() == {b"one", b"third"}
+    assert place.listed() == {"Anna": (1, 0, 0)}, "its photo has other bytes"
+    place.record("one", [], content=b"cut to the landscape")
+    assert found() == {b"third"}
 
 
 @pytest.mark.parametrize("said", [{}, {"is": False}, {"box": [0, 0, 30, 30]}])
