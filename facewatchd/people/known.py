@@ -27,7 +27,7 @@ from facewatchd.errors import StorageError
 from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import DRAWN, SAME_FACE, Person, RelativeBox, Statement
 from facewatchd.people.store import PeopleStore
-from facewatchd.store.catalog_reader import ContentFaces
+from facewatchd.store.catalog_rows import ContentFaces
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hub import Change, MissedChangesError
 from facewatchd.threads.liveness import Liveness

@@ -25,7 +25,8 @@ from facewatchd.matches import Box, overlap
 from facewatchd.models.second_look import news
 from facewatchd.photos.taken import in_name
 from facewatchd.store import journal, recovery, schema
-from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
+from facewatchd.store.catalog_reader import CatalogReader, below
+from facewatchd.store.catalog_rows import LACKS_FACES, LEFT_OUT, Counts
 from facewatchd.store.embedded import WAIT_FOR_PHOTO, Embedded
 from facewatchd.store.references import ITSELF
 from facewatchd.system import ownership
