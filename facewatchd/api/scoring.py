@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 FEW = 256
 """References of all people: up to so many, all are judged anew when one is added."""
-ITSELF = 0.9999
-"""Similarity from which on two faces are one: the same face of the same bytes, looked at twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +191,7 @@ class Scorer:
             others = others.without(frozenset({person.id}))
         for face_id, each in (moved or {}).items():
             if face_id in people.known.person_of:
-                others = others.chosen(others.rows @ each.embedding < ITSELF)
+                others = others.chosen(others.rows @ each.embedding < references.ITSELF)
         own = np.concatenate([own, *(each.embedding[None] for each in taken)])
         return recognition.refusal(
             face.embedding,
