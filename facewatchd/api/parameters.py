@@ -399,7 +399,8 @@ METHODS = {
         SubscribeParameters,
         "Follow a query. After the reply the connection takes no more requests, and brings notifications: `match` "
         "{cursor, match, shown}, of photos that arrive or on which a face is found later; `moved` {cursor, from, to} "
-        "and `gone` {cursor, path}, of photos that match; `caught-up` {cursor}, when all there is was sent; `renamed` "
+        "and `gone` {cursor, path}, of photos that match (one that ceases to match, as another face is found on it or "
+        "more is said of it, is not taken back); `caught-up` {cursor}, when all there is was sent; `renamed` "
         "{cursor, from, to}, of a person who is asked for: ask by the new name when you come back. A person is asked "
         "for with the faces that the user has named by then, which makes no earlier photo new. To go on after the end "
         "of a connection, give the last cursor as `since`: nothing is missed, and what was sent under the same cursor "

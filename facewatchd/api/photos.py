@@ -16,7 +16,7 @@ from facewatchd.scan.roots import Roots
 from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.params import encode_path
 from facewatchd.store.catalog import Catalog
-from facewatchd.store.catalog_reader import PhotoRecord
+from facewatchd.store.catalog_rows import PhotoRecord
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import NOT_ANSWERING, NotAnsweringError
 from facewatchd.values import ModelInfo, PhotoState, Stamp, Ways

@@ -35,7 +35,7 @@ from facewatchd.photos.regions import PICASA, TAKEOUT, XMP, Named, Region, readi
 from facewatchd.scan.roots import Roots
 from facewatchd.server.params import encode_path
 from facewatchd.store.catalog import Catalog
-from facewatchd.store.catalog_reader import ContentFaces, RecordedPhoto
+from facewatchd.store.catalog_rows import ContentFaces, RecordedPhoto
 from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import READING, NotAnsweringError
 from facewatchd.values import Stamp, is_within

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 FEW = 256
 """References of all people: up to so many, all are judged anew when one is added."""
-ITSELF = 0.9999
-"""Similarity from which on two faces are one: the same face of the same bytes, looked at twice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,8 +140,8 @@ class Scorer:
     def _misplaced(self, every: References, told: Mapping[int, _Told], before: _Judged) -> NDArray[np.bool_]:
         """`recognition.misplaced` of all references, worked out anew for those that a change concerns.
 
-        That are those of the people whose faces changed, and those that match one of these, before or after: what is
-        less similar than the threshold judges nobody.
+        These are the references of the people whose faces changed, and the references that match one of those, before
+        or after: a reference that is less similar than the threshold judges no other.
         """
         threshold = self._info.threshold
         if len(every) <= FEW:
@@ -193,7 +191,7 @@ class Scorer:
             others = others.without(frozenset({person.id}))
         for face_id, each in (moved or {}).items():
             if face_id in people.known.person_of:
-                others = others.chosen(others.rows @ each.embedding < ITSELF)
+                others = others.chosen(others.rows @ each.embedding < references.ITSELF)
         own = np.concatenate([own, *(each.embedding[None] for each in taken)])
         return recognition.refusal(
             face.embedding,

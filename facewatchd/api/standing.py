@@ -83,6 +83,11 @@ class StandingQuery:
             matches.setdefault(content, []).append(match)
         return matches
 
+    @property
+    def is_about_dates(self) -> bool:
+        """Whether a photo matches only if it was taken in a certain time."""
+        return self.search.since is not None or self.search.until is not None
+
     def everything(self) -> list[tuple[int, Match]]:
         """All matches that there are, each with its content."""
         found = self._searcher.search(self._asked, self.search).found

@@ -14,9 +14,10 @@ everything once more; then ``caught-up`` has a new one.
 
 **What is sent.** Whether a content matches is asked when its page is read; that the references of a person are others
 later makes no old photo new. ``moved`` and ``gone`` are sent of contents that match, whether or not the client was told
-of them before. Frames of a burst are sent one by one. ``renamed`` gives the name under which the client is to ask for a
-person from then on. A client that was too slow for the journal is hung up on, and comes back with a cursor that is not
-known; one that asks for a person who is forgotten is told so at once.
+of them before. A photo that ceases to match, as another face is found on it or the user says
+who is on it, is not taken back. Frames of a burst are sent one by one. ``renamed`` gives the name under which the
+client is to ask for a person from then on. A client that was too slow for the journal is hung up on, and comes back
+with a cursor that is not known; one that asks for a person who is forgotten is told so at once.
 
 **Burdens.** One subscription at a time looks at a page. Then it rests for `REST` seconds, or `IDLE_PART` times as long
 as the page took for each subscription there is, so that all of them together compute for a tenth of the time, and an
@@ -172,7 +173,12 @@ class _Subscription:
                     for seq in (before, follower.safe)
                 )
                 others = reader.contents_at(sorted(happened.left))
-                paths = reader.copies([*happened.arrived, *happened.got_faces, *happened.moved, *set(others.values())])
+                if self._query.is_about_dates:  # which may have been written into it
+                    for content, begun in happened.replaced.items():
+                        happened.arrived[content] = begun | happened.arrived.get(content, frozenset())
+                paths = reader.copies(
+                    [*happened.arrived, *happened.replaced, *happened.got_faces, *happened.moved, *set(others.values())]
+                )
             messages = self._messages(happened, paths, others) if happened else []
             rest = IDLE_PART * (time.monotonic() - began) * self._all.count
         for old, new in renamed:
@@ -220,12 +226,25 @@ class _Subscription:
         return messages
 
     def _with_new_faces(self, found: Mapping[int, Sequence[Match]], lines: Mapping[int, int]) -> list[int]:
-        """The contents that match because of faces that came to them: with, or after, these lines."""
-        faces = {content: _faces(matches) for content, matches in found.items() if content in lines}
+        """The contents that match because of faces that came to them: with, or after, these lines.
+
+        One that matches has come, or there were fewer faces than are asked for.
+        """
+        contents, search = sorted(lines.keys() & found.keys()), self._query.search
         with self._gallery.catalog.reading() as reader:
-            arrivals = reader.arrivals([face for each in faces.values() for face in each])
+            shown = reader.shown_on(contents, search.min_size)
+            arrivals = reader.arrivals(shown.ids.tolist())
+        earlier = dict.fromkeys(contents, 0)
+        late: dict[int, set[int]] = {content: set() for content in contents}
+        for face, content in zip(shown.ids.tolist(), shown.contents.tolist(), strict=True):
+            if arrivals.get(face, 0) < lines[content]:
+                earlier[content] += 1
+            else:
+                late[content].add(face)
         return [
-            content for content, each in faces.items() if any(arrivals.get(face, 0) >= lines[content] for face in each)
+            content
+            for content in contents
+            if late[content] & _faces(found[content]) or earlier[content] < search.faces_min
         ]
 
     def _unseen(self, found: Sequence[tuple[int, Match]]) -> Iterator[dict[str, object]]:

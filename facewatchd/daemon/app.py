@@ -160,6 +160,7 @@ class Daemon:
         config = self._config
         self._seen = SeenStore(config.data_dir / "seen.sqlite3")
         self._stops.callback(self._seen.close)
+        self._gallery.on_same = self._seen.carry
         self._people = PeopleStore(config.data_dir / "people.sqlite3")
         self._stops.callback(self._people.close)
         if self._people.trouble:

@@ -23,7 +23,7 @@ from facewatchd.scan.roots import Roots
 from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.server.listener import Server
-from facewatchd.store.catalog_reader import Counts
+from facewatchd.store.catalog_rows import Counts
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import RootState

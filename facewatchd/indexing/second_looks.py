@@ -35,7 +35,7 @@ from facewatchd.inference.failures import ClosedError, NoModelError, SetbackErro
 from facewatchd.inference.wire import Again
 from facewatchd.photos import contents
 from facewatchd.photos.files import ChangedWhileReadError, DiskError
-from facewatchd.store.catalog_reader import ToSeeAgain
+from facewatchd.store.catalog_rows import ToSeeAgain
 from facewatchd.store.gallery import Gallery
 from facewatchd.text import counted, one_line, printable
 from facewatchd.threads.bounded_calls import NotAnsweringError

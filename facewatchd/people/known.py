@@ -27,7 +27,7 @@ from facewatchd.errors import StorageError
 from facewatchd.people.snapshot import Snapshot
 from facewatchd.people.statements import DRAWN, SAME_FACE, Person, RelativeBox, Statement
 from facewatchd.people.store import PeopleStore
-from facewatchd.store.catalog_reader import ContentFaces
+from facewatchd.store.catalog_rows import ContentFaces
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hub import Change, MissedChangesError
 from facewatchd.threads.liveness import Liveness
@@ -315,7 +315,7 @@ def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:
 
 
 class KeepKnown(threading.Thread):
-    """Keeps a resolver up to date, and what follows from it."""
+    """The thread that keeps a resolver, and the references of the people, up to date."""
 
     def __init__(self, resolver: Resolver, follow: Callable[[], object], liveness: Liveness) -> None:
         """``follow``: called when the resolver is up to date."""

@@ -25,8 +25,10 @@ from facewatchd.matches import Box, overlap
 from facewatchd.models.second_look import news
 from facewatchd.photos.taken import in_name
 from facewatchd.store import journal, recovery, schema
-from facewatchd.store.catalog_reader import LACKS_FACES, LEFT_OUT, CatalogReader, Counts, below
+from facewatchd.store.catalog_reader import CatalogReader, below
+from facewatchd.store.catalog_rows import LACKS_FACES, LEFT_OUT, Counts
 from facewatchd.store.embedded import WAIT_FOR_PHOTO, Embedded
+from facewatchd.store.references import ITSELF
 from facewatchd.system import ownership
 from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
 
@@ -84,6 +86,8 @@ class Changes:
     removed: list[int] = field(default_factory=list)
     unknown: set[bytes] = field(default_factory=set)
     """Paths of which nothing was recorded, because their content was removed after it had been found in the catalog."""
+    same: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Digests of contents that took each other's place at a path and have the same faces: the earlier and the later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,13 +316,39 @@ class Catalog:
             if before is not None:
                 journal.append(self._db, before, outcome.path, shown=False)
             if shows is not None:
-                journal.append(self._db, shows, outcome.path, shown=True)
+                again = before is not None and self._have_same_faces(before, shows, changes)
+                journal.append(self._db, shows, outcome.path, shown=True, again=again)
         for orphan in {before, content_id} - {None} if before != content_id else ():
             self._db.execute(
                 "UPDATE content SET orphaned = ? WHERE id = ?"
                 " AND NOT EXISTS (SELECT 1 FROM photo WHERE content_id = content.id)",
                 (time.time(), orphan),
             )
+
+    def _have_same_faces(self, before: int, now: int, changes: Changes) -> bool:
+        """Whether two contents are one picture: of the same size and look, and with the same faces at the same places.
+
+        Contents that were recorded before pictures had a fingerprint have none, and are told by their faces.
+        """
+        sql = "SELECT DISTINCT width, height FROM content WHERE id IN (?, ?)"
+        if len(self._db.execute(sql, (before, now)).fetchall()) > 1:
+            return False
+        sql = "SELECT DISTINCT picture FROM content WHERE id IN (?, ?) AND picture IS NOT NULL"
+        if len(self._db.execute(sql, (before, now)).fetchall()) > 1:
+            return False
+        reader = CatalogReader(self._db, self._reads, self.dim, self._note_damaged, self.uuid)
+        ours, theirs = ([face for _, face in reader.faces(content) or ()] for content in (before, now))
+        same = 0 < len(ours) == len(theirs) and all(
+            any(
+                overlap(one.box, other.box) >= SAME_FACE and float(one.embedding @ other.embedding) >= ITSELF
+                for other in theirs
+            )
+            for one in ours
+        )
+        if same:
+            digests = reader.digests([before, now])
+            changes.same.append((digests[before], digests[now]))
+        return same
 
     def _content(self, outcome: Outcome, changes: Changes) -> int | None:
         """The id of the outcome's content; None where that was removed, or lost a face, after it had been found."""

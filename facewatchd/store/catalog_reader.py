@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,141 +14,34 @@ from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
 from facewatchd.photos import likeness
 from facewatchd.photos.taken import is_stated
+from facewatchd.store.catalog_rows import (
+    LACKS_FACES,
+    ContentFaces,
+    Counts,
+    Looks,
+    PhotoRecord,
+    RecordedPhoto,
+    Seen,
+    ShownFaces,
+    ShownOn,
+    ToSeeAgain,
+    face_of,
+    photo_record,
+)
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.journal import Journal
-from facewatchd.values import CANNOT_READ, Face, Identity, Look, PhotoState, Stamp, Taken, TakenFrom, Ways, is_within
+from facewatchd.values import CANNOT_READ, Face, Identity, PhotoState, Stamp, Taken, TakenFrom, Ways, is_within
 
 if TYPE_CHECKING:
-    from facewatchd.values import Embedding, Norms
+    pass
 
 T = TypeVar("T")
 
-LACKS_FACES = -1
-"""The width of a content from which a damaged face was removed: its bytes are to be embedded again."""
 _BATCH = 500
 """Variables in one statement; SQLite allows 32,766, and longer statements are not faster."""
 _FEW = 20_000
 """Up to so many photos of one state are found by their contents, and sorted, for each page. Of more, a page is read in
 the order of paths, past photos of other states: 50 for each of the page, where 20,000 of a million have the state."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoRecord:
-    """The row of one path."""
-
-    path: bytes
-    stamp: Stamp
-    content_id: int | None
-    state: PhotoState
-    """`EXCLUDED` for a file that is no photo."""
-    error: str | None
-    faces: int
-    worth: Ways
-    """The ways in which a second look at it is still to be taken."""
-    seen_again: Ways
-    """The ways in which one was taken."""
-    left_out: bool
-    """Whether one is not taken because it failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    photos: int
-    """Files that are photos, whatever their state."""
-    faces: int
-    """Faces in the catalog, those of contents without photos included."""
-    failed: int
-    """Photos that are broken or cannot be read; unsupported ones do not count."""
-    seen_again: int = 0
-    """Contents of photos at which a second look was taken or left out,"""
-    to_see_again: int = 0
-    """and those at which one is to be taken."""
-    undated: int = 0
-    """Contents of photos whose bytes were not read for a date yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToSeeAgain:
-    """A content at which a second look is to be taken."""
-
-    content_id: int
-    digest: bytes
-    ways: Ways
-    newest: int
-    """The latest mtime of its photos, in nanoseconds."""
-    changed: int
-    """Their latest ctime: another one after a photo with it was recorded that is new, was moved or was changed."""
-    width: int
-    """Pixels of the upright photo, as ``height``."""
-    height: int
-
-
-class Seen(NamedTuple):
-    """A face without its embedding."""
-
-    box: Box
-    score: float
-    norm: float | None
-    """See `Face.norm`."""
-
-
-class ShownOn(NamedTuple):
-    """The faces on some contents, in no order: four arrays of shape (n,)."""
-
-    ids: NDArray[np.int64]
-    contents: NDArray[np.int64]
-    norms: Norms
-    sizes: NDArray[np.int64]
-    """Pixels of each box's shorter side."""
-
-
-class ContentFaces(NamedTuple):
-    """A content, and where the faces on it are."""
-
-    content_id: int
-    width: int
-    """Pixels of the upright photo, as ``height``; 0 where it could not be decoded, or is to be embedded again."""
-    height: int
-    faces: list[tuple[int, Box]]
-    """By id."""
-
-
-class RecordedPhoto(NamedTuple):
-    """A photo whose content is known."""
-
-    path: bytes
-    stamp: Stamp
-    digest: bytes
-
-
-class ShownFaces(NamedTuple):
-    """Faces by ascending id: three arrays of shape (n,)."""
-
-    ids: NDArray[np.int64]
-    contents: NDArray[np.int64]
-    norms: Norms
-
-
-class Looks(NamedTuple):
-    """Faces by ascending id, as arrays; the first row is that of no face, with the id 0."""
-
-    ids: NDArray[np.int64]
-    """Shape (n,)."""
-    embeddings: NDArray[np.float32]
-    """Shape (n, dim); of no face NaN."""
-    boxes: NDArray[np.float64]
-    """x, y, w and h. Shape (n, 4)."""
-    norms: NDArray[np.float64]
-    """`Face.norm`; NaN where it is not known. Shape (n, 1)."""
-    sharpness: NDArray[np.float64]
-    """`Face.sharpness`, likewise."""
-    scores: NDArray[np.float64]
-    """`Face.score`. Shape (n, 1)."""
-
-    def rows(self, face_ids: NDArray[np.int64]) -> NDArray[np.intp]:
-        """The row of each face, in the shape of the ids; the first where it is unknown or damaged."""
-        rows = np.searchsorted(self.ids, face_ids).clip(max=len(self.ids) - 1)
-        return np.where(self.ids[rows] == face_ids, rows, 0)
 
 
 _PHOTO = """
@@ -172,9 +64,7 @@ _CONTENT_OF_STATE = {
     PhotoState.FAILED: "content.error IS NOT NULL AND unsupported = 0",
     PhotoState.UNSUPPORTED: "content.error IS NOT NULL AND unsupported = 1",
 }
-"""The contents whose photos are in a state; `_photo_record` says the same of one photo."""
-LEFT_OUT = -4
-"""In place of the ways of a second look, of a content with which it failed."""
+"""The contents whose photos are in a state; `photo_record` says the same of one photo."""
 _BY_CONTENT = "FROM content CROSS JOIN photo ON content_id = content.id WHERE"
 """The contents of a state first, then their photos."""
 _BY_PATH = """
@@ -220,7 +110,7 @@ class CatalogReader:
 
     def photo(self, path: bytes) -> PhotoRecord | None:
         rows = self._all(f"{_PHOTO} WHERE path = ?", path)
-        return _photo_record(rows[0]) if rows else None
+        return photo_record(rows[0]) if rows else None
 
     def stamp(self, path: bytes) -> Stamp | None:
         rows = self._all(f"{_STAMP} WHERE path = ?", path)
@@ -377,7 +267,7 @@ class CatalogReader:
         """The faces of rows with their ids; damaged rows are left out."""
         for row in rows:
             try:
-                face = _face(row)
+                face = face_of(row)
                 is_sound = is_unit(face.embedding, self._dim) and (face.norm is None or is_norm(face.norm))
             except ValueError:  # bytes that are no whole number of floats, or of points
                 is_sound = False
@@ -727,27 +617,6 @@ def _is_inside(path: bytes, directories: Sequence[bytes]) -> bool:
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
 _NORM = "coalesce(norm, 9e999)"  # which SQLite reads as infinity
 _FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness FROM face"
-
-
-def _face(row: Sequence[Any]) -> Face:
-    _, x, y, w, h, score, landmarks, embedding, norm, look, sharpness = row
-    points = np.frombuffer(landmarks, np.float32).reshape(-1, 2)
-    unit: Embedding = np.frombuffer(embedding, np.float32)
-    return Face(Box(x, y, w, h), score, points, unit, norm, Look(look or Look.FIRST), sharpness)
-
-
-def _photo_record(row: Sequence[Any]) -> PhotoRecord:
-    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces, second = row
-    if error is not None:
-        state = PhotoState.UNSUPPORTED if unsupported else PhotoState.FAILED
-    elif content_id is None:
-        state = PhotoState.EXCLUDED
-    else:
-        state = PhotoState.INDEXED if faces else PhotoState.NO_FACE
-    stamp = Stamp(device, inode, size, mtime_ns, ctime_ns)
-    left_out = second == LEFT_OUT
-    worth, taken = Ways(max(second, 0)), Ways.NONE if left_out else Ways(max(-second, 0))
-    return PhotoRecord(path, stamp, content_id, state, error, faces, worth, taken, left_out)
 
 
 def below(directory: bytes) -> tuple[bytes, bytes]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.candidates import NO_ROW, Candidates
-from facewatchd.store.catalog_reader import CatalogReader, Looks
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.catalog_rows import Looks
 from facewatchd.store.same_people import People, same_people
 from facewatchd.store.scoring import Search
 from facewatchd.values import SMALL_SIDE

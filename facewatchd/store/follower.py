@@ -9,6 +9,8 @@ So it does not matter in which order the halves of a rename were recorded, nor h
 - Where no path is left, that is held back for `HOLD` seconds: the path of a renamed photo may be recorded as gone
   before the new one is found. If the content comes back meanwhile, it has moved, else it is gone. Nothing is gone while
   paths wait to be examined, for `MOST_HOLD` seconds at most.
+- A content that took the place of one with the same faces, at a path that showed that one before the page, is no
+  photo that has arrived: something was written into the file beside the picture.
 - A content with new faces is looked at again.
 
 A photo is a content. If copies count as photos of their own, a path that begins to show a content has arrived, unless
@@ -45,6 +47,8 @@ class Happened:
 
     arrived: dict[int, frozenset[bytes]] = field(default_factory=dict)
     """Contents, and the paths that have begun to show them."""
+    replaced: dict[int, frozenset[bytes]] = field(default_factory=dict)
+    """Contents, and the paths that have begun to show them in the place of others with the same faces."""
     got_faces: dict[int, int] = field(default_factory=dict)
     """Contents that were shown before and got faces, and the first line that says so."""
     moved: dict[int, list[tuple[bytes, bytes | None]]] = field(default_factory=dict)
@@ -60,7 +64,7 @@ class Happened:
 
     def __bool__(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.arrived or self.got_faces or self.moved or self.gone)
+        return bool(self.arrived or self.replaced or self.got_faces or self.moved or self.gone)
 
 
 @dataclass(slots=True)
@@ -137,6 +141,7 @@ class Follower:
         now = reader.copies(contents)
         before = self._inside(reader.journal.shown_at(self._seq, now, contents))
         after = self._inside(reader.journal.shown_at(entries[-1].seq, now, contents))
+        again = _again(entries) & frozenset().union(*before.values())
         passing = self._inside({content: [each.path for each in own if each.path] for content, own in lines.items()})
         for content, own in lines.items():
             held = self._held.pop(content, None)
@@ -148,6 +153,13 @@ class Follower:
             if rest:
                 since = held.since if held else self._clock() - min(HOLD, max(0.0, time.time() - own[0].at))
                 self._held[content] = _Held(rest, rest & was, held.seq if held else own[0].seq, since)
+            if (arrived := happened.arrived.get(content, frozenset())) & again:
+                happened.replaced[content] = arrived & again
+                # A copy of it elsewhere is new only where copies are photos of their own.
+                if self._collapse or not arrived - again:
+                    del happened.arrived[content]
+                else:
+                    happened.arrived[content] = arrived - again
             faces = [entry.seq for entry in own if entry.path is None]
             if faces and after[content] and content not in happened.arrived:
                 happened.got_faces[content] = faces[0]
@@ -188,3 +200,9 @@ class Follower:
         due = [content for content, held in self._held.items() if now >= held.since + hold]
         for content in due[:PAGE]:
             happened.gone[content] = self._held.pop(content).paths
+
+
+def _again(entries: Sequence[Entry]) -> set[bytes]:
+    """The paths at which each content took the place of one with the same faces."""
+    other = {entry.path for entry in entries if entry.path is not None and entry.shown and not entry.again}
+    return {entry.path for entry in entries if entry.path is not None and entry.again} - other

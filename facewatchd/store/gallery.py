@@ -31,6 +31,8 @@ class Gallery:
         """Set when the index changes, or a damaged face is read, for the thread that maintains both."""
         self.is_named: Callable[[bytes], bool] = lambda digest: False
         """Whether the user said something of a content, by its digest: then it stays also without a photo."""
+        self.on_same: Callable[[Sequence[tuple[bytes, bytes]]], object] = lambda pairs: None
+        """Called with `Changes.same`, on the thread that records."""
         catalog.on_damaged_face = self.changed.set
 
     def record(self, outcomes: Sequence[Outcome]) -> set[bytes]:
@@ -40,6 +42,8 @@ class Gallery:
         """
         self._require_embeddings(face for outcome in outcomes for face in outcome.faces or ())
         changes = self.catalog.record(outcomes)
+        if changes.same:
+            self.on_same(changes.same)
         paths = [outcome.path for outcome in outcomes]
         self._follow(changes, [path for path in paths if path and path not in changes.unknown])
         return changes.unknown

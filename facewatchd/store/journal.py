@@ -9,6 +9,9 @@ what the catalog is like now. The difference between two states says what happen
 whatever order they came: a content that no path showed is new, one that another path shows is moved or copied, one
 that no path shows any more is gone.
 
+Where a path shows other bytes than before, but the same picture, as after a program has written a rating or a caption
+into the photo, the line says so (`Entry.again`).
+
 Lines are kept for as long as the faces of content without photos are (`catalog.KEEP_ORPHANS`), because a reader asks
 whether what is gone had matched; and there are at most `MOST`. The last line always stays. A cursor whose line is
 pruned is of no use any more (`Journal.knows`): its reader has to look at everything again.
@@ -26,6 +29,8 @@ MOST = 100_000
 """Lines that are kept: 19 MB with paths of 100 bytes, and a folder of 50,000 photos can be renamed."""
 _BATCH = 500
 """Variables in one statement."""
+_AGAIN = 2
+"""In the column ``shown``."""
 _FORM = re.compile(r"([0-9a-f]{1,64})\.(\d{1,18})\.(\d{1,18})")
 
 
@@ -41,6 +46,8 @@ class Entry(NamedTuple):
     """None: the content got faces that it did not have before."""
     shown: bool
     """Whether the path shows the content from now on, or does so no more."""
+    again: bool = False
+    """Whether the content that the path showed until now has the same faces."""
 
 
 class Cursor(NamedTuple):
@@ -66,10 +73,10 @@ class Cursor(NamedTuple):
         return cls(form[1], int(form[2]), int(form[3]))
 
 
-def append(db: sqlite3.Connection, content_id: int, path: bytes | None, *, shown: bool) -> int:
+def append(db: sqlite3.Connection, content_id: int, path: bytes | None, *, shown: bool, again: bool = False) -> int:
     """Append a line in the transaction that is open, and return its number. Lines above `MOST` are removed."""
     sql = "INSERT INTO journal(at, content_id, path, shown) VALUES (?, ?, ?, ?) RETURNING seq"
-    (seq,) = db.execute(sql, (time.time(), content_id, path, shown)).fetchone()
+    (seq,) = db.execute(sql, (time.time(), content_id, path, _AGAIN if again else shown)).fetchone()
     db.execute("DELETE FROM journal WHERE seq <= ?", (seq - MOST,))
     return int(seq)
 
@@ -125,7 +132,9 @@ class Journal:
     def after(self, seq: int, limit: int) -> list[Entry]:
         """The first ``limit`` lines after one, in order."""
         rows = self._rows(f"{_ENTRY} WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)
-        return [Entry(number, at, content, path, bool(shown)) for number, at, content, path, shown in rows]
+        return [
+            Entry(number, at, content, path, bool(shown), shown == _AGAIN) for number, at, content, path, shown in rows
+        ]
 
     def shown_at(self, seq: int, now: Mapping[int, Iterable[bytes]], contents: Sequence[int]) -> dict[int, set[bytes]]:
         """The paths that showed each of some contents just after a line. ``now``: those that show them."""

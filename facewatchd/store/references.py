@@ -30,6 +30,8 @@ COPIES = 0.25
 """A copy of a face is not as far from it, in cosine, as this part of the distance at which two faces match. Of 152
 copies of 22 faces (JPEG of quality 60 and 30, scaled by 0.4 to 1.5, cropped, brightened) one is farther with SFace,
 none with MobileFaceNet. Of the pairs of other photos of one person 0.5 % and 1 % are as near."""
+ITSELF = 0.9999
+"""Similarity from which on two faces are one: the same face of the same pixels, looked at twice."""
 MOST = 64
 """References of one person that count. Each is compared with all that comes into question."""
 

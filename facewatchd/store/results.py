@@ -31,7 +31,8 @@ import numpy as np
 
 from facewatchd.matches import Also, Match, Term
 from facewatchd.store.candidates import NO_ROW, Candidates, Question, Rows, combined, counted, undecided, without
-from facewatchd.store.catalog_reader import CatalogReader, Seen
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.catalog_rows import Seen
 from facewatchd.store.dates import Dates, dates_of
 from facewatchd.store.folding import folded
 from facewatchd.store.scoring import Search, Sort

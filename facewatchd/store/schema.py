@@ -75,7 +75,8 @@ CREATE TABLE journal(           -- store/journal.py
     at REAL NOT NULL,           -- Unix time
     content_id INTEGER NOT NULL,
     path BLOB,                  -- NULL: the content got faces
-    shown INTEGER NOT NULL      -- 1: from now on the path shows the content; 0: no more
+    shown INTEGER NOT NULL      -- 1: from now on the path shows the content; 2: so too, and it has the faces of the one
+                                -- that the path showed before; 0: no more
 ) STRICT;
 CREATE INDEX journal_content ON journal(content_id, seq);
 """

@@ -2,7 +2,8 @@
 
 A question with ``new`` leaves these contents out, and what it printed is noted once the client says so. So nothing is
 lost where a client dies in between, or prints a part of the answer only, or where the same name is used for several
-questions. A content is noted and not a path: a photo that is renamed or copied is not new.
+questions. A content is noted and not a path: a photo that is renamed or copied is not new. Nor is one whose bytes
+change while its faces stay the same (`SeenStore.carry`).
 
 The file belongs to no model and no catalog: what was shown stays so when the model is changed, and when photos are
 embedded again. It holds no names but those that the user gave to his questions, and no face. A damaged file is set
@@ -77,6 +78,18 @@ class SeenStore:
                     db.execute("ROLLBACK")
                 raise
         return noted
+
+    def carry(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Note under each name that later contents were shown where the earlier ones, with which they come, were.
+
+        Where that fails, they are new once.
+        """
+        if self._db is None and not self._path.exists():
+            return
+        known = "EXISTS (SELECT 1 FROM seen WHERE name_id = id AND digest = ?)"
+        with contextlib.suppress(StorageError), self._using("write") as db:
+            for before, now in pairs:
+                db.execute(f"INSERT OR IGNORE INTO seen SELECT id, ? FROM name WHERE {known}", (now, before))
 
     @contextlib.contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:

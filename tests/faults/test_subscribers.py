@@ -67,9 +67,10 @@ def test_nothing_is_missed_while_files_churn_and_both_ends_die(
     query = shoot(tmp_path / "query.jpg", [PERSON], 999_999)
     daemon = start(root, model="tiny", model_root=tiny_root)
     client = Client(daemon, query, luck)
-    restarts = luck.sample(range(1, 12), 3)
-    for part in range(12):
-        for _ in range(amount(15, 300)):
+    parts = amount(6, 12)
+    restarts = luck.sample(range(1, parts), amount(2, 3))
+    for part in range(parts):
+        for _ in range(amount(20, 300)):
             churner.step()
         if part in restarts:
             daemon.kill() if luck.random() < 0.5 else daemon.stop()
@@ -79,11 +80,11 @@ def test_nothing_is_missed_while_files_churn_and_both_ends_die(
             client.cut_off()
         elif luck.random() < 0.6:
             client.cut_off()
-        if part == 6:
+        if part == parts // 2:
             daemon.call("scan", paths=[str(root)], force=True)
     churner.complete()
     daemon.settle()
     there = churner.photos_of(PERSON)
     until(lambda: client.knows() <= set(map(str, there)) and contents(client.knows()) == contents(there))
-    assert client.came_back >= 3
+    assert client.came_back >= len(restarts)
     client.close()

@@ -235,9 +235,9 @@ SECTIONS = {
         (
             "WHAT IS NEW",
             "--new NAME prints the photos that no call with this NAME has printed, however they are called now; a "
-            "copy of one is not new. What was printed is noted after it was written: a call that is killed before "
-            "prints it again rather than never. All are printed, unless -n is given; the rest then comes with the "
-            "next call. The daemon keeps it, for each model.",
+            "copy of one is not new, nor is one into which a rating or a caption was written. What was printed is "
+            "noted after it was written: a call that is killed before prints it again rather than never. All are "
+            "printed, unless -n is given; the rest then comes with the next call. The daemon keeps it for all models.",
             "--follow prints what there is and goes on: a photo that arrives is printed when it does, until Ctrl-C or "
             "until nobody reads the output. While the daemon is away, it waits, and goes on where it was, also under "
             "another model: no photo is missed, and none that there was is printed again. A person stays the same "

@@ -252,8 +252,11 @@ def test_new_as_cron_runs_it(library: Library) -> None:
     library.photos[0].rename(library.home / "renamed.jpg")
     shutil.copy(library.photos[1], library.home / "copy.jpg")
     library.daemon.settle()
+    library.photos[1].write_bytes(library.photos[1].read_bytes() + b"rating: 5")  # behind the picture
+    library.daemon.settle()
     assert new() == names(one)
-    assert new("phone") == names(one, library.home / "renamed.jpg", library.home / "1.jpg")
+    there = [library.home / name for name in ("renamed.jpg", "1.jpg", "copy.jpg")]
+    assert new("phone") == names(one, *there), "by now, the copy has other bytes"
 
 
 def test_what_a_cut_answer_left_out_is_still_new(library: Library) -> None:

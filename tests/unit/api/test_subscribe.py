@@ -29,7 +29,7 @@ from facewatchd.store.scoring import Search
 from facewatchd.store.seen import SeenStore
 from facewatchd.threads.bounded_calls import DiskCalls
 from facewatchd.values import ModelInfo
-from tests.support.galleries import DIM, face, photo, stamp
+from tests.support.galleries import DIM, face, photo, stamp, unit
 from tests.support.known_people import PlayedResolver, scorer
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.5)
@@ -67,7 +67,13 @@ class World:
 
     def _standing(self, asked: QueryParameters) -> StandingQuery:
         asks = scorer(self.gallery, INFO, self.resolver)
-        search = Search(0.5, directories=asked.dirs, collapse=asked.collapse)
+        search = Search(
+            0.5,
+            directories=asked.dirs,
+            min_size=asked.min_size,
+            collapse=asked.collapse,
+            faces_min=asked.faces_min,
+        )
         return StandingQuery(self.gallery, self._finder, asks, INFO, asked, search)
 
     def stream(self, **params: Any) -> Stream:
@@ -79,6 +85,10 @@ class World:
         with pytest.raises(ConnectionAbortedError):
             self.stream(**params).run(sink)
         return [each for each in sink.sent if each[0] != "caught-up"]
+
+    def cursor(self) -> str:
+        with self.gallery.catalog.reading() as reader:
+            return str(reader.journal.cursor())
 
     def record(self, *outcomes: Outcome) -> Callable[[], object]:
         return lambda: self.gallery.record(outcomes)
@@ -134,7 +144,7 @@ def test_two_photos_that_change_places_both_stay_known(world: World) -> None:
 
 def test_what_takes_the_place_of_a_match_is_not_taken_away_with_it(world: World) -> None:
     world.record(A)()
-    new = photo(b"/a", b"d2", [ANNA])
+    new = photo(b"/a", b"d2", [unit(0.9 * ANNA + 0.1 * BEN)])
     assert brief(world.follow(world.record(new))) == [("match", "/a")]
     assert brief(world.follow(world.record(photo(b"/a", b"d3", [BEN])))) == [("gone", "/a")]
 
@@ -154,6 +164,44 @@ def test_a_face_that_is_found_later_is_sent_once(world: World) -> None:
     assert brief(world.follow(both, both)) == [("match", "/a")]
     at_its_place = world.record(dataclasses.replace(outcome, faces=[face(ANNA), anna]))
     assert brief(world.follow(at_its_place)) == [], "the photo was embedded again: nothing came"
+
+
+def test_a_photo_with_other_bytes_and_the_same_faces_is_no_new_one(world: World) -> None:
+    """As after a rating was written into it."""
+    world.record(A)()
+    rated, rated_again = (photo(b"/a", digest, [ANNA]) for digest in (b"d8", b"d9"))
+    since = world.cursor()
+    assert world.follow(world.record(rated), world.record(rated_again)) == []
+    assert world.follow(since=since) == []
+    (moved,) = brief(world.follow(world.record(gone(b"/a"), shows(b"/b", b"d9"))))
+    assert moved == ("moved", "/a", "/b")
+    another = photo(b"/b", b"d4", [BEN, ANNA])
+    assert brief(world.follow(world.record(another))) == [("match", "/b")], "other faces"
+    since = world.cursor()
+    world.record(photo(b"/b", b"d5", [ANNA]))()
+    world.record(photo(b"/b", b"d6", [ANNA]))()
+    assert brief(world.follow(since=since)) == [("match", "/b")], "the one in its place is not what was there before"
+    since = world.cursor()
+    world.record(photo(b"/c", b"d7", [ANNA]))()
+    world.record(photo(b"/c", b"d3", [ANNA]))()
+    assert brief(world.follow(since=since)) == [("match", "/c")], "it was new before that was written into it"
+
+
+def test_a_photo_that_has_enough_faces_later_is_sent_once(world: World) -> None:
+    """Whosever face it is that was missing; a small one does not count where the size is asked for."""
+    few = dataclasses.replace(photo(b"/a", b"d1", []), faces=[face(ANNA)])
+    places = [Box(100 * number, 0, 60, 80) for number in range(1, 4)]
+
+    def with_more(count: int, size: int = 60) -> Callable[[], object]:
+        faces = [face(ANNA), *(face(BEN, Box(x, y, size, size)) for x, y, _, _ in places[:count])]
+        return world.record(dataclasses.replace(few, faces=faces))
+
+    world.record(few)()
+    assert brief(world.follow(with_more(1), with_more(1), with_more(2), faces_min=2)) == [("match", "/a")]
+    assert world.follow(with_more(3)) == [], "without the number, it matched before"
+    world.record(few)()
+    sent = world.follow(with_more(1, size=20), with_more(2, size=20), with_more(2), faces_min=3, min_size=50)
+    assert brief(sent) == [("match", "/a")]
 
 
 def test_names_that_are_not_utf_8(world: World) -> None:

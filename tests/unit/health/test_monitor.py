@@ -19,7 +19,7 @@ from facewatchd.health import monitor as module
 from facewatchd.health.monitor import Monitor
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
-from facewatchd.store.catalog_reader import Counts
+from facewatchd.store.catalog_rows import Counts
 from facewatchd.store.index import Status as IndexStatus
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo

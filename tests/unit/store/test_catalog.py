@@ -17,7 +17,8 @@ from facewatchd.matches import Box
 from facewatchd.models.base import MOST_NORM
 from facewatchd.store import schema
 from facewatchd.store.catalog import Catalog, Outcome
-from facewatchd.store.catalog_reader import CatalogReader, Counts, PhotoRecord
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.catalog_rows import Counts, PhotoRecord
 from facewatchd.values import Face, Identity, Look, PhotoState, Ways
 from tests.support.galleries import DIM, face, photo, stamp, unit
 

@@ -146,6 +146,8 @@ def test_a_renamed_directory_of_thousands(catalog: Catalog) -> None:
 
 
 DIGESTS = [b"d1", b"d2", b"d3"]
+FACES = [ROWS[:1], ROWS[:1], ROWS[1:2]]
+"""Of each: the first two are one picture."""
 PATHS = [b"/in/a", b"/in/b", b"/out/c", b"/in/d"]
 
 
@@ -158,7 +160,12 @@ class Mirror(RuleBasedStateMachine):
         self.pages.setattr(follower_module, "PAGE", 3)
         self.place = tempfile.TemporaryDirectory()
         self.catalog = Catalog(Path(self.place.name) / "catalog.sqlite3", "test-00000000", DIM)
-        self.catalog.record([dataclasses.replace(photo(b"", each, ROWS[:1]), stamp=None) for each in DIGESTS])
+        self.catalog.record(
+            [
+                dataclasses.replace(photo(b"", digest, faces), stamp=None)
+                for digest, faces in zip(DIGESTS, FACES, strict=True)
+            ]
+        )
         self.shown: dict[bytes, int] = {}
         self.clock = Clock()
         self.follower = Follower(0, (b"/in",), clock=self.clock)
@@ -178,7 +185,7 @@ class Mirror(RuleBasedStateMachine):
     def look(self, seconds: float, pending: bool) -> None:
         self.clock.now += seconds
         happened = step(self.catalog, self.follower, pending=pending)
-        self.known |= happened.arrived.keys() | happened.moved.keys()
+        self.known |= happened.arrived.keys() | happened.replaced.keys() | happened.moved.keys()
         self.known -= happened.gone.keys()
         self.kept = (self.follower.safe, frozenset(self.known))
 
@@ -231,7 +238,11 @@ class MirrorOfCopies(Mirror):
             for old, new in moves:
                 assert new is not None
                 self.paths = self.paths - {(old, content)} | {(new, content)}
-        self.paths |= {(path, content) for content, paths in happened.arrived.items() for path in paths}
+        for content, paths in happened.replaced.items():
+            assert content in (1, 2)
+            assert paths <= {path for path, other in self.paths if other in (1, 2)}
+        begun = [*happened.arrived.items(), *happened.replaced.items()]
+        self.paths |= {(path, content) for content, paths in begun for path in paths}
         self.paths -= {(path, content) for content, paths in happened.gone.items() for path in paths}
         self.noted = (self.follower.safe, frozenset(self.paths))
 

@@ -44,6 +44,15 @@ def test_each_name_has_its_own(seen: SeenStore, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_what_was_shown_is_carried_over_to_other_bytes(seen: SeenStore, path: Path) -> None:
+    seen.carry([(b"1", b"2")])
+    assert not path.exists(), "nothing was shown yet"
+    seen.note("mail", [b"1"])
+    seen.note("phone", [b"9"])
+    seen.carry([(b"1", b"2"), (b"2", b"3")])
+    assert (seen.of("mail", [b"2", b"3"]), seen.of("phone", [b"2", b"3"])) == ({b"2", b"3"}, set())
+
+
 def test_what_others_may_read_is_made_private_with_its_log(seen: SeenStore, path: Path) -> None:
     seen.note("mail", MANY[:1])
     seen.close()
