@@ -147,6 +147,16 @@ def test_what_was_wiped_comes_back_and_undo_takes_it_away_again(start: Start, tm
     assert "the faces of 1 photo are left out: they are of the model another-00000000, not tiny" in result.stderr
     assert said(daemon) == before
 
+    described = [each | {"born": "2019-06"} if "person" in each else each for each in other_model]
+    file.write_text("".join(json.dumps(line) + "\n" for line in [*described[:-1], content, described[-1]]))
+    result = daemon.control("import", file)
+    assert "0 added" in result.stdout
+    assert f", {len(before)} people described anew\n" in result.stdout
+    assert said(daemon) == before
+    assert {each["born"] for each in daemon.call("people")["people"]} == {"2019-06"}
+    assert daemon.control("people", "undo").returncode == 0
+    assert {each["born"] for each in daemon.call("people")["people"]} == {None}
+
 
 SLOW = """
 import sys
