@@ -54,7 +54,7 @@ class Similar:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Who a face is."""
+    """The person that a face is, or may be."""
 
     person: Similar | None
     verdict: str

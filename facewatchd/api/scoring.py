@@ -140,8 +140,8 @@ class Scorer:
     def _misplaced(self, every: References, told: Mapping[int, _Told], before: _Judged) -> NDArray[np.bool_]:
         """`recognition.misplaced` of all references, worked out anew for those that a change concerns.
 
-        That are those of the people whose faces changed, and those that match one of these, before or after: what is
-        less similar than the threshold judges nobody.
+        These are the references of the people whose faces changed, and the references that match one of those, before
+        or after: a reference that is less similar than the threshold judges no other.
         """
         threshold = self._info.threshold
         if len(every) <= FEW:

@@ -1,4 +1,4 @@
-"""``facewatchd people``: who has a name, whose face is whose, and taking it back.
+"""``facewatchd people``: the people with names, the faces of each, and taking statements back.
 
 What changed is one line a person on standard output. A face that would be a poor reference is left out of it; that is
 said on standard error, and the exit status is 1.

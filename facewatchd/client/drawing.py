@@ -63,7 +63,7 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
 
 
 def _asked(options: argparse.Namespace, answer: Answer, entries: Sequence[QueryEntry], heading: str) -> Iterator[Tile]:
-    """The tiles of what was asked for; none where no photo is known that shows it."""
+    """The tiles of the people who are asked for; none where no photo is known that shows it."""
     from facewatchd.pictures import sheet
 
     for entry in entries:

@@ -116,7 +116,7 @@ class Dates(IdleThread[int]):
             return
 
     def _note_failure(self, content: int, path: bytes, error: FacewatchError) -> None:
-        """Have a file tried again later where its headers are not what is wrong; after the last try it has no date."""
+        """Have a file tried again later, unless its headers cannot be read; after the last try it has no date."""
         delay = None
         if not isinstance(error, UnreadablePhotoError):
             counts = error.counts if isinstance(error, SetbackError) else True

@@ -315,7 +315,7 @@ def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:
 
 
 class KeepKnown(threading.Thread):
-    """Keeps a resolver up to date, and what follows from it."""
+    """The thread that keeps a resolver, and the references of the people, up to date."""
 
     def __init__(self, resolver: Resolver, follow: Callable[[], object], liveness: Liveness) -> None:
         """``follow``: called when the resolver is up to date."""

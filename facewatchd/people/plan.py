@@ -1,4 +1,4 @@
-"""What a call that says something is to write: decided here, and written by the store.
+"""The rows that a call of `say` adds: decided here, and written by the store.
 
 What an import brings was said at another time, and perhaps by a clock that is wrong or of people who have other names
 by now. To import again changes nothing, so what counts here stays unless the other was said later:
@@ -37,7 +37,7 @@ class Said:
 
 @dataclass(slots=True)
 class Plan:
-    """What a call of `say` is to write. New people have negative ids until they are written."""
+    """The rows that a call of `say` adds. New people have negative ids until they are written."""
 
     people: dict[str, Person] = field(default_factory=dict)
     """The new ones, by `name_key`."""

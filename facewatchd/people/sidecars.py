@@ -109,7 +109,7 @@ def _takeout_stems(name: str) -> Iterator[str]:
 
 
 def _stems(name: str, number: str) -> Iterator[str]:
-    """What comes before ``.json``, the likeliest first."""
+    """The names that may stand before ``.json``, the likeliest first."""
     whole = name + _SUPPLEMENT
     lengths = [len(whole), min(len(whole), TAKEOUT_STEM), *range(len(whole) - 1, len(name), -1), len(name)]
     for length in dict.fromkeys(lengths):

@@ -1,4 +1,4 @@
-"""What counts of all that a user said, at one moment; and how it follows from the rows of people.sqlite3."""
+"""The people and the statements that count at one moment, worked out from the rows of people.sqlite3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an open photo to what its headers say (`Description`): nothing is decoded."""
+"""Reads the headers of an open photo (`Description`); nothing is decoded."""
 
 from __future__ import annotations
 

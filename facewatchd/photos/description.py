@@ -1,4 +1,4 @@
-"""What the headers of a photo say. Plain values: no decoder is imported here."""
+"""The contents of a photo's headers as plain values; no decoder is imported here."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ _UNKNOWN_CONTACT: Final = "f" * 16
 
 @dataclass(slots=True)
 class Found:
-    """What is found in a file."""
+    """The regions that are found in a file, while it is read."""
 
     regions: list[Region] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Found:
 
     @property
     def named(self) -> Named:
-        """What is found, for good."""
+        """The regions that were found, when the file is read."""
         return Named(tuple(self.regions), tuple(self.aside))
 
     def leave_out(self, reason: str) -> None:

@@ -28,7 +28,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a method returns that goes on after its reply."""
+    """The result of a method that goes on after its reply."""
 
     result: object
     """Of the reply."""

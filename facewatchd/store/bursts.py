@@ -13,9 +13,9 @@ Either alone merges what does not belong together: in ten seconds people are pho
 passport photo is like itself for years. `python -m tests.benchmarks bursts` measures the numbers.
 
 A burst is at most `SECONDS` long, counted from its first frame. A frame is compared with the `COMPARED` photos before
-it. It joins the burst of the last one that looks the same: who turns the head slowly stays in one burst. It does not
-where any frame of that burst shows other people: one frame in between on which somebody is blurred is no bridge. All
-pairs are compared as arrays: an answer may have 100,000 photos.
+it. It joins the burst of the last one that looks the same: a person who turns the head slowly stays in one burst. It
+does not where any frame of that burst shows other people: one frame in between on which somebody is blurred is no
+bridge. All pairs are compared as arrays: an answer may have 100,000 photos.
 """
 
 from __future__ import annotations

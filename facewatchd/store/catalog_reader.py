@@ -519,15 +519,15 @@ class CatalogReader:
         """What some faces look like."""
         columns: list[Any] = []
         for part in _batches(sorted(face_ids)):
-            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness, score FROM face WHERE id IN"
+            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness FROM face WHERE id IN"
             columns += self._all(f"{sql} ({_marks(part)}) ORDER BY id", *part)
         ids, embeddings = self._matrix([row[:2] for row in columns])
         if len(ids) < len(columns):
             sound = set(ids.tolist())
             columns = [row for row in columns if row[0] in sound]
-        numbers = np.array([(0, 0, 0, 0, None, None, 0), *(row[2:] for row in columns)], np.float64)
+        numbers = np.array([(0, 0, 0, 0, None, None), *(row[2:] for row in columns)], np.float64)
         nothing = np.full((1, self._dim), np.nan, np.float32)
-        return Looks(np.insert(ids, 0, 0), np.vstack([nothing, embeddings]), *np.split(numbers, [4, 5, 6], axis=1))
+        return Looks(np.insert(ids, 0, 0), np.vstack([nothing, embeddings]), *np.split(numbers, [4, 5], axis=1))
 
     def face_ids(self) -> NDArray[np.int64]:
         """Every face id, ascending. Shape (n,)."""

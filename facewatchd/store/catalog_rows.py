@@ -131,8 +131,6 @@ class Looks(NamedTuple):
     """`Face.norm`; NaN where it is not known. Shape (n, 1)."""
     sharpness: NDArray[np.float64]
     """`Face.sharpness`, likewise."""
-    scores: NDArray[np.float64]
-    """`Face.score`. Shape (n, 1)."""
 
     def rows(self, face_ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """The row of each face, in the shape of the ids; the first where it is unknown or damaged."""

@@ -108,10 +108,8 @@ def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
     rows = looks.rows(shown.ids[faces])
     sizes, _ = reader.pictures(part.contents)
     areas = looks.boxes[rows] / np.tile(np.maximum(sizes, 1), 2)[photos]
-    scores = looks.scores[rows, 0]  # of a damaged row 0
-    return People.beside(
-        len(part.contents), photos, areas, looks.embeddings[rows], poor[faces], scores, was_asked[faces]
-    )
+    is_poor = poor[faces] | (rows == 0)  # no row: it is damaged
+    return People.beside(len(part.contents), photos, areas, looks.embeddings[rows], is_poor, was_asked[faces])
 
 
 def moves(frames: Frames, some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from PIL import Image, ImageEnhance
 
 from facewatchd.config import Faces
 from facewatchd.matches import Box
+from facewatchd.models import registry
 from facewatchd.models.base import Model
 from facewatchd.photos.likeness import fingerprint
 from facewatchd.store import bursts
@@ -117,7 +118,7 @@ def _people(faces: Sequence[Sequence[Face]], own: Sequence[Face], sides: Sequenc
         for number, (each, asked) in enumerate(zip(faces, own, strict=True))
         for face in each
     ]
-    quality = model.info.quality
+    quality = registry.known(model.info.name).quality
     return People.beside(
         len(faces),
         np.array([number for number, *_ in every]),
@@ -129,7 +130,6 @@ def _people(faces: Sequence[Sequence[Face]], own: Sequence[Face], sides: Sequenc
                 for _, face, _ in every
             ]
         ),
-        np.array([face.score for _, face, _ in every]),
         np.array([asked for *_, asked in every]),
     )
 

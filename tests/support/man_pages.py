@@ -59,8 +59,8 @@ FILES = {
         ("~/.local/share/facewatchd/MODEL/index.*", "made from the catalog; they may be deleted"),
         (
             "~/.local/share/facewatchd/people.sqlite3",
-            "names and what was said of faces: the one file that cannot be made again. While it changes, a copy a week "
-            "is kept beside it, four in all; to go back to one, stop the daemon and copy it over the file",
+            "names and what was said of faces: the one file that cannot be made again. While it changes, a copy of the "
+            "day and of four weeks before are kept beside it; to go back to one, stop the daemon and copy it over it",
         ),
         ("~/.local/share/facewatchd/reserve", "2 MB with which the daemon starts and answers when the disk is full"),
         ("~/.insightface/", "InsightFace's models, unless the configuration names another directory"),

@@ -194,16 +194,6 @@ def test_a_face_too_blurred_to_tell_is_whose_place_it_has(gallery: Gallery) -> N
     assert shown(gallery, quality=quality) == {"clear": ["blurred"], "elsewhere": []}
 
 
-def test_a_face_that_is_hardly_one_may_be_missed(gallery: Gallery) -> None:
-    ben = Face(RIGHT, 0.65, np.zeros((5, 2), np.float32), BEN)
-    add(gallery, "a", NOON, box=HERE, others=[ben], sharpness=2.0)
-    add(gallery, "b", NOON + 1, box=HERE)
-    assert shown(gallery) == {"a": ["b"]}
-    rose = Face(RIGHT, 0.9, np.zeros((5, 2), np.float32), ROSE)
-    add(gallery, "c", NOON + 2, box=HERE, others=[rose])
-    assert shown(gallery) == {"a": ["b"], "c": []}, "a face that is seen can be told from others"
-
-
 @pytest.mark.parametrize("then", [(), (ROSE,)], ids=["nobody", "another"])
 def test_a_blurred_frame_is_no_bridge_between_two_people(gallery: Gallery, then: tuple[NDArray[np.float32]]) -> None:
     quality = Quality(clear=20.0, slope=0.0, floor=10.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facewatchd.store import same_people as module
 from facewatchd.store.bursts import SAME_PLACE
-from facewatchd.store.same_people import DOUBTFUL, EDGE, INSIDE, People, same_people
+from facewatchd.store.same_people import EDGE, INSIDE, People, same_people
 
 SAME_PERSON = 0.5
 ROWS = np.linalg.qr(np.random.default_rng(2).normal(size=(8, 8)))[0].astype(np.float32)
@@ -25,7 +25,6 @@ class Seen(NamedTuple):
     y: int
     side: int
     is_blurred: bool
-    is_doubtful: bool
     was_asked: bool
 
     @property
@@ -34,9 +33,7 @@ class Seen(NamedTuple):
 
 
 RARELY = st.integers(0, 3).map(lambda number: number == 3)
-FACES = st.builds(
-    Seen, st.integers(0, 1), st.integers(0, 9), st.integers(1, 9), st.integers(1, 6), RARELY, RARELY, RARELY
-)
+FACES = st.builds(Seen, st.integers(0, 1), st.integers(0, 9), st.integers(1, 9), st.integers(1, 6), RARELY, RARELY)
 FRAMES = st.lists(st.lists(FACES, max_size=4), min_size=1, max_size=6)
 
 
@@ -48,7 +45,6 @@ def people(frames: list[list[Seen]]) -> People:
         np.array([face.area for _, face in every], np.float64).reshape(-1, 4),
         np.array([ROWS[face.person] for _, face in every], np.float32).reshape(-1, 8),
         np.array([face.is_blurred for _, face in every], np.bool_),
-        np.array([DOUBTFUL - face.is_doubtful / 10 for _, face in every], np.float64),
         np.array([face.was_asked for _, face in every], np.bool_),
     )
 
@@ -64,10 +60,8 @@ def shared(one: Area, other: Area) -> float:
 
 def may_be_missed(face: Seen, frame: list[Seen]) -> bool:
     size = face.area[2] ** 2
-    return (
-        face.is_blurred
-        or face.is_doubtful
-        or any(other.side > face.side and shared(face.area, other.area) >= INSIDE * size for other in frame)
+    return face.is_blurred or any(
+        other.side > face.side and shared(face.area, other.area) >= INSIDE * size for other in frame
     )
 
 
