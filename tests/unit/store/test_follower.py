@@ -234,13 +234,14 @@ class MirrorOfCopies(Mirror):
     def look(self, seconds: float, pending: bool) -> None:
         self.clock.now += seconds
         happened = step(self.catalog, self.follower, pending=pending)
+        known = {path for path, content in self.paths if content in (1, 2)}
         for content, moves in happened.moved.items():
             for old, new in moves:
                 assert new is not None
                 self.paths = self.paths - {(old, content)} | {(new, content)}
         for content, paths in happened.replaced.items():
             assert content in (1, 2)
-            assert paths <= {path for path, other in self.paths if other in (1, 2)}
+            assert paths <= known
         begun = [*happened.arrived.items(), *happened.replaced.items()]
         self.paths |= {(path, content) for content, paths in begun for path in paths}
         self.paths -= {(path, content) for content, paths in happened.gone.items() for path in paths}
