@@ -98,11 +98,10 @@ def refusal(
     if against:
         return f"it is {' and '.join(against)}"
     similarity = float((own @ face).max()) if len(own) else None
+    shown = f"{round(similarity or 0.0, 2) + 0.0:.2f}"  # never -0.00
     if others and others[0].spare >= threshold and (similarity is None or others[0].spare > similarity - asked):
         other = f"{names[others[0].person]} (similarity {others[0].similarity:.2f})"
-        return (
-            f"it is like {other}" if similarity is None else f"it is more like {other} than {name} ({similarity:.2f})"
-        )
+        return f"it is like {other}" if similarity is None else f"it is more like {other} than {name} ({shown})"
     if similarity is not None and similarity < limit:
-        return f"it does not look like {name}'s other faces (similarity {similarity + 0.0:.2f})"
+        return f"it does not look like {name}'s other faces (similarity {shown})"
     return ""

@@ -82,6 +82,7 @@ def test_nobody_is_known() -> None:
         ([], [], [], ""),
         ([ANNA], [Candidate(2, 0.7, 0.7)], [], ""),
         ([BEN], [], [], "it does not look like Anna's other faces (similarity 0.00)"),
+        ([BEN - 0.004 * ANNA], [], [], "it does not look like Anna's other faces (similarity 0.00)"),
         ([BEN], [Candidate(2, 0.45, 0.45)], [], "it does not look like Anna's other faces (similarity 0.00)"),
         ([BEN], [Candidate(2, 0.7, 0.7)], [], "it is more like Ben (similarity 0.70) than Anna (0.00)"),
         ([], [Candidate(2, 0.7, 0.7)], [], "it is like Ben (similarity 0.70)"),
