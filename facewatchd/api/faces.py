@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from facewatchd.api.parameters import Source
 from facewatchd.errors import NoFaceError, UnreadablePhotoError
+from facewatchd.indexing.embedder import outcome
 from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import Analysis
 from facewatchd.photos import contents, files
@@ -67,17 +68,7 @@ class PhotoFaces:
         """Return what records the content without a photo; None where it is recorded."""
         if (found := self.analysis) is None:
             return None
-        return Outcome(
-            b"",
-            None,
-            self.digest,
-            found.width,
-            found.height,
-            found.faces,
-            worth=found.worth,
-            taken=found.taken,
-            picture=found.picture,
-        )
+        return outcome(b"", None, self.digest, found)
 
 
 class FaceFinder:

@@ -9,6 +9,7 @@ from facewatchd.indexing.backoff import Backoff, RetryError
 from facewatchd.indexing.counters import Counters
 from facewatchd.inference.failures import ClosedError, NoModelError, SetbackError
 from facewatchd.inference.hedge import Hedge
+from facewatchd.inference.wire import Analysis
 from facewatchd.photos.contents import Content
 from facewatchd.photos.files import DiskError
 from facewatchd.store.catalog import Outcome
@@ -23,6 +24,21 @@ WAITS = (
 )
 
 WAITS_BRIEFLY = "other programs use the processors (see idle_priority)"
+
+
+def outcome(path: bytes, stamp: Stamp | None, digest: bytes, seen: Analysis) -> Outcome:
+    """Return what records that a file has this content, on which a process found this. An empty path: no file has."""
+    return Outcome(
+        path,
+        stamp,
+        digest,
+        seen.width,
+        seen.height,
+        seen.faces,
+        worth=seen.worth,
+        taken=seen.taken,
+        picture=seen.picture,
+    )
 
 
 class Embedder:
@@ -57,17 +73,7 @@ class Embedder:
         self._note_trouble("")
         content.confirm()
         self._counters.count("embedded")
-        return Outcome(
-            path,
-            stamp,
-            content.digest,
-            seen.width,
-            seen.height,
-            seen.faces,
-            worth=seen.worth,
-            taken=seen.taken,
-            picture=seen.picture,
-        )
+        return outcome(path, stamp, content.digest, seen)
 
     def _failure(self, path: bytes, stamp: Stamp, content: Content, error: FacewatchError) -> Outcome:
         if isinstance(error, SetbackError):

@@ -106,6 +106,14 @@ class CatalogReader:
         with self._translated():
             return self._db.execute(sql, values).fetchall()
 
+    def _among(self, sql: str, values: Sequence[object], rest: str = "", *more: object) -> Iterator[Any]:
+        """The rows of a statement that ends in IN, for any number of ``values``.
+
+        ``rest`` of the statement follows these, and has the values ``more``; it is asked for `_BATCH` at a time.
+        """
+        for part in _batches(values):
+            yield from self._all(f"{sql} ({_marks(part)}){rest}", *part, *more)
+
     # Photos
 
     def photo(self, path: bytes) -> PhotoRecord | None:
@@ -300,10 +308,9 @@ class CatalogReader:
     def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The photos of each content, by digest; contents without any are left out."""
         found: dict[bytes, list[bytes]] = {}
-        for part in _batches(digests):
-            sql = "SELECT digest, path FROM content JOIN photo ON content_id = content.id WHERE digest IN"
-            for digest, path in self._all(f"{sql} ({_marks(part)}) ORDER BY path", *part):
-                found.setdefault(digest, []).append(path)
+        sql = "SELECT digest, path FROM content JOIN photo ON content_id = content.id WHERE digest IN"
+        for digest, path in self._among(sql, digests, " ORDER BY path"):
+            found.setdefault(digest, []).append(path)
         return found
 
     def content(self, digest: bytes) -> int | None:
@@ -366,21 +373,15 @@ class CatalogReader:
 
     def digests_shown(self, paths: Sequence[bytes], face_ids: Sequence[int]) -> set[bytes]:
         """The digests of the contents that some photos have, and that some faces are on."""
-        found: set[bytes] = set()
-        for part in _batches(paths):
-            sql = f"SELECT digest FROM photo JOIN content ON content.id = content_id WHERE path IN ({_marks(part)})"
-            found.update(digest for (digest,) in self._all(sql, *part))
-        for numbers in _batches(face_ids):
-            sql = "SELECT digest FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
-            found.update(digest for (digest,) in self._all(f"{sql} WHERE face.id IN ({_marks(numbers)})", *numbers))
+        of_photos = "SELECT digest FROM photo JOIN content ON content.id = content_id WHERE path IN"
+        of_faces = "SELECT digest FROM face INDEXED BY face_shown JOIN content ON content.id = content_id"
+        found = {digest for (digest,) in self._among(of_photos, paths)}
+        found.update(digest for (digest,) in self._among(f"{of_faces} WHERE face.id IN", face_ids))
         return found
 
     def faces_of(self, face_ids: Sequence[int]) -> dict[int, Face]:
         """The faces with these ids; those that are unknown or damaged are left out."""
-        found: dict[int, Face] = {}
-        for part in _batches(face_ids):
-            found |= dict(self._sound(self._all(f"{_FACE} WHERE id IN ({_marks(part)})", *part)))
-        return found
+        return dict(self._sound(self._among(f"{_FACE} WHERE id IN", face_ids)))
 
     def beside(self, face_ids: Sequence[int]) -> dict[int, dict[int, Face]]:
         """For each of some faces, all faces of its content, by id; those that are unknown or damaged are left out."""
@@ -433,94 +434,62 @@ class CatalogReader:
     def count_copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, int]:
         """The number of photos of each content in some directories (none given: anywhere); zeros are left out."""
         inside, bounds = _inside(directories)
-        counts: dict[int, int] = {}
-        for part in _batches(content_ids):
-            sql = f"SELECT content_id, count(*) FROM photo WHERE content_id IN ({_marks(part)}){inside}"
-            counts.update(self._all(f"{sql} GROUP BY content_id", *part, *bounds))
-        return counts
+        sql = "SELECT content_id, count(*) FROM photo WHERE content_id IN"
+        return dict(self._among(sql, content_ids, f"{inside} GROUP BY content_id", *bounds))
 
     def copies(self, content_ids: Sequence[int], directories: Sequence[bytes] = ()) -> dict[int, list[bytes]]:
         """The photos of each content in some directories (none given: anywhere)."""
         inside, bounds = _inside(directories)
         found: dict[int, list[bytes]] = {}
-        for part in _batches(content_ids):
-            sql = f"SELECT content_id, path FROM photo WHERE content_id IN ({_marks(part)}){inside} ORDER BY path"
-            for content_id, path in self._all(sql, *part, *bounds):
-                found.setdefault(content_id, []).append(path)
+        sql = "SELECT content_id, path FROM photo WHERE content_id IN"
+        for content_id, path in self._among(sql, content_ids, f"{inside} ORDER BY path", *bounds):
+            found.setdefault(content_id, []).append(path)
         return found
 
     def digests(self, content_ids: Sequence[int]) -> dict[int, bytes]:
         """The digest of each content."""
-        found: dict[int, bytes] = {}
-        for part in _batches(content_ids):
-            found.update(self._all(f"SELECT id, digest FROM content WHERE id IN ({_marks(part)})", *part))
-        return found
+        return dict(self._among("SELECT id, digest FROM content WHERE id IN", content_ids))
 
     def contents_at(self, paths: Sequence[bytes]) -> dict[bytes, int]:
         """The content that each of some paths shows; those that show none are left out."""
-        found: dict[bytes, int] = {}
-        for start in range(0, len(paths), _BATCH):
-            part = paths[start : start + _BATCH]
-            sql = f"SELECT path, content_id FROM photo WHERE path IN ({_marks(part)}) AND content_id IS NOT NULL"
-            found.update(self._all(sql, *part))
-        return found
+        sql = "SELECT path, content_id FROM photo WHERE path IN"
+        return dict(self._among(sql, paths, " AND content_id IS NOT NULL"))
 
     def faces_on(self, content_ids: Sequence[int]) -> list[int]:
         """The ids of the faces of some contents."""
-        found: list[int] = []
-        for part in _batches(content_ids):
-            rows = self._all(f"SELECT id FROM face WHERE content_id IN ({_marks(part)})", *part)
-            found += [face_id for (face_id,) in rows]
-        return found
+        return [face_id for (face_id,) in self._among("SELECT id FROM face WHERE content_id IN", content_ids)]
 
     def arrivals(self, face_ids: Sequence[int]) -> dict[int, int]:
         """The line of the journal that says that a face came to its content; 0 where it came with it."""
-        found: dict[int, int] = {}
-        for part in _batches(face_ids):
-            found.update(self._all(f"SELECT id, arrival FROM face WHERE id IN ({_marks(part)})", *part))
-        return found
+        return dict(self._among("SELECT id, arrival FROM face WHERE id IN", face_ids))
 
     def boxes(self, face_ids: Sequence[int]) -> dict[int, Seen]:
         """Where each face is, and how well it was seen."""
-        found: dict[int, Seen] = {}
-        for part in _batches(face_ids):
-            for face_id, *box, score, norm in self._all(
-                f"SELECT id, x, y, w, h, score, norm FROM face WHERE id IN ({_marks(part)})", *part
-            ):
-                found[face_id] = Seen(Box(*box), score, norm)
-        return found
+        rows = self._among("SELECT id, x, y, w, h, score, norm FROM face WHERE id IN", face_ids)
+        return {face_id: Seen(Box(*box), score, norm) for face_id, *box, score, norm in rows}
 
     def taken(self, content_ids: Sequence[int]) -> list[tuple[int, float, int | None, str]]:
         """The dates in the bytes of contents, of those that have one: id, and `Taken`."""
         sql = "SELECT id, taken, taken_offset, taken_from FROM content WHERE taken IS NOT NULL AND id IN"
-        rows = [row for part in _batches(content_ids) for row in self._all(f"{sql} ({_marks(part)})", *part)]
-        return [(content, *taken) for content, *taken in rows if is_stated(*taken)]
+        return [(content, *taken) for content, *taken in self._among(sql, content_ids) if is_stated(*taken)]
 
     def dates_of_files(self, content_ids: Sequence[int]) -> list[tuple[int, float | None, int]]:
         """For each content, the earliest date in a name of its photos, and their earliest mtime in nanoseconds."""
         sql = "SELECT content_id, min(named), min(mtime_ns) FROM photo WHERE content_id IN"
-        return [
-            row
-            for part in _batches(content_ids)
-            for row in self._all(f"{sql} ({_marks(part)}) GROUP BY content_id", *part)
-        ]
+        return list(self._among(sql, content_ids, " GROUP BY content_id"))
 
     def pictures(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.float64], list[bytes | None]]:
         """Width and height of contents, in their order, of shape (n, 2); and their fingerprints, where known."""
         sql = "SELECT id, width, height, picture FROM content WHERE id IN"
-        rows: dict[int, tuple[int, int, bytes | None]] = {}
-        for part in _batches(contents.tolist()):
-            rows |= {id_: tuple(rest) for id_, *rest in self._all(f"{sql} ({_marks(part)})", *part)}
+        rows = {id_: rest for id_, *rest in self._among(sql, contents.tolist())}
         found = [rows[content] for content in contents.tolist()]
         sizes = np.array([(width, height) for width, height, _ in found], np.float64).reshape(-1, 2)
         return sizes, [_fingerprint(picture) for *_, picture in found]
 
     def looks(self, face_ids: Sequence[int]) -> Looks:
         """What some faces look like."""
-        columns: list[Any] = []
-        for part in _batches(sorted(face_ids)):
-            sql = "SELECT id, embedding, x, y, w, h, norm, sharpness FROM face WHERE id IN"
-            columns += self._all(f"{sql} ({_marks(part)}) ORDER BY id", *part)
+        sql = "SELECT id, embedding, x, y, w, h, norm, sharpness FROM face WHERE id IN"
+        columns = list(self._among(sql, sorted(face_ids), " ORDER BY id"))
         ids, embeddings = self._matrix([row[:2] for row in columns])
         if len(ids) < len(columns):
             sound = set(ids.tolist())
@@ -553,10 +522,8 @@ class CatalogReader:
 
     def embeddings_of(self, face_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The embeddings of some faces, as `embeddings` gives them; unknown ids are left out too."""
-        rows: list[Any] = []
-        for part in _batches(sorted(face_ids)):
-            rows += self._all(f"SELECT id, embedding FROM face WHERE id IN ({_marks(part)}) ORDER BY id", *part)
-        return self._matrix(rows)
+        sql = "SELECT id, embedding FROM face WHERE id IN"
+        return self._matrix(list(self._among(sql, sorted(face_ids), " ORDER BY id")))
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids and embeddings of rows; damaged rows are left out."""
