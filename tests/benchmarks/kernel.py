@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.processes import children
+
 
 @dataclass(frozen=True)
 class Thread:
@@ -22,11 +24,7 @@ class Thread:
 
 def family(pid: int) -> list[int]:
     """A process and its children."""
-    children = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has just ended
-            children += [int(child) for child in (task / "children").read_text().split()]
-    return [pid, *children]
+    return [pid, *children(pid)]
 
 
 def threads(pid: int) -> dict[int, Thread]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import DEADLINE, Daemon, until
+from tests.support.processes import DEADLINE, Daemon, children, until
 
 CODES = {
     "unreadable-photo": -32000,
@@ -145,8 +145,7 @@ class Usage:
     @classmethod
     def of(cls, daemon: Daemon) -> Usage:
         place = _place(daemon)
-        children = {child for task in place.glob("task/*/children") for child in task.read_text().split()}
-        workers = sum(_mebibytes(place.with_name(child), "VmRSS") for child in children)
+        workers = sum(_mebibytes(place.with_name(str(child)), "VmRSS") for child in children(int(place.name)))
         return cls(_mebibytes(place, "VmRSS"), workers, len(os.listdir(place / "fd")), len(os.listdir(place / "task")))
 
     def is_within(self, before: Usage, spare: Usage) -> bool:

@@ -53,6 +53,15 @@ def until(ask: Callable[[], T], *, deadline: float = DEADLINE, every: float = 0.
     raise AssertionError(f"not within {deadline:g} s; last: {last!r}")
 
 
+def children(pid: int) -> list[int]:
+    """The ids of the processes that threads of a process started. A thread that ends meanwhile counts for nothing."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
 USUAL: dict[str, dict[str, str]] = {
     "watch": {"settle": "0.2"},
     "resources": {"idle_priority": "false"},

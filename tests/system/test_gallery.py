@@ -24,7 +24,7 @@ from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import REBUILD_FROM, HnswIndex
 from facewatchd.store.scoring import Search
 from tests.support.galleries import DIM, close_all, face, hnsw, index_size, nearest, opened, photo, stamp, unit
-from tests.support.processes import until
+from tests.support.processes import children, until
 
 
 def bursts(rng: np.random.Generator, people: int, shots: int, spread: float) -> NDArray[np.float32]:
@@ -78,11 +78,6 @@ def forget_what_is_gone(gallery: Gallery) -> None:
     """Have content that no photo shows collected at once, as it is after some days."""
     gallery.catalog._db.execute("UPDATE content SET orphaned = 1 WHERE orphaned IS NOT NULL")
     gallery.collect()
-
-
-def children() -> str:
-    """The process ids of this process's children, of whatever thread."""
-    return "".join(path.read_text() for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"))
 
 
 def test_top_threshold_directories_and_size(gallery: Gallery) -> None:
@@ -247,7 +242,7 @@ def test_searches_go_on_while_a_checkpoint_is_written(gallery: Gallery, monkeypa
     monkeypatch.setattr(checkpoint_module, "_written", lambda *args: Path(name).read_bytes() and really(*args))
     thread = threading.Thread(target=hnsw(gallery).checkpoint)
     thread.start()
-    until(children)
+    until(lambda: children(os.getpid()))
     assert nearest(gallery, rows[7], Search(0.99)).matches[0].path == b"/7"
     gallery.record([photo(b"/999", b"999", [rows[999]])])
     assert nearest(gallery, rows[999], Search(0.99)).matches[0].path == b"/999"
