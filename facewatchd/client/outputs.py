@@ -27,6 +27,10 @@ def make(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
         filling.fill(options, everyone, answer)
     if options.sheet is not None:
         drawing.draw_sheet(options, answer)
+    if options.show:
+        from facewatchd.client import showing
+
+        showing.show(options, answer)
 
 
 def add(options: argparse.Namespace, everyone: Everyone, match: Match) -> None:

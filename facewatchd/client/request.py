@@ -118,7 +118,7 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
         params["collapse"] = False
     if options.explain and (options.json or shows_table(options)):
         params["explain"] = True
-    elif shows_table(options) or (options.explain and not options.quiet):
+    elif options.show or shows_table(options) or (options.explain and not options.quiet):
         params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
     return params
 
