@@ -114,6 +114,10 @@ class NameTakenError(UsageError):
     """A name that another person has, where a new one is needed."""
 
 
+class NotLastStepError(UsageError):
+    """A change that is to be taken back is not the last one."""
+
+
 class NotReadyError(FacewatchError):
     """The daemon cannot answer the request yet."""
 

@@ -324,6 +324,17 @@ class ForgetParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoParameters:
+    """Of ``undo``."""
+
+    step: int | None = optional(
+        Whole(),
+        "`step` of the reply to the call that is to be taken back: an error where another one was the last.",
+        Computed(lambda: None, "whichever call was the last"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ExportParameters:
     """Of ``export``."""
 
@@ -446,28 +457,30 @@ METHODS = {
     ),
     "people": Method(
         NoParameters,
-        "List the people that have names. `photos` counts those on which the person was confirmed, `unplaced` what was "
-        "said of faces that are not found now.",
-        "people[{name,born,hidden,references,photos,unplaced}]",
+        "List the people that have names. `photos` counts those on which the person was confirmed, `first` and `last` "
+        "are the days on which these were taken, `best` is the clearest of the person's faces, and `unplaced` counts "
+        "what was said of faces that are not found now.",
+        "people[{name, born, hidden, references, photos, first, last, best, unplaced}]",
     ),
     "person": Method(
         PersonParameters,
         "List what was said of one person, in pages; `next` is null on the last one.",
-        "name born hidden references photos unplaced statements[{id, is, paths, digest, box, relative_box, "
-        "face_id, source, at, placed}] next",
+        "name born hidden references photos first last best unplaced statements[{id, is, paths, digest, box, "
+        "relative_box, face_id, source, at, placed}] next",
     ),
     "assign": Method(
         AssignParameters,
         "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
-        "those whose faces they were. `largest` says which face was taken of a photo that shows several.",
-        "name is new said known moved largest[{who,face,faces}] without_face refused[{who,face,reason}]",
+        "those whose faces they were. `largest` says which face was taken of a photo that shows several. `step` is for "
+        "`undo`; null where nothing was said that was not known.",
+        "name is new said known moved step largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
-    "rename_person": Method(RenameParameters, "Give a person another name.", "name before"),
+    "rename_person": Method(RenameParameters, "Give a person another name.", "name before step"),
     "describe_person": Method(
-        DescribeParameters, "Say when a person was born, and whether the person is hidden.", "name born hidden"
+        DescribeParameters, "Say when a person was born, and whether the person is hidden.", "name born hidden step"
     ),
     "merge_people": Method(
-        MergeParameters, "Make one person of two, with all that was said of both.", "name before statements"
+        MergeParameters, "Make one person of two, with all that was said of both.", "name before statements step"
     ),
     "forget_person": Method(
         ForgetParameters,
@@ -476,7 +489,7 @@ METHODS = {
         "name statements backups",
     ),
     "undo": Method(
-        NoParameters,
+        UndoParameters,
         "Take back the last call that said, described, renamed or merged, as a whole; `action` is null where there is "
         "none.",
         "action names statements at",

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from facewatchd.api.dates import period
 from facewatchd.api.faces import FaceFinder, PhotoFaces
 from facewatchd.api.parameters import (
@@ -25,16 +27,18 @@ from facewatchd.api.parameters import (
     RenameParameters,
     Source,
     Subject,
+    UndoParameters,
 )
 from facewatchd.errors import (
     BadNameError,
     NameTakenError,
     NoFaceError,
+    NotLastStepError,
     UnknownFaceError,
     UnreadablePhotoError,
 )
 from facewatchd.matches import Box
-from facewatchd.people.known import KnownFaces, Resolver
+from facewatchd.people.known import KnownFaces, Place, Resolver
 from facewatchd.people.statements import (
     DRAWN,
     USER,
@@ -50,6 +54,7 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.server.params import encode_path
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.dates import dates_of
 from facewatchd.text import printable
 from facewatchd.values import Face, Quality
 
@@ -126,7 +131,7 @@ class People:
         for statement in known.people.statements:
             by_person[statement.person].append(statement)
         with self._catalog.reading() as reader:
-            shown = _shown(reader, (place.content for place in known.places.values()))
+            shown = _Shown.among(reader, (place for place in known.places.values()))
         return {"people": [_person(person, by_person[person.id], known, shown) for person in known.people.people]}
 
     def person(self, params: PersonParameters) -> dict[str, object]:
@@ -136,9 +141,9 @@ class People:
         statements = known.people.of(person.id)
         page = [statement for statement in statements if statement.id > params.after]
         page, rest = page[: params.limit], page[params.limit :]
-        contents = {place.content for each in statements if (place := known.places.get(each.id)) is not None}
+        places = (place for each in statements if (place := known.places.get(each.id)) is not None)
         with self._catalog.reading() as reader:
-            shown = _shown(reader, contents)
+            shown = _Shown.among(reader, places)
             listed = self._statements(reader, page, known)
         described = _person(person, statements, known, shown)
         return {**described, "statements": listed, "next": page[-1].id if rest else None}
@@ -190,13 +195,19 @@ class People:
             for index, each in enumerate(found)
             if index not in refused
         ]
-        result: dict[str, object] = {"name": person.name if person else name, "is": params.is_, "new": False}
+        result: dict[str, object] = {
+            "name": person.name if person else name,
+            "is": params.is_,
+            "new": False,
+            "step": None,
+        }
         counts: dict[str, object] = {"said": 0, "known": 0, "moved": []}
         if new:
             self._record_unknown(each.seen for index, each in enumerate(found) if index not in refused)
-            said = self._store.say(name, new, USER)
+            with self._store.noting_step() as step:
+                said = self._store.say(name, new, USER)
             result |= {"name": said.person.name, "new": said.is_new}
-            counts = {"said": said.added, "known": said.known, "moved": list(said.moved)}
+            counts = {"said": said.added, "known": said.known, "moved": list(said.moved), "step": _first(step)}
         return {
             **result,
             **counts,
@@ -294,8 +305,9 @@ class People:
     def rename(self, params: RenameParameters) -> dict[str, object]:
         """Give a person another name. Raises `UnknownPersonError`, `StorageError` or `ParamsError`."""
         before = self._store.people().require(params.name)
-        with _as_parameters():
-            return {"name": self._store.rename(params.name, params.new).name, "before": before.name}
+        with _as_parameters(), self._store.noting_step() as step:
+            renamed = self._store.rename(params.name, params.new)
+        return {"name": renamed.name, "before": before.name, "step": _first(step)}
 
     def describe(self, params: DescribeParameters) -> dict[str, object]:
         """Say when a person was born, and whether the person is hidden.
@@ -308,14 +320,16 @@ class People:
             born = None if params.born == NOT_BORN else params.born
             if born is not None:
                 period("born", born)
-        described = self._store.describe(person.name, born, hidden)
-        return {"name": described.name, "born": described.born, "hidden": described.hidden}
+        with self._store.noting_step() as step:
+            described = self._store.describe(person.name, born, hidden)
+        return {"name": described.name, "born": described.born, "hidden": described.hidden, "step": _first(step)}
 
     def merge(self, params: MergeParameters) -> dict[str, object]:
         """Make one person of two. Raises `UnknownPersonError`, `StorageError` or `ParamsError`."""
-        with _as_parameters():
+        with _as_parameters(), self._store.noting_step() as step:
             before, into = self._store.merge(params.name, params.into)
-        return {"name": into.name, "before": before.name, "statements": len(self._store.people().of(into.id))}
+        statements = len(self._store.people().of(into.id))
+        return {"name": into.name, "before": before.name, "statements": statements, "step": _first(step)}
 
     def forget(self, params: ForgetParameters) -> dict[str, object]:
         """Delete a person for good. Raises `UnknownPersonError`, `StorageError`."""
@@ -326,9 +340,13 @@ class People:
             "backups": forgotten.backups,
         }
 
-    def undo(self, _: NoParameters) -> dict[str, object]:
-        """Take back the last call that said, described, renamed or merged something. Raises `StorageError`."""
-        undone = self._store.undo()
+    def undo(self, params: UndoParameters) -> dict[str, object]:
+        """Take back the last call that said, described, renamed or merged something.
+
+        Raises `StorageError`, and `ParamsError` where the call that is meant was not the last.
+        """
+        with _as_parameters():
+            undone = self._store.undo(params.step)
         if undone is None:
             return {"action": None, "names": [], "statements": 0, "at": None}
         return {
@@ -339,6 +357,10 @@ class People:
         }
 
 
+def _first(step: Sequence[int]) -> int | None:
+    return next(iter(step), None)
+
+
 def _without_face(who: int, subject: Subject, seen: PhotoFaces) -> _Said:
     if isinstance(subject.face, int):
         name = "" if subject.path is None else f"{printable(subject.path)}: "
@@ -346,27 +368,46 @@ def _without_face(who: int, subject: Subject, seen: PhotoFaces) -> _Said:
     return _Said(who, None, None, seen.digest, None, seen=seen)
 
 
-def _shown(reader: CatalogReader, contents: Iterable[int]) -> set[int]:
-    """Those contents that a photo has."""
-    return set(reader.count_copies(sorted(set(contents))))
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What photos show of the places of statements."""
+
+    days: Mapping[int, str]
+    """When each content was taken that a photo has: a date."""
+    norms: Mapping[int, float]
+    """How much the recogniser saw of each face on these."""
+
+    @classmethod
+    def among(cls, reader: CatalogReader, places: Iterable[Place]) -> _Shown:
+        found = list(places)
+        contents = np.array(sorted(reader.count_copies(sorted({place.content for place in found}))), np.int64)
+        taken = dates_of(reader, contents).taken()
+        days = {content: each.day for content, each in zip(contents.tolist(), taken, strict=True)}
+        faces = reader.contents_of([place.face for place in found if place.face is not None and place.content in days])
+        return cls(days, dict(zip(faces.ids.tolist(), np.nan_to_num(faces.norms, posinf=0.0).tolist(), strict=True)))
 
 
-def _person(person: Person, statements: Sequence[Statement], known: KnownFaces, shown: set[int]) -> dict[str, object]:
+def _person(person: Person, statements: Sequence[Statement], known: KnownFaces, shown: _Shown) -> dict[str, object]:
     confirmed = {known.places[each.id].content for each in statements if each.is_person and each.id in known.places}
+    references = known.confirmed.get(person.id, frozenset())
+    days = sorted(shown.days[content] for content in confirmed if content in shown.days)
     return {
         "name": person.name,
         "born": person.born,
         "hidden": person.hidden,
-        "references": len(known.confirmed.get(person.id, ())),
-        "photos": len(confirmed & shown),
+        "references": len(references),
+        "photos": len(days),
+        "first": days[0] if days else None,
+        "last": days[-1] if days else None,
+        "best": max(sorted(references & shown.norms.keys()), key=shown.norms.__getitem__, default=None),
         "unplaced": sum(known.is_unplaced(each) for each in statements),
     }
 
 
 @contextlib.contextmanager
 def _as_parameters() -> Iterator[None]:
-    """Raise what is wrong with a name as what is wrong with a parameter."""
+    """Raise what is wrong with a name, or a step, as what is wrong with a parameter."""
     try:
         yield
-    except (BadNameError, NameTakenError) as exc:
+    except (BadNameError, NameTakenError, NotLastStepError) as exc:
         raise ParamsError(exc.message, exc.hint) from exc

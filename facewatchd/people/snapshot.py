@@ -24,6 +24,8 @@ class Snapshot:
 
     version: int = 0
     """Of the same file, another one after each change, and never the same again."""
+    step: int = 0
+    """The id of the last step that can be taken back; 0 where there is none."""
     people: tuple[Person, ...] = ()
     """In the order of their names."""
     statements: tuple[Statement, ...] = ()
@@ -78,7 +80,8 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
     by_digest = ledger.by_digest
     statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
     by_key = {name_key(person.name): person for person in people}
-    return Snapshot(version, people, tuple(statements), by_digest, by_key, merged)
+    (step,) = db.execute("SELECT coalesce(max(id), 0) FROM step").fetchone()
+    return Snapshot(version, step, people, tuple(statements), by_digest, by_key, merged)
 
 
 def _described(row: Sequence[Any]) -> tuple[int, Person]:

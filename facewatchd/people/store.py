@@ -29,7 +29,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from facewatchd.errors import DamagedError, NameTakenError, StorageError
+from facewatchd.errors import DamagedError, NameTakenError, NotLastStepError, StorageError
 from facewatchd.people import schema, snapshot
 from facewatchd.people.backup import Backups
 from facewatchd.people.examine import examine, has_log, log_belongs, log_of, way_back
@@ -256,6 +256,18 @@ class PeopleStore:
 
     # Saying
 
+    @contextlib.contextmanager
+    def noting_step(self) -> Iterator[list[int]]:
+        """Give a list that has the id of the step once the block is left that made it; it stays empty without one.
+
+        The block makes one call: no other thread says anything meanwhile.
+        """
+        with self._lock:
+            before, noted = self._snapshot, list[int]()
+            yield noted
+            if self._snapshot is not before:
+                noted.append(self._snapshot.step)
+
     def say(self, name: str, statements: Sequence[NewStatement], source: str) -> Said:
         """Say something of a person, who is made where there is none of that name. One step.
 
@@ -364,13 +376,19 @@ class PeopleStore:
             self.tend()
             return first, second
 
-    def undo(self) -> Undone | None:
+    def undo(self, step: int | None = None) -> Undone | None:
         """Take back the last step that was not taken back; None where there is none, or it was before a `forget`.
 
-        Raises `StorageError`.
+        ``step``: the one that is to be taken back. Raises `StorageError`, and `NotLastStepError` where another one is
+        the last.
         """
         with self._lock:
             before = self._writable()
+            if step is not None and step != before.step:
+                raise NotLastStepError(
+                    "that cannot be taken back any more: something else was said, or taken back, since",
+                    "`facewatchd people undo` takes back the last change",
+                )
             if self._db is None:
                 return None
             with self._translated("read"):

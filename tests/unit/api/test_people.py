@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_faces_of_photos_are_a_person(place: Place) -> None:
         "said": 2,
         "known": 0,
         "moved": [],
+        "step": 1,
         "largest": [{"who": 0, "face": 0, "faces": 2}],
         "without_face": [],
         "refused": [],
@@ -136,6 +138,7 @@ def test_faces_of_photos_are_a_person(place: Place) -> None:
     assert place.listed() == {"Anna": (2, 2, 0)}
     again = place.add("ANNA", {**one, "face": 0})
     assert (again["name"], again["new"], again["said"], again["known"]) == ("Anna", False, 0, 1)
+    assert again["step"] is None
     assert place.people.count() == 1
 
 
@@ -145,12 +148,16 @@ def test_one_person_is_listed_with_what_was_said(place: Place) -> None:
     place.add("Anna", {**photo, "face": 1}, **{"is": False})
     person = place.call("person", name="anna")
     first, second = person.pop("statements")
+    today = time.strftime("%Y-%m-%d", time.localtime((place.directory / "one").stat().st_mtime))
     assert person == {
         "name": "Anna",
         "born": None,
         "hidden": False,
         "references": 1,
         "photos": 1,
+        "first": today,
+        "last": today,
+        "best": 1,
         "unplaced": 0,
         "next": None,
     }
@@ -360,11 +367,16 @@ def test_renaming_merging_and_forgetting(place: Place) -> None:
             place.call("rename_person", name="Bert", new=name)
         with pytest.raises(ParamsError, match="a name"):
             place.add(name, place.record("one"))
-    assert place.call("rename_person", name="bert", new="Robert") == {"name": "Robert", "before": "Bert"}
+    assert place.call("rename_person", name="bert", new="Robert") == {
+        "name": "Robert",
+        "before": "Bert",
+        "step": 3,
+    }
     assert place.call("merge_people", name="Robert", into="Anna") == {
         "name": "Anna",
         "before": "Robert",
         "statements": 2,
+        "step": 4,
     }
     with pytest.raises(ParamsError, match="one person already"):
         place.call("merge_people", name="Anna", into="Anna")
@@ -385,12 +397,15 @@ def test_a_person_is_described_and_undo_takes_it_back(place: Place) -> None:
         "name": "Anna",
         "born": "2001-05",
         "hidden": False,
+        "step": 2,
     }
     assert place.call("describe_person", name="anna", hidden=True) == {
         "name": "Anna",
         "born": "2001-05",
         "hidden": True,
+        "step": 3,
     }
+    assert place.call("describe_person", name="anna", hidden=True)["step"] is None, "it says nothing new"
     place.call("describe_person", name="anna", born="none", hidden=False)
     (listed,) = place.call("people")["people"]
     assert (listed["born"], listed["hidden"]) == (None, False)
@@ -402,6 +417,39 @@ def test_a_person_is_described_and_undo_takes_it_back(place: Place) -> None:
             place.call("describe_person", name="anna", born=born)
     with pytest.raises(UnknownPersonError):
         place.call("describe_person", name="Bert", born="2001")
+
+
+def test_only_the_last_step_is_taken_back(place: Place) -> None:
+    photo = place.record("one")
+    steps = [
+        place.add("Anna", photo)["step"],
+        place.add("Bert", {**photo, "face": 1}, anyway=True)["step"],
+        place.call("rename_person", name="Bert", new="Berta")["step"],
+        place.call("merge_people", name="Berta", into="Anna")["step"],
+    ]
+    assert place.call("rename_person", name="Anna", new="Anna")["step"] is None
+    for step in (*steps[:-1], 99, 0):
+        with pytest.raises(ParamsError, match="cannot be taken back any more"):
+            place.call("undo", step=step)
+    undone = [place.call("undo", step=step)["action"] for step in reversed(steps)]
+    assert undone == ["merge", "rename", "say", "say"]
+    with pytest.raises(ParamsError, match="cannot be taken back any more"):
+        place.call("undo", step=steps[0])
+    again = place.add("Anna", photo)["step"]
+    assert again not in steps, "a step that was taken back is never meant by a later one"
+
+
+def test_the_clearest_face_that_a_photo_shows_stands_for_a_person(place: Place) -> None:
+    photos = [place.record("one", norms=[12.0, 30.0]), place.record("two", norms=[25.0, 5.0])]
+    place.add("Anna", *({**photo, "face": 0} for photo in photos))
+    (anna,) = place.call("people")["people"]
+    seen = place.call("person", name="Anna")["statements"]
+    assert anna["best"] == seen[1]["face_id"]
+    place.gallery.record([Outcome(photos[1]["path"].encode(), None)])
+    assert place.call("person", name="Anna")["best"] == seen[0]["face_id"]
+    place.gallery.record([Outcome(photos[0]["path"].encode(), None)])
+    (anna,) = place.call("people")["people"]
+    assert (anna["best"], anna["first"], anna["last"], anna["photos"]) == (None, None, None, 0)
 
 
 def test_copies_are_one_photo_and_deleted_ones_none(place: Place) -> None:
@@ -432,6 +480,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, gallery: Gallery) ->
         gallery.record_shown,
     )
     assert people.count() is None
-    for method in (people.people, people.undo):
+    calls: dict[str, Callable[[Any], object]] = {"people": people.people, "undo": people.undo}
+    for name, method in calls.items():
         with pytest.raises(StorageError, match=r"people\.sqlite3"):
-            method(read(METHODS["people"].parameters, {}))
+            method(read(METHODS[name].parameters, {}))
