@@ -7,6 +7,7 @@ unknown faces is not listed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ from facewatchd.server.params import encode_path
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.dates import dates_of
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.results import first_path
 from facewatchd.values import SMALL_SIDE, ModelInfo
 
 LEAST = 2
@@ -32,7 +32,9 @@ EXAMPLES = 6
 class _Listed:
     """The unknown faces of all groups, and the order of the groups."""
 
-    made_of: tuple[object, ...]
+    made_of: tuple[int, int, int]
+    """The state of the catalog, and what else it was made of: kept, so that nothing else has its place."""
+    kept: tuple[object, ...]
     now: Now
     """Of the unknown faces alone."""
     groups: NDArray[np.int64]
@@ -73,23 +75,22 @@ class Unknown:
     def members(self, group: int) -> list[int]:
         """Return the unknown faces of a group, the best first. Raises `UnknownFaceError` where there are none."""
         with self._gallery.catalog.reading() as reader:
-            return self._best_first(self._listed(reader).now, group).tolist()
+            found: list[int] = self._best_first(self._listed(reader).now, group).tolist()
+        return found
 
     def _listed(self, reader: CatalogReader) -> _Listed:
         now, known = self._groups.now(), self._recognised.faces()
-        made_of = (now, known, reader.transactions())
-        last = self._last
-        if last is not None and all(one is other for one, other in zip(last.made_of[:2], made_of[:2], strict=True)):
-            if last.made_of[2] == made_of[2]:
-                return last
+        made_of, last = (reader.transactions(), id(now), id(known)), self._last
+        if last is not None and last.made_of == made_of:
+            return last
         stays = ~np.isin(now.faces, known) & ~np.isin(now.contents, reader.orphans())
-        rest = Now(*(each[stays] for each in (now.faces, now.groups, now.contents, now.norms, now.sizes)))
+        rest = Now(now.faces[stays], now.groups[stays], now.contents[stays], now.norms[stays], now.sizes[stays])
         groups, at, faces = np.unique(rest.groups, return_inverse=True, return_counts=True)
         pairs = np.unique(np.stack([at, rest.contents]), axis=1) if len(at) else np.empty((2, 0), np.int64)
         photos = np.bincount(pairs[0], minlength=len(groups))
         order = np.lexsort((groups, -faces, -photos))
         order = order[faces[order] >= LEAST]
-        self._last = _Listed(made_of, rest, groups[order], now.unseen)
+        self._last = _Listed(made_of, (now, known), rest, groups[order], now.unseen)
         return self._last
 
     def _best_first(self, now: Now, group: int) -> NDArray[np.int64]:
@@ -99,7 +100,8 @@ class Unknown:
         faces, norms, sizes = now.faces[of_group], now.norms[of_group], now.sizes[of_group]
         table = self._info.quality
         blurred = np.zeros(len(faces)) if table is None else table.extras(norms)
-        return faces[np.lexsort((faces, -sizes, blurred, sizes < SMALL_SIDE))]
+        found: NDArray[np.int64] = faces[np.lexsort((faces, -sizes, blurred, sizes < SMALL_SIDE))]
+        return found
 
     def _described(self, reader: CatalogReader, now: Now, group: int) -> dict[str, object]:
         best = self._best_first(now, group)
@@ -107,15 +109,29 @@ class Unknown:
         _, firsts = np.unique(contents, return_index=True)
         dates = dates_of(reader, np.unique(contents))
         taken = sorted(dates.taken(), key=lambda each: each.at)
+        path, number = _who(reader, int(best[0]), int(contents[0]))
         return {
+            **encode_path(path),
+            "face": number,
             "id": group,
             "faces": len(best),
             "photos": len(firsts),
-            "first": taken[0].text if taken else None,
-            "last": taken[-1].text if taken else None,
+            "first": taken[0].day if taken else None,
+            "last": taken[-1].day if taken else None,
             "best": int(best[0]),
             "examples": best[np.sort(firsts)][:EXAMPLES].tolist(),
         }
+
+
+def _who(reader: CatalogReader, face: int, content: int) -> tuple[bytes, int]:
+    """Return a face as a photo and its number there, left to right."""
+    numbers = [face_id for face_id, _ in reader.faces(content) or ()]
+    return _first_path(reader.copies([content]).get(content, [b""])), numbers.index(face) if face in numbers else 0
+
+
+def _first_path(paths: Sequence[bytes]) -> bytes:
+    """The one that a result has (`store.results`)."""
+    return min(paths, key=lambda path: (len(path), path))
 
 
 def _shown(reader: CatalogReader, faces: NDArray[np.int64]) -> list[dict[str, object]]:
@@ -129,7 +145,7 @@ def _shown(reader: CatalogReader, faces: NDArray[np.int64]) -> list[dict[str, ob
     return [
         {
             "face_id": face,
-            **encode_path(first_path(paths[content])),
+            **encode_path(_first_path(paths[content])),
             "box": list(boxes[face].box),
             "taken": taken[content].text,
             "taken_from": taken[content].source.told,

@@ -29,7 +29,7 @@ a row are still to be looked at. `Groups.now` has only what was written: an id t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -117,7 +117,14 @@ class Now:
 
     def of(self, group: int) -> NDArray[np.int64]:
         """Return the faces of a group."""
-        return self.faces[self.groups == group]
+        found: NDArray[np.int64] = self.faces[self.groups == group]
+        return found
+
+
+def nothing() -> Now:
+    """Return no groups."""
+    none = np.empty(0, np.int64)
+    return Now(none, none, none, np.empty(0), none)
 
 
 class _Table:
@@ -161,7 +168,7 @@ class Groups:
         self._changed: set[int] = set()
         """Faces whose group is another than the one that is written."""
         self._said = Said()
-        self._now = Now(*(np.empty(0, kind) for kind in ("i8", "i8", "i8", "f8", "i8")))
+        self._now = nothing()
         self.last = 0
         """The highest id that was ever given."""
 
@@ -181,7 +188,8 @@ class Groups:
         self._table.group[grouped] = groups
         order = np.argsort(groups, kind="stable")
         numbers, starts = np.unique(groups[order], return_index=True)
-        for number, members in zip(numbers.tolist(), np.split(grouped[order], starts[1:]), strict=True):
+        parts = np.split(grouped[order], starts)[1:]  # the first one, before all, is empty
+        for number, members in zip(numbers.tolist(), parts, strict=True):
             if number > ALONE:
                 self._members[number] = set(members.tolist())
         self.publish()
@@ -201,7 +209,8 @@ class Groups:
 
     def unseen(self, most: int) -> list[int]:
         """Return the first of the faces that are still to be looked at."""
-        return np.flatnonzero((self._table.group == UNSEEN) & (self._table.content != 0))[:most].tolist()
+        found: list[int] = np.flatnonzero((self._table.group == UNSEEN) & (self._table.content != 0))[:most].tolist()
+        return found
 
     def changes(self) -> list[tuple[int, int]]:
         """Return the faces whose group is to be written, and the group of each."""
@@ -326,9 +335,9 @@ class Groups:
     def _share_photo(self, ours: Collection[int], theirs: Collection[int]) -> bool:
         """Whether a photo shows two faces, one of each, that are not alike."""
         one, other = (np.fromiter(faces, np.int64, len(faces)) for faces in (ours, theirs))
-        shared = np.intersect1d(self._table.content[one], self._table.content[other])[:SHARED]
-        for content in shared.tolist():
-            pair = [self._source.embeddings(each[self._table.content[each] == content].tolist()) for each in (one, other)]
+        contents = self._table.content
+        for content in np.intersect1d(contents[one], contents[other])[:SHARED].tolist():
+            pair = [self._source.embeddings(each[contents[each] == content].tolist()) for each in (one, other)]
             (_, rows), (_, others) = pair
             if len(rows) and len(others) and (rows @ others.T).max(axis=1).min() < self._rule.pair:
                 return True
