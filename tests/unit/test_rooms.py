@@ -55,6 +55,7 @@ MAY_IMPORT = {
 OWNERS = {
     "PIL": {
         "photos.decode",
+        "photos.thumbnail",
         "photos.upright",
         "pictures.fonts",
         "pictures.labelled",
