@@ -56,8 +56,10 @@ OWNERS = {
     "PIL": {
         "photos.decode",
         "photos.upright",
+        "pictures.crops",
         "pictures.fonts",
         "pictures.labelled",
+        "pictures.pages",
         "pictures.sheet",
         "pictures.target",
     },
