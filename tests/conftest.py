@@ -22,12 +22,17 @@ TESTS = Path(__file__).parent
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-DIRECTORIES = ("unit", "system", "faults")
+DIRECTORIES = ("unit", "system", "faults", "browser")
 """Each is the marker of the tests in it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the fault tests at their full size: about half an hour")
+    parser.addoption(
+        "--screenshots",
+        metavar="DIR",
+        help="keep what each page looked like at the end of its test: desk, phone; light, dark",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -1,0 +1,143 @@
+"""A real Chromium, driven by Playwright, and what may not happen in it while a test uses a page.
+
+A test fails when a page writes an error to the console, raises one, breaks its own Content-Security-Policy (which the
+console says too), or asks another origin for anything. A test whose subject is such a fault says so (`Watch.expect`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright import sync_api
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebError
+
+DESK = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+OWN = ("data:", "blob:", "about:", "file:")
+"""What addresses begin with that lead to no other machine."""
+WAIT = 30_000.0
+"""Milliseconds after which Playwright gives up to wait for what a loaded machine does in one second."""
+SERIOUS = {"serious", "critical"}
+
+
+def executable() -> str:
+    """Return the browser's path; the test is skipped where there is none. None is ever downloaded."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if not found:
+        pytest.skip("there is no Chromium here: install it (`apt install chromium`), or name one in CHROMIUM")
+    return found
+
+
+def launch(playwright: sync_api.Playwright) -> Browser:
+    """Start it. Its own sandbox needs rights that root in a container has not, and refuses root altogether."""
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    try:
+        return playwright.chromium.launch(executable_path=executable(), args=arguments, timeout=WAIT)
+    except sync_api.Error as exc:
+        pytest.skip(f"Chromium does not start here: {str(exc).splitlines()[0]}")
+
+
+class Watch:
+    """Collects what goes wrong in the pages of some contexts."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._origins: set[str] = set()
+        self._expected: list[str] = []
+
+    def follow(self, context: BrowserContext, origin: str) -> None:
+        """Watch one more. ``origin``: what its pages may ask, as ``http://127.0.0.1:8080``."""
+        self._origins.add(f"{origin}/")
+        context.on("console", self._said)
+        context.on("weberror", self._raised)
+        context.on("request", self._asked)
+
+    def expect(self, pattern: str) -> None:
+        """Let faults pass that a regular expression is found in, of which there must be one."""
+        self._expected.append(pattern)
+
+    def check(self) -> None:
+        """Fail where there were other faults than those expected."""
+        missing = [each for each in self._expected if not any(re.search(each, fault) for fault in self.faults)]
+        assert not missing, f"no fault was {missing}"
+        left = [fault for fault in self.faults if not any(re.search(each, fault) for each in self._expected)]
+        assert not left, "in the browser:\n" + "\n".join(left)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"{message.type} on the console: {message.text} ({message.location.get('url', '')})")
+
+    def _raised(self, error: WebError) -> None:
+        self.faults.append(f"not caught: {error.error}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((*self._origins, *OWN)):
+            self.faults.append(f"asked another origin: {request.method} {request.url}")
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing is loaded any more, pictures in view included, and what was reported has arrived."""
+    page.wait_for_load_state("load")
+    page.wait_for_function(_LOADED)
+
+
+def expect_accessible(page: Page) -> None:
+    """Fail where axe-core finds a serious or critical fault in what a page shows, light or dark."""
+    found: dict[str, None] = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        settle(page)
+        found |= dict.fromkeys(f"{scheme}: {fault}" for fault in _faults_of(Axe().run(page).response))
+    page.emulate_media(color_scheme="null")
+    assert not found, f"at {page.url}:\n" + "\n".join(found)
+
+
+def _faults_of(results: dict[str, Any]) -> list[str]:
+    """The serious and the critical ones of what axe-core found, a line for each place."""
+    return [
+        f"{found['impact']}: {found['help']} ({found['id']}): {node['html'][:200]}"
+        for found in results["violations"]
+        if found["impact"] in SERIOUS
+        for node in found["nodes"]
+    ]
+
+
+def overflow(page: Page) -> int:
+    """Pixels by which the page is wider than its window."""
+    width: int = page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth")
+    return width
+
+
+def keep(page: Page, directory: Path, name: str) -> Iterable[Path]:
+    """Write what the page shows, as a desk and a phone show it, light and dark; leave the page as it was."""
+    size = page.viewport_size or sync_api.ViewportSize(width=DESK["width"], height=DESK["height"])
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for place, window in (("desk", DESK), ("phone", PHONE)):
+        page.set_viewport_size(sync_api.ViewportSize(width=window["width"], height=window["height"]))
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            settle(page)
+            path = directory / f"{name}.{place}.{scheme}.png"
+            page.screenshot(path=path)
+            written.append(path)
+    page.emulate_media(color_scheme="null")
+    page.set_viewport_size(size)
+    return written
+
+
+_LOADED = """
+() => [...document.images].every(image => {
+    const box = image.getBoundingClientRect()
+    const inView = box.bottom > 0 && box.top < innerHeight && box.width > 0
+    return image.complete || !inView
+})
+"""

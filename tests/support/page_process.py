@@ -1,0 +1,74 @@
+"""``facewatchd page`` as a process, on a daemon of a test."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from urllib.parse import urlsplit
+
+from tests.support.processes import DEADLINE, Daemon
+
+
+class PageProcess:
+    """`start` it; it is killed at the end of the test if it still lives."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.log = daemon.home / "page.log"
+        self.url = ""
+        """What the command printed: the address with the secret."""
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def origin(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, *arguments: str) -> None:
+        """Start it, and wait until it says where it is."""
+        command = [sys.executable, "-m", "facewatchd", "page", "--no-open", "--socket", str(self.daemon.socket)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env=self.daemon.environment
+            )
+        assert self.process.stdout is not None
+        late = threading.Timer(DEADLINE, self.process.kill)
+        late.start()
+        try:
+            for line in self.process.stdout:
+                if found := re.search(r"http://\S+", line):
+                    self.url = found[0]
+                    return
+        finally:
+            late.cancel()
+        raise AssertionError(f"the page ended with {self.process.wait()}:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        """Ask it to end, and end it where it does not."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    def __enter__(self) -> PageProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
