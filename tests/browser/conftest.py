@@ -65,7 +65,10 @@ def chromium() -> Iterator[Browser]:
     from tests.support import browsers
 
     with sync_playwright() as playwright:
-        browser = browsers.launch(playwright)
+        try:
+            browser = browsers.launch(playwright)
+        except browsers.NoBrowserError as exc:
+            pytest.skip(str(exc))
         yield browser
         browser.close()
 

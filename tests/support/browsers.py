@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebError
@@ -28,21 +27,28 @@ WAIT = 30_000.0
 SERIOUS = {"serious", "critical"}
 
 
+class NoBrowserError(Exception):
+    """Chromium is not installed, or does not start. The message says what to do."""
+
+
 def executable() -> str:
-    """Return the browser's path; the test is skipped where there is none. None is ever downloaded."""
+    """Return the browser's path. None is ever downloaded. Raises `NoBrowserError`."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if not found:
-        pytest.skip("there is no Chromium here: install it (`apt install chromium`), or name one in CHROMIUM")
+        raise NoBrowserError("there is no Chromium here: install it (`apt install chromium`), or name it in CHROMIUM")
     return found
 
 
 def launch(playwright: sync_api.Playwright) -> Browser:
-    """Start it. Its own sandbox needs rights that root in a container has not, and refuses root altogether."""
+    """Start it. Its own sandbox needs rights that root in a container has not, and refuses root altogether.
+
+    Raises `NoBrowserError`.
+    """
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     try:
         return playwright.chromium.launch(executable_path=executable(), args=arguments, timeout=WAIT)
     except sync_api.Error as exc:
-        pytest.skip(f"Chromium does not start here: {str(exc).splitlines()[0]}")
+        raise NoBrowserError(f"Chromium does not start here: {str(exc).splitlines()[0]}") from exc
 
 
 class Watch:
