@@ -22,6 +22,8 @@ RUNTIME = "/run/user"
 """Where systemd makes the runtime directories of users; no other user can replace one."""
 MODELS = ".insightface"
 """Name of InsightFace's root in a home."""
+LIST_OF_LINKS = b".facewatch-links"
+"""Name of the list of the links that `facewatch-query` made in a directory: the daemon leaves the links there alone."""
 NOWHERE = "/nonexistent"
 """Stands for a path that a command does not need, so that no default is computed."""
 

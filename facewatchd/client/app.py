@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from facewatchd.client import drawing
+from facewatchd.client import drawing, outputs
 from facewatchd.client.answer import Answer, photo_faces
 from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
@@ -108,8 +108,7 @@ def _is_nobody(who: Name) -> bool:
 
 
 def _search(options: argparse.Namespace) -> int:
-    if options.sheet is not None:
-        drawing.check(options)
+    outputs.check(options)
     everyone = Everyone.of(options)
     if options.follow:
         everyone.keep()
@@ -121,10 +120,9 @@ def _search(options: argparse.Namespace) -> int:
     # An answer does not hold the reason why it is incomplete; where a directory is out of reach, the wait ends early.
     late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
     is_read = print_answer(options, answer, late=late)
+    outputs.make(options, everyone, answer)
     if is_read and answer.shown:
         acknowledge(options, answer.shown)
-    if options.sheet is not None:
-        drawing.draw_sheet(options, answer)
     if late:
         error = FacewatchError(
             f"after {options.wait:g} s {unread(answer)}"

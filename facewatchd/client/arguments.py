@@ -90,6 +90,20 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
         for name, value in (("--sheet", options.sheet), ("--sort", options.sort), ("-n", options.top)):
             if value:
                 parser.error(f"--follow prints each match as it arrives, and goes without {name}")
+    if options.link_to and options.copy_to:
+        parser.error("--link-to and --copy-to exclude each other")
+    if options.sync:
+        _check_sync(parser, options)
+
+
+def _check_sync(parser: Parser, options: argparse.Namespace) -> None:
+    if options.copy_to:
+        parser.error("--sync removes links that match no more, and no copies: give --link-to DIR")
+    if not options.link_to:
+        parser.error("--sync says what becomes of the links in a directory: give --link-to DIR")
+    for name, value in (("--new", options.new), ("--follow", options.follow)):
+        if value:
+            parser.error(f"--sync needs all matches at once, and goes without {name}")
 
 
 def _join_values(argv: list[str]) -> list[str]:
@@ -218,6 +232,9 @@ def _add_result_options(parser: Parser) -> None:
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
+    add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
+    add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")
+    add("--sync", action="store_true", help="with --link-to: remove its links in DIR that match no more")
 
 
 def _add_output_options(parser: Parser) -> None:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from facewatchd.client import outputs
 from facewatchd.client.answer import Answer, read_match, reading_answer
 from facewatchd.client.arguments import PROG
 from facewatchd.client.connection import Connection, RemoteError
@@ -196,6 +197,7 @@ class _Follower:
         return self._print(match, params)
 
     def _print(self, match: Match, params: Any) -> bool:
+        outputs.add(self._options, self._everyone, match)
         if self._options.json:
             return write_json({"cursor": params["cursor"], "match": params["match"]}, indented=False)
         if not shows_table(self._options):

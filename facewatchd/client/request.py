@@ -110,9 +110,9 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
     params["faces_min"], params["faces_max"] = options.faces or (None, None)
     params = {name: value for name, value in params.items() if value is not None}
     params |= {name: True for name in ("exact", "strict", "only") if getattr(options, name)}
-    if options.new is not None:
-        params.setdefault("top", 0)  # a part of what is new would have to be asked for again
-    elif options.follow:
+    if options.new is not None or options.link_to or options.copy_to:
+        params.setdefault("top", 0)  # a part of what is new would have to be asked for again, one of a folder is missed
+    if options.follow and options.new is None:
         params["digests"] = True
     if options.no_collapse:
         params["collapse"] = False

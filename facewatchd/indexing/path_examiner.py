@@ -17,6 +17,7 @@ from facewatchd.indexing.in_flight import InFlight
 from facewatchd.photos import contents, files
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.seen import Absent, Directory, Excluded, File
+from facewatchd.scan.walk import MARKS
 from facewatchd.scan.work_queue import Item, WorkQueue
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.values import Stamp
@@ -77,7 +78,7 @@ class PathExaminer:
         waited, told = self._in_flight.digested(path), self._told.pop(path, None)
         with self._catalog.reading() as reader:
             recorded = reader.stamp(path)
-        if os.path.basename(path) == b".nomedia":  # it excludes the directory, or does so no more
+        if os.path.basename(path) in MARKS:  # it excludes what is in the directory, or does so no more
             self._walk(os.path.dirname(path))
         return Facts(item, recorded, told=told, waited=waited)
 

@@ -172,7 +172,7 @@ def way_of(link: bytes) -> list[bytes]:
             continue
         at = os.path.join(at, name)
         try:
-            target = os.readlink(at)  # noqa: PTH115 - pathlib takes no bytes
+            target = os.readlink(at)
         except OSError:  # no link, or nothing at all
             continue
         if len(passed) > MOST:

@@ -4,6 +4,7 @@ Rules, the same for `walk` and `why_excluded`:
 
 - Hidden, unfinished and excluded names are left out, and so is everything in a directory that holds `.nomedia`, even
   in the watched directory itself.
+- In a directory with a list of links (`folders.links`), symbolic links are left out: they are made of answers.
 - A symbolic link to a file counts as that file, with its stamp; a broken one is left out. Linked directories are not
   followed, but the watched directory may be one.
 - A pipe, socket or device is listed only if its name is a photo's, so that it can be recorded as failed.
@@ -20,13 +21,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from facewatchd.ignore import Exclusion
+from facewatchd.paths import LIST_OF_LINKS
 from facewatchd.photos.files import is_photo_name
 from facewatchd.text import printable
 from facewatchd.values import Stamp
 
 _NOMEDIA: Final = b".nomedia"
+MARKS: Final = frozenset({_NOMEDIA, LIST_OF_LINKS})
+"""Names of files that decide what else in their directory is left out."""
 _IN_NOMEDIA: Final = "in a directory with a .nomedia file"
 _LINKED: Final = "a linked directory"
+_OUR_LINK: Final = "a link among those that facewatch-query made"
 
 _Identity = tuple[int, int]
 """Device and inode."""
@@ -115,7 +120,12 @@ def why_excluded(path: bytes, root: bytes, exclusion: Exclusion) -> str:
         slash = path.find(b"/", slash + 1)
     if os.path.isdir(path):
         return _why_directory(path, start, exclusion)
-    return exclusion.excludes(path[start:])
+    return exclusion.excludes(path[start:]) or _why_link(path)
+
+
+def _why_link(path: bytes) -> str:
+    is_ours = os.path.islink(path) and os.path.lexists(os.path.join(os.path.dirname(path), LIST_OF_LINKS))
+    return _OUR_LINK if is_ours else ""
 
 
 def _why_directory(path: bytes, start: int, exclusion: Exclusion) -> str:
@@ -160,6 +170,8 @@ def _list(
         return None
     if any(entry.name == _NOMEDIA for entry in found):
         return None
+    if any(entry.name == LIST_OF_LINKS for entry in found):
+        found = [entry for entry in found if not entry.is_symlink()]
     _take_in(found, len(_prefix(root)), listing, exclusion)
     listing.subdirectories.sort()
     return _Place(identity, listing.device)

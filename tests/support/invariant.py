@@ -43,8 +43,11 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, bytes | None]]:
             names.clear()
             continue
         names[:] = [name for name in names if not name.startswith(b".") and name.lower() not in LEFT_ALONE]
+        left_links = b".facewatch-links" in files
         for name in filter(_is_wanted, files):
             path = os.path.join(directory, name)
+            if left_links and os.path.islink(path):
+                continue
             if os.path.exists(path) and _is_photo(path):
                 yield path, digest(path)
 

@@ -66,7 +66,7 @@ FILES = {
         ("~/.insightface/", "InsightFace's models, unless the configuration names another directory"),
         SOCKET,
     ),
-    "facewatch-query": (SOCKET,),
+    "facewatch-query": (SOCKET, ("DIR/.facewatch-links", "which links in DIR --link-to made, and for whom")),
 }
 EXAMPLES = {
     "facewatchd": (
@@ -81,9 +81,11 @@ EXAMPLES = {
         ("facewatch-query --sheet anna.png group.jpg#1", "Ask for the second face from the left, and draw it."),
         ("facewatch-query @anna --with @ben --since 2019-06", "Both of them, since June 2019."),
         ("facewatch-query --list-faces --who --sheet names.png party.jpg", "Who is on this photo?"),
+        ("facewatch-query --copy-to /media/stick/anna @anna", "Copy all photos of one person, names kept apart."),
+        ("facewatch-query --wait --link-to ~/Anna --sync @anna", "Keep a directory of links to them as it should be."),
         (
             "facewatch-query -0 -n 0 anna.jpg | xargs -0 cp --parents -t anna/",
-            "Copy all photos of one person, each below its own directories.",
+            "Copy them, each below its own directories.",
         ),
     ),
 }
@@ -126,8 +128,9 @@ SECTIONS = {
             "lost+found and similar), previews of Lightroom, Apple's libraries and Nextcloud, directories that hold a "
             "file .nomedia, contact sheets of facewatch-query, and what `exclude` names. To index such a directory, "
             "name it as a watched one.",
-            "A link to a file is read as that file. Linked directories are not followed, but a watched directory may "
-            "be a link.",
+            "A link to a file is read as that file, unless it lies beside a file .facewatch-links, the list that "
+            "facewatch-query --link-to keeps. Linked directories are not followed, but a watched directory may be a "
+            "link.",
             "A file that cannot be read (empty, truncated, over 250 megapixels, a pipe) is `failed` and not tried "
             "again until it changes; a file without a fault, but of a kind that is not read (a camera's raw file), is "
             "`unsupported`.",
@@ -244,6 +247,26 @@ SECTIONS = {
             "under another name; when the person is forgotten, it ends. With --new, "
             "it also goes on where an earlier call ended. With --json, each line is an object with `cursor` and one of "
             "`match`, `moved` and `gone`.",
+        ),
+        (
+            "LINKS AND COPIES",
+            "--link-to DIR makes a symbolic link in DIR to each photo that matches, --copy-to DIR a copy of it; DIR is "
+            "made if it is missing. Without -n, all photos are put there, and not only the configured number. With "
+            "--follow, those that arrive later are too.",
+            "Each keeps the photo's name; where another file in DIR has it, also in other capitals, it gets a number, "
+            "as IMG_0001 (2).jpg. No file that is there is ever replaced. A photo that DIR holds already, under any "
+            "name, is not put there again.",
+            "Links are absolute. A list of them is kept in DIR/.facewatch-links. With --sync, a link on that list goes "
+            "when its photo matches no more, has moved or is deleted. A link that you rename, replace or change, and "
+            "what you put into DIR yourself, is yours, and stays. A directory may be shared by several people: a link "
+            "is removed when none of the questions that it was made for brings its photo any more. A question is known "
+            "by its WHOs and those of --with, so that a link made for anna.jpg stays when you ask for @anna. While "
+            "photos are pending, or a directory is out of reach, no link is removed, and a line says why. Without the "
+            "list, the links count as yours.",
+            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon.",
+            "A copy has every byte and the date of the photo, and appears when it is whole. Copies are never removed. "
+            "In a watched directory they are photos, shown as copies of the others. Where the disk is full or a photo "
+            "cannot be read, what was copied stays, and the exit status is 2.",
         ),
         (
             "WHO IS ON A PHOTO",

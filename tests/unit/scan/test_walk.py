@@ -167,6 +167,17 @@ def test_links(tmp_path: Path) -> None:
     }
 
 
+def test_links_beside_a_list_of_links_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "album/own.jpg", "album/deep/b.jpg", "album/.facewatch-links")
+    for link in ("album/link.jpg", "album/deep/link.jpg", "link.jpg"):
+        (tmp_path / link).symlink_to(tmp_path / "a.jpg")
+    assert found(tmp_path) == {"a.jpg", "link.jpg", "album/own.jpg", "album/deep/b.jpg", "album/deep/link.jpg"}
+    assert why(tmp_path, "album/link.jpg") == "a link among those that facewatch-query made"
+    assert {why(tmp_path, name) for name in ("link.jpg", "album/own.jpg", "album/gone.jpg", "album")} == {""}
+    album = next(listing for listing in listings(tmp_path) if listing.directory.endswith(b"album"))
+    assert album.links == []
+
+
 @pytest.mark.parametrize("tail", ["", "/"])
 def test_the_watched_directory_may_be_a_link(tmp_path: Path, tail: str) -> None:
     make(tmp_path, "real/a.jpg", "real/b/c.jpg")

@@ -1,0 +1,155 @@
+"""``--link-to`` and ``--copy-to``: the matched photos in a directory. What fills it is imported when it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from facewatchd.client.answer import Answer, path_of, reading_answer
+from facewatchd.client.arguments import PROG
+from facewatchd.client.connection import PROBE_TIMEOUT, Connection
+from facewatchd.client.query import local_path
+from facewatchd.client.report import pending_photos
+from facewatchd.client.request import Everyone
+from facewatchd.client.who import Asked
+from facewatchd.console.streams import on_terminal, say
+from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.matches import Match
+from facewatchd.text import counted, printable
+
+
+class _Folder(NamedTuple):
+    """A directory that is to be filled."""
+
+    name: str
+    """As it was given."""
+    path: bytes
+    """Absolute."""
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise `UsageError` where the directory could not be filled, so that the search is not made in vain."""
+    folder = _folder(options)
+    if os.path.isdir(folder.path):
+        if not os.access(folder.path, os.W_OK | os.X_OK):
+            raise UsageError(f"{folder.name} cannot be written to", "name another directory")
+        return
+    if os.path.lexists(folder.path):
+        raise UsageError(f"{folder.name} is there, and is no directory", "name a directory")
+    above = os.path.dirname(folder.path)
+    if not os.path.isdir(above):
+        raise UsageError(f"there is no directory {os.fsdecode(above)} to make one in", "create it, or name another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"{os.fsdecode(above)} cannot be written to", "name another directory")
+
+
+def fill(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> None:
+    """Put links to the photos that match, or copies of them, into the directory, which is made if there are any.
+
+    Raises `UsageError` where that fails.
+    """
+    folder = _folder(options)
+    if not os.path.isdir(folder.path):
+        if not answer.matches:
+            return
+        try:
+            os.makedirs(folder.path, exist_ok=True)
+        except OSError as exc:
+            raise UsageError(f"cannot make {folder.name}: {exc.strerror}", "name another directory") from exc
+    if options.copy_to:
+        words = _copy(folder, answer.matches, quiet=options.quiet)
+    else:
+        doubt = _doubt(options, answer) if options.sync else ""
+        words = _link(options, folder, everyone, answer.matches, doubt)
+    if not options.quiet and (options.verbose or on_terminal()):
+        say(f"{printable(folder.name)}: {words}")
+
+
+def add(options: argparse.Namespace, everyone: Everyone, match: Match) -> None:
+    """Put a photo that came after the answer into the directory; where that fails, only say it."""
+    folder = _folder(options)
+    try:
+        os.makedirs(folder.path, exist_ok=True)
+        if options.copy_to:
+            _copy(folder, [match], quiet=True)
+        else:
+            _link(options, folder, everyone, [match], "")
+    except (UsageError, OSError) as error:
+        say(f"{PROG}: {printable(str(error))}")
+
+
+def _folder(options: argparse.Namespace) -> _Folder:
+    name = local_path(options.link_to or options.copy_to)
+    return _Folder(name, os.fsencode(os.path.abspath(name)))
+
+
+def _link(
+    options: argparse.Namespace, folder: _Folder, everyone: Everyone, matches: Sequence[Match], doubt: str
+) -> str:
+    """Link the photos, and say what was done. ``doubt``: why no link is removed, though ``--sync`` asks for it."""
+    from facewatchd.folders import links
+
+    photos = {match.path: links.Photo(match.path, match.copies) for match in matches}
+    removing = options.sync and not doubt
+    filled = links.fill(folder.path, list(photos.values()), _question(everyone), removing=removing)
+    if filled.held and doubt and not options.quiet:
+        kept = counted(filled.held, "link that matches", "links that match")
+        say(f"{PROG}: {printable(folder.name)}: {kept} no more stayed, as {doubt}")
+    words = f"{counted(filled.made, 'photo')} linked, {filled.present} there before"
+    return f"{words}, {counted(filled.removed, 'link')} removed" if options.sync else words
+
+
+def _copy(folder: _Folder, matches: Sequence[Match], *, quiet: bool) -> str:
+    """Copy the photos, and say what was done."""
+    from facewatchd.console.progress import advancing
+    from facewatchd.folders.copies import Copies
+
+    paths = list(dict.fromkeys(match.path for match in matches))
+    with contextlib.nullcontext() if quiet else advancing("copying", " photos") as progress:
+        filled = Copies(folder.path).fill(paths, progress)
+    return f"{counted(filled.made, 'photo')} copied, {filled.present} there before"
+
+
+def _question(everyone: Everyone) -> str:
+    """Name the people who were asked for, the same whatever else is asked of their photos."""
+    return " ".join(
+        ["&".join(sorted(map(_named, everyone.who))), *(f"with {_named(asked)}" for asked in everyone.with_)]
+    )
+
+
+def _named(asked: Asked) -> str:
+    if asked.who.person is not None:
+        return f"@{asked.who.person.casefold()}"
+    if asked.photo is None:
+        return asked.who.text
+    face = "" if asked.who.face is None else f"#{asked.who.face}"
+    if asked.photo.data is not None and not os.path.isfile(asked.photo.path):
+        from hashlib import blake2b
+
+        return f"photo {blake2b(asked.photo.data, digest_size=16).hexdigest()}{face}"
+    return f"{asked.photo.path}{face}"
+
+
+def _doubt(options: argparse.Namespace, answer: Answer) -> str:
+    """Say why a photo that the answer lacks may match all the same; empty where none can.
+
+    What is only polled is no reason: a photo that was known there and has changed stays, or counts as pending.
+    """
+    if answer.pending:
+        return f"{pending_photos(answer.pending)} not searchable yet"
+    if answer.undated:
+        return f"the date of {counted(answer.undated, 'photo')} is still to be read"
+    if answer.complete:
+        return ""
+    try:
+        with Connection(options.socket, PROBE_TIMEOUT) as daemon, reading_answer():
+            status = daemon.call("status")
+            if status["pending"] or status["state"] != "idle":
+                return f"the daemon is {status['state']}"
+            away = [root for root in status["roots"] if root["state"] not in ("watching", "polling")]
+            return f"{printable(path_of(away[0]))} is {away[0]['state']}" if away else ""
+    except FacewatchError as error:
+        return error.message

@@ -1,0 +1,1 @@
+"""The directories that ``--link-to`` and ``--copy-to`` fill with photos. Standard library only."""
