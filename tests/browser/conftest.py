@@ -161,8 +161,8 @@ def opened(
             watch.follow(context, page.origin)
             tab = context.new_page()
             tabs.append(tab)
-            tab.goto(page.url)
-            tab.wait_for_url(lambda url: "#" not in url)
+            browsers.enter(tab, page.url)
+            watch.forgive("status of 401")
             return tab
 
         tabs: list[Page] = []
