@@ -19,6 +19,9 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.suggestions import Suggestions
+from facewatchd.api.thumbnail import Thumbnails
+from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
 from facewatchd.server.params import read
@@ -32,9 +35,12 @@ class Methods:
         status: Status,
         queries: Queries,
         photos: Photos,
+        thumbnails: Thumbnails,
         control: Control,
         verifier: Verifier,
         people: People,
+        unknown: Unknown,
+        suggestions: Suggestions,
         regions: RegionReader,
         exchange: Exchange,
         subscriptions: Subscriptions,
@@ -47,6 +53,7 @@ class Methods:
             "faces": queries.faces,
             "why": photos.why,
             "photos": photos.photos,
+            "thumbnail": thumbnails.thumbnail,
             "scan": control.scan,
             "wait": control.wait,
             "pause": control.pause,
@@ -55,6 +62,9 @@ class Methods:
             "people": people.people,
             "person": people.person,
             "assign": people.assign,
+            "unknown": unknown.unknown,
+            "group": unknown.group,
+            "suggestions": suggestions.suggestions,
             "rename_person": people.rename,
             "describe_person": people.describe,
             "merge_people": people.merge,

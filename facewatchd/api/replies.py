@@ -12,7 +12,7 @@ from facewatchd.api.search import Answer
 from facewatchd.api.who import Asked, Used
 from facewatchd.matches import Also, Match, Term
 from facewatchd.server.params import encode_path
-from facewatchd.values import Face, ModelInfo, Quality
+from facewatchd.values import Face, ModelInfo, Quality, Taken
 
 
 def answer(answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None) -> dict[str, object]:
@@ -112,7 +112,8 @@ def _used(used: Used, table: Quality | None) -> dict[str, object]:
         return {"photo": None, "person": used.person, "references": used.references, "photos": used.stands}
     where = {} if used.face is None else {**seen(used.face, table), "left_out": used.left_out}
     if used.photo is None:
-        return {"photo": None, "face_id": used.face_id, **where}
+        group = {} if used.group is None else {"group": used.group, "faces": used.members}
+        return {"photo": None, "face_id": used.face_id, **group, **where}
     name: dict[str, str | None] = {"path": None} if used.photo.path is None else dict(encode_path(used.photo.path))
     return {"photo": name.pop("path"), **name, "face": used.index, "faces": used.count, **where}
 
@@ -137,6 +138,21 @@ def of_match(match: Match, asked: Asked, table: Quality | None) -> dict[str, obj
             for term in match.terms
         ]
     return document
+
+
+def photo(paths: Sequence[bytes], taken: Taken | None) -> dict[str, object]:
+    """Return of a photo the ``path`` and ``copies``, and when it was ``taken``: null where no file shows it."""
+    return {
+        **(encode_path(paths[0]) if paths else {"path": None}),
+        **_paths("copies", paths[1:]),
+        "taken": taken and taken.text,
+        "taken_from": taken and taken.source.told,
+    }
+
+
+def years(found: Sequence[tuple[int, int]]) -> list[dict[str, object]]:
+    """Return how many ``photos`` were taken in each ``year``."""
+    return [{"year": year, "photos": photos} for year, photos in found]
 
 
 def _paths(name: str, paths: Sequence[bytes]) -> dict[str, object]:

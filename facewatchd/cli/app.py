@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd import __version__
-from facewatchd.cli import control, doctor, exchange, models, people, people_import, photos, run, service
+from facewatchd.cli import (
+    control,
+    doctor,
+    exchange,
+    models,
+    page,
+    people,
+    people_import,
+    people_unknown,
+    photos,
+    run,
+    service,
+)
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.client.query import local_path
 from facewatchd.console.arguments import INTERRUPTED, HelpFormatter, Parser, parse
@@ -97,6 +109,9 @@ def make_parser() -> Parser:
     exchange.add_export_options(export)
     text = "say what an export says, and record the faces in it"
     exchange.add_import_options(_add(commands, "import", exchange.import_, text))
+    local_page = _add(commands, "page", page.page, "a web page for you alone: ask, look, name, confirm")
+    local_page.add_argument("--port", metavar="N", type=page.port, default=0, help="the port (default: a free one)")
+    local_page.add_argument("--no-open", action="store_true", help="only print the address, open no browser")
     _add_models(commands)
     checks = _add(commands, "doctor", doctor.diagnose, "check this machine, and try the way from a photo to an answer")
     checks.add_argument("--json", action="store_true", help="print a JSON list")
@@ -158,6 +173,8 @@ def _add_people(commands: Any) -> None:
         ("undo", people.undo, "take back the last change; as often as there are changes"),
     ):
         people.add_options(name, _add(actions, name, command, meaning))
+    text = "the groups of faces that have no name, those on most photos first"
+    people_unknown.add_options(_add(actions, "unknown", people_unknown.list_unknown, text))
     text = "names that other programs wrote: regions in XMP, Picasa, Google Takeout"
     people_import.add_options(_add(actions, "import", people_import.import_people, text))
 

@@ -67,12 +67,15 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
         "list_faces",
         "names",
         "sheet",
+        "open",
         "json",
         "socket",
         "quiet",
         "verbose",
     }:
-        parser.error("--list-faces searches nothing and goes with --who, --sheet, --json, --socket, -q and -v only")
+        parser.error(
+            "--list-faces searches nothing and goes with --who, --sheet, --open, --json, --socket, -q and -v only"
+        )
     if len(options.who) > 1 or options.who[0].photo is None or options.who[0].face is not None:
         parser.error("--list-faces takes one photo")
 
@@ -97,8 +100,13 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
 
 
 def _check_follow(parser: Parser, options: argparse.Namespace) -> None:
-    whole = (("--sheet", options.sheet), ("--show", options.show), ("--sort", options.sort), ("-n", options.top))
-    for name, value in whole:
+    for name, value in (
+        ("--sheet", options.sheet),
+        ("--open", options.open),
+        ("--show", options.show),
+        ("--sort", options.sort),
+        ("-n", options.top),
+    ):
         if value:
             parser.error(f"--follow prints each match as it arrives, and goes without {name}")
 
@@ -240,6 +248,11 @@ def _add_result_options(parser: Parser) -> None:
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
     add("--show", action="store_true", help="also show the faces as pictures, in a terminal")
+    add(
+        "--open",
+        action="store_true",
+        help="show the sheet in the desktop's viewer; without --sheet, one that is not kept",
+    )
     add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
     add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")
     add("--sync", action="store_true", help="with --link-to: remove its links in DIR that match no more")

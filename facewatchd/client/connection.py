@@ -111,6 +111,12 @@ class Connection:
             self._send(line + b"\n", deadline)
         return self._result(self._read_line(deadline))
 
+    def interrupt(self) -> None:
+        """Have a call that another thread makes fail at once. The connection is of no more use."""
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def notification(self, output: int) -> tuple[str, Any] | None:
         """Wait for the next notification of a stream, and return its method and parameters.
 

@@ -23,17 +23,23 @@ from facewatchd.api.methods import Methods
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.recognised import Recognised
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.suggestions import Suggestions
+from facewatchd.api.thumbnail import Thumbnails
+from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.errors import StorageError
+from facewatchd.expectation import calibration
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.group_faces import GallerySource, GroupFaces
 from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
@@ -44,6 +50,8 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
+from facewatchd.people.grouping import Rule
+from facewatchd.people.groups import Groups
 from facewatchd.people.known import KeepKnown, Resolver
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
@@ -59,6 +67,7 @@ from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
 from facewatchd.store.seen import SeenStore
+from facewatchd.store.thumbnails import ThumbnailStore
 from facewatchd.text import counted, printable
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo
@@ -103,6 +112,8 @@ class Daemon:
         self._indexing_inference = Inference(
             Setup("indexing", pack, faces, 1, idle), parallel=threads, beat=self._liveness.beat
         )
+        # Pictures for clients are made without a model, at normal priority, and no query waits for them.
+        self._picture_inference = Inference(Setup("pictures", pack, faces, 1, idle=False, has_model=False), threads)
         self._hedge = Hedge(self._indexing_inference, self._query_inference, idle=idle, beat=self._liveness.beat)
         try:
             self._build()
@@ -112,6 +123,7 @@ class Daemon:
 
     def _build(self) -> None:
         """Load the model in the query process, and make all other parts for it; no thread runs yet."""
+        self._stops.callback(self._picture_inference.close)
         self._stops.callback(self._query_inference.close)
         info = self._indexing_inference.info = self._query_inference.start()
         placement = self._indexing_inference.placement = self._query_inference.placement
@@ -122,7 +134,7 @@ class Daemon:
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
-        self._build_indexing()
+        self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
         self._build_methods(info, placement)
@@ -142,6 +154,8 @@ class Daemon:
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
+        self._thumbnails = ThumbnailStore(directory / "thumbnails.sqlite3", config.resources.thumbnails << 20)
+        self._stops.callback(self._thumbnails.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
@@ -203,7 +217,7 @@ class Daemon:
             liveness=self._liveness,
         )
 
-    def _build_indexing(self) -> None:
+    def _build_indexing(self, info: ModelInfo) -> None:
         """The workers that examine paths, and the threads that look at recorded photos again when there are none."""
         self._indexer = Indexer(
             self._gallery,
@@ -226,6 +240,12 @@ class Daemon:
         )
         self._second_looks = SecondLooks(parts)
         self._dates = Dates(parts)
+        probe = calibration.of(info.name, info.dim).are_children
+        self._groups = Groups(Rule(info.threshold, info.quality), GallerySource(self._gallery, probe))
+        self._recognised = Recognised(self._gallery, self._scorer, info)
+        self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
+        self._unknown = Unknown(self._gallery, self._groups, self._recognised, info)
+        self._scorer.members = self._unknown.members
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
@@ -247,6 +267,7 @@ class Daemon:
             indexer=self._indexer,
             second_looks=self._second_looks if self._config.faces.second_look else None,
             dates=self._dates,
+            group_faces=self._group_faces,
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
@@ -278,9 +299,12 @@ class Daemon:
             self._status(info, placement, people.count),
             self._queries,
             self._photos(info),
+            Thumbnails(self._catalog, self._picture_inference, self._roots.calls, self._thumbnails),
             self._control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
+            self._unknown,
+            Suggestions(self._gallery, self._scorer, self._groups, info),
             RegionReader(self._catalog, self._indexing_inference, self._roots, self._people, self._resolver),
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
             Subscriptions(
@@ -300,6 +324,7 @@ class Daemon:
             self._scorer.refusal,
             info.quality,
             self._record_shown,
+            self._unknown.members,
         )
 
     def _status(self, info: ModelInfo, placement: Placement, people: Callable[[], int | None]) -> Status:
@@ -331,9 +356,9 @@ class Daemon:
         self._writer.call(lambda gallery: gallery.record_shown(outcome))
 
     def _confinement(self) -> str:
-        """How far the decoding processes are confined: the text of the one that is confined less."""
-        both = self._query_inference.confinement, self._indexing_inference.confinement
-        return max(both, key=lambda state: state not in ("", FULLY_CONFINED))
+        """How far the decoding processes are confined: the text of the one that is confined least."""
+        processes = (self._query_inference, self._indexing_inference, self._picture_inference)
+        return max((each.confinement for each in processes), key=lambda state: state not in ("", FULLY_CONFINED))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         """Queue a path of an event, and the links in the roots that lead to it or below it."""
@@ -360,6 +385,7 @@ class Daemon:
             self._indexer,
             *([self._second_looks] if self._config.faces.second_look else []),
             self._dates,
+            self._group_faces,
             self._scanner,
             self._watcher,
         )
@@ -390,7 +416,7 @@ class Daemon:
     def release_models(self) -> None:
         """Give back the memory of models that have not been used for `unload_after` seconds."""
         if unload_after := self._config.resources.unload_after:
-            for inference in (self._query_inference, self._indexing_inference):
+            for inference in (self._query_inference, self._indexing_inference, self._picture_inference):
                 inference.release_after(unload_after)
 
     def back_up_people(self) -> None:
@@ -435,6 +461,7 @@ class Daemon:
         self._scanner.give_up()  # these first: that the writer ends is no failure of theirs
         self._second_looks.give_up()
         self._dates.give_up()
+        self._group_faces.give_up()
         self._maintenance.give_up()
         self._writer.give_up()
         self._queue.close()

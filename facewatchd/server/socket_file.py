@@ -149,7 +149,7 @@ def listen(path: Path) -> Endpoint:
     cannot be made.
     """
     try:
-        _make_directory(path.parent)
+        make_directory(path.parent)
         check_directory(path.parent)
         with _locked(path):
             _clear(path)
@@ -168,7 +168,8 @@ def _taken_over(passed: socket.socket) -> Endpoint:
     return Endpoint(passed, path, identity, passed=True)
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Make a directory that only its owner may enter, and those above it that are missing. Raises OSError."""
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 

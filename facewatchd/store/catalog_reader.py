@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.errors import UnknownFaceError
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
 from facewatchd.photos import likeness
@@ -355,6 +356,13 @@ class CatalogReader:
         ((digest, width, height),) = self._all("SELECT digest, width, height FROM content WHERE id = ?", content_id)
         return digest, width, height
 
+    def content_of(self, face_id: int) -> int:
+        """The content that a face is on. Raises `UnknownFaceError`."""
+        rows = self._all("SELECT content_id FROM face INDEXED BY face_shown WHERE id = ?", face_id)
+        if not rows:
+            raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
+        return int(rows[0][0])
+
     def content_faces(self, digests: Sequence[bytes]) -> dict[bytes, ContentFaces]:
         """The contents with these digests, and where the faces on them are; unknown ones are left out."""
         found: dict[bytes, ContentFaces] = {}
@@ -504,6 +512,36 @@ class CatalogReader:
         with self._translated():
             rows = self._db.execute("SELECT id FROM face")
             return np.sort(np.fromiter((face_id for (face_id,) in rows), np.int64))
+
+    def every_face(self) -> ShownOn:
+        """What `shown_on` has, of all faces of the catalog."""
+        with self._translated():
+            sql = f"SELECT id, content_id, {_NORM}, min(w, h) FROM face INDEXED BY face_shown"
+            kinds = np.dtype([("id", "i8"), ("content", "i8"), ("norm", "f8"), ("size", "i8")])
+            rows = np.fromiter(self._db.execute(sql), kinds)
+        return ShownOn(rows["id"], rows["content"], rows["norm"], rows["size"])
+
+    def sizes_of(self, face_ids: Sequence[int]) -> ShownOn:
+        """What `shown_on` has, of some faces; those that are unknown are left out."""
+        sql = f"SELECT id, content_id, {_NORM}, min(w, h) FROM face INDEXED BY face_shown WHERE id IN"
+        columns = list(zip(*self._among(sql, face_ids), strict=True)) or [()] * 4
+        kinds = ("i8", "i8", "f8", "i8")
+        return ShownOn(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
+    def grouped(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """The faces that were looked at for groups, and the group of each, 0 for none; and the highest id of a group.
+
+        Two arrays of shape (n,), and the highest id that was ever given to a group.
+        """
+        with self._translated():
+            kinds = np.dtype([("face", "i8"), ("group", "i8")])
+            rows = np.fromiter(self._db.execute("SELECT face_id, group_id FROM grouped"), kinds)
+        last = self._all("SELECT value FROM meta WHERE key = 'last_group'")
+        return rows["face"], rows["group"], int(last[0][0]) if last else 0
+
+    def orphans(self) -> NDArray[np.int64]:
+        """The contents that no photo shows. Shape (n,)."""
+        return np.array(self._all("SELECT id FROM content WHERE orphaned IS NOT NULL"), np.int64).reshape(-1)
 
     def last_face_id(self) -> int:
         """The highest id that was ever given to a face."""

@@ -16,6 +16,11 @@ def again() -> str:
     return _pip("--force-reinstall", _source())
 
 
+def extra(name: str) -> str:
+    """The command that installs what only an extra of this package needs."""
+    return _pip(f"{_source()}[{name}]")
+
+
 def built_here(name: str, requirement: str) -> str:
     """The command that compiles a distribution again on this machine. What it depends on is left as it is."""
     return _pip("--force-reinstall", "--no-cache-dir", "--no-deps", "--no-binary", name, requirement)

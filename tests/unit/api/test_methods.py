@@ -23,6 +23,9 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.suggestions import Suggestions
+from facewatchd.api.thumbnail import Thumbnails
+from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
@@ -143,9 +146,12 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
                 INFO,
                 lambda: queries.threshold,
             ),
+            cast(Thumbnails, Mock()),
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
             cast(People, Mock()),
+            cast(Unknown, Mock()),
+            cast(Suggestions, Mock()),
             cast(RegionReader, Mock()),
             cast(Exchange, Mock()),
             Subscriptions(gallery, seen, queries.standing, pending=lambda: len(queue) > 0),

@@ -1,0 +1,99 @@
+"""The daemon as the page asks it: calls of its socket, from threads, so that none keeps another waiting.
+
+A browser asks for many pictures at once, and the daemon answers the requests of one connection in order. So there are
+up to `THREADS` connections. Each is used by one call at a time and kept for the next one; a connection that the daemon
+closed meanwhile (it was idle for too long, or the daemon was started again) is noticed before it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection, RemoteError
+from facewatchd.errors import NoDaemonError
+
+THREADS = 16
+"""Calls at a time, of the 64 connections that the daemon takes; a browser makes 6 requests at a time to one server."""
+
+
+class Daemon:
+    """To be used from one event loop, and closed at the end."""
+
+    def __init__(self, socket: Path | None) -> None:
+        """``socket``: None for the usual place."""
+        self._socket = socket
+        self._threads = ThreadPoolExecutor(THREADS, "daemon")
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._used: set[Connection] = set()
+        self._closed = False
+
+    async def call(self, method: str, /, **params: Any) -> Any:
+        """Send one request and return its result. Raises what `Connection.call` does.
+
+        Parameters that are None are left out, and a trailing underscore of a name is: `with_` stands for `with`.
+        """
+        given = {name.removesuffix("_"): value for name, value in params.items() if value is not None}
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._call, method, given))
+
+    def close(self) -> None:
+        """End all calls at once: each raises `NoDaemonError`."""
+        with self._lock:
+            self._closed = True
+            for connection in self._used:
+                connection.interrupt()
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.__exit__()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _call(self, method: str, params: dict[str, Any]) -> Any:
+        connection = self._connected()
+        is_kept = False
+        try:
+            result = connection.call(method, **params)
+            is_kept = True
+        except RemoteError:
+            is_kept = True
+            raise
+        finally:
+            self._give_back(connection, is_kept=is_kept)
+        return result
+
+    def _connected(self) -> Connection:
+        """An idle connection that still holds, or a new one. Raises `NoDaemonError`."""
+        while (connection := self._take()) is not None:
+            with contextlib.suppress(OSError, ValueError):
+                if not connection.has_more():  # else it was closed: nothing is sent without a request
+                    return connection
+            self._give_back(connection, is_kept=False)
+        connection = Connection(self._socket, DEFAULT_TIMEOUT).__enter__()
+        with self._lock:
+            self._used.add(connection)
+            if self._closed:
+                connection.interrupt()
+        return connection
+
+    def _take(self) -> Connection | None:
+        with self._lock:
+            if self._closed:
+                raise NoDaemonError("the page has ended", "start it again: facewatchd page")
+            if not self._idle:
+                return None
+            connection = self._idle.pop()
+            self._used.add(connection)
+            return connection
+
+    def _give_back(self, connection: Connection, *, is_kept: bool) -> None:
+        with self._lock:
+            self._used.discard(connection)
+            if is_kept and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.__exit__()

@@ -1,0 +1,210 @@
+"""The process of the page: its sockets, its server, and its end.
+
+It listens on the loopback alone, on the same port of IPv4 and, where there is one, of IPv6: else another user's program
+could take the one that this process left free, and be found there under the name ``localhost``. A connection whose
+other end belongs to another user is closed before anything is read from it. The process ends at Ctrl-C and SIGTERM at
+once, and by itself after half an hour without use (`activity`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from facewatchd.console.streams import say, write
+from facewatchd.errors import FacewatchError
+from facewatchd.page import app, opener
+from facewatchd.page.access import Daemon
+from facewatchd.page.activity import IDLE, Activity
+from facewatchd.page.running import Address, Place
+from facewatchd.page.view import Page
+from facewatchd.system import peer_credentials, tcp_peer
+
+HOST = "127.0.0.1"
+_HOST_6 = "::1"
+_TRIES = 20
+"""Ports that are tried until one is free on both."""
+_SILENT = 10.0
+"""Seconds within which a new connection must begin a request."""
+_KEPT = 120
+"""Seconds for which a connection is kept for the next request."""
+_CONNECTIONS = 128
+"""At a time; a browser holds up to 6."""
+_LONGEST_HEAD = 32 << 10
+"""Bytes of a request before its body."""
+_END = 1
+"""Seconds for what is being answered when the process is to end."""
+
+
+def run(socket_path: Path | None, port: int, *, opens: bool) -> int:
+    """Serve the page until it is ended; open the browser where that is wanted, also on a page that runs already.
+
+    Raises `FacewatchError`.
+    """
+    place = Place(socket_path)
+    with place.held() as is_held:
+        if not is_held:
+            return _open_running(place, opens=opens)
+        with listening(port) as sockets, contextlib.closing(Daemon(socket_path)) as daemon:
+            _serve(daemon, sockets, place, opens=opens)
+    return 0
+
+
+def _serve(daemon: Daemon, sockets: list[socket.socket], place: Place, *, opens: bool) -> None:
+    port = sockets[0].getsockname()[1]
+    page = Page(daemon)
+    url = f"http://{HOST}:{port}/#{page.sessions.code}"
+    with contextlib.ExitStack() as stack:
+        try:
+            leads = str(stack.enter_context(opener.leading(url, place.directory, place.name)))
+            place.tell(Address(url, leads))
+        except OSError as exc:
+            raise FacewatchError(f"cannot write the page's address: {exc.strerror or exc}", "make room") from exc
+
+        def started() -> None:
+            write(f"{url}\n")
+            is_open = opens and opener.open_file(leads)
+            open_it = "" if is_open else "open this address in a browser on this machine; "
+            say(f"facewatchd: {open_it}Ctrl-C ends the page")
+
+        hosts = [f"{name}:{port}" for name in (HOST, f"[{_HOST_6}]", "localhost")]
+        server = _Server(app.make(page, hosts, port), page.activity, started)
+        asyncio.run(server.serve_until_ended(sockets, daemon.close))
+
+
+def _open_running(place: Place, *, opens: bool) -> int:
+    address = place.address()
+    say("facewatchd: the page runs already")
+    write(f"{address.url}\n")
+    if opens:
+        opener.open_file(address.leads)
+    return 0
+
+
+@contextlib.contextmanager
+def listening(port: int) -> Iterator[list[socket.socket]]:
+    """Yield sockets that listen on a port of the loopback; 0 stands for any that is free. Raises `FacewatchError`."""
+    with contextlib.ExitStack() as stack:
+        for tries_left in reversed(range(1 if port else _TRIES)):
+            with contextlib.ExitStack() as attempt:
+                sockets = [attempt.enter_context(_bound(socket.AF_INET, HOST, port))]
+                try:
+                    with contextlib.suppress(_NoIPv6Error):
+                        sockets.append(
+                            attempt.enter_context(_bound(socket.AF_INET6, _HOST_6, sockets[0].getsockname()[1]))
+                        )
+                except FacewatchError:
+                    if not tries_left:
+                        raise
+                    continue
+                stack.push(attempt.pop_all())
+                break
+        yield sockets
+
+
+class _NoIPv6Error(Exception):
+    """This machine has no loopback of IPv6."""
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        raise _NoIPv6Error from exc
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        if family == socket.AF_INET6 and exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise _NoIPv6Error from exc
+        raise FacewatchError(
+            f"cannot listen on port {port}: {exc.strerror or exc}", "choose another with --port, or leave it out"
+        ) from exc
+    return listener
+
+
+class _OwnUsersProtocol(H11Protocol):
+    """Closes a connection whose other end belongs to another user, and one on which no request begins."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not _is_own(self.client, self.server):
+            transport.abort()
+            return
+        self.timeout_keep_alive_task = self.loop.call_later(_SILENT, self.timeout_keep_alive_handler)
+
+
+def _is_own(client: tuple[str, int] | None, server: tuple[str, int | None] | None) -> bool:
+    """Whether a connection comes from this user or root. Where the kernel does not tell, the cookie decides alone."""
+    if client is None or server is None or server[1] is None:
+        return False
+    try:
+        uid = tcp_peer.user(client, (server[0], server[1]))
+    except OSError:
+        return True
+    return uid is not None and peer_credentials.is_trusted(uid)
+
+
+class _Server(uvicorn.Server):
+    """Ends at a signal, and when the page was not used for long."""
+
+    def __init__(self, application: Any, activity: Activity, started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=_OwnUsersProtocol,
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                log_level=logging.WARNING,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_keep_alive=_KEPT,
+                timeout_graceful_shutdown=_END,
+                h11_max_incomplete_event_size=_LONGEST_HEAD,
+            )
+        )
+        self._activity = activity
+        self._on_start = started
+
+    async def serve_until_ended(self, sockets: list[socket.socket], release: Callable[[], None]) -> None:
+        """Serve. ``release`` has what waits for the daemon end."""
+
+        def end() -> None:
+            self.should_exit = True
+            release()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end)
+        await self.serve(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to `serve_until_ended`: uvicorn would raise them again at the end."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._on_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end."""
+        return await super().on_tick(counter) or self._activity.idle() >= IDLE

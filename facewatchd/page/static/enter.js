@@ -1,0 +1,13 @@
+// Trades the code in the address for the cookie, and takes it out of the address.
+const code = location.hash.slice(1);
+if (code) {
+  const then = location.pathname + location.search;
+  history.replaceState(null, "", then);
+  const answer = await fetch("/enter", { method: "POST", body: new URLSearchParams({ code }) });
+  if (answer.ok) {
+    location.replace(then);
+  } else {
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.querySelector("main").replaceWith(page.querySelector("main"));
+  }
+}

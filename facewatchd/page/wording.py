@@ -1,0 +1,45 @@
+"""How rooms word names, dates and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from facewatchd.client.answer import path_of
+from facewatchd.text import printable
+
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def isolated(name: str) -> str:
+    """Return a name for the middle of a line, so that its own direction of writing does not turn what is around it."""
+    return f"\u2068{name}\u2069"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list: ``a``, ``a and b``, ``a, b and c``; empty without any."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def years(first: str | None, last: str | None) -> str:
+    """Return the years of two dates: ``2011``, ``2011\u20132019``; empty without them."""
+    begin, end = (first or "")[:4], (last or first or "")[:4]
+    return begin if begin == end else f"{begin}\u2013{end}"
+
+
+def day(taken: str | None) -> str:
+    """Return the day of a date as in an answer: ``30 June 2019``; empty without one."""
+    try:
+        found = date.fromisoformat((taken or "")[:10])
+    except ValueError:
+        return ""
+    return f"{found.day} {_MONTHS[found.month - 1]} {found.year}"
+
+
+def file_name(item: Mapping[str, Any]) -> str:
+    """Return the last part of an item's path, as it can be shown."""
+    return printable(path_of(item).rsplit(b"/", 1)[-1])
