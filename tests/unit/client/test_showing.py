@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from facewatchd.client.showing import short_names
@@ -272,6 +274,20 @@ def test_where_answers_are_late_they_are_waited_for_after_the_drawing(daemon: Fa
     show(emulator, daemon)
     assert time.monotonic() - started >= 1.6
     assert emulator.left_input() == b""
+
+
+@pytest.mark.parametrize("way", Way)
+@given(
+    st.integers(1, 400), st.integers(1, 200), st.tuples(st.integers(2, 40), st.integers(2, 80)), st.sampled_from([2, 3])
+)
+def test_a_row_fits_into_every_window(way: Way, columns: int, rows: int, cell: tuple[int, int], captions: int) -> None:
+    layout = grid(Screen(columns, rows, way, cell), captions)
+    wide, high = (1, 2) if way is Way.BLOCKS else cell
+    assert layout.across * (layout.columns + 2) - 2 <= max(columns, 4)
+    assert layout.across == 1 or columns - layout.across * (layout.columns + 2) < layout.across, "it is filled"
+    assert layout.rows + captions + 2 <= max(rows, captions + 3)
+    assert 0 < layout.side <= layout.columns * wide
+    assert layout.side <= layout.rows * high
 
 
 def test_names_are_told_apart() -> None:
