@@ -102,6 +102,7 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
 def _check_follow(parser: Parser, options: argparse.Namespace) -> None:
     for name, value in (
         ("--sheet", options.sheet),
+        ("--html", options.html),
         ("--open", options.open),
         ("--show", options.show),
         ("--sort", options.sort),
@@ -248,6 +249,11 @@ def _add_result_options(parser: Parser) -> None:
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
     add("--show", action="store_true", help="also show the faces as pictures, in a terminal")
+    add(
+        "--html",
+        metavar="FILE",
+        help="also write a page with all pictures in it, to look through in a browser; replaces only such a page",
+    )
     add(
         "--open",
         action="store_true",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from facewatchd.client import drawing
-from facewatchd.client.answer import Answer, Faceless, QueryEntry, QueryPerson, reading_answer
+from facewatchd.client.answer import Answer, Faceless, QueryEntry, QueryGroup, QueryPerson, reading_answer
 from facewatchd.client.arguments import PROG
 from facewatchd.client.connection import RemoteError
 from facewatchd.client.connections import Call, Connections
@@ -83,7 +83,7 @@ def _draw(options: argparse.Namespace, answer: Answer, screen: Screen) -> None:
     encoded = _encoder(screen, layout)
     size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
     with Connections(options.socket) as daemon:
-        asked = list(_asked(options, answer))[: layout.across]
+        asked = list(itertools.islice(_asked(options, answer, daemon), layout.across))
         if not write("\n"):
             return
         wanted = itertools.chain(asked, _matches(options, answer, dated=dated))
@@ -128,24 +128,26 @@ def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[byt
     return encode
 
 
-def _asked(options: argparse.Namespace, answer: Answer) -> Iterator[_Wanted]:
+def _asked(options: argparse.Namespace, answer: Answer, daemon: Connections) -> Iterator[_Wanted]:
     """The faces that were asked for, also those that are to be on the photo with them."""
     for heading, entries in (("query", answer.query), ("with", answer.others.get("with", ()))):
         for entry in entries:
-            params = _face_of(options, entry)
+            params = _face_of(options, entry, daemon)
             if params is not None:
-                name = entry.name if isinstance(entry, QueryPerson) else os.path.basename(entry.asked.name)
-                yield _Wanted(params, [(tiles.Words(heading, _BLUE),), (tiles.Words(printable(name)),)])
+                name = tiles.Words(printable(drawing.name_of(entry)))
+                yield _Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
 
 
-def _face_of(options: argparse.Namespace, entry: QueryEntry) -> dict[str, Any] | None:
+def _face_of(options: argparse.Namespace, entry: QueryEntry, daemon: Connections) -> dict[str, Any] | None:
     """What names the picture of a face that was asked for; None where there is none."""
-    if isinstance(entry, Faceless):
-        return None
     if isinstance(entry, QueryPerson):
         best = drawing.best_reference(options, entry.name)
         return None if best is None else {"face_id": best.face_id}
-    if entry.left_out:
+    if isinstance(entry, QueryGroup):
+        (document,) = daemon.results([Call("group", {"id": entry.asked.who.group, "limit": 1})])
+        with reading_answer():
+            return None if isinstance(document, RemoteError) else {"face_id": int(document["faces"][0]["face_id"])}
+    if isinstance(entry, Faceless) or entry.left_out:
         return None
     if entry.asked.photo is None:
         return {"face_id": entry.asked.who.face_id}
