@@ -112,12 +112,12 @@ def _say_expected(answer: Answer, *, explain: bool) -> None:
     if expected is None:
         return
     if expected.number is not None:
-        say(_expected(len(answer.matches), expected.number, at_most=expected.at_most))
+        say(expected_wrong(len(answer.matches), expected.number, at_most=expected.at_most))
     elif explain:
         say("how many of them are somebody else cannot be told: too few other faces are known")
 
 
-def _expected(shown: int, number: float, *, at_most: bool) -> str:
+def expected_wrong(shown: int, number: float, *, at_most: bool) -> str:
     """Word an expected number, rounded; a bound is rounded up, from a tenth on."""
     wrong = min(math.ceil(number - 0.1) if at_most else round(number), shown)
     if not wrong:
