@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from facewatchd.client.report import expected_wrong
+from facewatchd.client.report import worded_wrong
 from facewatchd.page import pictures, question, view
 from facewatchd.page.forms import whole
 from facewatchd.page.question import PATH, Question, UnknownPhotoError
@@ -140,7 +140,7 @@ def expected(answer: Mapping[str, Any]) -> str:
         return begin
     if found["count"] is None:
         return f"{begin}; with so few faces nobody can say how many are wrong"
-    return f"{begin}: {expected_wrong(len(matches), found['count'], at_most=found['basis'] == 'at-most')}"
+    return f"{begin}: {worded_wrong(len(matches), found['count'], at_most=found['basis'] == 'at-most')}"
 
 
 async def send(request: Request) -> Response:
