@@ -155,6 +155,11 @@ class Resources:
         "What computes the model; `auto`: a device that ONNX Runtime was built for, if it works, else the processor.",
         AUTO_DEVICE,
     )
+    thumbnails: int = optional(
+        Whole(0, 1 << 20),
+        "MiB of small pictures of faces and photos that are kept, at most; 0 keeps none.",
+        500,
+    )
     unload_after: float = optional(
         Number(0, 1e9), "Seconds without work after which the model's memory is given back; 0 is never.", 300.0
     )
@@ -254,7 +259,7 @@ def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
 
     The threshold of queries belongs to a model: where the model changes, both wait for the restart.
     """
-    kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority", "device")}
+    kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority", "device", "thumbnails")}
     query = wanted.query
     if wanted.model != running.model:
         query = replace(query, threshold=running.query.threshold)

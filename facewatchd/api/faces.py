@@ -101,28 +101,12 @@ class FaceFinder:
             assert source.data is not None
             digest = files.digest(source.data)
             return self._known_content(digest) or PhotoFaces.analysed(digest, self._inference.analyse(source.data))
-        with self._opened(source.path) as content:
+        with opened(self._calls, source.path) as content:
             known = self._known_content(content.digest)
             if known is None:
                 known = PhotoFaces.analysed(content.digest, self._inference.analyse(content.descriptor))
                 self._calls.run(source.path, content.confirm, READING)
             return known
-
-    @contextlib.contextmanager
-    def _opened(self, path: bytes) -> Iterator[Content]:
-        with contextlib.ExitStack() as stack:
-
-            def enter() -> tuple[Content, contextlib.ExitStack]:
-                with contextlib.ExitStack() as opening:
-                    content = opening.enter_context(contents.opened(path))
-                    return content, opening.pop_all()
-
-            try:
-                content, opened = self._calls.run(path, enter, READING, lambda late: late[1].close())
-            except OSError as exc:
-                raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
-            stack.enter_context(opened)
-            yield content
 
     def _known_content(self, digest: bytes) -> PhotoFaces | None:
         with self._catalog.reading() as reader:
@@ -152,6 +136,25 @@ class FaceFinder:
                 if unchanged and (known := PhotoFaces.recorded(reader, record.content_id)) is not None:
                     return known
         return None
+
+
+@contextlib.contextmanager
+def opened(calls: DiskCalls, path: bytes) -> Iterator[Content]:
+    """Open and digest a photo. Raises what `contents.opened` does, but `UnreadablePhotoError` where the file is gone,
+    and `NotAnsweringError` where its disk does not answer."""
+    with contextlib.ExitStack() as stack:
+
+        def enter() -> tuple[Content, contextlib.ExitStack]:
+            with contextlib.ExitStack() as opening:
+                content = opening.enter_context(contents.opened(path))
+                return content, opening.pop_all()
+
+        try:
+            content, opened = calls.run(path, enter, READING, lambda late: late[1].close())
+        except OSError as exc:
+            raise UnreadablePhotoError(f"cannot be read: {exc.strerror}", "check the path") from exc
+        stack.enter_context(opened)
+        yield content
 
 
 class Remembering(FaceFinder):

@@ -19,6 +19,7 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
 from facewatchd.server.params import read
@@ -32,6 +33,7 @@ class Methods:
         status: Status,
         queries: Queries,
         photos: Photos,
+        thumbnails: Thumbnails,
         control: Control,
         verifier: Verifier,
         people: People,
@@ -47,6 +49,7 @@ class Methods:
             "faces": queries.faces,
             "why": photos.why,
             "photos": photos.photos,
+            "thumbnail": thumbnails.thumbnail,
             "scan": control.scan,
             "wait": control.wait,
             "pause": control.pause,

@@ -20,6 +20,7 @@ from facewatchd.fields import (
     optional,
     required,
 )
+from facewatchd.photos import crops
 from facewatchd.server.params import Base64, PathItem, Paths, SplitPath
 from facewatchd.store.scoring import Sort
 from facewatchd.values import LISTED_STATES
@@ -55,7 +56,7 @@ class NoParameters:
 class Source:
     """One photo: a path on the daemon's machine, or bytes."""
 
-    ONE_OF: ClassVar = ("path", "data")
+    ONE_OF: ClassVar[tuple[str, ...]] = ("path", "data")
 
     path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
@@ -65,7 +66,29 @@ class Source:
 class FacesParameters(Source):
     """Of ``faces``."""
 
+    ONE_OF: ClassVar = ("path", "data", "face_id")
+
+    face_id: int | None = optional(Whole(), "A face of the catalog: the photo is the one that shows it.", _ABSENT)
     names: bool = optional(Flag(), "Whether each face has the name of the person that it is.", False)
+
+
+@dataclass(frozen=True, slots=True)
+class ThumbnailParameters(Source):
+    """Of ``thumbnail``."""
+
+    ONE_OF: ClassVar = ("face_id", "path", "data")
+
+    face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
+    size: int = optional(
+        Whole(crops.LEAST, crops.MOST), "Most pixels of the longer side. Nothing is scaled up.", crops.FACE
+    )
+    photo: bool = optional(Flag(), "With `face_id`: whether the whole photo is shown, and not the face.", False)
+    box: tuple[int, ...] = optional(
+        ListOf(Whole(), 4, least=4),
+        "With `path` or `data`: a face on the photo, which is shown in its place. x, y, width and height in pixels of "
+        "the upright photo.",
+        (),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +167,10 @@ class QueryParameters:
         Flag(),
         "Whether the answer has `digests`: the `shown` of all matches, of those above `top` too.",
         False,
+    )
+    skip: int = optional(Whole(), "Photos that are left out before the first one of the answer.", 0)
+    years: bool = optional(
+        Flag(), "Whether the answer has `years`: how many of all that match were taken in each year.", False
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -404,7 +431,7 @@ METHODS = {
         "Find the photos that show a person, with and without others.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
-        "threshold model faces pending complete exact elapsed_ms cursor",
+        "years[{year, photos}] threshold model faces pending complete exact elapsed_ms cursor",
     ),
     "subscribe": Method(
         SubscribeParameters,
@@ -417,7 +444,8 @@ METHODS = {
         "of a connection, give the last cursor as `since`: nothing is missed, and what was sent under the same cursor "
         "may come again. Where the cursor is not known any more, as it is a week old or of another model, `resumed` is "
         "false, and every photo that matches is sent again, at once or when it is embedded; `shown` tells which of "
-        "them came before. `top`, `sort`, `exact`, `verdicts`, `explain`, `wait` and `digests` mean nothing here.",
+        "them came before. `top`, `skip`, `years`, `sort`, `exact`, `verdicts`, `explain`, `wait` and `digests` mean "
+        "nothing here.",
         "cursor resumed",
     ),
     "seen": Method(
@@ -427,10 +455,12 @@ METHODS = {
     ),
     "faces": Method(
         FacesParameters,
-        "Find the faces on one photo, left to right. With `names`, each says in `names` who it is: `name`, "
+        "Find the faces on one photo, left to right; `face_id` is null where the photo is not recorded. With the "
+        "parameter `face_id` the answer also tells, as a match does, of the photo that shows that face; `path` is null "
+        "where none does any more. With `names`, each says in `names` who it is: `name`, "
         "`similarity` and `verdict` (`sure`, `likely`, `look`, or `unknown` and no name), whether the "
         "user `confirmed` it, and the next one who comes into question as `runner_up`, with `name` and `similarity`.",
-        "faces[{box,score,norm,quality,landmarks,names}]",
+        "faces[{face_id,box,score,norm,quality,landmarks,names}] width height path copies taken taken_from",
     ),
     "why": Method(
         WhyParameters,
@@ -441,6 +471,12 @@ METHODS = {
         PhotosParameters,
         "List the files in one state by path, in pages; `next` is null on the last one.",
         "photos[{path,state,reason}] next",
+    ),
+    "thumbnail": Method(
+        ThumbnailParameters,
+        "Return a picture of a face, with a margin and as a square, or of a whole photo: upright, a JPEG in base64 "
+        "without any metadata. With `face_id`, another copy of the photo is taken where the first one is gone.",
+        "jpeg width height",
     ),
     "scan": Method(ScanParameters, "Reconcile with the disk now.", "queued"),
     "wait": Method(

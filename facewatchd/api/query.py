@@ -9,21 +9,26 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+import numpy as np
+
 from facewatchd.api import replies
 from facewatchd.api.dates import period
 from facewatchd.api.explain import Explainer
-from facewatchd.api.faces import FaceFinder
+from facewatchd.api.faces import FaceFinder, PhotoFaces
 from facewatchd.api.names import Namer
 from facewatchd.api.parameters import FacesParameters, QueryParameters
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.search import Searcher
 from facewatchd.api.standing import StandingQuery
 from facewatchd.config import Query
+from facewatchd.errors import StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.store.dates import dates_of
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.results import in_order
 from facewatchd.store.scoring import Search, Sort
 from facewatchd.store.seen import SeenStore
 from facewatchd.text import printable
@@ -100,6 +105,7 @@ class Queries:
             "faces": faces,
             "pending": self._monitor.pending(),
             "complete": complete and not found.found.undated,
+            **({"years": replies.years(found.found.years)} if params.years else {}),
             **({"undated": found.found.undated} if search.is_about_dates else {}),
             "cursor": str(cursor),
             **({} if params.new is None else {"shown": [digest.hex() for digest in found.found.digests]}),
@@ -110,7 +116,7 @@ class Queries:
         """Return the query of a subscription, which can be asked of what arrives. Raises as `query` does."""
         _require_numbers(params)
         self._require_watched(params.dirs)
-        search = replace(self._search(params, "taken_since"), seen=None, tells_all=False)
+        search = replace(self._search(params, "taken_since"), skip=0, seen=None, tells_all=False, tells_years=False)
         return StandingQuery(self._gallery, self._finder, self._scorer, self._info, params, search)
 
     def _search(self, params: QueryParameters, since: str = "since") -> Search:
@@ -120,6 +126,7 @@ class Queries:
         return Search(
             threshold=threshold,
             top=self.defaults.top if params.top is None else params.top,
+            skip=params.skip,
             directories=params.dirs,
             min_size=params.min_size,
             exact=params.exact,
@@ -137,6 +144,7 @@ class Queries:
             same_person=self._info.threshold,
             seen=None if params.new is None else partial(self._seen.of, params.new),
             tells_all=params.digests,
+            tells_years=params.years,
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
@@ -162,13 +170,27 @@ class Queries:
             return True
 
     def faces(self, params: FacesParameters) -> dict[str, object]:
-        """Return the ``faces`` of one photo, left to right."""
-        seen = self._finder.see(params)
-        faces = [replies.face(face, self._info.quality) for face in seen.faces]
+        """Return the ``faces`` of one photo, left to right, and its ``width`` and ``height``."""
+        seen, photo = (self._finder.see(params), {}) if params.face_id is None else self._photo(params.face_id)
+        faces = [
+            {"face_id": seen.id_of(index), **replies.face(face, self._info.quality)}
+            for index, face in enumerate(seen.faces)
+        ]
         if params.names:
             for face, named in zip(faces, self._namer.names(seen), strict=True):
                 face["names"] = replies.named(named)
-        return {"faces": faces}
+        return {"faces": faces, "width": seen.width, "height": seen.height, **photo}
+
+    def _photo(self, face_id: int) -> tuple[PhotoFaces, dict[str, object]]:
+        """The faces of the photo that shows a face, and what is known of the photo."""
+        with self._gallery.catalog.reading() as reader:
+            content = reader.content_of(face_id)
+            seen = PhotoFaces.recorded(reader, content)
+            if seen is None:
+                raise StorageError("a face of this photo is damaged in the catalog", "try again: it is found anew")
+            paths = in_order(reader.copies([content]).get(content, []))
+            (taken,) = dates_of(reader, np.array([content])).taken() if paths else [None]
+        return seen, replies.photo(paths, taken)
 
 
 def _time(params: QueryParameters, name: str) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ from facewatchd.api.search import Answer
 from facewatchd.api.who import Asked, Used
 from facewatchd.matches import Also, Match, Term
 from facewatchd.server.params import encode_path
-from facewatchd.values import Face, ModelInfo, Quality
+from facewatchd.values import Face, ModelInfo, Quality, Taken
 
 
 def answer(answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None) -> dict[str, object]:
@@ -137,6 +137,21 @@ def of_match(match: Match, asked: Asked, table: Quality | None) -> dict[str, obj
             for term in match.terms
         ]
     return document
+
+
+def photo(paths: Sequence[bytes], taken: Taken | None) -> dict[str, object]:
+    """Return of a photo the ``path`` and ``copies``, and when it was ``taken``: null where no file shows it."""
+    return {
+        **(encode_path(paths[0]) if paths else {"path": None}),
+        **_paths("copies", paths[1:]),
+        "taken": taken and taken.text,
+        "taken_from": taken and taken.source.told,
+    }
+
+
+def years(found: Sequence[tuple[int, int]]) -> list[dict[str, object]]:
+    """Return how many ``photos`` were taken in each ``year``."""
+    return [{"year": year, "photos": photos} for year, photos in found]
 
 
 def _paths(name: str, paths: Sequence[bytes]) -> dict[str, object]:

@@ -27,6 +27,7 @@ from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.errors import StorageError
@@ -59,6 +60,7 @@ from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
 from facewatchd.store.seen import SeenStore
+from facewatchd.store.thumbnails import ThumbnailStore
 from facewatchd.text import counted, printable
 from facewatchd.threads.liveness import Liveness
 from facewatchd.values import ModelInfo
@@ -103,6 +105,8 @@ class Daemon:
         self._indexing_inference = Inference(
             Setup("indexing", pack, faces, 1, idle), parallel=threads, beat=self._liveness.beat
         )
+        # Pictures for clients are made without a model, at normal priority, and no query waits for them.
+        self._picture_inference = Inference(Setup("pictures", pack, faces, 1, idle=False, has_model=False), threads)
         self._hedge = Hedge(self._indexing_inference, self._query_inference, idle=idle, beat=self._liveness.beat)
         try:
             self._build()
@@ -112,6 +116,7 @@ class Daemon:
 
     def _build(self) -> None:
         """Load the model in the query process, and make all other parts for it; no thread runs yet."""
+        self._stops.callback(self._picture_inference.close)
         self._stops.callback(self._query_inference.close)
         info = self._indexing_inference.info = self._query_inference.start()
         placement = self._indexing_inference.placement = self._query_inference.placement
@@ -142,6 +147,8 @@ class Daemon:
         self._catalog = open_catalog(directory / "catalog.sqlite3", info)
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
+        self._thumbnails = ThumbnailStore(directory / "thumbnails.sqlite3", config.resources.thumbnails << 20)
+        self._stops.callback(self._thumbnails.close)
         self._gallery = Gallery(self._catalog, self._index(directory))
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
@@ -278,6 +285,7 @@ class Daemon:
             self._status(info, placement, people.count),
             self._queries,
             self._photos(info),
+            Thumbnails(self._catalog, self._picture_inference, self._roots.calls, self._thumbnails),
             self._control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
@@ -331,9 +339,9 @@ class Daemon:
         self._writer.call(lambda gallery: gallery.record_shown(outcome))
 
     def _confinement(self) -> str:
-        """How far the decoding processes are confined: the text of the one that is confined less."""
-        both = self._query_inference.confinement, self._indexing_inference.confinement
-        return max(both, key=lambda state: state not in ("", FULLY_CONFINED))
+        """How far the decoding processes are confined: the text of the one that is confined least."""
+        processes = (self._query_inference, self._indexing_inference, self._picture_inference)
+        return max((each.confinement for each in processes), key=lambda state: state not in ("", FULLY_CONFINED))
 
     def _touch(self, path: bytes, settle: bool, written: bool) -> None:
         """Queue a path of an event, and the links in the roots that lead to it or below it."""
@@ -390,7 +398,7 @@ class Daemon:
     def release_models(self) -> None:
         """Give back the memory of models that have not been used for `unload_after` seconds."""
         if unload_after := self._config.resources.unload_after:
-            for inference in (self._query_inference, self._indexing_inference):
+            for inference in (self._query_inference, self._indexing_inference, self._picture_inference):
                 inference.release_after(unload_after)
 
     def back_up_people(self) -> None:

@@ -38,7 +38,8 @@ from facewatchd.inference import landlock, seccomp
 from facewatchd.inference.seccomp import Bits, Check, Null, OneOf
 from facewatchd.inference.wire import FULLY_CONFINED
 from facewatchd.models.devices import Placement
-from facewatchd.photos import decode
+from facewatchd.photos import crops, decode, thumbnail
+from facewatchd.photos.crops import Crop
 from facewatchd.photos.samples import SPECIMENS
 
 MODULES = (
@@ -162,6 +163,7 @@ def _import_the_rest() -> None:
     for specimen in SPECIMENS.values():
         with contextlib.suppress(FacewatchError):  # a broken decoder reports that for its first photo
             decode.decode(io.BytesIO(specimen))
+            thumbnail.of_file(io.BytesIO(specimen), Crop(crops.LEAST))
 
 
 def _can_open() -> bool:

@@ -46,7 +46,8 @@ from facewatchd.inference import deadlines
 from facewatchd.inference.deadlines import HINT
 from facewatchd.inference.failures import ClosedError, DiedError, NoModelError, SetbackError
 from facewatchd.inference.process import ChildProcess
-from facewatchd.inference.wire import AHEAD, Again, Analysis, Headers, Setup, Sidecar
+from facewatchd.inference.wire import AHEAD, Again, Analysis, Headers, Pictured, Setup, Sidecar
+from facewatchd.photos.crops import Crop
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import Named
 from facewatchd.system import malloc
@@ -99,6 +100,7 @@ class Inference:
     def start(self) -> ModelInfo:
         """Have the model loaded; return what it is. Raises `NoModelError`, and `ClosedError` after `close`."""
         with self._admitted() as process:
+            assert process.info is not None
             return process.info
 
     @property
@@ -117,19 +119,37 @@ class Inference:
         Raises `UnreadablePhotoError` for a photo that cannot be decoded or with which the process died twice,
         `SetbackError`, `ModelError` where inference failed, `NoModelError`, and `ClosedError` after `close`.
         """
+        return self._retried(
+            lambda process: process.analyse(data, self._beat, waiting),
+            lambda process: process.analyse(data, self._beat),
+            alone=alone,
+        )
+
+    def picture(self, data: bytes | int, crop: Crop) -> Pictured:
+        """Make a thumbnail of a photo. ``data`` is that of `analyse`, which says what is raised."""
+
+        def ask(process: ChildProcess) -> Pictured:
+            return process.picture(data, crop, self._beat)
+
+        return self._retried(ask, ask)
+
+    def _retried(
+        self, ask: Callable[[ChildProcess], T], ask_again: Callable[[ChildProcess], T], *, alone: bool = False
+    ) -> T:
+        """Ask the process about a photo, and once more, ``alone``, where it dies or lacks memory."""
         if alone:
             with self._condition:
                 self._suspects += 1
         else:
             try:
                 with self._admitted(retried=True) as process:
-                    return process.analyse(data, self._beat, waiting)
+                    return ask(process)
             except (DiedError, OutOfMemoryError) as exc:
                 log.debug("%s with this photo in hand: it is tried again, alone", exc)
         plenty = malloc.has_spare_memory()
         try:
             with self._admitted(alone=True) as process:
-                return process.analyse(data, self._beat)
+                return ask_again(process)
         except DiedError as exc:
             if self._closed:
                 raise ClosedError from exc

@@ -22,8 +22,11 @@ from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.inference.wire import (
     Again,
     Analysis,
+    Answer,
     Channel,
     Headers,
+    Picture,
+    Pictured,
     Question,
     Setup,
     Sidecar,
@@ -31,9 +34,11 @@ from facewatchd.inference.wire import (
     receive_description,
     receive_info,
     receive_named,
+    receive_picture,
     receive_threads,
 )
 from facewatchd.models.devices import Placement
+from facewatchd.photos.crops import Crop
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import Named
 from facewatchd.system import child_process, scheduling
@@ -51,7 +56,8 @@ _OWN = frozenset(
 class ChildProcess:
     """One process and its channels. `load` is called first, `end` last."""
 
-    info: ModelInfo
+    info: ModelInfo | None
+    """None without a model."""
     placement: Placement
     """The devices that compute the model, as the process says it."""
     confinement: str
@@ -102,7 +108,9 @@ class ChildProcess:
             for channel in self._all:
                 channel.before_receive = LoadDeadline(channel, beat)
             self._all[0].send_json(setup.to_json())
-            self.info, self.placement, self.confinement = receive_info(self._all[0], setup.pack)
+            self.info, self.placement, self.confinement = receive_info(
+                self._all[0], setup.pack if setup.has_model else None
+            )
             if self.info != (known or self.info):
                 raise InvalidAnswerError("another model than before")
             self._threads = receive_threads(self._all, self._popen.pid)
@@ -151,9 +159,15 @@ class ChildProcess:
         assert isinstance(answer, Named)
         return answer
 
+    def picture(self, data: bytes | int, crop: Crop, beat: Callable[[], None]) -> Pictured:
+        """Send a photo and wait for a thumbnail of it, as `analyse` does."""
+        answer = self._ask(data, Picture(crop), beat, lambda: None)
+        assert isinstance(answer, Pictured)
+        return answer
+
     def _ask(
         self, data: bytes | int, question: Question, beat: Callable[[], None], waiting: Callable[[], None]
-    ) -> Analysis | Description | Named:
+    ) -> Answer:
         channel = self._free.pop()
         try:
             if channel in self._owed:
@@ -175,11 +189,14 @@ class ChildProcess:
         finally:
             self._free.insert(0 if channel in self._owed else len(self._free), channel)
 
-    def _receive(self, channel: Channel, question: Question) -> Analysis | Description | Named:
+    def _receive(self, channel: Channel, question: Question) -> Answer:
         if isinstance(question, Headers):
             return receive_description(channel)
         if isinstance(question, Sidecar):
             return receive_named(channel, question.kind)
+        if isinstance(question, Picture):
+            return receive_picture(channel, question.crop)
+        assert self.info is not None
         return receive_analysis(channel, self.info.dim, question)
 
     def _drain(self, channel: Channel, beat: Callable[[], None], waiting: Callable[[], None]) -> None:

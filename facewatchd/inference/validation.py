@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from facewatchd import errors
 from facewatchd.matches import Box
 from facewatchd.models import second_look
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
-from facewatchd.photos import likeness
+from facewatchd.photos import crops, likeness
 from facewatchd.photos.files import MAX_PIXELS, DiskError
 from facewatchd.photos.regions import MOST as MOST_REGIONS
 from facewatchd.photos.regions import MOST_NAME, SOURCES_OF, Area, Named, Region, clean_name
@@ -37,8 +38,14 @@ MOST_FACES_AGAIN = second_look.MOST_FACES
 MOST_DIMENSIONS = 1 << 14
 MOST_REASONS = 20
 """Why something in a file was left out; there are not so many."""
+MOST_JPEG = 4 * crops.MOST * crops.MOST
+"""Bytes of a thumbnail: noise of the best quality takes three for each pixel."""
 MOST_TEXT = 4000
 """Characters of a message."""
+_JFIF, _FRAME, _SCAN = 0xE0, 0xC0, 0xDA
+_JPEG_SEGMENTS = frozenset({_JFIF, 0xDB, _FRAME, 0xC4, 0xDD, _SCAN})
+"""Markers of the segments that a thumbnail may have: also tables of quantisation and of codes, and restarts."""
+_SCAN_TO_THE_END = re.compile(rb"(?:[^\xff]++|\xff[\x00\xd0-\xd7])*+\xff\xd9")
 ERRORS: dict[str, type[errors.FacewatchError]] = {
     kind.__name__: kind
     for kind in (
@@ -108,6 +115,38 @@ def size(answer: dict[str, Any]) -> tuple[int, int]:
     """Width and height of the upright photo in pixels."""
     width = whole(answer.get("width"), "the width", 1, MAX_PIXELS)
     return width, whole(answer.get("height"), "the height", 1, MAX_PIXELS // width)
+
+
+def sides(value: object, most: int) -> tuple[int, int]:
+    """Width and height of a thumbnail in pixels."""
+    width, height = _numbers(value, 2, "the size of the thumbnail")
+    return whole(width, "its width", 1, most), whole(height, "its height", 1, most)
+
+
+def jpeg(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG of this size: one baseline frame of three components of 8 bits, in one scan, and nothing beside it.
+
+    No metadata, no comment, no other picture. The data of the scan are not decoded.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise InvalidAnswerError("the thumbnail is no JPEG")
+    frames, at = 0, 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] in _JPEG_SEGMENTS:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _FRAME:
+            frames += 1
+            if data[at + 4 : at + 10] != struct.pack("!BHHB", 8, height, width, 3):
+                raise InvalidAnswerError(f"the thumbnail is no JPEG of {width} x {height} pixels")
+        elif marker == _JFIF and data[at + 4 : at + 9] != b"JFIF\0":
+            raise InvalidAnswerError("the thumbnail has metadata")
+        at += 2 + length
+        if marker == _SCAN:
+            break
+    else:
+        raise InvalidAnswerError("the thumbnail has a segment that does not belong there")
+    if frames != 1 or _SCAN_TO_THE_END.fullmatch(data, at) is None:
+        raise InvalidAnswerError("the thumbnail is no JPEG of one scan")
+    return data
 
 
 def taken(answer: dict[str, Any]) -> Taken | None:

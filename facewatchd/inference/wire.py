@@ -9,6 +9,7 @@ photo that takes a decoder over does not reach the daemon this way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -27,22 +28,27 @@ from facewatchd.inference.validation import (
     MOST_DIMENSIONS,
     MOST_FACES,
     MOST_FACES_AGAIN,
+    MOST_JPEG,
     MOST_JSON,
     MOST_TEXT,
     InvalidAnswerError,
     document,
     expect_no_error,
     face,
+    jpeg,
     listed,
     named,
     picture,
+    sides,
     size,
     taken,
     text,
     whole,
 )
+from facewatchd.matches import Box
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
+from facewatchd.photos.crops import Crop, Thumbnail
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import SIDECARS, XMP, Named
 from facewatchd.text import one_line
@@ -73,6 +79,8 @@ class Setup:
     """The device that is wanted, as the configuration has it; counts where no placement is known."""
     placement: Placement | None = None
     """The devices that compute the model, where an earlier process found them out."""
+    has_model: bool = True
+    """Whether the model is loaded. A process without it starts sooner, and answers only what needs none."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "pack": asdict(self.pack) | {"directory": str(self.pack.directory)}}
@@ -128,8 +136,24 @@ class Sidecar(NamedTuple):
     """One of `regions.SIDECARS`."""
 
 
-Question = Again | Headers | Sidecar | None
+class Picture(NamedTuple):
+    """Asks for a thumbnail of a photo. The model is not used."""
+
+    crop: Crop
+
+
+class Pictured(NamedTuple):
+    """The thumbnail, and the size of the photo."""
+
+    thumbnail: Thumbnail
+    width: int
+    """Pixels of the upright photo, as ``height``."""
+    height: int
+
+
+Question = Again | Headers | Sidecar | Picture | None
 """What is asked about a file; None: which faces are on the photo."""
+Answer = Analysis | Description | Named | Pictured
 _QUESTIONS: dict[int, Headers | Sidecar] = {
     0x10: Headers(),
     0x11: Headers(names=True),
@@ -137,6 +161,8 @@ _QUESTIONS: dict[int, Headers | Sidecar] = {
 }
 """By their bytes; that of the others is the `Ways` of a second look."""
 _CODES = {question: code for code, question in _QUESTIONS.items()}
+_PICTURE = 0x30
+"""A frame with the `Crop` follows."""
 
 
 class Request(NamedTuple):
@@ -197,19 +223,16 @@ class Channel:
 
         Neither side waits for the other to read. Both share the file's position, so neither uses it.
         """
-        if question is None or isinstance(question, Again):
-            code = bytes([question.ways if question else Ways.NONE])
-        else:
-            code = bytes([_CODES[question]])
         stop = [question.stop] if isinstance(question, Again) else []
-        if isinstance(data, int):
-            socket.send_fds(self.socket, [code], [data, *stop])
-            return
-        photo = os.memfd_create("photo")
-        with open(photo, "wb") as file:
-            file.write(data)
-            file.flush()
-            socket.send_fds(self.socket, [code], [photo, *stop])
+        with contextlib.ExitStack() as stack:
+            if not isinstance(data, int):
+                file = stack.enter_context(open(os.memfd_create("photo"), "wb"))
+                file.write(data)
+                file.flush()
+                data = file.fileno()
+            socket.send_fds(self.socket, [bytes([_code(question)])], [data, *stop])
+        if isinstance(question, Picture):
+            self.send_json(question.crop._asdict())
 
     def receive_photo(self) -> Request:
         """Wait for a photo. Raises EOFError as `receive` does."""
@@ -217,6 +240,8 @@ class Channel:
         if not sent:
             raise EOFError("the other side is gone")
         photo, *stop = sent
+        if code[0] == _PICTURE:
+            return Request(photo, Picture(_crop(self.receive_json())))
         if code[0] in _QUESTIONS:
             return Request(photo, _QUESTIONS[code[0]])
         return Request(photo, Again(Ways(code[0]), *stop) if stop else None)
@@ -232,6 +257,19 @@ class Channel:
         self.socket.close()
 
 
+def _code(question: Question) -> int:
+    if isinstance(question, Picture):
+        return _PICTURE
+    if question is None or isinstance(question, Again):
+        return question.ways if question else Ways.NONE
+    return _CODES[question]
+
+
+def _crop(document: dict[str, Any]) -> Crop:
+    box = document["box"]
+    return Crop(document["size"], box and Box(*box))
+
+
 def send_error(channel: Channel, error: FacewatchError) -> None:
     """Send an error, as the nearest class that the other side knows."""
     name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS)
@@ -239,25 +277,30 @@ def send_error(channel: Channel, error: FacewatchError) -> None:
     channel.send_json({"error": name, "message": message, "hint": hint})
 
 
-def send_info(channel: Channel, info: ModelInfo, placement: Placement, confinement: str) -> None:
-    channel.send_json({"model": asdict(info), "placement": asdict(placement), "confinement": confinement})
+def send_info(channel: Channel, info: ModelInfo | None, placement: Placement, confinement: str) -> None:
+    model = info and asdict(info)
+    channel.send_json({"model": model, "placement": asdict(placement), "confinement": confinement})
 
 
-def receive_info(channel: Channel, pack: Pack) -> tuple[ModelInfo, Placement, str]:
+def receive_info(channel: Channel, pack: Pack | None) -> tuple[ModelInfo | None, Placement, str]:
     """Receive what the model is, which devices compute it, and how far the process is confined.
 
-    Raises `ModelError` where the model could not be loaded, `InvalidAnswerError` where it is not that of the pack.
+    ``pack``: that of the model; None where none is loaded. Raises `ModelError` where the model could not be loaded,
+    `InvalidAnswerError` where it is not that of the pack.
     """
     document = channel.receive_json()
     expect_no_error(document)
-    answer = document.get("model")
+    info = None if pack is None else _info(document.get("model"), pack)
+    return info, _placement(document.get("placement")), text(document, "confinement")
+
+
+def _info(answer: object, pack: Pack) -> ModelInfo:
     if not isinstance(answer, dict):
         raise InvalidAnswerError("no model")
     info = ModelInfo(pack.id, pack.name, whole(answer.get("dim"), "the dimension", 1, MOST_DIMENSIONS), pack.threshold)
     if answer != asdict(info):
         raise InvalidAnswerError("another model")
-    info = replace(info, quality=known(pack.name).quality)
-    return info, _placement(document.get("placement")), text(document, "confinement")
+    return replace(info, quality=known(pack.name).quality)
 
 
 def _placement(answer: object) -> Placement:
@@ -335,6 +378,20 @@ def receive_description(channel: Channel) -> Description:
     expect_no_error(answer)
     orientation = whole(answer.get("orientation"), "the orientation", 1, 8)
     return Description(*size(answer), orientation, taken(answer), named(answer.get("named"), XMP))
+
+
+def send_picture(channel: Channel, pictured: Pictured) -> None:
+    thumbnail = pictured.thumbnail
+    made = {"size": [thumbnail.width, thumbnail.height], "width": pictured.width, "height": pictured.height}
+    channel.send(json.dumps(made).encode(), thumbnail.jpeg)
+
+
+def receive_picture(channel: Channel, crop: Crop) -> Pictured:
+    """Receive a thumbnail. Raises what `receive_analysis` does."""
+    answer = channel.receive_json()
+    expect_no_error(answer)
+    wide, tall = sides(answer.get("size"), crop.size)
+    return Pictured(Thumbnail(jpeg(channel.receive(MOST_JPEG), wide, tall), wide, tall), *size(answer))
 
 
 def send_named(channel: Channel, found: Named) -> None:

@@ -30,8 +30,11 @@ from facewatchd.inference.wire import (
     AHEAD,
     Again,
     Analysis,
+    Answer,
     Channel,
     Headers,
+    Picture,
+    Pictured,
     Question,
     Setup,
     Sidecar,
@@ -40,10 +43,12 @@ from facewatchd.inference.wire import (
     send_error,
     send_info,
     send_named,
+    send_picture,
 )
 from facewatchd.models import device_trial, second_look, trial
 from facewatchd.models.base import Model
-from facewatchd.photos import decode, describe, files, likeness, region_files
+from facewatchd.models.devices import ON_PROCESSOR, Placement
+from facewatchd.photos import decode, describe, files, likeness, region_files, thumbnail
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import Named
 from facewatchd.system import malloc
@@ -75,17 +80,12 @@ def main(arguments: Sequence[str]) -> int:
         setup = Setup.from_json(channels[0].receive_json())
         confinement = Confinement()
         try:
-            offered = setup.pack.devices()
-            placement = setup.placement or device_trial.placement(setup.pack, setup.device, offered)
-            if placement.cards:
-                trial.lift_memory_limit()
-            confinement.before_loading(setup.pack.files, placement)
-            model = setup.pack.load(setup.threads, setup.faces, placement, len(channels) - AHEAD)
+            placement, model = _loaded(setup, confinement, len(channels) - AHEAD)
         except FacewatchError as exc:
             send_error(channels[0], exc)
             return 1
         confinement.before_photos()
-        send_info(channels[0], model.info, placement, confinement.state)
+        send_info(channels[0], None if model is None else model.info, placement, confinement.state)
     except (OSError, EOFError):
         return 0
     turns = threading.Semaphore(len(channels) - AHEAD)
@@ -98,6 +98,18 @@ def main(arguments: Sequence[str]) -> int:
     for thread in threads:
         thread.join()
     return 0
+
+
+def _loaded(setup: Setup, confinement: Confinement, parallel: int) -> tuple[Placement, Model | None]:
+    """Take the first step of the confinement and load the model, where one is wanted. Raises `ModelError`."""
+    if not setup.has_model:
+        confinement.before_loading(None, ON_PROCESSOR)
+        return ON_PROCESSOR, None
+    placement = setup.placement or device_trial.placement(setup.pack, setup.device, setup.pack.devices())
+    if placement.cards:
+        trial.lift_memory_limit()
+    confinement.before_loading(setup.pack.files, placement)
+    return placement, setup.pack.load(setup.threads, setup.faces, placement, parallel)
 
 
 def _end_with(life: int) -> None:
@@ -123,7 +135,7 @@ def _limit_process() -> None:
     logs.to_stderr(logging.WARNING)
 
 
-def _serve(channel: Channel, model: Model, faces: Faces, turns: threading.Semaphore) -> None:
+def _serve(channel: Channel, model: Model | None, faces: Faces, turns: threading.Semaphore) -> None:
     try:
         channel.send_json({"thread": threading.get_native_id()})
         while True:
@@ -135,7 +147,7 @@ def _serve(channel: Channel, model: Model, faces: Faces, turns: threading.Semaph
         os._exit(1)
 
 
-def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semaphore) -> None:
+def _answer(channel: Channel, model: Model | None, faces: Faces, turns: threading.Semaphore) -> None:
     request = channel.receive_photo()
     try:
         with turns, files.opened(request.photo) as file:
@@ -153,6 +165,8 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
             send_named(channel, answer)
         elif isinstance(answer, Description):
             send_description(channel, answer)
+        elif isinstance(answer, Pictured):
+            send_picture(channel, answer)
         else:
             send_analysis(channel, answer)
     finally:
@@ -160,7 +174,7 @@ def _answer(channel: Channel, model: Model, faces: Faces, turns: threading.Semap
             os.close(request.question.stop)
 
 
-def _look(file: BinaryIO, question: Question, model: Model, faces: Faces) -> Analysis | Description | Named:
+def _look(file: BinaryIO, question: Question, model: Model | None, faces: Faces) -> Answer:
     """Answer a question about a file. Raises `GivenUpError` where the daemon ends a second look."""
     size = file.seek(0, os.SEEK_END) // FILE_BYTES
     if isinstance(question, Headers):
@@ -169,6 +183,9 @@ def _look(file: BinaryIO, question: Question, model: Model, faces: Faces) -> Ana
     if isinstance(question, Sidecar):
         return region_files.read(file, question.kind)
     with _pixels_in_hand.reserved(decode.pixels_of(file) + size):
+        if isinstance(question, Picture):
+            return Pictured(*thumbnail.of_file(file, question.crop))
+        assert model is not None
         pixels = decode.decode(file)
         height, width = pixels.shape[:2]
         if question is not None:

@@ -79,10 +79,19 @@ def begin(data: bytes) -> int:
     return found.end(1) - 2 if found else 0
 
 
-def decode(data: bytes) -> Pixels | None:
-    """Decode to RGB, as stored, in full size: uint8 (height, width, 3); None where there is any doubt."""
+def decode(data: bytes, min_width: int = 0, min_height: int = 0) -> Pixels | None:
+    """Decode to RGB, as stored: uint8 (height, width, 3); None where there is any doubt.
+
+    In full size, or at the smallest of the decoder's scales that gives at least so many pixels a row and rows.
+    """
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)  # a mere warning is a doubt as well
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data,
+            "RGB",
+            min_width=min_width,
+            min_height=min_height,
+            strict=True,  # a mere warning is a doubt as well
+        )
     except (ValueError, RuntimeError):
         return None
     return pixels

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.errors import UnknownFaceError
 from facewatchd.matches import Box
 from facewatchd.models.base import are_unit, is_norm, is_unit
 from facewatchd.photos import likeness
@@ -354,6 +355,13 @@ class CatalogReader:
         """The digest of a content that is there, and the width and height of the upright photo in pixels."""
         ((digest, width, height),) = self._all("SELECT digest, width, height FROM content WHERE id = ?", content_id)
         return digest, width, height
+
+    def content_of(self, face_id: int) -> int:
+        """The content that a face is on. Raises `UnknownFaceError`."""
+        rows = self._all("SELECT content_id FROM face INDEXED BY face_shown WHERE id = ?", face_id)
+        if not rows:
+            raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
+        return int(rows[0][0])
 
     def content_faces(self, digests: Sequence[bytes]) -> dict[bytes, ContentFaces]:
         """The contents with these digests, and where the faces on them are; unknown ones are left out."""

@@ -137,8 +137,8 @@ def unusable(directory: Path, exc: OSError) -> StorageError:
 def check_model_directory(directory: Path) -> None:
     """Raise `StorageError` where other users may change the data of a model, or it is no regular files."""
     ownership.check_directory(directory)
-    names = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "index.hnsw", "index.json", "heartbeat")
-    ownership.check_files(directory, names)
+    databases = [f"{name}.sqlite3{suffix}" for name in ("catalog", "thumbnails") for suffix in ("", "-wal", "-shm")]
+    ownership.check_files(directory, (*databases, "index.hnsw", "index.json", "heartbeat"))
 
 
 def _lock(descriptor: int, data_dir: Path) -> None:

@@ -12,7 +12,8 @@ The stages, each of which leaves photos out or puts them together:
 4. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
    ``collapse``: one path stands for it, the others are its ``copies``. That path is one of the query itself, else the
    shortest, else the first by name: copies tend to lie deeper, or to have longer names.
-5. ``top`` cuts them, ``total`` counts all of them. Paths and boxes are read only for the results that are left.
+5. ``skip`` and ``top`` cut them, ``total`` counts all of them. Paths and boxes are read only for the results that are
+   left.
 
 Where several people are searched for of which any will do, the best faces of the others are kept beside the one that a
 result is of (`Match.also`).
@@ -23,7 +24,7 @@ result all the same, and is counted and named, unless the search is ``strict``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -65,6 +66,8 @@ class Found:
     """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
     every: tuple[bytes, ...] = ()
     """The same of all ``total`` results, where the search ``tells_all``; of a content with several, so many times."""
+    years: tuple[tuple[int, int], ...] = ()
+    """Where the search ``tells_years``: each year in which one of all results was taken, and how many were."""
     undated: int = 0
     """Where the search is about dates: contents that match but for the date, which is still to be read from their
     bytes. What their names and files say stands for it meanwhile."""
@@ -114,6 +117,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
         tuple(contents[number] for number, *_ in results),
         tuple(reader.digests(stood_for).values()) if search.seen else (),
         every,
+        _years(candidates, dates, photos, search) if search.tells_years else (),
         undated,
     )
 
@@ -146,6 +150,17 @@ def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) ->
     return sum(photos[content] for content in candidates.contents.tolist())
 
 
+def _years(
+    candidates: Candidates, dates: Dates, photos: Mapping[int, int], search: Search
+) -> tuple[tuple[int, int], ...]:
+    contents = candidates.contents
+    at = dates.on(contents).at.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+    counts = [1 if search.collapse else photos[content] for content in contents.tolist()]
+    years, which = np.unique(at, return_inverse=True)
+    totals = np.bincount(which, counts, len(years)).astype(np.int64)
+    return tuple(zip(years.tolist(), totals.tolist(), strict=True))
+
+
 def _every(
     reader: CatalogReader,
     candidates: Candidates,
@@ -172,7 +187,7 @@ def _folded(
 
 
 def _undecided(reader: CatalogReader, doubtful: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
-    _, results = _shown(reader, doubtful, replace(search, top=NAMED))
+    _, results = _shown(reader, doubtful, replace(search, skip=0, top=NAMED))
     return Undecided(_total(doubtful, photos, search), tuple(path for _, path, _ in results))
 
 
@@ -181,13 +196,16 @@ _Result = tuple[int, bytes, tuple[bytes, ...]]
 
 
 def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tuple[Candidates, list[_Result]]:
-    """The first ``top`` results, and the candidates that they are of.
+    """The ``top`` results after the first ``skip``, and the candidates that they are of.
 
     Where they are to be noted as seen, by content, no copy of one of them is cut off: it would never be shown.
     """
-    top = search.top or None
+    skip, end = search.skip, search.skip + search.top if search.top else None
     if search.sort is not Sort.PATH:
-        candidates = candidates.where(slice(top))
+        if search.collapse:  # a result each
+            candidates, skip, end = candidates.where(slice(skip, end)), 0, search.top or None
+        else:
+            candidates = candidates.where(slice(end))
     results = [
         (number, path, copies)
         for number, each in enumerate(_paths(reader, candidates, search))
@@ -195,8 +213,9 @@ def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tup
     ]
     if search.sort is Sort.PATH:
         results.sort(key=lambda result: result[1])
-    chosen = sorted({number for number, *_ in results[:top]})
-    results = results[:top] if search.seen is None else [each for each in results if each[0] in set(chosen)]
+    shown = results[skip:end]
+    chosen = sorted({number for number, *_ in shown})
+    results = shown if search.seen is None else [each for each in results if each[0] in set(chosen)]
     at = {number: place for place, number in enumerate(chosen)}
     renumbered = [(at[number], path, copies) for number, path, copies in results]
     return candidates.where(np.array(chosen, np.int64)), renumbered
@@ -224,7 +243,13 @@ def _paths(reader: CatalogReader, shown: Candidates, search: Search) -> list[lis
 
 def _first(paths: Sequence[bytes], search: Search) -> list[bytes]:
     """The paths of a content, first the one that stands for the others."""
-    return sorted(paths, key=lambda path: (path not in search.own_paths, len(path), path))
+    return in_order(paths, search.own_paths)
+
+
+def in_order(paths: Iterable[bytes], own: Collection[bytes] = ()) -> list[bytes]:
+    """The paths of one content, first the one that stands for the others: one of the query's ``own``, else the
+    shortest."""
+    return sorted(paths, key=lambda path: (path not in own, len(path), path))
 
 
 def _matches(reader: CatalogReader, shown: Candidates, *, several: bool) -> list[Match]:

@@ -82,12 +82,16 @@ class Search:
     """Similarity from which two faces are nearly the same: `ModelInfo.same_face`."""
     same_person: float = 1.0
     """Similarity from which two clear faces are one person's: `ModelInfo.threshold`."""
+    skip: int = 0
+    """Results that are left out before the first."""
     folds: bool = True
     """Whether the frames of a burst are one result, where the search collapses."""
     seen: Callable[[Sequence[bytes]], Collection[bytes]] | None = None
     """Says which of some contents, by digest, are left out because they were shown before."""
     tells_all: bool = False
-    """Whether `Found.every` is wanted."""
+    """Whether `Found.every` is wanted,"""
+    tells_years: bool = False
+    """and `Found.years`."""
 
     @property
     def is_about_dates(self) -> bool:

@@ -53,11 +53,13 @@ def daemon(start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path) -> Dae
 
 def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path) -> None:
     path = str(tmp_path / "photos" / "1.jpg")
+    (face,) = daemon.call("why", path=path)["faces"]
     asked: dict[str, dict[str, Any]] = {
-        "query": {"photos": [{"path": path}]},
+        "query": {"photos": [{"path": path}], "years": True},
         "subscribe": {"photos": [{"path": path}]},
         "seen": {"name": "mail", "shown": []},
-        "faces": {"path": path, "names": True},
+        "faces": {"face_id": face["face_id"], "names": True},
+        "thumbnail": {"face_id": face["face_id"]},
         "why": {"path": path},
         "photos": {"state": "indexed"},
         "person": {"name": "Anna"},

@@ -57,6 +57,7 @@ MAY_IMPORT = {
 OWNERS = {  # modules, or whole packages
     "PIL": {
         "photos.decode",
+        "photos.thumbnail",
         "photos.upright",
         "pictures.fonts",
         "pictures.labelled",

@@ -23,6 +23,7 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
@@ -143,6 +144,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
                 INFO,
                 lambda: queries.threshold,
             ),
+            cast(Thumbnails, Mock()),
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
             cast(People, Mock()),

@@ -23,7 +23,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(9)))
+    return Methods(*(Mock() for _ in range(10)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -37,6 +37,7 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "subscribe": {"faces": [1]},
         "seen": {"name": "mail", "shown": []},
         "faces": {"path": "/a"},
+        "thumbnail": {"face_id": 1},
         "why": {"path": "/a"},
         "photos": {"state": "failed"},
         "person": {"name": "Anna"},

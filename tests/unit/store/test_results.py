@@ -50,6 +50,34 @@ def test_a_collage_and_links_hide_nobody(gallery: Gallery) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("sort", Sort)
+@pytest.mark.parametrize("collapse", [True, False])
+def test_pages_put_together_are_the_whole(gallery: Gallery, sort: Sort, *, collapse: bool) -> None:
+    gallery.record([photo(b"/%d" % n, b"d%d" % n, [like(0, 0.9 - n / 100)]) for n in range(7)])
+    gallery.record([Outcome(b"/copies/%d" % n, stamp(n), b"d2") for n in range(4)])
+    whole = nearest(gallery, ROWS[0], Search(0.5, collapse=collapse, sort=sort))
+    assert len(whole.matches) == (7 if collapse else 11)
+    for top in (1, 3, 4):
+        pages = [
+            nearest(gallery, ROWS[0], Search(0.5, top, collapse=collapse, sort=sort, skip=skip))
+            for skip in range(0, 14, top)
+        ]
+        assert [match for page in pages for match in page.matches] == whole.matches
+        assert {page.total for page in pages} == {whole.total}
+    assert nearest(gallery, ROWS[0], Search(0.5, collapse=collapse, sort=sort, skip=5)).matches == whole.matches[5:]
+
+
+def test_years_count_all_results_whatever_is_shown(gallery: Gallery) -> None:
+    names = [b"/IMG_20110304_101112.jpg", b"/IMG_20110305_101112.jpg", b"/IMG_19991231_235959.jpg"]
+    gallery.record([photo(name, b"d%d" % n, [like(0, 0.9 - n / 50)]) for n, name in enumerate(names)])
+    gallery.record([Outcome(b"/copies/%d" % n, stamp(n), b"d2") for n in range(2)])
+    found = nearest(gallery, ROWS[0], Search(0.5, top=1, skip=1, tells_years=True))
+    assert (found.years, found.total) == (((1999, 1), (2011, 2)), 3)
+    every = nearest(gallery, ROWS[0], Search(0.5, collapse=False, tells_years=True))
+    assert (every.years, every.total) == (((1999, 3), (2011, 2)), 5)
+    assert nearest(gallery, ROWS[0], Search(0.99, tells_years=True)).years == ()
+
+
 def test_all_results_are_told_though_few_are_shown(gallery: Gallery) -> None:
     gallery.record([photo(b"/%d" % n, b"d%d" % n, [like(0, 0.9 - n / 100)]) for n in range(3)])
     gallery.record([Outcome(b"/copy", stamp(1), b"d1"), photo(b"/other", b"o", [ROWS[1]])])

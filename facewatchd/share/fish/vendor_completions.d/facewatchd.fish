@@ -41,8 +41,8 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people undo' 'people import' export import models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
-set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --socket --state
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people undo' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --port --socket --state
 
 complete -c facewatchd -e
 complete -c facewatchd -f
@@ -156,6 +156,11 @@ complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_
 complete -c facewatchd -n '_shtab_facewatchd_using import' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using import' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using import; and test $_shtab_facewatchd_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what export wrote; - is standard input'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a page -d 'A web page for you alone: ask, look, name, confirm.'
+complete -c facewatchd -n '_shtab_facewatchd_using page' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using page' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using page' -l port -x -d 'the port (default: a free one)'
+complete -c facewatchd -n '_shtab_facewatchd_using page' -l no-open -d 'only print the address, open no browser'
 complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a models -d 'List and fetch models.'
 complete -c facewatchd -n '_shtab_facewatchd_using models' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using models; and test $_shtab_facewatchd_npos -eq 0' -a list -d 'The packs that can be chosen, and where they are.'
