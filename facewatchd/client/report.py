@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson, Undecided
+from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryGroup, QueryPerson, Undecided
 from facewatchd.client.who import Who
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
@@ -134,6 +134,8 @@ def _entry_line(query: str, entry: QueryEntry) -> str:
         return f"{query}: no face on {printable(entry.asked.name)}, which is left out"
     if isinstance(entry, QueryPerson):
         return f"{query}: {printable(entry.name)}, {counted(entry.references, 'reference')}"
+    if isinstance(entry, QueryGroup):
+        return f"{query}: {printable(entry.asked.name)}, {counted(entry.faces, 'unknown face')}"
     words = f", {printable(entry.quality)}" if entry.quality else ""
     if entry.left_out:
         words += ", which is left out"

@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",
         "watch": "system threads values",
-        "indexing": "inference photos scan store system threads values",
+        "indexing": "inference people photos scan store system threads values",
         "health": "client expectation indexing people scan server store threads values watch",
         "api": "config expectation health indexing inference models people photos scan server store threads values",
         "daemon": (
