@@ -67,9 +67,7 @@ async def _beside(daemon: Daemon, name: str) -> tuple[str, list[int]]:
     """The person's name as it is written, and some of the faces that the user said are the person, over the years."""
     known = await daemon.call("person", name=name, limit=STATEMENTS)
     confirmed = [
-        each["face_id"]
-        for each in known["statements"]
-        if each["is"] and each["face_id"] is not None and each["paths"]
+        each["face_id"] for each in known["statements"] if each["is"] and each["face_id"] is not None and each["paths"]
     ]
     step = max(1, len(confirmed) // BESIDE)
     faces = list(dict.fromkeys(([known["best"]] if known["best"] is not None else []) + confirmed[::step]))
@@ -145,9 +143,9 @@ async def take_back(request: Request) -> Response:
 
 def _fault(error: FacewatchError) -> Response:
     """An error in words, for the script."""
-    is_remote = isinstance(error, RemoteError)
-    text = sentence(error) if is_remote else f"{error.message}. {error.hint}."
-    return JSONResponse({"fault": text}, 400 if is_remote else 503)
+    if isinstance(error, RemoteError):
+        return JSONResponse({"fault": sentence(error)}, 400)
+    return JSONResponse({"fault": f"{error.message[:1].upper()}{error.message[1:]}. {error.hint}."}, 503)
 
 
 ROOM = Room(

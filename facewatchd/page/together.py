@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from facewatchd.client.connection import RemoteError
 from facewatchd.page import view
+from facewatchd.page.access import Daemon
 from facewatchd.page.forms import sentence, whole
 from facewatchd.page.paging import pages
 from facewatchd.page.view import Room
@@ -40,7 +41,7 @@ async def together(request: Request) -> Response:
 
 
 async def _found(
-    daemon: view.Daemon, with_: list[str], without: list[str], *, only: bool, year: str, skip: int
+    daemon: Daemon, with_: list[str], without: list[str], *, only: bool, year: str, skip: int
 ) -> dict[str, Any]:
     people = [{"person": name} for name in with_]
     asked: dict[str, Any] = {

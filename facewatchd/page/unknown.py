@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import wraps
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from facewatchd.client.connection import RemoteError
 from facewatchd.page import view
-from facewatchd.page.forms import as_notice, fields, first, whole, wholes
+from facewatchd.page.forms import Handler, as_notice, fields, first, whole, wholes
 from facewatchd.page.paging import pages
 from facewatchd.page.people import person_path
 from facewatchd.page.view import Room
@@ -25,7 +27,7 @@ FACES = 500
 
 async def unknown(request: Request) -> Response:
     """Show the groups, the most present first."""
-    daemon, after = view.daemon(request), request.query_params.get("after")
+    daemon, after = view.daemon(request), whole(request.query_params.get("after"))
     found, people, status = await asyncio.gather(
         daemon.call("unknown", after=after or None, limit=GROUPS), daemon.call("people"), daemon.call("status")
     )
@@ -33,6 +35,24 @@ async def unknown(request: Request) -> Response:
     return view.render(request, "unknown.html", found=found, names=names, after=after, status=status)
 
 
+def of_group(handler: Handler) -> Handler:
+    """Have a handler lead back, and say so, where a group is not there any more."""
+
+    @wraps(handler)
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except RemoteError as exc:
+            if exc.kind != "unknown-face":
+                raise
+        text = "That group is not there any more: its faces were named or ignored, or joined another group."
+        view.notice(request, text, is_error=True)
+        return view.go("/unknown")
+
+    return handle
+
+
+@of_group
 async def group(request: Request) -> Response:
     """Show the faces of a group."""
     daemon, number = view.daemon(request), whole(request.query_params.get("id"))
@@ -52,6 +72,7 @@ async def group(request: Request) -> Response:
     )
 
 
+@of_group
 async def name(request: Request) -> Response:
     """Name a group, without the faces that were taken out of it."""
     given = await fields(request)
@@ -83,7 +104,9 @@ async def name(request: Request) -> Response:
 
 def named(result: dict[str, Any]) -> str:
     """Return what a reply to ``assign`` says was named."""
-    parts = [f"{counted(result['said'], 'face')} named"]
+    parts = [f"{counted(max(0, result['said'] - result['except']), 'face')} named"]
+    if result["except"]:
+        parts.append(f"{result['except']} said to be somebody else")
     if result["known"]:
         parts.append(f"{result['known']} had that name already")
     if result["moved"]:
@@ -98,6 +121,7 @@ def reasons(result: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(str(each["reason"]) for each in result["refused"]))[:500]
 
 
+@of_group
 async def ignore(request: Request) -> Response:
     """Show a group no more."""
     given = await fields(request)
