@@ -145,7 +145,8 @@ def _fault(error: FacewatchError) -> Response:
     """An error in words, for the script."""
     if isinstance(error, RemoteError):
         return JSONResponse({"fault": sentence(error)}, 400)
-    return JSONResponse({"fault": f"{error.message[:1].upper()}{error.message[1:]}. {error.hint}."}, 503)
+    text = " ".join(f"{part[:1].upper()}{part[1:]}." for part in (error.message, error.hint) if part)
+    return JSONResponse({"fault": text}, 503)
 
 
 ROOM = Room(
