@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError
-from facewatchd.page import ask, confirm, enter, news, now, people, pictures, say, together, unknown, view
+from facewatchd.page import ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
 from facewatchd.page.security import Guard, TooLongError
 from facewatchd.page.view import Page, Room
 
@@ -27,6 +27,7 @@ ROOMS: Sequence[Room] = (
     enter.ROOM,
     ask.ROOM,
     pictures.ROOM,
+    photo.ROOM,
     say.ROOM,
     people.ROOM,
     confirm.ROOM,
