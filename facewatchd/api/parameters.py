@@ -338,6 +338,15 @@ class GroupParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class SuggestionsParameters:
+    """Of ``suggestions``."""
+
+    person: str = required(Text(MOST_NAME), "The person.")
+    skip: int = optional(Whole(), "Faces that are left out at the begin.", 0)
+    limit: int = optional(Whole(1, MOST_GROUPS), "Most faces in the page.", 20)
+
+
+@dataclass(frozen=True, slots=True)
 class RenameParameters:
     """Of ``rename_person``."""
 
@@ -550,6 +559,13 @@ METHODS = {
         GroupParameters,
         "List the unknown faces of a group, the clearest first.",
         "id faces[{face_id,path,box,taken,taken_from}] total",
+    ),
+    "suggestions": Method(
+        SuggestionsParameters,
+        "List faces that may be a person and of which the user said nothing: that which teaches most first. "
+        "`matches` is whether a question for the person finds the face. The order stays until something is said or "
+        "photos come. `assign` takes the answer.",
+        "name suggestions[{face_id, path, box, score, norm, quality, similarity, matches, taken, taken_from}] total",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before step"),
     "describe_person": Method(

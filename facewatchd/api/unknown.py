@@ -70,7 +70,7 @@ class Unknown:
         with self._gallery.catalog.reading() as reader:
             faces = self._best_first(self._listed(reader).now, params.id)
             page = faces[params.skip : params.skip + params.limit]
-            return {"id": params.id, "faces": _shown(reader, page), "total": len(faces)}
+            return {"id": params.id, "faces": shown(reader, page), "total": len(faces)}
 
     def members(self, group: int) -> list[int]:
         """Return the unknown faces of a group, the best first. Raises `UnknownFaceError` where there are none."""
@@ -134,7 +134,7 @@ def _first_path(paths: Sequence[bytes]) -> bytes:
     return min(paths, key=lambda path: (len(path), path))
 
 
-def _shown(reader: CatalogReader, faces: NDArray[np.int64]) -> list[dict[str, object]]:
+def shown(reader: CatalogReader, faces: NDArray[np.int64]) -> list[dict[str, object]]:
     """Return where faces are, in their order; those that are gone are left out."""
     shown = reader.contents_of(faces.tolist())
     content_of = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))

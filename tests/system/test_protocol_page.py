@@ -65,6 +65,7 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
         "why": {"path": path},
         "photos": {"state": "indexed"},
         "person": {"name": "Anna"},
+        "suggestions": {"person": "Anna"},
         "assign": {"name": "Bert", "who": [{"path": str(tmp_path / "photos" / "4.jpg")}]},
         "rename_person": {"name": "Anna", "new": "Anne"},
         "describe_person": {"name": "Anne", "born": "2001"},
