@@ -20,6 +20,7 @@ from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import fields, first, whole
 from facewatchd.page.paging import pages
+from facewatchd.page.photo import large
 from facewatchd.page.view import Room
 from facewatchd.text import counted
 
@@ -80,7 +81,7 @@ async def new(request: Request) -> Response:
 async def _of(daemon: Daemon, name: str) -> dict[str, Any]:
     who = [{"person": name}]
     answer = await daemon.call("query", who=who, top=PHOTOS, new=SEEN, digests=True, verdicts=True, sort="-date")
-    return {"name": name, "answer": answer, "more": max(0, answer["total"] - len(answer["matches"]))}
+    return {"name": name, "answer": answer, "large": large(), "more": max(0, answer["total"] - len(answer["matches"]))}
 
 
 async def seen(request: Request) -> Response:

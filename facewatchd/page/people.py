@@ -12,6 +12,8 @@ from starlette.routing import Route
 from facewatchd.page import view
 from facewatchd.page.forms import as_notice, fields, first, of_person, whole
 from facewatchd.page.paging import pages
+from facewatchd.page.photo import large
+from facewatchd.page.question import Question
 from facewatchd.page.view import Room
 from facewatchd.page.wording import isolated
 from facewatchd.page.years import bars, is_year
@@ -74,6 +76,11 @@ async def person(request: Request) -> Response:
         years=bars(every["years"]),
         year=year if in_year else "",
         answer=answer,
+        large=large(
+            Question(
+                who=(f"@{known['name']}",), since=year if in_year else "", until=year if in_year else "", sort="-date"
+            )
+        ),
         pages=pages(skip, PHOTOS, answer["total"]),
     )
 

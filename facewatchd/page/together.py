@@ -14,6 +14,8 @@ from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import sentence, whole
 from facewatchd.page.paging import pages
+from facewatchd.page.photo import large
+from facewatchd.page.question import Question
 from facewatchd.page.view import Room
 from facewatchd.page.years import bars, is_year
 
@@ -56,8 +58,17 @@ async def _found(
         daemon.call("query", top=1, years=True, **asked),
         daemon.call("query", top=PHOTOS, skip=skip, sort="-date", verdicts=True, **asked, **in_year),
     )
+    question = Question(
+        who=(f"@{with_[0]}",),
+        with_=tuple(f"@{name}" for name in with_[1:]),
+        without=tuple(f"@{name}" for name in without),
+        since=year,
+        until=year,
+        sort="-date",
+    )
     return {
         "answer": answer,
+        "large": large(None if only else question),  # which an address of a question cannot say
         "years": bars(every["years"]),
         "total": every["total"],
         "pages": pages(skip, PHOTOS, answer["total"]),

@@ -37,6 +37,7 @@ def match(face: int | None, **more: Any) -> dict[str, Any]:
         "similarity": 0.61,
         "verdict": "sure",
         "confirmed": False,
+        "itself": False,
         "person": None,
         "copies": [],
         "similar": [],

@@ -196,14 +196,16 @@ function start(form) {
   get("undo").addEventListener("click", undo);
   get("again")?.addEventListener("click", undo);
   const KEYS = { y: () => answer("yes"), n: () => answer("no"), s: () => answer("skip"), u: undo };
-  document.addEventListener("keydown", (event) => {
+  const pressed = (event) => {
     const isTyping = event.target.matches("input:not([type=checkbox]), textarea, select");
     if (!keys.checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
     const act = KEYS[event.key.toLowerCase()];
     if (!act) return;
     event.preventDefault();
+    event.stopImmediatePropagation(); // "u" is not for the button of a line that an earlier page left
     act();
-  });
+  };
+  document.addEventListener("keydown", pressed, { capture: true });
   addEventListener("beforeunload", (event) => {
     if (unsent()) event.preventDefault();
   });

@@ -94,7 +94,7 @@ def changed(client: Browser, path: str, **fields: str) -> str:
 def notice(client: Browser) -> tuple[str, str]:
     """The line that the next page shows, and the step that its button takes back."""
     text = client.get("/people").text
-    last = re.split('<div class="notice', text.partition("<main")[0])[-1]
+    last = re.split('<div class="notice', text.partition("</main>")[2])[-1]
     said, step = re.search(r"<p>(.*?)</p>", last, re.DOTALL), re.search(r'name="step" value="(\d+)"', last)
     assert said is not None
     return unescape(said[1]).replace("\u2068", "").replace("\u2069", ""), step[1] if step else ""

@@ -35,7 +35,7 @@ def strangers(*groups: dict[str, Any], **answers: Any) -> ToldDaemon:
 
 
 def notices(text: str) -> str:
-    return unescape(text.partition("<main")[0]).replace("\u2068", "").replace("\u2069", "")
+    return unescape(text.partition("</main>")[2]).replace("\u2068", "").replace("\u2069", "")
 
 
 def test_groups_are_shown_with_a_way_to_name_each_and_the_known_names_are_offered() -> None:
