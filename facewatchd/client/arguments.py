@@ -92,6 +92,7 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     if options.follow:
         for name, value in (
             ("--sheet", options.sheet),
+            ("--html", options.html),
             ("--open", options.open),
             ("--sort", options.sort),
             ("-n", options.top),
@@ -239,6 +240,11 @@ def _add_result_options(parser: Parser) -> None:
         "--sheet",
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
+    )
+    add(
+        "--html",
+        metavar="FILE",
+        help="also write a page with all pictures in it, to look through in a browser; replaces only such a page",
     )
     add(
         "--open",
