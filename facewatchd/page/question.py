@@ -32,6 +32,8 @@ _SENT = re.compile(r"photo:([\w-]{1,64})#([0-9]{1,6})", re.ASCII)
 class UnknownPhotoError(UsageError):
     """A photo that was sent and is not kept any more."""
 
+    kind = "unknown-photo"
+
     def __init__(self) -> None:
         super().__init__("the photo that you sent is not kept any more", "choose it again")
 
