@@ -7,7 +7,7 @@ way to the one before and the one after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -27,6 +27,11 @@ PATH = "/face"
 def path_of(face_id: int, asked: Question | None = None, at: int = 0) -> str:
     """Return the address of a photo, as the match of a question at a place."""
     return view.with_query(f"{PATH}/{face_id}", **(asked.query if asked else {}), at=at or None)
+
+
+def large(asked: Question | None = None) -> Callable[[Mapping[str, Any], int], str]:
+    """Return a function for templates: the address of a match at a place among those of a question."""
+    return lambda match, at: path_of(match["face_id"], asked, at)
 
 
 class Way(NamedTuple):
