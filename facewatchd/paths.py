@@ -74,6 +74,14 @@ def data_path() -> Path:
         return platformdirs.user_data_path(APP)
 
 
+def cache_path() -> Path:
+    """The directory of what can be made again at any time."""
+    import platformdirs
+
+    with _translated("XDG_CACHE_HOME"):
+        return platformdirs.user_cache_path(APP)
+
+
 def model_root() -> Path:
     """InsightFace's root in the user's home."""
     from pathlib import Path

@@ -20,6 +20,7 @@ from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.thumbnail import Thumbnails
+from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
 from facewatchd.server.jsonrpc import MethodNotFoundError
 from facewatchd.server.params import read
@@ -37,6 +38,7 @@ class Methods:
         control: Control,
         verifier: Verifier,
         people: People,
+        unknown: Unknown,
         regions: RegionReader,
         exchange: Exchange,
         subscriptions: Subscriptions,
@@ -58,6 +60,8 @@ class Methods:
             "people": people.people,
             "person": people.person,
             "assign": people.assign,
+            "unknown": unknown.unknown,
+            "group": unknown.group,
             "rename_person": people.rename,
             "describe_person": people.describe,
             "merge_people": people.merge,

@@ -37,6 +37,8 @@ MAX_WAIT = 24 * 3600.0
 """Seconds."""
 MOST_OTHERS = 50
 """WHOs in `with`, and in `without`: each is a search of its own."""
+MOST_GROUPS = 200
+"""Groups in one page."""
 MOST_CURSOR = 100
 """Characters of a cursor that are read at all."""
 MOST_SHOWN = 100_000
@@ -95,12 +97,13 @@ class ThumbnailParameters(Source):
 class Who:
     """What a question names a person by."""
 
-    ONE_OF: ClassVar = ("path", "data", "person", "face_id", "embedding")
+    ONE_OF: ClassVar = ("path", "data", "person", "face_id", "group", "embedding")
 
     path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
     person: str | None = optional(Text(MOST_NAME), "The name of a person.", _ABSENT)
     face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
+    group: int | None = optional(Whole(), "A group of `unknown`: its unknown faces.", _ABSENT)
     embedding: tuple[float, ...] | None = optional(ListOf(Number(), MOST_NUMBERS), "The embedding of a face.", _ABSENT)
     face: int | str | None = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -270,11 +273,12 @@ class VerifyParameters:
 class Subject:
     """A face of which something is said."""
 
-    ONE_OF: ClassVar = ("path", "data", "face_id")
+    ONE_OF: ClassVar = ("path", "data", "face_id", "group")
 
     path: bytes | None = optional(SplitPath(), "A photo on the daemon's machine.", _ABSENT)
     data: bytes | None = optional(Base64(), "The bytes of a photo.", _ABSENT)
     face_id: int | None = optional(Whole(), "A face of the catalog.", _ABSENT)
+    group: int | None = optional(Whole(), "A group of `unknown`: all its unknown faces.", _ABSENT)
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all", "none")),
         "Which face of the photo; a number counts left to right from 0. With `none`, and where the photo has no face, "
@@ -308,6 +312,23 @@ class PersonParameters:
     name: str = required(Text(MOST_NAME), "The person.")
     after: int = optional(Whole(), "`next` of the page before.", 0)
     limit: int = optional(Whole(1, MOST_LISTED), "Most statements in the page.", MOST_LISTED)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownParameters:
+    """Of ``unknown``."""
+
+    after: int = optional(Whole(), "`next` of the page before.", 0)
+    limit: int = optional(Whole(1, MOST_GROUPS), "Most groups in the page.", MOST_GROUPS)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupParameters:
+    """Of ``group``."""
+
+    id: int = required(Whole(1), "The group.")
+    skip: int = optional(Whole(), "Faces that are left out at the begin.", 0)
+    limit: int = optional(Whole(1, MOST_LISTED), "Most faces in the page.", MOST_LISTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,6 +531,19 @@ METHODS = {
         "those whose faces they were. `largest` says which face was taken of a photo that shows several. `step` is for "
         "`undo`; null where nothing was said that was not known.",
         "name is new said known moved step largest[{who,face,faces}] without_face refused[{who,face,reason}]",
+    ),
+    "unknown": Method(
+        UnknownParameters,
+        "List the groups of faces of people without a name, those on most photos first, in pages; `next` is null on "
+        "the last one. `first` and `last` are the days on which the photos were taken, `best` is the clearest face, "
+        "which is `face` of `path`, left to right, and `examples` are faces of several photos, the clearest first. "
+        "`unseen` faces are still to be looked at.",
+        "groups[{id, faces, photos, first, last, best, path, face, examples}] next total unseen",
+    ),
+    "group": Method(
+        GroupParameters,
+        "List the unknown faces of a group, the clearest first.",
+        "id faces[{face_id,path,box,taken,taken_from}] total",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before step"),
     "describe_person": Method(

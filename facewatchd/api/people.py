@@ -90,6 +90,8 @@ class _Said:
     """The photo; None for a face by its id."""
     beside: int = 0
     """Other faces on the photo, where this one was taken for its size."""
+    group: int | None = None
+    """The group of unknown faces that it was named by."""
 
 
 class People:
@@ -104,10 +106,12 @@ class People:
         refusal: Refusal,
         table: Quality | None,
         record: Callable[[Outcome], object],
+        members: Callable[[int], Sequence[int]] = lambda group: (),
     ) -> None:
         """``table``: by which a face that is too blurred is not a photo's largest one.
 
-        ``record`` has a photo recorded that a client showed (`Gallery.record_shown`), and waits for it.
+        ``record`` has a photo recorded that a client showed (`Gallery.record_shown`), and waits for it. ``members``:
+        the unknown faces of a group (`Unknown.members`).
         """
         self._store = store
         self._resolver = resolver
@@ -116,6 +120,7 @@ class People:
         self._refusal = refusal
         self._table = table
         self._record = record
+        self._members = members
 
     def count(self) -> int | None:
         """Return how many people have names; None where people.sqlite3 cannot be used."""
@@ -236,6 +241,10 @@ class People:
         for index, each in enumerate(found):
             if each.face is None:
                 continue
+            if each.group is not None:  # the user saw them together: a group is refused for none of its faces
+                if person is not None and each.face_id in self._resolver.known().rejected.get(person.id, ()):
+                    reasons[index] = f"face {each.face_id} was said not to be {person.name}"
+                continue
             if reason := self._refusal(each.face, name, person, taken, moved):
                 reasons[index] = reason
             else:
@@ -248,7 +257,10 @@ class People:
             return
         for who, subject in enumerate(params.who):
             if subject.face_id is not None:
-                yield self._by_id(who, subject.face_id)
+                yield from self._by_ids(who, [subject.face_id])
+                continue
+            if subject.group is not None:
+                yield from self._by_ids(who, self._members(subject.group), subject.group)
                 continue
             seen, picked = self._pick(params.who, who)
             if params.is_ and len(picked) > 1:
@@ -271,23 +283,27 @@ class People:
                 return self._finder.see(source), []
             return self._finder.pick(source, subject.face, self._table)
         except (UnreadablePhotoError, NoFaceError) as exc:
-            photos = [at for at, each in enumerate(subjects) if each.face_id is None]
+            photos = [at for at, each in enumerate(subjects) if each.path is not None or each.data is not None]
             if subject.data is None or len(photos) == 1:
                 raise
             raise type(exc)(f"photo {photos.index(who) + 1}: {exc.message}", exc.hint) from exc
 
-    def _by_id(self, who: int, face_id: int) -> _Said:
+    def _by_ids(self, who: int, face_ids: Sequence[int], group: int | None = None) -> Iterator[_Said]:
         with self._catalog.reading() as reader:
-            face = reader.faces_of([face_id]).get(face_id)
-            contents = reader.contents_of([face_id]).contents.tolist()
-            if face is None or not contents:
-                raise UnknownFaceError(f"there is no face {face_id}", "face ids change when a photo is embedded again")
-            digest, width, height = reader.describe(contents[0])
-        return _Said(who, None, face, digest, RelativeBox.of(face.box, width, height), face_id)
+            faces, shown = reader.faces_of(face_ids), reader.contents_of(face_ids)
+            content_of = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))
+            for face_id in face_ids:
+                if face_id in faces and face_id in content_of:
+                    face, (digest, width, height) = faces[face_id], reader.describe(content_of[face_id])
+                    yield _Said(who, None, face, digest, RelativeBox.of(face.box, width, height), face_id, group=group)
+                elif group is None:
+                    raise UnknownFaceError(
+                        f"there is no face {face_id}", "face ids change when a photo is embedded again"
+                    )
 
     def _in_box(self, params: AssignParameters) -> _Said:
         """What is said of the box on the one photo: of the face in it where one is found."""
-        if len(params.who) > 1 or params.who[0].face_id is not None:
+        if len(params.who) > 1 or (params.who[0].path is None and params.who[0].data is None):
             raise ParamsError("box must be of one photo in who")
         seen = self._finder.see(Source(params.who[0].path, params.who[0].data))
         given = Box(*params.box)

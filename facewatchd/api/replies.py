@@ -112,7 +112,8 @@ def _used(used: Used, table: Quality | None) -> dict[str, object]:
         return {"photo": None, "person": used.person, "references": used.references, "photos": used.stands}
     where = {} if used.face is None else {**seen(used.face, table), "left_out": used.left_out}
     if used.photo is None:
-        return {"photo": None, "face_id": used.face_id, **where}
+        group = {} if used.group is None else {"group": used.group, "faces": used.members}
+        return {"photo": None, "face_id": used.face_id, **group, **where}
     name: dict[str, str | None] = {"path": None} if used.photo.path is None else dict(encode_path(used.photo.path))
     return {"photo": name.pop("path"), **name, "face": used.index, "faces": used.count, **where}
 

@@ -8,7 +8,7 @@ Where no face of a person can tell, all of them are taken. They are read anew wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,8 @@ class Scorer:
         self._gallery = gallery
         self._resolver = resolver
         self._info = info
+        self.members: Callable[[int], Sequence[int]] = lambda group: ()
+        """Returns the unknown faces of a group, the clearest first (`Unknown.members`)."""
         self._lock = threading.Lock()
         self._judged = _Judged({}, {})
         self._people = People(KnownFaces(), references.none(info.dim), {}, same_picture(info.threshold))
@@ -235,6 +237,18 @@ class Scorer:
             people.same_picture,
             people.references.without(frozenset({person})),
             known.photos.get(person, frozenset()),
+        )
+
+    def wanted_faces(self, faces: Sequence[Face]) -> Wanted:
+        """Return what to ask for several faces that are one person's, of whom no name is known."""
+        rows = np.array([face.embedding for face in faces], np.float32).reshape(len(faces), self._info.dim)
+        norms = np.array([np.inf if face.norm is None else face.norm for face in faces])
+        chosen = references.different(rows, norms, same_picture(self._info.threshold))
+        return Wanted(
+            rows[chosen],
+            tuple(faces[at].norm for at in chosen.tolist()),
+            references.extra(len(chosen), self._info.threshold),
+            others=self.people().references,
         )
 
     def joined(self, parts: Sequence[Wanted]) -> Wanted:

@@ -48,7 +48,11 @@ class Used:
     count: int = 0
     """Faces on the photo."""
     face_id: int | None = None
-    """Where the face was named by its id."""
+    """Where the face was named by its id; of a group the clearest."""
+    group: int | None = None
+    """The group of unknown faces that was named,"""
+    members: int = 0
+    """and how many it has."""
     left_out: bool = False
     """Whether the face is not searched for, because it is too blurred."""
     person: str = ""
@@ -104,6 +108,8 @@ class _Named:
             return f"photo {self.number or 1}"
         if self.who.person is not None:
             return f"@{self.who.person}"
+        if self.who.group is not None:
+            return f"group:{self.who.group}"
         return "an embedding" if self.who.face_id is None else f"face {self.who.face_id}"
 
 
@@ -201,8 +207,21 @@ class WhoReader:
             references, stands = len(wanted.confirmed), len(wanted.photos)
             used = Used(named.position, None, None, person=person.name, references=references, stands=stands)
             yield _Evidence(named, used, wanted)
+        elif named.who.group is not None:
+            yield self._of_group(named, named.who.group)
         else:
             yield _Evidence(named, None, _one_face(self._given(named.who.embedding or ())))
+
+    def _of_group(self, named: _Named, group: int) -> _Evidence:
+        """A group is asked for as a person is, with all its faces that differ."""
+        members = self._scorer.members(group)
+        with self._gallery.catalog.reading() as reader:
+            faces = reader.faces_of(members)
+        if not faces:
+            raise UnknownFaceError(f"there is no group {group}", "`facewatchd people unknown` lists them")
+        best = next(face_id for face_id in members if face_id in faces)
+        used = Used(named.position, faces[best], None, face_id=best, group=group, members=len(faces))
+        return _Evidence(named, used, self._scorer.wanted_faces(list(faces.values())))
 
     def _on_photo(self, named: _Named, photo: Source, quality: Quality | None) -> Iterator[_Evidence]:
         try:
@@ -233,7 +252,7 @@ class WhoReader:
         parts = [each.wanted for each in way if each.wanted is not None]
         if len(parts) == 1:
             return replace(parts[0], own=own)
-        if any(part.person is not None for part in parts):
+        if any(part.person is not None or len(part.references) > 1 for part in parts):
             return replace(self._scorer.joined(parts), own=own)
         mean = unit_length(np.mean([part.references[0] for part in parts], axis=0))
         if mean is None:

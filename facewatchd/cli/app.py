@@ -16,7 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from facewatchd import __version__
-from facewatchd.cli import control, doctor, exchange, models, page, people, people_import, photos, run, service
+from facewatchd.cli import (
+    control,
+    doctor,
+    exchange,
+    models,
+    page,
+    people,
+    people_import,
+    people_unknown,
+    photos,
+    run,
+    service,
+)
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.client.query import local_path
 from facewatchd.console.arguments import INTERRUPTED, HelpFormatter, Parser, parse
@@ -161,6 +173,8 @@ def _add_people(commands: Any) -> None:
         ("undo", people.undo, "take back the last change; as often as there are changes"),
     ):
         people.add_options(name, _add(actions, name, command, meaning))
+    text = "the groups of faces that have no name, those on most photos first"
+    people_unknown.add_options(_add(actions, "unknown", people_unknown.list_unknown, text))
     text = "names that other programs wrote: regions in XMP, Picasa, Google Takeout"
     people_import.add_options(_add(actions, "import", people_import.import_people, text))
 

@@ -48,8 +48,10 @@ def add_options(name: str, parser: Parser) -> None:
 
 
 def _add_faces(name: str, parser: Parser) -> None:
-    parser.add_argument("who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID or '-'")
-    parser.words["WHO"] = "a photo, PHOTO#N or face:ID"
+    parser.add_argument(
+        "who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID, group:ID or '-'"
+    )
+    parser.words["WHO"] = "a photo, PHOTO#N, face:ID or group:ID"
     if name == "add":
         text = "take faces that would be poor references as well"
         parser.add_argument("--anyway", action="store_true", help=text)

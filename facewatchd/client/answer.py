@@ -48,7 +48,14 @@ class QueryPerson(NamedTuple):
     """and on how many photos the person stands without a face."""
 
 
-QueryEntry = QueryFace | Faceless | QueryPerson
+class QueryGroup(NamedTuple):
+    """A group of unknown faces."""
+
+    asked: Asked
+    faces: int
+
+
+QueryEntry = QueryFace | Faceless | QueryPerson | QueryGroup
 
 
 class ExpectedFalse(NamedTuple):
@@ -183,6 +190,8 @@ def _query_entry(entry: Any, asked: Asked) -> QueryEntry:
         return QueryPerson(asked, str(entry["person"]), int(entry["references"]), int(entry.get("photos", 0)))
     if asked.photo is not None and entry["face"] is None:
         return Faceless(asked)
+    if asked.who.group is not None:
+        return QueryGroup(asked, int(entry["faces"]))
     number, faces = (None, 1) if asked.photo is None else (int(entry["face"]), int(entry["faces"]))
     left_out, child = (bool(entry.get(name, False)) for name in ("left_out", "child"))
     return QueryFace(asked, number, faces, *_seen(entry), left_out, child)

@@ -1,7 +1,7 @@
 """``facewatch-query``: find the photos that show the same person.
 
 Results go to standard output, everything else to standard error. The command starts on the standard library alone;
-Pillow and numpy are imported for ``--sheet`` only.
+Pillow and numpy are imported for ``--sheet`` and ``--open`` only.
 
 Exit status: 0 found; 1 nothing found; 2 wrong usage or unreadable photo (also a sheet or results that cannot be
 written); 3 no face on the photo; 4 no daemon; 5 not ready in time, or the daemon could not answer. 130 after Ctrl-C.
@@ -22,7 +22,7 @@ from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connecti
 from facewatchd.client.follow import acknowledge, follow
 from facewatchd.client.query import QueryPhoto, ask
 from facewatchd.client.report import pending_photos, print_answer, unread
-from facewatchd.client.request import Everyone, require_known, send
+from facewatchd.client.request import Everyone, draws, require_known, send
 from facewatchd.console import output
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.console.streams import (
@@ -75,8 +75,7 @@ def _status_of(error: FacewatchError) -> int:
 
 
 def _list_faces(options: argparse.Namespace) -> int:
-    if options.sheet is not None:
-        drawing.check(options)
+    drawing.check(options)
     photo = QueryPhoto(options.who[0].photo)
     params = {"names": True} if options.names else {}
     with Connection(options.socket) as daemon:
@@ -92,7 +91,7 @@ def _list_faces(options: argparse.Namespace) -> int:
         write(output.face_table(faces, colour=takes_colour(sys.stdout)))
     else:
         write(output.face_lines(faces))
-    if options.sheet is not None:
+    if draws(options):
         drawing.draw_faces(options, photo, faces)
     if on_terminal() and not options.quiet and faces and all(face.who and _is_nobody(face.who) for face in faces):
         say("there is no named person to compare a face with; to name one: facewatchd people add NAME PHOTO")

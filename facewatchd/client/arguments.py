@@ -67,12 +67,15 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
         "list_faces",
         "names",
         "sheet",
+        "open",
         "json",
         "socket",
         "quiet",
         "verbose",
     }:
-        parser.error("--list-faces searches nothing and goes with --who, --sheet, --json, --socket, -q and -v only")
+        parser.error(
+            "--list-faces searches nothing and goes with --who, --sheet, --open, --json, --socket, -q and -v only"
+        )
     if len(options.who) > 1 or options.who[0].photo is None or options.who[0].face is not None:
         parser.error("--list-faces takes one photo")
 
@@ -87,7 +90,12 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     if since and until and since[: len(until)] > until:
         parser.error(f"--since {since} is after --until {until}")
     if options.follow:
-        for name, value in (("--sheet", options.sheet), ("--sort", options.sort), ("-n", options.top)):
+        for name, value in (
+            ("--sheet", options.sheet),
+            ("--open", options.open),
+            ("--sort", options.sort),
+            ("-n", options.top),
+        ):
             if value:
                 parser.error(f"--follow prints each match as it arrives, and goes without {name}")
     if options.link_to and options.copy_to:
@@ -231,6 +239,11 @@ def _add_result_options(parser: Parser) -> None:
         "--sheet",
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
+    )
+    add(
+        "--open",
+        action="store_true",
+        help="show the sheet in the desktop's viewer; without --sheet, one that is not kept",
     )
     add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
     add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")

@@ -1,4 +1,4 @@
-"""The pictures that ``--sheet`` asks for. Pillow and numpy are imported when one is drawn."""
+"""The sheets that ``--sheet`` and ``--open`` ask for. Pillow and numpy are imported when one is drawn."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from typing import TYPE_CHECKING, Any
 from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryPerson, path_of, reading_answer
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import STDIN, QueryPhoto, local_path
-from facewatchd.client.report import asks_for_dates
+from facewatchd.client.report import asks_for_dates, expected_wrong
+from facewatchd.client.who import Who
 from facewatchd.console.streams import say, takes_drawing
 from facewatchd.matches import Box, Match, Name, PhotoFace, any_date, any_other_person
-from facewatchd.text import printable
+from facewatchd.text import counted, printable
 
 if TYPE_CHECKING:
-    from facewatchd.pictures.sheet import Tile
+    from pathlib import Path
+
+    from facewatchd.pictures.sheet import Portrait, Question
+
+_MOST_NAMED = 3
+"""People and photos that a title names."""
+_ORDERS = {"date": "oldest first", "-date": "newest first", "path": "by path"}
 
 
 def check(options: argparse.Namespace) -> None:
-    """Make a path of ``options.sheet``. Raises `UsageError` where no picture could be written to it."""
+    """Make a path of ``options.sheet``, if given. Raises `UsageError` where no sheet could be written to it."""
+    if options.sheet is None:
+        return
     from pathlib import Path
 
     from facewatchd.pictures import target
@@ -32,11 +41,13 @@ def check(options: argparse.Namespace) -> None:
 
 
 def draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
-    """Draw the photo with its faces' numbers and names."""
+    """Draw the photo with its faces' numbers and names, and show it where that is asked for."""
     from facewatchd.pictures import labelled, source
 
+    target, mode = _place(options, _name_of_photo(photo), ".png")
     drawn = [labelled.Labelled(face.box, number, _label(face.who)) for number, face in enumerate(faces)]
-    labelled.write(options.sheet, source.Source(os.fsencode(photo.path), photo.data), drawn)
+    labelled.write(target, source.Source(os.fsencode(photo.path), photo.data), drawn, mode=mode)
+    _open(options, target)
 
 
 def _label(who: Name | None) -> str:
@@ -48,33 +59,147 @@ def _label(who: Name | None) -> str:
 
 
 def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
-    """Draw the faces that were asked for, then the matches."""
+    """Draw the faces that were asked for and the matches, and show the sheet where that is asked for."""
     from facewatchd.pictures import sheet
 
-    tiles = list(_asked(options, answer, answer.query, "query"))
-    tiles += _asked(options, answer, answer.others.get("with", ()), "with")
-    named, dated = any_other_person(answer.matches, answer.asked_names), asks_for_dates(options)
-    dated = dated or any_date(answer.matches)
-    tiles += [sheet.match_tile(match, named=named, dated=dated) for match in answer.matches]
+    root = sheet.shared_directory(answer.matches)
+    named = any_other_person(answer.matches, answer.asked_names)
+    dated = asks_for_dates(options) or any_date(answer.matches)
+    notes = _notes_of_faces(options, answer)
+    tiles = [
+        sheet.match_tile(match, root, named=named, dated=dated, note=notes.get(match.of, ""))
+        for match in answer.matches
+    ]
+    question = _question(options, answer, root)
+    suffix = ".png" if len(sheet.layout(question, tiles).pages) == 1 else ".pdf"
+    target, mode = _place(options, question.title, suffix)
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
-    left_out = sheet.write(options.sheet, tiles, _progress if shows_progress else None)
-    if left_out and not options.quiet:
-        say(f"{printable(str(options.sheet))} leaves out {_last(left_out)}; ask for fewer with --top")
+    written = sheet.write(target, question, tiles, _progress if shows_progress else None, mode=mode)
+    if not options.quiet and len(written.files) > 1:
+        first, last = (printable(str(file)) for file in (written.files[0], written.files[-1]))
+        say(f"{counted(len(written.files), 'page')}: {first} to {last}; a .pdf holds them in one file")
+    if written.left_out and not options.quiet:
+        say(f"{_last(written.left_out)} would not fit: ask for fewer with --top, or for a .pdf")
+    _open(options, target)
 
 
-def _asked(options: argparse.Namespace, answer: Answer, entries: Sequence[QueryEntry], heading: str) -> Iterator[Tile]:
-    """The tiles of the people who are asked for; none where no photo is known that shows it."""
+def _place(options: argparse.Namespace, title: str, suffix: str) -> tuple[Path, int]:
+    """Return the file to draw to, and its permissions."""
+    from facewatchd.client import opening
+    from facewatchd.pictures import target
+
+    if options.sheet is not None:
+        return options.sheet, target.USUAL_MODE
+    return opening.private_file(title, suffix), opening.PRIVATE
+
+
+def _open(options: argparse.Namespace, file: Path) -> None:
+    if options.open:
+        from facewatchd.client import opening
+
+        opening.show(file)
+
+
+def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Question:
+    """Return what was asked, as the sheet tells it."""
+    import datetime
+
     from facewatchd.pictures import sheet
 
-    for entry in entries:
+    day = datetime.datetime.now().astimezone().date().isoformat()
+    names = list(dict.fromkeys(_name_of_entry(entry) for entry in answer.query))
+    title = ", ".join(names[:_MOST_NAMED])
+    if len(names) > _MOST_NAMED:
+        title += f" and {len(names) - _MOST_NAMED} more"
+    shown, total = len(answer.matches), counted(answer.total, "photo")
+    found = f"{shown} of {total}" if shown < answer.total else total
+    order = _ORDERS.get(options.sort, "most alike first")
+    where = f"{'in' if _is_one_directory(answer.matches) else 'below'} {_short_directory(root)}" if root else ""
+    lines = (
+        " · ".join(_restrictions(options, answer)),
+        " · ".join(filter(None, (found if shown else "no photo found", order if shown > 1 else "", where))),
+        " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
+    )
+    portraits = [*_portraits(options, answer, answer.query, "")]
+    portraits += _portraits(options, answer, answer.others.get("with", ()), "with")
+    return sheet.Question(title, lines, tuple(portraits), day)
+
+
+def _restrictions(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
+    """Word what else is asked for."""
+    for word in ("with", "without"):
+        yield from (f"{word} {_name_of_entry(entry)}" for entry in answer.others.get(word, ()))
+    if options.only:
+        yield "nobody else"
+    if options.faces:
+        fewest, most = options.faces
+        number = f"{fewest}" if fewest == most else f"{fewest} or more" if most is None else f"{fewest} to {most}"
+        yield f"{number} {'face' if number == '1' else 'faces'}"
+    if options.since:
+        yield f"since {options.since}"
+    if options.until:
+        yield f"until {options.until}"
+    if options.min_size:
+        yield f"from {options.min_size} pixels"
+    if options.new:
+        yield f"new for {options.new}"
+
+
+def _name_of(who: Who) -> str:
+    if who.photo is None:
+        return who.person or who.text
+    return "a photo" if who.photo == STDIN else os.path.basename(who.text)
+
+
+def _name_of_photo(photo: QueryPhoto) -> str:
+    return "a photo" if photo.argument == STDIN else os.path.basename(photo.argument)
+
+
+def _name_of_entry(entry: QueryEntry) -> str:
+    return entry.name if isinstance(entry, QueryPerson) else _name_of(entry.asked.who)
+
+
+def _is_one_directory(matches: Sequence[Match]) -> bool:
+    return len({os.path.dirname(match.path) for match in matches}) == 1
+
+
+def _short_directory(directory: bytes) -> str:
+    """Return a directory, with ~ for the user's own."""
+    text, home = os.fsdecode(directory), os.path.expanduser("~").rstrip("/")
+    return f"~{text.removeprefix(home)}" if home and (text == home or text.startswith(f"{home}/")) else text
+
+
+def _notes_of_faces(options: argparse.Namespace, answer: Answer) -> dict[int | None, str]:
+    """With ``--face all``, by the index of a query face which one it is."""
+    labels = _labels(options, answer.query)
+    return {position: f"face {label}" for position, label in labels.items()}
+
+
+def _labels(options: argparse.Namespace, entries: Sequence[QueryEntry]) -> dict[int | None, str]:
+    if options.face != "all" or len(entries) < 2:
+        return {}
+    numbers = {at: entry.number for at, entry in enumerate(entries) if isinstance(entry, QueryFace)}
+    return {at: str(number) for at, number in numbers.items() if number is not None}
+
+
+def _portraits(
+    options: argparse.Namespace, answer: Answer, entries: Sequence[QueryEntry], label: str
+) -> Iterator[Portrait]:
+    """The faces that are asked for; none where no photo is known that shows one."""
+    from facewatchd.pictures.sheet import Portrait
+    from facewatchd.pictures.source import Source
+
+    labels = _labels(options, entries)
+    for position, entry in enumerate(entries):
+        text = label or labels.get(position, "")
         if isinstance(entry, QueryPerson):
             for path, box in _best_reference(options, entry.name):
-                yield sheet.query_tile(os.fsdecode(path), None, os.fsdecode(path), box, f"{heading}: {entry.name}")
+                yield Portrait(Source(path), box, text)
         elif isinstance(entry, QueryFace) and not entry.left_out:
             if (photo := entry.asked.photo) is not None:
-                yield sheet.query_tile(photo.path, photo.data, photo.name, entry.box, heading)
+                yield Portrait(Source(os.fsencode(photo.path), photo.data), entry.box, text)
             elif (own := _photo_of(answer, entry.asked.who.face_id)) is not None:
-                yield sheet.query_tile(os.fsdecode(own), None, os.fsdecode(own), entry.box, heading)
+                yield Portrait(Source(own), entry.box, text)
 
 
 def _photo_of(answer: Answer, face_id: int | None) -> bytes | None:

@@ -9,14 +9,13 @@ import argparse
 
 from facewatchd.client import drawing, filling
 from facewatchd.client.answer import Answer
-from facewatchd.client.request import Everyone
+from facewatchd.client.request import Everyone, draws
 from facewatchd.matches import Match
 
 
 def check(options: argparse.Namespace) -> None:
     """Raise `UsageError` where something that is asked for could not be made."""
-    if options.sheet is not None:
-        drawing.check(options)
+    drawing.check(options)
     if options.link_to or options.copy_to:
         filling.check(options)
 
@@ -25,7 +24,7 @@ def make(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
     """Make all that is asked for. Raises `UsageError` where something cannot be written."""
     if options.link_to or options.copy_to:
         filling.fill(options, everyone, answer)
-    if options.sheet is not None:
+    if draws(options):
         drawing.draw_sheet(options, answer)
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryPerson, Undecided
+from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryGroup, QueryPerson, Undecided
 from facewatchd.client.who import Who
 from facewatchd.console import output
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
@@ -108,13 +108,18 @@ def _say_expected(answer: Answer, *, explain: bool) -> None:
     asked = any(isinstance(face, QueryFace) and face.child for face in answer.query)
     if asked or any(CHILD in match.reasons for match in answer.matches):
         say("small children look alike to the model: at its threshold about one pair in three matches")
-    expected = answer.expected_false
-    if expected is None:
-        return
-    if expected.number is not None:
-        say(_expected(len(answer.matches), expected.number, at_most=expected.at_most))
-    elif explain:
+    if text := expected_wrong(answer):
+        say(text)
+    elif answer.expected_false is not None and explain:
         say("how many of them are somebody else cannot be told: too few other faces are known")
+
+
+def expected_wrong(answer: Answer) -> str:
+    """Word how many of the matches are to be expected wrong; empty where that cannot be told, or the user said it."""
+    expected = answer.expected_false
+    if expected is None or expected.number is None or all(match.itself or match.confirmed for match in answer.matches):
+        return ""
+    return _expected(len(answer.matches), expected.number, at_most=expected.at_most)
 
 
 def _expected(shown: int, number: float, *, at_most: bool) -> str:
@@ -134,6 +139,8 @@ def _entry_line(query: str, entry: QueryEntry) -> str:
         return f"{query}: no face on {printable(entry.asked.name)}, which is left out"
     if isinstance(entry, QueryPerson):
         return f"{query}: {printable(entry.name)}, {counted(entry.references, 'reference')}"
+    if isinstance(entry, QueryGroup):
+        return f"{query}: {printable(entry.asked.name)}, {counted(entry.faces, 'unknown face')}"
     words = f", {printable(entry.quality)}" if entry.quality else ""
     if entry.left_out:
         words += ", which is left out"

@@ -118,9 +118,14 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
         params["collapse"] = False
     if options.explain and (options.json or shows_table(options)):
         params["explain"] = True
-    elif shows_table(options) or (options.explain and not options.quiet):
+    elif shows_table(options) or draws(options) or (options.explain and not options.quiet):
         params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
     return params
+
+
+def draws(options: argparse.Namespace) -> bool:
+    """Whether a sheet of the answer is drawn."""
+    return bool(options.sheet or options.open)
 
 
 def require_known(error: RemoteError) -> None:

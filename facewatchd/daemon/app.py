@@ -23,18 +23,22 @@ from facewatchd.api.methods import Methods
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
+from facewatchd.api.recognised import Recognised
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.thumbnail import Thumbnails
+from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Config, apply_reload
 from facewatchd.errors import StorageError
+from facewatchd.expectation import calibration
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.group_faces import GallerySource, GroupFaces
 from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
@@ -45,6 +49,8 @@ from facewatchd.inference.pool import Inference
 from facewatchd.inference.wire import FULLY_CONFINED, Setup
 from facewatchd.models import registry
 from facewatchd.models.devices import Placement
+from facewatchd.people.grouping import Rule
+from facewatchd.people.groups import Groups
 from facewatchd.people.known import KeepKnown, Resolver
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
@@ -135,7 +141,7 @@ class Daemon:
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
-        self._build_indexing()
+        self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
         self._build_methods(info, placement)
@@ -218,7 +224,7 @@ class Daemon:
             liveness=self._liveness,
         )
 
-    def _build_indexing(self) -> None:
+    def _build_indexing(self, info: ModelInfo) -> None:
         """The workers that examine paths, and the threads that look at recorded photos again when there are none."""
         self._indexer = Indexer(
             self._gallery,
@@ -241,6 +247,12 @@ class Daemon:
         )
         self._second_looks = SecondLooks(parts)
         self._dates = Dates(parts)
+        probe = calibration.of(info.name, info.dim).are_children
+        self._groups = Groups(Rule(info.threshold, info.quality), GallerySource(self._gallery, probe))
+        self._recognised = Recognised(self._gallery, self._scorer, info)
+        self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
+        self._unknown = Unknown(self._gallery, self._groups, self._recognised, info)
+        self._scorer.members = self._unknown.members
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
@@ -262,6 +274,7 @@ class Daemon:
             indexer=self._indexer,
             second_looks=self._second_looks if self._config.faces.second_look else None,
             dates=self._dates,
+            group_faces=self._group_faces,
             watcher=self._watcher,
             server=self._server,
             liveness=self._liveness,
@@ -297,6 +310,7 @@ class Daemon:
             self._control,
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
+            self._unknown,
             RegionReader(self._catalog, self._indexing_inference, self._roots, self._people, self._resolver),
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
             Subscriptions(
@@ -316,6 +330,7 @@ class Daemon:
             self._scorer.refusal,
             info.quality,
             self._record_shown,
+            self._unknown.members,
         )
 
     def _status(self, info: ModelInfo, placement: Placement, people: Callable[[], int | None]) -> Status:
@@ -376,6 +391,7 @@ class Daemon:
             self._indexer,
             *([self._second_looks] if self._config.faces.second_look else []),
             self._dates,
+            self._group_faces,
             self._scanner,
             self._watcher,
         )
@@ -468,6 +484,7 @@ class Daemon:
         self._scanner.give_up()  # these first: that the writer ends is no failure of theirs
         self._second_looks.give_up()
         self._dates.give_up()
+        self._group_faces.give_up()
         self._maintenance.give_up()
         self._writer.give_up()
         self._queue.close()

@@ -57,6 +57,10 @@ class Calibration:
         shares: NDArray[np.float64] = np.exp(np.interp(at, np.arange(last + 1), self.tail) + beyond)
         return shares
 
+    def are_children(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each of (n, dim) is a small child's, as `is_child` tells. Shape (n,)."""
+        return np.zeros(len(embeddings), np.bool_) if self.child is None else self.child.of(embeddings)
+
     def is_child(self, embedding: Embedding) -> bool:
         """Whether the face is a small child's, as far as that can be told; False where it cannot."""
         return self.child is not None and bool(self.child.of(embedding[None])[0])

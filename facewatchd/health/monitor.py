@@ -13,6 +13,7 @@ from facewatchd.errors import FacewatchError, NoDaemonError, StorageError
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.report import Report, RootReport
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.group_faces import GroupFaces
 from facewatchd.indexing.maintenance import IndexMaintenance
 from facewatchd.indexing.second_looks import SecondLooks
 from facewatchd.indexing.workers import Indexer
@@ -50,6 +51,7 @@ class Monitor:
     second_looks: SecondLooks | None
     """None where the configuration has them off."""
     dates: Dates
+    group_faces: GroupFaces
     watcher: Watcher
     server: Server
     liveness: Liveness
@@ -130,6 +132,7 @@ class Monitor:
             "the scanner": self.scanner.is_alive(),
             "an indexing thread": self.indexer.alive(),
             "the thread for dates": self.dates.alive(),
+            "the thread for groups": self.group_faces.alive(),
             "the thread for second looks": self.second_looks is None or self.second_looks.alive(),
             "the server": self.server.alive(),
         }

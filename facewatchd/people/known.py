@@ -67,6 +67,8 @@ class KnownFaces:
     """The person that each confirmed face is."""
     unplaced: int = 0
     """Statements that find no face."""
+    ignored: frozenset[int] = frozenset()
+    """Faces that are ignored."""
 
     def is_unplaced(self, statement: Statement) -> bool:
         """Whether a statement finds no face, though it is about one."""

@@ -2,22 +2,24 @@
 
 The photo is turned upright and shown whole: at least `_LEAST` pixels on its longer side, so that there is room for the
 labels, at most `_MOST`, and in between large enough that the smallest face can be seen. `placement` says where the
-labels stand; one that stands apart from its box is joined to it by a line.
+labels stand; one that stands apart from its box is joined to it by a line. In a PDF the picture fills a page of A4.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from facewatchd.errors import UnreadablePhotoError
 from facewatchd.matches import Box
-from facewatchd.pictures import placement
+from facewatchd.pictures import pdf, placement
 from facewatchd.pictures import target as targets
 from facewatchd.pictures.fonts import Line
+from facewatchd.pictures.pages import A4, MILLIMETRES_PER_INCH, PRINTED, Page
 from facewatchd.pictures.placement import Rectangle
 from facewatchd.pictures.source import Source, pixels
 from facewatchd.text import printable
@@ -30,6 +32,10 @@ _LONGEST_NAME: Final = 0.3
 """Parts of the picture's longer side that a label takes at most."""
 _LEAST_NAME: Final = 4
 """Heights of the letters to which a name is cut at most, where there is little room."""
+_MARGIN: Final = 10.0
+"""Millimetres around the picture on a page."""
+_FINEST: Final = 300
+"""Pixels an inch that a page has at most."""
 _EDGE: Final = "#ffffff"
 _INK: Final = "#ffffff"
 _COLOURS: Final = ("#1860c0", "#b03a2e", "#1e8449", "#7d3c98", "#a04000", "#117a8b")
@@ -44,8 +50,8 @@ class Labelled(NamedTuple):
     name: str = ""
 
 
-def write(target: Path, source: Source, faces: Sequence[Labelled]) -> None:
-    """Draw the photo and put the picture in the file's place in one step.
+def write(target: Path, source: Source, faces: Sequence[Labelled], *, mode: int = targets.USUAL_MODE) -> None:
+    """Draw the photo and put the picture in the file's place in one step, with what the umask leaves of ``mode``.
 
     Raises `UsageError` for a file that cannot be written, and `UnreadablePhotoError` for a photo that cannot be shown.
     """
@@ -53,7 +59,25 @@ def write(target: Path, source: Source, faces: Sequence[Labelled]) -> None:
     photo = pixels(source)
     if isinstance(photo, str):
         raise UnreadablePhotoError(f"the photo cannot be drawn: it is {photo}", "ask again")
-    targets.save(draw(Image.fromarray(photo), faces), target)
+    picture = draw(Image.fromarray(photo), faces)
+    if target.suffix.lower() == ".pdf":
+        title = os.fsdecode(os.path.basename(source.path))
+        targets.save_document(target, lambda file: pdf.write(file, [_page(picture)], title=title), mode=mode)
+    else:
+        targets.save(picture, target, mode=mode)
+
+
+def _page(picture: Image.Image) -> Page:
+    """Return the picture in the middle of a page, which lies across where that makes it larger."""
+    short, long = A4
+    width, height = (long, short) if picture.width > picture.height else (short, long)
+    wide, tall = width - 2 * _MARGIN, height - 2 * _MARGIN
+    inches = min(wide, tall * picture.width / picture.height) / MILLIMETRES_PER_INCH
+    page = Page(width, height, round(min(max(picture.width / inches, PRINTED), _FINEST)))
+    size = page.pixels(wide), page.pixels(tall)
+    scaled = ImageOps.contain(picture, size, Image.Resampling.LANCZOS)
+    page.image.paste(scaled, ((page.image.width - scaled.width) // 2, (page.image.height - scaled.height) // 2))
+    return page
 
 
 def draw(photo: Image.Image, faces: Sequence[Labelled]) -> Image.Image:
@@ -73,7 +97,7 @@ def draw(photo: Image.Image, faces: Sequence[Labelled]) -> Image.Image:
         _draw_box(pen, box, placed.place, colour, max(2, text_size // 8))
     for each, placed, colour in zip(lines, places, colours, strict=True):
         at = placed.place
-        pen.rectangle((at.left, at.top, at.right - 1, at.bottom - 1), fill=colour, outline=_EDGE)
+        pen.rounded_rectangle((at.left, at.top, at.right - 1, at.bottom - 1), padding, fill=colour, outline=_EDGE)
         each[placed.which].draw(pen, (at.left + padding, at.bottom - padding - text_size * 0.15), _INK)
     return picture
 
@@ -114,8 +138,10 @@ def _draw_box(pen: ImageDraw.ImageDraw, box: Rectangle, label: Rectangle, colour
         start, end = _nearest_points(box, label)
         pen.line((*start, *end), fill=_EDGE, width=width + 2)
         pen.line((*start, *end), fill=colour, width=width)
-    pen.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=_EDGE, width=width + 2)
-    pen.rectangle((box.left, box.top, box.right - 1, box.bottom - 1), outline=colour, width=width)
+    radius = min(2 * width, (box.right - box.left) // 2, (box.bottom - box.top) // 2)
+    outer = (box.left - 1, box.top - 1, box.right, box.bottom)
+    pen.rounded_rectangle(outer, radius, outline=_EDGE, width=width + 2)
+    pen.rounded_rectangle((box.left, box.top, box.right - 1, box.bottom - 1), radius, outline=colour, width=width)
 
 
 def _nearest_points(one: Rectangle, other: Rectangle) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -1,194 +1,307 @@
-"""The contact sheet: the query's faces first, then the matches in their order, cut from the photos themselves.
+"""The contact sheet: the question with its faces at the top, then the matches in their order, page by page.
 
-A tile shows about twice the face's box, upright, with the box drawn into it (of several people who are asked for
-together, all their boxes), and three lines below it: ``query`` or
-the similarity (with the person and the date where they say something), the photo's name, and its directory. The tile of
-a photo that is gone, cannot be read, or has become smaller than its face's box has one word in place of the picture.
-Tiles are drawn photo by photo, not in their order, so that each photo is decoded once and one is held at a time.
-`photos.decode` decodes; Pillow only draws here.
+A match's picture is a square of its photo, upright, with the face and enough of the scene to know the photo again
+(`crops`); of several people who are asked for together it holds all their faces. Below it stand the verdict and the
+similarity, the day, the photo's name, and what differs in its directory. In place of a photo that is gone, cannot be
+read, or has become smaller than its face's box, one word says so.
 
-`target` says which files a sheet replaces.
+A page is A4. A PDF holds all of them. A PNG, JPEG or WebP is one page, less high where the matches end; the other pages
+lie beside it as ``-2``, ``-3`` and so on (`target`). One page is held at a time. For a page, each photo is decoded
+once, a few of them at the same time.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from facewatchd.matches import CONFIRMED, Box, Match
+from facewatchd.pictures import crops, pdf
 from facewatchd.pictures import target as targets
-from facewatchd.pictures.fonts import Line
+from facewatchd.pictures.pages import A4, FAINT, INK, PRINTED, SHOWN, Page
 from facewatchd.pictures.source import Source, pixels
-from facewatchd.text import printable
+from facewatchd.text import counted, printable
 
-if TYPE_CHECKING:
-    from facewatchd.values import Pixels
+MOST_PICTURES: Final = 100
+"""Pages that are written as pictures: each is a file. A PDF has no such limit."""
+_DECODERS: Final = min(4, os.cpu_count() or 1)
+"""Photos that are decoded at the same time."""
 
-MAX_TILES: Final = 500
-"""Ten columns of these stay below WebP's 16383 pixels, and the canvas at about 100 MB."""
-_COLUMNS: Final = range(5, 11)
-"""Fewest and most columns of a sheet that has enough tiles for them."""
-
-_PICTURE: Final = 200
-_GAP: Final = 16
-_LINE_HEIGHT: Final = 19
-_LARGE, _MIDDLE, _SMALL = 16, 13, 11
-"""Heights of the caption's letters."""
-_CAPTION: Final = 3 * _LINE_HEIGHT
-_CELL_WIDTH: Final = _PICTURE + _GAP
-_CELL_HEIGHT: Final = _PICTURE + _CAPTION + _GAP
-
-_PAPER: Final = "#ffffff"
-_INK: Final = "#202020"
-_FAINT: Final = "#707070"
-_EMPTY: Final = "#e4e4e4"
-_QUERY_COLOUR: Final = "#1860c0"
-_MATCH_COLOUR: Final = "#30c040"
+_MARGIN: Final = 12.0
+_GAP: Final = 4.0
+_RADIUS: Final = 1.4
+_FOOT: Final = 9.0
+"""Millimetres that the last line of a page takes."""
+_PORTRAIT: Final = 27.0
+_MOST_PORTRAITS: Final = 4
+_TITLE, _LARGE, _MIDDLE, _SMALL = 6.2, 3.1, 2.9, 2.5
+"""Sizes of letters in millimetres."""
+_CAPTION: Final = 4.8
+"""From a picture to the base line of the first line below it."""
+_COLUMNS: Final = ((6, 3), (12, 4))
+"""Up to so many matches, so many columns; five of more."""
+_MOST_COLUMNS: Final = 5
 
 Progress = Callable[[int, int], None]
 
 
 class Tile(NamedTuple):
-    """One face of the sheet."""
+    """One match."""
 
     source: Source
     boxes: tuple[Box, ...]
     """Of all faces that it shows; without any, the whole photo is shown."""
-    heading: str
     name: str
-    directory: str
-    is_query: bool
+    folder: str = ""
+    verdict: str = ""
+    number: str = ""
+    """Its similarity; empty where only the user's word tells it."""
     date: str = ""
+    notes: str = ""
 
 
-class Region(NamedTuple):
-    """A rectangle in pixels, right and bottom excluded."""
+class Portrait(NamedTuple):
+    """A face that is asked for."""
 
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-
-def query_tile(path: str, data: bytes | None, name: str, box: Box, heading: str = "query") -> Tile:
-    """Make the tile of a face that was searched for; ``name`` is the photo's name as the user gave it."""
-    directory = "" if data is not None else os.path.dirname(path)
-    return Tile(Source(os.fsencode(path), data), (box,), heading, os.path.basename(name), directory, is_query=True)
+    source: Source
+    box: Box
+    label: str = ""
 
 
-def match_tile(match: Match, *, named: bool = False, dated: bool = False) -> Tile:
-    """Make the tile of a match, with the person's name and the day on which it was taken where that is asked for."""
-    directory, name = (part.decode("utf-8", "surrogateescape") for part in os.path.split(match.path))
-    words = [match.person] if named and match.person else []
-    words += [CONFIRMED] if match.confirmed else []
-    words += [f"{match.similarity:.3f}"] if match.similarity is not None and not match.confirmed else []
-    words += [f"+{len(match.similar)}"] if match.similar else []
-    date = match.day if dated else ""
+class Question(NamedTuple):
+    """What was asked, in words and faces."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    """Below the title: what else was asked for, how many there are, where they are."""
+    portraits: tuple[Portrait, ...] = ()
+    day: str = ""
+    """On which it was asked."""
+
+
+class Layout(NamedTuple):
+    """How the matches are spread over pages; lengths in millimetres."""
+
+    columns: int
+    side: float
+    """Of a picture."""
+    cell: float
+    """From the top of a row to that of the next."""
+    head: float
+    """Height of the question, on the first page."""
+    pages: tuple[range, ...]
+    """The matches of each page."""
+
+    def place(self, page: int, index: int) -> tuple[float, float]:
+        """Return left and top of a picture: the match's ``index`` in all."""
+        row, column = divmod(index - self.pages[page].start, self.columns)
+        top = _MARGIN + (self.head if page == 0 else 0)
+        return _MARGIN + column * (self.side + _GAP), top + row * self.cell
+
+
+class Written(NamedTuple):
+    """The files that hold a sheet, and how many matches none of them shows."""
+
+    files: list[Path]
+    left_out: int
+
+
+def shared_directory(matches: Sequence[Match]) -> bytes:
+    """Return the directory that all photos lie below; empty where there is no match."""
+    directories = [os.path.dirname(match.path) for match in matches]
+    return os.path.commonpath(directories) if directories else b""
+
+
+def match_tile(match: Match, root: bytes = b"/", *, named: bool = False, dated: bool = False, note: str = "") -> Tile:
+    """Make the tile of a match, with the person's name and the day on which it was taken where that is asked for.
+
+    ``root``: the directory below which all matches lie; only what differs is written. ``note``: what else is said.
+    """
+    directory, name = os.path.split(match.path)
+    folder = os.fsdecode(os.path.relpath(directory, root)) if directory != root else ""
+    notes = [match.person] if named and match.person else []
+    notes += [note] if note else []
+    notes += ["the query photo"] if match.itself else []
+    notes += [f"{len(match.similar)} more of its burst"] if match.similar else []
+    notes += [counted(len(match.copies), "copy", "copies")] if match.copies else []
     boxes = tuple(face.box for face in (match.terms or (match,)) if face.box is not None)
-    return Tile(Source(match.path), boxes, " ".join(words), name, directory, is_query=False, date=date)
+    return Tile(
+        Source(match.path),
+        boxes,
+        os.fsdecode(name),
+        folder,
+        CONFIRMED if match.confirmed else match.verdict,
+        "" if match.similarity is None or match.confirmed else f"{match.similarity:.3f}",
+        match.day if dated else "",
+        " · ".join(notes),
+    )
 
 
-def write(target: Path, tiles: Sequence[Tile], progress: Progress | None = None) -> int:
-    """Draw the tiles and put the picture in the file's place in one step.
+def layout(question: Question, tiles: Sequence[Tile]) -> Layout:
+    """Spread the matches over pages: as large as they fit, in as few columns as their number allows."""
+    columns = next((columns for most, columns in _COLUMNS if len(tiles) <= most), _MOST_COLUMNS)
+    side = (A4[0] - 2 * _MARGIN + _GAP) / columns - _GAP
+    cell = side + _CAPTION + sum(_line_heights(tiles)) + 1.0 + _GAP
+    head = _PORTRAIT + 2 * _GAP
+    room = A4[1] - 2 * _MARGIN - _FOOT + _GAP
+    first, others = (max(1, math.floor(height / cell)) * columns for height in (room - head, room))
+    pages = [range(min(first, len(tiles)))]
+    pages += [range(start, min(start + others, len(tiles))) for start in range(first, len(tiles), others)]
+    return Layout(columns, side, cell, head, tuple(pages))
 
-    Returns how many tiles at the end are left out, for there being more than `MAX_TILES`. Raises `UsageError` for a
-    file that cannot be written.
+
+def _line_heights(tiles: Sequence[Tile]) -> tuple[float, float, float]:
+    """Return the heights of the lines below the first one: name, directory and notes, 0 where no match has one."""
+    folders, notes = any(tile.folder for tile in tiles), any(tile.notes for tile in tiles)
+    return 4.1, 3.5 if folders else 0.0, 3.5 if notes else 0.0
+
+
+def write(
+    target: Path,
+    question: Question,
+    tiles: Sequence[Tile],
+    progress: Progress | None = None,
+    *,
+    mode: int = targets.USUAL_MODE,
+) -> Written:
+    """Draw the sheet and put each file in its place in one step, with what the umask leaves of ``mode``.
+
+    Raises `UsageError` for a file that cannot be written; where that is known before, nothing is drawn.
     """
     targets.check(target)
-    sheet = draw(tiles[:MAX_TILES], progress)
-    targets.save(sheet, target)
-    return max(0, len(tiles) - MAX_TILES)
+    if target.suffix.lower() == ".pdf":
+        pages = draw(question, tiles, PRINTED, progress)
+        targets.save_document(target, lambda file: pdf.write(file, pages, title=question.title), mode=mode)
+        return Written([target], 0)
+    whole = layout(question, tiles)
+    shown = sum(map(len, whole.pages[:MOST_PICTURES]))
+    numbers = range(1, 1 + min(len(whole.pages), MOST_PICTURES))
+    files = [targets.page_path(target, number) for number in numbers]
+    for number, file in zip(numbers, files, strict=True):
+        targets.check(file, page=number)
+    pages = draw(question, tiles[:shown], SHOWN, progress, as_pictures=True)
+    for number, (file, page) in enumerate(zip(files, pages, strict=True), start=1):
+        targets.save(page.image, file, page=number, mode=mode)
+    targets.remove_pages(target, after=len(files))
+    return Written(files, len(tiles) - shown)
 
 
-def draw(tiles: Sequence[Tile], progress: Progress | None = None) -> Image.Image:
-    """Return the sheet. ``progress`` is called after each tile with the number of tiles drawn and that of all."""
-    columns = min(max(len(tiles), 1), min(max(_COLUMNS[0], math.isqrt(len(tiles))), _COLUMNS[-1]))
-    rows = max(1, math.ceil(len(tiles) / columns))
-    sheet = Image.new("RGB", (columns * _CELL_WIDTH + _GAP, rows * _CELL_HEIGHT + _GAP), _PAPER)
-    done = 0
-    for source, positions in _by_source(tiles).items():
-        photo = pixels(source)
-        for position in positions:
-            row, column = divmod(position, columns)
-            place = (column * _CELL_WIDTH + _GAP, row * _CELL_HEIGHT + _GAP)
-            sheet.paste(_picture(tiles[position], photo), place)
-            _write_caption(ImageDraw.Draw(sheet), tiles[position], place[0], place[1] + _PICTURE)
-            done += 1
-            if progress:
-                progress(done, len(tiles))
-    return sheet
+def draw(
+    question: Question,
+    tiles: Sequence[Tile],
+    dpi: int,
+    progress: Progress | None = None,
+    *,
+    as_pictures: bool = False,
+) -> Iterator[Page]:
+    """Draw page after page. ``as_pictures``: each is only as high and wide as what is on it.
 
-
-def crop_region(boxes: Sequence[Box], width: int, height: int) -> Region | None:
-    """Return the part of a photo of this size to show: a square around the boxes, the whole photo without any.
-
-    Its side is that of the boxes together and once more that of the largest: of one face, twice its longer side. It is
-    moved into the photo at its edges, and less high or wide where the photo is. None if a box is empty or does not lie
-    in the photo, which then is not the one in which the faces were found.
+    ``progress`` is called with the number of matches drawn and that of all.
     """
-    if not boxes:
-        return Region(0, 0, width, height)
-    if any(min(box) < 0 or not box.w or not box.h or box.x + box.w > width or box.y + box.h > height for box in boxes):
-        return None
-    x, y = min(box.x for box in boxes), min(box.y for box in boxes)
-    wide, tall = max(box.x + box.w for box in boxes) - x, max(box.y + box.h for box in boxes) - y
-    side = max(wide, tall) + max(max(box.w, box.h) for box in boxes)
-    across, down = min(side, width), min(side, height)
-    left = min(max(x + (wide - across) // 2, 0), width - across)
-    top = min(max(y + (tall - down) // 2, 0), height - down)
-    return Region(left, top, left + across, top + down)
+    whole = layout(question, tiles)
+    with ThreadPoolExecutor(_DECODERS, "decode") as pool:
+        for number, indices in enumerate(whole.pages):
+            page = _empty_page(whole, number, dpi, as_pictures=as_pictures)
+            if number == 0:
+                _draw_question(page, question, pool)
+            if not as_pictures or len(whole.pages) > 1:
+                _draw_foot(page, question, number + 1, len(whole.pages))
+            shown = [tiles[index] for index in indices]
+            for done, (at, picture) in enumerate(_pictures(pool, page, shown, whole.side), start=1):
+                left, top = whole.place(number, indices[at])
+                page.paste(picture, left, top, _RADIUS)
+                _write_caption(page, shown[at], left, top + whole.side, whole.side, _line_heights(tiles))
+                if progress:
+                    progress(indices.start + done, len(tiles))
+            yield page
 
 
-def _by_source(tiles: Sequence[Tile]) -> dict[Source, list[int]]:
+def _empty_page(whole: Layout, number: int, dpi: int, *, as_pictures: bool) -> Page:
+    width, height = A4
+    if as_pictures:
+        indices = whole.pages[number]
+        columns = min(max(len(whole.pages[0]), 2), whole.columns)
+        width = 2 * _MARGIN + columns * (whole.side + _GAP) - _GAP
+        rows = math.ceil(len(indices) / whole.columns)
+        height = 2 * _MARGIN - _GAP + (whole.head if number == 0 else 0) + rows * whole.cell
+        height += _FOOT if len(whole.pages) > 1 else 0
+    return Page(width, height, dpi)
+
+
+def _draw_question(page: Page, question: Question, pool: ThreadPoolExecutor) -> None:
+    shown = question.portraits[:_MOST_PORTRAITS]
+    side = page.pixels(_PORTRAIT)
+    left = _MARGIN
+    pictures = pool.map(lambda each: _crop(each.source, [(each.box,)], side, crops.PORTRAIT, 0)[0], shown)
+    for portrait, picture in zip(shown, pictures, strict=True):
+        page.paste(picture, left, _MARGIN, _RADIUS * 1.5)
+        if portrait.label:
+            page.badge(printable(portrait.label), left + 1.5, _MARGIN + _PORTRAIT - 2.2, _SMALL)
+        left += _PORTRAIT + _GAP / 2
+    if more := len(question.portraits) - len(shown):
+        left += page.write(f"+{more}", left, _MARGIN + _PORTRAIT / 2, _LARGE, colour=FAINT)
+    left += _GAP if shown else 0
+    width = page.width - _MARGIN - left
+    lines = [line for line in question.lines if line]
+    height = _TITLE + 5.0 * len(lines)
+    base = _MARGIN + max(0.0, _PORTRAIT - height) / 2 + _TITLE * 0.8
+    page.write(printable(question.title), left, base, _TITLE, width=width, bold=True)
+    for line in lines:
+        base += 5.2
+        page.write(printable(line), left, base, _LARGE, width=width, colour=FAINT)
+
+
+def _draw_foot(page: Page, question: Question, number: int, pages: int) -> None:
+    base, right = page.height - _MARGIN + 2.0, page.width - _MARGIN
+    page.rule(_MARGIN, right, base - 5.0)
+    length = page.write(f"page {number} of {pages}", right, base, _SMALL, colour=FAINT, to_right=True)
+    text = " · ".join(filter(None, (question.title, question.day)))
+    page.write(printable(text), _MARGIN, base, _SMALL, colour=FAINT, width=right - _MARGIN - length - _GAP)
+
+
+def _pictures(
+    pool: ThreadPoolExecutor, page: Page, tiles: Sequence[Tile], side: float
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the index and the picture of each tile, photo by photo."""
     grouped: dict[Source, list[int]] = {}
     for position, tile in enumerate(tiles):
         grouped.setdefault(tile.source, []).append(position)
-    return grouped
+    line = max(1, page.pixels(0.3))
+
+    def cut(source: Source) -> list[Image.Image]:
+        return _crop(source, [tiles[at].boxes for at in grouped[source]], page.pixels(side), crops.SCENE, line)
+
+    for positions, pictures in zip(grouped.values(), pool.map(cut, grouped), strict=True):
+        yield from zip(positions, pictures, strict=True)
 
 
-def _picture(tile: Tile, photo: Pixels | str) -> Image.Image:
+def _crop(source: Source, boxes: Sequence[tuple[Box, ...]], side: int, sides: float, line: int) -> list[Image.Image]:
+    photo = pixels(source)
     if isinstance(photo, str):
-        return _placeholder(photo)
-    height, width = photo.shape[:2]
-    region = crop_region(tile.boxes, width, height)
-    if region is None:
-        return _placeholder("changed")
-    cut = Image.fromarray(photo[region.top : region.bottom, region.left : region.right])
-    scale = _PICTURE / max(cut.size)
-    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
-    left, top = (_PICTURE - size[0]) // 2, (_PICTURE - size[1]) // 2
-    picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
-    picture.paste(cut.resize(size, Image.Resampling.LANCZOS), (left, top))
-    pen = ImageDraw.Draw(picture)
-    for box in tile.boxes:
-        x, y = left + (box.x - region.left) * scale, top + (box.y - region.top) * scale
-        outline = (round(x), round(y), round(x + box.w * scale) - 1, round(y + box.h * scale) - 1)
-        pen.rectangle(outline, outline=_QUERY_COLOUR if tile.is_query else _MATCH_COLOUR, width=2)
-    if tile.is_query:
-        pen.rectangle((0, 0, _PICTURE - 1, _PICTURE - 1), outline=_QUERY_COLOUR, width=4)
-    return picture
+        return [crops.placeholder(photo, side) for _ in boxes]
+    return [crops.crop(photo, each, side, sides, line) for each in boxes]
 
 
-def _placeholder(reason: str) -> Image.Image:
-    picture = Image.new("RGB", (_PICTURE, _PICTURE), _EMPTY)
-    pen = ImageDraw.Draw(picture)
-    line = Line(reason, 18)
-    line.draw(pen, ((_PICTURE - line.length) / 2, _PICTURE / 2 + 5), _FAINT)
-    return picture
-
-
-def _write_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int) -> None:
-    """Write three lines; the date stands at the right end of the first."""
-    base = y + 3 + round(_LARGE * 0.93)
-    date = Line(tile.date, _MIDDLE)
-    date.draw(pen, (x + _PICTURE - date.length, base), _FAINT)
-    room = _PICTURE - (date.length + _SMALL if tile.date else 0)
-    Line(printable(tile.heading), _LARGE, room).draw(pen, (x, base), _QUERY_COLOUR if tile.is_query else _INK)
-    for number, text, size, colour in ((1, tile.name, _MIDDLE, _INK), (2, tile.directory, _SMALL, _FAINT)):
-        base = y + 3 + number * _LINE_HEIGHT + round(size * 0.93)
-        Line(printable(text), size, _PICTURE).draw(pen, (x, base), colour)
+def _write_caption(
+    page: Page, tile: Tile, left: float, below: float, width: float, heights: tuple[float, float, float]
+) -> None:
+    base = below + _CAPTION
+    room = width
+    if tile.date:
+        room -= page.write(tile.date, left + width, base, _SMALL, colour=FAINT, to_right=True) + 1.5
+    start = left
+    if tile.verdict:
+        start += page.badge(tile.verdict, left, base, _SMALL) + 1.5
+    if tile.number and start + _LARGE * 2.4 <= left + room:
+        page.write(tile.number, start, base, _LARGE, width=left + room - start)
+    lines = ((tile.name, _MIDDLE, INK), (tile.folder, _SMALL, FAINT), (tile.notes, _SMALL, FAINT))
+    for (text, size, colour), height in zip(lines, heights, strict=True):
+        if text:
+            base += height
+            page.write(printable(text), left, base, size, width=width, colour=colour)

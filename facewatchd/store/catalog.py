@@ -516,6 +516,18 @@ class Catalog:
                 [(*_dated(taken), content_id) for content_id, taken in dates],
             )
 
+    def record_groups(self, groups: Iterable[tuple[int, int]], last: int) -> None:
+        """Record the group of some faces, 0 for none; those that are gone are passed over.
+
+        ``last``: the highest id that was ever given to a group.
+        """
+        with self._transaction("note groups of faces"):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO grouped SELECT id, ? FROM face INDEXED BY face_shown WHERE id = ?",
+                [(group, face_id) for face_id, group in groups],
+            )
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('last_group', ?)", (last,))
+
     def set_aside(self, face_ids: Sequence[int]) -> tuple[list[int], list[bytes]]:
         """Remove faces whose rows are damaged, and mark their contents to be embedded again.
 

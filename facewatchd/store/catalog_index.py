@@ -44,6 +44,9 @@ class CatalogIndex:
                 hits.add(ids, compared(rows, embeddings), threshold)
         return hits.above()
 
+    def nearest(self, embedding: Embedding, threshold: float, most: int) -> Above:
+        return self.above(embedding, threshold).first(most)
+
     def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
         """Nothing is ever due."""
 

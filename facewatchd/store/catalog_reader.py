@@ -521,6 +521,36 @@ class CatalogReader:
             rows = self._db.execute("SELECT id FROM face")
             return np.sort(np.fromiter((face_id for (face_id,) in rows), np.int64))
 
+    def every_face(self) -> ShownOn:
+        """What `shown_on` has, of all faces of the catalog."""
+        with self._translated():
+            sql = f"SELECT id, content_id, {_NORM}, min(w, h) FROM face INDEXED BY face_shown"
+            kinds = np.dtype([("id", "i8"), ("content", "i8"), ("norm", "f8"), ("size", "i8")])
+            rows = np.fromiter(self._db.execute(sql), kinds)
+        return ShownOn(rows["id"], rows["content"], rows["norm"], rows["size"])
+
+    def sizes_of(self, face_ids: Sequence[int]) -> ShownOn:
+        """What `shown_on` has, of some faces; those that are unknown are left out."""
+        sql = f"SELECT id, content_id, {_NORM}, min(w, h) FROM face INDEXED BY face_shown WHERE id IN"
+        columns = list(zip(*self._among(sql, face_ids), strict=True)) or [()] * 4
+        kinds = ("i8", "i8", "f8", "i8")
+        return ShownOn(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
+    def grouped(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """The faces that were looked at for groups, and the group of each, 0 for none; and the highest id of a group.
+
+        Two arrays of shape (n,), and the highest id that was ever given to a group.
+        """
+        with self._translated():
+            kinds = np.dtype([("face", "i8"), ("group", "i8")])
+            rows = np.fromiter(self._db.execute("SELECT face_id, group_id FROM grouped"), kinds)
+        last = self._all("SELECT value FROM meta WHERE key = 'last_group'")
+        return rows["face"], rows["group"], int(last[0][0]) if last else 0
+
+    def orphans(self) -> NDArray[np.int64]:
+        """The contents that no photo shows. Shape (n,)."""
+        return np.array(self._all("SELECT id FROM content WHERE orphaned IS NOT NULL"), np.int64).reshape(-1)
+
     def last_face_id(self) -> int:
         """The highest id that was ever given to a face."""
         rows = self._all("SELECT seq FROM sqlite_sequence WHERE name = 'face'")

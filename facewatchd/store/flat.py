@@ -89,6 +89,9 @@ class FlatIndex:
     def above_each(self, embeddings: Embeddings, threshold: float, *, exact: bool = True) -> list[Above]:
         return [self.above(embedding, threshold, exact=exact) for embedding in embeddings]
 
+    def nearest(self, embedding: Embedding, threshold: float, most: int) -> Above:
+        return self.above(embedding, threshold).first(most)
+
     def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
         """Nothing is ever due."""
 

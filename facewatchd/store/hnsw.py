@@ -21,6 +21,7 @@ the next checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -152,6 +153,15 @@ class HnswIndex:
             for at, above in zip(rest, self._compared(embeddings[rest], threshold), strict=True):
                 found[at] = above
         return [above for above in found if above is not None]
+
+    def nearest(self, embedding: Embedding, threshold: float, most: int) -> Above:
+        graph = self._graph
+        if graph is not None and most <= graph.nodes // 2:
+            with contextlib.suppress(UnreachableError):
+                ids, similarities = graph.nearest(embedding, most)
+                near = similarities >= threshold
+                return Above(ids[near], similarities[near], exact=False).first(most)
+        return self.above(embedding, threshold).first(most)
 
     def _most(self, graph: Graph) -> int:
         """The most neighbours that the graph is asked for."""

@@ -42,6 +42,11 @@ class Above:
     exact: bool
     """Whether the embedding was compared with every face."""
 
+    def first(self, most: int) -> Above:
+        """At most so many of them, the most alike first."""
+        order = np.lexsort((self.ids, -self.similarities))[:most]
+        return Above(self.ids[order], self.similarities[order], self.exact)
+
 
 def compared(faces: Embeddings, asked: Embeddings) -> NDArray[np.float32]:
     """The similarity of each face (n, dim) to each of those that are asked for (m, dim). Shape (n, m)."""
@@ -124,6 +129,9 @@ class Index(Protocol):
 
     def above_each(self, embeddings: Embeddings, threshold: float, *, exact: bool = False) -> list[Above]:
         """The same for each of several embeddings: faster than one after the other."""
+
+    def nearest(self, embedding: Embedding, threshold: float, most: int) -> Above:
+        """The faces most alike to one, at most so many, from the threshold on; the most alike first."""
 
     def maintain(self, upkeep: Upkeep, *, rebuild: bool = False, last: bool = False) -> None:
         """Do what is due: bring the index level with the catalog, build it anew, write it to the disk.

@@ -11,7 +11,7 @@ import sqlite3
 from facewatchd.photos import taken
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 5
+VERSION = 6
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Prefixes of the names of the errors that SQLite raises for a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
@@ -79,6 +79,10 @@ CREATE TABLE journal(           -- store/journal.py
                                 -- that the path showed before; 0: no more
 ) STRICT;
 CREATE INDEX journal_content ON journal(content_id, seq);
+CREATE TABLE grouped(           -- people/groups.py; a face that has no row is still to be looked at
+    face_id INTEGER PRIMARY KEY REFERENCES face(id) ON DELETE CASCADE,
+    group_id INTEGER NOT NULL   -- 0: it is in no group
+) STRICT;
 """
 
 MIGRATIONS = {
@@ -125,6 +129,11 @@ MIGRATIONS = {
     CREATE TABLE journal(seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, content_id INTEGER NOT NULL,
         path BLOB, shown INTEGER NOT NULL) STRICT;
     CREATE INDEX journal_content ON journal(content_id, seq);
+    """,
+    # The faces are put into groups by and by (`indexing.grouping`).
+    5: """
+    CREATE TABLE grouped(face_id INTEGER PRIMARY KEY REFERENCES face(id) ON DELETE CASCADE,
+        group_id INTEGER NOT NULL) STRICT;
     """,
 }
 """By version: the statements that make a catalog of it one of the next version."""

@@ -48,7 +48,10 @@ DESCRIPTION = {
         "A face that is too blurred to tell matches nothing, unless --threshold is given: see MODELS in facewatchd(1).",
         "A photo is shown once, however many of its faces match and wherever copies of it lie: the copy with the "
         "shortest path is shown. A contact sheet carries a mark in its metadata, by which it may be replaced, and is "
-        "not indexed. With --list-faces, --sheet draws the photo with the faces' numbers and, with --who, their names.",
+        "not indexed. It has pages of A4: a .pdf holds all of them, in which names can be searched; the pages of "
+        "anna.png are anna.png, anna-2.png and so on, and those that an earlier sheet had more are removed. --open "
+        "without --sheet draws one that is kept for a day, where only you can read it. With --list-faces, --sheet "
+        "draws the photo with the faces' numbers and, with --who, their names.",
     ),
 }
 SOCKET = ("$XDG_RUNTIME_DIR/facewatchd/socket", "the daemon's socket, which only its own user and root may use")
@@ -66,7 +69,11 @@ FILES = {
         ("~/.insightface/", "InsightFace's models, unless the configuration names another directory"),
         SOCKET,
     ),
-    "facewatch-query": (SOCKET, ("DIR/.facewatch-links", "which links in DIR --link-to made, and for whom")),
+    "facewatch-query": (
+        SOCKET,
+        ("~/.cache/facewatchd/sheets/", "sheets that --open drew without --sheet; they may be deleted"),
+        ("DIR/.facewatch-links", "which links in DIR --link-to made, and for whom"),
+    ),
 }
 EXAMPLES = {
     "facewatchd": (

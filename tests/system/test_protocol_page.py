@@ -12,7 +12,7 @@ import pytest
 from facewatchd.api.parameters import METHODS
 from tests.support import xmp_packets
 from tests.support.albums import shoot
-from tests.support.processes import Daemon
+from tests.support.processes import Daemon, until
 
 SOMETIMES = {"path_bytes", "copies_bytes"}
 """Names that a result has only where a path is not UTF-8; the page names them in its text."""
@@ -46,6 +46,8 @@ def daemon(start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path) -> Dae
         shoot(tmp_path / "photos" / f"{number}.jpg", [1], number)
     shoot(tmp_path / "photos" / "4.jpg", [1, 3], 4)
     shoot(tmp_path / "photos" / "5.jpg", [2], 5)
+    for number in (6, 7):
+        shoot(tmp_path / "photos" / f"{number}.jpg", [4], number)
     daemon = start(tmp_path / "photos", model="tiny", model_root=tiny_root)
     daemon.settle()
     return daemon
@@ -77,6 +79,7 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
     for name, number in (("Anna", 1), ("Bert", 5)):
         who = [{"path": str(tmp_path / "photos" / f"{number}.jpg")}]
         daemon.call("assign", name=name, who=who)
+    asked["group"] = {"id": until(lambda: daemon.call("unknown")["groups"])[0]["id"]}
     for method, description in METHODS.items():
         result = names(daemon.call(method, **asked.get(method, {})))
         expected = declared(description.result)

@@ -24,6 +24,7 @@ from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
 from facewatchd.api.thumbnail import Thumbnails
+from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
 from facewatchd.config import Query
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
@@ -148,6 +149,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
             control,
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
             cast(People, Mock()),
+            cast(Unknown, Mock()),
             cast(RegionReader, Mock()),
             cast(Exchange, Mock()),
             Subscriptions(gallery, seen, queries.standing, pending=lambda: len(queue) > 0),

@@ -23,7 +23,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(10)))
+    return Methods(*(Mock() for _ in range(11)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -37,6 +37,7 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "subscribe": {"faces": [1]},
         "seen": {"name": "mail", "shown": []},
         "faces": {"path": "/a"},
+        "group": {"id": 1},
         "thumbnail": {"face_id": 1},
         "why": {"path": "/a"},
         "photos": {"state": "failed"},
@@ -82,7 +83,8 @@ def test_a_method_that_is_not_there(methods: Methods) -> None:
         ),
         (
             {"who": [{"person": "Anna", "face_id": 1}]},
-            "give exactly one of who[0].path, who[0].data, who[0].person, who[0].face_id, who[0].embedding",
+            "give exactly one of who[0].path, who[0].data, who[0].person, who[0].face_id, who[0].group,"
+            " who[0].embedding",
         ),
         ({"who": [{"person": ""}]}, "who[0].person must be text of 1 to 200 characters"),
         ({"who": [{"person": "\ud800"}]}, "who[0].person must be text of 1 to 200 characters"),

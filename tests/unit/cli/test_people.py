@@ -328,8 +328,8 @@ def test_wrong_usage_is_one_line_and_asks_nothing(fake: FakeDaemon, capfd: Any, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["add", "x"], "WHO is missing: name a photo, PHOTO#N or face:ID; "),
-        (["not", "x"], "WHO is missing: name a photo, PHOTO#N or face:ID; "),
+        (["add", "x"], "WHO is missing: name a photo, PHOTO#N, face:ID or group:ID; "),
+        (["not", "x"], "WHO is missing: name a photo, PHOTO#N, face:ID or group:ID; "),
         (["add", "-x", "a.jpg"], "unknown option -x; see facewatchd people add --help; if it is no option, put --"),
         (["forget", "-Dash"], "unknown option -Dash; see facewatchd people forget --help; if it is no option, put --"),
         (["forget", "--yess"], "unknown option --yess: did you mean --yes?"),

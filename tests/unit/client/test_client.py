@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,6 @@ from facewatchd.system import peer_credentials
 from facewatchd.text import printable
 from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from tests.support.replies import answer, match, query_face
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    with FakeDaemon(tmp_path / "socket") as fake:
-        fake.script = lambda request: reply(request, answer())
-        yield fake
-
-
-@pytest.fixture
-def ask(daemon: FakeDaemon) -> Callable[..., int]:
-    """Run the command in this process."""
-    return lambda *arguments: client.main(["--socket", str(daemon.path), *map(str, arguments)])
 
 
 def command(daemon: FakeDaemon | None, arguments: Sequence[str | bytes | Path]) -> list[str | bytes | Path]:
@@ -878,20 +865,90 @@ def test_list_faces_sends_bytes_too(ask: Any, daemon: FakeDaemon, tmp_path: Path
 # --sheet
 
 
+Sheets = list[tuple[sheet.Question, list[sheet.Tile]]]
+
+
+def watch_sheets(monkeypatch: pytest.MonkeyPatch) -> Sheets:
+    """The questions and tiles of the sheets that are drawn from now on."""
+    drawn: Sheets = []
+    draw = sheet.draw
+
+    def watched(question: sheet.Question, tiles: list[sheet.Tile], *others: Any, **options: Any) -> Any:
+        drawn.append((question, tiles))
+        return draw(question, tiles, *others, **options)
+
+    monkeypatch.setattr(sheet, "draw", watched)
+    return drawn
+
+
 def test_a_sheet_is_drawn_besides_the_matches(
     ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("RGB", (200, 200), "red").save(tmp_path / "a.png")
     path = os.fsencode(tmp_path / "a.png")
     daemon.script = lambda request: reply(request, answer(path, path, b"/gone.jpg"))
+    drawn = watch_sheets(monkeypatch)
     assert ask(tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
     assert capfd.readouterr() == (f"0.742\t1,2,30,40\t{tmp_path}/a.png\n" * 2 + "0.742\t1,2,30,40\t/gone.jpg\n", "")
+    assert daemon.requests[-1]["params"]["verdicts"] is True
+    ((question, tiles),) = drawn
+    assert (question.title, [tile.name for tile in tiles]) == ("a.png", ["a.png", "a.png", "gone.jpg"])
+    assert question.portraits[0].source == (path, None), "the user's own file"
     with Image.open(tmp_path / "s.png") as image:
-        assert image.size == (16 + 4 * 216, 289)
-        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)  # the query, from the user's own file
-    monkeypatch.setattr(sheet, "MAX_TILES", 2)
-    assert ask(tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
-    assert capfd.readouterr().err == f"{tmp_path}/s.png leaves out the last 2 matches; ask for fewer with --top\n"
+        assert image.getpixel((150, 150)) == (255, 0, 0)
+
+
+def test_a_sheet_of_many_matches_is_several_pictures(ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any) -> None:
+    daemon.script = lambda request: reply(request, answer(*[b"/gone.jpg"] * 60))
+    assert ask("-l", "a.jpg", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert capfd.readouterr().err == (
+        f"3 pages: {tmp_path}/s.png to {tmp_path}/s-3.png; a .pdf holds them in one file\n"
+    )
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["s-2.png", "s-3.png", "s.png"]
+
+
+def test_more_matches_than_pictures_are_left_out(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheet, "MOST_PICTURES", 1)
+    daemon.script = lambda request: reply(request, answer(*[b"/gone.jpg"] * 60))
+    assert ask("-l", "a.jpg", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert capfd.readouterr().err == "the last 40 matches would not fit: ask for fewer with --top, or for a .pdf\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], ""),
+        (["--without", "@ben", "--only"], "without Ben · nobody else"),
+        (["--faces", "1", "--min-size", "80"], "1 face · from 80 pixels"),
+        (["--faces", "2-", "--since", "2016", "--until", "2017-06"], "2 or more faces · since 2016 · until 2017-06"),
+        (["--faces", "2-4", "--new", "mail"], "2 to 4 faces · new for mail"),
+    ],
+)
+def test_a_sheet_tells_what_was_asked(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], line: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    paths = (b"/home/anna/Pictures/1.jpg", b"/home/anna/Pictures/2016/2.jpg")
+    people = [query_face("/x/a.jpg"), query_face("/x/b.jpg"), query_face("/x/c.jpg")]
+    people = [{**entry, "who": number} for number, entry in enumerate(people)]
+    people.append({"photo": None, "person": "Dora", "references": 2, "who": 3})
+    ben = {"photo": None, "person": "Ben", "references": 2, "who": 0}
+    others = {"without": [ben]} if "--without" in options else {}
+
+    def script(request: dict[str, Any]) -> bytes:
+        is_person = request["method"] == "person"
+        return reply(request, {"statements": []} if is_person else answer(*paths, query=people, **others))
+
+    daemon.script = script
+    drawn = watch_sheets(monkeypatch)
+    assert ask("-q", "a.jpg", "b.jpg", "c.jpg#2", "@dora", *options, "--sheet", tmp_path / "s.png") == client.FOUND
+    ((question, tiles),) = drawn
+    assert question.title == "a.jpg, b.jpg, c.jpg#2 and 1 more"
+    assert question.lines[0] == line
+    assert question.lines[1] == "2 photos · most alike first · below ~/Pictures"
+    assert [tile.folder for tile in tiles] == ["", "2016"]
 
 
 def test_a_sheet_of_persons_begins_with_their_largest_references(
@@ -921,28 +978,29 @@ def test_a_sheet_of_persons_begins_with_their_largest_references(
         return reply(request, answer(b"/gone.jpg", query=query, **{"with": others}))
 
     daemon.script = script
-    tiles: list[Any] = []
-    draw = sheet.draw
-    monkeypatch.setattr(sheet, "draw", lambda given, progress: tiles.extend(given) or draw(given, progress))
+    drawn = watch_sheets(monkeypatch)
     photo = tmp_path / "small.png"
     assert ask("@anna", "--with", "@ben", "--with", photo, "--sheet", tmp_path / "s.png") == client.FOUND
-    assert [tile.heading for tile in tiles] == ["query: Anna", "with", "0.742"]
-    with Image.open(tmp_path / "s.png") as image:
-        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
+    ((question, tiles),) = drawn
+    assert (question.title, question.lines[0]) == ("Anna", "with Ben · with small.png")
+    assert [(each.source.path, each.label) for each in question.portraits] == [
+        (os.fsencode(tmp_path / "large.png"), ""),
+        (os.fsencode(photo), "with"),
+    ]
+    assert [tile.number for tile in tiles] == ["0.742"]
 
 
-@pytest.mark.parametrize(("face_id", "headings"), [(9, ["query", "0.742"]), (8, ["0.742"])])
+@pytest.mark.parametrize(("face_id", "portraits"), [(9, [b"/gone.jpg"]), (8, [])])
 def test_a_sheet_of_a_face_by_its_id_begins_with_it_where_it_is_among_the_matches(
-    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_id: int, headings: list[str]
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_id: int, portraits: list[bytes]
 ) -> None:
     entry = {"photo": None, "face_id": face_id, "who": 0, "box": [1, 2, 30, 40], "score": 0.9}
     daemon.script = lambda request: reply(request, answer(b"/gone.jpg", query=[entry]))
-    tiles: list[Any] = []
-    draw = sheet.draw
-    monkeypatch.setattr(sheet, "draw", lambda given, progress: tiles.extend(given) or draw(given, progress))
+    drawn = watch_sheets(monkeypatch)
     assert ask(f"face:{face_id}", "--sheet", tmp_path / "s.png") == client.FOUND
-    assert [tile.heading for tile in tiles] == headings
-    assert {tile.source.path for tile in tiles} == {b"/gone.jpg"}
+    ((question, _),) = drawn
+    assert question.title == f"face:{face_id}"
+    assert [each.source.path for each in question.portraits] == portraits
 
 
 @pytest.mark.parametrize("verbose", [True, False])
@@ -964,7 +1022,7 @@ def test_a_sheet_of_a_photo_from_stdin(daemon: FakeDaemon, tmp_path: Path) -> No
     done = run(daemon, "-", "--sheet", tmp_path / "s.png", given=(tmp_path / "a.png").read_bytes())
     assert (done.returncode, done.stderr) == (client.NOTHING_FOUND, b"")
     with Image.open(tmp_path / "s.png") as image:
-        assert image.getpixel((16 + 150, 16 + 150)) == (255, 0, 0)
+        assert image.getpixel((150, 150)) == (255, 0, 0)
 
 
 # Exit statuses

@@ -66,6 +66,7 @@ class Parts:
             ),
             "second_looks": SimpleNamespace(alive=lambda: True),
             "dates": SimpleNamespace(alive=lambda: True),
+            "group_faces": SimpleNamespace(alive=lambda: True),
             "watcher": SimpleNamespace(alive=lambda: True, looks=lambda: True, states=dict, problems=list),
             "server": server,
             "liveness": liveness or Liveness(),

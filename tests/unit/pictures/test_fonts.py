@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from facewatchd.pictures import fonts
-from facewatchd.pictures.fonts import Line
+from facewatchd.pictures.fonts import Line, Run
 
 
 def test_long_names_lose_their_middle() -> None:
@@ -32,11 +32,33 @@ def test_any_text_can_be_drawn(text: str) -> None:
 def test_each_character_has_a_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A font with digits alone, and Pillow's own: names in one script stand beside numbers in another."""
     digits, own = ImageFont.load_default(20), ImageFont.load_default(20)
-    monkeypatch.setattr(fonts, "_FONTS", ("digits",))
-    monkeypatch.setattr(fonts, "_font", lambda name, size: digits)
-    monkeypatch.setattr(fonts, "_default_font", lambda size: own)
+    monkeypatch.setattr(fonts, "_fonts", lambda size, bold: [digits, own])
     monkeypatch.setattr(fonts, "_has", lambda font, character: font is own or character.isdigit())
-    assert fonts._runs("12", 20) == [("12", digits)]
-    assert fonts._runs("1 a2", 20) == [("1 a2", own)], "one font has all of it"
+    assert fonts._runs("12", 20) == [Run("12", digits)]
+    assert fonts._runs("1 a2", 20) == [Run("1 a2", own)], "one font has all of it"
     monkeypatch.setattr(fonts, "_has", lambda font, character: character.isdigit() is (font is digits))
-    assert fonts._runs("1ab22", 20) == [("1", digits), ("ab", own), ("22", digits)]
+    fonts._font_of.cache_clear()
+    assert fonts._runs("1ab\u030122", 20) == [Run("1", digits), Run("ab\u0301", own), Run("22", digits)]
+    fonts._font_of.cache_clear()
+
+
+def test_a_font_of_the_desktop_has_what_the_usual_ones_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fontconfig is asked once for a character; where it is missing, a box stands for that."""
+    asked: list[str] = []
+    own, other = ImageFont.load_default(20), ImageFont.load_default(20)
+    monkeypatch.setattr(fonts, "_fonts", lambda size, bold: [own])
+    monkeypatch.setattr(fonts, "_font", lambda name, size, index=0: {("/f", 20): other}.get((name, size)))
+    monkeypatch.setattr(fonts, "_known_to_fontconfig", lambda character: asked.append(character) or [("/f", 0)])
+    monkeypatch.setattr(fonts, "_has", lambda font, character: (character == "\u65e5") is (font is other))
+    fonts._font_of.cache_clear()
+    assert fonts._runs("a\u65e5\u65e5", 20) == [Run("a", own), Run("\u65e5\u65e5", other)]
+    assert asked == ["\u65e5"]
+    assert fonts._runs("a\u672c", 20) == [Run("a\u672c", own)]
+    fonts._font_of.cache_clear()
+
+
+def test_without_fontconfig_there_is_no_other_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    fonts._known_to_fontconfig.cache_clear()
+    assert fonts._known_to_fontconfig("\u65e5") == []
+    fonts._known_to_fontconfig.cache_clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,32 +14,49 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PdfParser
 
 from facewatchd.errors import UsageError
 from facewatchd.matches import Box, Match, Term
 from facewatchd.photos import decode as decoding
 from facewatchd.photos import sheet_mark
-from facewatchd.pictures import sheet
+from facewatchd.pictures import crops, pages, pdf, sheet
 from facewatchd.pictures import target as targets
+from facewatchd.pictures.source import Source
 from facewatchd.system import atomic_files
 
-CELL = 216
-RED, BLUE = (255, 0, 0), (0, 0, 255)
+RED, BLUE, GREEN, GREY = (255, 0, 0), (0, 0, 255), (0, 255, 0), (128, 128, 128)
+QUESTION = sheet.Question("Anna", ("with Ben", "3 photos", "asked on 2026-01-02"), (), "2026-01-02")
 
 
 def photo(path: Path, *, size: tuple[int, int] = (400, 300), box: Box, colour: tuple[int, int, int] = RED) -> Match:
     """Write a grey photo with a face, which is a patch of colour, and return the match that finds it."""
-    image = Image.new("RGB", size, (128, 128, 128))
+    image = Image.new("RGB", size, GREY)
     image.paste(colour, (box.x, box.y, box.x + box.w, box.y + box.h))
     image.save(path)
     return Match(os.fsencode(path), 0.75, box, 0.9, 1)
 
 
-def picture(image: Image.Image, column: int, row: int = 0) -> Image.Image:
-    """Cut one tile's picture out of a sheet."""
-    left, top = 16 + column * CELL, 16 + row * (200 + 57 + 16)
-    return image.crop((left, top, left + 200, top + 200))
+def tiles(*matches: Match) -> list[sheet.Tile]:
+    return [sheet.match_tile(match, sheet.shared_directory(matches)) for match in matches]
+
+
+def drawn(*matches: Match, question: sheet.Question = QUESTION) -> pages.Page:
+    """The one page of a sheet, as a picture."""
+    (page,) = sheet.draw(question, tiles(*matches), pages.SHOWN, as_pictures=True)
+    return page
+
+
+def picture(page: pages.Page, matches: int, index: int) -> Image.Image:
+    """Cut one match's picture out of a page."""
+    shape = sheet.layout(QUESTION, [sheet.match_tile(Match(b"/a", 0.5, None, None, None))] * matches)
+    left, top = (page.pixels(length) for length in shape.place(0, index))
+    return page.image.crop((left, top, left + page.pixels(shape.side), top + page.pixels(shape.side)))
+
+
+def at(image: Image.Image, across: float, down: float) -> object:
+    """The colour at a place in parts of the picture's sides."""
+    return image.getpixel((round(across * (image.width - 1)), round(down * (image.height - 1))))
 
 
 def near(found: object, expected: tuple[int, int, int]) -> bool:
@@ -45,125 +64,152 @@ def near(found: object, expected: tuple[int, int, int]) -> bool:
     return all(abs(one - other) < 12 for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("box", "size", "region"),
-    [
-        (Box(100, 100, 40, 50), (400, 300), (70, 75, 170, 175)),
-        (Box(0, 0, 40, 50), (400, 300), (0, 0, 100, 100)),
-        (Box(360, 250, 40, 50), (400, 300), (300, 200, 400, 300)),
-        (Box(10, 100, 80, 120), (100, 1000), (0, 40, 100, 280)),
-        (Box(0, 0, 100, 100), (100, 100), (0, 0, 100, 100)),
-        (Box(0, 0, 1, 1), (1, 1), (0, 0, 1, 1)),
-    ],
-)
-def test_the_cut_holds_the_face_and_stays_in_the_photo(
-    box: Box, size: tuple[int, int], region: tuple[int, int, int, int]
-) -> None:
-    assert sheet.crop_region([box], *size) == region
+def written(page: pages.Page) -> list[str]:
+    return [word.text for word in page.words]
 
 
-@pytest.mark.parametrize("box", [Box(90, 0, 20, 20), Box(0, 90, 20, 20), Box(-1, 0, 20, 20), Box(5, 5, 0, 20)])
-def test_a_box_that_does_not_fit_its_photo_is_not_cut(box: Box) -> None:
-    assert sheet.crop_region([box], 100, 100) is None
-
-
-def test_the_query_comes_first_and_the_matches_in_order(tmp_path: Path) -> None:
-    asked = photo(tmp_path / "q.png", box=Box(0, 0, 60, 80), colour=BLUE)
+def test_the_matches_stand_in_their_order_below_the_faces_that_are_asked_for(tmp_path: Path) -> None:
+    asked = photo(tmp_path / "q.png", box=Box(100, 100, 60, 80), colour=BLUE)
     matches = [
         photo(tmp_path / "z.png", box=Box(200, 100, 80, 80)),
-        photo(tmp_path / "a.png", box=Box(10, 10, 80, 80), colour=(0, 255, 0)),
+        photo(tmp_path / "a.png", box=Box(10, 10, 80, 80), colour=GREEN),
     ]
-    tiles = [sheet.query_tile(str(tmp_path / "q.png"), None, "q.png", asked.box), *map(sheet.match_tile, matches)]
-    drawn = sheet.draw(tiles)
-    assert drawn.size == (16 + 3 * CELL, 16 + 200 + 57 + 16)
-    first, second, third = (picture(drawn, column) for column in range(3))
-    assert near(first.getpixel((40, 40)), BLUE)
-    assert near(second.getpixel((100, 100)), RED)
-    assert near(third.getpixel((50, 50)), (0, 255, 0))
-    assert near(second.getpixel((10, 10)), (128, 128, 128))
-    assert near(first.getpixel((1, 199)), (0x18, 0x60, 0xC0))  # the frame that only the query has
-    assert near(second.getpixel((50, 100)), (0x30, 0xC0, 0x40))  # the box's left edge
+    portrait = sheet.Portrait(Source(asked.path), Box(100, 100, 60, 80), "with")
+    page = drawn(*matches, question=QUESTION._replace(portraits=(portrait,)))
+    margin, side = page.pixels(12), page.pixels(27)
+    assert near(page.image.getpixel((margin + side // 2, margin + side // 2)), BLUE)
+    first, second = (picture(page, 2, number) for number in range(2))
+    assert near(at(first, 0.5, 0.42), RED)
+    assert near(at(first, 0.1, 0.1), GREY)
+    assert near(at(second, 0.2, 0.2), GREEN), "at the photo's edge"
+    assert written(page)[:5] == ["with", "Anna", "with Ben", "3 photos", "asked on 2026-01-02"]
+    assert written(page)[5:] == ["0.750", "z.png", "0.750", "a.png"]
+
+
+def test_the_box_is_drawn_around_the_face(tmp_path: Path) -> None:
+    page = drawn(photo(tmp_path / "a.png", size=(1000, 1000), box=Box(400, 400, 100, 100)))
+    found = picture(page, 1, 0)  # 360 pixels of the photo, from 270, 299
+    assert near(at(found, 130 / 360, 0.42), (0xFF, 0xD3, 0x4D))
+    assert near(at(found, 180 / 360, 151 / 360), RED)
 
 
 def test_of_several_people_every_face_is_shown(tmp_path: Path) -> None:
-    assert sheet.crop_region([Box(100, 100, 40, 50), Box(300, 120, 60, 40)], 1000, 1000) == (70, 0, 390, 320)
-    assert sheet.crop_region([Box(0, 0, 10, 10), Box(95, 0, 10, 10)], 100, 100) is None
     match = photo(tmp_path / "a.png", size=(800, 600), box=Box(100, 100, 80, 80))
     other = Term(0.6, Box(500, 300, 60, 80), 0.9, 2)
     terms = (Term(0.7, match.box, 0.9, 1), other, Term(None, None, None, None))
-    drawn = picture(sheet.draw([sheet.match_tile(match._replace(terms=terms))]), 0)
-    assert near(drawn.getpixel((30, 52)), RED)
-    for box in (match.box, other.box):
-        assert box
-        assert near(drawn.getpixel((round((box.x - 60) / 2.7), round(box.y / 2.7) + 10)), (0x30, 0xC0, 0x40))
+    found = picture(drawn(match._replace(terms=terms)), 1, 0)
+    region = crops.region([Box(100, 100, 80, 80), Box(500, 300, 60, 80)], 800, 600)
+    assert region is not None
+    for box in (Box(100, 100, 80, 80), Box(500, 300, 60, 80)):
+        x, y = ((place * found.width) // 529 for place in (box.x - region.left, box.y + box.h // 2 - region.top))
+        assert any(near(found.getpixel((x + shift, y)), (0xFF, 0xD3, 0x4D)) for shift in range(-2, 3))
 
 
-def test_the_caption_names_what_the_user_said_and_when_it_was() -> None:
-    match = Match(b"/p/a.jpg", 0.75, Box(0, 0, 9, 9), 0.9, 1, person="Anna", taken="2019-06-30T12:00:00")
-    burst = match._replace(similar=(b"/b", b"/c"), taken_from="mtime")
-    for changed, named, dated, heading, date in (
-        (match, False, False, "0.750", ""),
-        (match, True, True, "Anna 0.750", "2019-06-30"),
-        (burst, True, True, "Anna 0.750 +2", "2019-06-30~"),
-        (match._replace(confirmed=True, similarity=1.0), True, False, "Anna confirmed", ""),
-        (match._replace(person="", similarity=None, box=None, confirmed=True), True, False, "confirmed", ""),
-    ):
-        tile = sheet.match_tile(changed, named=named, dated=dated)
-        assert (tile.heading, tile.date) == (heading, date)
+def test_the_caption_tells_what_differs() -> None:
+    match = Match(b"/home/anna/Pictures/2019/a.jpg", 0.75, Box(0, 0, 9, 9), 0.9, 1)
+    match = match._replace(person="Anna", taken="2019-06-30T12:00:00", verdict="sure")
+    root = b"/home/anna/Pictures"
+    tile = sheet.match_tile(match, root)
+    assert tile == sheet.Tile(Source(match.path), (Box(0, 0, 9, 9),), "a.jpg", "2019", "sure", "0.750")
+    tile = sheet.match_tile(match._replace(similar=(b"/b", b"/c"), taken_from="mtime"), root, named=True, dated=True)
+    assert (tile.date, tile.notes) == ("2019-06-30~", "Anna · 2 more of its burst")
+    tile = sheet.match_tile(match._replace(itself=True, copies=(b"/b",)), root + b"/2019", note="face 2")
+    assert (tile.folder, tile.date, tile.notes) == ("", "", "face 2 · the query photo · 1 copy")
+    tile = sheet.match_tile(match._replace(confirmed=True, similarity=1.0), root)
+    assert (tile.verdict, tile.number) == ("confirmed", "")
+    tile = sheet.match_tile(match._replace(similarity=None, box=None, confirmed=True), root)
+    assert (tile.verdict, tile.number, tile.boxes) == ("confirmed", "", ())
+
+
+@pytest.mark.parametrize(
+    ("paths", "root"),
+    [
+        ([], b""),
+        ([b"/a/b.jpg"], b"/a"),
+        ([b"/a/b/1.jpg", b"/a/b/2.jpg"], b"/a/b"),
+        ([b"/a/bc/1.jpg", b"/a/bd/2.jpg"], b"/a"),
+        ([b"/a/1.jpg", b"/a/b/1.jpg"], b"/a"),
+        ([b"/x.jpg", b"/a/b/1.jpg"], b"/"),
+    ],
+)
+def test_the_directory_that_all_lie_below(paths: list[bytes], root: bytes) -> None:
+    matches = [Match(path, 0.5, None, None, None) for path in paths]
+    assert sheet.shared_directory(matches) == root
+    for match, tile in zip(matches, tiles(*matches), strict=True):
+        assert os.path.join(root, os.fsencode(tile.folder), os.fsencode(tile.name)) == match.path
 
 
 def test_a_photo_is_cut_upright(tmp_path: Path) -> None:
     """Stored on its side with EXIF orientation 6; the box is that of the upright photo."""
-    upright = Image.new("RGB", (300, 400), (128, 128, 128))
+    upright = Image.new("RGB", (300, 400), GREY)
     upright.paste(RED, (200, 300, 260, 360))
     exif = Image.Exif()
     exif[0x0112] = 6
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.png", exif=exif)
-    drawn = sheet.draw([sheet.match_tile(Match(os.fsencode(tmp_path / "a.png"), 0.5, Box(200, 300, 60, 60), 0.9, 1))])
-    assert near(picture(drawn, 0).getpixel((110, 110)), RED)
-    assert near(picture(drawn, 0).getpixel((20, 20)), (128, 128, 128))
+    found = picture(drawn(Match(os.fsencode(tmp_path / "a.png"), 0.5, Box(200, 300, 60, 60), 0.9, 1)), 1, 0)
+    assert near(at(found, (230 - 84) / 216, (330 - 184) / 216), RED)
+    assert near(at(found, 0.1, 0.1), GREY)
 
 
-def test_a_query_from_bytes_needs_no_file(tmp_path: Path) -> None:
-    asked = photo(tmp_path / "q.png", box=Box(100, 100, 80, 80), colour=BLUE)
-    data = (tmp_path / "q.png").read_bytes()
-    drawn = sheet.draw([sheet.query_tile("/nowhere/-", data, "standard input", asked.box)])
-    assert near(picture(drawn, 0).getpixel((100, 100)), BLUE)
+def test_a_face_that_is_asked_for_from_bytes_needs_no_file(tmp_path: Path) -> None:
+    photo(tmp_path / "q.png", box=Box(100, 100, 80, 80), colour=BLUE)
+    portrait = sheet.Portrait(Source(b"/nowhere/-", (tmp_path / "q.png").read_bytes()), Box(100, 100, 80, 80))
+    page = drawn(question=QUESTION._replace(portraits=(portrait,) * 6))
+    assert near(page.image.getpixel((page.pixels(12 + 13), page.pixels(12 + 13))), BLUE)
+    assert "+2" in written(page)
 
 
-def test_photos_that_cannot_be_shown_have_a_tile_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_that_cannot_be_shown_have_a_word_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 nothing more")
     os.mkfifo(tmp_path / "pipe.jpg")
     smaller = photo(tmp_path / "small.png", size=(50, 50), box=Box(0, 0, 9, 9))._replace(box=Box(40, 40, 30, 30))
     said: list[str] = []
-    placeholder = sheet._placeholder
-    monkeypatch.setattr(sheet, "_placeholder", lambda reason: said.append(reason) or placeholder(reason))
+    placeholder = crops.placeholder
+    monkeypatch.setattr(crops, "placeholder", lambda reason, side: said.append(reason) or placeholder(reason, side))
     names = ("gone.jpg", "broken.jpg", "pipe.jpg")
     lost = [Match(os.fsencode(tmp_path / name), 0.5, Box(0, 0, 9, 9), 0.9, 1) for name in names]
-    drawn = sheet.draw([sheet.match_tile(match) for match in [*lost, smaller]])
-    assert said == ["missing", "unreadable", "unreadable", "changed"]
-    for column in range(4):
-        colours = picture(drawn, column).getcolors(1 << 16)
+    page = drawn(*lost, smaller)
+    assert sorted(said) == ["changed", "missing", "unreadable", "unreadable"]
+    for number in range(4):
+        colours = picture(page, 4, number).getcolors(1 << 16)
         assert colours
         assert len(colours) > 1  # the background and the word
 
 
-def test_each_photo_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_photo_is_decoded_once_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
     two = photo(tmp_path / "b.png", box=Box(0, 0, 50, 50))
     decoded: list[int] = []
     decode = decoding.decode
     monkeypatch.setattr(decoding, "decode", lambda file: decoded.append(file.seek(0, os.SEEK_END)) or decode(file))
     seen: list[tuple[int, int]] = []
-    sheet.draw([sheet.match_tile(match) for match in (one, two, one, two)], lambda done, of: seen.append((done, of)))
+    given_tiles = tiles(one, two, one, two)
+    list(sheet.draw(QUESTION, given_tiles, pages.SHOWN, lambda done, of: seen.append((done, of))))
     assert len(decoded) == 2
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize("name", ["日本の写真.jpg", "שלום.png", "👩‍🚀.jpg", "bad\udcff\x1b[2J\n.jpg", "x" * 255, ""])
 def test_any_name_can_be_written(name: str) -> None:
-    drawn = sheet.draw([sheet.match_tile(Match(os.fsencode(f"/gone/{name}"), 0.5, Box(0, 0, 9, 9), 0.9, 1))])
-    assert drawn.size == (16 + CELL, 289)
+    page = drawn(Match(os.fsencode(f"/gone/{name}"), 0.5, Box(0, 0, 9, 9), 0.9, 1))
+    assert page.words[-1].length <= page.pixels(60)
+
+
+@given(count=st.integers(0, 400), folders=st.booleans(), notes=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_every_match_has_a_place_of_its_own_on_some_page(count: int, folders: bool, notes: bool) -> None:
+    tile = sheet.Tile(Source(b"/a"), (), "a", "x" * folders, notes="y" * notes)
+    shape = sheet.layout(QUESTION, [tile] * count)
+    assert [index for page in shape.pages for index in page] == list(range(count))
+    assert len(shape.pages) == 1 or all(shape.pages)
+    for number, page in enumerate(shape.pages):
+        places = [shape.place(number, index) for index in page]
+        assert len(set(places)) == len(places)
+        for left, top in places:
+            assert left >= 12
+            assert left + shape.side <= pages.A4[0] - 12 + 0.001
+            assert top + shape.cell <= pages.A4[1] - 12
+            assert top >= 12 + (shape.head if number == 0 else 0)
 
 
 @pytest.mark.parametrize(
@@ -172,20 +218,100 @@ def test_any_name_can_be_written(name: str) -> None:
 def test_the_suffix_says_the_format(tmp_path: Path, suffix: str, format_: str | None) -> None:
     target = tmp_path / f"sheet{suffix}"
     match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
-    assert sheet.write(target, [sheet.match_tile(match)]) == 0
+    assert sheet.write(target, QUESTION, tiles(match)) == sheet.Written([target], 0)
     if format_ is None:
         assert target.read_bytes().startswith(b"%PDF")
     else:
         with Image.open(target) as image:
-            assert (image.format, image.size) == (format_, (16 + CELL, 289))
+            assert (image.format, image.size) == (format_, drawn(match).image.size)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.png", target.name])
+
+
+def test_a_picture_is_as_large_as_what_is_on_it(tmp_path: Path) -> None:
+    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
+    few, row, rows = (drawn(*[match] * count) for count in (1, 3, 4))
+    assert few.width < row.width == pages.A4[0]
+    assert few.height == row.height < rows.height < pages.A4[1]
+
+
+def test_many_matches_are_pages(tmp_path: Path) -> None:
+    """With pictures each is a file; those that an earlier sheet had more are removed, and nothing else."""
+    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
+    target = tmp_path / "sheet.png"
+    done = sheet.write(target, QUESTION, tiles(*[match] * 60))
+    files = [target, tmp_path / "sheet-2.png", tmp_path / "sheet-3.png"]
+    assert done == sheet.Written(files, 0)
+    assert [sheet_mark.page_of(file) for file in files] == [1, 2, 3]
+    (tmp_path / "sheet-4.png").write_bytes((tmp_path / "a.png").read_bytes())
+    assert sheet.write(target, QUESTION, tiles(*[match] * 3)).files == [target]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "sheet-4.png", "sheet.png"]
+
+
+@pytest.mark.parametrize("kind", ["photo", "a sheet of its own"])
+def test_a_page_replaces_nothing_but_a_page(tmp_path: Path, kind: str) -> None:
+    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
+    if kind == "photo":
+        photo(tmp_path / "sheet-2.png", box=Box(0, 0, 50, 50))
+    else:
+        sheet.write(tmp_path / "sheet-2.png", QUESTION, [])
+    before = _snapshot(tmp_path)
+    with pytest.raises(UsageError, match=r"sheet-2\.png is there"):
+        sheet.write(tmp_path / "sheet.png", QUESTION, tiles(*[match] * 60))
+    assert _snapshot(tmp_path) == before, "no other page either"
+
+
+def test_more_pictures_than_pages_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
+    monkeypatch.setattr(sheet, "MOST_PICTURES", 1)
+    first = len(sheet.layout(QUESTION, tiles(*[match] * 60)).pages[0])
+    done = sheet.write(tmp_path / "sheet.png", QUESTION, tiles(*[match] * 60))
+    assert done == sheet.Written([tmp_path / "sheet.png"], 60 - first)
+    assert sheet.write(tmp_path / "sheet.pdf", QUESTION, tiles(*[match] * 60)).left_out == 0
+
+
+def test_a_pdf_has_pages_of_a4_with_text_behind_the_pictures(tmp_path: Path) -> None:
+    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
+    name = "日本 שלום 👩‍🚀 and a name that is much too long for its picture.png"
+    match = match._replace(path=os.fsencode(tmp_path / name))
+    (tmp_path / "a.png").rename(os.fsdecode(match.path))
+    target = tmp_path / "sheet.pdf"
+    sheet.write(target, QUESTION._replace(title="Anna (\\ 日本)"), tiles(*[match] * 60))
+    with target.open("rb") as file, PdfParser.PdfParser(f=file) as document:
+        assert PdfParser.decode_text(document.info[b"Title"]) == "Anna (\\ 日本)"
+        assert PdfParser.decode_text(document.info[b"Creator"]) == sheet_mark.SOFTWARE
+        assert len(document.pages) == 3
+        for reference in document.pages:
+            page = document.read_indirect(reference)
+            assert [round(float(side)) for side in page[b"MediaBox"]] == [0, 0, 595, 842]
+            shown = document.read_indirect(page[b"Resources"][b"XObject"][b"P"])
+            with Image.open(io.BytesIO(shown.buf)) as image:
+                assert image.size == (1654, 2339)
+            text = document.read_indirect(page[b"Contents"]).decode()
+            lines = [
+                bytes.fromhex(code.decode()).decode("utf-16-be") for code in re.findall(rb"<([0-9a-f]+)> Tj", text)
+            ]
+            assert name in lines, "whole, however little of it is seen"
+            assert b"3 Tr" in text
+    assert lines[0] == "page 3 of 3"
+
+
+def test_a_pdf_of_many_pages_is_known_by_its_mark(tmp_path: Path) -> None:
+    """Its table of objects is longer than what is read of the end; what an editor appends takes the mark away."""
+    blank = [pages.Page(10, 10, 10) for _ in range(60)]
+    target = tmp_path / "sheet.pdf"
+    with target.open("wb") as file:
+        pdf.write(file, blank, title="x" * 300)
+    assert sheet_mark.is_sheet(target)
+    end = target.read_bytes()[-200:]
+    target.write_bytes(target.read_bytes() + b"% changed\n" * 300 + end.replace(b"startxref\n", b"startxref\n1"))
+    assert not sheet_mark.is_sheet(target)
 
 
 def test_a_sheet_is_replaced_whole_and_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("real.png")
-    sheet.write(tmp_path / "real.png", [])
+    sheet.write(tmp_path / "real.png", QUESTION, [])
     before = (tmp_path / "real.png").read_bytes()
-    sheet.write(tmp_path / "link.png", [sheet.match_tile(photo(tmp_path / "a.png", box=Box(0, 0, 50, 50)))] * 7)
+    sheet.write(tmp_path / "link.png", QUESTION, tiles(*[photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))] * 7))
     assert (tmp_path / "link.png").is_symlink()
     assert (tmp_path / "real.png").read_bytes() != before
     with Image.open(tmp_path / "real.png") as image:
@@ -209,13 +335,13 @@ def _snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 def _embed_a_sheet(target: Path) -> None:
     """The words are there, and not where the mark is."""
-    sheet.write(target, [])
+    sheet.write(target, QUESTION, [])
     whole = target.read_bytes()
     target.write_bytes((target.parent / "photo.png").read_bytes() + whole)
 
 
 def _edit_a_sheet(target: Path) -> None:
-    sheet.write(target, [])
+    sheet.write(target, QUESTION, [])
     if target.suffix == ".pdf":
         target.write_bytes(target.read_bytes() + b"% an editor appends what was changed\n" * 100)
         return
@@ -252,20 +378,20 @@ def test_nothing_but_an_earlier_sheet_is_replaced(tmp_path: Path, kind: str, suf
         targets.check(target)
     assert str(target) in caught.value.message
     with pytest.raises(UsageError):
-        sheet.write(target, [])
+        sheet.write(target, QUESTION, [])
     assert _snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_earlier_sheet_is_known_and_replaced(tmp_path: Path, suffix: str) -> None:
     first, renamed = tmp_path / f"sheet{suffix}", tmp_path / f"renamed{suffix}"
-    sheet.write(first, [])
+    sheet.write(first, QUESTION, [])
     first.rename(renamed)
     assert sheet_mark.is_sheet(renamed)
     targets.check(renamed)
     before = renamed.read_bytes()
     match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
-    sheet.write(renamed, [sheet.match_tile(match)] * 9)
+    sheet.write(renamed, QUESTION, tiles(*[match] * 9))
     assert renamed.read_bytes() != before
     assert sheet_mark.is_sheet(renamed)
 
@@ -273,7 +399,7 @@ def test_an_earlier_sheet_is_known_and_replaced(tmp_path: Path, suffix: str) -> 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_query_photo_is_not_replaced_although_it_is_a_sheet(tmp_path: Path, suffix: str) -> None:
     target, alias = tmp_path / f"sheet{suffix}", tmp_path / f"alias{suffix}"
-    sheet.write(target, [])
+    sheet.write(target, QUESTION, [])
     alias.hardlink_to(target)
     (tmp_path / "inner").mkdir()
     for name in (target, alias, tmp_path / "inner" / ".." / target.name):
@@ -291,11 +417,11 @@ def test_what_comes_while_a_sheet_is_drawn_stays(
     """A photo is put there after the check, also on file systems that cannot exchange files or have no hard links."""
     target = tmp_path / "sheet.png"
     if was == "a sheet":
-        sheet.write(target, [])
+        sheet.write(target, QUESTION, [])
     if way != "renameat2":
         monkeypatch.setattr(atomic_files, "_rename", _refused)
         monkeypatch.setattr(os, "link", _refused)
-    sheet.write(target, [])
+    sheet.write(target, QUESTION, [])
     if was == "nothing":
         target.unlink()
     photo(tmp_path / "photo.png", box=Box(0, 0, 50, 50))
@@ -308,7 +434,7 @@ def test_what_comes_while_a_sheet_is_drawn_stays(
     monkeypatch.setattr(Image.Image, "save", saved)
     data = (tmp_path / "photo.png").read_bytes()
     with pytest.raises(UsageError, match="only an earlier sheet is replaced"):
-        sheet.write(target, [])
+        sheet.write(target, QUESTION, [])
     assert target.read_bytes() == data
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
@@ -321,7 +447,7 @@ def test_a_photo_that_comes_at_the_very_last_moment_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "sheet.png"
-    sheet.write(target, [])
+    sheet.write(target, QUESTION, [])
     photo(tmp_path / "photo.png", box=Box(0, 0, 50, 50))
     data = (tmp_path / "photo.png").read_bytes()
     rename = atomic_files._rename
@@ -333,7 +459,7 @@ def test_a_photo_that_comes_at_the_very_last_moment_is_put_back(
 
     monkeypatch.setattr(atomic_files, "_rename", raced)
     with pytest.raises(UsageError, match="only an earlier sheet is replaced"):
-        sheet.write(target, [])
+        sheet.write(target, QUESTION, [])
     assert target.read_bytes() == data
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
@@ -344,7 +470,7 @@ def test_any_bytes_can_be_looked_at(tmp_path: Path, tail: bytes, suffix: str, at
     """Headers that lie about their lengths neither raise nor take long."""
     whole = tmp_path / f"whole{suffix}"
     if not whole.exists():
-        sheet.write(whole, [])
+        sheet.write(whole, QUESTION, [])
     data = bytearray(whole.read_bytes()[:120])
     data[at] = value
     (tmp_path / "x").write_bytes(bytes(data) + tail)
@@ -357,27 +483,12 @@ def test_what_cannot_be_written_is_an_error_that_leaves_nothing(
     (tmp_path / "directory.png").mkdir()
     for target in ("sheet.txt", "sheet", "directory.png", "no/such/sheet.png", "x" * 300 + ".png"):
         with pytest.raises(UsageError):
-            sheet.write(tmp_path / target, [])
+            sheet.write(tmp_path / target, QUESTION, [])
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UsageError, match="No space left"):
-        sheet.write(tmp_path / "sheet.png", [])
+        sheet.write(tmp_path / "sheet.png", QUESTION, [])
     assert [path.name for path in tmp_path.iterdir()] == ["directory.png"]
-
-
-def test_more_tiles_than_fit_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    match = photo(tmp_path / "a.png", box=Box(0, 0, 50, 50))
-    monkeypatch.setattr(sheet, "MAX_TILES", 7)
-    assert sheet.write(tmp_path / "sheet.png", [sheet.match_tile(match)] * 10) == 3
-    with Image.open(tmp_path / "sheet.png") as image:
-        assert image.size == (16 + 5 * CELL, 16 + 2 * 273)
-        assert near(picture(image, 1, 1).getpixel((30, 30)), RED)
-        assert image.convert("RGB").crop((2 * CELL + 16, 16 + 273, *image.size)).getextrema() == ((255, 255),) * 3
-
-
-def test_the_largest_sheet_fits_every_format() -> None:
-    drawn_rows = -(-sheet.MAX_TILES // 10)
-    assert 16 + drawn_rows * 273 < 16383

@@ -68,6 +68,7 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l new -x -d 'only p
 complete -c facewatch-query -n _shtab_facewatch_query_using -l follow -d 'go on, and print matches as photos arrive'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l explain -d 'why a match may be wrong, and how many are to be expected wrong'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l open -d 'show the sheet in the desktop'"'"'s viewer; without --sheet, one that is not kept'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l link-to -xka "(__fish_complete_directories)" -d 'also put links to the photos into DIR; all of them, unless -n is given'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l copy-to -xka "(__fish_complete_directories)" -d 'also put copies of the photos into DIR; all of them, unless -n is given'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sync -d 'with --link-to: remove its links in DIR that match no more'

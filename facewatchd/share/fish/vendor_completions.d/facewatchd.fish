@@ -41,8 +41,8 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people undo' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
-set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --port --socket --state
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people undo' 'people unknown' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --port --socket --state --top -n
 
 complete -c facewatchd -e
 complete -c facewatchd -f
@@ -102,14 +102,14 @@ complete -c facewatchd -n '_shtab_facewatchd_using people add' -l anyway -d 'tak
 complete -c facewatchd -n '_shtab_facewatchd_using people add' -l box -x -d 'where on the one photo the face is, if it was not found'
 complete -c facewatchd -n '_shtab_facewatchd_using people add' -l whole -d 'say that the person is on the photos, whatever faces they have'
 complete -c facewatchd -n '_shtab_facewatchd_using people add' -l json -d 'print one JSON document'
-complete -c facewatchd -n '_shtab_facewatchd_using people add; and test $_shtab_facewatchd_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), face:ID or '"'"'-'"'"''
+complete -c facewatchd -n '_shtab_facewatchd_using people add; and test $_shtab_facewatchd_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), face:ID, group:ID or '"'"'-'"'"''
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a not -d 'Say that faces are not a person, whatever they score.'
 complete -c facewatchd -n '_shtab_facewatchd_using people not' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people not' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people not' -l box -x -d 'where on the one photo the face is, if it was not found'
 complete -c facewatchd -n '_shtab_facewatchd_using people not' -l whole -d 'say that the person is not on the photos, whatever faces they have'
 complete -c facewatchd -n '_shtab_facewatchd_using people not' -l json -d 'print one JSON document'
-complete -c facewatchd -n '_shtab_facewatchd_using people not; and test $_shtab_facewatchd_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), face:ID or '"'"'-'"'"''
+complete -c facewatchd -n '_shtab_facewatchd_using people not; and test $_shtab_facewatchd_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), face:ID, group:ID or '"'"'-'"'"''
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a show -d 'What was said of a person.'
 complete -c facewatchd -n '_shtab_facewatchd_using people show' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people show' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
@@ -138,6 +138,12 @@ complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_face
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a unknown -d 'The groups of faces that have no name, those on most photos first.'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s n -l top -x -d 'at most N groups, 0 for all (default: 20 on a terminal, else all)'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s 0 -l print0 -d 'print PHOTO#N of each only, NUL between them'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a import -d 'Read the names that other programs wrote: face regions of the Metadata Working Group (digiKam, Lightroom, Picasa, Apple) and of Microsoft in photos, in `a.jpg.xmp` and in `a.xmp`, Picasa'"'"'s `.picasa.ini`, and the names in Google Takeout'"'"'s JSON files. Each is held against the faces that were found, and against what you said before, which it never replaces. Without --apply it is only shown.'
 complete -c facewatchd -n '_shtab_facewatchd_using people import' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people import' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
