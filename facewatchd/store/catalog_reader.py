@@ -256,7 +256,7 @@ class CatalogReader:
         )
         return [ToSeeAgain(content_id, digest, Ways(ways), *rest) for content_id, digest, ways, *rest in rows]
 
-    def orphans(self, before: float) -> list[bytes]:
+    def hidden(self, before: float) -> list[bytes]:
         """The digests of the contents that no photo has shown since a time, as Unix time, or earlier."""
         return [digest for (digest,) in self._all("SELECT digest FROM content WHERE orphaned <= ?", before)]
 

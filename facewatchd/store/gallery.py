@@ -63,8 +63,8 @@ class Gallery:
         """Delete the pictures of contents that no photo shows, and none has shown since a time. Any thread may call."""
         if self.thumbnails is not None:
             with self.catalog.reading() as reader:
-                orphans = reader.orphans(hidden_since)
-            self.thumbnails.remove(orphans)
+                hidden = reader.hidden(hidden_since)
+            self.thumbnails.remove(hidden)
 
     def forget_strange_thumbnails(self) -> None:
         """Delete the pictures of contents that the catalog does not know. Any thread may call."""
