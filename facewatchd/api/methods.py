@@ -19,6 +19,7 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.suggestions import Suggestions
 from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
@@ -39,6 +40,7 @@ class Methods:
         verifier: Verifier,
         people: People,
         unknown: Unknown,
+        suggestions: Suggestions,
         regions: RegionReader,
         exchange: Exchange,
         subscriptions: Subscriptions,
@@ -62,10 +64,12 @@ class Methods:
             "assign": people.assign,
             "unknown": unknown.unknown,
             "group": unknown.group,
+            "suggestions": suggestions.suggestions,
             "rename_person": people.rename,
             "describe_person": people.describe,
             "merge_people": people.merge,
             "forget_person": people.forget,
+            "ignore": people.ignore,
             "undo": people.undo,
             "regions": regions.regions,
             "export": exchange.export,

@@ -296,12 +296,27 @@ class AssignParameters:
         ListOf(Object(Subject, "an object with the fields of `who[]`"), MOST, least=1), "The faces."
     )
     is_: bool = optional(Flag(), "Whether the faces are the person, who is made when new; false: they are not.", True)
+    except_: tuple[int, ...] = optional(
+        ListOf(Whole(), MOST),
+        "Faces by `face_id` of which, where they are among those in `who`, the opposite is said: that they are not the "
+        "person, of a group that is named.",
+        (),
+    )
     anyway: bool = optional(Flag(), "Whether faces that would be poor references are taken as well.", False)
     box: tuple[int, ...] = optional(
         ListOf(Whole(), 4, least=4),
         "Of the one photo in `who`: where the face is that was not found. x, y, width and height in pixels of the "
         "upright photo.",
         (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreParameters:
+    """Of ``ignore``."""
+
+    who: tuple[Subject, ...] = required(
+        ListOf(Object(Subject, "an object with the fields of `who[]`"), MOST, least=1), "The faces."
     )
 
 
@@ -320,6 +335,7 @@ class UnknownParameters:
 
     after: int = optional(Whole(), "`next` of the page before.", 0)
     limit: int = optional(Whole(1, MOST_GROUPS), "Most groups in the page.", MOST_GROUPS)
+    ignored: bool = optional(Flag(), "Whether those that are ignored are listed in place of the others.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +345,15 @@ class GroupParameters:
     id: int = required(Whole(1), "The group.")
     skip: int = optional(Whole(), "Faces that are left out at the begin.", 0)
     limit: int = optional(Whole(1, MOST_LISTED), "Most faces in the page.", MOST_LISTED)
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestionsParameters:
+    """Of ``suggestions``."""
+
+    person: str = required(Text(MOST_NAME), "The person.")
+    skip: int = optional(Whole(), "Faces that are left out at the begin.", 0)
+    limit: int = optional(Whole(1, MOST_GROUPS), "Most faces in the page.", 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,7 +555,7 @@ METHODS = {
         "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
         "those whose faces they were. `largest` says which face was taken of a photo that shows several. `step` is for "
         "`undo`; null where nothing was said that was not known.",
-        "name is new said known moved step largest[{who,face,faces}] without_face refused[{who,face,reason}]",
+        "name is new said known moved except step largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "unknown": Method(
         UnknownParameters,
@@ -544,6 +569,19 @@ METHODS = {
         GroupParameters,
         "List the unknown faces of a group, the clearest first.",
         "id faces[{face_id,path,box,taken,taken_from}] total",
+    ),
+    "ignore": Method(
+        IgnoreParameters,
+        "Say that the user does not care about faces: `unknown` and `suggestions` leave them out, and with a group "
+        "what joins it later. `undo` takes that back; a name counts more. `said` counts those not ignored before.",
+        "said known step",
+    ),
+    "suggestions": Method(
+        SuggestionsParameters,
+        "List faces that may be a person and of which the user said nothing: that which teaches most first. "
+        "`matches` is whether a question for the person finds the face. The order stays until something is said or "
+        "photos come. `assign` takes the answer.",
+        "name suggestions[{face_id, path, box, score, norm, quality, similarity, matches, taken, taken_from}] total",
     ),
     "rename_person": Method(RenameParameters, "Give a person another name.", "name before step"),
     "describe_person": Method(

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryPerson, path_of, reading_answer
 from facewatchd.client.connection import Connection
@@ -36,8 +36,13 @@ def check(options: argparse.Namespace) -> None:
     from facewatchd.pictures import target
 
     options.sheet = Path(local_path(options.sheet))
+    target.check(options.sheet, query_photos(options))
+
+
+def query_photos(options: argparse.Namespace) -> list[str | int]:
+    """Return the photos that a question names: paths, or a descriptor."""
     photos = [who.photo for each in (options.who, options.with_, options.without) for who in each if who.photo]
-    target.check(options.sheet, [0 if photo == STDIN else photo for photo in photos])
+    return [0 if photo == STDIN else photo for photo in photos]
 
 
 def draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
@@ -74,12 +79,12 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     suffix = ".png" if len(sheet.layout(question, tiles).pages) == 1 else ".pdf"
     target, mode = _place(options, question.title, suffix)
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
-    written = sheet.write(target, question, tiles, _progress if shows_progress else None, mode=mode)
+    written = sheet.write(target, question, tiles, progress if shows_progress else None, mode=mode)
     if not options.quiet and len(written.files) > 1:
         first, last = (printable(str(file)) for file in (written.files[0], written.files[-1]))
         say(f"{counted(len(written.files), 'page')}: {first} to {last}; a .pdf holds them in one file")
     if written.left_out and not options.quiet:
-        say(f"{_last(written.left_out)} would not fit: ask for fewer with --top, or for a .pdf")
+        say(f"{last_of(written.left_out)} would not fit: ask for fewer with --top, or for a .pdf")
     _open(options, target)
 
 
@@ -107,28 +112,39 @@ def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Quest
     from facewatchd.pictures import sheet
 
     day = datetime.datetime.now().astimezone().date().isoformat()
-    names = list(dict.fromkeys(_name_of_entry(entry) for entry in answer.query))
-    title = ", ".join(names[:_MOST_NAMED])
-    if len(names) > _MOST_NAMED:
-        title += f" and {len(names) - _MOST_NAMED} more"
-    shown, total = len(answer.matches), counted(answer.total, "photo")
-    found = f"{shown} of {total}" if shown < answer.total else total
-    order = _ORDERS.get(options.sort, "most alike first")
     where = f"{'in' if _is_one_directory(answer.matches) else 'below'} {_short_directory(root)}" if root else ""
     lines = (
-        " · ".join(_restrictions(options, answer)),
-        " · ".join(filter(None, (found if shown else "no photo found", order if shown > 1 else "", where))),
+        " · ".join(restrictions(options, answer)),
+        " · ".join(filter(None, (*found(options, answer), where))),
         " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
     )
     portraits = [*_portraits(options, answer, answer.query, "")]
     portraits += _portraits(options, answer, answer.others.get("with", ()), "with")
-    return sheet.Question(title, lines, tuple(portraits), day)
+    return sheet.Question(title(answer), lines, tuple(portraits), day)
 
 
-def _restrictions(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
+def title(answer: Answer) -> str:
+    """Name those who are asked for."""
+    names = list(dict.fromkeys(name_of(entry) for entry in answer.query))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def found(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
+    """Word how many photos were found, and their order."""
+    shown, total = len(answer.matches), counted(answer.total, "photo")
+    if not shown:
+        yield "no photo found"
+        return
+    yield f"{shown} of {total}" if shown < answer.total else total
+    if shown > 1:
+        yield _ORDERS.get(options.sort, "most alike first")
+
+
+def restrictions(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
     """Word what else is asked for."""
     for word in ("with", "without"):
-        yield from (f"{word} {_name_of_entry(entry)}" for entry in answer.others.get(word, ()))
+        yield from (f"{word} {name_of(entry)}" for entry in answer.others.get(word, ()))
     if options.only:
         yield "nobody else"
     if options.faces:
@@ -155,7 +171,8 @@ def _name_of_photo(photo: QueryPhoto) -> str:
     return "a photo" if photo.argument == STDIN else os.path.basename(photo.argument)
 
 
-def _name_of_entry(entry: QueryEntry) -> str:
+def name_of(entry: QueryEntry) -> str:
+    """Name a person, or a photo without its directory."""
     return entry.name if isinstance(entry, QueryPerson) else _name_of(entry.asked.who)
 
 
@@ -193,8 +210,8 @@ def _portraits(
     for position, entry in enumerate(entries):
         text = label or labels.get(position, "")
         if isinstance(entry, QueryPerson):
-            for path, box in _best_reference(options, entry.name):
-                yield Portrait(Source(path), box, text)
+            if (best := best_reference(options, entry.name)) is not None:
+                yield Portrait(Source(best.path), best.box, text)
         elif isinstance(entry, QueryFace) and not entry.left_out:
             if (photo := entry.asked.photo) is not None:
                 yield Portrait(Source(os.fsencode(photo.path), photo.data), entry.box, text)
@@ -211,23 +228,33 @@ def _face_ids(match: Match) -> list[int | None]:
     return [match.face_id, *(term.face_id for term in match.terms)]
 
 
-def _best_reference(options: argparse.Namespace, name: str) -> list[tuple[bytes, Box]]:
-    """The largest face that was said to be a person, with a photo that it is on; none where there is no such face."""
+class Reference(NamedTuple):
+    """A face that was said to be a person, and a photo that it is on."""
+
+    face_id: int
+    path: bytes
+    box: Box
+
+
+def best_reference(options: argparse.Namespace, name: str) -> Reference | None:
+    """Return the largest face that was said to be a person and is on a photo; None where there is no such face."""
     with Connection(options.socket) as daemon:
         document: Any = daemon.call("person", name=name)
     with reading_answer():
         faces = [
-            (path_of(statement["paths"][0]), Box(*map(int, statement["box"])))
-            for statement in document["statements"]
-            if statement["is"] and statement["face_id"] is not None and statement["paths"] and statement["box"]
+            Reference(int(said["face_id"]), path_of(said["paths"][0]), Box(*map(int, said["box"])))
+            for said in document["statements"]
+            if said["is"] and said["face_id"] is not None and said["paths"] and said["box"]
         ]
-    return [max(faces, key=lambda face: face[1].w * face[1].h)] if faces else []
+    return max(faces, key=lambda face: face.box.w * face.box.h, default=None)
 
 
-def _last(matches: int) -> str:
+def last_of(matches: int) -> str:
+    """Word the matches at the end that are left out."""
     return "the last match" if matches == 1 else f"the last {matches} matches"
 
 
-def _progress(done: int, total: int) -> None:
+def progress(done: int, total: int) -> None:
+    """Write how much is drawn; at the end the line is gone."""
     sys.stderr.write(f"\rdrawing {done}/{total}" if done < total else "\r\x1b[K")
     sys.stderr.flush()

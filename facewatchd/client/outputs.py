@@ -1,4 +1,4 @@
-"""What a search makes beside the answer that it prints: a contact sheet, a directory of links or copies.
+"""What a search makes beside the answer that it prints: a contact sheet, an album, a directory of links or copies.
 
 Each is checked before the daemon is asked, so that no search is made in vain.
 """
@@ -16,6 +16,10 @@ from facewatchd.matches import Match
 def check(options: argparse.Namespace) -> None:
     """Raise `UsageError` where something that is asked for could not be made."""
     drawing.check(options)
+    if options.html is not None:
+        from facewatchd.client import album  # here, because it imports Jinja
+
+        album.check(options)
     if options.link_to or options.copy_to:
         filling.check(options)
 
@@ -26,6 +30,14 @@ def make(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
         filling.fill(options, everyone, answer)
     if draws(options):
         drawing.draw_sheet(options, answer)
+    if options.html is not None:
+        from facewatchd.client import album
+
+        album.write(options, answer)
+    if options.show:
+        from facewatchd.client import showing
+
+        showing.show(options, answer)
 
 
 def add(options: argparse.Namespace, everyone: Everyone, match: Match) -> None:

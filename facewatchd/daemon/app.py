@@ -28,6 +28,7 @@ from facewatchd.api.regions import RegionReader
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.suggestions import Suggestions
 from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
@@ -251,7 +252,7 @@ class Daemon:
         self._groups = Groups(Rule(info.threshold, info.quality), GallerySource(self._gallery, probe))
         self._recognised = Recognised(self._gallery, self._scorer, info)
         self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
-        self._unknown = Unknown(self._gallery, self._groups, self._recognised, info)
+        self._unknown = Unknown(self._gallery, self._groups, self._recognised, self._resolver.known, info)
         self._scorer.members = self._unknown.members
 
     def _is_busy(self) -> bool:
@@ -311,6 +312,7 @@ class Daemon:
             Verifier(self._gallery, self._roots, self._queue, self._writer, self._maintenance),
             people,
             self._unknown,
+            Suggestions(self._gallery, self._scorer, self._groups, info),
             RegionReader(self._catalog, self._indexing_inference, self._roots, self._people, self._resolver),
             Exchange(self._catalog, self._people, self._writer, self._roots, info),
             Subscriptions(

@@ -23,6 +23,7 @@ from facewatchd.api.query import Queries
 from facewatchd.api.regions import RegionReader
 from facewatchd.api.status import Status
 from facewatchd.api.subscribe import Subscriptions
+from facewatchd.api.suggestions import Suggestions
 from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
@@ -150,6 +151,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
             Verifier(gallery, roots, queue, cast(Writer, None), cast(IndexMaintenance, None)),
             cast(People, Mock()),
             cast(Unknown, Mock()),
+            cast(Suggestions, Mock()),
             cast(RegionReader, Mock()),
             cast(Exchange, Mock()),
             Subscriptions(gallery, seen, queries.standing, pending=lambda: len(queue) > 0),

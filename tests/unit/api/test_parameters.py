@@ -23,7 +23,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(11)))
+    return Methods(*(Mock() for _ in range(12)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -38,6 +38,8 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "seen": {"name": "mail", "shown": []},
         "faces": {"path": "/a"},
         "group": {"id": 1},
+        "ignore": {"who": [{"face_id": 1}]},
+        "suggestions": {"person": "Anna"},
         "thumbnail": {"face_id": 1},
         "why": {"path": "/a"},
         "photos": {"state": "failed"},
