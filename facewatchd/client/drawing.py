@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import binascii
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryPerson, path_of, reading_answer
+from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryGroup, QueryPerson
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import STDIN, QueryPhoto, local_path
 from facewatchd.client.report import asks_for_dates, expected_wrong
 from facewatchd.client.who import Who
 from facewatchd.console.streams import say, takes_drawing
-from facewatchd.matches import Box, Match, Name, PhotoFace, any_date, any_other_person
+from facewatchd.errors import FacewatchError
+from facewatchd.matches import Match, Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import counted, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from facewatchd.pictures.sheet import Portrait, Question
+    from facewatchd.pictures.sheet import Fetch, Portrait, Question
 
 _MOST_NAMED = 3
 """People and photos that a title names."""
@@ -74,7 +76,7 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     suffix = ".png" if len(sheet.layout(question, tiles).pages) == 1 else ".pdf"
     target, mode = _place(options, question.title, suffix)
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
-    written = sheet.write(target, question, tiles, _progress if shows_progress else None, mode=mode)
+    written = sheet.write(target, question, tiles, _fetch(options), _progress if shows_progress else None, mode=mode)
     if not options.quiet and len(written.files) > 1:
         first, last = (printable(str(file)) for file in (written.files[0], written.files[-1]))
         say(f"{counted(len(written.files), 'page')}: {first} to {last}; a .pdf holds them in one file")
@@ -120,8 +122,8 @@ def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Quest
         " · ".join(filter(None, (found if shown else "no photo found", order if shown > 1 else "", where))),
         " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
     )
-    portraits = [*_portraits(options, answer, answer.query, "")]
-    portraits += _portraits(options, answer, answer.others.get("with", ()), "with")
+    portraits = [*_portraits(options, answer.query, "")]
+    portraits += _portraits(options, answer.others.get("with", ()), "with")
     return sheet.Question(title, lines, tuple(portraits), day)
 
 
@@ -182,46 +184,49 @@ def _labels(options: argparse.Namespace, entries: Sequence[QueryEntry]) -> dict[
     return {at: str(number) for at, number in numbers.items() if number is not None}
 
 
-def _portraits(
-    options: argparse.Namespace, answer: Answer, entries: Sequence[QueryEntry], label: str
-) -> Iterator[Portrait]:
-    """The faces that are asked for; none where no photo is known that shows one."""
+def _portraits(options: argparse.Namespace, entries: Sequence[QueryEntry], label: str) -> Iterator[Portrait]:
+    """The faces that are asked for: of a person, and of a group, the clearest one."""
     from facewatchd.pictures.sheet import Portrait
     from facewatchd.pictures.source import Source
 
     labels = _labels(options, entries)
     for position, entry in enumerate(entries):
         text = label or labels.get(position, "")
-        if isinstance(entry, QueryPerson):
-            for path, box in _best_reference(options, entry.name):
-                yield Portrait(Source(path), box, text)
+        if isinstance(entry, (QueryPerson, QueryGroup)):
+            if (face_id := _clearest_face(options, entry)) is not None:
+                yield Portrait(face_id=face_id, label=text)
         elif isinstance(entry, QueryFace) and not entry.left_out:
             if (photo := entry.asked.photo) is not None:
-                yield Portrait(Source(os.fsencode(photo.path), photo.data), entry.box, text)
-            elif (own := _photo_of(answer, entry.asked.who.face_id)) is not None:
-                yield Portrait(Source(own), entry.box, text)
+                yield Portrait(Source(os.fsencode(photo.path), photo.data), entry.box, label=text)
+            else:
+                yield Portrait(face_id=entry.asked.who.face_id, label=text)
 
 
-def _photo_of(answer: Answer, face_id: int | None) -> bytes | None:
-    """The photo that a face by its id is on: it is the first of the matches, unless it was not wanted."""
-    return next((match.path for match in answer.matches if face_id in _face_ids(match)), None)
+def _clearest_face(options: argparse.Namespace, entry: QueryPerson | QueryGroup) -> int | None:
+    try:
+        with Connection(options.socket) as daemon:
+            if isinstance(entry, QueryPerson):
+                return _face_id(daemon.call("person", name=entry.name, limit=1)["best"])
+            return _face_id(daemon.call("group", id=entry.asked.who.group, limit=1)["faces"][0]["face_id"])
+    except (FacewatchError, LookupError, TypeError):  # of an earlier version; the sheet has no face there
+        return None
 
 
-def _face_ids(match: Match) -> list[int | None]:
-    return [match.face_id, *(term.face_id for term in match.terms)]
+def _face_id(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
-def _best_reference(options: argparse.Namespace, name: str) -> list[tuple[bytes, Box]]:
-    """The largest face that was said to be a person, with a photo that it is on; none where there is no such face."""
-    with Connection(options.socket) as daemon:
-        document: Any = daemon.call("person", name=name)
-    with reading_answer():
-        faces = [
-            (path_of(statement["paths"][0]), Box(*map(int, statement["box"])))
-            for statement in document["statements"]
-            if statement["is"] and statement["face_id"] is not None and statement["paths"] and statement["box"]
-        ]
-    return [max(faces, key=lambda face: face[1].w * face[1].h)] if faces else []
+def _fetch(options: argparse.Namespace) -> Fetch:
+    """Return how a face is had from the daemon, by several threads at once: a JPEG, or None where it has none."""
+
+    def fetch(face_id: int, side: int) -> bytes | None:
+        try:
+            with Connection(options.socket) as daemon:
+                return binascii.a2b_base64(daemon.call("thumbnail", face_id=face_id, size=side)["jpeg"])
+        except (FacewatchError, AttributeError, LookupError, TypeError, ValueError):
+            return None
+
+    return fetch
 
 
 def _last(matches: int) -> str:
