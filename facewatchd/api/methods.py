@@ -69,6 +69,7 @@ class Methods:
             "describe_person": people.describe,
             "merge_people": people.merge,
             "forget_person": people.forget,
+            "ignore": people.ignore,
             "undo": people.undo,
             "regions": regions.regions,
             "export": exchange.export,

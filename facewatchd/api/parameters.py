@@ -306,6 +306,15 @@ class AssignParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class IgnoreParameters:
+    """Of ``ignore``."""
+
+    who: tuple[Subject, ...] = required(
+        ListOf(Object(Subject, "an object with the fields of `who[]`"), MOST, least=1), "The faces."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class PersonParameters:
     """Of ``person``."""
 
@@ -320,6 +329,7 @@ class UnknownParameters:
 
     after: int = optional(Whole(), "`next` of the page before.", 0)
     limit: int = optional(Whole(1, MOST_GROUPS), "Most groups in the page.", MOST_GROUPS)
+    ignored: bool = optional(Flag(), "Whether those that are ignored are listed in place of the others.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -553,6 +563,12 @@ METHODS = {
         GroupParameters,
         "List the unknown faces of a group, the clearest first.",
         "id faces[{face_id,path,box,taken,taken_from}] total",
+    ),
+    "ignore": Method(
+        IgnoreParameters,
+        "Say that the user does not care about faces: `unknown` and `suggestions` leave them out, and with a group "
+        "what joins it later. `undo` takes that back; a name counts more. `said` counts those not ignored before.",
+        "said known step",
     ),
     "suggestions": Method(
         SuggestionsParameters,

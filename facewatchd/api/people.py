@@ -21,6 +21,7 @@ from facewatchd.api.parameters import (
     AssignParameters,
     DescribeParameters,
     ForgetParameters,
+    IgnoreParameters,
     MergeParameters,
     NoParameters,
     PersonParameters,
@@ -42,6 +43,7 @@ from facewatchd.people.known import KnownFaces, Place, Resolver
 from facewatchd.people.statements import (
     DRAWN,
     USER,
+    Ignored,
     NewStatement,
     Person,
     RelativeBox,
@@ -251,19 +253,39 @@ class People:
                 taken.append(each.face)
         return reasons
 
+    def ignore(self, params: IgnoreParameters) -> dict[str, object]:
+        """Say that the user does not care about faces; return of how many that is new.
+
+        Raises `UnreadablePhotoError`, `NoFaceError`, `UnknownFaceError` or `StorageError`.
+        """
+        found = list(self._named(params.who, are_one=False))
+        faces: list[Ignored] = []
+        for each in found:
+            if each.box is None:
+                raise NoFaceError("no face was found on a photo", "only a face can be ignored")
+            faces.append(Ignored(each.digest, each.box, each.group is not None))
+        self._record_unknown(each.seen for each in found)
+        with self._store.noting_step() as step:
+            said = self._store.ignore(faces)
+        return {"said": said, "known": len(faces) - said, "step": _first(step)}
+
     def _found(self, params: AssignParameters) -> Iterator[_Said]:
         if params.box:
             yield self._in_box(params)
-            return
-        for who, subject in enumerate(params.who):
+        else:
+            yield from self._named(params.who, are_one=params.is_)
+
+    def _named(self, subjects: Sequence[Subject], *, are_one: bool) -> Iterator[_Said]:
+        """The faces that are named. ``are_one``: whether they are said to be one person."""
+        for who, subject in enumerate(subjects):
             if subject.face_id is not None:
                 yield from self._by_ids(who, [subject.face_id])
                 continue
             if subject.group is not None:
                 yield from self._by_ids(who, self._members(subject.group), subject.group)
                 continue
-            seen, picked = self._pick(params.who, who)
-            if params.is_ and len(picked) > 1:
+            seen, picked = self._pick(subjects, who)
+            if are_one and len(picked) > 1:
                 raise ParamsError("several faces of one photo are not one person: name each by its number")
             for index in picked:
                 box = RelativeBox.of(seen.faces[index].box, seen.width, seen.height)

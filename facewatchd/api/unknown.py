@@ -1,13 +1,13 @@
 """The methods about people without a name: the groups of their faces, and what is on one of them.
 
 A face of a group (`people.groups`) is *unknown* where a photo shows it and it is nobody's who has a name, neither
-confirmed nor recognised (`api.recognised`); an ignored one is left out as well. A group with fewer than `LEAST`
-unknown faces is not listed.
+confirmed nor recognised (`api.recognised`). What the user ignores is left out, and so is what joined a group that is
+ignored as a whole. A group with fewer than `LEAST` unknown faces is not listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from facewatchd.api.parameters import GroupParameters, UnknownParameters
 from facewatchd.api.recognised import Recognised
 from facewatchd.errors import UnknownFaceError
 from facewatchd.people.groups import Groups, Now
+from facewatchd.people.known import KnownFaces
 from facewatchd.server.params import encode_path
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.dates import dates_of
@@ -32,9 +33,11 @@ EXAMPLES = 6
 class _Listed:
     """The unknown faces of all groups, and the order of the groups."""
 
-    made_of: tuple[int, int, int]
+    made_of: tuple[int, int, int, int]
     """The state of the catalog, and what else it was made of: kept, so that nothing else has its place."""
     kept: tuple[object, ...]
+    ignored: Now
+    """What is left out because it is ignored."""
     now: Now
     """Of the unknown faces alone."""
     groups: NDArray[np.int64]
@@ -45,7 +48,16 @@ class _Listed:
 class Unknown:
     """Any thread may call the methods."""
 
-    def __init__(self, gallery: Gallery, groups: Groups, recognised: Recognised, info: ModelInfo) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        groups: Groups,
+        recognised: Recognised,
+        said: Callable[[], KnownFaces],
+        info: ModelInfo,
+    ) -> None:
+        """``said``: what the user said."""
+        self._said = said
         self._gallery = gallery
         self._groups = groups
         self._recognised = recognised
@@ -56,41 +68,45 @@ class Unknown:
         """Return a page of the ``groups`` with unknown faces, those on most photos first. Raises `StorageError`."""
         with self._gallery.catalog.reading() as reader:
             listed = self._listed(reader)
-            page = listed.groups[params.after : params.after + params.limit]
+            now = listed.ignored if params.ignored else listed.now
+            groups = _in_order(now, 1) if params.ignored else listed.groups
+            page = groups[params.after : params.after + params.limit]
             end = params.after + len(page)
             return {
-                "groups": [self._described(reader, listed.now, group) for group in page.tolist()],
-                "next": end if end < len(listed.groups) else None,
-                "total": len(listed.groups),
+                "groups": [self._described(reader, now, group) for group in page.tolist()],
+                "next": end if end < len(groups) else None,
+                "total": len(groups),
                 "unseen": listed.unseen,
             }
 
     def group(self, params: GroupParameters) -> dict[str, object]:
         """Return a page of the unknown ``faces`` of a group, the best first. Raises `UnknownFaceError`."""
         with self._gallery.catalog.reading() as reader:
-            faces = self._best_first(self._listed(reader).now, params.id)
+            faces = self._members(reader, params.id)
             page = faces[params.skip : params.skip + params.limit]
             return {"id": params.id, "faces": shown(reader, page), "total": len(faces)}
 
     def members(self, group: int) -> list[int]:
         """Return the unknown faces of a group, the best first. Raises `UnknownFaceError` where there are none."""
         with self._gallery.catalog.reading() as reader:
-            found: list[int] = self._best_first(self._listed(reader).now, group).tolist()
+            found: list[int] = self._members(reader, group).tolist()
         return found
+
+    def _members(self, reader: CatalogReader, group: int) -> NDArray[np.int64]:
+        listed = self._listed(reader)
+        return self._best_first(listed.now if (listed.now.groups == group).any() else listed.ignored, group)
 
     def _listed(self, reader: CatalogReader) -> _Listed:
         now, known = self._groups.now(), self._recognised.faces()
-        made_of, last = (reader.transactions(), id(now), id(known)), self._last
+        said = self._said()
+        made_of, last = (reader.transactions(), id(now), id(known), id(said.ignored)), self._last
         if last is not None and last.made_of == made_of:
             return last
         stays = ~np.isin(now.faces, known) & ~np.isin(now.contents, reader.orphans())
-        rest = Now(now.faces[stays], now.groups[stays], now.contents[stays], now.norms[stays], now.sizes[stays])
-        groups, at, faces = np.unique(rest.groups, return_inverse=True, return_counts=True)
-        pairs = np.unique(np.stack([at, rest.contents]), axis=1) if len(at) else np.empty((2, 0), np.int64)
-        photos = np.bincount(pairs[0], minlength=len(groups))
-        order = np.lexsort((groups, -faces, -photos))
-        order = order[faces[order] >= LEAST]
-        self._last = _Listed(made_of, (now, known), rest, groups[order], now.unseen)
+        whole = now.groups[np.isin(now.faces, np.fromiter(said.ignored_in_group, np.int64))]
+        ignored = np.isin(now.groups, whole) | np.isin(now.faces, np.fromiter(said.ignored, np.int64))
+        rest, kept = now.chosen(stays & ~ignored), (now, known, said.ignored)
+        self._last = _Listed(made_of, kept, now.chosen(stays & ignored), rest, _in_order(rest, LEAST), now.unseen)
         return self._last
 
     def _best_first(self, now: Now, group: int) -> NDArray[np.int64]:
@@ -121,6 +137,16 @@ class Unknown:
             "best": int(best[0]),
             "examples": best[np.sort(firsts)][:EXAMPLES].tolist(),
         }
+
+
+def _in_order(now: Now, least: int) -> NDArray[np.int64]:
+    """The groups with at least so many faces, those on most photos first."""
+    groups, at, faces = np.unique(now.groups, return_inverse=True, return_counts=True)
+    pairs = np.unique(np.stack([at, now.contents]), axis=1) if len(at) else np.empty((2, 0), np.int64)
+    photos = np.bincount(pairs[0], minlength=len(groups))
+    order = np.lexsort((groups, -faces, -photos))
+    found: NDArray[np.int64] = groups[order[faces[order] >= least]]
+    return found
 
 
 def _who(reader: CatalogReader, face: int, content: int) -> tuple[bytes, int]:

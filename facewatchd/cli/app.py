@@ -170,6 +170,7 @@ def _add_people(commands: Any) -> None:
         ("rename", people.rename, "give a person another name"),
         ("merge", people.merge, "say that two people are one"),
         ("forget", people.forget, "delete a person and all that was said of it, for good"),
+        ("ignore", people.ignore, "leave faces out of what is unknown and suggested: they are of strangers"),
         ("undo", people.undo, "take back the last change; as often as there are changes"),
     ):
         people.add_options(name, _add(actions, name, command, meaning))

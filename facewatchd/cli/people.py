@@ -34,7 +34,7 @@ def add_options(name: str, parser: Parser) -> None:
     add = parser.add_argument
     if name in ("add", "not", "describe", "forget", "rename", "merge", "show"):
         add("name", metavar="NAME", type=_name, help="the person, with or without '@'")
-    if name in ("add", "not"):
+    if name in ("add", "not", "ignore"):
         _add_faces(name, parser)
     if name == "describe":
         _add_description(parser)
@@ -52,6 +52,9 @@ def _add_faces(name: str, parser: Parser) -> None:
         "who", metavar="WHO", nargs="+", help="a photo, PHOTO#N (its Nth face), face:ID, group:ID or '-'"
     )
     parser.words["WHO"] = "a photo, PHOTO#N, face:ID or group:ID"
+    if name == "ignore":
+        parser.set_defaults(whole=False, box=None)
+        return
     if name == "add":
         text = "take faces that would be poor references as well"
         parser.add_argument("--anyway", action="store_true", help=text)
@@ -390,6 +393,9 @@ def undo(options: argparse.Namespace) -> int:
             raise FacewatchError("there is nothing to take back", "what a person was before it was forgotten is gone")
         names = ", ".join(map(printable, result["names"]))
         statements = int(result["statements"])
+        if result["action"] == "ignore":
+            _print(options, result, f"took back that {counted(statements, 'face')} {_are(statements)} ignored")
+            return 0
         said = f"{counted(statements, 'statement')} about" if statements else _UNDONE["describe"]  # by an import
         what = _UNDONE.get(str(result["action"]), said)
         _print(options, result, f"took back {what} {names}")
@@ -397,6 +403,23 @@ def undo(options: argparse.Namespace) -> int:
 
 
 _UNDONE = {"rename": "the renaming of", "merge": "the merging of", "describe": "the description of"}
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def ignore(options: argparse.Namespace) -> int:
+    """Say that faces are of people who do not matter."""
+    faces = [Asked(who) for who in _faces(options)]
+    photos = [asked.photo for asked in faces if asked.photo is not None]
+    with Connection(options.socket, DEFAULT_TIMEOUT * len(faces)) as daemon:
+        result = ask(lambda: daemon.call("ignore", who=[asked.param() for asked in faces]), photos)
+    with reading_answer():
+        said, known = int(result["said"]), int(result["known"])
+        before = f", {known} {_are(known)} already" if known else ""
+        _print(options, result, f"{counted(said, 'face')} {_are(said)} ignored from now on{before}")
+    return 0
 
 
 def _print(options: argparse.Namespace, result: Any, line: str) -> None:

@@ -27,6 +27,7 @@ def add_options(parser: Parser) -> None:
     """Add the options of the command."""
     text = f"at most N groups, 0 for all (default: {TOP} on a terminal, else all)"
     parser.add_argument("-n", "--top", metavar="N", type=_top, help=text)
+    parser.add_argument("--ignored", action="store_true", help="those that are ignored, in place of the others")
     parser.add_argument("-0", "--print0", action="store_true", help="print PHOTO#N of each only, NUL between them")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -87,7 +88,8 @@ def list_unknown(options: argparse.Namespace) -> int:
         if found:
             heading = ("GROUP", "FACES", "PHOTOS", "YEARS", "CLEAREST FACE")
             write(table(heading, [each.row() for each in found], colour=takes_colour(sys.stdout)))
-        _say_more(found, total)
+        if not options.ignored:
+            _say_more(found, total)
     else:
         write(b"".join(each.line() for each in found))
     if unseen:
@@ -102,14 +104,16 @@ def _say_more(found: list[_Group], total: int) -> None:
     if len(found) < total:
         say(f"{len(found)} of {counted(total, 'group')}; -n 0 shows all")
     say(f"to look at one: facewatch-query group:{found[0].id}")
-    say(f"to name one: facewatchd people add NAME group:{found[0].id}")
+    say(f"to name one: facewatchd people add NAME group:{found[0].id}; to leave one out: facewatchd people ignore WHO")
 
 
 def _pages(options: argparse.Namespace, top: int) -> Iterator[Any]:
     after, left = 0, top
     with Connection(options.socket, DEFAULT_TIMEOUT) as daemon:
         while True:
-            page = daemon.call("unknown", after=after, **({"limit": min(left, 200)} if top else {}))
+            page = daemon.call(
+                "unknown", after=after, ignored=options.ignored, **({"limit": min(left, 200)} if top else {})
+            )
             yield page
             with reading_answer():
                 after, left = page["next"], left - len(page["groups"])

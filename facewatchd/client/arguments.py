@@ -92,6 +92,7 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     if options.follow:
         for name, value in (
             ("--sheet", options.sheet),
+            ("--html", options.html),
             ("--open", options.open),
             ("--sort", options.sort),
             ("-n", options.top),
@@ -241,9 +242,14 @@ def _add_result_options(parser: Parser) -> None:
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
     add(
+        "--html",
+        metavar="FILE",
+        help="also write a page with all pictures in it, to look through in a browser; replaces only such a page",
+    )
+    add(
         "--open",
         action="store_true",
-        help="show the sheet in the desktop's viewer; without --sheet, one that is not kept",
+        help="show the sheet, or the album, in the desktop's viewer; without either, a sheet that is not kept",
     )
     add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
     add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")

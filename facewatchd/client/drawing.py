@@ -7,7 +7,7 @@ import binascii
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryGroup, QueryPerson
 from facewatchd.client.connection import Connection
@@ -38,18 +38,23 @@ def check(options: argparse.Namespace) -> None:
     from facewatchd.pictures import target
 
     options.sheet = Path(local_path(options.sheet))
+    target.check(options.sheet, query_photos(options))
+
+
+def query_photos(options: argparse.Namespace) -> list[str | int]:
+    """Return the photos that a question names: paths, or a descriptor."""
     photos = [who.photo for each in (options.who, options.with_, options.without) for who in each if who.photo]
-    target.check(options.sheet, [0 if photo == STDIN else photo for photo in photos])
+    return [0 if photo == STDIN else photo for photo in photos]
 
 
-def draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
-    """Draw the photo with its faces' numbers and names, and show it where that is asked for."""
+def draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> Path:
+    """Draw the photo with its faces' numbers and names, and return the file."""
     from facewatchd.pictures import labelled, source
 
     target, mode = _place(options, _name_of_photo(photo), ".png")
     drawn = [labelled.Labelled(face.box, number, _label(face.who)) for number, face in enumerate(faces)]
     labelled.write(target, source.Source(os.fsencode(photo.path), photo.data), drawn, mode=mode)
-    _open(options, target)
+    return target
 
 
 def _label(who: Name | None) -> str:
@@ -60,8 +65,8 @@ def _label(who: Name | None) -> str:
     return who.name + ("?" if who.name and doubtful else "")
 
 
-def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
-    """Draw the faces that were asked for and the matches, and show the sheet where that is asked for."""
+def draw_sheet(options: argparse.Namespace, answer: Answer) -> Path:
+    """Draw the faces that were asked for and the matches, and return the file of the first page."""
     from facewatchd.pictures import sheet
 
     root = sheet.shared_directory(answer.matches)
@@ -76,13 +81,13 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     suffix = ".png" if len(sheet.layout(question, tiles).pages) == 1 else ".pdf"
     target, mode = _place(options, question.title, suffix)
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
-    written = sheet.write(target, question, tiles, _fetch(options), _progress if shows_progress else None, mode=mode)
+    written = sheet.write(target, question, tiles, _fetch(options), progress if shows_progress else None, mode=mode)
     if not options.quiet and len(written.files) > 1:
         first, last = (printable(str(file)) for file in (written.files[0], written.files[-1]))
         say(f"{counted(len(written.files), 'page')}: {first} to {last}; a .pdf holds them in one file")
     if written.left_out and not options.quiet:
-        say(f"{_last(written.left_out)} would not fit: ask for fewer with --top, or for a .pdf")
-    _open(options, target)
+        say(f"{last_of(written.left_out)} would not fit: ask for fewer with --top, or for a .pdf")
+    return target
 
 
 def _place(options: argparse.Namespace, title: str, suffix: str) -> tuple[Path, int]:
@@ -95,13 +100,6 @@ def _place(options: argparse.Namespace, title: str, suffix: str) -> tuple[Path, 
     return opening.private_file(title, suffix), opening.PRIVATE
 
 
-def _open(options: argparse.Namespace, file: Path) -> None:
-    if options.open:
-        from facewatchd.client import opening
-
-        opening.show(file)
-
-
 def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Question:
     """Return what was asked, as the sheet tells it."""
     import datetime
@@ -109,28 +107,39 @@ def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Quest
     from facewatchd.pictures import sheet
 
     day = datetime.datetime.now().astimezone().date().isoformat()
-    names = list(dict.fromkeys(_name_of_entry(entry) for entry in answer.query))
-    title = ", ".join(names[:_MOST_NAMED])
-    if len(names) > _MOST_NAMED:
-        title += f" and {len(names) - _MOST_NAMED} more"
-    shown, total = len(answer.matches), counted(answer.total, "photo")
-    found = f"{shown} of {total}" if shown < answer.total else total
-    order = _ORDERS.get(options.sort, "most alike first")
     where = f"{'in' if _is_one_directory(answer.matches) else 'below'} {_short_directory(root)}" if root else ""
     lines = (
-        " · ".join(_restrictions(options, answer)),
-        " · ".join(filter(None, (found if shown else "no photo found", order if shown > 1 else "", where))),
+        " · ".join(restrictions(options, answer)),
+        " · ".join(filter(None, (*found(options, answer), where))),
         " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
     )
     portraits = [*_portraits(options, answer.query, "")]
     portraits += _portraits(options, answer.others.get("with", ()), "with")
-    return sheet.Question(title, lines, tuple(portraits), day)
+    return sheet.Question(title(answer), lines, tuple(portraits), day)
 
 
-def _restrictions(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
+def title(answer: Answer) -> str:
+    """Name those who are asked for."""
+    names = list(dict.fromkeys(name_of(entry) for entry in answer.query))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def found(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
+    """Word how many photos were found, and their order."""
+    shown, total = len(answer.matches), counted(answer.total, "photo")
+    if not shown:
+        yield "no photo found"
+        return
+    yield f"{shown} of {total}" if shown < answer.total else total
+    if shown > 1:
+        yield _ORDERS.get(options.sort, "most alike first")
+
+
+def restrictions(options: argparse.Namespace, answer: Answer) -> Iterator[str]:
     """Word what else is asked for."""
     for word in ("with", "without"):
-        yield from (f"{word} {_name_of_entry(entry)}" for entry in answer.others.get(word, ()))
+        yield from (f"{word} {name_of(entry)}" for entry in answer.others.get(word, ()))
     if options.only:
         yield "nobody else"
     if options.faces:
@@ -157,7 +166,8 @@ def _name_of_photo(photo: QueryPhoto) -> str:
     return "a photo" if photo.argument == STDIN else os.path.basename(photo.argument)
 
 
-def _name_of_entry(entry: QueryEntry) -> str:
+def name_of(entry: QueryEntry) -> str:
+    """Name a person, or a photo without its directory."""
     return entry.name if isinstance(entry, QueryPerson) else _name_of(entry.asked.who)
 
 
@@ -193,7 +203,7 @@ def _portraits(options: argparse.Namespace, entries: Sequence[QueryEntry], label
     for position, entry in enumerate(entries):
         text = label or labels.get(position, "")
         if isinstance(entry, (QueryPerson, QueryGroup)):
-            if (face_id := _clearest_face(options, entry)) is not None:
+            if (face_id := clearest_face(options, entry)) is not None:
                 yield Portrait(face_id=face_id, label=text)
         elif isinstance(entry, QueryFace) and not entry.left_out:
             if (photo := entry.asked.photo) is not None:
@@ -202,7 +212,8 @@ def _portraits(options: argparse.Namespace, entries: Sequence[QueryEntry], label
                 yield Portrait(face_id=entry.asked.who.face_id, label=text)
 
 
-def _clearest_face(options: argparse.Namespace, entry: QueryPerson | QueryGroup) -> int | None:
+def clearest_face(options: argparse.Namespace, entry: QueryPerson | QueryGroup) -> int | None:
+    """Return the clearest face of a person, or of a group; None where none is known."""
     try:
         with Connection(options.socket) as daemon:
             if isinstance(entry, QueryPerson):
@@ -229,10 +240,12 @@ def _fetch(options: argparse.Namespace) -> Fetch:
     return fetch
 
 
-def _last(matches: int) -> str:
+def last_of(matches: int) -> str:
+    """Word the matches at the end that are left out."""
     return "the last match" if matches == 1 else f"the last {matches} matches"
 
 
-def _progress(done: int, total: int) -> None:
+def progress(done: int, total: int) -> None:
+    """Write how much is drawn; at the end the line is gone."""
     sys.stderr.write(f"\rdrawing {done}/{total}" if done < total else "\r\x1b[K")
     sys.stderr.flush()

@@ -244,7 +244,7 @@ class Daemon:
         self._groups = Groups(Rule(info.threshold, info.quality), GallerySource(self._gallery, probe))
         self._recognised = Recognised(self._gallery, self._scorer, info)
         self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
-        self._unknown = Unknown(self._gallery, self._groups, self._recognised, info)
+        self._unknown = Unknown(self._gallery, self._groups, self._recognised, self._resolver.known, info)
         self._scorer.members = self._unknown.members
 
     def _is_busy(self) -> bool:

@@ -122,5 +122,5 @@ class GroupFaces(IdleThread[list[int]]):
             for face in faces:
                 not_of.setdefault(face, set()).add(person)
         frozen = {face: frozenset(people) for face, people in not_of.items()}
-        self._again |= self._groups.follow(Said(known.person_of, frozen, known.ignored))
+        self._again |= self._groups.follow(Said(known.person_of, frozen, known.ignored_in_group))
         self._said_of = known

@@ -63,7 +63,7 @@ class Said:
     not_of: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """The people that a face is not."""
     ignored: frozenset[int] = frozenset()
-    """Faces that are ignored."""
+    """Faces that are ignored with their group."""
 
     def people(self, faces: Iterable[int]) -> set[int]:
         """Return who some faces are."""
@@ -114,6 +114,11 @@ class Now:
     sizes: NDArray[np.int64]
     unseen: int = 0
     """Faces that are still to be looked at."""
+
+    def chosen(self, which: NDArray[np.bool_]) -> Now:
+        """Return the same of some of the faces."""
+        faces, groups, contents = self.faces[which], self.groups[which], self.contents[which]
+        return Now(faces, groups, contents, self.norms[which], self.sizes[which], self.unseen)
 
     def of(self, group: int) -> NDArray[np.int64]:
         """Return the faces of a group."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from facewatchd.errors import StorageError
 from facewatchd.people.snapshot import Snapshot
-from facewatchd.people.statements import DRAWN, SAME_FACE, Person, RelativeBox, Statement
+from facewatchd.people.statements import DRAWN, SAME_FACE, Ignored, Person, RelativeBox, Statement
 from facewatchd.people.store import PeopleStore
 from facewatchd.store.catalog_rows import ContentFaces
 from facewatchd.store.gallery import Gallery
@@ -68,7 +68,9 @@ class KnownFaces:
     unplaced: int = 0
     """Statements that find no face."""
     ignored: frozenset[int] = frozenset()
-    """Faces that are ignored."""
+    """Faces that are ignored, and are no person,"""
+    ignored_in_group: frozenset[int] = frozenset()
+    """and those of them that are ignored with their group."""
 
     def is_unplaced(self, statement: Statement) -> bool:
         """Whether a statement finds no face, though it is about one."""
@@ -140,9 +142,11 @@ class _OnPhoto:
     rejected: list[tuple[int, int]] = field(default_factory=list)
     photos: list[tuple[int, int]] = field(default_factory=list)
     unplaced: int = 0
+    ignored: dict[int, bool] = field(default_factory=dict)
+    """Faces, and whether each is ignored with its group."""
 
     @classmethod
-    def of(cls, statements: Sequence[Statement], content: ContentFaces | None) -> _OnPhoto:
+    def of(cls, statements: Sequence[Statement], ignored: Sequence[Ignored], content: ContentFaces | None) -> _OnPhoto:
         if content is None:
             return cls(unplaced=len(statements))
         made, number, (width, height) = cls(), content.content_id, content[1:3]
@@ -158,6 +162,11 @@ class _OnPhoto:
                 made.photos.append((statement.person, number))
             elif statement.box is None:
                 made.rejected += [(statement.person, id_) for id_, _ in content.faces]
+        people = {face for _, face in made.confirmed}
+        for each in ignored:
+            best = max(((each.box.overlap(box), id_) for id_, box in boxes), default=(0.0, 0))
+            if best[0] >= SAME_FACE and best[1] not in people:
+                made.ignored[best[1]] = each.in_group or made.ignored.get(best[1], False)
         return made
 
 
@@ -237,18 +246,21 @@ class Resolver:
             was_read = False
             with contextlib.suppress(MissedChangesError):
                 self._changes.take(0)  # what came since is read with all the rest
-        stale = self._changed(changes, people) if was_read else {*people.by_digest, *self._known.people.by_digest}
+        stale = self._changed(changes, people) if was_read else people.digests | self._known.people.digests
         self._read(sorted(stale), beat)
         self._is_read = True
         return stale
 
     def _changed(self, changes: Iterable[Change], people: Snapshot) -> set[bytes]:
-        before, now = self._known.people.by_digest, people.by_digest
         stale: set[bytes] = set()
-        if before is not now:
-            stale = {digest for digest, said in now.items() if before.get(digest) != said} | (
-                before.keys() - now.keys()
-            )
+        pairs: tuple[tuple[Mapping[bytes, object], Mapping[bytes, object]], ...] = (
+            (self._known.people.by_digest, people.by_digest),
+            (self._known.people.ignored, people.ignored),
+        )
+        for before, now in pairs:
+            if before is not now:
+                stale.update(digest for digest, said in now.items() if before.get(digest) != said)
+                stale |= before.keys() - now.keys()
         paths: set[bytes] = set()
         faces: set[int] = set()
         for change in changes:
@@ -257,9 +269,10 @@ class Resolver:
             stale.update(self._digest_of_face[face] for face in change.removed if face in self._digest_of_face)
             if change.collected:
                 stale.update(digest for digest, content in self._contents.items() if not content.faces)
-        if (paths or faces) and now:
+        if (paths or faces) and (people.by_digest or people.ignored):
             with self._catalog.reading() as reader:
-                stale.update(reader.digests_shown(sorted(paths), sorted(faces)) & now.keys())
+                shown = reader.digests_shown(sorted(paths), sorted(faces))
+            stale.update(digest for digest in shown if digest in people.by_digest or digest in people.ignored)
         return stale
 
     def _read(self, stale: Sequence[bytes], beat: Callable[[], object]) -> None:
@@ -286,9 +299,11 @@ class Resolver:
     def _updated(self, people: Snapshot, stale: set[bytes]) -> KnownFaces:
         before = [self._on_photo.pop(digest) for digest in stale if digest in self._on_photo]
         now = {
-            digest: _OnPhoto.of(people.by_digest[digest], self._contents.get(digest))
+            digest: _OnPhoto.of(
+                people.by_digest.get(digest, ()), people.ignored.get(digest, ()), self._contents.get(digest)
+            )
             for digest in stale
-            if digest in people.by_digest
+            if digest in people.by_digest or digest in people.ignored
         }
         self._on_photo |= now
         for groups, pairs in (
@@ -308,8 +323,18 @@ class Resolver:
             person_of |= {face: person for person, face in photo.confirmed}
         unplaced = self._known.unplaced
         unplaced += sum(photo.unplaced for photo in now.values()) - sum(photo.unplaced for photo in before)
+        ignored = self._ignored(before, now.values())
         frozen = (self._confirmed.frozen(), self._rejected.frozen(), self._photos.frozen())
-        return KnownFaces(people, *frozen, places, person_of, unplaced)
+        return KnownFaces(people, *frozen, places, person_of, unplaced, *ignored)
+
+    def _ignored(self, gone: Iterable[_OnPhoto], new: Iterable[_OnPhoto]) -> tuple[frozenset[int], frozenset[int]]:
+        """The ignored faces, and those that are with their group: the same objects where nothing of it has changed."""
+        less = frozenset(face for photo in gone for face in photo.ignored)
+        more = {face: in_group for photo in new for face, in_group in photo.ignored.items()}
+        known = self._known.ignored, self._known.ignored_in_group
+        if not less and not more:
+            return known
+        return (known[0] - less) | more.keys(), (known[1] - less) | {face for face in more if more[face]}
 
 
 def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66777070  # "fwpp"
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;
@@ -47,6 +47,15 @@ CREATE TABLE statement(
     source TEXT NOT NULL,
     at REAL NOT NULL
 ) STRICT;
+CREATE TABLE ignored(           -- faces that the user does not care about
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    step INTEGER REFERENCES step(id) ON DELETE CASCADE,
+    digest BLOB NOT NULL,
+    x REAL NOT NULL, y REAL NOT NULL, w REAL NOT NULL, h REAL NOT NULL,  -- as of a statement
+    in_group INTEGER NOT NULL,  -- 1: it was ignored with its whole group
+    at REAL NOT NULL
+) STRICT;
+CREATE INDEX ignored_step ON ignored(step);
 CREATE INDEX person_step ON person(step);
 CREATE INDEX description_step ON description(step);
 CREATE INDEX description_person ON description(person);
@@ -57,7 +66,14 @@ CREATE INDEX statement_person ON statement(person);
 INSERT INTO meta VALUES ('changes', 0);
 """
 
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    1: """
+    CREATE TABLE ignored(id INTEGER PRIMARY KEY AUTOINCREMENT, step INTEGER REFERENCES step(id) ON DELETE CASCADE,
+        digest BLOB NOT NULL, x REAL NOT NULL, y REAL NOT NULL, w REAL NOT NULL, h REAL NOT NULL,
+        in_group INTEGER NOT NULL, at REAL NOT NULL) STRICT;
+    CREATE INDEX ignored_step ON ignored(step);
+    """,
+}
 """By version: the statements that make a file of it one of the next version."""
 
 

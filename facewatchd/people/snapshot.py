@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facewatchd.errors import UnknownPersonError
-from facewatchd.people.statements import Ledger, Person, RelativeBox, Statement, by_name, name_key
+from facewatchd.people.statements import Ignored, Ledger, Person, RelativeBox, Statement, by_name, name_key
 
 SUGGESTED = 3
 """Most names that are suggested in place of one that nobody has."""
@@ -35,6 +35,13 @@ class Snapshot:
     """By `name_key`."""
     merged: Mapping[int, int] = field(default_factory=dict)
     """The person that another one was merged into, by id."""
+    ignored: Mapping[bytes, tuple[Ignored, ...]] = field(default_factory=dict)
+    """The faces that are ignored, by the digest of their photo."""
+
+    @property
+    def digests(self) -> set[bytes]:
+        """The photos of which something was said."""
+        return {*self.by_digest, *self.ignored}
 
     def named(self, name: str) -> Person | None:
         """Return the person of a name, without regard to case; None where there is none."""
@@ -81,7 +88,16 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
     statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
     by_key = {name_key(person.name): person for person in people}
     (step,) = db.execute("SELECT coalesce(max(id), 0) FROM step").fetchone()
-    return Snapshot(version, step, people, tuple(statements), by_digest, by_key, merged)
+    return Snapshot(version, step, people, tuple(statements), by_digest, by_key, merged, _ignored(db, before))
+
+
+def _ignored(db: sqlite3.Connection, before: Snapshot) -> Mapping[bytes, tuple[Ignored, ...]]:
+    found: dict[bytes, tuple[Ignored, ...]] = {}
+    for digest, x, y, w, h, in_group, at in db.execute(
+        "SELECT digest, x, y, w, h, in_group, at FROM ignored ORDER BY id"
+    ):
+        found[digest] = (*found.get(digest, ()), Ignored(digest, RelativeBox(x, y, w, h), bool(in_group), at))
+    return before.ignored if before.ignored == found else found
 
 
 def _described(row: Sequence[Any]) -> tuple[int, Person]:

@@ -130,6 +130,18 @@ class Statement:
         return same_face(self.box, other.box)
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A face that the user does not care about: a stranger's. It is said of no person."""
+
+    digest: bytes
+    box: RelativeBox
+    in_group: bool
+    """Whether it was ignored with its whole group, so that a face that joins this is ignored too."""
+    at: float | None = None
+    """When that was said, as Unix time; None of what is to be said now."""
+
+
 def same_face(one: RelativeBox | None, other: RelativeBox | None) -> bool:
     """Whether two boxes on one photo are of one face, or both name no face."""
     if one is None or other is None:

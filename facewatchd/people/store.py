@@ -35,7 +35,7 @@ from facewatchd.people.backup import Backups
 from facewatchd.people.examine import examine, has_log, log_belongs, log_of, way_back
 from facewatchd.people.plan import Said, planned
 from facewatchd.people.snapshot import Snapshot
-from facewatchd.people.statements import NewStatement, Person, Statement, proper_name
+from facewatchd.people.statements import Ignored, NewStatement, Person, Statement, proper_name, same_face
 from facewatchd.store import recovery
 from facewatchd.store.catalog import translated
 from facewatchd.system import atomic_files, ownership
@@ -54,6 +54,7 @@ class Action(StrEnum):
     DESCRIBE = "describe"
     RENAME = "rename"
     MERGE = "merge"
+    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Undone:
     names: tuple[str, ...]
     """The people that it was about, by their names now; those that it had made, by their names then."""
     statements: int
+    """Statements; of faces that were ignored, so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +331,28 @@ class PeopleStore:
             ),
         )
 
+    def ignore(self, faces: Sequence[Ignored]) -> int:
+        """Say that the user does not care about faces; return of how many that is new. One step.
+
+        Raises `StorageError`.
+        """
+        with self._lock:
+            new = _not_ignored(self._writable(), faces)
+            if new:
+                with self._step(Action.IGNORE) as (db, step):
+                    self._insert_ignored(db, step, new)
+                self.tend()
+            return len(new)
+
+    def _insert_ignored(self, db: sqlite3.Connection, step: int | None, faces: Sequence[Ignored]) -> None:
+        db.executemany(
+            "INSERT INTO ignored(step, digest, x, y, w, h, in_group, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (step, each.digest, *each.box, each.in_group, self._now() if each.at is None else each.at)
+                for each in faces
+            ],
+        )
+
     def describe(self, name: str, born: str | None, hidden: bool) -> Person:
         """Set when a person was born, and whether the person is hidden. One step.
 
@@ -397,7 +421,8 @@ class PeopleStore:
                     return None
                 step, action, at = row
                 about = [person for (person,) in self._db.execute(_ABOUT, (step,) * 4)]
-                (statements,) = self._db.execute("SELECT count(*) FROM statement WHERE step = ?", (step,)).fetchone()
+                sql = "SELECT (SELECT count(*) FROM statement WHERE step = ?1) + count(*) FROM ignored WHERE step = ?1"
+                (statements,) = self._db.execute(sql, (step,)).fetchone()
             with self._step(None) as (db, _):
                 db.execute("DELETE FROM step WHERE id = ?", (step,))
             names = {person.id: person.name for person in (*before.people, *self._snapshot.people)}
@@ -437,7 +462,7 @@ class PeopleStore:
         db.executemany("DELETE FROM statement WHERE id = ?", [(number,) for number in gone])
         db.executemany("UPDATE statement SET person = ?, step = NULL WHERE id = ?", kept)
         db.execute("DELETE FROM description WHERE id NOT IN (SELECT max(id) FROM description GROUP BY person)")
-        for table in ("person", "description"):
+        for table in ("person", "description", "ignored"):
             db.execute(f"UPDATE {table} SET step = NULL")
         db.executemany(
             "DELETE FROM person WHERE id = ?",
@@ -504,6 +529,17 @@ class PeopleStore:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now()).astimezone().date()
+
+
+def _not_ignored(people: Snapshot, faces: Iterable[Ignored]) -> list[Ignored]:
+    """Those of some faces that are not ignored yet, each once; one counts again if now its whole group is ignored."""
+    new: list[Ignored] = []
+    for face in faces:
+        known = [*people.ignored.get(face.digest, ()), *(each for each in new if each.digest == face.digest)]
+        same = [each for each in known if same_face(each.box, face.box)]
+        if not any(each.in_group or not face.in_group for each in same):
+            new.append(face)
+    return new
 
 
 _ABOUT = """

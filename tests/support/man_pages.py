@@ -87,6 +87,7 @@ EXAMPLES = {
         ("facewatch-query anna.jpg", "Where else is the person with the largest face?"),
         ("facewatch-query --sheet anna.png group.jpg#1", "Ask for the second face from the left, and draw it."),
         ("facewatch-query @anna --with @ben --since 2019-06", "Both of them, since June 2019."),
+        ("facewatch-query @anna -n 0 --sort date --html anna.html", "All photos of Anna as a page, year by year."),
         ("facewatch-query --list-faces --who --sheet names.png party.jpg", "Who is on this photo?"),
         ("facewatch-query --copy-to /media/stick/anna @anna", "Copy all photos of one person, names kept apart."),
         ("facewatch-query --wait --link-to ~/Anna --sync @anna", "Keep a directory of links to them as it should be."),
@@ -241,6 +242,19 @@ SECTIONS = {
             "Photos that were taken within ten seconds, show the same people and look nearly the same are one match: "
             "the sharpest stands for the others, with their number behind it (+4 in its burst). --no-collapse shows "
             "each of them.",
+        ),
+        (
+            "ALBUMS",
+            "--html writes the answer as one page that needs nothing else: no other file, no network and no script. It "
+            "has the faces that were asked for, then each match as a picture of the face with verdict, similarity, "
+            "date and name, in the order that --sort asks for, and by year where that is by date. Copies and bursts "
+            "are folded. A click, or Enter, shows the photo with a box around each face and the names that are known, "
+            "with its path, and a link to the file; Escape closes it, and the arrow keys go from match to match. A "
+            "photo that cannot be read any more says why.",
+            "The page has at most 10 MB: the more matches, the smaller the pictures. Up to 85 photos are 1024 pixels "
+            "long, 300 are some 400; of more, the first have their photo, and of the others the face alone is shown. "
+            "After 2,000 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
+            "file (it may have photos that nobody else may see). It replaces an earlier album, and no other file.",
         ),
         (
             "WHAT IS NEW",

@@ -67,6 +67,7 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
         "person": {"name": "Anna"},
         "suggestions": {"person": "Anna"},
         "assign": {"name": "Bert", "who": [{"path": str(tmp_path / "photos" / "4.jpg")}]},
+        "ignore": {"who": [{"path": str(tmp_path / "photos" / "6.jpg")}]},
         "rename_person": {"name": "Anna", "new": "Anne"},
         "describe_person": {"name": "Anne", "born": "2001"},
         "merge_people": {"name": "Bert", "into": "Anne"},

@@ -72,7 +72,7 @@ OWNERS = {  # modules, or whole packages
     "insightface": {"models.insightface"},
     "onnx": {"models.graphs"},
     "onnxruntime": {"models.sessions"},
-    "jinja2": {"page.view"},
+    "jinja2": {"page.view", "pictures.album"},
     "pathspec": {"ignore"},
     "pillow_heif": {"photos.decode"},
     "platformdirs": {"paths"},

@@ -38,6 +38,7 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "seen": {"name": "mail", "shown": []},
         "faces": {"path": "/a"},
         "group": {"id": 1},
+        "ignore": {"who": [{"face_id": 1}]},
         "suggestions": {"person": "Anna"},
         "thumbnail": {"face_id": 1},
         "why": {"path": "/a"},

@@ -15,7 +15,7 @@ import pytest
 
 from facewatchd.errors import BadNameError, NameTakenError, StorageError, UnknownPersonError
 from facewatchd.people import schema
-from facewatchd.people.statements import NewStatement, RelativeBox
+from facewatchd.people.statements import Ignored, NewStatement, RelativeBox
 from facewatchd.people.store import Action, PeopleStore
 from facewatchd.store import recovery
 
@@ -406,15 +406,54 @@ def test_a_backup_before_a_migration(
     store.say("Anna", [yes()], "user")
     store.close()
     before = path.read_bytes()
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: "ALTER TABLE person ADD COLUMN note TEXT;"})
+    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: "ALTER TABLE person ADD COLUMN note TEXT;"})
     assert told(reopen()) == {("Anna", True, b"one", LEFT)}
-    backup = path.with_name("people.sqlite3.before-v2")
+    backup = path.with_name("people.sqlite3.before-v3")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     with closing(sqlite3.connect(backup)) as copy:
-        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+        assert copy.execute("PRAGMA user_version").fetchone() == (2,)
         assert copy.execute("SELECT name FROM description").fetchall() == [("Anna",)]
     assert before != path.read_bytes()
+
+
+def test_a_file_without_ignored_faces_gets_them(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path
+) -> None:
+    store.say("Anna", [yes()], "user")
+    store.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE ignored; PRAGMA user_version = 1;")
+    again = reopen()
+    assert told(again) == {("Anna", True, b"one", LEFT)}
+    assert again.ignore([Ignored(b"two", LEFT, in_group=False)]) == 1
+    assert reopen().people().ignored.keys() == {b"two"}
+
+
+def test_faces_are_ignored_once_and_it_is_taken_back(store: PeopleStore, reopen: Callable[[], PeopleStore]) -> None:
+    alone, together = Ignored(b"one", LEFT, in_group=False), Ignored(b"one", LEFT, in_group=True)
+    other = Ignored(b"one", RelativeBox(0.6, 0.1, 0.2, 0.2), in_group=False)
+    assert store.ignore([alone, other, alone]) == 2
+    assert store.ignore([alone]) == 0, "no step"
+    assert store.ignore([together]) == 1, "its whole group is more"
+    assert [each.in_group for each in reopen().people().ignored[b"one"]] == [False, False, True]
+    again = reopen()
+    undone = again.undo()
+    assert undone is not None
+    assert (undone.action, undone.statements, undone.names) == (Action.IGNORE, 1, ())
+    assert len(again.people().ignored[b"one"]) == 2
+    again.undo()
+    assert not reopen().people().ignored
+
+
+def test_what_is_ignored_stays_where_a_person_is_forgotten(
+    store: PeopleStore, reopen: Callable[[], PeopleStore]
+) -> None:
+    store.ignore([Ignored(b"one", LEFT, in_group=True)])
+    store.say("Anna", [yes()], "user")
+    store.forget("Anna")
+    assert store.undo() is None
+    assert reopen().people().ignored.keys() == {b"one"}
 
 
 def test_no_migration_without_its_backup(
@@ -423,9 +462,9 @@ def test_no_migration_without_its_backup(
     store.say("Anna", [yes()], "user")
     store.close()
     before = path.read_bytes()
-    path.with_name("people.sqlite3.before-v2").mkdir()
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: "ALTER TABLE person ADD COLUMN note TEXT;"})
+    path.with_name("people.sqlite3.before-v3").mkdir()
+    monkeypatch.setattr(schema, "VERSION", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: "ALTER TABLE person ADD COLUMN note TEXT;"})
     again = reopen()
     assert "people.sqlite3" in again.trouble
     with pytest.raises(StorageError):
@@ -438,8 +477,8 @@ def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     store.say("Anna", [yes()], "user")
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 2)
-        patch.setattr(schema, "MIGRATIONS", {1: "CREATE TABLE more(id INTEGER) STRICT; DROP TABLE none_such;"})
+        patch.setattr(schema, "VERSION", 3)
+        patch.setattr(schema, "MIGRATIONS", {2: "CREATE TABLE more(id INTEGER) STRICT; DROP TABLE none_such;"})
         assert reopen().trouble
     assert told(reopen()) == {("Anna", True, b"one", LEFT)}
 

@@ -41,7 +41,7 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people undo' 'people unknown' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people ignore' 'people undo' 'people unknown' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
 set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --port --socket --state --top -n
 
 complete -c facewatchd -e
@@ -134,6 +134,11 @@ complete -c facewatchd -n '_shtab_facewatchd_using people forget' -s h -l help -
 complete -c facewatchd -n '_shtab_facewatchd_using people forget' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people forget' -l yes -d 'do not ask'
 complete -c facewatchd -n '_shtab_facewatchd_using people forget' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a ignore -d 'Leave faces out of what is unknown and suggested: they are of strangers.'
+complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people ignore; and test $_shtab_facewatchd_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), face:ID, group:ID or '"'"'-'"'"''
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a undo -d 'Take back the last change; as often as there are changes.'
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people undo' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
@@ -142,6 +147,7 @@ complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_face
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s n -l top -x -d 'at most N groups, 0 for all (default: 20 on a terminal, else all)'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l ignored -d 'those that are ignored, in place of the others'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s 0 -l print0 -d 'print PHOTO#N of each only, NUL between them'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a import -d 'Read the names that other programs wrote: face regions of the Metadata Working Group (digiKam, Lightroom, Picasa, Apple) and of Microsoft in photos, in `a.jpg.xmp` and in `a.xmp`, Picasa'"'"'s `.picasa.ini`, and the names in Google Takeout'"'"'s JSON files. Each is held against the faces that were found, and against what you said before, which it never replaces. Without --apply it is only shown.'
