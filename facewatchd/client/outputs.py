@@ -34,6 +34,10 @@ def make(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
 
         album.write(options, answer)
         drawn = options.html
+    if options.show:
+        from facewatchd.client import showing
+
+        showing.show(options, answer)
     if options.open and drawn is not None:
         from facewatchd.client import opening
 

@@ -137,10 +137,10 @@ def expected_wrong(answer: Answer) -> str:
     expected = answer.expected_false
     if expected is None or expected.number is None or all(match.itself or match.confirmed for match in answer.matches):
         return ""
-    return _expected(len(answer.matches), expected.number, at_most=expected.at_most)
+    return worded_wrong(len(answer.matches), expected.number, at_most=expected.at_most)
 
 
-def _expected(shown: int, number: float, *, at_most: bool) -> str:
+def worded_wrong(shown: int, number: float, *, at_most: bool) -> str:
     """Word an expected number, rounded; a bound is rounded up, from a tenth on."""
     wrong = min(math.ceil(number - 0.1) if at_most else round(number), shown)
     if not wrong:

@@ -32,6 +32,8 @@ _SENT = re.compile(r"photo:([\w-]{1,64})#([0-9]{1,6})", re.ASCII)
 class UnknownPhotoError(UsageError):
     """A photo that was sent and is not kept any more."""
 
+    kind = "unknown-photo"
+
     def __init__(self) -> None:
         super().__init__("the photo that you sent is not kept any more", "choose it again")
 
@@ -61,8 +63,8 @@ class Question:
         sort = one("sort")
         return cls(
             who=every("who"),
-            with_=every("with"),
-            without=every("without"),
+            with_=tuple(map(named, every("with"))),
+            without=tuple(map(named, every("without"))),
             since=one("since"),
             until=one("until"),
             threshold=one("threshold"),
@@ -119,6 +121,21 @@ def who(text: str, uploads: Uploads) -> dict[str, Any]:
             raise UnknownPhotoError
         return {"data": upload.encoded(), "face": int(found[2])}
     return {"person": text.removeprefix("@")}
+
+
+def named(text: str) -> str:
+    """Return a WHO that a person typed into a field as an address has it: a plain name is one with its sign."""
+    is_plain = not (text.startswith("@") or _NUMBERED.fullmatch(text) or _SENT.fullmatch(text))
+    return f"@{text}" if is_plain else text
+
+
+def words(text: str) -> str:
+    """Return a WHO in words."""
+    if text.startswith("@"):
+        return text[1:]
+    if found := _NUMBERED.fullmatch(text):
+        return f"{found[1]} {found[2]}"
+    return "the face on your photo"
 
 
 def sent(text: str) -> tuple[str, int] | None:

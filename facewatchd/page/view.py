@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from facewatchd.page import wording
 from facewatchd.page.access import Daemon
 from facewatchd.page.activity import Activity
 from facewatchd.page.sessions import Notice, Session, Sessions
@@ -114,6 +115,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters["counted"] = counted
-    environment.globals["with_query"] = with_query
+    environment.filters |= {
+        "counted": counted,
+        "day": wording.day,
+        "file_name": wording.file_name,
+        "whole_path": wording.whole_path,
+    }
+    environment.globals |= {"with_query": with_query, "years": wording.years}
     return environment
