@@ -28,7 +28,7 @@ from facewatchd.matches import CONFIRMED, Box, Match, any_date, any_other_person
 from facewatchd.text import printable
 
 _BOLD, _FAINT, _BLUE = "1", "2", "1;34"
-_STYLES = {CONFIRMED: "1;32", "sure": "1;32", "likely": "1;33", "look": "1;31"}
+_STYLES = {CONFIRMED: "1;32", "sure": "1;32", "likely": "33", "look": "1;31"}
 """Of the verdicts: from what need not be looked at to what must be."""
 _SIZES = (96, 192, 384)
 """Pixels of the pictures that are asked for: few sizes, as the daemon keeps what it made."""
@@ -123,6 +123,8 @@ def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[byt
             return encoding.kitty(picture, cells)
         if screen.way is Way.SIXEL:
             return encoding.sixel(picture, screen.colours)
+        if screen.has_few_colours:
+            picture = encoding.grey(picture)
         return encoding.blocks(picture, millions=screen.has_any_colour, quarters=screen.has_quarters)
 
     return encode

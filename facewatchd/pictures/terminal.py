@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,6 +68,11 @@ def fitted(jpeg: bytes, side: int) -> Image.Image:
     whole = Image.new("RGBA", (side, side))
     whole.paste(small, ((side - size[0]) // 2, (side - size[1]) // 2))
     return whole
+
+
+def grey(picture: Image.Image) -> Image.Image:
+    """Return the picture without colours, its brightness stretched over the whole range."""
+    return ImageOps.autocontrast(picture.convert("L"), cutoff=1).convert("RGB")
 
 
 def kitty(picture: Image.Image, cells: tuple[int, int] | None) -> list[bytes]:

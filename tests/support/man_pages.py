@@ -300,8 +300,9 @@ SECTIONS = {
             "differs from the others. The daemon makes the pictures.",
             "The terminal is asked what it can show. Kitty's graphics protocol comes first (kitty, Ghostty, WezTerm, "
             "Konsole), then sixel (foot, xterm -ti vt340, mlterm, Windows Terminal), then characters in two colours "
-            "each, which every terminal with colours shows. In tmux and screen it is what these show themselves. It "
-            "works over ssh. A terminal that does not answer within a second gets characters.",
+            "each, which every terminal with colours shows. In tmux and screen it is what these show themselves, where "
+            "screen knows 16 colours in greys. It works over ssh. A terminal that does not answer within a second gets "
+            "characters.",
             "Where the output does not go to a terminal, where TERM is dumb, and where NO_COLOR is set and only "
             "characters could be shown, there are no pictures: a line says so, and all else is printed as ever.",
         ),

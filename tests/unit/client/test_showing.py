@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import colorsys
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from facewatchd.client.showing import short_names
 from facewatchd.console.output import columns_of
 from facewatchd.console.terminal import Screen, Way
 from facewatchd.console.tiles import cut, grid
-from tests.support.emulator import Emulator, terminate
+from tests.support.emulator import Emulator, of_256, terminate
 from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.replies import answer, match, query_face
 
@@ -214,6 +215,20 @@ def test_nothing_is_asked_of_a_linux_console(daemon: FakeDaemon, window: Window)
     assert show(emulator, daemon, TERM="linux")[0] == 0
     assert emulator.asked == []
     assert set("".join(emulator.text())) & set("▘▝▖▞▛") == set()
+    colours = re.findall(rb"[34]8;5;(\d+)", emulator.written)
+    assert colours
+    assert {len(set(of_256(int(colour)))) for colour in colours} == {1}, "greys, as it has 16 colours"
+
+
+@pytest.mark.parametrize("variables", [{"TERM": "tmux-256color"}, {"TERM": "screen"}, {"TMUX": "x"}, {"STY": "x"}])
+def test_screen_and_tmux_are_asked_only_what_they_know(
+    daemon: FakeDaemon, window: Window, variables: dict[str, str]
+) -> None:
+    emulator = window(80, 60, kitty=True, sixel="TMUX" in variables)
+    assert show(emulator, daemon, "-n", "1", **variables)[0] == 0
+    assert {"kitty", "colour"} & set(emulator.asked) == set()
+    assert "DA1" in emulator.asked
+    assert bool(emulator.pictures) == emulator.sixel, "tmux with sixels shows them"
 
 
 def test_colours_that_are_not_wanted(daemon: FakeDaemon, window: Window) -> None:
