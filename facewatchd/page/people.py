@@ -66,6 +66,9 @@ async def person(request: Request) -> Response:
         daemon.call("query", who=who, top=1, years=True),
         daemon.call("query", who=who, top=PHOTOS, skip=skip, sort="-date", verdicts=True, **in_year),
     )
+    question = Question(
+        who=(f"@{known['name']}",), since=year if in_year else "", until=year if in_year else "", sort="-date"
+    )
     return view.render(
         request,
         "person.html",
@@ -76,11 +79,8 @@ async def person(request: Request) -> Response:
         years=bars(every["years"]),
         year=year if in_year else "",
         answer=answer,
-        large=large(
-            Question(
-                who=(f"@{known['name']}",), since=year if in_year else "", until=year if in_year else "", sort="-date"
-            )
-        ),
+        large=large(question),
+        album=view.with_query("/album", **question.query),
         pages=pages(skip, PHOTOS, answer["total"]),
     )
 

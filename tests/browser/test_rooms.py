@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +195,25 @@ def test_years_lead_to_their_photos_and_people_are_seen_together(
         for window in (PHONE, DESK):
             desk.set_viewport_size(window)  # type: ignore[arg-type]
             assert browsers.overflow(desk) == 0, name
+
+
+def test_the_album_of_a_person_is_saved_and_opens_by_itself(
+    desk: Page, named: Daemon, chromium: Any, tmp_path: Path
+) -> None:
+    go(desk, "/people/of?name=Eileen")
+    with desk.expect_download() as saving:
+        desk.get_by_role("link", name="Save as album").click()
+    saved = tmp_path / saving.value.suggested_filename
+    saving.value.save_as(saved)
+    assert saved.name == "Eileen.html"
+    alone = chromium.new_page()
+    try:
+        alone.goto(saved.as_uri())
+        expect(alone.get_by_role("heading", level=1)).to_contain_text("Eileen")
+        photos = named.call("query", who=[{"person": "Eileen"}], top=1)["total"]
+        expect(alone.locator(".face")).to_have_count(photos)
+    finally:
+        alone.close()
 
 
 def test_what_is_new_is_seen_once(desk: Page, named: Daemon) -> None:
