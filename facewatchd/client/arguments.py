@@ -90,19 +90,26 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     if since and until and since[: len(until)] > until:
         parser.error(f"--since {since} is after --until {until}")
     if options.follow:
-        for name, value in (
-            ("--sheet", options.sheet),
-            ("--html", options.html),
-            ("--open", options.open),
-            ("--sort", options.sort),
-            ("-n", options.top),
-        ):
-            if value:
-                parser.error(f"--follow prints each match as it arrives, and goes without {name}")
+        _check_follow(parser, options)
+    if options.show and options.json:
+        parser.error("--show and --json exclude each other")
     if options.link_to and options.copy_to:
         parser.error("--link-to and --copy-to exclude each other")
     if options.sync:
         _check_sync(parser, options)
+
+
+def _check_follow(parser: Parser, options: argparse.Namespace) -> None:
+    for name, value in (
+        ("--sheet", options.sheet),
+        ("--html", options.html),
+        ("--open", options.open),
+        ("--show", options.show),
+        ("--sort", options.sort),
+        ("-n", options.top),
+    ):
+        if value:
+            parser.error(f"--follow prints each match as it arrives, and goes without {name}")
 
 
 def _check_sync(parser: Parser, options: argparse.Namespace) -> None:
@@ -241,6 +248,7 @@ def _add_result_options(parser: Parser) -> None:
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
+    add("--show", action="store_true", help="also show the faces as pictures, in a terminal")
     add(
         "--html",
         metavar="FILE",

@@ -34,6 +34,10 @@ def make(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
         from facewatchd.client import album
 
         album.write(options, answer)
+    if options.show:
+        from facewatchd.client import showing
+
+        showing.show(options, answer)
 
 
 def add(options: argparse.Namespace, everyone: Everyone, match: Match) -> None:

@@ -118,7 +118,7 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
         params["collapse"] = False
     if options.explain and (options.json or options.html is not None or shows_table(options)):
         params["explain"] = True
-    elif options.html is not None or shows_table(options) or draws(options) or (options.explain and not options.quiet):
+    elif _shows_verdicts(options) or (options.explain and not options.quiet):
         params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
     return params
 
@@ -126,6 +126,10 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
 def draws(options: argparse.Namespace) -> bool:
     """Whether a sheet of the answer is drawn."""
     return bool(options.sheet or options.open)
+
+
+def _shows_verdicts(options: argparse.Namespace) -> bool:
+    return bool(shows_table(options) or draws(options) or options.html is not None or options.show)
 
 
 def require_known(error: RemoteError) -> None:

@@ -27,7 +27,7 @@ class Daemon:
 
     def __init__(self, socket: Path | None) -> None:
         """``socket``: None for the usual place."""
-        self._socket = socket
+        self.socket = socket
         self._threads = ThreadPoolExecutor(THREADS, "daemon")
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -75,7 +75,7 @@ class Daemon:
                 if not connection.has_more():  # else it was closed: nothing is sent without a request
                     return connection
             self._give_back(connection, is_kept=False)
-        connection = Connection(self._socket, DEFAULT_TIMEOUT).__enter__()
+        connection = Connection(self.socket, DEFAULT_TIMEOUT).__enter__()
         with self._lock:
             self._used.add(connection)
             if self._closed:

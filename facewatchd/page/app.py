@@ -17,13 +17,26 @@ from starlette.types import ASGIApp
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
-from facewatchd.page import ask, enter, photo, pictures, say, view
+from facewatchd.page import album, ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
 from facewatchd.page.security import CLOSING, Guard, TooLongError
 from facewatchd.page.view import Page, Room
 
 log = logging.getLogger(__name__)
 
-ROOMS: Sequence[Room] = (enter.ROOM, ask.ROOM, photo.ROOM, pictures.ROOM, say.ROOM)
+ROOMS: Sequence[Room] = (
+    enter.ROOM,
+    ask.ROOM,
+    pictures.ROOM,
+    photo.ROOM,
+    say.ROOM,
+    people.ROOM,
+    confirm.ROOM,
+    unknown.ROOM,
+    together.ROOM,
+    news.ROOM,
+    now.ROOM,
+    album.ROOM,
+)
 """In the order of the menu."""
 STATIC = Path(__file__).with_name("static")
 LOOK = Path(__file__).parents[1] / "pictures" / "look.css"

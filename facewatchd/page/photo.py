@@ -7,7 +7,7 @@ way to the one before and the one after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -20,6 +20,11 @@ from facewatchd.page.forms import whole
 from facewatchd.page.question import PHOTO, Question
 from facewatchd.page.view import Room
 from facewatchd.text import counted
+
+
+def large(asked: Question | None = None) -> Callable[[Mapping[str, Any], int], str]:
+    """Return a function for templates: the address of a match at a place among those of a question."""
+    return lambda match, at: path_of(match["face_id"], asked, at)
 
 
 class Way(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Page:
     sessions: Sessions = field(default_factory=Sessions)
     activity: Activity = field(default_factory=Activity)
     uploads: Uploads = field(default_factory=Uploads)
+    albums: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an album is made."""
     menu: Sequence[tuple[str, str]] = ()
     """Name and path of each room that is in it."""
 

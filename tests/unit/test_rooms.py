@@ -65,6 +65,7 @@ OWNERS = {  # modules, or whole packages
         "pictures.pages",
         "pictures.sheet",
         "pictures.target",
+        "pictures.terminal",
     },
     "defusedxml": {"photos.packets"},
     "cv2": {"models.insightface", "models.opencv", "models.pipeline", "models.reference", "models.views"},

@@ -1,0 +1,198 @@
+"""``--show``: the faces that were asked for and those that match, as pictures in the terminal.
+
+The daemon makes the pictures (``thumbnail``). A row is drawn as soon as its pictures are there. Pillow and numpy are
+imported when the first one is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import binascii
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from facewatchd.client import drawing
+from facewatchd.client.answer import Answer, Faceless, QueryEntry, QueryGroup, QueryPerson, reading_answer
+from facewatchd.client.arguments import PROG
+from facewatchd.client.connection import RemoteError
+from facewatchd.client.connections import Call, Connections
+from facewatchd.client.query import path_param
+from facewatchd.client.report import asks_for_dates
+from facewatchd.console import terminal, tiles
+from facewatchd.console.streams import on_terminal, say, takes_colour, write
+from facewatchd.console.terminal import Screen, Way
+from facewatchd.matches import CONFIRMED, Box, Match, any_date, any_other_person
+from facewatchd.text import printable
+
+_BOLD, _FAINT, _BLUE = "1", "2", "1;34"
+_STYLES = {CONFIRMED: "1;32", "sure": "1;32", "likely": "33", "look": "1;31"}
+"""Of the verdicts: from what need not be looked at to what must be."""
+_SIZES = (96, 192, 384)
+"""Pixels of the pictures that are asked for: few sizes, as the daemon keeps what it made."""
+_UPPER_HALF = "▀"
+
+
+class _Wanted(NamedTuple):
+    """A picture to be shown."""
+
+    params: dict[str, Any]
+    caption: Sequence[tiles.Line]
+
+
+def show(options: argparse.Namespace, answer: Answer) -> None:
+    """Draw the pictures, or say why there are none. Raises as `Connections` does."""
+    if not answer.matches:
+        return
+    if reason := _obstacle():
+        if not options.quiet:
+            say(f"{PROG}: no pictures are shown, as {reason}")
+        return
+    with terminal.asked() as screen:
+        if screen.way is Way.BLOCKS and (reason := _obstacle_to_blocks()):
+            if not options.quiet:
+                say(f"{PROG}: no pictures are shown, as {reason}")
+            return
+        _draw(options, answer, screen)
+
+
+def _obstacle() -> str:
+    """Why no picture can be shown at all; empty where one may be."""
+    if not on_terminal():
+        return "the output does not go to a terminal"
+    return "the terminal is a dumb one (TERM)" if os.environ.get("TERM", "dumb") == "dumb" else ""
+
+
+def _obstacle_to_blocks() -> str:
+    """Why no picture can be shown by coloured characters, which is all that the terminal can; empty where it can."""
+    if not takes_colour(sys.stdout):
+        return "this terminal shows them only by colours, and NO_COLOR is set"
+    try:
+        _UPPER_HALF.encode(sys.stdout.encoding)
+    except UnicodeError:
+        return f"this terminal shows them only by characters that {sys.stdout.encoding} lacks"
+    return ""
+
+
+def _draw(options: argparse.Namespace, answer: Answer, screen: Screen) -> None:
+    coloured = takes_colour(sys.stdout)
+    dated = asks_for_dates(options) or any_date(answer.matches)
+    layout = tiles.grid(screen, 3 if dated else 2)
+    encoded = _encoder(screen, layout)
+    size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
+    with Connections(options.socket) as daemon:
+        asked = list(itertools.islice(_asked(options, answer, daemon), layout.across))
+        if not write("\n"):
+            return
+        wanted = itertools.chain(asked, _matches(options, answer, dated=dated))
+        for some in _batches(wanted, layout.across):
+            calls = [Call("thumbnail", {**each.params, "size": size}) for each in some]
+            documents = list(daemon.results(calls))
+            shown = [
+                tiles.Tile(encoded(document), (*each.caption, *_note(document)))
+                for document, each in zip(documents, some, strict=True)
+            ]
+            if not write(tiles.row(screen, layout, shown, coloured=coloured)):
+                return
+
+
+def _note(document: Any) -> list[tiles.Line]:
+    return [(tiles.Words("no picture", _FAINT),)] if isinstance(document, RemoteError) else []
+
+
+def _batches(wanted: Iterator[_Wanted], size: int) -> Iterator[list[_Wanted]]:
+    while some := list(itertools.islice(wanted, size)):
+        yield some
+
+
+def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[bytes]]:
+    """Return what turns the daemon's document, or its error, into a picture for the terminal."""
+    from facewatchd.pictures import terminal as encoding
+
+    cells = None if screen.is_cell_known else (layout.columns, layout.rows)
+
+    def encode(document: Any) -> Sequence[bytes]:
+        if isinstance(document, RemoteError):
+            picture = encoding.missing(layout.side)
+        else:
+            with reading_answer():
+                picture = encoding.fitted(binascii.a2b_base64(document["jpeg"]), layout.side)
+        if screen.way is Way.KITTY:
+            return encoding.kitty(picture, cells)
+        if screen.way is Way.SIXEL:
+            return encoding.sixel(picture, screen.colours)
+        if screen.has_few_colours:
+            picture = encoding.grey(picture)
+        return encoding.blocks(picture, millions=screen.has_any_colour, quarters=screen.has_quarters)
+
+    return encode
+
+
+def _asked(options: argparse.Namespace, answer: Answer, daemon: Connections) -> Iterator[_Wanted]:
+    """The faces that were asked for, also those that are to be on the photo with them."""
+    for heading, entries in (("query", answer.query), ("with", answer.others.get("with", ()))):
+        for entry in entries:
+            params = _face_of(options, entry, daemon)
+            if params is not None:
+                name = tiles.Words(printable(drawing.name_of(entry)))
+                yield _Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
+
+
+def _face_of(options: argparse.Namespace, entry: QueryEntry, daemon: Connections) -> dict[str, Any] | None:
+    """What names the picture of a face that was asked for; None where there is none."""
+    if isinstance(entry, QueryPerson):
+        best = drawing.best_reference(options, entry.name)
+        return None if best is None else {"face_id": best.face_id}
+    if isinstance(entry, QueryGroup):
+        (document,) = daemon.results([Call("group", {"id": entry.asked.who.group, "limit": 1})])
+        with reading_answer():
+            return None if isinstance(document, RemoteError) else {"face_id": int(document["faces"][0]["face_id"])}
+    if isinstance(entry, Faceless) or entry.left_out:
+        return None
+    if entry.asked.photo is None:
+        return {"face_id": entry.asked.who.face_id}
+    return {**entry.asked.photo.param(), "box": list(entry.box)}
+
+
+def _matches(options: argparse.Namespace, answer: Answer, *, dated: bool) -> Iterator[_Wanted]:
+    names = short_names([match.path for match in answer.matches])
+    named = any_other_person(answer.matches, answer.asked_names)
+    for match, name in zip(answer.matches, names, strict=True):
+        caption = [_heading(match, named=named)]
+        caption += [(tiles.Words(match.day),)] if dated else []
+        yield _Wanted(_picture_of(match), [*caption, (tiles.Words(printable(name), _FAINT),)])
+
+
+def _heading(match: Match, *, named: bool) -> tiles.Line:
+    """The verdict, the similarity, and what else is to be said of a match."""
+    verdict = CONFIRMED if match.confirmed else match.verdict
+    words = [tiles.Words(verdict, _STYLES.get(verdict, ""))] if verdict else []
+    notes = [] if match.similarity is None or match.confirmed else [f"{match.similarity:.3f}"]
+    notes += [printable(match.person)] if named and match.person else []
+    notes += [f"+{len(match.similar)}"] if match.similar else []
+    return [*words, tiles.Words(" ".join(["", *notes] if words else notes), _BOLD)]
+
+
+def _picture_of(match: Match) -> dict[str, Any]:
+    """What names the picture of a match: its face, the part of it with everyone who was asked for, or all of it."""
+    boxes = [term.box for term in match.terms if term.box is not None]
+    if len(boxes) > 1:
+        return {**path_param(os.fsdecode(match.path)), "box": list(_around(boxes))}
+    if match.face_id is not None:
+        return {"face_id": match.face_id}
+    return path_param(os.fsdecode(match.path))
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
+    return Box(left, top, max(box.x + box.w for box in boxes) - left, max(box.y + box.h for box in boxes) - top)
+
+
+def short_names(paths: Sequence[bytes]) -> list[bytes]:
+    """Return the part of each path in which they differ: a photo's name, and directories where they are not one."""
+    if len(paths) < 2:
+        return [os.path.basename(path) for path in paths]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [os.path.relpath(path, shared) for path in paths]
