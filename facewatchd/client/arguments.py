@@ -257,7 +257,7 @@ def _add_result_options(parser: Parser) -> None:
     add(
         "--open",
         action="store_true",
-        help="show the sheet in the desktop's viewer; without --sheet, one that is not kept",
+        help="show the sheet, or the album, in the desktop's viewer; without either, a sheet that is not kept",
     )
     add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
     add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")

@@ -83,7 +83,7 @@ def _draw(options: argparse.Namespace, answer: Answer, screen: Screen) -> None:
     encoded = _encoder(screen, layout)
     size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
     with Connections(options.socket) as daemon:
-        asked = list(itertools.islice(_asked(options, answer, daemon), layout.across))
+        asked = list(itertools.islice(_asked(options, answer), layout.across))
         if not write("\n"):
             return
         wanted = itertools.chain(asked, _matches(options, answer, dated=dated))
@@ -130,25 +130,21 @@ def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[byt
     return encode
 
 
-def _asked(options: argparse.Namespace, answer: Answer, daemon: Connections) -> Iterator[_Wanted]:
+def _asked(options: argparse.Namespace, answer: Answer) -> Iterator[_Wanted]:
     """The faces that were asked for, also those that are to be on the photo with them."""
     for heading, entries in (("query", answer.query), ("with", answer.others.get("with", ()))):
         for entry in entries:
-            params = _face_of(options, entry, daemon)
+            params = _face_of(options, entry)
             if params is not None:
                 name = tiles.Words(printable(drawing.name_of(entry)))
                 yield _Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
 
 
-def _face_of(options: argparse.Namespace, entry: QueryEntry, daemon: Connections) -> dict[str, Any] | None:
+def _face_of(options: argparse.Namespace, entry: QueryEntry) -> dict[str, Any] | None:
     """What names the picture of a face that was asked for; None where there is none."""
-    if isinstance(entry, QueryPerson):
-        best = drawing.best_reference(options, entry.name)
-        return None if best is None else {"face_id": best.face_id}
-    if isinstance(entry, QueryGroup):
-        (document,) = daemon.results([Call("group", {"id": entry.asked.who.group, "limit": 1})])
-        with reading_answer():
-            return None if isinstance(document, RemoteError) else {"face_id": int(document["faces"][0]["face_id"])}
+    if isinstance(entry, (QueryPerson, QueryGroup)):
+        face_id = drawing.clearest_face(options, entry)
+        return None if face_id is None else {"face_id": face_id}
     if isinstance(entry, Faceless) or entry.left_out:
         return None
     if entry.asked.photo is None:
