@@ -24,7 +24,7 @@ from facewatchd.text import counted
 
 def large(asked: Question | None = None) -> Callable[[Mapping[str, Any], int], str]:
     """Return a function for templates: the address of a match at a place among those of a question."""
-    return lambda match, at: path_of(match["face_id"], asked, at)
+    return lambda match, at: (asked or Question()).photo(match["face_id"], at if asked else 0)
 
 
 class Way(NamedTuple):
