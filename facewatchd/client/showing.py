@@ -113,6 +113,7 @@ def _draw_rows(options: argparse.Namespace, screen: Screen, layout: tiles.Grid, 
     coloured = takes_colour(sys.stdout)
     encoded = _encoder(screen, layout)
     size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
+    failures: list[RemoteError] = []
     with Connections(options.socket) as daemon:
         is_read = write("\n")
         while is_read and (some := list(itertools.islice(wanted, layout.across))):
@@ -122,6 +123,10 @@ def _draw_rows(options: argparse.Namespace, screen: Screen, layout: tiles.Grid, 
                 for document, each in zip(documents, some, strict=True)
             ]
             is_read = write(tiles.row(screen, layout, shown, coloured=coloured))
+            failures += [document for document in documents if isinstance(document, RemoteError)]
+    if failures and not options.quiet:
+        are = "picture is" if len(failures) == 1 else "pictures are"
+        say(f"{PROG}: {len(failures)} {are} missing: {printable(str(failures[0]))}")
 
 
 def _note(document: Any) -> list[tiles.Line]:

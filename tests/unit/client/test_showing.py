@@ -153,6 +153,7 @@ def test_the_pictures_are_those_of_the_answer(
     ]
     assert lines[first + 2].split()[0] == "2010/photo.jpg"
     assert sum("no picture" in line for line in lines) == 1
+    assert complaints.splitlines()[-1] == "facewatch-query: 1 picture is missing: it is gone; what to do"
     assert emulator.is_as_before()
     assert emulator.left_input() == b""
 
