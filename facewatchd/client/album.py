@@ -130,13 +130,9 @@ class _Gathering:
             yield AskedFace(f"and {more} more", "", "not shown")
 
     def _picture_of(self, entry: QueryEntry) -> Shown:
-        if isinstance(entry, QueryPerson):
-            reference = drawing.best_reference(self._options, entry.name)
-            return "no photo" if reference is None else self._picture({"face_id": reference.face_id})
-        if isinstance(entry, QueryGroup):
-            document = self._result(Call("group", {"id": entry.asked.who.group, "limit": 1}))
-            with reading_answer():
-                return self._picture({"face_id": int(document["faces"][0]["face_id"])})
+        if isinstance(entry, (QueryPerson, QueryGroup)):
+            face_id = drawing.clearest_face(self._options, entry)
+            return "no photo" if face_id is None else self._picture({"face_id": face_id})
         if (photo := entry.asked.photo) is None or not isinstance(entry, QueryFace):
             return self._picture({"face_id": entry.asked.who.face_id})
         box = list(entry.box)

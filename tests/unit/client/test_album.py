@@ -38,8 +38,7 @@ def result(method: str, params: dict[str, Any]) -> Any:
         named = {"name": "Anna", "similarity": 0.8, "verdict": "sure", "confirmed": False, "runner_up": None}
         return {"faces": [{"box": [1, 2, 30, 40], "score": 0.9, "names": named}], "width": 100, "height": 50}
     assert method == "person"
-    said = {"is": True, "face_id": 77, "paths": [{"path": "/r.jpg"}], "box": [0, 0, 9, 9]}
-    return {"statements": [said, {**said, "face_id": 78, "box": [0, 0, 5, 5]}]}
+    return {"best": 77}
 
 
 def answering(document: dict[str, Any]) -> Callable[[dict[str, Any]], bytes]:
@@ -104,7 +103,7 @@ def test_with_explain_the_reasons_are_in_it(ask: Any, daemon: FakeDaemon, tmp_pa
     assert "It may well be somebody else" in page
 
 
-def test_people_are_shown_by_their_largest_reference(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_people_are_shown_by_their_clearest_face(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
     anna = {"photo": None, "person": "Anna", "references": 12, "who": 0}
     ben = {"photo": None, "person": "Ben", "references": 1, "who": 0}
     term = {"similarity": 0.7, "box": [1, 2, 3, 4], "score": 0.9, "face_id": 5}
