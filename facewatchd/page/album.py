@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from facewatchd.client.album import MOST_MATCHES
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.page import view
 from facewatchd.page.question import Question, sent, words
@@ -27,8 +28,6 @@ from facewatchd.page.uploads import Upload, Uploads
 from facewatchd.page.view import Room
 from facewatchd.page.wording import listed
 
-MOST = 2000
-"""Photos, as an album has."""
 SECONDS = 120.0
 """For the largest album, which takes 20."""
 _COMMAND = "import sys; from facewatchd.client.app import main; sys.exit(main())"
@@ -91,7 +90,7 @@ def arguments(asked: Question, photos: Mapping[str, str] | None = None) -> list[
         *(f"--with={photos.get(each, each)}" for each in asked.with_),
         *(f"--without={photos.get(each, each)}" for each in asked.without),
         *(f"--{name}={value}" for name, value in options.items() if value),
-        f"--top={MOST}",
+        f"--top={MOST_MATCHES}",
         "--",
         *(photos.get(each, each) for each in asked.who),
     ]
