@@ -1,4 +1,4 @@
-"""``--show``: the faces that were asked for and those that match, as pictures in the terminal.
+"""``--show``: the faces that were asked for and those that match, or those on a photo, as pictures in the terminal.
 
 The daemon makes the pictures (``thumbnail``). A row is drawn as soon as its pictures are there. Pillow and numpy are
 imported when the first one is.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import binascii
+import contextlib
 import itertools
 import os
 import sys
@@ -19,12 +20,13 @@ from facewatchd.client.answer import Answer, Faceless, QueryEntry, QueryGroup, Q
 from facewatchd.client.arguments import PROG
 from facewatchd.client.connection import RemoteError
 from facewatchd.client.connections import Call, Connections
-from facewatchd.client.query import path_param
+from facewatchd.client.query import QueryPhoto, path_param
 from facewatchd.client.report import asks_for_dates
 from facewatchd.console import terminal, tiles
+from facewatchd.console.output import UNKNOWN
 from facewatchd.console.streams import on_terminal, say, takes_colour, write
 from facewatchd.console.terminal import Screen, Way
-from facewatchd.matches import CONFIRMED, Box, Match, any_date, any_other_person
+from facewatchd.matches import CONFIRMED, Box, Match, Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import printable
 
 _BOLD, _FAINT, _BLUE = "1", "2", "1;34"
@@ -43,19 +45,37 @@ class _Wanted(NamedTuple):
 
 
 def show(options: argparse.Namespace, answer: Answer) -> None:
-    """Draw the pictures, or say why there are none. Raises as `Connections` does."""
+    """Draw the faces of a question and its matches, or say why not. Raises as `Connections` does."""
     if not answer.matches:
         return
-    if reason := _obstacle():
-        if not options.quiet:
-            say(f"{PROG}: no pictures are shown, as {reason}")
-        return
-    with terminal.asked() as screen:
-        if screen.way is Way.BLOCKS and (reason := _obstacle_to_blocks()):
-            if not options.quiet:
-                say(f"{PROG}: no pictures are shown, as {reason}")
-            return
-        _draw(options, answer, screen)
+    dated = asks_for_dates(options) or any_date(answer.matches)
+
+    def wanted(across: int) -> Iterator[_Wanted]:
+        yield from itertools.islice(_asked(options, answer), across)
+        yield from _matches(options, answer, dated=dated)
+
+    _draw(options, 3 if dated else 2, wanted)
+
+
+def show_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
+    """Draw the faces on a photo, or say why not, each with its number and, where it was asked for, its name."""
+    named = any(face.who is not None for face in faces)
+
+    def wanted(_: int) -> Iterator[_Wanted]:
+        for number, face in enumerate(faces):
+            caption = [(tiles.Words(f"face {number}", _BOLD),)]
+            caption += [(_name(face.who),)] if face.who is not None else []
+            yield _Wanted({**photo.param(), "box": list(face.box)}, caption)
+
+    if faces:
+        _draw(options, 2 if named else 1, wanted)
+
+
+def _name(who: Name) -> tiles.Words:
+    if not who.name:
+        return tiles.Words(UNKNOWN, _FAINT)
+    verdict = CONFIRMED if who.confirmed else who.verdict
+    return tiles.Words(printable(who.name), _STYLES.get(verdict, ""))
 
 
 def _obstacle() -> str:
@@ -76,35 +96,41 @@ def _obstacle_to_blocks() -> str:
     return ""
 
 
-def _draw(options: argparse.Namespace, answer: Answer, screen: Screen) -> None:
+def _draw(options: argparse.Namespace, lines: int, wanted: Callable[[int], Iterator[_Wanted]]) -> None:
+    """Draw pictures with captions of so many lines, or say why not. ``wanted`` takes how many there are in a row."""
+    reason = _obstacle()
+    with contextlib.nullcontext() if reason else terminal.asked() as screen:
+        if screen is not None and screen.way is Way.BLOCKS:
+            reason = _obstacle_to_blocks()
+        if screen is not None and not reason:
+            layout = tiles.grid(screen, lines)
+            _draw_rows(options, screen, layout, wanted(layout.across))
+    if reason and not options.quiet:
+        say(f"{PROG}: no pictures are shown, as {reason}")
+
+
+def _draw_rows(options: argparse.Namespace, screen: Screen, layout: tiles.Grid, wanted: Iterator[_Wanted]) -> None:
     coloured = takes_colour(sys.stdout)
-    dated = asks_for_dates(options) or any_date(answer.matches)
-    layout = tiles.grid(screen, 3 if dated else 2)
     encoded = _encoder(screen, layout)
     size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
+    failures: list[RemoteError] = []
     with Connections(options.socket) as daemon:
-        asked = list(itertools.islice(_asked(options, answer), layout.across))
-        if not write("\n"):
-            return
-        wanted = itertools.chain(asked, _matches(options, answer, dated=dated))
-        for some in _batches(wanted, layout.across):
-            calls = [Call("thumbnail", {**each.params, "size": size}) for each in some]
-            documents = list(daemon.results(calls))
+        is_read = write("\n")
+        while is_read and (some := list(itertools.islice(wanted, layout.across))):
+            documents = list(daemon.results(Call("thumbnail", {**each.params, "size": size}) for each in some))
             shown = [
                 tiles.Tile(encoded(document), (*each.caption, *_note(document)))
                 for document, each in zip(documents, some, strict=True)
             ]
-            if not write(tiles.row(screen, layout, shown, coloured=coloured)):
-                return
+            is_read = write(tiles.row(screen, layout, shown, coloured=coloured))
+            failures += [document for document in documents if isinstance(document, RemoteError)]
+    if failures and not options.quiet:
+        are = "picture is" if len(failures) == 1 else "pictures are"
+        say(f"{PROG}: {len(failures)} {are} missing: {printable(str(failures[0]))}")
 
 
 def _note(document: Any) -> list[tiles.Line]:
     return [(tiles.Words("no picture", _FAINT),)] if isinstance(document, RemoteError) else []
-
-
-def _batches(wanted: Iterator[_Wanted], size: int) -> Iterator[list[_Wanted]]:
-    while some := list(itertools.islice(wanted, size)):
-        yield some
 
 
 def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[bytes]]:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,32 +20,37 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from facewatchd.client.album import MOST_MATCHES
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.page import view
-from facewatchd.page.question import Question, words
+from facewatchd.page.question import Question, sent, words
+from facewatchd.page.uploads import Upload, Uploads
 from facewatchd.page.view import Room
 from facewatchd.page.wording import listed
 
-MOST = 2000
-"""Photos, as an album has."""
 SECONDS = 120.0
 """For the largest album, which takes 20."""
 _COMMAND = "import sys; from facewatchd.client.app import main; sys.exit(main())"
 _PERSON = re.compile(r"@.+|(face|group):[0-9]{1,18}", re.DOTALL)
 """A WHO that is no photo: nothing is read by its path for a page."""
-_LONGEST = 100
-"""Characters of a file's name."""
+_LONGEST, _LONGEST_SENT = 100, 60
+"""Characters of the album's name, and of the end of the name of a photo that was sent."""
 
 
 async def album(request: Request) -> Response:
     """Return the album of the question in the address. Raises `FacewatchError`."""
     asked, page = Question.of(request.query_params), view.of(request)
-    given = arguments(asked)
+    photos = _sent(asked, page.uploads)
+    given = arguments(asked, {who: word for who, (word, _) in photos.items()})
     found = await page.daemon.call("query", **asked.params(page.uploads), top=1)
     if not found["total"]:
         raise UsageError("no photo would be in this album", "ask for more")
     with tempfile.TemporaryDirectory(prefix="facewatchd-") as directory:
         file = Path(directory) / "album.html"
+        for word, upload in photos.values():
+            photo = file.parent / word.rpartition("#")[0]
+            photo.parent.mkdir(parents=True, exist_ok=True)
+            photo.write_bytes(upload.data)
         async with page.albums:
             await _make(file, page.daemon.socket, given)
         made = file.read_bytes()
@@ -55,19 +60,39 @@ async def album(request: Request) -> Response:
     return Response(made, media_type="text/html", headers={"content-disposition": disposition})
 
 
-def arguments(asked: Question) -> list[str]:
-    """Return a question as arguments of the command. Raises `UsageError` for one that they cannot ask."""
-    people = (*asked.who, *asked.with_, *asked.without)
-    if not asked.who or not all(_PERSON.fullmatch(each) for each in people):
+def _sent(asked: Question, uploads: Uploads) -> dict[str, tuple[str, Upload]]:
+    """The photos among the people of a question which the browser sent, each with what it is for the command: the
+    path below its directory, with a directory of its own and the name that the file had, and the number of the face.
+    """
+    found: dict[str, tuple[str, Upload]] = {}
+    for who in _people(asked):
+        key, face = sent(who) or ("", 0)
+        if (upload := uploads.get(key)) is not None:
+            name = "".join(each for each in Path(upload.name).name if each.isprintable() and each != "#")
+            found[who] = (f"./photos/{key}/{name[-_LONGEST_SENT:].lstrip('.') or 'photo'}#{face}", upload)
+    return found
+
+
+def _people(asked: Question) -> tuple[str, ...]:
+    return (*asked.who, *asked.with_, *asked.without)
+
+
+def arguments(asked: Question, photos: Mapping[str, str] | None = None) -> list[str]:
+    """Return a question as arguments of the command. Raises `UsageError` for one that they cannot ask.
+
+    ``photos``: what photos that the browser sent are called there.
+    """
+    photos = photos or {}
+    if not asked.who or not all(each in photos or _PERSON.fullmatch(each) for each in _people(asked)):
         raise UsageError("an album is made of people with names", "name the person, then ask again")
     options = {"since": asked.since, "until": asked.until, "threshold": asked.threshold, "sort": asked.sort}
     return [
-        *(f"--with={each}" for each in asked.with_),
-        *(f"--without={each}" for each in asked.without),
+        *(f"--with={photos.get(each, each)}" for each in asked.with_),
+        *(f"--without={photos.get(each, each)}" for each in asked.without),
         *(f"--{name}={value}" for name, value in options.items() if value),
-        f"--top={MOST}",
+        f"--top={MOST_MATCHES}",
         "--",
-        *asked.who,
+        *(photos.get(each, each) for each in asked.who),
     ]
 
 

@@ -53,7 +53,7 @@ def _card(match: Mapping[str, Any], photo: Mapping[str, Any]) -> dict[str, Any]:
         "face": face,
         "crop": f"/face/{face}/512.jpg",
         "photo": f"/face/{face}/photo/1024.jpg",
-        "large": f"/photo/{face}",
+        "large": f"/face/{face}",
         "width": width,
         "height": height,
         "box": [round(100 * part / side, 2) for part, side in zip((x, y, w, h), (width, height) * 2, strict=True)],

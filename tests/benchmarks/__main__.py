@@ -39,6 +39,8 @@ NAMES = (
     "statements",
     "subscribing",
     "exchange",
+    "page",
+    "walk",
 )
 
 

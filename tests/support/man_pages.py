@@ -297,7 +297,8 @@ SECTIONS = {
             "PICTURES IN THE TERMINAL",
             "--show draws the faces that were asked for, then those that match, below the table: as many in a row as "
             "fit into the window, each with its verdict, its similarity, the day, and the part of its path in which it "
-            "differs from the others. The daemon makes the pictures.",
+            "differs from the others. With --list-faces, it draws the faces on the photo with their numbers, and with "
+            "--who their names. The daemon makes the pictures.",
             "The terminal is asked what it can show. Kitty's graphics protocol comes first (kitty, Ghostty, WezTerm, "
             "Konsole), then sixel (foot, xterm -ti vt340, mlterm, Windows Terminal), then characters in two colours "
             "each, which every terminal with colours shows. In tmux and screen it is what these show themselves, where "

@@ -64,7 +64,7 @@ def script(request: dict[str, Any]) -> bytes:
     if params.get("face_id") == BROKEN:
         return error(request, "unreadable-photo", "it is gone")
     colour = colour_of(params["face_id"]) if "face_id" in params else QUERY_COLOUR
-    assert ("box" in params) == ("path" in params)
+    assert ("box" in params) or ("face_id" in params)
     return reply(request, {"jpeg": picture(params["size"], colour), "width": params["size"], "height": params["size"]})
 
 
@@ -153,6 +153,7 @@ def test_the_pictures_are_those_of_the_answer(
     ]
     assert lines[first + 2].split()[0] == "2010/photo.jpg"
     assert sum("no picture" in line for line in lines) == 1
+    assert complaints.splitlines()[-1] == "facewatch-query: 1 picture is missing: it is gone; what to do"
     assert emulator.is_as_before()
     assert emulator.left_input() == b""
 
@@ -281,6 +282,30 @@ def test_a_photo_on_standard_input_is_shown_too(daemon: FakeDaemon, window: Wind
     shown = [request["params"] for request in daemon.requests if "data" in request["params"]]
     assert shown[-1]["box"] == [10, 20, 80, 90]
     assert len(emulator.pictures) == MATCHES + 1
+
+
+def test_the_faces_on_a_photo_with_their_numbers_and_names(daemon: FakeDaemon, window: Window) -> None:
+    names = [("Anna", "sure"), ("", "unknown")]
+
+    def listed(request: dict[str, Any]) -> bytes:
+        if request["method"] == "thumbnail":
+            return script({**request, "params": {**request["params"], "face_id": request["params"]["box"][0]}})
+        faces = []
+        for face, (name, verdict) in enumerate(names):
+            who = {"name": name or None, "similarity": 0.7, "verdict": verdict, "confirmed": False, "runner_up": None}
+            faces.append({"box": [face, 20, 80, 90], "score": 0.9, "names": who})
+        return reply(request, {"faces": faces})
+
+    daemon.script = listed
+    emulator = window(80, 60, kitty=True)
+    assert show(emulator, daemon, "--list-faces", "--who")[0] == 0
+    colours = [tuple(picture.convert("RGB").getpixel((1, 1))) for _, _, picture in emulator.pictures]  # type: ignore[arg-type]
+    assert len(colours) == 2
+    assert all(near(colour, colour_of(face), 8) for face, colour in enumerate(colours))
+    lines = emulator.text()
+    first = next(number for number, line in enumerate(lines) if line.startswith("face 0"))
+    assert lines[first].split() == ["face", "0", "face", "1"]
+    assert lines[first + 1].split() == ["Anna", "unknown"]
 
 
 def test_where_answers_are_late_they_are_waited_for_after_the_drawing(daemon: FakeDaemon, window: Window) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from facewatchd.client.album import MOST_MATCHES
 from facewatchd.errors import UsageError
 from facewatchd.page.album import arguments
 from facewatchd.page.question import Question
@@ -16,7 +17,13 @@ def test_no_name_is_taken_for_an_option() -> None:
     given = arguments(asked)
     end = given.index("--")
     assert given[end + 1 :] == ["@--help", "face:7"]
-    assert given[:end] == ["--with=@-x", f"--without=@{MARKUP}", "--since=2019", "--sort=-date", "--top=2000"]
+    assert given[:end] == [
+        "--with=@-x",
+        f"--without=@{MARKUP}",
+        "--since=2019",
+        "--sort=-date",
+        f"--top={MOST_MATCHES}",
+    ]
 
 
 @pytest.mark.parametrize("who", ["/etc/passwd", "photo:abc#0", "a.jpg#1", "-", "face:x", "@"])

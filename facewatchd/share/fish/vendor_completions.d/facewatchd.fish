@@ -198,6 +198,7 @@ complete -c facewatchd -n '_shtab_facewatchd_using service install' -l config -x
 complete -c facewatchd -n '_shtab_facewatchd_using service install' -l model -xka "auto antelopev2 buffalo_l buffalo_m buffalo_s buffalo_sc raccoon_l raccoon_s opencv (__fish_complete_directories)" -d 'the model, instead of the configuration'"'"'s'
 complete -c facewatchd -n '_shtab_facewatchd_using service install' -l data-dir -xka "(__fish_complete_directories)" -d 'the directory of catalog and index'
 complete -c facewatchd -n '_shtab_facewatchd_using service install' -l gpu -d 'also open the sandbox for the configured device, with a drop-in'
+complete -c facewatchd -n '_shtab_facewatchd_using service install' -l page -d 'also put the page into the desktop'"'"'s menu, with ~/.local/share/applications'
 complete -c facewatchd -n '_shtab_facewatchd_using service install; and test $_shtab_facewatchd_npos -ge 0' -ka "(__fish_complete_directories)" -d 'instead of the directories in the configuration'
 complete -c facewatchd -n '_shtab_facewatchd_using service; and test $_shtab_facewatchd_npos -eq 0' -a uninstall -d 'Remove the units; data and configuration stay.'
 complete -c facewatchd -n '_shtab_facewatchd_using service uninstall' -s h -l help -d 'show this help message and exit'
