@@ -215,7 +215,9 @@ def test_more_come_on_scrolling_and_what_arrives_is_offered(
         expect(button).to_be_visible(timeout=browsers.WAIT)
         button.click()
         expect(total(desk)).to_have_attribute("data-total", str(there + 1))
+        browsers.settle(desk)
     finally:
+        desk.close()  # it would ask for the picture of a photo that is gone
         new.unlink(missing_ok=True)
         library.settle()
 
