@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from facewatchd.page import view
@@ -15,7 +15,7 @@ from facewatchd.page.paging import pages
 from facewatchd.page.photo import large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
-from facewatchd.page.wording import isolated
+from facewatchd.page.wording import isolated, years
 from facewatchd.page.years import bars, is_year
 from facewatchd.text import counted
 
@@ -51,6 +51,16 @@ async def people(request: Request) -> Response:
         by_name=by_name,
         pages=pages(skip, CARDS, len(found)),
     )
+
+
+async def card(request: Request) -> Response:
+    """Return on how many photos a person is, and a face, for the script that fills in the cards in view."""
+    who = [{"person": request.query_params.get("name", "")}]
+    answer = await view.daemon(request).call("query", who=who, top=1, years=True)
+    found = [each["year"] for each in answer["years"]]
+    span = years(f"{found[0]:04}", f"{found[-1]:04}") if found else ""
+    text = ", ".join(filter(None, (counted(answer["total"], "photo"), span)))
+    return JSONResponse({"text": text, "face": next((each["face_id"] for each in answer["matches"]), None)})
 
 
 @of_person
@@ -168,6 +178,7 @@ async def forget(request: Request) -> Response:
 ROOM = Room(
     [
         Route("/people", people),
+        Route("/people/card", card),
         Route("/people/of", person),
         Route("/people/said", faces),
         Route("/people/said", take_away, methods=["POST"]),

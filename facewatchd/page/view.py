@@ -21,7 +21,7 @@ from facewatchd.page.access import Daemon
 from facewatchd.page.activity import Activity
 from facewatchd.page.sessions import Notice, Session, Sessions
 from facewatchd.page.uploads import Uploads
-from facewatchd.text import counted
+from facewatchd.text import counted, printable
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -122,6 +122,7 @@ def _environment() -> jinja2.Environment:
         "counted": counted,
         "day": wording.day,
         "file_name": wording.file_name,
+        "printable": printable,
         "whole_path": wording.whole_path,
     }
     environment.globals |= {"with_query": with_query, "years": wording.years}

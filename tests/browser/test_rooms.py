@@ -223,10 +223,28 @@ def test_what_is_new_is_seen_once(desk: Page, named: Daemon) -> None:
     expect(desk.locator("main")).to_contain_text("Nothing new")
 
 
+def test_now_tells_of_a_change_by_itself(desk: Page, library: Daemon) -> None:
+    go(desk, "/now")
+    state = desk.locator("#part .state")
+    expect(state).to_contain_text("Everything is searchable")
+    try:
+        library.call("pause")
+        expect(state).to_contain_text("Indexing rests")
+        desk.reload()
+        desk.get_by_role("button", name="Go on indexing").click()
+        expect(desk.locator(".notice")).to_contain_text("Indexing goes on")
+        until(lambda: library.status()["state"] == "idle")
+    finally:
+        library.call("resume")
+
+
 @pytest.mark.parametrize("name", ["<b>\"Anna\" & 'B'</b>", "סלמה 👩‍👧", "ab " * 66 + "c"])
 def test_any_name_fits_every_room_of_a_phone(phone: Page, album: Album, library: Daemon, name: str) -> None:
     library.call("assign", name=name, who=faces_of(album, library, EILEEN)[:2])
     go(phone, "/people")
+    expect(phone.locator(".count").first).to_contain_text(
+        re.compile("^[0-9]+ photos?, 20")
+    )  # of all, not of those named
     phone.get_by_role("link", name=name[:20]).tap()
     expect(phone.get_by_role("heading", level=1)).to_have_text(name)
     for link, path in (("named by you", "said"), ("is this", "confirm"), ("^Forget", "forget")):

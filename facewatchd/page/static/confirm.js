@@ -70,7 +70,7 @@ function start(form) {
 
   async function fill() {
     if (filling || complete || queue.length > 4) return;
-    const known = [...left, ...given, ...queue.map((card) => card.face)];
+    const known = [...left, ...[...given].slice(-50), ...queue.map((card) => card.face)]; // earlier ones were taken
     filling = ask(`/people/confirm/more?${new URLSearchParams({ name, left: known.join(",") })}`);
     try {
       const found = await filling;
