@@ -16,8 +16,8 @@ from facewatchd.pictures.pages import EMPTY, FAINT
 if TYPE_CHECKING:
     from facewatchd.photos.decode import Reduced
 
-SCENE: Final = 3.6
-"""Longer sides of a face that a match's picture shows: the face stays a quarter of the picture's side."""
+SCENE: Final = 3.0
+"""Longer sides of a face that a match's picture shows: the face stays a third of the picture's side."""
 PORTRAIT: Final = 1.7
 """The same for a face that is asked for, as in the daemon's own pictures (`photos.crops`)."""
 _MARGIN: Final = 1.15

@@ -21,9 +21,7 @@ function start(form) {
   const loaded = [];
 
   get("undo").hidden = get("keys-label").hidden = false;
-  const keys = get("keys");
-  keys.checked = localStorage.getItem("confirm-keys") !== "off";
-  keys.addEventListener("change", () => localStorage.setItem("confirm-keys", keys.checked ? "on" : "off"));
+  const keys = get("keys"); // page.js keeps what is chosen
 
   function show() {
     const card = queue[0];
