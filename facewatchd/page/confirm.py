@@ -48,7 +48,7 @@ def _card(match: Mapping[str, Any], photo: Mapping[str, Any]) -> dict[str, Any]:
     """What is shown of a face: the address of its pictures, its box in per cent of the photo, and words."""
     face, (width, height) = match["face_id"], (max(1, photo["width"]), max(1, photo["height"]))
     x, y, w, h = match["box"]
-    when = day(match.get("taken"))
+    when = "" if match["taken_from"] == "mtime" else day(match["taken"])
     return {
         "face": face,
         "crop": f"/face/{face}/512.jpg",
