@@ -231,7 +231,7 @@ def read_content(entry: dict[str, Any], dim: int) -> Embedded:
             None if taken is None else _taken(taken),
             _flag(entry, "dated"),
             None if picture is None else validation.fingerprint(_bytes(picture, "picture", 4096)),
-            [_face(each, dim, width, height) for each in validation.listed(entry, MOST_FACES)],
+            [_face(each, dim, width, height) for each in validation.listed(entry, "faces", MOST_FACES)],
         )
     except InvalidAnswerError as exc:
         raise LineError(str(exc)) from exc

@@ -296,6 +296,12 @@ class AssignParameters:
         ListOf(Object(Subject, "an object with the fields of `who[]`"), MOST, least=1), "The faces."
     )
     is_: bool = optional(Flag(), "Whether the faces are the person, who is made when new; false: they are not.", True)
+    except_: tuple[int, ...] = optional(
+        ListOf(Whole(), MOST),
+        "Faces by `face_id` of which, where they are among those in `who`, the opposite is said: that they are not the "
+        "person, of a group that is named.",
+        (),
+    )
     anyway: bool = optional(Flag(), "Whether faces that would be poor references are taken as well.", False)
     box: tuple[int, ...] = optional(
         ListOf(Whole(), 4, least=4),
@@ -549,7 +555,7 @@ METHODS = {
         "Say that faces are, or are not, a person. Poor references are left out, and `refused` says why. `moved` names "
         "those whose faces they were. `largest` says which face was taken of a photo that shows several. `step` is for "
         "`undo`; null where nothing was said that was not known.",
-        "name is new said known moved step largest[{who,face,faces}] without_face refused[{who,face,reason}]",
+        "name is new said known moved except step largest[{who,face,faces}] without_face refused[{who,face,reason}]",
     ),
     "unknown": Method(
         UnknownParameters,

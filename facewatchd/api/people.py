@@ -9,7 +9,7 @@ done raises, and then nothing is said.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -196,19 +196,17 @@ class People:
         people = self._store.people()
         person = people.named(name) if params.is_ else people.require(name)
         found = list(self._found(params))
-        refused = self._refused(found, name, person) if params.is_ and not params.anyway else {}
+        apart = frozenset(params.except_)
+        if found and all(each.face_id in apart for each in found):
+            raise ParamsError("all of the faces are in except", "leave one that is not")
+        refused = self._refused(found, name, person, apart) if params.is_ and not params.anyway else {}
         new = [
-            NewStatement(params.is_, each.digest, each.box, each.source)
+            NewStatement(params.is_ != (each.face_id in apart), each.digest, each.box, each.source)
             for index, each in enumerate(found)
             if index not in refused
         ]
-        result: dict[str, object] = {
-            "name": person.name if person else name,
-            "is": params.is_,
-            "new": False,
-            "step": None,
-        }
-        counts: dict[str, object] = {"said": 0, "known": 0, "moved": []}
+        result: dict[str, object] = {"name": person.name if person else name, "is": params.is_, "new": False}
+        counts: dict[str, object] = {"said": 0, "known": 0, "moved": [], "step": None}
         if new:
             self._record_unknown(each.seen for index, each in enumerate(found) if index not in refused)
             with self._store.noting_step() as step:
@@ -218,6 +216,7 @@ class People:
         return {
             **result,
             **counts,
+            "except": sum(each.face_id in apart for each in found),
             "largest": [
                 {"who": each.who, "face": each.number, "faces": each.beside + 1} for each in found if each.beside
             ],
@@ -235,13 +234,13 @@ class People:
             if outcome is not None:
                 self._record(outcome)
 
-    def _refused(self, found: Sequence[_Said], name: str, person: Person | None) -> dict[int, str]:
-        """The indices of the faces that would be poor references, with the reasons."""
+    def _refused(self, found: Sequence[_Said], name: str, person: Person | None, apart: Set[int]) -> dict[int, str]:
+        """The indices of the faces that would be poor references, with the reasons. ``apart``: no reference at all."""
         reasons: dict[int, str] = {}
         taken: list[Face] = []
         moved = {each.face_id: each.face for each in found if each.face_id is not None and each.face is not None}
         for index, each in enumerate(found):
-            if each.face is None:
+            if each.face is None or each.face_id in apart:
                 continue
             if each.group is not None:  # the user saw them together: a group is refused for none of its faces
                 if person is not None and each.face_id in self._resolver.known().rejected.get(person.id, ()):

@@ -44,6 +44,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     _check_who(parser, options)
     if options.json and (options.paths or options.print0):
         parser.error("--json and --paths or --print0 exclude each other")
+    if options.json and options.show:
+        parser.error("--json and --show exclude each other")
     if options.list_faces:
         _refuse_search_options(parser, options)
     else:
@@ -68,13 +70,15 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
         "names",
         "sheet",
         "open",
+        "show",
         "json",
         "socket",
         "quiet",
         "verbose",
     }:
         parser.error(
-            "--list-faces searches nothing and goes with --who, --sheet, --open, --json, --socket, -q and -v only"
+            "--list-faces searches nothing and goes with --who, --sheet, --open, --show, --json, --socket, -q and -v "
+            "only"
         )
     if len(options.who) > 1 or options.who[0].photo is None or options.who[0].face is not None:
         parser.error("--list-faces takes one photo")
@@ -90,18 +94,24 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     if since and until and since[: len(until)] > until:
         parser.error(f"--since {since} is after --until {until}")
     if options.follow:
-        for name, value in (
-            ("--sheet", options.sheet),
-            ("--open", options.open),
-            ("--sort", options.sort),
-            ("-n", options.top),
-        ):
-            if value:
-                parser.error(f"--follow prints each match as it arrives, and goes without {name}")
+        _check_follow(parser, options)
     if options.link_to and options.copy_to:
         parser.error("--link-to and --copy-to exclude each other")
     if options.sync:
         _check_sync(parser, options)
+
+
+def _check_follow(parser: Parser, options: argparse.Namespace) -> None:
+    for name, value in (
+        ("--sheet", options.sheet),
+        ("--html", options.html),
+        ("--open", options.open),
+        ("--show", options.show),
+        ("--sort", options.sort),
+        ("-n", options.top),
+    ):
+        if value:
+            parser.error(f"--follow prints each match as it arrives, and goes without {name}")
 
 
 def _check_sync(parser: Parser, options: argparse.Namespace) -> None:
@@ -240,10 +250,16 @@ def _add_result_options(parser: Parser) -> None:
         metavar="FILE",
         help="also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet",
     )
+    add("--show", action="store_true", help="also show the faces as pictures, in a terminal")
+    add(
+        "--html",
+        metavar="FILE",
+        help="also write a page with all pictures in it, to look through in a browser; replaces only such a page",
+    )
     add(
         "--open",
         action="store_true",
-        help="show the sheet in the desktop's viewer; without --sheet, one that is not kept",
+        help="show the sheet, or the album, in the desktop's viewer; without either, a sheet that is not kept",
     )
     add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
     add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")

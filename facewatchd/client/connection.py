@@ -67,6 +67,8 @@ class Connection:
         self._socket: socket.socket | None = None
         self._received = bytearray()
         self._last_id = 0
+        self._due: float | None = None
+        """When the reply to the last request must be here."""
 
     def __enter__(self) -> Connection:
         """Connect.
@@ -97,6 +99,11 @@ class Connection:
         `MAX_LINE` bytes, `DeadlineError` when the reply takes longer than the timeout, `NoDaemonError` when the daemon
         closes the connection, and `WrongListenerError` when the reply is none of JSON-RPC.
         """
+        self.send(method, **params)
+        return self.receive()
+
+    def send(self, method: str, /, **params: Any) -> None:
+        """Send one request, whose result `receive` returns. Raises as `call` does."""
         self._last_id += 1
         request = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
         line = json.dumps(request, separators=(",", ":")).encode("ascii")
@@ -105,11 +112,14 @@ class Connection:
                 f"the request has {len(line) >> 20} MiB, and {MAX_LINE >> 20} is the limit",
                 "put the photo where the daemon can read it, or make it smaller",
             )
-        deadline = self._deadline()
+        self._due = self._deadline()
         # A daemon that refuses the line replies with the reason and closes: that reply is read after a broken pipe.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._send(line + b"\n", deadline)
-        return self._result(self._read_line(deadline))
+            self._send(line + b"\n", self._due)
+
+    def receive(self) -> Any:
+        """Return the result of the request that was sent last. Raises as `call` does."""
+        return self._result(self._read_line(self._due))
 
     def interrupt(self) -> None:
         """Have a call that another thread makes fail at once. The connection is of no more use."""

@@ -105,11 +105,11 @@ def _link(
 def _copy(folder: _Folder, matches: Sequence[Match], *, quiet: bool) -> str:
     """Copy the photos, and say what was done."""
     from facewatchd.console.progress import advancing
-    from facewatchd.folders.copies import Copies
+    from facewatchd.folders import copies
 
     paths = list(dict.fromkeys(match.path for match in matches))
     with contextlib.nullcontext() if quiet else advancing("copying", " photos") as progress:
-        filled = Copies(folder.path).fill(paths, progress)
+        filled = copies.fill(folder.path, paths, progress)
     return f"{counted(filled.made, 'photo')} copied, {filled.present} there before"
 
 

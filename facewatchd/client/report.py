@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryGroup, QueryPerson, Undecided
 from facewatchd.client.who import Who
@@ -31,7 +31,8 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
     _say_asked(options, answer, chatty=chatty, doubtful=doubtful)
     is_read = _print_matches(options, answer)
     if (chatty or options.explain) and not options.quiet and not options.json:
-        _say_expected(answer, explain=options.explain)
+        for line in _expected_false(answer, explain=options.explain):
+            say(line)
     if doubtful and answer.undecided is not None and answer.undecided.number:
         say(_undecided(answer.undecided, strict=options.strict))
     if chatty:
@@ -101,17 +102,34 @@ def shows_table(options: argparse.Namespace) -> bool:
     return on_terminal() and not (options.json or options.paths or options.print0)
 
 
-def _say_expected(answer: Answer, *, explain: bool) -> None:
-    """Write how many of the matches are expected to show somebody else, where that can be told or was asked for."""
+def remarks(options: argparse.Namespace, answer: Answer) -> list[str]:
+    """Return what is to be known of an answer as a whole, as lines of text."""
+    lines = []
+    for entry in (*answer.query, *(each for entries in answer.others.values() for each in entries)):
+        if isinstance(entry, Faceless):
+            lines.append(f"no face on {printable(entry.asked.name)}, which is left out")
+        elif isinstance(entry, QueryFace) and TOO_BLURRED in entry.quality:
+            end = "it is left out" if entry.left_out else "the matches may be of any person"
+            lines.append(f"{_which_face(entry)} is {printable(entry.quality)}: {end}")
+    lines += _expected_false(answer, explain=options.explain)
+    if answer.undecided is not None and answer.undecided.number:
+        lines.append(_undecided(answer.undecided, strict=options.strict))
+    if not answer.complete:
+        lines.append(_why_incomplete(answer))
+    return lines
+
+
+def _expected_false(answer: Answer, *, explain: bool) -> Iterator[str]:
+    """Word how many of the matches are expected to show somebody else, where that can be told or was asked for."""
     if all(match.itself or match.confirmed for match in answer.matches):
         return
     asked = any(isinstance(face, QueryFace) and face.child for face in answer.query)
     if asked or any(CHILD in match.reasons for match in answer.matches):
-        say("small children look alike to the model: at its threshold about one pair in three matches")
+        yield "small children look alike to the model: at its threshold about one pair in three matches"
     if text := expected_wrong(answer):
-        say(text)
+        yield text
     elif answer.expected_false is not None and explain:
-        say("how many of them are somebody else cannot be told: too few other faces are known")
+        yield "how many of them are somebody else cannot be told: too few other faces are known"
 
 
 def expected_wrong(answer: Answer) -> str:
@@ -119,10 +137,10 @@ def expected_wrong(answer: Answer) -> str:
     expected = answer.expected_false
     if expected is None or expected.number is None or all(match.itself or match.confirmed for match in answer.matches):
         return ""
-    return _expected(len(answer.matches), expected.number, at_most=expected.at_most)
+    return worded_wrong(len(answer.matches), expected.number, at_most=expected.at_most)
 
 
-def _expected(shown: int, number: float, *, at_most: bool) -> str:
+def worded_wrong(shown: int, number: float, *, at_most: bool) -> str:
     """Word an expected number, rounded; a bound is rounded up, from a tenth on."""
     wrong = min(math.ceil(number - 0.1) if at_most else round(number), shown)
     if not wrong:

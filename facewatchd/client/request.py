@@ -116,16 +116,20 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
         params["digests"] = True
     if options.no_collapse:
         params["collapse"] = False
-    if options.explain and (options.json or shows_table(options)):
+    if options.explain and (options.json or options.html is not None or shows_table(options)):
         params["explain"] = True
-    elif shows_table(options) or draws(options) or (options.explain and not options.quiet):
+    elif _shows_verdicts(options) or (options.explain and not options.quiet):
         params["verdicts"] = True  # without the reasons, which lines in a pipe do not show
     return params
 
 
 def draws(options: argparse.Namespace) -> bool:
-    """Whether a sheet of the answer is drawn."""
-    return bool(options.sheet or options.open)
+    """Whether a sheet is drawn: also for ``--open``, where there is nothing else to open."""
+    return bool(options.sheet or (options.open and options.html is None))
+
+
+def _shows_verdicts(options: argparse.Namespace) -> bool:
+    return bool(shows_table(options) or draws(options) or options.html is not None or options.show)
 
 
 def require_known(error: RemoteError) -> None:

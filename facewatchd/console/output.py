@@ -183,19 +183,19 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool
     """Align all columns but the last under a heading; the first is coloured. Without rows the table is empty."""
     if not rows:
         return ""
-    widths = [max(_width(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]
+    widths = [max(columns_of(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]
     lines = [_line(heading, widths, [_BOLD] * len(heading) if colour else [])]
     lines += [_line(row, widths, [_BOLD_GREEN] if colour else []) for row in rows]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str]) -> str:
-    padded = [cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
+    padded = [cell + " " * (width - columns_of(cell)) for cell, width in zip(cells, widths, strict=False)] + [cells[-1]]
     painted = [f"\x1b[{style}m{cell}\x1b[0m" for cell, style in zip(padded, styles, strict=False)]
     return "  ".join(painted + padded[len(painted) :])
 
 
-def _width(text: str) -> int:
+def columns_of(text: str) -> int:
     """Return the columns of a terminal that a text takes: characters of East Asia take two, marks none."""
     if text.isascii():
         return len(text)

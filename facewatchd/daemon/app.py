@@ -76,6 +76,10 @@ from facewatchd.watch.watcher import Watcher
 log = logging.getLogger(__name__)
 
 
+RENAMING = 3600.0
+"""Seconds after which a file that is gone was not renamed, although paths are still pending."""
+
+
 class _Part(Protocol):
     """A part with threads of its own."""
 
@@ -100,6 +104,8 @@ class Daemon:
         self._reread = reread
         self._passed = passed
         self._liveness = Liveness()
+        self._forgotten: tuple[int, bool] | None = None
+        """The number of transactions when pictures were deleted last, and whether paths were pending."""
         self._stops = contextlib.ExitStack()
         """What `stop` is to call, in reverse: each part's own, pushed where the part is made, or before its start."""
         threads, faces, idle = config.resources.threads, config.faces, config.resources.idle_priority
@@ -110,7 +116,9 @@ class Daemon:
             Setup("queries", pack, faces, threads, idle=False, device=device), parallel=max(2, threads)
         )
         self._indexing_inference = Inference(
-            Setup("indexing", pack, faces, 1, idle), parallel=threads, beat=self._liveness.beat
+            Setup("indexing", pack, faces, 1, idle, pictures=config.resources.thumbnails > 0),
+            parallel=threads,
+            beat=self._liveness.beat,
         )
         # Pictures for clients are made without a model, at normal priority, and no query waits for them.
         self._picture_inference = Inference(Setup("pictures", pack, faces, 1, idle=False, has_model=False), threads)
@@ -156,7 +164,7 @@ class Daemon:
         self._stops.callback(self._catalog.close)
         self._thumbnails = ThumbnailStore(directory / "thumbnails.sqlite3", config.resources.thumbnails << 20)
         self._stops.callback(self._thumbnails.close)
-        self._gallery = Gallery(self._catalog, self._index(directory))
+        self._gallery = Gallery(self._catalog, self._index(directory), self._thumbnails)
         self._sampler = Sampler(self._gallery, info, self._liveness)
         self._queue = WorkQueue(config.watch.settle)
         self._writer = Writer(self._gallery, self._liveness)
@@ -422,6 +430,23 @@ class Daemon:
     def back_up_people(self) -> None:
         """Back up what the user said, where that is due."""
         self._people.tend()
+
+    def forget_pictures(self) -> None:
+        """Delete the pictures of contents that no photo shows any more, and at first those that the catalog lacks.
+
+        While paths are pending, one of them may be the new name of a file that is gone: then an hour passes first.
+        """
+        busy = self._is_busy()
+        try:
+            with self._catalog.reading() as reader:
+                state = reader.transactions(), busy
+            if self._forgotten is None:
+                self._gallery.forget_strange_thumbnails()
+            if self._forgotten != state:
+                self._gallery.forget_thumbnails(time.time() - (RENAMING if busy else 0.0))
+                self._forgotten = state
+        except StorageError as exc:
+            log.debug("pictures of what is gone are not deleted now: %s", exc)
 
     def reload(self) -> None:
         """Read the configuration again, take over what can be, and log what waits for a restart.

@@ -7,7 +7,8 @@ Signals are blocked in every thread and taken here one by one (`Signals`), so no
 - A part whose thread ended ends the daemon, with exit status 1.
 - systemd is told the state in one line and, where a watchdog is set, pinged every quarter of its time, but only while
   no thread hangs.
-- The models' memory is given back after a rest, and a terminal shows a progress bar.
+- The models' memory is given back after a rest, pictures of photos that are gone are deleted, and a terminal shows a
+  progress bar.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Supervised(Protocol):
 
     def back_up_people(self) -> None:
         """Back up what the user said, where that is due."""
+
+    def forget_pictures(self) -> None:
+        """Delete the pictures of photos that are gone."""
 
     def reload(self) -> None:
         """Read the configuration again. Raises `FacewatchError` where it is wrong, or cannot be taken over."""
@@ -155,6 +159,7 @@ class Supervisor:
                 self._tell_manager(report)
                 self._daemon.release_models()
                 self._daemon.back_up_people()
+                self._daemon.forget_pictures()
                 self._tell_of_waiting(report)
                 progress.show(self._health.examined(), report.pending, report.waits_briefly)
                 self._tell_of_first_import(report)

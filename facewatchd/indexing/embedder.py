@@ -13,6 +13,7 @@ from facewatchd.inference.wire import Analysis
 from facewatchd.photos.contents import Content
 from facewatchd.photos.files import DiskError
 from facewatchd.store.catalog import Outcome
+from facewatchd.store.gallery import Gallery
 from facewatchd.text import printable
 from facewatchd.values import Stamp
 
@@ -44,7 +45,8 @@ def outcome(path: bytes, stamp: Stamp | None, digest: bytes, seen: Analysis) -> 
 class Embedder:
     """Any thread may call."""
 
-    def __init__(self, inference: Hedge, backoff: Backoff, counters: Counters) -> None:
+    def __init__(self, gallery: Gallery, inference: Hedge, backoff: Backoff, counters: Counters) -> None:
+        self._gallery = gallery
         self._inference = inference
         self._backoff = backoff
         self._counters = counters
@@ -73,6 +75,7 @@ class Embedder:
         self._note_trouble("")
         content.confirm()
         self._counters.count("embedded")
+        self._gallery.keep_thumbnails(content.digest, seen.faces, seen.thumbnails)
         return outcome(path, stamp, content.digest, seen)
 
     def _failure(self, path: bytes, stamp: Stamp, content: Content, error: FacewatchError) -> Outcome:

@@ -216,13 +216,15 @@ class SecondLooks(IdleThread[ToSeeAgain]):
             try:
                 waiting()
                 again = Again(due.ways, stop.reader, due.width, due.height)
-                return self._inference.look_again(descriptor, again, waiting).faces
+                seen = self._inference.look_again(descriptor, again, waiting)
             except (ClosedError, NoModelError):
                 raise
             except FacewatchError as exc:
                 if stop.is_sent:
                     raise _GivenUpError(f"content {due.content_id} was given up: {exc}") from exc
                 raise
+        self._gallery.keep_thumbnails(due.digest, seen.faces, seen.thumbnails)
+        return seen.faces
 
     def _paths(self, due: ToSeeAgain) -> list[bytes]:
         with self._gallery.catalog.reading() as reader:

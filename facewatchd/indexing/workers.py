@@ -75,7 +75,7 @@ class Indexer:
         self._in_flight = InFlight()
         self._counters = Counters()
         self.backoff = Backoff()
-        self.embedder = Embedder(inference, self.backoff, self._counters)
+        self.embedder = Embedder(gallery, inference, self.backoff, self._counters)
         self._examiner = PathExaminer(
             gallery.catalog,
             queue,

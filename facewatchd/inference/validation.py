@@ -22,7 +22,7 @@ from facewatchd import errors
 from facewatchd.matches import Box
 from facewatchd.models import second_look
 from facewatchd.models.base import MOST_NORM, is_norm, is_unit
-from facewatchd.photos import crops, likeness
+from facewatchd.photos import likeness
 from facewatchd.photos.files import MAX_PIXELS, DiskError
 from facewatchd.photos.regions import MOST as MOST_REGIONS
 from facewatchd.photos.regions import MOST_NAME, SOURCES_OF, Area, Named, Region, clean_name
@@ -38,8 +38,8 @@ MOST_FACES_AGAIN = second_look.MOST_FACES
 MOST_DIMENSIONS = 1 << 14
 MOST_REASONS = 20
 """Why something in a file was left out; there are not so many."""
-MOST_JPEG = 4 * crops.MOST * crops.MOST
-"""Bytes of a thumbnail: noise of the best quality takes three for each pixel."""
+_PIXEL, _LEAST_JPEG = 4, 4096
+"""Bytes of a JPEG for each pixel and beside them, at most: noise of the best quality takes three for each."""
 MOST_TEXT = 4000
 """Characters of a message."""
 _JFIF, _FRAME, _SCAN = 0xE0, 0xC0, 0xDA
@@ -117,10 +117,11 @@ def size(answer: dict[str, Any]) -> tuple[int, int]:
     return width, whole(answer.get("height"), "the height", 1, MAX_PIXELS // width)
 
 
-def sides(value: object, most: int) -> tuple[int, int]:
-    """Width and height of a thumbnail in pixels."""
-    width, height = _numbers(value, 2, "the size of the thumbnail")
-    return whole(width, "its width", 1, most), whole(height, "its height", 1, most)
+def thumbnail_size(value: object, most: int) -> tuple[int, int, int]:
+    """Width and height of a thumbnail of at most so many pixels a side, and its bytes."""
+    width, height, length = _numbers(value, 3, "the size of a thumbnail")
+    width, height = whole(width, "its width", 1, most), whole(height, "its height", 1, most)
+    return width, height, whole(length, "its bytes", 1, _LEAST_JPEG + _PIXEL * width * height)
 
 
 def jpeg(data: bytes, width: int, height: int) -> bytes:
@@ -224,12 +225,12 @@ def fingerprint(data: bytes) -> bytes:
     return data
 
 
-def listed(answer: dict[str, Any], most: int) -> list[Any]:
-    """The list of at most so many faces; its items are not checked yet."""
-    faces = answer.get("faces")
-    if not isinstance(faces, list) or len(faces) > most:
-        raise InvalidAnswerError(f"the faces are no list of at most {most}")
-    return faces
+def listed(answer: dict[str, Any], name: str, most: int) -> list[Any]:
+    """A list of at most so many items, which are not checked yet."""
+    items = answer.get(name)
+    if not isinstance(items, list) or len(items) > most:
+        raise InvalidAnswerError(f"the {name} are no list of at most {most}")
+    return items
 
 
 def face(

@@ -28,7 +28,6 @@ from facewatchd.inference.validation import (
     MOST_DIMENSIONS,
     MOST_FACES,
     MOST_FACES_AGAIN,
-    MOST_JPEG,
     MOST_JSON,
     MOST_TEXT,
     InvalidAnswerError,
@@ -39,16 +38,16 @@ from facewatchd.inference.validation import (
     listed,
     named,
     picture,
-    sides,
     size,
     taken,
     text,
+    thumbnail_size,
     whole,
 )
 from facewatchd.matches import Box
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
-from facewatchd.photos.crops import Crop, Thumbnail
+from facewatchd.photos.crops import FACE, Crop, Thumbnail
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import SIDECARS, XMP, Named
 from facewatchd.text import one_line
@@ -81,6 +80,8 @@ class Setup:
     """The devices that compute the model, where an earlier process found them out."""
     has_model: bool = True
     """Whether the model is loaded. A process without it starts sooner, and answers only what needs none."""
+    pictures: bool = False
+    """Whether each face that is found is pictured at once, while its photo is decoded."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "pack": asdict(self.pack) | {"directory": str(self.pack.directory)}}
@@ -109,6 +110,8 @@ class Analysis(NamedTuple):
     """The date in it."""
     picture: bytes | None = None
     """`photos.likeness.fingerprint` of it; None for a second look."""
+    thumbnails: Sequence[Thumbnail] = ()
+    """Of each face, as `crops.of_face` says; none at all where the process does not make them."""
 
 
 class Again(NamedTuple):
@@ -342,8 +345,10 @@ def send_analysis(channel: Channel, analysis: Analysis) -> None:
         "worth": analysis.worth,
         "taken": analysis.taken and analysis.taken._asdict(),
         "picture": analysis.picture and analysis.picture.hex(),
+        "thumbnails": [_sizes(each) for each in analysis.thumbnails],
     }
-    channel.send(json.dumps(header).encode(), b"".join(embeddings))
+    pictures = b"".join(each.jpeg for each in analysis.thumbnails)
+    channel.send(json.dumps(header).encode(), b"".join(embeddings), pictures)
 
 
 def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> Analysis:
@@ -358,13 +363,28 @@ def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> 
     width, height = size(answer)
     if again is not None and (width, height) != (again.width, again.height):
         raise InvalidAnswerError(f"{width} x {height} pixels, not {again.width} x {again.height} as at the first look")
-    faces = listed(answer, MOST_FACES if again is None else MOST_FACES_AGAIN)
+    faces = listed(answer, "faces", MOST_FACES if again is None else MOST_FACES_AGAIN)
     looks = frozenset({Look.FIRST}) if again is None else again.ways.looks
     length = len(faces) * dim * 4
     embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
     found = [face(entry, row, width, height, looks) for entry, row in zip(faces, embeddings, strict=True)]
     worth = Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH))
-    return Analysis(width, height, found, worth, taken(answer), picture(answer))
+    pictures = _thumbnails(channel, listed(answer, "thumbnails", len(found)), len(found))
+    return Analysis(width, height, found, worth, taken(answer), picture(answer), pictures)
+
+
+def _thumbnails(channel: Channel, entries: Sequence[object], faces: int) -> list[Thumbnail]:
+    """Receive the pictures of all faces, or none."""
+    if len(entries) not in (0, faces):
+        raise InvalidAnswerError("not every face has a thumbnail")
+    sized = [thumbnail_size(entry, FACE) for entry in entries]
+    length = sum(each for *_, each in sized)
+    data = memoryview(channel.receive(length, length))
+    found: list[Thumbnail] = []
+    for wide, tall, length in sized:
+        found.append(Thumbnail(jpeg(bytes(data[:length]), wide, tall), wide, tall))
+        data = data[length:]
+    return found
 
 
 def send_description(channel: Channel, description: Description) -> None:
@@ -382,16 +402,20 @@ def receive_description(channel: Channel) -> Description:
 
 def send_picture(channel: Channel, pictured: Pictured) -> None:
     thumbnail = pictured.thumbnail
-    made = {"size": [thumbnail.width, thumbnail.height], "width": pictured.width, "height": pictured.height}
-    channel.send(json.dumps(made).encode(), thumbnail.jpeg)
+    header = {"thumbnail": _sizes(thumbnail), "width": pictured.width, "height": pictured.height}
+    channel.send(json.dumps(header).encode(), thumbnail.jpeg)
+
+
+def _sizes(thumbnail: Thumbnail) -> tuple[int, int, int]:
+    return thumbnail.width, thumbnail.height, len(thumbnail.jpeg)
 
 
 def receive_picture(channel: Channel, crop: Crop) -> Pictured:
     """Receive a thumbnail. Raises what `receive_analysis` does."""
     answer = channel.receive_json()
     expect_no_error(answer)
-    wide, tall = sides(answer.get("size"), crop.size)
-    return Pictured(Thumbnail(jpeg(channel.receive(MOST_JPEG), wide, tall), wide, tall), *size(answer))
+    wide, tall, length = thumbnail_size(answer.get("thumbnail"), crop.size)
+    return Pictured(Thumbnail(jpeg(channel.receive(length, length), wide, tall), wide, tall), *size(answer))
 
 
 def send_named(channel: Channel, found: Named) -> None:

@@ -48,7 +48,8 @@ from facewatchd.inference.wire import (
 from facewatchd.models import device_trial, second_look, trial
 from facewatchd.models.base import Model
 from facewatchd.models.devices import ON_PROCESSOR, Placement
-from facewatchd.photos import decode, describe, files, likeness, region_files, thumbnail
+from facewatchd.photos import crops, decode, describe, files, likeness, region_files, thumbnail
+from facewatchd.photos.crops import Thumbnail
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import Named
 from facewatchd.system import malloc
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     turns = threading.Semaphore(len(channels) - AHEAD)
     threads = [
-        threading.Thread(target=_serve, args=(channel, model, setup.faces, turns), name=f"channel {channel}")
+        threading.Thread(target=_serve, args=(channel, model, setup, turns), name=f"channel {channel}")
         for channel in channels
     ]
     for thread in threads:
@@ -135,11 +136,11 @@ def _limit_process() -> None:
     logs.to_stderr(logging.WARNING)
 
 
-def _serve(channel: Channel, model: Model | None, faces: Faces, turns: threading.Semaphore) -> None:
+def _serve(channel: Channel, model: Model | None, setup: Setup, turns: threading.Semaphore) -> None:
     try:
         channel.send_json({"thread": threading.get_native_id()})
         while True:
-            _answer(channel, model, faces, turns)
+            _answer(channel, model, setup, turns)
     except (OSError, EOFError):
         return  # the daemon is gone
     except BaseException as exc:  # noqa: BLE001 - the daemon waits for this channel
@@ -147,11 +148,11 @@ def _serve(channel: Channel, model: Model | None, faces: Faces, turns: threading
         os._exit(1)
 
 
-def _answer(channel: Channel, model: Model | None, faces: Faces, turns: threading.Semaphore) -> None:
+def _answer(channel: Channel, model: Model | None, setup: Setup, turns: threading.Semaphore) -> None:
     request = channel.receive_photo()
     try:
         with turns, files.opened(request.photo) as file:
-            answer = _look(file, request.question, model, faces)
+            answer = _look(file, request.question, model, setup)
     except FacewatchError as exc:
         send_error(channel, exc)
     except second_look.GivenUpError:
@@ -174,7 +175,7 @@ def _answer(channel: Channel, model: Model | None, faces: Faces, turns: threadin
             os.close(request.question.stop)
 
 
-def _look(file: BinaryIO, question: Question, model: Model | None, faces: Faces) -> Answer:
+def _look(file: BinaryIO, question: Question, model: Model | None, setup: Setup) -> Answer:
     """Answer a question about a file. Raises `GivenUpError` where the daemon ends a second look."""
     size = file.seek(0, os.SEEK_END) // FILE_BYTES
     if isinstance(question, Headers):
@@ -189,10 +190,23 @@ def _look(file: BinaryIO, question: Question, model: Model | None, faces: Faces)
         pixels = decode.decode(file)
         height, width = pixels.shape[:2]
         if question is not None:
-            return Analysis(width, height, _seen_again(pixels, question, model, faces))
+            again = _seen_again(pixels, question, model, setup.faces)
+            return Analysis(width, height, again, thumbnails=_pictured(pixels, again, setup))
         found = model.faces(pixels)
-        worth = second_look.worth(width, height, found, model, faces)
-        return Analysis(width, height, found, worth, describe.taken_in(file), likeness.fingerprint(pixels))
+        return Analysis(
+            width,
+            height,
+            found,
+            second_look.worth(width, height, found, model, setup.faces),
+            describe.taken_in(file),
+            likeness.fingerprint(pixels),
+            _pictured(pixels, found, setup),
+        )
+
+
+def _pictured(pixels: Pixels, found: Sequence[Face], setup: Setup) -> list[Thumbnail]:
+    height, width = pixels.shape[:2]
+    return [thumbnail.of_pixels(pixels, crops.of_face(face.box), width, height) for face in found if setup.pictures]
 
 
 def _seen_again(pixels: Pixels, again: Again, model: Model, faces: Faces) -> list[Face]:

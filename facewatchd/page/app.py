@@ -16,14 +16,27 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
-from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError
-from facewatchd.page import ask, enter, pictures, say, view
-from facewatchd.page.security import Guard, TooLongError
+from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
+from facewatchd.page import album, ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
+from facewatchd.page.security import CLOSING, Guard, TooLongError
 from facewatchd.page.view import Page, Room
 
 log = logging.getLogger(__name__)
 
-ROOMS: Sequence[Room] = (enter.ROOM, ask.ROOM, pictures.ROOM, say.ROOM)
+ROOMS: Sequence[Room] = (
+    enter.ROOM,
+    ask.ROOM,
+    pictures.ROOM,
+    photo.ROOM,
+    say.ROOM,
+    people.ROOM,
+    confirm.ROOM,
+    unknown.ROOM,
+    together.ROOM,
+    news.ROOM,
+    now.ROOM,
+    album.ROOM,
+)
 """In the order of the menu."""
 STATIC = Path(__file__).with_name("static")
 LOOK = Path(__file__).parents[1] / "pictures" / "look.css"
@@ -32,6 +45,7 @@ LOOK = Path(__file__).parents[1] / "pictures" / "look.css"
 _STATUS = {
     "unknown-face": 404,
     "unknown-person": 404,
+    "unknown-photo": 404,
     "unreadable-photo": 422,
     "too-large": 413,
     "no-face": 422,
@@ -75,14 +89,15 @@ async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, FacewatchError)
     if isinstance(error, NoDaemonError):
         return view.render(request, "no-daemon.html", 503, error=error)
-    status = 504 if isinstance(error, DeadlineError) else 500
-    if isinstance(error, RemoteError):
-        status = 400 if error.code == INVALID_PARAMS else _STATUS.get(error.kind, 500)
+    is_wrong = isinstance(error, UsageError) or (isinstance(error, RemoteError) and error.code == INVALID_PARAMS)
+    status = _STATUS.get(error.kind, 400 if is_wrong else 500)
     return view.render(request, "error.html", status, title=_sentence(error.message), hint=_sentence(error.hint))
 
 
 async def _too_long(request: Request, error: Exception) -> Response:
-    return view.render(request, "error.html", 413, title=_sentence(str(error)), hint="Send a smaller photo.")
+    response = view.render(request, "error.html", 413, title=_sentence(str(error)), hint="Send a smaller photo.")
+    response.headers.update(CLOSING)
+    return response
 
 
 async def _refused(request: Request, error: Exception) -> Response:

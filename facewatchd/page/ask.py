@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from facewatchd.client.report import worded_wrong
 from facewatchd.page import pictures, question, view
 from facewatchd.page.forms import whole
 from facewatchd.page.question import PATH, Question, UnknownPhotoError
@@ -21,6 +24,10 @@ from facewatchd.page.view import Room
 
 SHOWN = 60
 """Matches of one page."""
+MOST_JUDGED = 2000
+"""Matches of which it is said how many are wrong."""
+_BELOW, _ABOVE = 0.2, 0.3
+"""How far the slider goes from the model's own threshold."""
 _NAMED = 24
 """People who are offered beside a photo."""
 
@@ -45,6 +52,8 @@ async def ask(request: Request) -> Response:
         daemon.call("status"),
     )
     more = skip + len(answer["matches"])
+    whose = [_whose(request, each, people["people"]) for each in asked.who]
+    alone = whose[0] if len(whose) == 1 else None
     return view.render(
         request,
         "answer.html",
@@ -52,10 +61,86 @@ async def ask(request: Request) -> Response:
         answer=answer,
         skip=skip,
         more=asked.path(skip=more) if answer["matches"] and more < answer["total"] else "",
+        whose=whose,
+        title=alone.name if alone else "",
+        names_one=alone.who if alone and not alone.name else "",
+        chips=_chips(asked),
+        expected=expected(answer),
+        scale=_scale(status["model"]["threshold"], answer["threshold"]),
         names=question.known_names(people["people"]),
         orders=question.ORDERS,
-        own=status["model"]["threshold"],
     )
+
+
+class Whose(NamedTuple):
+    """A face or a person that is asked for, as it is shown above the answer."""
+
+    who: str
+    name: str = ""
+    face_id: int | None = None
+    key: str = ""
+    upload: Upload | None = None
+    number: int = 0
+
+
+def _whose(request: Request, who: str, people: Sequence[Mapping[str, Any]]) -> Whose:
+    if (sent := question.sent(who)) is not None:
+        upload = _kept(request, sent[0])
+        names = upload.faces[sent[1]]["names"] if sent[1] < len(upload.faces) else {}
+        return Whose(who, str(names.get("name") or ""), None, *sent[:1], upload, sent[1])
+    if who.startswith("@"):
+        found = [person for person in people if person["name"].casefold() == who[1:].casefold()]
+        return Whose(who, found[0]["name"] if found else who[1:], found[0]["best"] if found else None)
+    return Whose(who, "", question.face_id(who))
+
+
+def _chips(asked: Question) -> list[tuple[str, str]]:
+    """What narrows the question, in words, with the address of the question without it."""
+
+    def but(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+        return tuple(each for each in names if each != name)
+
+    chips = [(f"with {question.words(each)}", asked.asking(with_=but(asked.with_, each))) for each in asked.with_]
+    chips += [
+        (f"without {question.words(each)}", asked.asking(without=but(asked.without, each))) for each in asked.without
+    ]
+    chips += [(f"since {asked.since}", asked.asking(since=""))] if asked.since else []
+    chips += [(f"until {asked.until}", asked.asking(until=""))] if asked.until else []
+    return [(words, without.path()) for words, without in chips]
+
+
+class Scale(NamedTuple):
+    """The slider for the least similarity."""
+
+    least: float
+    most: float
+    value: float
+
+
+def _scale(own: float, now: float) -> Scale:
+    """Around the model's ``own`` threshold, and as far as the one that counts ``now``."""
+    least, most = min(own - _BELOW, now), max(own + _ABOVE, now)
+    return Scale(max(-1.0, round(least, 2)), min(1.0, round(most, 2)), round(now, 2))
+
+
+async def how_many_wrong(request: Request) -> Response:
+    """Say of the whole answer how many photos are expected to show somebody else: a line of text."""
+    asked = Question.of(request.query_params)
+    answer = await view.daemon(request).call(
+        "query", **asked.params(view.of(request).uploads), top=MOST_JUDGED, verdicts=True
+    )
+    return PlainTextResponse(expected(answer))
+
+
+def expected(answer: Mapping[str, Any]) -> str:
+    """Word from which similarity on photos match, and how many of them are to be expected to show somebody else."""
+    begin = f"from {answer['threshold']:.2f} on"
+    found, matches = answer.get("expected_false"), answer["matches"]
+    if not found or all(each["itself"] or each["confirmed"] for each in matches):
+        return begin
+    if found["count"] is None:
+        return f"{begin}; there are too few other faces to say how many are wrong"
+    return f"{begin}: {worded_wrong(len(matches), found['count'], at_most=found['basis'] == 'at-most')}"
 
 
 async def send(request: Request) -> Response:
@@ -114,6 +199,7 @@ ROOM = Room(
     [
         Route("/", start),
         Route(PATH, ask),
+        Route(f"{PATH}/wrong", how_many_wrong),
         Route(UPLOADS, send, methods=["POST"]),
         Route(f"{UPLOADS}/{{key}}", sent),
         Route(f"{UPLOADS}/{{key}}/{{size:int}}.jpg", picture),

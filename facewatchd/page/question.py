@@ -25,12 +25,15 @@ ORDERS = {
 }
 """What ``sort`` may be, in words."""
 PATH = "/ask"
+PHOTO = "/face"
 _NUMBERED = re.compile(r"(face|group):([0-9]{1,18})")
 _SENT = re.compile(r"photo:([\w-]{1,64})#([0-9]{1,6})", re.ASCII)
 
 
 class UnknownPhotoError(UsageError):
     """A photo that was sent and is not kept any more."""
+
+    kind = "unknown-photo"
 
     def __init__(self) -> None:
         super().__init__("the photo that you sent is not kept any more", "choose it again")
@@ -61,8 +64,8 @@ class Question:
         sort = one("sort")
         return cls(
             who=every("who"),
-            with_=every("with"),
-            without=every("without"),
+            with_=tuple(map(named, every("with"))),
+            without=tuple(map(named, every("without"))),
             since=one("since"),
             until=one("until"),
             threshold=one("threshold"),
@@ -85,6 +88,10 @@ class Question:
     def path(self, **more: Any) -> str:
         """Return the address of the answer."""
         return view.with_query(PATH, **self.query, **more)
+
+    def photo(self, face_id: int, at: int) -> str:
+        """Return the address of the photo that is the match at a place."""
+        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None)
 
     def asking(self, **changed: Any) -> Question:
         """Return this question with other values."""
@@ -119,6 +126,21 @@ def who(text: str, uploads: Uploads) -> dict[str, Any]:
             raise UnknownPhotoError
         return {"data": upload.encoded(), "face": int(found[2])}
     return {"person": text.removeprefix("@")}
+
+
+def named(text: str) -> str:
+    """Return a WHO that a person typed into a field as an address has it: a plain name is one with its sign."""
+    is_plain = not (text.startswith("@") or _NUMBERED.fullmatch(text) or _SENT.fullmatch(text))
+    return f"@{text}" if is_plain else text
+
+
+def words(text: str) -> str:
+    """Return a WHO in words."""
+    if text.startswith("@"):
+        return text[1:]
+    if found := _NUMBERED.fullmatch(text):
+        return f"{found[1]} {found[2]}"
+    return "the face on your photo"
 
 
 def sent(text: str) -> tuple[str, int] | None:

@@ -66,6 +66,9 @@ HEADERS = {
 NOT_KEPT = "no-store"
 """`Cache-Control` of what says nothing else."""
 
+CLOSING = {"connection": "close"}
+"""A header of an answer to a request whose body was not read to its end."""
+
 Entrance = Callable[[Request], Awaitable[Response]]
 """Makes the page that asks for the code."""
 
@@ -112,15 +115,15 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer to a request that the page's own browser would not send; None for any other."""
         if len(headers.getlist("host")) != 1 or headers["host"].lower() not in self._hosts:
-            return PlainTextResponse("This is not the host that you asked for.", 421)
+            return _refused("This is not the host that you asked for.", 421)
         if scope["method"] not in ("GET", "HEAD", "POST"):
-            return PlainTextResponse("Not allowed.", 405, {"allow": "GET, HEAD, POST"})
+            return _refused("Not allowed.", 405, allow="GET, HEAD, POST")
         if not self._may_come(scope["method"], headers):
-            return PlainTextResponse("This request came from another page, and was refused.", 403)
+            return _refused("This request came from another page, and was refused.", 403)
         limit = PHOTO_BYTES if scope["path"] == UPLOADS else FORM_BYTES
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limit:
-            return PlainTextResponse(f"More than the {limit >> 20} MiB that can be sent.", 413)
+            return _refused(f"More than the {limit >> 20} MiB that can be sent.", 413)
         return None
 
     def _may_come(self, method: str, headers: Headers) -> bool:
@@ -146,10 +149,15 @@ class Guard:
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """Ask for the code; of a picture or a script, say nothing but that it is not for this caller."""
-        response: Response = PlainTextResponse("Not without the code.", 401)
+        response: Response = _refused("Not without the code.", 401)
         if scope["method"] == "GET" and headers.get("sec-fetch-dest", "document") == "document":
             response = await self._ask(Request(scope))
         await response(scope, receive, send)
+
+
+def _refused(text: str, status: int, **headers: str) -> Response:
+    """The connection is closed, so that what comes after is not read."""
+    return PlainTextResponse(text, status, {**headers, **CLOSING})
 
 
 def _is_ours(headers: Headers) -> bool:

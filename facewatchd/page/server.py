@@ -21,6 +21,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from facewatchd.client.connection import PROBE_TIMEOUT, Connection
 from facewatchd.console.streams import say, write
 from facewatchd.errors import FacewatchError
 from facewatchd.page import app, opener
@@ -29,6 +30,7 @@ from facewatchd.page.activity import IDLE, Activity
 from facewatchd.page.running import Address, Place
 from facewatchd.page.view import Page
 from facewatchd.system import peer_credentials, tcp_peer
+from facewatchd.text import printable
 
 HOST = "127.0.0.1"
 _HOST_6 = "::1"
@@ -56,11 +58,13 @@ def run(socket_path: Path | None, port: int, *, opens: bool) -> int:
         if not is_held:
             return _open_running(place, opens=opens)
         with listening(port) as sockets, contextlib.closing(Daemon(socket_path)) as daemon:
-            _serve(daemon, sockets, place, opens=opens)
+            _serve(socket_path, daemon, sockets, place, opens=opens)
     return 0
 
 
-def _serve(daemon: Daemon, sockets: list[socket.socket], place: Place, *, opens: bool) -> None:
+def _serve(
+    socket_path: Path | None, daemon: Daemon, sockets: list[socket.socket], place: Place, *, opens: bool
+) -> None:
     port = sockets[0].getsockname()[1]
     page = Page(daemon)
     url = f"http://{HOST}:{port}/#{page.sessions.code}"
@@ -76,10 +80,21 @@ def _serve(daemon: Daemon, sockets: list[socket.socket], place: Place, *, opens:
             is_open = opens and opener.open_file(leads)
             open_it = "" if is_open else "open this address in a browser on this machine; "
             say(f"facewatchd: {open_it}Ctrl-C ends the page")
+            if problem := _problem(socket_path):
+                say(f"facewatchd: {problem}")
 
         hosts = [f"{name}:{port}" for name in (HOST, f"[{_HOST_6}]", "localhost")]
         server = _Server(app.make(page, hosts, port), page.activity, started)
         asyncio.run(server.serve_until_ended(sockets, daemon.close))
+
+
+def _problem(socket_path: Path | None) -> str:
+    """Why the daemon cannot be asked; empty where it can. The page is shown all the same, and goes on when it comes."""
+    try:
+        with Connection(socket_path, PROBE_TIMEOUT):
+            return ""
+    except FacewatchError as exc:
+        return printable(str(exc))
 
 
 def _open_running(place: Place, *, opens: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from facewatchd.page import wording
 from facewatchd.page.access import Daemon
 from facewatchd.page.activity import Activity
 from facewatchd.page.sessions import Notice, Session, Sessions
 from facewatchd.page.uploads import Uploads
-from facewatchd.text import counted
+from facewatchd.text import counted, printable
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -42,6 +44,8 @@ class Page:
     sessions: Sessions = field(default_factory=Sessions)
     activity: Activity = field(default_factory=Activity)
     uploads: Uploads = field(default_factory=Uploads)
+    albums: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an album is made."""
     menu: Sequence[tuple[str, str]] = ()
     """Name and path of each room that is in it."""
 
@@ -114,6 +118,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters["counted"] = counted
-    environment.globals["with_query"] = with_query
+    environment.filters |= {
+        "counted": counted,
+        "day": wording.day,
+        "file_name": wording.file_name,
+        "printable": printable,
+        "whole_path": wording.whole_path,
+    }
+    environment.globals |= {"with_query": with_query, "years": wording.years}
     return environment

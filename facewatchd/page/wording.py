@@ -43,3 +43,8 @@ def day(taken: str | None) -> str:
 def file_name(item: Mapping[str, Any]) -> str:
     """Return the last part of an item's path, as it can be shown."""
     return printable(path_of(item).rsplit(b"/", 1)[-1])
+
+
+def whole_path(item: Mapping[str, Any]) -> str:
+    """Return an item's path, as it can be shown."""
+    return printable(path_of(item))

@@ -256,6 +256,14 @@ class CatalogReader:
         )
         return [ToSeeAgain(content_id, digest, Ways(ways), *rest) for content_id, digest, ways, *rest in rows]
 
+    def hidden(self, before: float) -> list[bytes]:
+        """The digests of the contents that no photo has shown since a time, as Unix time, or earlier."""
+        return [digest for (digest,) in self._all("SELECT digest FROM content WHERE orphaned <= ?", before)]
+
+    def known_digests(self, digests: Collection[bytes]) -> set[bytes]:
+        """Those of some digests that contents have."""
+        return {digest for (digest,) in self._among("SELECT digest FROM content WHERE digest IN", sorted(digests))}
+
     def transactions(self) -> int:
         """The number of transactions since the catalog was opened. While it is the same, so is every answer."""
         return int(self._all("SELECT value FROM meta WHERE key = 'transactions'")[0][0])

@@ -14,17 +14,22 @@ import numpy as np
 
 from facewatchd.errors import RefusedError
 from facewatchd.models.base import is_unit
+from facewatchd.photos import crops
+from facewatchd.photos.crops import Thumbnail
 from facewatchd.store.catalog import KEEP_ORPHANS, Catalog, Changes, Outcome
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.hub import Change, Hub
 from facewatchd.store.index import Index
+from facewatchd.store.thumbnails import ThumbnailStore
 from facewatchd.values import Face, Ways
 
 
 class Gallery:
-    def __init__(self, catalog: Catalog, index: Index) -> None:
+    def __init__(self, catalog: Catalog, index: Index, thumbnails: ThumbnailStore | None = None) -> None:
         self.catalog = catalog
         self.index = index
+        self.thumbnails = thumbnails
+        """None: pictures are not kept."""
         self.hub = Hub()
         """Says what each transaction changed."""
         self.changed = threading.Event()
@@ -47,6 +52,27 @@ class Gallery:
         paths = [outcome.path for outcome in outcomes]
         self._follow(changes, [path for path in paths if path and path not in changes.unknown])
         return changes.unknown
+
+    def keep_thumbnails(self, digest: bytes, faces: Sequence[Face], thumbnails: Sequence[Thumbnail]) -> None:
+        """Keep pictures of the faces of a content, as `crops.of_face` says, if there is room. Any thread may call."""
+        if self.thumbnails is not None and thumbnails:
+            boxes = (crops.of_face(face.box) for face in faces)
+            self.thumbnails.fill(digest, list(zip(boxes, thumbnails, strict=True)))
+
+    def forget_thumbnails(self, hidden_since: float) -> None:
+        """Delete the pictures of contents that no photo shows, and none has shown since a time. Any thread may call."""
+        if self.thumbnails is not None:
+            with self.catalog.reading() as reader:
+                hidden = reader.hidden(hidden_since)
+            self.thumbnails.remove(hidden)
+
+    def forget_strange_thumbnails(self) -> None:
+        """Delete the pictures of contents that the catalog does not know. Any thread may call."""
+        if self.thumbnails is not None:
+            kept = self.thumbnails.digests()
+            with self.catalog.reading() as reader:
+                kept -= reader.known_digests(kept)
+            self.thumbnails.remove(kept)
 
     def record_shown(self, outcome: Outcome) -> None:
         """Record the content of a photo that a client showed, without its path, where it is not known yet.

@@ -42,6 +42,7 @@ _PRAGMAS: Final = (
     "journal_size_limit = 1048576",
     "secure_delete = ON",
 )
+_SPARE_PAGES: Final = 4
 _ROOM: Final = 0.05
 """What is freed at once where room is needed, as a part of all."""
 _BATCH: Final = 500
@@ -110,14 +111,14 @@ class ThumbnailStore:
             return
 
         def write(db: sqlite3.Connection) -> None:
-            self._make_room(db, len(thumbnail.jpeg))
-            _insert(db, digest, crop, thumbnail, self._today())
+            if self._make_room(db, len(thumbnail.jpeg)):
+                _insert(db, digest, crop, thumbnail, self._today())
 
         self._with(write, None)
 
     def fill(self, digest: bytes, thumbnails: Sequence[tuple[Crop, Thumbnail]]) -> None:
         """Keep thumbnails that nothing has asked for yet, if there is room for them."""
-        needed = sum(len(thumbnail.jpeg) for _, thumbnail in thumbnails)
+        needed = sum(len(thumbnail.jpeg) + _PAGE for _, thumbnail in thumbnails)
 
         def write(db: sqlite3.Connection) -> None:
             if self._free(db) < needed:
@@ -153,17 +154,19 @@ class ThumbnailStore:
         return int(self._clock() // _DAY)
 
     def _free(self, db: sqlite3.Connection) -> int:
-        """Bytes that are free for more thumbnails."""
+        """Bytes that are free for more thumbnails; some pages are left for the tables' own."""
         (pages,), (free,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count"))
-        return self._most - int(pages - free) * _PAGE
+        return self._most - int(pages - free + _SPARE_PAGES) * _PAGE
 
-    def _make_room(self, db: sqlite3.Connection, needed: int) -> None:
+    def _make_room(self, db: sqlite3.Connection, needed: int) -> bool:
+        """Delete what was not used for longest until there is room; False where that does not suffice."""
         while self._free(db) < needed:
             (count,) = db.execute("SELECT count(*) FROM thumbnail").fetchone()
             if not count:
-                return
+                return False
             oldest = "SELECT id FROM thumbnail ORDER BY used, id LIMIT ?"
             db.execute(f"DELETE FROM thumbnail WHERE id IN ({oldest})", (max(1, int(count * _ROOM)),))
+        return True
 
     def _with(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """What a function of the open file returns, or the second value where there is no file, or it fails."""

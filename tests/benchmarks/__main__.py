@@ -40,6 +40,8 @@ NAMES = (
     "statements",
     "subscribing",
     "exchange",
+    "page",
+    "walk",
 )
 
 

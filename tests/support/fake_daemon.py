@@ -20,7 +20,10 @@ Script = Callable[[dict[str, Any]], "bytes | None"]
 
 
 class FakeDaemon:
-    """Answers requests one after another with the script, and keeps them. ``script`` may be replaced at any time."""
+    """Answers requests with the script, those of a connection one after another, and keeps them.
+
+    ``script`` may be replaced at any time.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,12 +52,19 @@ class FakeDaemon:
         return params
 
     def _run(self) -> None:
+        served = []
         while self._readable(self._listener):
-            connection = self._listener.accept()[0]
-            with connection, contextlib.suppress(ConnectionError):
-                self._serve(connection)
+            served.append(threading.Thread(target=self._serve, args=self._listener.accept()[:1], name="fake-client"))
+            served[-1].start()
+        for thread in served:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
 
     def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionError):
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
         received = b""
         while self._readable(connection) and (data := connection.recv(1 << 20)):
             received += data

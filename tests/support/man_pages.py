@@ -87,7 +87,9 @@ EXAMPLES = {
         ("facewatch-query anna.jpg", "Where else is the person with the largest face?"),
         ("facewatch-query --sheet anna.png group.jpg#1", "Ask for the second face from the left, and draw it."),
         ("facewatch-query @anna --with @ben --since 2019-06", "Both of them, since June 2019."),
+        ("facewatch-query @anna -n 0 --sort date --html anna.html", "All photos of Anna as a page, year by year."),
         ("facewatch-query --list-faces --who --sheet names.png party.jpg", "Who is on this photo?"),
+        ("facewatch-query --show @anna", "The same person as pictures, in this terminal."),
         ("facewatch-query --copy-to /media/stick/anna @anna", "Copy all photos of one person, names kept apart."),
         ("facewatch-query --wait --link-to ~/Anna --sync @anna", "Keep a directory of links to them as it should be."),
         (
@@ -190,6 +192,29 @@ SECTIONS = {
             "MIT licence, SFace the Apache licence 2.0.",
         ),
         (
+            "THE PAGE",
+            "facewatchd page serves a web page to the programs of its own user on this machine, and opens it in the "
+            "desktop's browser. It is a client of the daemon like facewatch-query, and the daemon itself serves "
+            "nothing. It needs some packages more: install facewatchd with [page].",
+            "The address holds a code, which the browser trades for a cookie: who has neither sees nothing. The page "
+            "ends at Ctrl-C, and by itself after half an hour without use. A second call opens the page that runs. "
+            "For a page on another machine, run facewatchd page --no-open there, and lead its port here (ssh -L) under "
+            "the same number.",
+        ),
+        (
+            "MOVING AND UPGRADING",
+            "Inside the watched directories, photos may be moved at will. For a new place, change `directories` and "
+            "reload the service within seven days: every file is read once, and none goes through the model again.",
+            "For another machine, stop the daemon, copy ~/.local/share/facewatchd and the photos, and start it there "
+            "with the new directories. Again every file is read once. Install anew instead of copying the environment. "
+            "All of that directory but people.sqlite3 can also be made again from the photos.",
+            "A newer version converts the data of an older one; an older program refuses newer data. How blurred a "
+            "face is was not measured by the first versions: `facewatchd scan --force` embeds all photos again, and "
+            "does.",
+            "hnswlib is compiled for the processor that it is installed on. On one that it does not run on, the daemon "
+            "compares all faces in each search instead, and facewatchd status shows the command that builds it again.",
+        ),
+        (
             "PRIVACY",
             "The network is used only to fetch a model. Photos are opened for reading only. Socket and data can be "
             "read by their user alone. If another user could change a file or directory of the data, the daemon does "
@@ -243,6 +268,19 @@ SECTIONS = {
             "each of them.",
         ),
         (
+            "ALBUMS",
+            "--html writes the answer as one page that needs nothing else: no other file, no network and no script. It "
+            "has the faces that were asked for, then each match as a picture of the face with verdict, similarity, "
+            "date and name, in the order that --sort asks for, and by year where that is by date. Copies and bursts "
+            "are folded. A click, or Enter, shows the photo with a box around each face and the names that are known, "
+            "with its path, and a link to the file; Escape closes it, and the arrow keys go from match to match. A "
+            "photo that cannot be read any more says why.",
+            "The page has at most 10 MB: the more matches, the smaller the pictures. Up to 85 photos are 1024 pixels "
+            "long, 300 are some 400; of more, the first have their photo, and of the others the face alone is shown. "
+            "After 2,000 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
+            "file (it may have photos that nobody else may see). It replaces an earlier album, and no other file.",
+        ),
+        (
             "WHAT IS NEW",
             "--new NAME prints the photos that no call with this NAME has printed, however they are called now; a "
             "copy of one is not new, nor is one into which a rating or a caption was written. What was printed is "
@@ -254,6 +292,20 @@ SECTIONS = {
             "under another name; when the person is forgotten, it ends. With --new, "
             "it also goes on where an earlier call ended. With --json, each line is an object with `cursor` and one of "
             "`match`, `moved` and `gone`.",
+        ),
+        (
+            "PICTURES IN THE TERMINAL",
+            "--show draws the faces that were asked for, then those that match, below the table: as many in a row as "
+            "fit into the window, each with its verdict, its similarity, the day, and the part of its path in which it "
+            "differs from the others. With --list-faces, it draws the faces on the photo with their numbers, and with "
+            "--who their names. The daemon makes the pictures.",
+            "The terminal is asked what it can show. Kitty's graphics protocol comes first (kitty, Ghostty, WezTerm, "
+            "Konsole), then sixel (foot, xterm -ti vt340, mlterm, Windows Terminal), then characters in two colours "
+            "each, which every terminal with colours shows. In tmux and screen it is what these show themselves, where "
+            "screen knows 16 colours in greys. It works over ssh. A terminal that does not answer within a second gets "
+            "characters.",
+            "Where the output does not go to a terminal, where TERM is dumb, and where NO_COLOR is set and only "
+            "characters could be shown, there are no pictures: a line says so, and all else is printed as ever.",
         ),
         (
             "LINKS AND COPIES",

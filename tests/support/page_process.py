@@ -20,6 +20,22 @@ class PageProcess:
         self.url = ""
         """What the command printed: the address with the secret."""
         self.process: subprocess.Popen[str] | None = None
+        self.opens = False
+        """Whether it is to open the desktop's browser."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the command, with a runtime directory that is the user's alone."""
+        runtime = self.daemon.home / "runtime"
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        return {**self.daemon.environment, "XDG_RUNTIME_DIR": str(runtime)}
+
+    def again(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Call the command while it may be running."""
+        command = [sys.executable, "-m", "facewatchd", "page", "--socket", str(self.daemon.socket), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=self.environment, timeout=DEADLINE, check=False
+        )
 
     @property
     def origin(self) -> str:
@@ -32,10 +48,11 @@ class PageProcess:
 
     def start(self, *arguments: str) -> None:
         """Start it, and wait until it says where it is."""
-        command = [sys.executable, "-m", "facewatchd", "page", "--no-open", "--socket", str(self.daemon.socket)]
+        command = [sys.executable, "-m", "facewatchd", "page", "--socket", str(self.daemon.socket)]
+        command += [] if self.opens else ["--no-open"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env=self.daemon.environment
+                [*command, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment
             )
         assert self.process.stdout is not None
         late = threading.Timer(DEADLINE, self.process.kill)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 
 from facewatchd.errors import FacewatchError
 from tests.support.albums import shoot
-from tests.support.processes import Daemon
+from tests.support.processes import Daemon, children, until
 
 
 def picture(answer: dict[str, Any]) -> Image.Image:
@@ -122,3 +122,49 @@ def test_what_cannot_be_shown_is_said(place: Place) -> None:
     for wrong in ({"size": 15}, {"size": 2049}, {"box": box}, {"path": "/a"}, {"box": [0, 0, 0, 5], "path": "/a"}):
         with pytest.raises(FacewatchError):
             place.daemon.call("thumbnail", **{"face_id": face_id} | wrong if "path" not in wrong else wrong)
+
+
+# What is kept, and what goes
+
+
+def processes(daemon: Daemon) -> list[str]:
+    """What the inference processes that run are for."""
+    assert daemon.process is not None
+    words = [Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in children(daemon.process.pid)]
+    return sorted(word[word.index(b"facewatchd.inference.worker") + 1].decode() for word in words if len(word) > 4)
+
+
+def kept_in(daemon: Daemon, jpeg: bytes) -> list[str]:
+    """The files of the data directory that hold a part of a picture."""
+    middle = jpeg[len(jpeg) // 2 :][:64]
+    return [file.name for file in daemon.data.rglob("*") if file.is_file() and middle in file.read_bytes()]
+
+
+def test_faces_are_pictured_while_they_are_indexed(
+    start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path
+) -> None:
+    """Then no process is needed to show them, and they are there after a kill; those of a deleted photo are not."""
+    root = tmp_path / "photos"
+    for number in range(4):
+        shoot(root / f"{number}.jpg", [number + 1], number, size=(640, 480))
+    daemon = start(root, model="tiny", model_root=tiny_root)
+    daemon.settle()
+    place = Place(daemon, root)
+    ids = [place.face(f"{number}.jpg")[0] for number in range(4)]
+    jpegs = [base64.b64decode(daemon.call("thumbnail", face_id=each)["jpeg"]) for each in ids]
+    assert processes(daemon) == ["indexing", "queries"]
+    place.shown(face_id=ids[0], size=64)
+    assert processes(daemon) == ["indexing", "pictures", "queries"]
+    daemon.kill()
+    daemon.start()
+    assert [base64.b64decode(daemon.call("thumbnail", face_id=each)["jpeg"]) for each in ids] == jpegs
+    assert processes(daemon) == ["queries"]
+    (root / "1.jpg").unlink()
+    (root / "2.jpg").rename(root / "renamed.jpg")
+    daemon.call("scan")
+    daemon.settle()
+    assert place.refusal(face_id=ids[1]) == ("unreadable-photo", f"no photo shows face {ids[1]} any more")
+    until(lambda: kept_in(daemon, jpegs[1]) == [])
+    assert place.shown(face_id=ids[2]).width == picture(daemon.call("thumbnail", face_id=ids[3])).width
+    assert kept_in(daemon, jpegs[2]) == kept_in(daemon, jpegs[3]) != []
+    assert processes(daemon) == ["queries"], "none was made anew"

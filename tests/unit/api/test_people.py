@@ -130,6 +130,7 @@ def test_faces_of_photos_are_a_person(place: Place) -> None:
         "said": 2,
         "known": 0,
         "moved": [],
+        "except": 0,
         "step": 1,
         "largest": [{"who": 0, "face": 0, "faces": 2}],
         "without_face": [],
@@ -437,6 +438,20 @@ def test_only_the_last_step_is_taken_back(place: Place) -> None:
         place.call("undo", step=steps[0])
     again = place.add("Anna", photo)["step"]
     assert again not in steps, "a step that was taken back is never meant by a later one"
+
+
+def test_of_some_faces_of_a_group_the_opposite_is_said_in_the_same_step(place: Place) -> None:
+    first, second, third = (place.record(name) and number for number, name in enumerate(("a", "b", "c"), 1))
+    faces = [{"face_id": number} for number in (first, second, third)]
+    result = place.add("Anna", *faces, **{"except": [second, 99]})
+    assert (result["said"], result["except"], result["new"]) == (3, 1, True)
+    statements = place.call("person", name="Anna")["statements"]
+    assert {each["face_id"]: each["is"] for each in statements} == {first: True, second: False, third: True}
+    with pytest.raises(ParamsError, match="all of the faces are in except"):
+        place.add("Bert", *faces[:2], **{"except": [first, second]})
+    assert place.listed().keys() == {"Anna"}
+    place.call("undo", step=result["step"])
+    assert place.listed() == {}
 
 
 def test_the_clearest_face_that_a_photo_shows_stands_for_a_person(place: Place) -> None:

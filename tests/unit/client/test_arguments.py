@@ -109,6 +109,7 @@ def test_names_of_cursors_that_cannot_be(name: str) -> None:
         (["--strict"], "give --without"),
         (["--who"], "--list-faces"),
         (["--follow", "--sheet", "a.png"], "without --sheet"),
+        (["--follow", "--html", "a.html"], "without --html"),
         (["--follow", "--sort", "date"], "without --sort"),
         (["--link-to", "a", "--copy-to", "b"], "exclude each other"),
         (["--sync"], "give --link-to DIR"),
@@ -135,7 +136,11 @@ def test_without_a_who_there_is_no_question(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [["--with", "@b"], ["--without", "@b"], ["--only"], ["--faces", "2"], ["--since", "2019"], ["--new", "x"]]
+    "option",
+    [
+        *(["--with", "@b"], ["--without", "@b"], ["--only"], ["--faces", "2"], ["--since", "2019"], ["--new", "x"]),
+        ["--html", "a.html"],
+    ],
 )
 def test_a_list_of_faces_takes_no_option_of_a_search(option: list[str]) -> None:
     for arguments in (["a.jpg", "--list-faces", *option], ["--list-faces", "a.jpg#1"]):

@@ -35,6 +35,7 @@ class PlayedDaemon:
     refuses: bool = False
     released: int = 0
     backed_up: int = 0
+    pictures_forgotten: int = 0
     reloads: int = 0
 
     def report(self) -> Report:
@@ -57,6 +58,9 @@ class PlayedDaemon:
 
     def back_up_people(self) -> None:
         self.backed_up += 1
+
+    def forget_pictures(self) -> None:
+        self.pictures_forgotten += 1
 
     def reload(self) -> None:
         self.reloads += 1
@@ -124,7 +128,7 @@ def test_sigterm_ends_it_and_systemd_hears_how_it_went(ear: Ear) -> None:
         "STATUS=idle: 2 photos, 3 faces",
         "STOPPING=1",
     ], "the same is said once"
-    assert daemon.released == daemon.backed_up == 4, "once a round"
+    assert daemon.released == daemon.backed_up == daemon.pictures_forgotten == 4, "once a round"
 
 
 def test_a_part_that_ended_ends_the_daemon(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import socket
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from facewatchd.errors import FacewatchError
+from facewatchd.inference import validation
 from facewatchd.inference.validation import ERRORS, MOST_FACES_AGAIN, MOST_TEXT, InvalidAnswerError
 from facewatchd.inference.wire import (
     Again,
@@ -25,16 +28,27 @@ from facewatchd.inference.wire import (
     receive_description,
     receive_info,
     receive_named,
+    receive_picture,
     receive_threads,
 )
 from facewatchd.models.base import MOST_NORM, UNIT_TOLERANCE
 from facewatchd.models.registry import Pack
 from facewatchd.photos import likeness
+from facewatchd.photos.crops import Crop, Thumbnail
 from facewatchd.photos.files import MAX_PIXELS
 from facewatchd.photos.regions import MOST, SIDECARS, SOURCES_OF, XMP, Named, clean_name
 from facewatchd.photos.taken import IN_BYTES, MOST_OFFSET, is_possible
 from facewatchd.values import Look, ModelInfo, Taken, Ways
 
+
+def saved(mode: str = "RGB", size: tuple[int, int] = (3, 2), kind: str = "JPEG", **options: Any) -> bytes:
+    """A small picture as a file."""
+    buffer = io.BytesIO()
+    Image.new(mode, size, "red" if mode == "RGB" else None).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+JPEG = saved()
 DIM = 3
 WIDTH, HEIGHT = 320, 240
 FACE = {
@@ -52,6 +66,7 @@ SEEN: dict[str, Any] = {
     "worth": 2,
     "taken": {"at": 1561896000.25, "offset": 120, "source": "exif"},
     "picture": "0123456789abcdef",
+    "thumbnails": [[3, 2, len(JPEG)]] * 2,
 }
 NAMED = {
     "regions": [["Anna", "mwg", [0.1, 0.2, 0.3, 0.4], [320, 240.5], ""], ["Bob", "microsoft", None, [0, 0], ""]],
@@ -60,8 +75,9 @@ NAMED = {
 DESCRIPTION = {"width": WIDTH, "height": HEIGHT, "orientation": 6, "taken": SEEN["taken"], "named": NAMED}
 ROWS = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], "<f4").tobytes()
 PACK = Pack("tiny", None, "tiny-00000000", 0.4)
+PLACEMENT = {"detector": "cpu", "recogniser": "cpu", "reason": ""}
 MODEL = {"id": PACK.id, "name": PACK.name, "dim": DIM, "threshold": PACK.threshold, "quality": None}
-INFO = {"model": MODEL, "confinement": "full"}
+INFO = {"model": MODEL, "placement": PLACEMENT, "confinement": "full"}
 
 NUMBERS = st.one_of(
     st.integers(-2, 400),
@@ -144,6 +160,9 @@ def expect_possible(seen: Analysis) -> None:
     assert seen.width * seen.height <= MAX_PIXELS
     expect_possible_date(seen.taken)
     assert seen.picture is None or (type(seen.picture) is bytes and len(seen.picture) == likeness.BYTES)
+    assert len(seen.thumbnails) in (0, len(seen.faces))
+    for thumbnail in seen.thumbnails:
+        expect_possible_thumbnail(thumbnail)
     for face in seen.faces:
         x, y, w, h = face.box
         assert {type(each) for each in face.box} == {int}
@@ -197,10 +216,80 @@ def read_seen(data: bytes) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(changed_documents(SEEN), st.one_of(st.just(ROWS), changed_bytes(ROWS)))
-@example(SEEN, ROWS)
-def test_a_changed_answer_is_possible_or_nonsense(document: Any, rows: bytes) -> None:
-    read_seen(framed(json.dumps(document).encode(), rows))
+@given(
+    changed_documents(SEEN),
+    st.one_of(st.just(ROWS), changed_bytes(ROWS)),
+    st.one_of(st.just(2 * JPEG), changed_bytes(2 * JPEG)),
+)
+@example(SEEN, ROWS, 2 * JPEG)
+def test_a_changed_answer_is_possible_or_nonsense(document: Any, rows: bytes, pictures: bytes) -> None:
+    read_seen(framed(json.dumps(document).encode(), rows, pictures))
+
+
+def test_the_answer_that_is_changed_here_is_sound() -> None:
+    ours, theirs = pair(framed(json.dumps(SEEN).encode(), ROWS, 2 * JPEG))
+    with ours.socket, theirs.socket:
+        assert list(receive_analysis(ours, DIM).thumbnails) == [Thumbnail(JPEG, 3, 2)] * 2
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    changed_documents({"thumbnail": [3, 2, len(JPEG)], "width": WIDTH, "height": HEIGHT}),
+    st.one_of(st.just(JPEG), changed_bytes(JPEG)),
+)
+def test_a_changed_thumbnail_is_one_of_its_size_or_nonsense(document: Any, data: bytes) -> None:
+    with told_or_nonsense(framed(json.dumps(document).encode(), data)) as ours:
+        seen = receive_picture(ours, Crop(16))
+        expect_possible_thumbnail(seen.thumbnail)
+        assert 0 < seen.width * seen.height <= MAX_PIXELS
+
+
+def expect_possible_thumbnail(thumbnail: Thumbnail) -> None:
+    with Image.open(io.BytesIO(thumbnail.jpeg)) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (thumbnail.width, thumbnail.height))
+        assert not image.getexif()
+        assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+def exif() -> Image.Exif:
+    found = Image.Exif()
+    found[0x010E] = "at home"
+    return found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        JPEG[:2],
+        JPEG[:-1],
+        JPEG + b"x",
+        JPEG + JPEG,
+        JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") :],
+        saved(size=(2, 3)),
+        saved("L"),
+        saved("CMYK"),
+        saved(progressive=True),
+        saved(exif=exif()),
+        saved(comment=b"at home"),
+        saved(icc_profile=b"profile"),
+        JPEG.replace(b"JFIF\0", b"JFXX\0"),
+        saved(kind="PNG"),
+    ],
+)
+def test_what_is_no_bare_jpeg_of_the_size_is_nonsense(data: bytes) -> None:
+    with pytest.raises(InvalidAnswerError):
+        validation.jpeg(data, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"quality": 100, "subsampling": 0}, {"optimize": True}, {"restart_marker_rows": 1}]
+)
+def test_a_bare_jpeg_is_passed_on_as_it_is(options: dict[str, Any]) -> None:
+    noise = Image.effect_noise((64, 48), 90).convert("RGB")
+    buffer = io.BytesIO()
+    noise.save(buffer, "JPEG", **options)
+    assert validation.jpeg(buffer.getvalue(), 64, 48) == buffer.getvalue()
 
 
 @settings(deadline=None, max_examples=150)
@@ -235,15 +324,15 @@ def test_changed_names_are_possible_or_nonsense(kind: str, document: Any) -> Non
 
 
 @settings(deadline=None, max_examples=150)
-@given(changed_bytes(framed(json.dumps(SEEN).encode(), ROWS)))
+@given(changed_bytes(framed(json.dumps(SEEN).encode(), ROWS, 2 * JPEG)))
 def test_changed_bytes_of_an_answer_are_possible_or_nonsense(data: bytes) -> None:
     read_seen(data)
 
 
 def answer(looks: list[str], again: Again | None, width: int = WIDTH) -> Analysis:
     faces = [{**FACE, "look": look} for look in looks]
-    document = json.dumps({**SEEN, "width": width, "faces": faces}).encode()
-    ours, theirs = pair(framed(document, ROWS[:12] * len(looks)))
+    document = json.dumps({**SEEN, "width": width, "faces": faces, "thumbnails": []}).encode()
+    ours, theirs = pair(framed(document, ROWS[:12] * len(looks), b""))
     with ours.socket, theirs.socket:
         return receive_analysis(ours, DIM, again)
 
@@ -287,9 +376,12 @@ def test_a_changed_error_is_one_of_ours_or_nonsense(document: Any) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(changed_documents(INFO))
+@example(INFO)
 def test_what_a_process_says_of_its_model_is_the_packs_or_nonsense(document: Any) -> None:
     with told_or_nonsense(framed(json.dumps(document).encode())) as ours:
-        info, confinement = receive_info(ours, PACK)
+        info, placement, confinement = receive_info(ours, PACK)
+        assert info is not None
+        assert placement.where == "cpu"
         assert info == ModelInfo(PACK.id, PACK.name, info.dim, PACK.threshold)
         assert type(info.dim) is int
         assert info.dim > 0

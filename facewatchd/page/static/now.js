@@ -1,0 +1,16 @@
+// Draws what changes anew every two seconds, while the page is looked at and the box is ticked.
+const part = document.getElementById("part");
+const wanted = document.getElementById("refresh");
+async function refresh() {
+  if (wanted.checked && !document.hidden && !part.contains(document.activeElement)) {
+    try {
+      const reply = await fetch("/now/part", { headers: { "facewatchd-background": "1" } });
+      if (reply.ok) part.innerHTML = await reply.text();
+      else if (reply.status === 503) location.reload();
+    } catch {
+      // the page has ended: the menu says so when it is used
+    }
+  }
+  setTimeout(refresh, 2000);
+}
+setTimeout(refresh, 2000);

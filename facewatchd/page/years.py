@@ -1,0 +1,44 @@
+"""Photos by year, as bars: a chart whose every bar is a link, and can be read as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+HIGH = 100
+"""Units of the longest bar,"""
+LEAST = 4
+"""and of one that stands for any photo at all: it is to be seen."""
+LONGEST_GAP = 15
+"""Years without a photo that are drawn in a row; a longer gap, such as a wrong clock makes, is one bar wide."""
+
+
+class Bar(NamedTuple):
+    """One year."""
+
+    year: str
+    """Empty for a gap of several years."""
+    photos: int
+    height: int
+    """Up to `HIGH`."""
+
+
+def bars(years: Sequence[Mapping[str, Any]]) -> list[Bar]:
+    """Return the bars of an answer's ``years``, the earliest first, years without a photo included."""
+    counts = {int(each["year"]): int(each["photos"]) for each in years if each["photos"]}
+    most, found = max(counts.values(), default=0), list[Bar]()
+    before: int | None = None
+    for year in sorted(counts):
+        if before is not None and year - before - 1 > LONGEST_GAP:
+            found.append(Bar("", 0, 0))
+        elif before is not None:
+            found += [Bar(f"{empty:04}", 0, 0) for empty in range(before + 1, year)]
+        height = max(LEAST, round(HIGH * counts[year] / most))
+        found.append(Bar(f"{year:04}", counts[year], height))
+        before = year
+    return found
+
+
+def is_year(text: str) -> bool:
+    """Whether a text is a year as a question takes it."""
+    return len(text) == 4 and text.isascii() and text.isdigit() and text != "0000"
