@@ -40,6 +40,7 @@ NAMES = (
     "subscribing",
     "exchange",
     "page",
+    "sheets",
     "walk",
 )
 
