@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import binascii
-import contextlib
 import itertools
 import os
 import sys
@@ -37,10 +36,11 @@ _SIZES = (96, 192, 384)
 _UPPER_HALF = "▀"
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """A picture to be shown."""
 
     params: dict[str, Any]
+    """Of ``thumbnail``, without the size."""
     caption: Sequence[tiles.Line]
 
 
@@ -50,7 +50,7 @@ def show(options: argparse.Namespace, answer: Answer) -> None:
         return
     dated = asks_for_dates(options) or any_date(answer.matches)
 
-    def wanted(across: int) -> Iterator[_Wanted]:
+    def wanted(across: int) -> Iterator[Wanted]:
         yield from itertools.islice(_asked(options, answer), across)
         yield from _matches(options, answer, dated=dated)
 
@@ -61,11 +61,11 @@ def show_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[P
     """Draw the faces on a photo, or say why not, each with its number and, where it was asked for, its name."""
     named = any(face.who is not None for face in faces)
 
-    def wanted(_: int) -> Iterator[_Wanted]:
+    def wanted(_: int) -> Iterator[Wanted]:
         for number, face in enumerate(faces):
             caption = [(tiles.Words(f"face {number}", _BOLD),)]
             caption += [(_name(face.who),)] if face.who is not None else []
-            yield _Wanted({**photo.param(), "box": list(face.box)}, caption)
+            yield Wanted({**photo.param(), "box": list(face.box)}, caption)
 
     if faces:
         _draw(options, 2 if named else 1, wanted)
@@ -96,25 +96,39 @@ def _obstacle_to_blocks() -> str:
     return ""
 
 
-def _draw(options: argparse.Namespace, lines: int, wanted: Callable[[int], Iterator[_Wanted]]) -> None:
-    """Draw pictures with captions of so many lines, or say why not. ``wanted`` takes how many there are in a row."""
-    reason = _obstacle()
-    with contextlib.nullcontext() if reason else terminal.asked() as screen:
-        if screen is not None and screen.way is Way.BLOCKS:
-            reason = _obstacle_to_blocks()
-        if screen is not None and not reason:
-            layout = tiles.grid(screen, lines)
-            _draw_rows(options, screen, layout, wanted(layout.across))
-    if reason and not options.quiet:
-        say(f"{PROG}: no pictures are shown, as {reason}")
+def _draw(options: argparse.Namespace, lines: int, wanted: Callable[[int], Iterator[Wanted]]) -> None:
+    trouble = draw(options.socket, lines, wanted)
+    if trouble and not options.quiet:
+        say(f"{PROG}: {trouble}")
 
 
-def _draw_rows(options: argparse.Namespace, screen: Screen, layout: tiles.Grid, wanted: Iterator[_Wanted]) -> None:
+def draw(socket: str | os.PathLike[str] | None, lines: int, wanted: Callable[[int], Iterator[Wanted]]) -> str:
+    """Draw pictures with captions of so many lines; return why there are none, or not all, to be told in a line.
+
+    ``wanted`` takes how many there are in a row. Raises as `Connections` does.
+    """
+    if reason := _obstacle():
+        return f"no pictures are shown, as {reason}"
+    with terminal.asked() as screen:
+        if screen.way is Way.BLOCKS and (reason := _obstacle_to_blocks()):
+            return f"no pictures are shown, as {reason}"
+        layout = tiles.grid(screen, lines)
+        failures = _draw_rows(socket, screen, layout, wanted(layout.across))
+    if not failures:
+        return ""
+    are = "picture is" if len(failures) == 1 else "pictures are"
+    return f"{len(failures)} {are} missing: {printable(str(failures[0]))}"
+
+
+def _draw_rows(
+    socket: str | os.PathLike[str] | None, screen: Screen, layout: tiles.Grid, wanted: Iterator[Wanted]
+) -> list[RemoteError]:
+    """Draw the pictures; return the errors of those that could not be made."""
     coloured = takes_colour(sys.stdout)
     encoded = _encoder(screen, layout)
     size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
     failures: list[RemoteError] = []
-    with Connections(options.socket) as daemon:
+    with Connections(socket) as daemon:
         is_read = write("\n")
         while is_read and (some := list(itertools.islice(wanted, layout.across))):
             documents = list(daemon.results(Call("thumbnail", {**each.params, "size": size}) for each in some))
@@ -124,9 +138,7 @@ def _draw_rows(options: argparse.Namespace, screen: Screen, layout: tiles.Grid, 
             ]
             is_read = write(tiles.row(screen, layout, shown, coloured=coloured))
             failures += [document for document in documents if isinstance(document, RemoteError)]
-    if failures and not options.quiet:
-        are = "picture is" if len(failures) == 1 else "pictures are"
-        say(f"{PROG}: {len(failures)} {are} missing: {printable(str(failures[0]))}")
+    return failures
 
 
 def _note(document: Any) -> list[tiles.Line]:
@@ -156,14 +168,14 @@ def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[byt
     return encode
 
 
-def _asked(options: argparse.Namespace, answer: Answer) -> Iterator[_Wanted]:
+def _asked(options: argparse.Namespace, answer: Answer) -> Iterator[Wanted]:
     """The faces that were asked for, also those that are to be on the photo with them."""
     for heading, entries in (("query", answer.query), ("with", answer.others.get("with", ()))):
         for entry in entries:
             params = _face_of(options, entry)
             if params is not None:
                 name = tiles.Words(printable(drawing.name_of(entry)))
-                yield _Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
+                yield Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
 
 
 def _face_of(options: argparse.Namespace, entry: QueryEntry) -> dict[str, Any] | None:
@@ -178,13 +190,13 @@ def _face_of(options: argparse.Namespace, entry: QueryEntry) -> dict[str, Any] |
     return {**entry.asked.photo.param(), "box": list(entry.box)}
 
 
-def _matches(options: argparse.Namespace, answer: Answer, *, dated: bool) -> Iterator[_Wanted]:
+def _matches(options: argparse.Namespace, answer: Answer, *, dated: bool) -> Iterator[Wanted]:
     names = short_names([match.path for match in answer.matches])
     named = any_other_person(answer.matches, answer.asked_names)
     for match, name in zip(answer.matches, names, strict=True):
         caption = [_heading(match, named=named)]
         caption += [(tiles.Words(match.day),)] if dated else []
-        yield _Wanted(_picture_of(match), [*caption, (tiles.Words(printable(name), _FAINT),)])
+        yield Wanted(_picture_of(match), [*caption, (tiles.Words(printable(name), _FAINT),)])
 
 
 def _heading(match: Match, *, named: bool) -> tiles.Line:

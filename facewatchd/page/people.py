@@ -135,9 +135,13 @@ async def rename(request: Request) -> Response:
 async def merge(request: Request) -> Response:
     """Make one person of two: the other one's faces are this one's, who keeps the name."""
     given = await fields(request)
-    name, other = first(given, "name"), first(given, "other")
+    daemon, name, other = view.daemon(request), first(given, "name"), first(given, "other")
+    people = {str(each["name"]).casefold() for each in (await daemon.call("people"))["people"]}
+    if name.casefold() in people and other.casefold() not in people:
+        view.notice(request, f"Nobody is called {isolated(other)}: choose one of the names.", is_error=True)
+        return view.go(person_path(name))
     with as_notice(request):
-        result = await view.daemon(request).call("merge_people", name=other, into=name)
+        result = await daemon.call("merge_people", name=other, into=name)
         text = f"{isolated(result['before'])} and {isolated(result['name'])} are one person now"
         view.notice(request, f"{text}: {isolated(result['name'])}.", step=result["step"])
     return view.go(person_path(name))

@@ -91,6 +91,14 @@ def test_from_a_photo_to_a_name_and_back(
     assert library.call("people")["people"] == []
 
 
+def test_the_file_that_the_browser_is_given_leads_to_the_page(desk: Page, page: PageProcess, watch: Watch) -> None:
+    (leading,) = (page.daemon.home / "runtime").rglob("*page*.html")
+    desk.goto(leading.as_uri())
+    expect(desk.get_by_role("heading", name="Where else is this person?")).to_be_visible()
+    assert "#" not in desk.url
+    watch.forgive("status of 401")
+
+
 def test_a_photo_is_dropped_anywhere_and_another_is_pasted(desk: Page, eileen: Path) -> None:
     give = """([event, data, name]) => {
         const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));

@@ -308,6 +308,34 @@ def test_the_faces_on_a_photo_with_their_numbers_and_names(daemon: FakeDaemon, w
     assert lines[first + 1].split() == ["Anna", "unknown"]
 
 
+def test_the_groups_without_a_name(daemon: FakeDaemon, window: Window) -> None:
+    def listed(request: dict[str, Any]) -> bytes:
+        if request["method"] != "unknown":
+            return script(request)
+        groups = [
+            {
+                "id": 10 + face, "faces": 9 - face, "photos": 3, "first": "2011-05-06", "last": "2019-01-02",
+                "best": face, "path": "/p/a.jpg", "face": 0,
+            }
+            for face in range(3)
+        ]  # fmt: skip
+        return reply(request, {"groups": groups, "next": None, "total": 3, "unseen": 0})
+
+    daemon.script = listed
+    emulator = window(80, 60, kitty=True)
+    command = [sys.executable, "-m", "facewatchd", "people", "unknown", "--show", "--socket", daemon.path]
+    status, complaints = emulator.run(command)
+    assert status == 0, complaints
+    colours = [tuple(picture.convert("RGB").getpixel((1, 1))) for _, _, picture in emulator.pictures]  # type: ignore[arg-type]
+    assert [near(colour, colour_of(face), 8) for face, colour in enumerate(colours)] == [True] * 3
+    lines = emulator.text()
+    captions = next(number for number, line in enumerate(lines) if line.split() == ["group:10", "group:11", "group:12"])
+    assert lines[captions + 1].startswith("9 faces, 2011-2019")
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert len(piped.stdout.splitlines()) == 3
+    assert piped.stderr.decode() == "facewatchd: no pictures are shown, as the output does not go to a terminal\n"
+
+
 def test_where_answers_are_late_they_are_waited_for_after_the_drawing(daemon: FakeDaemon, window: Window) -> None:
     emulator = window(80, 60, answers_after=1.6)
     started = time.monotonic()

@@ -111,6 +111,7 @@ def notice(client: Browser) -> tuple[str, str]:
 
 def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that_step() -> None:
     daemon = known(
+        *map(person, ("Anna", "Ana")),
         rename_person={"name": "Annika", "before": "Anna", "step": 4},
         merge_people={"name": "Anna", "before": "Ana", "statements": 9, "step": 5},
         describe_person={"name": "Anna", "born": "2001", "hidden": True, "step": 6},
@@ -136,6 +137,14 @@ def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that
             "Anna is forgotten: 38 things were deleted that you had said. No photo was changed.",
             "",
         )
+
+
+def test_a_name_that_nobody_has_is_a_line_beside_the_field_of_the_other_name() -> None:
+    daemon = known(person("Anna"))
+    with browser(daemon) as client:
+        assert changed(client, "/people/merge", name="Anna", other="Bea") == "/people/of?name=Anna"
+        assert notice(client) == ("Nobody is called Bea: choose one of the names.", "")
+        assert "merge_people" not in [method for method, _ in daemon.asked]
 
 
 def test_a_name_that_is_taken_is_a_line_on_the_page_and_nothing_else() -> None:

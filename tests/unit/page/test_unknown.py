@@ -22,7 +22,10 @@ def group(number: int = 17, faces: int = 38, **more: Any) -> dict[str, Any]:
 
 
 def strangers(*groups: dict[str, Any], **answers: Any) -> ToldDaemon:
-    faces = [{"face_id": number, "path": f"/{MARKUP}/{number}.jpg", "taken": None} for number in range(1, 39)]
+    faces = [
+        {"face_id": number, "path": f"/{MARKUP}/{number}.jpg", "taken": "2019-06-30", "taken_from": "exif"}
+        for number in range(1, 39)
+    ]
     return ToldDaemon(
         **{
             "unknown": {"groups": list(groups), "next": None, "total": len(groups), "unseen": 0},

@@ -148,6 +148,7 @@ complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s h -l help 
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s n -l top -x -d 'at most N groups, 0 for all (default: 20 on a terminal, else all)'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l ignored -d 'those that are ignored, in place of the others'
+complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l show -d 'also the clearest faces as pictures, in a terminal'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s 0 -l print0 -d 'print PHOTO#N of each only, NUL between them'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a import -d 'Read the names that other programs wrote: face regions of the Metadata Working Group (digiKam, Lightroom, Picasa, Apple) and of Microsoft in photos, in `a.jpg.xmp` and in `a.xmp`, Picasa'"'"'s `.picasa.ini`, and the names in Google Takeout'"'"'s JSON files. Each is held against the faces that were found, and against what you said before, which it never replaces. Without --apply it is only shown.'
