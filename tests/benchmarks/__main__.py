@@ -36,6 +36,7 @@ NAMES = (
     "thresholds",
     "expectation",
     "people",
+    "groups",
     "statements",
     "subscribing",
     "exchange",

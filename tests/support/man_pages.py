@@ -322,7 +322,8 @@ SECTIONS = {
             "by its WHOs and those of --with, so that a link made for anna.jpg stays when you ask for @anna. While "
             "photos are pending, or a directory is out of reach, no link is removed, and a line says why. Without the "
             "list, the links count as yours.",
-            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon.",
+            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon. So it "
+            "is refused where it holds links of your own there.",
             "A copy has every byte and the date of the photo, and appears when it is whole. Copies are never removed. "
             "In a watched directory they are photos, shown as copies of the others. Where the disk is full or a photo "
             "cannot be read, what was copied stays, and the exit status is 2.",
