@@ -42,6 +42,7 @@ NAMES = (
     "exchange",
     "page",
     "sheets",
+    "saving",
     "walk",
 )
 
