@@ -92,6 +92,8 @@ def _link(
     """Link the photos, and say what was done. ``doubt``: why no link is removed, though ``--sync`` asks for it."""
     from facewatchd.folders import links
 
+    if any(links.look(folder.path).values()) and not links.read_list(folder.path):
+        _refuse_watched(options, folder)
     photos = {match.path: links.Photo(match.path, match.copies) for match in matches}
     removing = options.sync and not doubt
     filled = links.fill(folder.path, list(photos.values()), _question(everyone), removing=removing)
@@ -100,6 +102,18 @@ def _link(
         say(f"{PROG}: {printable(folder.name)}: {kept} no more stayed, as {doubt}")
     words = f"{counted(filled.made, 'photo')} linked, {filled.present} there before"
     return f"{words}, {counted(filled.removed, 'link')} removed" if options.sync else words
+
+
+def _refuse_watched(options: argparse.Namespace, folder: _Folder) -> None:
+    """Raise `UsageError` for a watched directory with links of the user's, which would be indexed no longer."""
+    with Connection(options.socket, PROBE_TIMEOUT) as daemon, reading_answer():
+        roots = [path_of(root) for root in daemon.call("status")["roots"]]
+    real = os.path.join(os.path.realpath(folder.path), b"")
+    if any(real.startswith(os.path.join(os.path.realpath(root), b"")) for root in roots):
+        raise UsageError(
+            f"{folder.name} is watched and holds links of your own, which would be left out beside those of --link-to",
+            "name another directory, or a new one in it",
+        )
 
 
 def _copy(folder: _Folder, matches: Sequence[Match], *, quiet: bool) -> str:

@@ -275,10 +275,10 @@ SECTIONS = {
             "are folded. A click, or Enter, shows the photo with a box around each face and the names that are known, "
             "with its path, and a link to the file; Escape closes it, and the arrow keys go from match to match. A "
             "photo that cannot be read any more says why.",
-            "The page has at most 10 MB: the more matches, the smaller the pictures. Up to 85 photos are 1024 pixels "
-            "long, 300 are some 400; of more, the first have their photo, and of the others the face alone is shown. "
-            "After 2,000 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
-            "file (it may have photos that nobody else may see). It replaces an earlier album, and no other file.",
+            "The page has at most 10 MB: the more matches, the smaller the photos, 1024 pixels on the longer side of "
+            "some 70, and 400 of 300. Of more, the first have their photo, and of the others the face alone is shown. "
+            "After 1,200 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
+            "file, as photos in it may be for nobody else. It replaces an earlier album, and no other file.",
         ),
         (
             "WHAT IS NEW",
@@ -322,7 +322,8 @@ SECTIONS = {
             "by its WHOs and those of --with, so that a link made for anna.jpg stays when you ask for @anna. While "
             "photos are pending, or a directory is out of reach, no link is removed, and a line says why. Without the "
             "list, the links count as yours.",
-            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon.",
+            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon. So it "
+            "is refused where it holds links of your own there.",
             "A copy has every byte and the date of the photo, and appears when it is whole. Copies are never removed. "
             "In a watched directory they are photos, shown as copies of the others. Where the disk is full or a photo "
             "cannot be read, what was copied stays, and the exit status is 2.",
