@@ -36,10 +36,12 @@ NAMES = (
     "thresholds",
     "expectation",
     "people",
+    "groups",
     "statements",
     "subscribing",
     "exchange",
     "page",
+    "saving",
     "walk",
 )
 
