@@ -41,6 +41,8 @@ NAMES = (
     "subscribing",
     "exchange",
     "page",
+    "sheets",
+    "saving",
     "walk",
 )
 
