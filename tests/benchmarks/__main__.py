@@ -39,6 +39,7 @@ NAMES = (
     "statements",
     "subscribing",
     "exchange",
+    "picturing",
 )
 
 
