@@ -200,7 +200,7 @@ class ThumbnailStore:
         return db
 
     def _note(self, error: sqlite3.Error | OSError) -> None:
-        """Close the file after an error, which is logged once until something is kept again. A damaged one is deleted."""
+        """Close the file after an error, and delete a damaged one. It is logged once until something is kept again."""
         self._close()
         if str(getattr(error, "sqlite_errorname", "")).startswith(DAMAGE):
             log.warning("%s is damaged (%s): it is deleted, and pictures are made again", self._path, error)

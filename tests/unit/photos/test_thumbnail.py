@@ -173,3 +173,11 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale() -> None:
     assert (photo.width, photo.height) == (4032, 3024)
     assert photo.pixels.shape == (378, 504, 3)
     expect_like_the_photo(buffer.getvalue())
+
+
+@pytest.mark.parametrize(("least", "part"), [(0.1, 8), (0.125, 8), (0.13, 4), (0.3, 2), (0.5, 2), (0.51, 1), (1.0, 1)])
+def test_only_scales_that_are_fast_are_used(least: float, part: int) -> None:
+    buffer = io.BytesIO()
+    landscape(403, 301).save(buffer, "JPEG")
+    photo = decode.reduced(io.BytesIO(buffer.getvalue()), lambda width, height: least)
+    assert photo.pixels.shape == (-(-301 // part), -(-403 // part), 3)
