@@ -66,6 +66,14 @@ def units_path() -> Path:
         return platformdirs.user_config_path("systemd") / "user"
 
 
+def applications_path() -> Path:
+    """The directory in which a desktop looks for a user's own entries of its menu."""
+    import platformdirs
+
+    with _translated("XDG_DATA_HOME"):
+        return platformdirs.user_data_path("applications")
+
+
 def data_path() -> Path:
     """The directory that holds one directory for each model."""
     import platformdirs

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +27,8 @@ from facewatchd.text import counted, printable
 from facewatchd.threads.bounded_calls import READING, DiskCalls, NotAnsweringError
 from facewatchd.values import Face, Quality, Stamp
 
+MOST_SENT = 32
+"""Photos of clients of which it is kept what was found on them: some KB for each face."""
 _ANY = Stamp(0, 0, 0, 0, 0)
 """Stands for the stamp of a file whose disk does not answer: it counts as unchanged."""
 
@@ -78,6 +82,10 @@ class FaceFinder:
         self._catalog = catalog
         self._inference = inference
         self._calls = calls
+        self._sent: OrderedDict[bytes, PhotoFaces] = OrderedDict()
+        """What was found on the photos that clients sent last, by digest: one who looks through an answer, page by page
+        or by other thresholds, sends the same photo each time, and the model takes longest."""
+        self._sent_lock = threading.Lock()
 
     def pick(self, source: Source, which: int | str, quality: Quality | None = None) -> tuple[PhotoFaces, list[int]]:
         """Return the faces of a photo, and the indices of those that are asked for: "all", the "largest", or one.
@@ -100,13 +108,27 @@ class FaceFinder:
         if source.path is None:
             assert source.data is not None
             digest = files.digest(source.data)
-            return self._known_content(digest) or PhotoFaces.analysed(digest, self._inference.analyse(source.data))
+            return self._known_content(digest) or self._seen_before(digest) or self._analysed(digest, source.data)
         with opened(self._calls, source.path) as content:
             known = self._known_content(content.digest)
             if known is None:
                 known = PhotoFaces.analysed(content.digest, self._inference.analyse(content.descriptor))
                 self._calls.run(source.path, content.confirm, READING)
             return known
+
+    def _seen_before(self, digest: bytes) -> PhotoFaces | None:
+        with self._sent_lock:
+            if digest in self._sent:
+                self._sent.move_to_end(digest)
+            return self._sent.get(digest)
+
+    def _analysed(self, digest: bytes, data: bytes) -> PhotoFaces:
+        seen = PhotoFaces.analysed(digest, self._inference.analyse(data))
+        with self._sent_lock:
+            self._sent[digest] = seen
+            if len(self._sent) > MOST_SENT:
+                self._sent.popitem(last=False)
+        return seen
 
     def _known_content(self, digest: bytes) -> PhotoFaces | None:
         with self._catalog.reading() as reader:

@@ -202,4 +202,9 @@ def _add_service(commands: Any) -> None:
     install.add_argument(
         "--gpu", action="store_true", help="also open the sandbox for the configured device, with a drop-in"
     )
+    install.add_argument(
+        "--page",
+        action="store_true",
+        help="also put the page into the desktop's menu, with ~/.local/share/applications",
+    )
     _add(actions, "uninstall", service.uninstall, "remove the units; data and configuration stay", socket=False)

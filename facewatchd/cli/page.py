@@ -11,15 +11,22 @@ _HIGHEST = 65535
 
 def page(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C, SIGTERM, or half an hour without use."""
+    require()
+    from facewatchd.page import server
+
+    return server.run(options.socket, options.port, opens=not options.no_open)
+
+
+def require() -> None:
+    """Raise `FacewatchError` where the packages that the page needs are not installed."""
     try:
-        from facewatchd.page import server
+        from facewatchd.page import server  # noqa: F401
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] == "facewatchd":
             raise
         from facewatchd.system import installation
 
         raise FacewatchError("the page needs more packages", f"install them: {installation.extra('page')}") from exc
-    return server.run(options.socket, options.port, opens=not options.no_open)
 
 
 def port(text: str) -> int:

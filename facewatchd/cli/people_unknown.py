@@ -28,6 +28,7 @@ def add_options(parser: Parser) -> None:
     text = f"at most N groups, 0 for all (default: {TOP} on a terminal, else all)"
     parser.add_argument("-n", "--top", metavar="N", type=_top, help=text)
     parser.add_argument("--ignored", action="store_true", help="those that are ignored, in place of the others")
+    parser.add_argument("--show", action="store_true", help="also the clearest faces as pictures, in a terminal")
     parser.add_argument("-0", "--print0", action="store_true", help="print PHOTO#N of each only, NUL between them")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -47,13 +48,15 @@ class _Group(NamedTuple):
     first: str
     last: str
     face: bytes
-    """The clearest one, as PHOTO#N."""
+    """The clearest one, as PHOTO#N,"""
+    face_id: int
+    """and its id."""
 
     @classmethod
     def of(cls, item: Any) -> _Group:
         first, last = (str(item[name] or "")[:4] for name in ("first", "last"))
         face = path_of(item) + b"#%d" % int(item["face"])
-        return cls(int(item["id"]), int(item["faces"]), int(item["photos"]), first, last, face)
+        return cls(int(item["id"]), int(item["faces"]), int(item["photos"]), first, last, face, int(item["best"]))
 
     @property
     def years(self) -> str:
@@ -73,6 +76,8 @@ def list_unknown(options: argparse.Namespace) -> int:
     """Print the groups. That there is none is no error."""
     if options.json and options.print0:
         raise UsageError("--json and --print0 exclude each other", "leave one out")
+    if options.show and (options.json or options.print0):
+        raise UsageError("--show goes with the table", "leave --json and --print0 out")
     attended = on_terminal() and not (options.json or options.print0)
     top = options.top if options.top is not None else TOP if attended else 0
     pages = list(_pages(options, top))
@@ -84,17 +89,37 @@ def list_unknown(options: argparse.Namespace) -> int:
         write_json({"groups": items, "total": total, "unseen": unseen})
     elif options.print0:
         write(b"".join(each.face + b"\0" for each in found))
-    elif attended:
-        if found:
-            heading = ("GROUP", "FACES", "PHOTOS", "YEARS", "CLEAREST FACE")
-            write(table(heading, [each.row() for each in found], colour=takes_colour(sys.stdout)))
-        if not options.ignored:
-            _say_more(found, total)
     else:
-        write(b"".join(each.line() for each in found))
+        _print(options, found)
+        if attended and not options.ignored:
+            _say_more(found, total)
     if unseen:
         say(f"facewatchd: {counted(unseen, 'face')} still to be looked at, which is done while nothing else is")
     return 0
+
+
+def _print(options: argparse.Namespace, found: list[_Group]) -> None:
+    heading = ("GROUP", "FACES", "PHOTOS", "YEARS", "CLEAREST FACE")
+    if on_terminal():
+        write(table(heading, [each.row() for each in found], colour=takes_colour(sys.stdout)))
+    else:
+        write(b"".join(each.line() for each in found))
+    if options.show and found:
+        _show(options, found)
+
+
+def _show(options: argparse.Namespace, found: list[_Group]) -> None:
+    """Draw the clearest face of each group, or say why not."""
+    from facewatchd.client import showing
+    from facewatchd.console.tiles import Words
+
+    def wanted(_: int) -> Iterator[showing.Wanted]:
+        for each in found:
+            faces = Words(f"{counted(each.faces, 'face')}, {each.years}" if each.years else counted(each.faces, "face"))
+            yield showing.Wanted({"face_id": each.face_id}, [(Words(f"group:{each.id}", "1"),), (faces,)])
+
+    if trouble := showing.draw(options.socket, 2, wanted):
+        say(f"facewatchd: {trouble}")
 
 
 def _say_more(found: list[_Group], total: int) -> None:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 def install(options: argparse.Namespace) -> int:
-    """Write the units for `facewatchd run` with these arguments; find or fetch the model first."""
+    """Find or fetch the model, then write the units for `facewatchd run` with these arguments, and the menu's entry."""
     from facewatchd import config, paths
-    from facewatchd.service import units
+    from facewatchd.cli import page
+    from facewatchd.service import desktop, units
 
+    if options.page:
+        page.require()
     directories = tuple(Path(os.path.abspath(directory)) for directory in options.directories)
     file = Path(os.path.abspath(options.config or paths.config_path()))
     loaded = config.load(
@@ -38,6 +41,8 @@ def install(options: argparse.Namespace) -> int:
     arguments += ["--model", model] if options.model else []
     there = os.path.exists(paths.units_path() / units.SERVICE)
     written, removed = units.install(loaded, [*arguments, *map(str, directories)], gpu=options.gpu)
+    if options.page or desktop.is_installed():
+        written += desktop.install()
     lines = [f"wrote {printable(str(path))}\n" for path in written]
     lines += [f"removed {printable(str(path))}: the processor computes\n" for path in removed]
     write("".join(lines) or "the units are as they should be\n")
@@ -52,11 +57,12 @@ def install(options: argparse.Namespace) -> int:
 
 
 def uninstall(_: argparse.Namespace) -> int:
-    """Remove the units. Data and configuration stay."""
-    from facewatchd.service import units
+    """Remove the units, and the menu's entry. Data and configuration stay."""
+    from facewatchd.service import desktop, units
 
     removed = units.uninstall()
-    write("".join(f"removed {printable(str(path))}\n" for path in removed) or "no units are installed\n")
+    lines = [f"removed {printable(str(path))}\n" for path in (*removed, *desktop.uninstall())]
+    write("".join(lines) or "no units are installed\n")
     if removed:
         write(f"next: {units.STOP}\n")
     return 0

@@ -1,10 +1,10 @@
 """``--html``: the answer as an album, with pictures that the daemon makes.
 
-The file has at most `MOST_BYTES`, whatever is asked for. Faces come first: the more there are, the smaller they are,
-and matches that do not fit are left out at the end. The photos share what is left. They are asked for in batches, each
-in the largest size in which those that are still to come would fit, by the bytes that the photos before it took. Where
-that would be smaller than the smallest of `_PHOTO_SIZES`, the first photos are in the album, and of the others only the
-face is. So equal answers give equal albums.
+The file has at most `MOST_BYTES`, whatever is asked for. Faces come first; matches that do not fit are left out at the
+end. The photos share what is left. They are asked for in batches, each in the largest size in which those that are
+still to come would fit, by the bytes that the photos before it took. Where that would be smaller than the smallest of
+`_PHOTO_SIZES`, the first photos are in the album, and of the others only the face is. So equal answers give equal
+albums.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ from facewatchd.text import one_line, printable
 
 MOST_BYTES: Final = 9_900_000
 """Below 10 MB, which mail takes as well."""
-MOST_MATCHES: Final = 2000
-"""Of more, the faces would be too small to be known within `MOST_BYTES`."""
+MOST_MATCHES: Final = 1200
+"""About as many faces of the usual size as there is room for."""
 _MOST_ASKED: Final = 12
 """Faces that were asked for which are shown."""
 _ASKED_SIZE: Final = 256
 """Pixels of a face that was asked for."""
-_CROP_SIZES: Final = ((60, 256), (150, 192), (300, 144), (700, 112), (MOST_MATCHES, 80))
-"""Up to how many matches, and the pixels of each face."""
-_PHOTO_SIZES: Final = (1024, 800, 640, 560, 480, 400)
+_LARGE: Final = 60
+"""Up to how many matches have faces of `_ASKED_SIZE`. Of more, they have the daemon's usual size, which is made while a
+photo is indexed: so they cost no decoding."""
+_PHOTO_SIZES: Final = (1024, 800, 640, 560, 480, 440, 400)
 """Pixels of the longer side of a photo."""
 _BATCH: Final = 32
 """Photos that are asked for in one size."""
@@ -118,25 +119,21 @@ class _Gathering:
     def _asked(self) -> Iterator[AskedFace]:
         """The faces that were asked for."""
         entries = [
-            (entry, beside)
-            for beside, each in ((False, self._answer.query), (True, self._answer.others.get("with", ())))
-            for entry in each
+            entry
+            for entry in (*self._answer.query, *self._answer.others.get("with", ()))
             if not isinstance(entry, Faceless)
         ]
-        for entry, beside in entries[:_MOST_ASKED]:
-            name, detail = album_words.face(entry, beside=beside)
-            yield AskedFace(name, detail, self._picture_of(entry))
+        for entry in entries[:_MOST_ASKED]:
+            if (picture := self._picture_of(entry)) is not None:
+                yield AskedFace(*album_words.face(entry), picture)
         if (more := len(entries) - _MOST_ASKED) > 0:
             yield AskedFace(f"and {more} more", "", "not shown")
 
-    def _picture_of(self, entry: QueryEntry) -> Shown:
-        if isinstance(entry, QueryPerson):
-            reference = drawing.best_reference(self._options, entry.name)
-            return "no photo" if reference is None else self._picture({"face_id": reference.face_id})
-        if isinstance(entry, QueryGroup):
-            document = self._result(Call("group", {"id": entry.asked.who.group, "limit": 1}))
-            with reading_answer():
-                return self._picture({"face_id": int(document["faces"][0]["face_id"])})
+    def _picture_of(self, entry: QueryEntry) -> Shown | None:
+        """The face that was asked for; None of people of whom no photo shows a face that is known to be them."""
+        if isinstance(entry, (QueryPerson, QueryGroup)):
+            face_id = drawing.clearest_face(self._options, entry)
+            return None if face_id is None else self._picture({"face_id": face_id})
         if (photo := entry.asked.photo) is None or not isinstance(entry, QueryFace):
             return self._picture({"face_id": entry.asked.who.face_id})
         box = list(entry.box)
@@ -182,12 +179,12 @@ class _Gathering:
 
     def _crops(self) -> list[tuple[Shown, ...]]:
         """The faces of each match; of a photo on which a person stands without a face, the photo."""
-        size = next(pixels for most, pixels in _CROP_SIZES if len(self._matches) <= most)
+        size = {"size": _ASKED_SIZE} if len(self._matches) <= _LARGE else {}
         named = [
             [_photo_of(match) if face_id is None else {"face_id": face_id} for face_id in _face_ids(match)]
             for match in self._matches
         ]
-        calls = (Call("thumbnail", {**params, "size": size}) for each in named for params in each)
+        calls = (Call("thumbnail", {**params, **size}) for each in named for params in each)
         results = map(_shown, self._daemon.results(calls))
         crops = []
         for each in named:

@@ -36,9 +36,9 @@ def about(answer: Answer) -> str:
     )
 
 
-def face(entry: QueryEntry, *, beside: bool) -> tuple[str, str]:
-    """Return the name of a face that was asked for, and what is to be known of it. ``beside``: of --with."""
-    words = ["also on it"] if beside else []
+def face(entry: QueryEntry) -> tuple[str, str]:
+    """Return the name of a face that was asked for, and what is to be known of it."""
+    words = []
     if isinstance(entry, QueryPerson):
         words.append(counted(entry.references, "reference"))
     elif isinstance(entry, QueryGroup):

@@ -92,7 +92,15 @@ def _list_faces(options: argparse.Namespace) -> int:
     else:
         write(output.face_lines(faces))
     if draws(options):
-        drawing.draw_faces(options, photo, faces)
+        drawn = drawing.draw_faces(options, photo, faces)
+        if options.open:
+            from facewatchd.client import opening  # here, as all that only some calls need
+
+            opening.show(drawn)
+    if options.show:
+        from facewatchd.client import showing
+
+        showing.show_faces(options, photo, faces)
     if on_terminal() and not options.quiet and faces and all(face.who and _is_nobody(face.who) for face in faces):
         say("there is no named person to compare a face with; to name one: facewatchd people add NAME PHOTO")
     if not faces:

@@ -44,6 +44,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     _check_who(parser, options)
     if options.json and (options.paths or options.print0):
         parser.error("--json and --paths or --print0 exclude each other")
+    if options.json and options.show:
+        parser.error("--json and --show exclude each other")
     if options.list_faces:
         _refuse_search_options(parser, options)
     else:
@@ -68,13 +70,15 @@ def _refuse_search_options(parser: Parser, options: argparse.Namespace) -> None:
         "names",
         "sheet",
         "open",
+        "show",
         "json",
         "socket",
         "quiet",
         "verbose",
     }:
         parser.error(
-            "--list-faces searches nothing and goes with --who, --sheet, --open, --json, --socket, -q and -v only"
+            "--list-faces searches nothing and goes with --who, --sheet, --open, --show, --json, --socket, -q and -v "
+            "only"
         )
     if len(options.who) > 1 or options.who[0].photo is None or options.who[0].face is not None:
         parser.error("--list-faces takes one photo")
@@ -91,8 +95,6 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
         parser.error(f"--since {since} is after --until {until}")
     if options.follow:
         _check_follow(parser, options)
-    if options.show and options.json:
-        parser.error("--show and --json exclude each other")
     if options.link_to and options.copy_to:
         parser.error("--link-to and --copy-to exclude each other")
     if options.sync:
@@ -257,7 +259,7 @@ def _add_result_options(parser: Parser) -> None:
     add(
         "--open",
         action="store_true",
-        help="show the sheet in the desktop's viewer; without --sheet, one that is not kept",
+        help="show the sheet, or the album, in the desktop's viewer; without either, a sheet that is not kept",
     )
     add("--link-to", metavar="DIR", help="also put links to the photos into DIR; all of them, unless -n is given")
     add("--copy-to", metavar="DIR", help="also put copies of the photos into DIR; all of them, unless -n is given")

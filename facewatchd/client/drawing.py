@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import binascii
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryPerson, path_of, reading_answer
+from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryGroup, QueryPerson
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import STDIN, QueryPhoto, local_path
 from facewatchd.client.report import asks_for_dates, expected_wrong
 from facewatchd.client.who import Who
 from facewatchd.console.streams import say, takes_drawing
-from facewatchd.matches import Box, Match, Name, PhotoFace, any_date, any_other_person
+from facewatchd.errors import FacewatchError
+from facewatchd.matches import Match, Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import counted, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from facewatchd.pictures.sheet import Portrait, Question
+    from facewatchd.pictures.sheet import Fetch, Portrait, Question
 
 _MOST_NAMED = 3
 """People and photos that a title names."""
@@ -45,14 +47,14 @@ def query_photos(options: argparse.Namespace) -> list[str | int]:
     return [0 if photo == STDIN else photo for photo in photos]
 
 
-def draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
-    """Draw the photo with its faces' numbers and names, and show it where that is asked for."""
+def draw_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> Path:
+    """Draw the photo with its faces' numbers and names, and return the file."""
     from facewatchd.pictures import labelled, source
 
     target, mode = _place(options, _name_of_photo(photo), ".png")
     drawn = [labelled.Labelled(face.box, number, _label(face.who)) for number, face in enumerate(faces)]
     labelled.write(target, source.Source(os.fsencode(photo.path), photo.data), drawn, mode=mode)
-    _open(options, target)
+    return target
 
 
 def _label(who: Name | None) -> str:
@@ -63,8 +65,8 @@ def _label(who: Name | None) -> str:
     return who.name + ("?" if who.name and doubtful else "")
 
 
-def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
-    """Draw the faces that were asked for and the matches, and show the sheet where that is asked for."""
+def draw_sheet(options: argparse.Namespace, answer: Answer) -> Path:
+    """Draw the faces that were asked for and the matches, and return the file of the first page."""
     from facewatchd.pictures import sheet
 
     root = sheet.shared_directory(answer.matches)
@@ -79,13 +81,13 @@ def draw_sheet(options: argparse.Namespace, answer: Answer) -> None:
     suffix = ".png" if len(sheet.layout(question, tiles).pages) == 1 else ".pdf"
     target, mode = _place(options, question.title, suffix)
     shows_progress = not options.quiet and takes_drawing(sys.stderr)
-    written = sheet.write(target, question, tiles, progress if shows_progress else None, mode=mode)
+    written = sheet.write(target, question, tiles, _fetch(options), progress if shows_progress else None, mode=mode)
     if not options.quiet and len(written.files) > 1:
         first, last = (printable(str(file)) for file in (written.files[0], written.files[-1]))
         say(f"{counted(len(written.files), 'page')}: {first} to {last}; a .pdf holds them in one file")
     if written.left_out and not options.quiet:
         say(f"{last_of(written.left_out)} would not fit: ask for fewer with --top, or for a .pdf")
-    _open(options, target)
+    return target
 
 
 def _place(options: argparse.Namespace, title: str, suffix: str) -> tuple[Path, int]:
@@ -96,13 +98,6 @@ def _place(options: argparse.Namespace, title: str, suffix: str) -> tuple[Path, 
     if options.sheet is not None:
         return options.sheet, target.USUAL_MODE
     return opening.private_file(title, suffix), opening.PRIVATE
-
-
-def _open(options: argparse.Namespace, file: Path) -> None:
-    if options.open:
-        from facewatchd.client import opening
-
-        opening.show(file)
 
 
 def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Question:
@@ -118,8 +113,8 @@ def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Quest
         " · ".join(filter(None, (*found(options, answer), where))),
         " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
     )
-    portraits = [*_portraits(options, answer, answer.query, "")]
-    portraits += _portraits(options, answer, answer.others.get("with", ()), "with")
+    portraits = [*_portraits(options, answer.query, "")]
+    portraits += _portraits(options, answer.others.get("with", ()), "with")
     return sheet.Question(title(answer), lines, tuple(portraits), day)
 
 
@@ -199,54 +194,50 @@ def _labels(options: argparse.Namespace, entries: Sequence[QueryEntry]) -> dict[
     return {at: str(number) for at, number in numbers.items() if number is not None}
 
 
-def _portraits(
-    options: argparse.Namespace, answer: Answer, entries: Sequence[QueryEntry], label: str
-) -> Iterator[Portrait]:
-    """The faces that are asked for; none where no photo is known that shows one."""
+def _portraits(options: argparse.Namespace, entries: Sequence[QueryEntry], label: str) -> Iterator[Portrait]:
+    """The faces that are asked for: of a person, and of a group, the clearest one."""
     from facewatchd.pictures.sheet import Portrait
     from facewatchd.pictures.source import Source
 
     labels = _labels(options, entries)
     for position, entry in enumerate(entries):
         text = label or labels.get(position, "")
-        if isinstance(entry, QueryPerson):
-            if (best := best_reference(options, entry.name)) is not None:
-                yield Portrait(Source(best.path), best.box, text)
+        if isinstance(entry, (QueryPerson, QueryGroup)):
+            if (face_id := clearest_face(options, entry)) is not None:
+                yield Portrait(face_id=face_id, label=text)
         elif isinstance(entry, QueryFace) and not entry.left_out:
             if (photo := entry.asked.photo) is not None:
-                yield Portrait(Source(os.fsencode(photo.path), photo.data), entry.box, text)
-            elif (own := _photo_of(answer, entry.asked.who.face_id)) is not None:
-                yield Portrait(Source(own), entry.box, text)
+                yield Portrait(Source(os.fsencode(photo.path), photo.data), entry.box, label=text)
+            else:
+                yield Portrait(face_id=entry.asked.who.face_id, label=text)
 
 
-def _photo_of(answer: Answer, face_id: int | None) -> bytes | None:
-    """The photo that a face by its id is on: it is the first of the matches, unless it was not wanted."""
-    return next((match.path for match in answer.matches if face_id in _face_ids(match)), None)
+def clearest_face(options: argparse.Namespace, entry: QueryPerson | QueryGroup) -> int | None:
+    """Return the clearest face of a person, or of a group; None where none is known."""
+    try:
+        with Connection(options.socket) as daemon:
+            if isinstance(entry, QueryPerson):
+                return _face_id(daemon.call("person", name=entry.name, limit=1)["best"])
+            return _face_id(daemon.call("group", id=entry.asked.who.group, limit=1)["faces"][0]["face_id"])
+    except (FacewatchError, LookupError, TypeError):  # of an earlier version; the sheet has no face there
+        return None
 
 
-def _face_ids(match: Match) -> list[int | None]:
-    return [match.face_id, *(term.face_id for term in match.terms)]
+def _face_id(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
-class Reference(NamedTuple):
-    """A face that was said to be a person, and a photo that it is on."""
+def _fetch(options: argparse.Namespace) -> Fetch:
+    """Return how a face is had from the daemon, by several threads at once: a JPEG, or None where it has none."""
 
-    face_id: int
-    path: bytes
-    box: Box
+    def fetch(face_id: int, side: int) -> bytes | None:
+        try:
+            with Connection(options.socket) as daemon:
+                return binascii.a2b_base64(daemon.call("thumbnail", face_id=face_id, size=side)["jpeg"])
+        except (FacewatchError, AttributeError, LookupError, TypeError, ValueError):
+            return None
 
-
-def best_reference(options: argparse.Namespace, name: str) -> Reference | None:
-    """Return the largest face that was said to be a person and is on a photo; None where there is no such face."""
-    with Connection(options.socket) as daemon:
-        document: Any = daemon.call("person", name=name)
-    with reading_answer():
-        faces = [
-            Reference(int(said["face_id"]), path_of(said["paths"][0]), Box(*map(int, said["box"])))
-            for said in document["statements"]
-            if said["is"] and said["face_id"] is not None and said["paths"] and said["box"]
-        ]
-    return max(faces, key=lambda face: face.box.w * face.box.h, default=None)
+    return fetch
 
 
 def last_of(matches: int) -> str:

@@ -92,6 +92,8 @@ def _link(
     """Link the photos, and say what was done. ``doubt``: why no link is removed, though ``--sync`` asks for it."""
     from facewatchd.folders import links
 
+    if any(links.look(folder.path).values()) and not links.read_list(folder.path):
+        _refuse_watched(options, folder)
     photos = {match.path: links.Photo(match.path, match.copies) for match in matches}
     removing = options.sync and not doubt
     filled = links.fill(folder.path, list(photos.values()), _question(everyone), removing=removing)
@@ -102,14 +104,26 @@ def _link(
     return f"{words}, {counted(filled.removed, 'link')} removed" if options.sync else words
 
 
+def _refuse_watched(options: argparse.Namespace, folder: _Folder) -> None:
+    """Raise `UsageError` for a watched directory with links of the user's, which would be indexed no longer."""
+    with Connection(options.socket, PROBE_TIMEOUT) as daemon, reading_answer():
+        roots = [path_of(root) for root in daemon.call("status")["roots"]]
+    real = os.path.join(os.path.realpath(folder.path), b"")
+    if any(real.startswith(os.path.join(os.path.realpath(root), b"")) for root in roots):
+        raise UsageError(
+            f"{folder.name} is watched and holds links of your own, which would be left out beside those of --link-to",
+            "name another directory, or a new one in it",
+        )
+
+
 def _copy(folder: _Folder, matches: Sequence[Match], *, quiet: bool) -> str:
     """Copy the photos, and say what was done."""
     from facewatchd.console.progress import advancing
-    from facewatchd.folders.copies import Copies
+    from facewatchd.folders import copies
 
     paths = list(dict.fromkeys(match.path for match in matches))
     with contextlib.nullcontext() if quiet else advancing("copying", " photos") as progress:
-        filled = Copies(folder.path).fill(paths, progress)
+        filled = copies.fill(folder.path, paths, progress)
     return f"{counted(filled.made, 'photo')} copied, {filled.present} there before"
 
 

@@ -28,16 +28,20 @@ def make(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
     """Make all that is asked for. Raises `UsageError` where something cannot be written."""
     if options.link_to or options.copy_to:
         filling.fill(options, everyone, answer)
-    if draws(options):
-        drawing.draw_sheet(options, answer)
+    drawn = drawing.draw_sheet(options, answer) if draws(options) else None
     if options.html is not None:
         from facewatchd.client import album
 
         album.write(options, answer)
+        drawn = options.html
     if options.show:
         from facewatchd.client import showing
 
         showing.show(options, answer)
+    if options.open and drawn is not None:
+        from facewatchd.client import opening
+
+        opening.show(drawn)
 
 
 def add(options: argparse.Namespace, everyone: Everyone, match: Match) -> None:

@@ -124,8 +124,8 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def draws(options: argparse.Namespace) -> bool:
-    """Whether a sheet of the answer is drawn."""
-    return bool(options.sheet or options.open)
+    """Whether a sheet is drawn: also for ``--open``, where there is nothing else to open."""
+    return bool(options.sheet or (options.open and options.html is None))
 
 
 def _shows_verdicts(options: argparse.Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""``--show``: the faces that were asked for and those that match, as pictures in the terminal.
+"""``--show``: the faces that were asked for and those that match, or those on a photo, as pictures in the terminal.
 
 The daemon makes the pictures (``thumbnail``). A row is drawn as soon as its pictures are there. Pillow and numpy are
 imported when the first one is.
@@ -19,43 +19,63 @@ from facewatchd.client.answer import Answer, Faceless, QueryEntry, QueryGroup, Q
 from facewatchd.client.arguments import PROG
 from facewatchd.client.connection import RemoteError
 from facewatchd.client.connections import Call, Connections
-from facewatchd.client.query import path_param
+from facewatchd.client.query import QueryPhoto, path_param
 from facewatchd.client.report import asks_for_dates
 from facewatchd.console import terminal, tiles
+from facewatchd.console.output import UNKNOWN
 from facewatchd.console.streams import on_terminal, say, takes_colour, write
 from facewatchd.console.terminal import Screen, Way
-from facewatchd.matches import CONFIRMED, Box, Match, any_date, any_other_person
+from facewatchd.matches import CONFIRMED, Box, Match, Name, PhotoFace, any_date, any_other_person
 from facewatchd.text import printable
 
 _BOLD, _FAINT, _BLUE = "1", "2", "1;34"
-_STYLES = {CONFIRMED: "1;32", "sure": "1;32", "likely": "1;33", "look": "1;31"}
+_STYLES = {CONFIRMED: "1;32", "sure": "1;32", "likely": "33", "look": "1;31"}
 """Of the verdicts: from what need not be looked at to what must be."""
 _SIZES = (96, 192, 384)
 """Pixels of the pictures that are asked for: few sizes, as the daemon keeps what it made."""
 _UPPER_HALF = "▀"
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """A picture to be shown."""
 
     params: dict[str, Any]
+    """Of ``thumbnail``, without the size."""
     caption: Sequence[tiles.Line]
 
 
 def show(options: argparse.Namespace, answer: Answer) -> None:
-    """Draw the pictures, or say why there are none. Raises as `Connections` does."""
+    """Draw the faces of a question and its matches, or say why not. Raises as `Connections` does."""
     if not answer.matches:
         return
-    if reason := _obstacle():
-        if not options.quiet:
-            say(f"{PROG}: no pictures are shown, as {reason}")
-        return
-    with terminal.asked() as screen:
-        if screen.way is Way.BLOCKS and (reason := _obstacle_to_blocks()):
-            if not options.quiet:
-                say(f"{PROG}: no pictures are shown, as {reason}")
-            return
-        _draw(options, answer, screen)
+    dated = asks_for_dates(options) or any_date(answer.matches)
+
+    def wanted(across: int) -> Iterator[Wanted]:
+        yield from itertools.islice(_asked(options, answer), across)
+        yield from _matches(options, answer, dated=dated)
+
+    _draw(options, 3 if dated else 2, wanted)
+
+
+def show_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
+    """Draw the faces on a photo, or say why not, each with its number and, where it was asked for, its name."""
+    named = any(face.who is not None for face in faces)
+
+    def wanted(_: int) -> Iterator[Wanted]:
+        for number, face in enumerate(faces):
+            caption = [(tiles.Words(f"face {number}", _BOLD),)]
+            caption += [(_name(face.who),)] if face.who is not None else []
+            yield Wanted({**photo.param(), "box": list(face.box)}, caption)
+
+    if faces:
+        _draw(options, 2 if named else 1, wanted)
+
+
+def _name(who: Name) -> tiles.Words:
+    if not who.name:
+        return tiles.Words(UNKNOWN, _FAINT)
+    verdict = CONFIRMED if who.confirmed else who.verdict
+    return tiles.Words(printable(who.name), _STYLES.get(verdict, ""))
 
 
 def _obstacle() -> str:
@@ -76,35 +96,53 @@ def _obstacle_to_blocks() -> str:
     return ""
 
 
-def _draw(options: argparse.Namespace, answer: Answer, screen: Screen) -> None:
+def _draw(options: argparse.Namespace, lines: int, wanted: Callable[[int], Iterator[Wanted]]) -> None:
+    trouble = draw(options.socket, lines, wanted)
+    if trouble and not options.quiet:
+        say(f"{PROG}: {trouble}")
+
+
+def draw(socket: str | os.PathLike[str] | None, lines: int, wanted: Callable[[int], Iterator[Wanted]]) -> str:
+    """Draw pictures with captions of so many lines; return why there are none, or not all, to be told in a line.
+
+    ``wanted`` takes how many there are in a row. Raises as `Connections` does.
+    """
+    if reason := _obstacle():
+        return f"no pictures are shown, as {reason}"
+    with terminal.asked() as screen:
+        if screen.way is Way.BLOCKS and (reason := _obstacle_to_blocks()):
+            return f"no pictures are shown, as {reason}"
+        layout = tiles.grid(screen, lines)
+        failures = _draw_rows(socket, screen, layout, wanted(layout.across))
+    if not failures:
+        return ""
+    are = "picture is" if len(failures) == 1 else "pictures are"
+    return f"{len(failures)} {are} missing: {printable(str(failures[0]))}"
+
+
+def _draw_rows(
+    socket: str | os.PathLike[str] | None, screen: Screen, layout: tiles.Grid, wanted: Iterator[Wanted]
+) -> list[RemoteError]:
+    """Draw the pictures; return the errors of those that could not be made."""
     coloured = takes_colour(sys.stdout)
-    dated = asks_for_dates(options) or any_date(answer.matches)
-    layout = tiles.grid(screen, 3 if dated else 2)
     encoded = _encoder(screen, layout)
     size = next((size for size in _SIZES if size >= layout.side), _SIZES[-1])
-    with Connections(options.socket) as daemon:
-        asked = list(itertools.islice(_asked(options, answer, daemon), layout.across))
-        if not write("\n"):
-            return
-        wanted = itertools.chain(asked, _matches(options, answer, dated=dated))
-        for some in _batches(wanted, layout.across):
-            calls = [Call("thumbnail", {**each.params, "size": size}) for each in some]
-            documents = list(daemon.results(calls))
+    failures: list[RemoteError] = []
+    with Connections(socket) as daemon:
+        is_read = write("\n")
+        while is_read and (some := list(itertools.islice(wanted, layout.across))):
+            documents = list(daemon.results(Call("thumbnail", {**each.params, "size": size}) for each in some))
             shown = [
                 tiles.Tile(encoded(document), (*each.caption, *_note(document)))
                 for document, each in zip(documents, some, strict=True)
             ]
-            if not write(tiles.row(screen, layout, shown, coloured=coloured)):
-                return
+            is_read = write(tiles.row(screen, layout, shown, coloured=coloured))
+            failures += [document for document in documents if isinstance(document, RemoteError)]
+    return failures
 
 
 def _note(document: Any) -> list[tiles.Line]:
     return [(tiles.Words("no picture", _FAINT),)] if isinstance(document, RemoteError) else []
-
-
-def _batches(wanted: Iterator[_Wanted], size: int) -> Iterator[list[_Wanted]]:
-    while some := list(itertools.islice(wanted, size)):
-        yield some
 
 
 def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[bytes]]:
@@ -123,30 +161,28 @@ def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[byt
             return encoding.kitty(picture, cells)
         if screen.way is Way.SIXEL:
             return encoding.sixel(picture, screen.colours)
+        if screen.has_few_colours:
+            picture = encoding.grey(picture)
         return encoding.blocks(picture, millions=screen.has_any_colour, quarters=screen.has_quarters)
 
     return encode
 
 
-def _asked(options: argparse.Namespace, answer: Answer, daemon: Connections) -> Iterator[_Wanted]:
+def _asked(options: argparse.Namespace, answer: Answer) -> Iterator[Wanted]:
     """The faces that were asked for, also those that are to be on the photo with them."""
     for heading, entries in (("query", answer.query), ("with", answer.others.get("with", ()))):
         for entry in entries:
-            params = _face_of(options, entry, daemon)
+            params = _face_of(options, entry)
             if params is not None:
                 name = tiles.Words(printable(drawing.name_of(entry)))
-                yield _Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
+                yield Wanted(params, [(tiles.Words(heading, _BLUE),), (name,)])
 
 
-def _face_of(options: argparse.Namespace, entry: QueryEntry, daemon: Connections) -> dict[str, Any] | None:
+def _face_of(options: argparse.Namespace, entry: QueryEntry) -> dict[str, Any] | None:
     """What names the picture of a face that was asked for; None where there is none."""
-    if isinstance(entry, QueryPerson):
-        best = drawing.best_reference(options, entry.name)
-        return None if best is None else {"face_id": best.face_id}
-    if isinstance(entry, QueryGroup):
-        (document,) = daemon.results([Call("group", {"id": entry.asked.who.group, "limit": 1})])
-        with reading_answer():
-            return None if isinstance(document, RemoteError) else {"face_id": int(document["faces"][0]["face_id"])}
+    if isinstance(entry, (QueryPerson, QueryGroup)):
+        face_id = drawing.clearest_face(options, entry)
+        return None if face_id is None else {"face_id": face_id}
     if isinstance(entry, Faceless) or entry.left_out:
         return None
     if entry.asked.photo is None:
@@ -154,13 +190,13 @@ def _face_of(options: argparse.Namespace, entry: QueryEntry, daemon: Connections
     return {**entry.asked.photo.param(), "box": list(entry.box)}
 
 
-def _matches(options: argparse.Namespace, answer: Answer, *, dated: bool) -> Iterator[_Wanted]:
+def _matches(options: argparse.Namespace, answer: Answer, *, dated: bool) -> Iterator[Wanted]:
     names = short_names([match.path for match in answer.matches])
     named = any_other_person(answer.matches, answer.asked_names)
     for match, name in zip(answer.matches, names, strict=True):
         caption = [_heading(match, named=named)]
         caption += [(tiles.Words(match.day),)] if dated else []
-        yield _Wanted(_picture_of(match), [*caption, (tiles.Words(printable(name), _FAINT),)])
+        yield Wanted(_picture_of(match), [*caption, (tiles.Words(printable(name), _FAINT),)])
 
 
 def _heading(match: Match, *, named: bool) -> tiles.Line:

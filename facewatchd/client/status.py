@@ -132,7 +132,7 @@ def text(status: Status, *, colour: bool) -> str:
     if status.undated:
         lines.append(f"dates   still to be read: {counted(status.undated, 'photo')}")
     if status.pending and status.state == "indexing":
-        lines.append(f"rate    {_rate(status)}")
+        lines.append(f"rate    {rate_words(status)}")
     if status.waits:
         lines.append(f"waits   {printable(status.waits)}")
     if status.device:
@@ -155,13 +155,14 @@ def line(status: Status) -> str:
         f"{counted(status.faces, 'face')}"
     )
     if status.pending and status.rate:
-        words += f", {_rate(status)}"
+        words += f", {rate_words(status)}"
     if status.waits:
         words += f"; {printable(status.waits)}"
     return words + "".join(f"; {printable(problem)}" for problem in status.problems)
 
 
-def _rate(status: Status) -> str:
+def rate_words(status: Status) -> str:
+    """Word how fast photos are embedded, and how long those that are pending take."""
     if not status.rate:
         return "no photo embedded lately"
     return f"{status.rate:.1f} photos a second, about {duration(status.pending / status.rate)} left"

@@ -4,8 +4,9 @@ Theory of operation. A terminal answers a question on the input that its keys al
 asked while the terminal neither echoes nor waits for a line, the answers are read, and then its settings are put back,
 whatever happens meanwhile: an error, Ctrl-C, SIGTERM or SIGHUP. The last question is "what are you?" (DA1), which every
 terminal answers, and answers come in the order of the questions: once DA1 is answered, nothing more will come. A
-terminal that does not understand a question is silent on it; GNU screen and tmux answer for themselves, so what they do
-not show is not offered.
+terminal that does not understand a question is silent on it. GNU screen and tmux answer for themselves, so what they do
+not show is not offered; they are asked only what they know, as tmux 3.3 takes kitty's question for a new title, and
+screen 4.9 sends the question about colours to a terminal that may print it.
 
 Where DA1 is not answered within `DEADLINE`, pictures are drawn from characters. The answer may still be on its way, as
 over a slow line, and must not be taken for input of the shell: the settings are put back only after the drawing, at
@@ -68,6 +69,10 @@ MOST_COLOURS: Final = 256
 """Of a sixel picture: what most terminals have registers for."""
 
 
+_FEW_COLOURS: Final = ("screen", "screen.linux", "screen.xterm")
+"""What GNU screen is called where it shows 16 colours."""
+
+
 class Way(Enum):
     """How pictures are shown."""
 
@@ -90,6 +95,8 @@ class Screen(NamedTuple):
     """How many colours a sixel picture may have."""
     has_any_colour: bool = False
     """Whether characters can have any colour, and not one of 256."""
+    has_few_colours: bool = False
+    """Whether it turns all colours into the 16 of old terminals, in which greys are truer than skin."""
     has_quarters: bool = True
     """Whether it has letters for quarters of a character."""
 
@@ -107,7 +114,8 @@ def asked() -> Iterator[Screen]:
     """Yield what standard output, a terminal, can show. Inside of the block, pictures may be written to it."""
     columns, rows, width, height = _window(sys.stdout.fileno())
     with _dialogue() as dialogue:
-        replies = dialogue.ask(_CAN_DRAW + _ANY_COLOUR + _AREA + _CELL) if dialogue else b""
+        more = b"" if _is_multiplexed() else _CAN_DRAW + _ANY_COLOUR
+        replies = dialogue.ask(more + _AREA + _CELL) if dialogue else b""
         attributes = _attributes(replies)
         way, colours = Way.BLOCKS, MOST_COLOURS
         if dialogue and _CAN_DRAW_REPLY.search(replies):
@@ -119,10 +127,31 @@ def asked() -> Iterator[Screen]:
         if dialogue:
             dialogue.end_if_answered()
         cell = _cell(replies, (columns, rows), (width, height))
-        any_colour = bool(_ANY_COLOUR_REPLY.search(replies)) or os.environ.get("COLORTERM") in ("truecolor", "24bit")
+        any_colour = bool(_ANY_COLOUR_REPLY.search(replies)) or _takes_any_colour()
         yield Screen(
-            columns, rows, way, cell or _USUAL_CELL, cell is not None, colours, any_colour, not _is_linux_console()
+            columns,
+            rows,
+            way,
+            cell or _USUAL_CELL,
+            is_cell_known=cell is not None,
+            colours=colours,
+            has_any_colour=any_colour,
+            has_few_colours=_is_linux_console() or os.environ.get("TERM", "") in _FEW_COLOURS,
+            has_quarters=not _is_linux_console(),
         )
+
+
+def _takes_any_colour() -> bool:
+    """Whether the environment says so; tmux turns every colour into one that its terminal has."""
+    term = os.environ.get("TERM", "")
+    if "STY" in os.environ or term.startswith("screen."):
+        return False
+    return os.environ.get("COLORTERM") in ("truecolor", "24bit") or "TMUX" in os.environ or term.startswith("tmux")
+
+
+def _is_multiplexed() -> bool:
+    """Whether screen or tmux stands between, here or on the machine that this session comes from."""
+    return "TMUX" in os.environ or "STY" in os.environ or os.environ.get("TERM", "").startswith(("screen", "tmux"))
 
 
 def _is_linux_console() -> bool:

@@ -2,7 +2,7 @@
 
 A file of the directory is never changed. A photo whose bytes are there already, under whatever name, is not copied
 again; bytes are compared where sizes agree. A copy is written aside, gets its date, and is then renamed to a name that
-is free, so none is ever there in part.
+is free, so none is ever there in part. All calls for a directory take turns.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from facewatchd.errors import UsageError
 from facewatchd.folders.names import NAME_REFUSED, Names, plain
+from facewatchd.folders.turns import taking_turns
 from facewatchd.system import atomic_files
 from facewatchd.text import counted, printable
 
@@ -40,11 +41,18 @@ class _LeftOutError(Exception):
     """Why a photo cannot be copied, in words."""
 
 
-class Copies:
-    """A directory that copies are put into."""
+def fill(directory: bytes, paths: Sequence[bytes], progress: Progress | None = None) -> Filled:
+    """Copy photos into a directory, which is there, by its absolute path.
 
+    ``progress`` is called after each with the number done and that of all. Raises `UsageError` where photos could not
+    be copied: at once where nothing more can be written, else after all others were copied.
+    """
+    with taking_turns(directory):
+        return _Copies(directory).fill(paths, progress)
+
+
+class _Copies:
     def __init__(self, directory: bytes) -> None:
-        """``directory``: the absolute path of a directory that is there. Raises `UsageError`."""
         self._directory = directory
         self._here = {directory, os.path.realpath(directory)}
         self._by_size: dict[int, list[bytes]] = {}
@@ -58,12 +66,7 @@ class Copies:
         except OSError as exc:
             raise self._failed(exc) from exc
 
-    def fill(self, paths: Sequence[bytes], progress: Progress | None = None) -> Filled:
-        """Copy the photos. ``progress`` is called after each with the number done and that of all.
-
-        Raises `UsageError` where photos could not be copied: at once where nothing more can be written, else after all
-        others were copied.
-        """
+    def fill(self, paths: Sequence[bytes], progress: Progress | None) -> Filled:
         made = 0
         left_out: list[str] = []
         for done, path in enumerate(paths, 1):

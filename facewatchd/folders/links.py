@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from facewatchd.errors import UsageError
 from facewatchd.folders.names import NAME_REFUSED, Names, plain
+from facewatchd.folders.turns import taking_turns
 from facewatchd.paths import LIST_OF_LINKS
 from facewatchd.system import atomic_files
 
@@ -127,7 +127,7 @@ def fill(directory: bytes, photos: Sequence[Photo], question: str, *, removing: 
     it brings no more. Raises `UsageError` for a list that cannot be read, and where links cannot be made; what was made
     before then stays.
     """
-    with _turn(directory):
+    with taking_turns(directory):
         own, there = read_list(directory), look(directory)
         todo = plan(directory, there, own, photos, question, removing=removing)
         names = Names({*there, LIST_OF_LINKS} - set(todo.remove))
@@ -257,18 +257,3 @@ def _failed(directory: bytes, exc: OSError, made: int, of: int) -> UsageError:
     if exc.errno in _NO_LINKS:
         return UsageError(f"no symbolic link can be made in {place}: {exc.strerror}", "copy the photos: --copy-to DIR")
     return UsageError(f"cannot link into {place}: {exc.strerror}; {made} of {of} links were made", "ask again")
-
-
-@contextlib.contextmanager
-def _turn(directory: bytes) -> Iterator[None]:
-    """Wait until no other call is at work in the directory. Raises `UsageError`."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as exc:
-        raise UsageError(f"cannot read {os.fsdecode(directory)}: {exc.strerror}", "name another directory") from exc
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

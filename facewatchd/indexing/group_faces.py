@@ -117,10 +117,12 @@ class GroupFaces(IdleThread[list[int]]):
         known = self._known()
         if known is self._said_of:
             return
+        begins = self._said_of is None
         not_of: dict[int, set[int]] = {}
         for person, faces in known.rejected.items():
             for face in faces:
                 not_of.setdefault(face, set()).add(person)
         frozen = {face: frozenset(people) for face, people in not_of.items()}
-        self._again |= self._groups.follow(Said(known.person_of, frozen, known.ignored_in_group))
+        said = Said(known.person_of, frozen, known.ignored_in_group)
+        self._again |= self._groups.begin(said) if begins else self._groups.follow(said)
         self._said_of = known

@@ -27,7 +27,7 @@ class Daemon:
 
     def __init__(self, socket: Path | None) -> None:
         """``socket``: None for the usual place."""
-        self._socket = socket
+        self.socket = socket
         self._threads = ThreadPoolExecutor(THREADS, "daemon")
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -39,6 +39,8 @@ class Daemon:
 
         Parameters that are None are left out, and a trailing underscore of a name is: `with_` stands for `with`.
         """
+        if self._closed:
+            raise _ended()
         given = {name.removesuffix("_"): value for name, value in params.items() if value is not None}
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._call, method, given))
 
@@ -73,7 +75,7 @@ class Daemon:
                 if not connection.has_more():  # else it was closed: nothing is sent without a request
                     return connection
             self._give_back(connection, is_kept=False)
-        connection = Connection(self._socket, DEFAULT_TIMEOUT).__enter__()
+        connection = Connection(self.socket, DEFAULT_TIMEOUT).__enter__()
         with self._lock:
             self._used.add(connection)
             if self._closed:
@@ -83,7 +85,7 @@ class Daemon:
     def _take(self) -> Connection | None:
         with self._lock:
             if self._closed:
-                raise NoDaemonError("the page has ended", "start it again: facewatchd page")
+                raise _ended()
             if not self._idle:
                 return None
             connection = self._idle.pop()
@@ -97,3 +99,7 @@ class Daemon:
                 self._idle.append(connection)
                 return
         connection.__exit__()
+
+
+def _ended() -> NoDaemonError:
+    return NoDaemonError("the page has ended", "start it again: facewatchd page")

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
-from facewatchd.page import ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
+from facewatchd.page import album, ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
 from facewatchd.page.security import CLOSING, Guard, TooLongError
 from facewatchd.page.view import Page, Room
 
@@ -35,6 +35,7 @@ ROOMS: Sequence[Room] = (
     together.ROOM,
     news.ROOM,
     now.ROOM,
+    album.ROOM,
 )
 """In the order of the menu."""
 STATIC = Path(__file__).with_name("static")

@@ -139,7 +139,7 @@ def expected(answer: Mapping[str, Any]) -> str:
     if not found or all(each["itself"] or each["confirmed"] for each in matches):
         return begin
     if found["count"] is None:
-        return f"{begin}; with so few faces nobody can say how many are wrong"
+        return f"{begin}; there are too few other faces to say how many are wrong"
     return f"{begin}: {worded_wrong(len(matches), found['count'], at_most=found['basis'] == 'at-most')}"
 
 

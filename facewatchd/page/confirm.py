@@ -21,7 +21,7 @@ from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import fields, first, of_person, sentence, whole, wholes
 from facewatchd.page.view import Room
-from facewatchd.page.wording import day, file_name, isolated
+from facewatchd.page.wording import day, file_name, isolated, listed
 
 AHEAD = 8
 """Faces that a script has at hand: at one a second, more than the second that the next ones may take."""
@@ -48,12 +48,12 @@ def _card(match: Mapping[str, Any], photo: Mapping[str, Any]) -> dict[str, Any]:
     """What is shown of a face: the address of its pictures, its box in per cent of the photo, and words."""
     face, (width, height) = match["face_id"], (max(1, photo["width"]), max(1, photo["height"]))
     x, y, w, h = match["box"]
-    when = day(match.get("taken"))
+    when = "" if match["taken_from"] == "mtime" else day(match["taken"])
     return {
         "face": face,
         "crop": f"/face/{face}/512.jpg",
         "photo": f"/face/{face}/photo/1024.jpg",
-        "large": f"/photo/{face}",
+        "large": f"/face/{face}",
         "width": width,
         "height": height,
         "box": [round(100 * part / side, 2) for part, side in zip((x, y, w, h), (width, height) * 2, strict=True)],
@@ -105,30 +105,29 @@ async def answer(request: Request) -> Response:
     if said not in ("yes", "no"):
         return view.go(view.with_query("/people/confirm", name=name, left=",".join(map(str, [*left, face]))))
     try:
-        result = await _say(
-            view.daemon(request), name, face, is_person=said == "yes", anyway=bool(first(given, "anyway"))
-        )
+        result = await _say(view.daemon(request), name, face, is_person=said == "yes")
     except FacewatchError as exc:
         if not by_script:
             raise
         return _fault(exc)
     if by_script:
         return JSONResponse(result)
-    view.notice(request, result["text"], step=result["step"], is_error=bool(result["refused"]))
-    if result["refused"]:
-        left.append(face)
+    view.notice(request, result["text"], step=result["step"])
     return view.go(view.with_query("/people/confirm", name=result["name"], left=",".join(map(str, left))))
 
 
-async def _say(daemon: Daemon, name: str, face: int, *, is_person: bool, anyway: bool) -> dict[str, Any]:
-    result = await daemon.call("assign", name=name, who=[{"face_id": face}], is_=is_person, anyway=anyway or None)
-    name = result["name"]
-    refused = next((each["reason"] for each in result["refused"]), "")
-    if refused:
-        text = f"The face was not named {isolated(name)}: {refused}."
-    else:
-        text = f"{'This is' if is_person else 'Not'} {isolated(name)}: said{'' if result['said'] else ' before'}."
-    return {"name": name, "step": result["step"], "refused": refused, "text": text}
+async def _say(daemon: Daemon, name: str, face: int, *, is_person: bool) -> dict[str, Any]:
+    """Say it. Raises what `Daemon.call` does: a person who was renamed or merged meanwhile is not made anew.
+
+    A face that would be a poor reference is taken as well: the user has seen it.
+    """
+    name = (await daemon.call("person", name=name, limit=1))["name"]
+    result = await daemon.call(
+        "assign", name=name, who=[{"face_id": face}], is_=is_person, anyway=True if is_person else None
+    )
+    text = f"{'This is' if is_person else 'Not'} {isolated(name)}: said{'' if result['said'] else ' before'}."
+    moved = f"It was {listed([isolated(each) for each in result['moved']])} before." if result["moved"] else ""
+    return {"name": name, "step": result["step"], "moved": moved, "text": " ".join(filter(None, (text, moved)))}
 
 
 async def take_back(request: Request) -> Response:

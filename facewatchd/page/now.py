@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from facewatchd.client.status import Status, rate_words
 from facewatchd.page import view
 from facewatchd.page.forms import fields, first
 from facewatchd.page.view import Room
@@ -37,13 +38,14 @@ async def part(request: Request) -> Response:
 
 
 async def _drawn(request: Request, template: str) -> Response:
-    status = await view.daemon(request).call("status")
-    return view.render(request, template, status=status, done=progress(status), states=STATES)
+    status = Status.of(await view.daemon(request).call("status"))
+    return view.render(
+        request, template, status=status, done=progress(status.photos, status.pending), rate=rate_words(status)
+    )
 
 
-def progress(status: dict[str, Any]) -> int:
+def progress(photos: int, pending: int) -> int:
     """Return how many of a hundred photos are searchable, rounded down; 100 only where none is pending."""
-    photos, pending = int(status["photos"]), int(status["pending"])
     return 100 if not pending else max(0, 100 * (photos - pending) // max(photos, pending))
 
 

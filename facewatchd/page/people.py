@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from facewatchd.page import view
@@ -15,7 +15,7 @@ from facewatchd.page.paging import pages
 from facewatchd.page.photo import large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
-from facewatchd.page.wording import isolated
+from facewatchd.page.wording import isolated, years
 from facewatchd.page.years import bars, is_year
 from facewatchd.text import counted
 
@@ -53,6 +53,16 @@ async def people(request: Request) -> Response:
     )
 
 
+async def card(request: Request) -> Response:
+    """Return on how many photos a person is, and a face, for the script that fills in the cards in view."""
+    who = [{"person": request.query_params.get("name", "")}]
+    answer = await view.daemon(request).call("query", who=who, top=1, years=True)
+    found = [each["year"] for each in answer["years"]]
+    span = years(f"{found[0]:04}", f"{found[-1]:04}") if found else ""
+    text = ", ".join(filter(None, (counted(answer["total"], "photo"), span)))
+    return JSONResponse({"text": text, "face": next((each["face_id"] for each in answer["matches"]), None)})
+
+
 @of_person
 async def person(request: Request) -> Response:
     """Show one person: the photos, what may be done, and how many more faces the person may be."""
@@ -66,6 +76,9 @@ async def person(request: Request) -> Response:
         daemon.call("query", who=who, top=1, years=True),
         daemon.call("query", who=who, top=PHOTOS, skip=skip, sort="-date", verdicts=True, **in_year),
     )
+    question = Question(
+        who=(f"@{known['name']}",), since=year if in_year else "", until=year if in_year else "", sort="-date"
+    )
     return view.render(
         request,
         "person.html",
@@ -76,11 +89,8 @@ async def person(request: Request) -> Response:
         years=bars(every["years"]),
         year=year if in_year else "",
         answer=answer,
-        large=large(
-            Question(
-                who=(f"@{known['name']}",), since=year if in_year else "", until=year if in_year else "", sort="-date"
-            )
-        ),
+        large=large(question),
+        album=view.with_query("/album", **question.query),
         pages=pages(skip, PHOTOS, answer["total"]),
     )
 
@@ -125,9 +135,13 @@ async def rename(request: Request) -> Response:
 async def merge(request: Request) -> Response:
     """Make one person of two: the other one's faces are this one's, who keeps the name."""
     given = await fields(request)
-    name, other = first(given, "name"), first(given, "other")
+    daemon, name, other = view.daemon(request), first(given, "name"), first(given, "other")
+    people = {str(each["name"]).casefold() for each in (await daemon.call("people"))["people"]}
+    if name.casefold() in people and other.casefold() not in people:
+        view.notice(request, f"Nobody is called {isolated(other)}: choose one of the names.", is_error=True)
+        return view.go(person_path(name))
     with as_notice(request):
-        result = await view.daemon(request).call("merge_people", name=other, into=name)
+        result = await daemon.call("merge_people", name=other, into=name)
         text = f"{isolated(result['before'])} and {isolated(result['name'])} are one person now"
         view.notice(request, f"{text}: {isolated(result['name'])}.", step=result["step"])
     return view.go(person_path(name))
@@ -168,6 +182,7 @@ async def forget(request: Request) -> Response:
 ROOM = Room(
     [
         Route("/people", people),
+        Route("/people/card", card),
         Route("/people/of", person),
         Route("/people/said", faces),
         Route("/people/said", take_away, methods=["POST"]),

@@ -17,21 +17,14 @@ from starlette.routing import Route
 from facewatchd.page import question, view
 from facewatchd.page.ask import SHOWN
 from facewatchd.page.forms import whole
-from facewatchd.page.question import Question
+from facewatchd.page.question import PHOTO, Question
 from facewatchd.page.view import Room
 from facewatchd.text import counted
-
-PATH = "/face"
-
-
-def path_of(face_id: int, asked: Question | None = None, at: int = 0) -> str:
-    """Return the address of a photo, as the match of a question at a place."""
-    return view.with_query(f"{PATH}/{face_id}", **(asked.query if asked else {}), at=at or None)
 
 
 def large(asked: Question | None = None) -> Callable[[Mapping[str, Any], int], str]:
     """Return a function for templates: the address of a match at a place among those of a question."""
-    return lambda match, at: path_of(match["face_id"], asked, at)
+    return lambda match, at: (asked or Question()).photo(match["face_id"], at if asked else 0)
 
 
 class Way(NamedTuple):
@@ -95,7 +88,7 @@ async def _way(request: Request, asked: Question, face_id: int, at: int) -> Way 
 def _to(match: Mapping[str, Any] | None, asked: Question, at: int) -> str:
     if match is None or match["face_id"] is None:
         return ""
-    return path_of(match["face_id"], asked, at)
+    return asked.photo(match["face_id"], at)
 
 
-ROOM = Room([Route(f"{PATH}/{{face_id:int}}", photo)])
+ROOM = Room([Route(f"{PHOTO}/{{face_id:int}}", photo)])

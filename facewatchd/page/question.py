@@ -25,6 +25,7 @@ ORDERS = {
 }
 """What ``sort`` may be, in words."""
 PATH = "/ask"
+PHOTO = "/face"
 _NUMBERED = re.compile(r"(face|group):([0-9]{1,18})")
 _SENT = re.compile(r"photo:([\w-]{1,64})#([0-9]{1,6})", re.ASCII)
 
@@ -87,6 +88,10 @@ class Question:
     def path(self, **more: Any) -> str:
         """Return the address of the answer."""
         return view.with_query(PATH, **self.query, **more)
+
+    def photo(self, face_id: int, at: int) -> str:
+        """Return the address of the photo that is the match at a place."""
+        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None)
 
     def asking(self, **changed: Any) -> Question:
         """Return this question with other values."""

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -138,13 +137,12 @@ class Guard:
         )
 
     def _session(self, headers: Headers) -> Session | None:
+        """The session of a cookie of ours, whatever cookies other programs on other ports of this host have set."""
         for line in headers.getlist("cookie"):
-            try:
-                morsel = SimpleCookie(line).get(self._cookie)
-            except CookieError:
-                continue
-            if morsel is not None and (session := self._sessions.of(morsel.value)) is not None:
-                return session
+            for cookie in line.split(";"):
+                name, _, value = cookie.strip().partition("=")
+                if name == self._cookie and (session := self._sessions.of(value)) is not None:
+                    return session
         return None
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:

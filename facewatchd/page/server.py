@@ -2,8 +2,8 @@
 
 It listens on the loopback alone, on the same port of IPv4 and, where there is one, of IPv6: else another user's program
 could take the one that this process left free, and be found there under the name ``localhost``. A connection whose
-other end belongs to another user is closed before anything is read from it. The process ends at Ctrl-C and SIGTERM at
-once, and by itself after half an hour without use (`activity`).
+other end belongs to another user is closed before anything is read from it. The process ends at Ctrl-C and SIGTERM, and
+with its terminal, at once, and by itself after half an hour without use (`activity`).
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class _Server(uvicorn.Server):
             release()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, end)
         await self.serve(sockets)
 

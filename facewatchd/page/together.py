@@ -68,7 +68,8 @@ async def _found(
     )
     return {
         "answer": answer,
-        "large": large(None if only else question),  # which an address of a question cannot say
+        "large": large(None if only else question),  # an address of a question cannot say "nobody else"
+        "album": "" if only else view.with_query("/album", **question.query),
         "years": bars(every["years"]),
         "total": every["total"],
         "pages": pages(skip, PHOTOS, answer["total"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from facewatchd.page.access import Daemon
 from facewatchd.page.activity import Activity
 from facewatchd.page.sessions import Notice, Session, Sessions
 from facewatchd.page.uploads import Uploads
-from facewatchd.text import counted
+from facewatchd.text import counted, printable
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -43,6 +44,8 @@ class Page:
     sessions: Sessions = field(default_factory=Sessions)
     activity: Activity = field(default_factory=Activity)
     uploads: Uploads = field(default_factory=Uploads)
+    albums: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an album is made."""
     menu: Sequence[tuple[str, str]] = ()
     """Name and path of each room that is in it."""
 
@@ -119,6 +122,7 @@ def _environment() -> jinja2.Environment:
         "counted": counted,
         "day": wording.day,
         "file_name": wording.file_name,
+        "printable": printable,
         "whole_path": wording.whole_path,
     }
     environment.globals |= {"with_query": with_query, "years": wording.years}

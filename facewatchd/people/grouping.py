@@ -29,9 +29,9 @@ from facewatchd.values import SMALL_SIDE, Quality
 if TYPE_CHECKING:
     from facewatchd.values import Norms
 
-PAIR = 1.3
+PAIR = 1.35
 """Times the model's threshold: what two single faces ask for."""
-MANY = 0.7
+MANY = 0.75
 """Times the model's threshold: what two groups ask for that have very many faces."""
 CHILDREN = 0.7
 """Times the model's threshold: what two faces of small children ask for beyond that."""

@@ -256,6 +256,13 @@ class Groups:
 
     # What the user said
 
+    def begin(self, said: Said) -> set[int]:
+        """Take over what was said before, after `load`; return a face of each group that contradicts it."""
+        self._said = said
+        spoken = {int(self._table.group[face]) for face in (*said.person_of, *said.not_of) if self._table.has(face)}
+        wrong = (self._members[group] for group in spoken if group > ALONE)
+        return {min(members) for members in wrong if said.contradicts([*members])}
+
     def follow(self, said: Said) -> set[int]:
         """Take over what was said; return the faces of which something else was said, which are to be looked at."""
         changed = {face for face in said.changed(self._said) if self._table.has(face)}
@@ -274,13 +281,17 @@ class Groups:
         if group == UNSEEN:
             self._put(face, ALONE)
         ids, rows = self._source.embeddings([face])
-        if not len(ids) or not self._rule.can_tell(self._table.norm[[face]])[0]:
+        if not len(ids) or not self._may_join(face):
             return
         near = self._source.nearest(rows[0], self._rule.least, NEAREST).tolist()
-        seen = [other for other in near if self._table.has(other) and self._table.group[other] != UNSEEN]
-        own, others = self._key(face), {self._key(other) for other in seen}
+        own, others = self._key(face), {self._key(other) for other in near if self._may_join(other)}
         while (best := self._best(own, others - {own})) is not None:
             others = (others - {own, best}) | {own := self._join(own, best)}
+
+    def _may_join(self, face: int) -> bool:
+        """Whether a face was looked at, and can be told from others."""
+        seen = self._table.has(face) and self._table.group[face] != UNSEEN
+        return bool(seen and self._rule.can_tell(self._table.norm[[face]])[0])
 
     def _best(self, own: int, others: set[int]) -> int | None:
         """The one of several that is one with a group, and leaves most to spare; None where there is none."""

@@ -1,9 +1,10 @@
 """The contact sheet: the question with its faces at the top, then the matches in their order, page by page.
 
 A match's picture is a square of its photo, upright, with the face and enough of the scene to know the photo again
-(`crops`); of several people who are asked for together it holds all their faces. Below it stand the verdict and the
+(`scenes`); of several people who are asked for together it holds all their faces. Below it stand the verdict and the
 similarity, the day, the photo's name, and what differs in its directory. In place of a photo that is gone, cannot be
-read, or has become smaller than its face's box, one word says so.
+read, or has become smaller than its face's box, there is the daemon's own picture of the face, which may have another
+copy of the photo; where it has none, one word says why.
 
 A page is A4. A PDF holds all of them. A PNG, JPEG or WebP is one page, less high where the matches end; the other pages
 lie beside it as ``-2``, ``-3`` and so on (`target`). One page is held at a time. For a page, each photo is decoded
@@ -22,10 +23,10 @@ from typing import Final, NamedTuple
 from PIL import Image
 
 from facewatchd.matches import CONFIRMED, Box, Match
-from facewatchd.pictures import crops, pdf
+from facewatchd.pictures import pdf, scenes
 from facewatchd.pictures import target as targets
 from facewatchd.pictures.pages import A4, FAINT, INK, PRINTED, SHOWN, Page
-from facewatchd.pictures.source import Source, pixels
+from facewatchd.pictures.source import Source, reduced
 from facewatchd.text import counted, printable
 
 MOST_PICTURES: Final = 100
@@ -49,6 +50,8 @@ _COLUMNS: Final = ((6, 3), (12, 4))
 _MOST_COLUMNS: Final = 5
 
 Progress = Callable[[int, int], None]
+Fetch = Callable[[int, int], bytes | None]
+"""Returns the daemon's picture of a face with a margin, a JPEG of at most so many pixels; None where it has none."""
 
 
 class Tile(NamedTuple):
@@ -64,13 +67,17 @@ class Tile(NamedTuple):
     """Its similarity; empty where only the user's word tells it."""
     date: str = ""
     notes: str = ""
+    face_id: int | None = None
+    """The daemon has a picture of it where the photo cannot be read here."""
 
 
 class Portrait(NamedTuple):
     """A face that is asked for."""
 
-    source: Source
-    box: Box
+    source: Source | None = None
+    box: Box | None = None
+    face_id: int | None = None
+    """In place of both: the daemon's own picture is taken."""
     label: str = ""
 
 
@@ -140,6 +147,7 @@ def match_tile(match: Match, root: bytes = b"/", *, named: bool = False, dated: 
         "" if match.similarity is None or match.confirmed else f"{match.similarity:.3f}",
         match.day if dated else "",
         " · ".join(notes),
+        match.face_id,
     )
 
 
@@ -166,6 +174,7 @@ def write(
     target: Path,
     question: Question,
     tiles: Sequence[Tile],
+    fetch: Fetch | None = None,
     progress: Progress | None = None,
     *,
     mode: int = targets.USUAL_MODE,
@@ -176,7 +185,7 @@ def write(
     """
     targets.check(target)
     if target.suffix.lower() == ".pdf":
-        pages = draw(question, tiles, PRINTED, progress)
+        pages = draw(question, tiles, PRINTED, fetch, progress)
         targets.save_document(target, lambda file: pdf.write(file, pages, title=question.title), mode=mode)
         return Written([target], 0)
     whole = layout(question, tiles)
@@ -185,7 +194,7 @@ def write(
     files = [targets.page_path(target, number) for number in numbers]
     for number, file in zip(numbers, files, strict=True):
         targets.check(file, page=number)
-    pages = draw(question, tiles[:shown], SHOWN, progress, as_pictures=True)
+    pages = draw(question, tiles[:shown], SHOWN, fetch, progress, as_pictures=True)
     for number, (file, page) in enumerate(zip(files, pages, strict=True), start=1):
         targets.save(page.image, file, page=number, mode=mode)
     targets.remove_pages(target, after=len(files))
@@ -196,6 +205,7 @@ def draw(
     question: Question,
     tiles: Sequence[Tile],
     dpi: int,
+    fetch: Fetch | None = None,
     progress: Progress | None = None,
     *,
     as_pictures: bool = False,
@@ -209,11 +219,11 @@ def draw(
         for number, indices in enumerate(whole.pages):
             page = _empty_page(whole, number, dpi, as_pictures=as_pictures)
             if number == 0:
-                _draw_question(page, question, pool)
+                _draw_question(page, question, pool, fetch)
             if not as_pictures or len(whole.pages) > 1:
                 _draw_foot(page, question, number + 1, len(whole.pages))
             shown = [tiles[index] for index in indices]
-            for done, (at, picture) in enumerate(_pictures(pool, page, shown, whole.side), start=1):
+            for done, (at, picture) in enumerate(_pictures(pool, page, shown, whole.side, fetch), start=1):
                 left, top = whole.place(number, indices[at])
                 page.paste(picture, left, top, _RADIUS)
                 _write_caption(page, shown[at], left, top + whole.side, whole.side, _line_heights(tiles))
@@ -234,11 +244,11 @@ def _empty_page(whole: Layout, number: int, dpi: int, *, as_pictures: bool) -> P
     return Page(width, height, dpi)
 
 
-def _draw_question(page: Page, question: Question, pool: ThreadPoolExecutor) -> None:
+def _draw_question(page: Page, question: Question, pool: ThreadPoolExecutor, fetch: Fetch | None) -> None:
     shown = question.portraits[:_MOST_PORTRAITS]
     side = page.pixels(_PORTRAIT)
     left = _MARGIN
-    pictures = pool.map(lambda each: _crop(each.source, [(each.box,)], side, crops.PORTRAIT, 0)[0], shown)
+    pictures = pool.map(lambda portrait: _portrait(portrait, side, fetch), shown)
     for portrait, picture in zip(shown, pictures, strict=True):
         page.paste(picture, left, _MARGIN, _RADIUS * 1.5)
         if portrait.label:
@@ -266,26 +276,52 @@ def _draw_foot(page: Page, question: Question, number: int, pages: int) -> None:
 
 
 def _pictures(
-    pool: ThreadPoolExecutor, page: Page, tiles: Sequence[Tile], side: float
+    pool: ThreadPoolExecutor, page: Page, tiles: Sequence[Tile], side: float, fetch: Fetch | None
 ) -> Iterator[tuple[int, Image.Image]]:
     """Yield the index and the picture of each tile, photo by photo."""
     grouped: dict[Source, list[int]] = {}
     for position, tile in enumerate(tiles):
         grouped.setdefault(tile.source, []).append(position)
-    line = max(1, page.pixels(0.3))
+    pixels, line = page.pixels(side), max(1, page.pixels(0.3))
 
     def cut(source: Source) -> list[Image.Image]:
-        return _crop(source, [tiles[at].boxes for at in grouped[source]], page.pixels(side), crops.SCENE, line)
+        shown = [tiles[at] for at in grouped[source]]
+        pictures = _scenes(source, [tile.boxes for tile in shown], pixels, scenes.SCENE, line)
+        return [
+            _or_fetched(picture, tile.face_id, pixels, fetch) for picture, tile in zip(pictures, shown, strict=True)
+        ]
 
     for positions, pictures in zip(grouped.values(), pool.map(cut, grouped), strict=True):
         yield from zip(positions, pictures, strict=True)
 
 
-def _crop(source: Source, boxes: Sequence[tuple[Box, ...]], side: int, sides: float, line: int) -> list[Image.Image]:
-    photo = pixels(source)
+def _portrait(portrait: Portrait, side: int, fetch: Fetch | None) -> Image.Image:
+    if portrait.source is None or portrait.box is None:
+        return _or_fetched("missing", portrait.face_id, side, fetch)
+    (picture,) = _scenes(portrait.source, [(portrait.box,)], side, scenes.PORTRAIT, 0)
+    return _or_fetched(picture, portrait.face_id, side, fetch)
+
+
+def _scenes(
+    source: Source, boxes: Sequence[tuple[Box, ...]], side: int, sides: float, line: int
+) -> list[Image.Image | str]:
+    """Return the pictures of a photo, or a word for each that there is not."""
+
+    def least(width: int, height: int) -> float:
+        return max(scenes.least_scale(each, width, height, side, sides) for each in boxes)
+
+    photo = reduced(source, least)
     if isinstance(photo, str):
-        return [crops.placeholder(photo, side) for _ in boxes]
-    return [crops.crop(photo, each, side, sides, line) for each in boxes]
+        return [photo for _ in boxes]
+    return [scenes.scene(photo, each, side, sides, line) or "changed" for each in boxes]
+
+
+def _or_fetched(picture: Image.Image | str, face_id: int | None, side: int, fetch: Fetch | None) -> Image.Image:
+    """Return a picture; in place of a word that of the daemon, or an empty one with the word."""
+    if not isinstance(picture, str):
+        return picture
+    jpeg = fetch(face_id, side) if fetch is not None and face_id is not None else None
+    return (jpeg and scenes.fetched(jpeg, side)) or scenes.placeholder(picture, side)
 
 
 def _write_caption(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
 
+_QUALITY: Final = {"WEBP": 80}
+"""Where the scale is another one than JPEG's: 92 there."""
 USUAL_MODE: Final = 0o666
 PRIVATE_MODE: Final = 0o600
 ALBUM_HEAD: Final = (
@@ -138,7 +140,7 @@ def remove_pages(target: Path, *, after: int) -> None:
 def save(picture: Image.Image, target: Path, *, page: int = 1, mode: int = USUAL_MODE) -> None:
     """Write a picture, in the way of `save_document`."""
     name = _FORMATS[target.suffix.lower()]
-    options = {"quality": 92, **_mark(name, page)}
+    options = {"quality": _QUALITY.get(name, 92), **_mark(name, page)}
     save_document(target, lambda file: picture.save(file, format=name, **options), page=page, mode=mode)
 
 

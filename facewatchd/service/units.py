@@ -55,7 +55,7 @@ def install(
     """
     directory = directory or paths.units_path()
     command = [sys.executable, "-P", "-m", "facewatchd", "run", *arguments]
-    units = {name: _source(name) for name in NAMES}
+    units = {name: source(name) for name in NAMES}
     units[SERVICE] = service_unit(units[SERVICE], command, config.data_dir, paths_in_private_tmp(config, arguments))
     if gpu:
         units[DROP_IN] = drop_in(config.resources.device)
@@ -205,7 +205,8 @@ def _begins_as_ours(path: Path) -> bool:
         return False
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """Return the text of a file as it is shipped."""
     for place in _SOURCES:
         if (place / name).exists():
             return (place / name).read_text(encoding="utf-8")

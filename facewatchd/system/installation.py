@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote
 
 DISTRIBUTION = "facewatchd"
+_UV = "uv-receipt.toml"
+"""What `uv tool` leaves in the environments that it makes,"""
+_PIPX = "pipx_metadata.json"
+"""and pipx in those that it makes."""
 
 
 def again() -> str:
@@ -17,8 +23,14 @@ def again() -> str:
 
 
 def extra(name: str) -> str:
-    """The command that installs what only an extra of this package needs."""
-    return _pip(f"{_source()}[{name}]")
+    """The command that installs what only an extra of this package needs, by the program that installed the package."""
+    source = _source()
+    wanted = f"{source}[{name}]" if "://" not in source else f"{DISTRIBUTION}[{name}] @ {source}"
+    if os.path.exists(os.path.join(sys.prefix, _UV)):
+        return shlex.join(["uv", "tool", "install", "--force", wanted])
+    if os.path.exists(os.path.join(sys.prefix, _PIPX)):
+        return shlex.join(["pipx", "install", "--force", wanted])
+    return _pip(*(["-e"] if _is_editable() else []), wanted)
 
 
 def built_here(name: str, requirement: str) -> str:
@@ -32,20 +44,31 @@ def replaced(gone: Iterable[str], wanted: str) -> str:
 
 
 def _source() -> str:
-    """The source that pip recorded (PEP 610); the name of the package where it recorded none."""
-    from importlib import metadata
-
+    """The source that pip recorded; the name of the package where it recorded none."""
+    document = _noted()
     try:
-        noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
-        if not noted:
-            return DISTRIBUTION
-        document = json.loads(noted)
         url = str(document["url"])
         if "vcs_info" in document:
             return f"{document['vcs_info']['vcs']}+{url}"
         return unquote(url.removeprefix("file://")) if url.startswith("file://") else url
-    except (metadata.PackageNotFoundError, LookupError, TypeError, ValueError):
+    except (LookupError, TypeError):
         return DISTRIBUTION
+
+
+def _is_editable() -> bool:
+    directory = _noted().get("dir_info")
+    return isinstance(directory, dict) and directory.get("editable") is True
+
+
+def _noted() -> dict[str, Any]:
+    """Where the package came from, as pip recorded it (PEP 610); empty where it recorded nothing."""
+    from importlib import metadata
+
+    try:
+        document = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _pip(*arguments: str) -> str:

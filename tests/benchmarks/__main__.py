@@ -36,10 +36,13 @@ NAMES = (
     "thresholds",
     "expectation",
     "people",
+    "groups",
     "statements",
     "subscribing",
     "exchange",
     "picturing",
+    "page",
+    "walk",
 )
 
 

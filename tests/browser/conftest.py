@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -139,8 +140,23 @@ def watch() -> Iterator[Watch]:
 
 
 @pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """``keep(page, name)`` draws what a page shows, with ``--screenshots``, else does nothing."""
+    from tests.support import browsers
+
+    directory = request.config.getoption("--screenshots")
+    prefix = f"{request.node.path.stem.removeprefix('test_')}.{request.node.name.removeprefix('test_')}"
+
+    def keep(page: Page, name: str = "") -> None:
+        if directory:
+            browsers.keep(page, Path(directory), re.sub(r"[^\w.-]+", "-", f"{prefix}.{name}".rstrip(".")))
+
+    return keep
+
+
+@pytest.fixture
 def opened(
-    chromium: Browser, page: PageProcess, watch: Watch, request: pytest.FixtureRequest
+    chromium: Browser, page: PageProcess, watch: Watch, keep: Callable[..., None]
 ) -> Iterator[Callable[..., Page]]:
     """``opened(window, **options)``: a browser of its own at the page's address, with the cookie.
 
@@ -170,9 +186,7 @@ def opened(
         left = [tab for tab in tabs if not tab.is_closed()]
         for number, tab in enumerate(left):
             browsers.settle(tab)
-            if directory := request.config.getoption("--screenshots"):
-                name = f"{request.node.path.stem.removeprefix('test_')}.{request.node.name.removeprefix('test_')}"
-                browsers.keep(tab, Path(directory), f"{name}.{number}" if number else name)
+            keep(tab, str(number or ""))
 
 
 @pytest.fixture

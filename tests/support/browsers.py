@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
@@ -123,10 +123,25 @@ def barriers(page: Page) -> list[str]:
     """The serious and the critical faults that axe-core finds in what a page shows, a line for each place."""
     return [
         f"{found['impact']}: {found['help']} ({found['id']}): {node['html'][:200]}"
-        for found in Axe().run(page).response["violations"]
+        for found in Axe().run(page, options=_AXE).response["violations"]
         if found["impact"] in SERIOUS
         for node in found["nodes"]
     ]
+
+
+def tabbed(page: Page, most: int) -> list[dict[str, Any]]:
+    """Press the tabulator from the top of a page on; return of each element that is reached, at most so many, what it
+    is, whether it looks otherwise than without the focus, and whether it lies in view.
+    """
+    page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges(); scrollTo(0, 0)")
+    reached: list[dict[str, Any]] = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(_FOCUSED)
+        if focused is None:
+            break
+        reached.append(focused)
+    return reached
 
 
 def overflow(page: Page) -> int:
@@ -153,6 +168,30 @@ def keep(page: Page, directory: Path, name: str) -> list[Path]:
     return written
 
 
+_AXE = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+"""Of WCAG 2.2 AA, axe-core leaves out by default how large a target must be."""
+_FOCUSED = """
+() => {
+    const element = document.activeElement
+    if (!element || element === document.body) return null
+    const near = [element, ...element.querySelectorAll("*"), ...(element.labels ?? [])].slice(0, 20)
+    for (let above = element.parentElement, i = 0; above && i < 4; above = above.parentElement, i++) near.push(above)
+    const look = () => near.map(each => {
+        const style = getComputedStyle(each)
+        return [style.outline, style.boxShadow, style.border, style.background, style.stroke, style.strokeWidth].join()
+    }).join()
+    const box = element.getBoundingClientRect()
+    const focused = look()
+    element.blur()
+    const plain = look()
+    element.focus({focusVisible: true, preventScroll: true})
+    return {
+        element: element.outerHTML.slice(0, 120),
+        seen: focused !== plain,
+        inView: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+    }
+}
+"""
 _LOADED = """
 () => [...document.images].every(image => {
     const box = image.getBoundingClientRect()

@@ -297,11 +297,13 @@ SECTIONS = {
             "PICTURES IN THE TERMINAL",
             "--show draws the faces that were asked for, then those that match, below the table: as many in a row as "
             "fit into the window, each with its verdict, its similarity, the day, and the part of its path in which it "
-            "differs from the others. The daemon makes the pictures.",
+            "differs from the others. With --list-faces, it draws the faces on the photo with their numbers, and with "
+            "--who their names. The daemon makes the pictures.",
             "The terminal is asked what it can show. Kitty's graphics protocol comes first (kitty, Ghostty, WezTerm, "
             "Konsole), then sixel (foot, xterm -ti vt340, mlterm, Windows Terminal), then characters in two colours "
-            "each, which every terminal with colours shows. In tmux and screen it is what these show themselves. It "
-            "works over ssh. A terminal that does not answer within a second gets characters.",
+            "each, which every terminal with colours shows. In tmux and screen it is what these show themselves, where "
+            "screen knows 16 colours in greys. It works over ssh. A terminal that does not answer within a second gets "
+            "characters.",
             "Where the output does not go to a terminal, where TERM is dumb, and where NO_COLOR is set and only "
             "characters could be shown, there are no pictures: a line says so, and all else is printed as ever.",
         ),
@@ -320,7 +322,8 @@ SECTIONS = {
             "by its WHOs and those of --with, so that a link made for anna.jpg stays when you ask for @anna. While "
             "photos are pending, or a directory is out of reach, no link is removed, and a line says why. Without the "
             "list, the links count as yours.",
-            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon.",
+            "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon. So it "
+            "is refused where it holds links of your own there.",
             "A copy has every byte and the date of the photo, and appears when it is whole. Copies are never removed. "
             "In a watched directory they are photos, shown as copies of the others. Where the disk is full or a photo "
             "cannot be read, what was copied stays, and the exit status is 2.",

@@ -70,6 +70,11 @@ class Browser:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._runner.run(self._client.request(method, path, **options))
 
+    def cookie(self) -> str:
+        """The cookie, as a header has it."""
+        ((name, value),) = self._client.cookies.items()
+        return f"{name}={value}"
+
     def close(self) -> None:
         self._runner.run(self._client.aclose())
         self._runner.close()

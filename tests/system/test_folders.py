@@ -94,6 +94,22 @@ def test_links_in_a_watched_directory_are_no_photos(daemon: Daemon) -> None:
     until(lambda: daemon.settle()["photos"] == before)
 
 
+def test_a_watched_directory_with_links_of_the_users_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    own = daemon.roots[0] / "own"
+    own.mkdir()
+    (own / "link.jpg").symlink_to(shoot(tmp_path / "outside.jpg", [BEN], 80))
+    result = ask(daemon, "--link-to", own, "@anna", status=2)
+    assert "is watched and holds links of your own" in result.stderr.splitlines()[-1]
+    assert os.listdir(own) == ["link.jpg"]
+    ask(daemon, "--link-to", own / "anna", "@anna")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "link.jpg").symlink_to("/elsewhere")
+    ask(daemon, "--link-to", elsewhere, "@anna")
+    shutil.rmtree(own)
+    until(lambda: daemon.settle()["state"] == "idle")
+
+
 def ask_why(daemon: Daemon, path: Path) -> str:
     return daemon.control("why", path).stdout
 

@@ -35,7 +35,7 @@ def left_behind(daemon: Daemon) -> list[Path]:
     return list(daemon.home.rglob("*page*.json")) + list(daemon.home.rglob("*page*.html"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_at_once_and_leaves_nothing(daemon: Daemon, number: signal.Signals) -> None:
     with PageProcess(daemon) as page:
         page.start()

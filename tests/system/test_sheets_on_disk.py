@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,45 @@ def test_sheets_in_a_watched_directory_are_not_indexed(daemon: Daemon, tmp_path:
     assert daemon.query(photo, "--sheet", sheets[0]).returncode == 0
     daemon.settle()
     assert daemon.embedded() == 4
+
+
+def test_the_pages_of_a_large_sheet_are_not_indexed(daemon: Daemon, tmp_path: Path) -> None:
+    """In a watched directory; a smaller sheet takes away those that it does not need."""
+    root = tmp_path / "photos"
+    album(root / "more", 24, people=1, first_seed=100)
+    daemon.settle()
+    photo, target = root / "0000.jpg", root / "sheet.jpg"
+    done = daemon.query("-n", "0", "--no-collapse", photo, "--sheet", target)
+    assert done.returncode == 0
+    assert f"2 pages: {target} to {root}/sheet-2.jpg; " in done.stderr
+    daemon.settle()
+    assert [daemon.call("why", path=str(root / name))["state"] for name in ("sheet.jpg", "sheet-2.jpg")] == [
+        "excluded",
+        "excluded",
+    ]
+    assert daemon.status()["photos"] == 28
+    assert daemon.query("-n", "3", photo, "--sheet", target).returncode == 0
+    assert not (root / "sheet-2.jpg").exists()
+
+
+def test_an_answer_is_opened_in_the_desktops_viewer(daemon: Daemon, tmp_path: Path) -> None:
+    """Also when the results are piped; without a desktop its place is said."""
+    (tmp_path / "bin").mkdir()
+    opener, noted = tmp_path / "bin" / "xdg-open", tmp_path / "noted"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {noted}\n')
+    opener.chmod(0o755)
+    daemon.environment |= {"PATH": f"{opener.parent}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path)}
+    photo = tmp_path / "photos" / "0000.jpg"
+    for display, said in ((":0", ""), ("", "no desktop here to open it on: ")):
+        daemon.environment |= {"DISPLAY": display, "WAYLAND_DISPLAY": ""}
+        done = daemon.query("-l", photo, "--open")
+        assert (done.returncode, done.stdout.splitlines()[0]) == (0, str(photo))
+        sheet = Path(noted.read_text() if display else done.stderr.removeprefix(said).rstrip("\n"))
+        assert done.stderr == (f"{said}{sheet}\n" if said else "")
+        assert sheet.parent == tmp_path / "facewatchd" / "sheets"
+        assert sheet.stat().st_mode & 0o777 == 0o600
+        with Image.open(sheet) as image:
+            assert len(image.getcolors(1 << 20) or [0] * 100) > 50, "photos are on it"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

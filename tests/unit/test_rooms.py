@@ -59,7 +59,7 @@ OWNERS = {  # modules, or whole packages
         "photos.decode",
         "photos.thumbnail",
         "photos.upright",
-        "pictures.crops",
+        "pictures.scenes",
         "pictures.fonts",
         "pictures.labelled",
         "pictures.pages",

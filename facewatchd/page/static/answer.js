@@ -1,4 +1,6 @@
 // An answer: more matches on scrolling, the slider, and photos that are found while the page is open.
+import { sayEnded } from "./page.js";
+
 const form = document.getElementById("narrow");
 const slider = document.getElementById("threshold");
 const expected = document.getElementById("expected");
@@ -77,18 +79,19 @@ document.getElementById("sort").addEventListener("change", ask);
 // What is found while the page is open: said, and shown when it is wanted
 
 const look = async () => {
-  setTimeout(look, 5000);
+  setTimeout(look, form.dataset.pending ? 2000 : 10000);
   if (document.hidden) return;
   try {
     const found = await page(location.href, { headers: { "facewatchd-background": "1" } });
     document.getElementById("searched").replaceChildren(...found.getElementById("searched").childNodes);
+    form.dataset.pending = found.getElementById("narrow").dataset.pending;
     const before = Number(document.getElementById("total").dataset.total);
     const now = Number(found.getElementById("total").dataset.total);
     const fresh = document.getElementById("fresh");
     fresh.hidden = now <= before;
     fresh.textContent = `${now - before} more found: show ${now - before === 1 ? "it" : "them"}`;
-  } catch {
-    // the page or the daemon has ended: the next click says so
+  } catch (error) {
+    if (error instanceof TypeError) sayEnded(); // no answer at all
   }
 };
 
@@ -99,4 +102,4 @@ document.getElementById("fresh").addEventListener("click", (event) => {
 
 watch();
 judge(address());
-if (form.dataset.pending) setTimeout(look, 5000);
+setTimeout(look, 2000);

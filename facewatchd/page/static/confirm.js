@@ -21,9 +21,7 @@ function start(form) {
   const loaded = [];
 
   get("undo").hidden = get("keys-label").hidden = false;
-  const keys = get("keys");
-  keys.checked = localStorage.getItem("confirm-keys") !== "off";
-  keys.addEventListener("change", () => localStorage.setItem("confirm-keys", keys.checked ? "on" : "off"));
+  const keys = get("keys"); // page.js keeps what is chosen
 
   function show() {
     const card = queue[0];
@@ -72,7 +70,7 @@ function start(form) {
 
   async function fill() {
     if (filling || complete || queue.length > 4) return;
-    const known = [...left, ...given, ...queue.map((card) => card.face)];
+    const known = [...left, ...[...given].slice(-50), ...queue.map((card) => card.face)]; // earlier ones were taken
     filling = ask(`/people/confirm/more?${new URLSearchParams({ name, left: known.join(",") })}`);
     try {
       const found = await filling;
@@ -122,11 +120,11 @@ function start(form) {
     fill();
   }
 
-  async function send(entry, anyway = "") {
+  async function send(entry) {
     try {
-      const result = await ask("/people/confirm", { name, face: entry.card.face, answer: entry.said, anyway });
+      const result = await ask("/people/confirm", { name, face: entry.card.face, answer: entry.said });
       entry.step = result.step;
-      if (result.refused) refused(entry, result.text);
+      if (result.moved) fault(`${entry.card.file}: ${result.moved}`);
     } catch (error) {
       entry.step = null;
       if (forget(entry)) {
@@ -148,17 +146,6 @@ function start(form) {
     return true;
   }
 
-  function refused(entry, text) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = `It is ${name} all the same`;
-    button.addEventListener("click", () => {
-      get("fault").hidden = true;
-      sending = sending.then(() => send(entry, "yes"));
-    });
-    fault(`${entry.card.file}: ${text} `, button);
-  }
-
   function undo() {
     const entry = history.pop();
     if (!entry) return;
@@ -171,7 +158,7 @@ function start(form) {
     show();
     if (entry.said === "skip") return;
     sending = sending.then(async () => {
-      if (!entry.step) return; // the daemon knew it before, or did not take it
+      if (!entry.step) return; // the daemon knew it before
       try {
         await ask("/people/confirm/undo", { step: entry.step });
       } catch (error) {
@@ -184,8 +171,8 @@ function start(form) {
     get("said").textContent = text;
   }
 
-  function fault(text, ...more) {
-    get("fault").replaceChildren(text, ...more);
+  function fault(text) {
+    get("fault").textContent = text;
     get("fault").hidden = false;
   }
 

@@ -3,8 +3,9 @@ const code = location.hash.slice(1);
 if (code) {
   const then = location.pathname + location.search;
   history.replaceState(null, "", then);
-  const answer = await fetch("/enter", { method: "POST", body: new URLSearchParams({ code }) });
-  if (answer.ok) {
+  const body = new URLSearchParams({ code });
+  const answer = await fetch("/enter", { method: "POST", body, redirect: "manual" });
+  if (answer.type === "opaqueredirect") {
     location.replace(then);
   } else {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -5,6 +5,7 @@ The catalog and the index are real; the query process is played here, and tells 
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facewatchd.api import replies
+from facewatchd.api import faces, replies
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters, Source
 from facewatchd.api.search import Answer, Searcher
@@ -277,3 +278,29 @@ def test_a_face_of_the_reply() -> None:
     assert reply["box"] == [0, 0, 30, 40]
     assert reply["score"] == 0.9877
     assert reply["landmarks"] == [[0.0, 0.3], [0.7, 1.0], [1.3, 1.7], [2.0, 2.3], [2.7, 3.0]]
+
+
+def test_bytes_that_are_sent_again_go_through_the_model_once(
+    gallery: Gallery, finder: FaceFinder, inference: PlayedInference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = {name: base64.b64encode(name).decode("ascii") for name in (b"anna", b"ben", b"both")}
+
+    def ask(*names: bytes) -> list[bytes]:
+        inference.asked.clear()
+        for name in names:
+            search(gallery, finder, photos=[{"data": sent[name]}])
+        return inference.asked
+
+    monkeypatch.setattr(faces, "MOST_SENT", 2)
+    assert ask(b"anna", b"anna", b"ben", b"anna", b"ben") == [b"anna", b"ben"]
+    assert ask(b"both", b"ben") == [b"both"]
+    assert ask(b"anna") == [b"anna"]
+
+
+def test_bytes_that_are_no_photo_are_looked_at_again(
+    gallery: Gallery, finder: FaceFinder, inference: PlayedInference
+) -> None:
+    for _ in range(2):
+        with pytest.raises(UnreadablePhotoError):
+            search(gallery, finder, photos=[{"data": base64.b64encode(b"no photo").decode("ascii")}])
+    assert inference.asked == [b"no photo"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import pty
@@ -890,7 +891,7 @@ def test_a_sheet_is_drawn_besides_the_matches(
     drawn = watch_sheets(monkeypatch)
     assert ask(tmp_path / "a.png", "--sheet", tmp_path / "s.png") == client.FOUND
     assert capfd.readouterr() == (f"0.742\t1,2,30,40\t{tmp_path}/a.png\n" * 2 + "0.742\t1,2,30,40\t/gone.jpg\n", "")
-    assert daemon.requests[-1]["params"]["verdicts"] is True
+    assert daemon.requests[0]["params"]["verdicts"] is True
     ((question, tiles),) = drawn
     assert (question.title, [tile.name for tile in tiles]) == ("a.png", ["a.png", "a.png", "gone.jpg"])
     assert question.portraits[0].source == (path, None), "the user's own file"
@@ -951,28 +952,24 @@ def test_a_sheet_tells_what_was_asked(
     assert [tile.folder for tile in tiles] == ["", "2016"]
 
 
-def test_a_sheet_of_persons_begins_with_their_largest_references(
+def jpeg(colour: str) -> dict[str, Any]:
+    """The daemon's picture of a face."""
+    file = io.BytesIO()
+    Image.new("RGB", (160, 160), colour).save(file, "JPEG")
+    return {"jpeg": base64.b64encode(file.getvalue()).decode(), "width": 160, "height": 160}
+
+
+def test_a_sheet_of_persons_begins_with_their_clearest_faces(
     ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, colour in (("small", "blue"), ("large", "red")):
-        Image.new("RGB", (200, 200), colour).save(tmp_path / f"{name}.png")
-
-    def said(name: str, size: int, **changes: Any) -> dict[str, Any]:
-        path = {"path": str(tmp_path / f"{name}.png")}
-        return {"is": True, "face_id": 1, "paths": [path], "box": [0, 0, size, size]} | changes
-
-    statements = [
-        said("small", 40),
-        said("large", 80),
-        said("small", 90, **{"is": False}),
-        said("small", 99, face_id=None),
-        said("small", 99, paths=[]),
-    ]
+    Image.new("RGB", (200, 200), "green").save(tmp_path / "small.png")
 
     def script(request: dict[str, Any]) -> bytes:
+        params = request["params"]
         if request["method"] == "person":
-            is_known = request["params"]["name"] == "Anna"
-            return reply(request, {"statements": statements if is_known else []})
+            return reply(request, {"best": 17}) if params["name"] == "Anna" else error(request, "unknown-person")
+        if request["method"] == "thumbnail":
+            return reply(request, jpeg("red")) if params["face_id"] == 17 else error(request, "unknown-face")
         query = [{"photo": None, "person": "Anna", "references": 2, "who": 0}]
         others = [{"photo": None, "person": "Ben", "references": 0, "who": 0}, {**query_face(None), "who": 1}]
         return reply(request, answer(b"/gone.jpg", query=query, **{"with": others}))
@@ -983,24 +980,41 @@ def test_a_sheet_of_persons_begins_with_their_largest_references(
     assert ask("@anna", "--with", "@ben", "--with", photo, "--sheet", tmp_path / "s.png") == client.FOUND
     ((question, tiles),) = drawn
     assert (question.title, question.lines[0]) == ("Anna", "with Ben · with small.png")
-    assert [(each.source.path, each.label) for each in question.portraits] == [
-        (os.fsencode(tmp_path / "large.png"), ""),
-        (os.fsencode(photo), "with"),
+    assert [(each.face_id, each.source and each.source.path, each.label) for each in question.portraits] == [
+        (17, None, ""),
+        (None, os.fsencode(photo), "with"),
     ]
     assert [tile.number for tile in tiles] == ["0.742"]
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.getpixel((150, 150))[0] > 250
 
 
-@pytest.mark.parametrize(("face_id", "portraits"), [(9, [b"/gone.jpg"]), (8, [])])
-def test_a_sheet_of_a_face_by_its_id_begins_with_it_where_it_is_among_the_matches(
-    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_id: int, portraits: list[bytes]
+def test_a_sheet_of_a_face_by_its_id_begins_with_it(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = {"photo": None, "face_id": face_id, "who": 0, "box": [1, 2, 30, 40], "score": 0.9}
-    daemon.script = lambda request: reply(request, answer(b"/gone.jpg", query=[entry]))
+    entry = {"photo": None, "face_id": 8, "who": 0, "box": [1, 2, 30, 40], "score": 0.9}
+    asked: list[int] = []
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "thumbnail":
+            asked.append(request["params"]["face_id"])
+            return reply(request, jpeg("red"))
+        return reply(request, answer(b"/gone.jpg", query=[entry]))
+
+    daemon.script = script
     drawn = watch_sheets(monkeypatch)
-    assert ask(f"face:{face_id}", "--sheet", tmp_path / "s.png") == client.FOUND
+    assert ask("face:8", "--sheet", tmp_path / "s.png") == client.FOUND
     ((question, _),) = drawn
-    assert question.title == f"face:{face_id}"
-    assert [each.source.path for each in question.portraits] == portraits
+    assert (question.title, question.portraits) == ("face:8", (sheet.Portrait(face_id=8),))
+    assert asked == [8, 9], "and that of the match, whose photo is gone"
+
+
+@pytest.mark.parametrize("broken", [{}, {"jpeg": 1}, {"jpeg": "?"}, {"jpeg": "bm8="}, []])
+def test_a_daemons_picture_that_is_none_leaves_a_word(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, broken: Any
+) -> None:
+    daemon.script = lambda request: reply(request, broken if request["method"] == "thumbnail" else answer(b"/gone.jpg"))
+    assert ask("a.jpg", "-l", "--sheet", tmp_path / "s.png") == client.FOUND
 
 
 @pytest.mark.parametrize("verbose", [True, False])

@@ -15,7 +15,7 @@ from facewatchd.client import app as client
 from facewatchd.client import opening
 from facewatchd.errors import UsageError
 from facewatchd.photos import sheet_mark
-from tests.support.fake_daemon import FakeDaemon, reply
+from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.processes import until
 from tests.support.replies import answer
 
@@ -153,3 +153,12 @@ def test_the_named_sheet_is_opened(ask: Any, daemon: FakeDaemon, desktop: Deskto
         assert desktop.noted() == ["xdg-open", str(tmp_path / "s.png")]
     assert ask("--list-faces", tmp_path / "a.png", "--open") == client.FOUND
     assert Path(desktop.noted()[1]).name.startswith("a.png-")
+
+
+def test_the_album_is_opened_where_there_is_one(ask: Any, daemon: FakeDaemon, desktop: Desktop, tmp_path: Path) -> None:
+    daemon.script = lambda request: (
+        reply(request, answer()) if request["method"] == "query" else error(request, "unreadable-photo")
+    )
+    assert ask("a.jpg", "--open", "--html", tmp_path / "a.html") == client.NOTHING_FOUND
+    assert desktop.noted() == ["xdg-open", str(tmp_path / "a.html")]
+    assert not (tmp_path / "desktop" / "cache").exists(), "no sheet beside it"

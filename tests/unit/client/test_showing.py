@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import colorsys
 import io
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from facewatchd.client.showing import short_names
 from facewatchd.console.output import columns_of
 from facewatchd.console.terminal import Screen, Way
 from facewatchd.console.tiles import cut, grid
-from tests.support.emulator import Emulator, terminate
+from tests.support.emulator import Emulator, of_256, terminate
 from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.replies import answer, match, query_face
 
@@ -63,7 +63,7 @@ def script(request: dict[str, Any]) -> bytes:
     if params.get("face_id") == BROKEN:
         return error(request, "unreadable-photo", "it is gone")
     colour = colour_of(params["face_id"]) if "face_id" in params else QUERY_COLOUR
-    assert ("box" in params) == ("path" in params)
+    assert ("box" in params) or ("face_id" in params)
     return reply(request, {"jpeg": picture(params["size"], colour), "width": params["size"], "height": params["size"]})
 
 
@@ -152,6 +152,7 @@ def test_the_pictures_are_those_of_the_answer(
     ]
     assert lines[first + 2].split()[0] == "2010/photo.jpg"
     assert sum("no picture" in line for line in lines) == 1
+    assert complaints.splitlines()[-1] == "facewatch-query: 1 picture is missing: it is gone; what to do"
     assert emulator.is_as_before()
     assert emulator.left_input() == b""
 
@@ -165,8 +166,9 @@ def test_the_table_stays_as_it_is(daemon: FakeDaemon, window: Window) -> None:
     assert plain.asked == [], "nothing is asked without --show"
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(20, 12), (5, 5), (300, 20), (81, 3)])
-@pytest.mark.parametrize("abilities", [{"kitty": True}, {"sixel": True}, {}], ids=["kitty", "sixel", "characters"])
+@pytest.mark.parametrize(
+    ("columns", "rows", "abilities"), [(5, 5, {"kitty": True}), (81, 3, {"sixel": True}), (20, 12, {})]
+)
 def test_any_window(daemon: FakeDaemon, window: Window, columns: int, rows: int, abilities: dict[str, bool]) -> None:
     """The emulator refuses a picture that is larger than the window, and counts longer lines."""
     emulator = window(columns, rows, **abilities)
@@ -214,6 +216,20 @@ def test_nothing_is_asked_of_a_linux_console(daemon: FakeDaemon, window: Window)
     assert show(emulator, daemon, TERM="linux")[0] == 0
     assert emulator.asked == []
     assert set("".join(emulator.text())) & set("▘▝▖▞▛") == set()
+    colours = re.findall(rb"[34]8;5;(\d+)", emulator.written)
+    assert colours
+    assert {len(set(of_256(int(colour)))) for colour in colours} == {1}, "greys, as it has 16 colours"
+
+
+@pytest.mark.parametrize("variables", [{"TERM": "tmux-256color"}, {"TERM": "screen"}, {"TMUX": "x"}, {"STY": "x"}])
+def test_screen_and_tmux_are_asked_only_what_they_know(
+    daemon: FakeDaemon, window: Window, variables: dict[str, str]
+) -> None:
+    emulator = window(80, 60, kitty=True, sixel="TMUX" in variables)
+    assert show(emulator, daemon, "-n", "1", **variables)[0] == 0
+    assert {"kitty", "colour"} & set(emulator.asked) == set()
+    assert "DA1" in emulator.asked
+    assert bool(emulator.pictures) == emulator.sixel, "tmux with sixels shows them"
 
 
 def test_colours_that_are_not_wanted(daemon: FakeDaemon, window: Window) -> None:
@@ -268,12 +284,56 @@ def test_a_photo_on_standard_input_is_shown_too(daemon: FakeDaemon, window: Wind
     assert len(emulator.pictures) == MATCHES + 1
 
 
-def test_where_answers_are_late_they_are_waited_for_after_the_drawing(daemon: FakeDaemon, window: Window) -> None:
-    emulator = window(80, 60, answers_after=1.6)
-    started = time.monotonic()
-    show(emulator, daemon)
-    assert time.monotonic() - started >= 1.6
-    assert emulator.left_input() == b""
+def test_the_faces_on_a_photo_with_their_numbers_and_names(daemon: FakeDaemon, window: Window) -> None:
+    names = [("Anna", "sure"), ("", "unknown")]
+
+    def listed(request: dict[str, Any]) -> bytes:
+        if request["method"] == "thumbnail":
+            return script({**request, "params": {**request["params"], "face_id": request["params"]["box"][0]}})
+        faces = []
+        for face, (name, verdict) in enumerate(names):
+            who = {"name": name or None, "similarity": 0.7, "verdict": verdict, "confirmed": False, "runner_up": None}
+            faces.append({"box": [face, 20, 80, 90], "score": 0.9, "names": who})
+        return reply(request, {"faces": faces})
+
+    daemon.script = listed
+    emulator = window(80, 60, kitty=True)
+    assert show(emulator, daemon, "--list-faces", "--who")[0] == 0
+    colours = [tuple(picture.convert("RGB").getpixel((1, 1))) for _, _, picture in emulator.pictures]  # type: ignore[arg-type]
+    assert len(colours) == 2
+    assert all(near(colour, colour_of(face), 8) for face, colour in enumerate(colours))
+    lines = emulator.text()
+    first = next(number for number, line in enumerate(lines) if line.startswith("face 0"))
+    assert lines[first].split() == ["face", "0", "face", "1"]
+    assert lines[first + 1].split() == ["Anna", "unknown"]
+
+
+def test_the_groups_without_a_name(daemon: FakeDaemon, window: Window) -> None:
+    def listed(request: dict[str, Any]) -> bytes:
+        if request["method"] != "unknown":
+            return script(request)
+        groups = [
+            {
+                "id": 10 + face, "faces": 9 - face, "photos": 3, "first": "2011-05-06", "last": "2019-01-02",
+                "best": face, "path": "/p/a.jpg", "face": 0,
+            }
+            for face in range(3)
+        ]  # fmt: skip
+        return reply(request, {"groups": groups, "next": None, "total": 3, "unseen": 0})
+
+    daemon.script = listed
+    emulator = window(80, 60, kitty=True)
+    command = [sys.executable, "-m", "facewatchd", "people", "unknown", "--show", "--socket", daemon.path]
+    status, complaints = emulator.run(command)
+    assert status == 0, complaints
+    colours = [tuple(picture.convert("RGB").getpixel((1, 1))) for _, _, picture in emulator.pictures]  # type: ignore[arg-type]
+    assert [near(colour, colour_of(face), 8) for face, colour in enumerate(colours)] == [True] * 3
+    lines = emulator.text()
+    captions = next(number for number, line in enumerate(lines) if line.split() == ["group:10", "group:11", "group:12"])
+    assert lines[captions + 1].startswith("9 faces, 2011-2019")
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert len(piped.stdout.splitlines()) == 3
+    assert piped.stderr.decode() == "facewatchd: no pictures are shown, as the output does not go to a terminal\n"
 
 
 @pytest.mark.parametrize("way", Way)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,7 +13,8 @@ from unittest import mock
 import pytest
 
 from facewatchd.errors import UsageError
-from facewatchd.folders.copies import Copies, Filled
+from facewatchd.folders import copies
+from facewatchd.folders.copies import Filled, fill
 
 TAKEN = 1_500_000_000_123_456_789
 """Nanoseconds: a photo's date."""
@@ -37,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def put(folder: Path, *photos: Path) -> Filled:
-    return Copies(bytes(folder)).fill([bytes(photo) for photo in photos])
+    return fill(bytes(folder), [bytes(photo) for photo in photos])
 
 
 def held(folder: Path) -> dict[str, bytes]:
@@ -93,10 +95,23 @@ def test_no_file_is_replaced(folder: Path, photo: Callable[..., Path]) -> None:
 
 
 def test_a_file_that_comes_meanwhile_is_not_replaced(folder: Path, photo: Callable[..., Path]) -> None:
-    one, copies = photo("a/IMG_1.jpg"), Copies(bytes(folder))
-    (folder / "IMG_1.jpg").write_bytes(b"just now")
-    assert copies.fill([bytes(one)]) == Filled(1, 0)
+    one, copy = photo("a/IMG_1.jpg"), copies._copy_bytes
+
+    def raced(*arguments: Any) -> None:
+        (folder / "IMG_1.jpg").write_bytes(b"just now")
+        copy(*arguments)
+
+    with mock.patch.object(copies, "_copy_bytes", raced):
+        assert put(folder, one) == Filled(1, 0)
     assert held(folder) == {"IMG_1.jpg": b"just now", "IMG_1 (2).jpg": one.read_bytes()}
+
+
+def test_two_calls_at_a_time_copy_a_photo_once(folder: Path, photo: Callable[..., Path]) -> None:
+    photos = [photo(f"a/{number}.jpg") for number in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        filled = [done.result() for done in [pool.submit(put, folder, *photos) for _ in range(4)]]
+    assert sorted(each.made for each in filled) == [0, 0, 0, 20]
+    assert len(held(folder)) == 20
 
 
 @pytest.mark.usefixtures("way")

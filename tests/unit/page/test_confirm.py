@@ -31,7 +31,7 @@ def asked(*faces: int, **answers: Any) -> ToldDaemon:
             "suggestions": suggestions,
             "faces": lambda face_id: seen(face_id),
             "person": lambda name, **_: {**person(name, best=49), "statements": statements, "next": None},
-            "assign": lambda name, **_: {"name": name, "said": 1, "refused": [], "step": 3},
+            "assign": lambda name, **_: {"name": name, "said": 1, "moved": [], "step": 3},
             "undo": {"action": "say"},
             **answers,
         }
@@ -68,7 +68,7 @@ def test_without_a_script_each_answer_leads_to_the_next_face_and_skipped_ones_st
         assert shown(text) == "2"
         assert '<span id="left">2</span>' in text
         follow(client, face="2", answer="yes", left="1")
-        assert daemon.params("assign") == {"name": "Anna", "who": [{"face_id": 2}], "is": True}
+        assert daemon.params("assign") == {"name": "Anna", "who": [{"face_id": 2}], "is": True, "anyway": True}
         follow(client, face="2", answer="no", left="1")
         assert daemon.params("assign")["is"] is False
         text = follow(client, face="3", answer="skip", left="1,2")
@@ -76,18 +76,6 @@ def test_without_a_script_each_answer_leads_to_the_next_face_and_skipped_ones_st
         assert "Look at them again" in text
         for left in ("x", "-1", "1," * 3000, "9" * 30):
             assert client.get("/people/confirm", params={"name": "Anna", "left": left}).status_code == 200
-
-
-def test_an_answer_that_the_daemon_does_not_take_is_said_with_the_reason_and_the_face_comes_later() -> None:
-    refusal = {"name": "Anna", "said": 0, "step": None, "refused": [{"reason": "it is blurred"}]}
-    with browser(asked(1, 2, assign=refusal)) as client:
-        text = follow(client, face="1", answer="yes")
-        assert "it is blurred" in text
-        assert shown(text) == "2"
-        reply = client.post("/people/confirm", data={"name": "Anna", "face": "1", "answer": "yes"}, headers=JSON).json()
-        assert (reply["refused"], reply["step"]) == ("it is blurred", None)
-        client.post("/people/confirm", data={"name": "Anna", "face": "1", "answer": "yes", "anyway": "yes"})
-        assert client.page.daemon.params("assign")["anyway"] is True  # type: ignore[attr-defined]
 
 
 def test_the_script_is_told_the_step_of_each_answer_and_what_went_wrong() -> None:
@@ -113,6 +101,27 @@ def test_the_script_is_told_the_step_of_each_answer_and_what_went_wrong() -> Non
                 503,
                 "No daemon answers. Start it: facewatchd run DIR.",
             )
+
+
+def test_a_person_who_was_merged_in_another_tab_is_not_made_anew() -> None:
+    gone = RemoteError("there is no person 'Anna'", "`facewatchd people list` lists them", kind="unknown-person")
+    daemon = asked(1, 2)
+    with browser(daemon) as client:
+        assert client.get("/people/confirm?name=Anna").status_code == 200
+        daemon.answers["person"] = gone
+        form = {"name": "Anna", "face": "1", "answer": "yes"}
+        assert client.post("/people/confirm", data=form).status_code == 404
+        reply = client.post("/people/confirm", data=form, headers=JSON)
+        assert (reply.status_code, reply.json()["fault"]) == (400, "There is no person 'Anna'.")
+        assert "assign" not in [method for method, _ in daemon.asked]
+
+
+def test_a_face_that_another_tab_gave_another_name_is_said_to_be_taken_from_it() -> None:
+    moved = {"name": "Anna", "said": 1, "moved": ["Ben"], "step": 3}
+    with browser(asked(1, assign=moved)) as client:
+        reply = client.post("/people/confirm", data={"name": "Anna", "face": "1", "answer": "yes"}, headers=JSON).json()
+        assert reply["moved"] == "It was \u2068Ben\u2069 before."
+        assert "before" in follow(client, face="1", answer="yes").partition("</main>")[2]
 
 
 def test_a_name_that_is_markup_breaks_neither_the_page_nor_the_data_for_the_script() -> None:

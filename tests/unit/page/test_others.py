@@ -18,6 +18,10 @@ from tests.support.pages import STATUS, ToldDaemon, browser
 FULL = {
     **STATUS,
     "version": "1",
+    "pid": 1,
+    "uptime_s": 1,
+    "index": {"faces": 20, "tombstones": 0},
+    "rates": {"photos_per_s": 2.0},
     "waits": "",
     "device": "cpu",
     "second_look": {"on": False, "photos": 0, "done": 0},
@@ -95,17 +99,20 @@ def test_of_many_people_some_are_asked_about_on_one_page() -> None:
     ("photos", "pending", "expected"), [(0, 0, 100), (10, 0, 100), (1000, 1, 99), (0, 10, 0), (5, 10, 0)]
 )
 def test_progress_is_whole_only_at_the_end(photos: int, pending: int, expected: int) -> None:
-    assert progress({"photos": photos, "pending": pending}) == expected
+    assert progress(photos, pending) == expected
 
 
 def test_what_happens_now_and_what_failed_are_shown_as_text() -> None:
     status = {**FULL, "state": "indexing", "pending": 3, "failed": 2, "waits": MARKUP, "problems": [MARKUP]}
+    with browser(ToldDaemon(status={**status, "waits": ""})) as client:
+        assert "3 photos to go: 2.0 photos a second, about 1 s left." in client.get("/now").text
     failed = {"photos": [{"path": f"/{MARKUP}", "reason": MARKUP}], "next": {"path": "/a&b?c", "path_bytes": "YQ=="}}
     daemon = ToldDaemon(status=status, photos=failed)
     with browser(daemon) as client:
         for path in ("/now", "/now/part"):
             text = client.get(path).text
             assert "3 photos to go" in text
+            assert "problem" in text
             assert "<b onclick" not in text
         assert "<html" not in client.get("/now/part").text
         text = client.get("/now/files?state=failed").text

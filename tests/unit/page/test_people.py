@@ -73,6 +73,15 @@ def test_every_link_and_form_of_a_person_names_the_person(name: str) -> None:
         assert set(given) == {name}
 
 
+def test_a_card_is_told_of_all_photos_of_the_person() -> None:
+    with browser(known(query=answer(3, 4, years=[{"year": 2009, "photos": 1}, {"year": 2014, "photos": 1}]))) as client:
+        reply = client.get("/people/card?name=Anna").json()
+        assert reply == {"text": "2 photos, 2009\u20132014", "face": 3}
+        assert client.page.daemon.params("query")["top"] == 1  # type: ignore[attr-defined]
+    with browser(known(query=answer())) as client:
+        assert client.get("/people/card?name=Anna").json() == {"text": "0 photos", "face": None}
+
+
 def test_a_year_is_asked_for_and_one_that_is_none_is_not() -> None:
     daemon = known(person("Anna"))
     with browser(daemon) as client:
@@ -102,6 +111,7 @@ def notice(client: Browser) -> tuple[str, str]:
 
 def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that_step() -> None:
     daemon = known(
+        *map(person, ("Anna", "Ana")),
         rename_person={"name": "Annika", "before": "Anna", "step": 4},
         merge_people={"name": "Anna", "before": "Ana", "statements": 9, "step": 5},
         describe_person={"name": "Anna", "born": "2001", "hidden": True, "step": 6},
@@ -127,6 +137,14 @@ def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that
             "Anna is forgotten: 38 things were deleted that you had said. No photo was changed.",
             "",
         )
+
+
+def test_a_name_that_nobody_has_is_a_line_beside_the_field_of_the_other_name() -> None:
+    daemon = known(person("Anna"))
+    with browser(daemon) as client:
+        assert changed(client, "/people/merge", name="Anna", other="Bea") == "/people/of?name=Anna"
+        assert notice(client) == ("Nobody is called Bea: choose one of the names.", "")
+        assert "merge_people" not in [method for method, _ in daemon.asked]
 
 
 def test_a_name_that_is_taken_is_a_line_on_the_page_and_nothing_else() -> None:

@@ -22,7 +22,10 @@ def group(number: int = 17, faces: int = 38, **more: Any) -> dict[str, Any]:
 
 
 def strangers(*groups: dict[str, Any], **answers: Any) -> ToldDaemon:
-    faces = [{"face_id": number, "path": f"/{MARKUP}/{number}.jpg", "taken": None} for number in range(1, 39)]
+    faces = [
+        {"face_id": number, "path": f"/{MARKUP}/{number}.jpg", "taken": "2019-06-30", "taken_from": "exif"}
+        for number in range(1, 39)
+    ]
     return ToldDaemon(
         **{
             "unknown": {"groups": list(groups), "next": None, "total": len(groups), "unseen": 0},
@@ -54,12 +57,14 @@ def test_groups_are_shown_with_a_way_to_name_each_and_the_known_names_are_offere
     ("status", "words"),
     [
         ({"pending": 40}, "Faces are still being found: 40 photos to go"),
+        ({"unseen": 7}, "7 faces are still to be put into groups"),
         ({"faces": 0}, "No face was found on your photos yet"),
         ({}, "Nobody is left"),
     ],
 )
 def test_without_a_group_the_page_says_why(status: dict[str, Any], words: str) -> None:
-    with browser(strangers(status={**STATUS, **status})) as client:
+    none = {"groups": [], "next": None, "total": 0, "unseen": status.get("unseen", 0)}
+    with browser(strangers(status={**STATUS, **status}, unknown=none)) as client:
         assert words in client.get("/unknown").text
 
 

@@ -17,7 +17,7 @@ from facewatchd import paths as places
 from facewatchd.cli import app as cli
 from facewatchd.config import Config
 from facewatchd.doctor import unit
-from facewatchd.service import units
+from facewatchd.service import desktop, units
 from tests.support.paths import PROJECT
 
 SOURCES = PROJECT / "systemd"
@@ -338,4 +338,4 @@ def test_a_wheel_brings_the_units(tmp_path: Path) -> None:
 
     built = next(wheel.WheelBuilder(str(SOURCES.parent)).build(directory=str(tmp_path), versions=["standard"]))
     names = ZipFile(built).namelist()
-    assert {f"facewatchd/service/units/{name}" for name in units.NAMES} <= set(names)
+    assert {f"facewatchd/service/units/{name}" for name in (*units.NAMES, desktop.NAME)} <= set(names)

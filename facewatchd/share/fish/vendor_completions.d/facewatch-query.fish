@@ -70,7 +70,7 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l explain -d 'why a
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sheet -xka "(__fish_complete_path (commandline -ct))" -d 'also draw a picture: the query face, then the matches (.png .jpg .webp .pdf); replaces only a sheet'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l show -d 'also show the faces as pictures, in a terminal'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l html -xka "(__fish_complete_path (commandline -ct))" -d 'also write a page with all pictures in it, to look through in a browser; replaces only such a page'
-complete -c facewatch-query -n _shtab_facewatch_query_using -l open -d 'show the sheet in the desktop'"'"'s viewer; without --sheet, one that is not kept'
+complete -c facewatch-query -n _shtab_facewatch_query_using -l open -d 'show the sheet, or the album, in the desktop'"'"'s viewer; without either, a sheet that is not kept'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l link-to -xka "(__fish_complete_directories)" -d 'also put links to the photos into DIR; all of them, unless -n is given'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l copy-to -xka "(__fish_complete_directories)" -d 'also put copies of the photos into DIR; all of them, unless -n is given'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l sync -d 'with --link-to: remove its links in DIR that match no more'

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from PIL import Image, ImageDraw
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
 
 from facewatchd.matches import Box
 from facewatchd.pictures.fonts import Line
 from facewatchd.pictures.pages import EMPTY, FAINT
 
 if TYPE_CHECKING:
-    from facewatchd.values import Pixels
+    from facewatchd.photos.decode import Reduced
 
-SCENE: Final = 3.6
-"""Longer sides of a face that a match's picture shows: the face stays a quarter of the picture's side."""
-PORTRAIT: Final = 2.0
-"""The same for a face that is asked for."""
+SCENE: Final = 3.0
+"""Longer sides of a face that a match's picture shows: the face stays a third of the picture's side."""
+PORTRAIT: Final = 1.7
+"""The same for a face that is asked for, as in the daemon's own pictures (`photos.crops`)."""
 _MARGIN: Final = 1.15
 """Parts of the extent of several faces that are shown together."""
 _ABOVE: Final = 0.42
 """Part of the picture above the middle of the faces: what is below a head tells more than what is above."""
+_REDUCING_GAP: Final = 3.0
+"""As in `photos.thumbnail`."""
 _BOX: Final = "#ffd34d"
 _EDGE: Final = "#000000"
 
@@ -57,26 +61,42 @@ def region(boxes: Sequence[Box], width: int, height: int, sides: float = SCENE) 
     return Region(left, max(top, y + tall - down), left + across, max(top, y + tall - down) + down)
 
 
-def crop(photo: Pixels, boxes: Sequence[Box], side: int, sides: float = SCENE, line: int = 2) -> Image.Image:
-    """Return a square picture of ``side`` pixels with the faces' boxes, or one with a word where they do not fit.
+def least_scale(boxes: Sequence[Box], width: int, height: int, side: int, sides: float = SCENE) -> float:
+    """Return the scale, at most 1, at which the part of a photo has the pixels of a picture of ``side`` pixels."""
+    part = region(boxes, width, height, sides)
+    if part is None:
+        return 1.0
+    return min(1.0, side / max(part.right - part.left, part.bottom - part.top))
+
+
+def scene(photo: Reduced, boxes: Sequence[Box], side: int, sides: float = SCENE, line: int = 2) -> Image.Image | None:
+    """Return a square picture of ``side`` pixels with the faces' boxes; None where they do not fit the photo.
 
     ``line``: the width of a box's lines in pixels, 0 for no boxes.
     """
-    height, width = photo.shape[:2]
-    part = region(boxes, width, height, sides)
+    part = region(boxes, photo.width, photo.height, sides)
     if part is None:
-        return placeholder("changed", side)
-    cut = Image.fromarray(photo[part.top : part.bottom, part.left : part.right])
-    scale = side / max(cut.size)
-    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
+        return None
+    longest = max(part.right - part.left, part.bottom - part.top)
+    scale = side / longest
+    size = (max(1, round((part.right - part.left) * scale)), max(1, round((part.bottom - part.top) * scale)))
     left, top = (side - size[0]) // 2, (side - size[1]) // 2
     picture = Image.new("RGB", (side, side), EMPTY)
-    picture.paste(cut.resize(size, Image.Resampling.LANCZOS), (left, top))
+    picture.paste(_cut(photo, part).resize(size, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP), (left, top))
     if line:
         for box in boxes:
             x, y = left + (box.x - part.left) * scale, top + (box.y - part.top) * scale
             draw_box(picture, (x, y, x + box.w * scale, y + box.h * scale), line)
     return picture
+
+
+def _cut(photo: Reduced, part: Region) -> Image.Image:
+    """Return a part of a photo in the pixels that there are of it."""
+    height, width = photo.pixels.shape[:2]
+    across, down = width / photo.width, height / photo.height
+    left, top = round(part.left * across), round(part.top * down)
+    right, bottom = max(round(part.right * across), left + 1), max(round(part.bottom * down), top + 1)
+    return Image.fromarray(np.ascontiguousarray(photo.pixels[top:bottom, left:right]))
 
 
 def draw_box(picture: Image.Image, corners: tuple[float, float, float, float], line: int) -> None:
@@ -87,6 +107,15 @@ def draw_box(picture: Image.Image, corners: tuple[float, float, float, float], l
     pen = ImageDraw.Draw(picture, "RGBA")
     pen.rounded_rectangle((left - 1, top - 1, right + 1, bottom + 1), radius, outline=_EDGE + "90", width=line + 2)
     pen.rounded_rectangle((left, top, right, bottom), radius, outline=_BOX, width=line)
+
+
+def fetched(jpeg: bytes, side: int) -> Image.Image | None:
+    """Return a picture that the daemon made, as a square of ``side`` pixels; None where it is none."""
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            return ImageOps.pad(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS, EMPTY)
+    except OSError:
+        return None
 
 
 def placeholder(reason: str, side: int) -> Image.Image:

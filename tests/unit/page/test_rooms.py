@@ -1,0 +1,254 @@
+"""Asking, one photo in large, and saying who is on it: what the daemon is asked, and what the page shows."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+
+from facewatchd.client.connection import INVALID_PARAMS, RemoteError
+from facewatchd.errors import DeadlineError, NoDaemonError
+from tests.support.pages import BY_OURSELVES, Browser, ToldDaemon, browser
+
+UNKNOWN = {"name": None, "similarity": None, "verdict": "unknown", "confirmed": False, "runner_up": None}
+ANNA = {"name": "Anna", "similarity": 0.8, "verdict": "sure", "confirmed": True, "runner_up": None}
+
+
+def face(face_id: int | None, names: dict[str, Any], left: int = 10) -> dict[str, Any]:
+    return {"face_id": face_id, "box": [left, 20, 30, 40], "score": 0.9, "quality": [], "names": names}
+
+
+def match(face_id: int | None, **more: Any) -> dict[str, Any]:
+    return {
+        "path": f"/photos/{face_id}.jpg",
+        "face_id": face_id,
+        "similarity": 0.7,
+        "verdict": "likely",
+        "confirmed": False,
+        "itself": False,
+        "person": None,
+        "copies": [],
+        "similar": [],
+        "taken": "2019-06-30T12:00:00",
+        "taken_from": "exif",
+        **more,
+    }
+
+
+def answers(total: int, found: dict[str, Any] | None = None) -> Any:
+    """A ``query`` with so many matches: faces 100, 101 and so on."""
+
+    def query(top: int, skip: int = 0, threshold: float = 0.4, **_: Any) -> dict[str, Any]:
+        places = range(skip, min(total, skip + top))
+        return {
+            "matches": [match(100 + place) for place in places],
+            "total": total,
+            "threshold": threshold,
+            "faces": 20,
+            "pending": 0,
+            "expected_false": found,
+        }
+
+    return query
+
+
+PHOTO = {
+    "faces": [face(100, ANNA), face(101, UNKNOWN, 60)],
+    "width": 200,
+    "height": 100,
+    "path": "/photos/a <b>.jpg",
+    "copies": ["/copies/a.jpg"],
+    "taken": "2019-06-30T12:00:00",
+    "taken_from": "mtime",
+}
+PEOPLE = {"people": [{"name": "Anna", "photos": 3, "best": 100, "hidden": False}]}
+
+
+def send(client: Browser, data: bytes = b"a photo") -> httpx.Response:
+    return client.post("/photos", files={"photo": ("a.jpg", data, "image/jpeg")})
+
+
+def test_a_photo_is_sent_and_a_face_on_it_is_chosen() -> None:
+    found = {"faces": [face(None, UNKNOWN), face(None, ANNA)], "width": 200, "height": 100}
+    daemon = ToldDaemon(faces=found, query=answers(1), thumbnail={"jpeg": "/9g="}, people=PEOPLE)
+    with browser(daemon) as client:
+        sent = send(client)
+        assert sent.status_code == 303
+        assert base64.b64decode(daemon.params("faces")["data"]) == b"a photo"
+        page = client.get(sent.headers["location"])
+        key = sent.headers["location"].rpartition("/")[2]
+        assert page.text.count(f'href="/ask?who=photo%3A{key}%230"') == 2
+        assert "Anna" in page.text
+        assert client.get(f"/photos/{key}/1600.jpg").content == b"\xff\xd8"
+        assert client.get(f"/photos/{key}/1600.jpg").content == b"\xff\xd8"
+        assert [method for method, _ in daemon.asked].count("thumbnail") == 1
+        asked = client.get(f"/ask?who=photo%3A{key}%230")
+        assert daemon.params("query")["who"] == [{"data": base64.b64encode(b"a photo").decode(), "face": 0}]
+        assert 'name="name"' in asked.text
+        assert 'name="name"' not in client.get(f"/ask?who=photo%3A{key}%231").text
+
+
+def test_one_face_is_asked_for_at_once_and_without_one_the_page_says_so() -> None:
+    daemon = ToldDaemon(faces={"faces": [face(None, UNKNOWN)], "width": 200, "height": 100})
+    with browser(daemon) as client:
+        assert send(client).headers["location"].startswith("/ask?who=photo")
+        daemon.answers["faces"] = {"faces": [], "width": 200, "height": 100}
+        assert "No face was found" in client.get(send(client).headers["location"]).text
+
+
+def test_a_photo_that_cannot_be_read_is_said_in_the_daemons_words() -> None:
+    error = RemoteError("the JPEG image is truncated", "try another copy", kind="unreadable-photo")
+    with browser(ToldDaemon(faces=error)) as client:
+        answer = send(client)
+        assert answer.status_code == 422
+        assert "The JPEG image is truncated" in answer.text
+        assert "Try another copy" in answer.text
+
+
+@pytest.mark.parametrize("address", ["/photos/gone", "/photos/gone/1600.jpg", "/ask?who=photo%3Agone%230"])
+def test_a_photo_that_is_not_kept_any_more_is_to_be_chosen_again(address: str) -> None:
+    with browser(ToldDaemon(query=answers(1))) as client:
+        answer = client.get(address)
+        assert answer.status_code == 404
+        assert "Choose it again" in answer.text
+
+
+def test_an_answer_has_pages_and_each_match_knows_its_place() -> None:
+    daemon = ToldDaemon(query=answers(130), people=PEOPLE)
+    with browser(daemon) as client:
+        first = client.get("/ask?who=%40anna&with=Ben&sort=date&threshold=0.5")
+        asked = daemon.params("query")
+        assert (asked["who"], asked["with"], asked["sort"]) == ([{"person": "anna"}], [{"person": "Ben"}], "date")
+        assert (asked["top"], asked["threshold"]) == (60, 0.5)
+        assert "130 photos" in first.text
+        assert 'href="/face/100?who=%40anna&amp;with=%40Ben&amp;threshold=0.5&amp;sort=date"' in first.text
+        assert "&amp;at=1" in first.text
+        assert (
+            'rel="next" href="/ask?who=%40anna&amp;with=%40Ben&amp;threshold=0.5&amp;sort=date&amp;skip=60"'
+            in first.text
+        )
+        last = client.get("/ask?who=%40anna&skip=120")
+        assert last.text.count('<li class="face"') == 10
+        assert 'rel="next"' not in last.text
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"count": 2.2, "basis": "estimate"}, "about 2 of these 60 are somebody else"),
+        ({"count": 2.2, "basis": "at-most"}, "up to 3 of these 60 are somebody else"),
+        ({"count": 0.1, "basis": "estimate"}, "probably none of them is somebody else"),
+        ({"count": None, "basis": "unknown"}, "too few other faces"),
+    ],
+)
+def test_the_slider_says_how_many_are_wrong(found: dict[str, Any], words: str) -> None:
+    with browser(ToldDaemon(query=answers(100, found), people=PEOPLE)) as client:
+        assert words in client.get("/ask?who=%40Anna&threshold=0.45").text
+        assert 'value="0.45"' in client.get("/ask?who=%40Anna&threshold=0.45").text
+        everything = client.get("/ask/wrong?who=%40Anna").text
+        assert words.replace("60", "100") in everything
+
+
+def test_a_photo_in_large_has_its_faces_its_file_and_the_way_to_the_next() -> None:
+    daemon = ToldDaemon(query=answers(3), faces=PHOTO, people=PEOPLE)
+    with browser(daemon) as client:
+        page = client.get("/face/101?who=%40Anna&at=1")
+        assert daemon.params("faces") == {"face_id": 101, "names": True}
+        assert "2 of 3 photos" in page.text
+        assert 'rel="prev" href="/face/100?who=%40Anna"' in page.text
+        assert 'rel="next" href="/face/102?who=%40Anna&amp;at=2"' in page.text
+        assert "/photos/a &lt;b&gt;.jpg" in page.text
+        assert "/copies/a.jpg" in page.text
+        assert "This is <bdi>Anna</bdi>" in page.text
+        assert page.text.count("<rect") == 2
+        assert "style=" not in page.text
+
+
+def test_a_photo_that_was_taken_out_of_the_answer_leads_to_the_one_that_took_its_place() -> None:
+    daemon = ToldDaemon(query=answers(3), faces=PHOTO, people=PEOPLE)
+    with browser(daemon) as client:
+        page = client.get("/face/77?who=%40Anna&at=1")
+        assert 'rel="next" href="/face/101?who=%40Anna&amp;at=1"' in page.text
+
+
+def said(**result: Any) -> dict[str, Any]:
+    return {
+        "name": "Anna",
+        "is": True,
+        "new": False,
+        "said": 1,
+        "known": 0,
+        "moved": [],
+        "refused": [],
+        "step": 7,
+        **result,
+    }
+
+
+def test_what_is_said_can_be_taken_back() -> None:
+    daemon = ToldDaemon(assign=said(new=True), undo={"action": "said"}, query=answers(0))
+    with browser(daemon) as client:
+        answer = client.post("/say", data={"name": "Anna", "who": "face:12", "back": "/ask"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ask")
+        assert daemon.params("assign") == {"name": "Anna", "who": [{"face_id": 12}]}
+        page = client.get("/ask").text
+        assert 'name="step" value="7"' in page
+        assert 'name="step"' not in client.get("/ask").text
+        client.post("/undo", data={"step": "7", "back": "/ask"})
+        assert daemon.params("undo") == {"step": 7}
+        assert "Taken back" in client.get("/ask").text
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (said(), "This is \u2068Anna\u2069."),
+        (said(**{"is": False}), "This is \u2068Anna\u2069."),
+        (said(moved=["Ben"]), "It was \u2068Ben\u2069 before."),
+        (said(said=0, known=1, step=None), "You have said before"),
+        (said(said=0, step=None, refused=[{"who": 0, "face": None, "reason": "it is blurred"}]), "it is blurred"),
+        (RemoteError("the name is too long", code=INVALID_PARAMS), "The name is too long."),
+    ],
+)
+def test_what_came_of_it_is_said(result: Any, words: str) -> None:
+    with browser(ToldDaemon(assign=result)) as client:
+        client.post("/say", data={"name": "Anna", "who": "face:12", "back": "/ask"})
+        assert words in client.get("/ask").text
+
+
+def test_no_name_is_no_change() -> None:
+    daemon = ToldDaemon()
+    with browser(daemon) as client:
+        client.post("/say", data={"name": " ", "who": "face:12", "back": "https://evil.example/"})
+        assert "Write a name" in client.get("/ask").text
+        assert "assign" not in [method for method, _ in daemon.asked]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (NoDaemonError("no daemon answers", "start it"), 503, "facewatchd run"),
+        (DeadlineError("late", "ask again"), 504, "Ask again"),
+        (RemoteError("there is no face 9", kind="unknown-face"), 404, "There is no face 9"),
+        (RemoteError("wrong", code=INVALID_PARAMS), 400, "Wrong"),
+        (ValueError("a fault"), 500, "Something in facewatchd is broken"),
+    ],
+)
+def test_an_error_is_a_page_that_says_what_to_do(error: Exception, status: int, words: str) -> None:
+    with browser(ToldDaemon(faces=error), raises=False) as client:
+        answer = client.get("/face/9")
+        assert answer.status_code == status
+        assert words in answer.text
+        assert "Traceback" not in answer.text
+
+
+def test_a_size_that_nobody_needs_is_not_made() -> None:
+    daemon = ToldDaemon(thumbnail={"jpeg": "/9g="})
+    with browser(daemon) as client:
+        assert client.get("/face/9/256.jpg").status_code == 200
+        assert client.get("/face/9/257.jpg").status_code == 404
+        assert daemon.params("thumbnail") == {"face_id": 9, "size": 256}
+        assert client.get("/face/9/photo/1600.jpg", headers=BY_OURSELVES).status_code == 200
+        assert daemon.params("thumbnail") == {"face_id": 9, "size": 1600, "photo": True}
