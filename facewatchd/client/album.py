@@ -50,7 +50,7 @@ _ASKED_SIZE: Final = 256
 _LARGE: Final = 60
 """Up to how many matches have faces of `_ASKED_SIZE`. Of more, they have the daemon's usual size, which is made while a
 photo is indexed: so they cost no decoding."""
-_PHOTO_SIZES: Final = (1024, 800, 640, 560, 480, 440, 400)
+_PHOTO_SIZES: Final = (1024, 800, 640, 560, 480, 440, 400, 360, 320)
 """Pixels of the longer side of a photo."""
 _BATCH: Final = 32
 """Photos that are asked for in one size."""

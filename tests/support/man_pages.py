@@ -275,10 +275,10 @@ SECTIONS = {
             "are folded. A click, or Enter, shows the photo with a box around each face and the names that are known, "
             "with its path, and a link to the file; Escape closes it, and the arrow keys go from match to match. A "
             "photo that cannot be read any more says why.",
-            "The page has at most 10 MB: the more matches, the smaller the pictures. Up to 85 photos are 1024 pixels "
-            "long, 300 are some 400; of more, the first have their photo, and of the others the face alone is shown. "
-            "After 2,000 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
-            "file (it may have photos that nobody else may see). It replaces an earlier album, and no other file.",
+            "The page has at most 10 MB: the more matches, the smaller the photos, 1024 pixels on the longer side of "
+            "some 70, and 400 of 300. Of more, the first have their photo, and of the others the face alone is shown. "
+            "After 1,200 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
+            "file, as photos in it may be for nobody else. It replaces an earlier album, and no other file.",
         ),
         (
             "WHAT IS NEW",

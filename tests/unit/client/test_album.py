@@ -116,7 +116,7 @@ def test_people_are_shown_by_their_clearest_face(ask: Any, daemon: FakeDaemon, t
     assert ("12 references" in page, "1 reference<" in page) == (True, False)  # no photo shows Ben's
     assert "Anna: 0.700" in page
     assert "Ben: 0.600" in page
-    assert [params["face_id"] for params in asked(daemon, "thumbnail")] == [77, 5, 6, 5]
+    assert sorted(params["face_id"] for params in asked(daemon, "thumbnail")) == [5, 5, 6, 77]
 
 
 def test_a_person_without_a_face_on_a_photo_is_shown_by_the_photo(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ def test_no_answer_makes_an_album_that_is_too_large(count: int, density: float, 
         (10 * 1024**2, 10, 10, 1024),
         (10 * 1024**2 - 1, 10, 10, 800),
         (300 * 400**2, 300, 32, 400),
-        (100 * 400**2, 300, 32, 400),
-        (31 * 400**2, 300, 32, 0),
+        (100 * 320**2, 300, 32, 320),
+        (31 * 320**2, 300, 32, 0),
     ],
 )
 def test_photos_are_as_large_as_all_can_be(room: int, photos: int, batch: int, size: int) -> None:
