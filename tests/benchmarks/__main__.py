@@ -42,6 +42,7 @@ NAMES = (
     "exchange",
     "picturing",
     "page",
+    "sheets",
     "saving",
     "walk",
 )
