@@ -119,8 +119,8 @@ SECTIONS = {
             "found. facewatchd people not takes both back, with the box that facewatchd people show prints; with "
             "--whole it rejects every face of that photo.",
             "Faces without a name that seem to be one person's are a group. facewatchd people unknown lists the "
-            "groups, those on most photos first, with the clearest face of each; they are made while nothing else is to be "
-            "done, grow with new photos and keep their numbers. group:17 is a WHO: facewatch-query group:17 finds its "
+            "groups, those on most photos first, with the clearest face of each; they are made while nothing else is "
+            "to be done, grow with new photos and keep their numbers. group:17 is a WHO: facewatch-query group:17 finds its "
             "photos, facewatchd people add NAME group:17 names all its faces but those that were said not to be that "
             "person, and facewatchd people ignore group:17 leaves it out, with what joins it later. A face that is "
             "found for a person is in no list of unknown ones.",
@@ -132,8 +132,9 @@ SECTIONS = {
             "them was said, the date of birth and `hidden`. facewatchd people show prints `is` or `is not`, x,y,w,h, "
             "the source, the day, the path, and what is amiss if something is.",
             "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
-            "final: it deletes the name and all that was said from the file, and the backups. What a question was "
-            "called (facewatch-query --new) is no name of a person, and stays.",
+            "final: it deletes the name and all that was said from the file, the backups, and the sheets that "
+            "facewatch-query --open kept. What a question was called (facewatch-query --new) is no name of a person, "
+            "and stays.",
         ),
         (
             "PHOTOS",
