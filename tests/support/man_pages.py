@@ -119,11 +119,11 @@ SECTIONS = {
             "found. facewatchd people not takes both back, with the box that facewatchd people show prints; with "
             "--whole it rejects every face of that photo.",
             "Faces without a name that seem to be one person's are a group. facewatchd people unknown lists the "
-            "groups, those on most photos first, with the clearest face of each; they are made while nothing else is "
-            "to be done, grow with new photos and keep their numbers. group:17 is a WHO: facewatch-query group:17 finds "
-            "its photos, facewatchd people add NAME group:17 names all its faces but those that were said not to be that "
-            "person, and facewatchd people ignore group:17 leaves it out, with what joins it later. A face that is "
-            "found for a person is in no list of unknown ones.",
+            "groups, those on most photos first, with the clearest face of each; they are made while nothing else "
+            "is to be done, grow with new photos and keep their numbers. group:17 is a WHO: facewatch-query "
+            "group:17 finds its photos, facewatchd people add NAME group:17 names all its faces but those that were"
+            " said not to be that person, and facewatchd people ignore group:17 leaves it out, with what joins it "
+            "later. A face that is found for a person is in no list of unknown ones.",
             "In a pipe, facewatchd people unknown prints group:ID, faces, photos, years and PHOTO#N with tabs between; "
             "with -0 only PHOTO#N, NUL between them.",
             "Who is hidden (facewatchd people describe --hide) is named nowhere but in facewatchd people, and answers "
