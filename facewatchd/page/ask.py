@@ -39,20 +39,17 @@ async def start(request: Request) -> Response:
 
 async def ask(request: Request) -> Response:
     """Show the answer to the question in the address; without one, how to ask."""
-    asked = Question.of(request.query_params)
     daemon = view.daemon(request)
+    asked, own = await _asked(request)
     if not asked.who:
-        people, status = await asyncio.gather(daemon.call("people"), daemon.call("status"))
-        named = sorted(people["people"], key=lambda each: -each["photos"])[:_NAMED]
-        return view.render(request, "ask.html", people=named, more=len(people["people"]) - len(named), status=status)
+        return await _how_to_ask(request)
     skip = whole(request.query_params.get("skip"))
-    answer, people, status = await asyncio.gather(
+    answer, people = await asyncio.gather(
         daemon.call("query", **asked.params(view.of(request).uploads), top=SHOWN, skip=skip or None, verdicts=True),
         daemon.call("people"),
-        daemon.call("status"),
     )
     more = skip + len(answer["matches"])
-    whose = [_whose(request, each, people["people"]) for each in asked.who]
+    whose = [await _whose(request, each, people["people"], answer) for each in asked.who]
     alone = whose[0] if len(whose) == 1 else None
     return view.render(
         request,
@@ -63,13 +60,31 @@ async def ask(request: Request) -> Response:
         more=asked.path(skip=more) if answer["matches"] and more < answer["total"] else "",
         whose=whose,
         title=alone.name if alone else "",
-        names_one=alone.who if alone and not alone.name else "",
+        unnamed=alone if alone and not alone.name else None,
         chips=_chips(asked),
         expected=expected(answer),
-        scale=_scale(status["model"]["threshold"], answer["threshold"]),
+        scale=_scale(own, answer["threshold"]),
         names=question.known_names(people["people"]),
         orders=question.ORDERS,
     )
+
+
+async def _how_to_ask(request: Request) -> Response:
+    daemon = view.daemon(request)
+    people, status = await asyncio.gather(daemon.call("people"), daemon.call("status"))
+    named = sorted(people["people"], key=lambda each: -each["photos"])[:_NAMED]
+    return view.render(request, "ask.html", people=named, more=len(people["people"]) - len(named), status=status)
+
+
+async def _asked(request: Request) -> tuple[Question, float]:
+    """The question in the address, and the model's own threshold.
+
+    The slider has steps, and what is sent by the form is a step also where it was not moved. The step next to the own
+    threshold stands for that one: below it, blurred faces would count as others do (`query` in facewatchd-protocol(7)).
+    """
+    asked = Question.of(request.query_params)
+    own = float((await view.daemon(request).call("status"))["model"]["threshold"])
+    return (asked.asking(threshold=str(own)) if asked.threshold == f"{own:.2f}" else asked), own
 
 
 class Whose(NamedTuple):
@@ -77,21 +92,33 @@ class Whose(NamedTuple):
 
     who: str
     name: str = ""
+    guess: str = ""
+    """Who it may be, where that is not sure."""
     face_id: int | None = None
+    """Of the picture that stands for it."""
     key: str = ""
+    """Of the photo that was sent, which stands for it otherwise,"""
     upload: Upload | None = None
     number: int = 0
+    """and which face on it."""
 
 
-def _whose(request: Request, who: str, people: Sequence[Mapping[str, Any]]) -> Whose:
+async def _whose(request: Request, who: str, people: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> Whose:
     if (sent := question.sent(who)) is not None:
-        upload = _kept(request, sent[0])
-        names = upload.faces[sent[1]]["names"] if sent[1] < len(upload.faces) else {}
-        return Whose(who, str(names.get("name") or ""), None, *sent[:1], upload, sent[1])
+        key, number = sent
+        upload = await _kept(request, key)
+        names = upload.faces[number]["names"]
+        name = str(names["name"] or "")
+        is_sure = names["confirmed"] or names["verdict"] == "sure"
+        return Whose(who, name if is_sure else "", name, key=key, upload=upload, number=number)
     if who.startswith("@"):
         found = [person for person in people if person["name"].casefold() == who[1:].casefold()]
-        return Whose(who, found[0]["name"] if found else who[1:], found[0]["best"] if found else None)
-    return Whose(who, "", question.face_id(who))
+        return Whose(who, found[0]["name"] if found else who[1:], face_id=found[0]["best"] if found else None)
+    face_id, matches = question.face_id(who), answer["matches"]
+    own = next((match for match in matches if match["face_id"] == face_id), None)
+    if face_id is None and matches:
+        face_id = matches[0]["face_id"]  # of a group
+    return Whose(who, str((own and own["person"]) or ""), face_id=face_id)
 
 
 def _chips(asked: Question) -> list[tuple[str, str]]:
@@ -125,7 +152,7 @@ def _scale(own: float, now: float) -> Scale:
 
 async def how_many_wrong(request: Request) -> Response:
     """Say of the whole answer how many photos are expected to show somebody else: a line of text."""
-    asked = Question.of(request.query_params)
+    asked, _ = await _asked(request)
     answer = await view.daemon(request).call(
         "query", **asked.params(view.of(request).uploads), top=MOST_JUDGED, verdicts=True
     )
@@ -175,23 +202,29 @@ async def _photo(request: Request) -> tuple[bytes, str]:
 async def sent(request: Request) -> Response:
     """Show a photo that was sent, with its faces to choose from."""
     key = request.path_params["key"]
-    upload = _kept(request, key)
+    upload = await _kept(request, key)
     return view.render(request, "sent.html", key=key, upload=upload)
 
 
 async def picture(request: Request) -> Response:
     """Return a photo that was sent, as a picture that every browser shows."""
-    upload, size = _kept(request, request.path_params["key"]), pictures.known_size(request)
+    upload, size = await _kept(request, request.path_params["key"]), pictures.known_size(request)
     if size not in upload.pictures:
         made = await view.daemon(request).call("thumbnail", data=upload.encoded(), size=size, photo=True)
         upload.pictures[size] = base64.b64decode(made["jpeg"])
     return pictures.jpeg(upload.pictures[size])
 
 
-def _kept(request: Request, key: str) -> Upload:
-    upload = view.of(request).uploads.get(key)
+async def _kept(request: Request, key: str) -> Upload:
+    """A photo that was sent, with the names that its faces have by now. Raises `UnknownPhotoError`."""
+    uploads = view.of(request).uploads
+    upload = uploads.get(key)
     if upload is None:
         raise UnknownPhotoError
+    if upload.said < uploads.said:
+        said = uploads.said
+        upload.faces = (await view.daemon(request).call("faces", data=upload.encoded(), names=True))["faces"]
+        upload.said = said
     return upload
 
 

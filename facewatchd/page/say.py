@@ -57,6 +57,7 @@ async def undo(request: Request) -> Response:
             view.notice(request, "There is nothing to take back.")
         else:
             view.notice(request, "Taken back.")
+            view.of(request).uploads.said += 1
     return view.go(first(given, "back"))
 
 

@@ -27,6 +27,8 @@ class Upload:
     height: int
     pictures: dict[int, bytes] = field(default_factory=dict)
     """The whole photo as JPEG, by the size that was asked for."""
+    said: int = 0
+    """The `Uploads.said` that the names of the faces are from."""
 
     def encoded(self) -> str:
         """Return the bytes for a request."""
@@ -38,11 +40,14 @@ class Uploads:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Upload] = OrderedDict()
+        self.said = 0
+        """How often something was said of people: faces of photos that were sent may have other names since."""
 
     def keep(self, upload: Upload) -> str:
         """Keep a photo, and return its id; those that were not used for longest go."""
         key = secrets.token_urlsafe(16)
         self._kept[key] = upload
+        upload.said = self.said
         while len(self._kept) > MOST or (
             len(self._kept) > 1 and sum(len(each.data) for each in self._kept.values()) > MOST_BYTES
         ):

@@ -85,6 +85,7 @@ def notice(request: Request, text: str, *, step: int | None = None, is_error: bo
     """Have the next page of this browser show a line. ``step``: of the daemon's reply, for a button that undoes it."""
     session: Session = request.state.session
     session.notices.append(Notice(text, step, is_error))
+    of(request).uploads.said += step is not None
 
 
 def go(path: str) -> Response:

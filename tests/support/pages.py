@@ -17,7 +17,7 @@ ORIGIN = f"http://127.0.0.1:{PORT}"
 HOSTS = (f"127.0.0.1:{PORT}", f"localhost:{PORT}", f"[::1]:{PORT}")
 BY_OURSELVES = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 """What a browser adds to a request that a page of ours causes."""
-STATUS = {
+STATUS: dict[str, Any] = {
     "state": "idle",
     "photos": 12,
     "faces": 20,

@@ -2,6 +2,8 @@
 // in the background. What the daemon says to each is checked: an answer that it did not take is shown, and its face
 // comes again at the end. "Undo" takes back the steps of this page alone, the last one first.
 
+import { isMeant, sayEnded } from "./page.js";
+
 const form = document.getElementById("confirm");
 if (form) start(form);
 
@@ -21,7 +23,6 @@ function start(form) {
   const loaded = [];
 
   get("undo").hidden = get("keys-label").hidden = false;
-  const keys = get("keys"); // page.js keeps what is chosen
 
   function show() {
     const card = queue[0];
@@ -96,7 +97,8 @@ function start(form) {
         body: body && new URLSearchParams(body),
       });
     } catch {
-      throw new Error("The page does not run any more. Start it again: facewatchd page");
+      sayEnded();
+      throw new Error("The page has ended.");
     }
     const found = await reply.json().catch(() => ({}));
     if (!reply.ok) throw new Error(found.fault || `The page answered ${reply.status}. Load it again.`);
@@ -184,8 +186,7 @@ function start(form) {
   get("again")?.addEventListener("click", undo);
   const KEYS = { y: () => answer("yes"), n: () => answer("no"), s: () => answer("skip"), u: undo };
   const pressed = (event) => {
-    const isTyping = event.target.matches("input:not([type=checkbox]), textarea, select");
-    if (!keys.checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
+    if (!isMeant(event) || event.repeat) return;
     const act = KEYS[event.key.toLowerCase()];
     if (!act) return;
     event.preventDefault();
@@ -194,10 +195,9 @@ function start(form) {
   };
   document.addEventListener("keydown", pressed, { capture: true });
   addEventListener("beforeunload", (event) => {
-    if (unsent()) event.preventDefault();
+    const isUnsent = (entry) => entry.said !== "skip" && entry.step === undefined;
+    if (history.some(isUnsent)) event.preventDefault();
   });
-  const unsent = () =>
-    history.some((entry) => entry.said !== "skip" && entry.step === undefined);
   show();
   fill();
 }

@@ -1,4 +1,6 @@
 // Draws what changes anew every two seconds, while the page is looked at and the box is ticked.
+import { sayEnded } from "./page.js";
+
 const part = document.getElementById("part");
 const wanted = document.getElementById("refresh");
 async function refresh() {
@@ -8,7 +10,7 @@ async function refresh() {
       if (reply.ok) part.innerHTML = await reply.text();
       else if (reply.status === 503) location.reload();
     } catch {
-      // the page has ended: the menu says so when it is used
+      sayEnded();
     }
   }
   setTimeout(refresh, 2000);

@@ -10,7 +10,7 @@ import pytest
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import DeadlineError, NoDaemonError
-from tests.support.pages import BY_OURSELVES, Browser, ToldDaemon, browser
+from tests.support.pages import BY_OURSELVES, STATUS, Browser, ToldDaemon, browser
 
 UNKNOWN = {"name": None, "similarity": None, "verdict": "unknown", "confirmed": False, "runner_up": None}
 ANNA = {"name": "Anna", "similarity": 0.8, "verdict": "sure", "confirmed": True, "runner_up": None}
@@ -252,3 +252,48 @@ def test_a_size_that_nobody_needs_is_not_made() -> None:
         assert daemon.params("thumbnail") == {"face_id": 9, "size": 256}
         assert client.get("/face/9/photo/1600.jpg", headers=BY_OURSELVES).status_code == 200
         assert daemon.params("thumbnail") == {"face_id": 9, "size": 1600, "photo": True}
+
+
+def test_a_face_that_was_sent_has_the_name_that_it_was_given_since() -> None:
+    found = {"faces": [face(None, {**UNKNOWN, "name": "Ben", "verdict": "look"})], "width": 200, "height": 100}
+    daemon = ToldDaemon(faces=found, query=answers(1), assign=said(new=True), people=PEOPLE, undo={"action": "said"})
+    with browser(daemon) as client:
+        address = send(client).headers["location"]
+        who = address.partition("who=")[2].replace("%3A", ":").replace("%23", "#")
+        guessed = client.get(address).text
+        assert 'value="Ben" list="names"' in guessed
+        assert "<bdi>Ben</bdi>: " not in guessed
+        daemon.answers["faces"] = {**found, "faces": [face(None, ANNA)]}
+        assert "<bdi>Anna</bdi>" not in client.get(address).text
+        client.post("/say", data={"name": "Anna", "who": who, "back": address})
+        assert "<bdi>Anna</bdi>: " in client.get(address).text
+        daemon.answers["faces"] = found
+        assert "<bdi>Anna</bdi>: " in client.get(address).text
+        client.post("/undo", data={"step": "7", "back": address})
+        assert "<bdi>Anna</bdi>: " not in client.get(address).text
+
+
+def test_a_face_of_the_library_and_a_group_have_a_picture_and_a_name() -> None:
+    daemon = ToldDaemon(query=answers(3), people=PEOPLE)
+    with browser(daemon) as client:
+        assert 'src="/face/100/192.jpg"' in client.get("/ask?who=group%3A7").text
+        assert daemon.params("query")["who"] == [{"group": 7}]
+        assert 'value="group:7"' in client.get("/ask?who=group%3A7").text
+        assert 'value="face:101"' in client.get("/ask?who=face%3A101").text
+        daemon.answers["query"] = lambda **given: {**answers(3)(**given), "matches": [match(101, person="Anna")]}
+        named = client.get("/ask?who=face%3A101").text
+        assert "<bdi>Anna</bdi>: " in named
+        assert 'value="face:101"' not in named.partition('action="/say"')[2]
+
+
+def test_the_slider_at_its_usual_place_asks_with_the_models_own_threshold() -> None:
+    daemon = ToldDaemon(query=answers(3), people=PEOPLE)
+    daemon.answers["status"] = {**STATUS, "model": {**STATUS["model"], "threshold": 0.5738}}
+    with browser(daemon) as client:
+        page = client.get("/ask?who=%40Anna").text
+        assert 'step="0.01" value="0.40"' in page
+        for path in ("/ask?who=%40Anna&threshold=0.57", "/ask/wrong?who=%40Anna&threshold=0.57"):
+            assert client.get(path).status_code == 200
+            assert daemon.params("query")["threshold"] == 0.5738
+        client.get("/ask?who=%40Anna&threshold=0.56")
+        assert daemon.params("query")["threshold"] == 0.56
