@@ -214,7 +214,7 @@ def draw(
 
     ``progress`` is called with the number of matches drawn and that of all.
     """
-    whole = layout(question, tiles)
+    whole, heights = layout(question, tiles), _line_heights(tiles)
     with ThreadPoolExecutor(_DECODERS, "decode") as pool:
         for number, indices in enumerate(whole.pages):
             page = _empty_page(whole, number, dpi, as_pictures=as_pictures)
@@ -226,7 +226,7 @@ def draw(
             for done, (at, picture) in enumerate(_pictures(pool, page, shown, whole.side, fetch), start=1):
                 left, top = whole.place(number, indices[at])
                 page.paste(picture, left, top, _RADIUS)
-                _write_caption(page, shown[at], left, top + whole.side, whole.side, _line_heights(tiles))
+                _write_caption(page, shown[at], left, top + whole.side, whole.side, heights)
                 if progress:
                     progress(indices.start + done, len(tiles))
             yield page

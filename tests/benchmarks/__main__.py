@@ -41,6 +41,7 @@ NAMES = (
     "subscribing",
     "exchange",
     "page",
+    "sheets",
     "saving",
     "walk",
 )
