@@ -31,7 +31,17 @@ MATCHES = 7
 BROKEN = 4
 """The id of a face without a picture."""
 QUERY_COLOUR = (250, 250, 0)
-COMMAND = [sys.executable, "-c", "import sys; from facewatchd.client.app import main; sys.exit(main())"]
+PATIENT = """
+import sys
+from facewatchd.console import terminal
+terminal.LATE = terminal._LATE_AFTER_ERROR = 60.0
+if "impatient" not in sys.argv:
+    terminal.DEADLINE = 60.0
+sys.argv = [each for each in sys.argv if each != "impatient"]
+"""
+"""Waits for answers as long as a busy machine may take."""
+COMMAND = [sys.executable, "-c", f"{PATIENT}from facewatchd.client.app import main; sys.exit(main())"]
+CONTROL = [sys.executable, "-c", f"{PATIENT}from facewatchd.cli.app import main; sys.exit(main())"]
 
 
 def colour_of(face: int) -> tuple[int, int, int]:
@@ -183,7 +193,10 @@ def test_a_terminal_that_does_not_answer_in_time_gets_characters(
     daemon: FakeDaemon, window: Window, delay: float | None
 ) -> None:
     emulator = window(80, 60, kitty=True, sixel=True, answers_after=delay)
-    status, _ = show(emulator, daemon, COLORTERM="truecolor")
+    command = [*COMMAND, "--show", "--socket", daemon.path, "anna.jpg"]
+    if delay is None:
+        command[2] = "import sys; from facewatchd.client.app import main; sys.exit(main())"
+    status, _ = emulator.run([*command, "impatient"] if delay else command, COLORTERM="truecolor")
     assert status == 0
     assert not emulator.pictures
     assert "▀" in "".join(emulator.text()) or "▌" in "".join(emulator.text())
@@ -323,7 +336,7 @@ def test_the_groups_without_a_name(daemon: FakeDaemon, window: Window) -> None:
 
     daemon.script = listed
     emulator = window(80, 60, kitty=True)
-    command = [sys.executable, "-m", "facewatchd", "people", "unknown", "--show", "--socket", daemon.path]
+    command = [*CONTROL, "people", "unknown", "--show", "--socket", daemon.path]
     status, complaints = emulator.run(command)
     assert status == 0, complaints
     colours = [tuple(picture.convert("RGB").getpixel((1, 1))) for _, _, picture in emulator.pictures]  # type: ignore[arg-type]
