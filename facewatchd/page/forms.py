@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
 
@@ -59,10 +60,10 @@ def as_notice(request: Request) -> Iterator[None]:
 
 
 def sentence(error: RemoteError) -> str:
-    """Return an error of the daemon as a sentence. Its hint is left out where it names a command."""
-    hint = "" if "`" in error.hint else error.hint
+    """Return an error of the daemon as a sentence, without the parts of its hint that name a command."""
+    hint = re.sub(r"[^.?!;]*`[^`]*`[^.?!;]*", "", error.hint).strip(" ;")
     text = f"{error.message}; {hint}" if hint else error.message
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}"
 
 
 def of_person(handler: Handler) -> Handler:

@@ -1,15 +1,13 @@
 """New: photos of people with names that have arrived since they were last looked at here.
 
 The daemon keeps what was looked at under the name `SEEN`, as it does for ``facewatch-query --new``. A look changes
-nothing: photos are new until the button below them says that they were seen. Which photos a button is about is kept
-here, under a random word in its form, so that a photo that arrives after the page was drawn stays new.
+nothing: photos are new until the button beside them says that they were seen. What it is about is kept (`page.shown`),
+so that a photo that arrives after the page was drawn stays new.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import OrderedDict
 from typing import Any
 
 from starlette.requests import Request
@@ -30,32 +28,8 @@ PEOPLE = 24
 """People on one page: each is a question of its own."""
 PHOTOS = 12
 """Photos of each."""
-MOST_KEPT = 50
-"""Buttons whose photos are known: with `MOST_SHOWN` photos each, some 500 MB at the very most, in practice a few KB."""
 MOST_SHOWN = 100_000
 """Photos that the daemon takes in one request to be noted."""
-
-
-class Buttons:
-    """The photos that the last buttons were about, by the word in the form."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, list[str]] = OrderedDict()
-
-    def keep(self, shown: list[str]) -> str:
-        """Return the word for some photos."""
-        word = secrets.token_urlsafe(12)
-        self._kept[word] = shown
-        while len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
-        return word
-
-    def take(self, word: str) -> list[str] | None:
-        """Return the photos of a word; None where they are not known any more."""
-        return self._kept.get(word)
-
-
-_buttons = Buttons()
 
 
 async def new(request: Request) -> Response:
@@ -71,7 +45,7 @@ async def new(request: Request) -> Response:
         "new.html",
         sections=sections,
         photos=len(every),
-        word=_buttons.keep(list(every)[:MOST_SHOWN]) if every else "",
+        word=view.of(request).shown.keep(list(every)[:MOST_SHOWN]) if every else "",
         people=len(asked),
         pages=pages(skip, PEOPLE, len(asked)),
         status=await daemon.call("status"),
@@ -86,7 +60,7 @@ async def _of(daemon: Daemon, name: str) -> dict[str, Any]:
 
 async def seen(request: Request) -> Response:
     """Note that photos were seen."""
-    shown = _buttons.take(first(await fields(request), "word"))
+    shown = view.of(request).shown.get(first(await fields(request), "word"))
     if shown is None:
         view.notice(request, "That was too long ago: look again at what is new.", is_error=True)
         return view.go("/new")

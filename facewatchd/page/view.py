@@ -20,6 +20,7 @@ from facewatchd.page import wording
 from facewatchd.page.access import Daemon
 from facewatchd.page.activity import Activity
 from facewatchd.page.sessions import Notice, Session, Sessions
+from facewatchd.page.shown import Shown
 from facewatchd.page.uploads import Uploads
 from facewatchd.text import counted, printable
 
@@ -44,6 +45,7 @@ class Page:
     sessions: Sessions = field(default_factory=Sessions)
     activity: Activity = field(default_factory=Activity)
     uploads: Uploads = field(default_factory=Uploads)
+    shown: Shown = field(default_factory=Shown)
     albums: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an album is made."""
     menu: Sequence[tuple[str, str]] = ()

@@ -11,7 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from facewatchd.client.connection import RemoteError
+from facewatchd.page.forms import sentence
 from facewatchd.page.now import after_of, progress
+from facewatchd.page.shown import MOST, Shown
 from tests.support.answers import MARKUP, answer, person
 from tests.support.pages import STATUS, ToldDaemon, browser
 
@@ -52,12 +54,12 @@ def test_with_and_without_people_is_one_question_and_fields_that_are_empty_ask_n
 
 def test_a_person_who_is_not_there_is_a_line_beside_the_fields() -> None:
     unknown = RemoteError(
-        "there is no person 'Ann'", "did you mean Anna? `facewatchd people list`", kind="unknown-person"
+        "there is no person 'Ann'", "did you mean Anna? `facewatchd people list` lists them", kind="unknown-person"
     )
     with browser(ToldDaemon(query=unknown, people={"people": [person("Anna")]})) as client:
         reply = client.get("/together", params={"with": ["Ann", MARKUP]})
         assert reply.status_code == 200
-        assert "There is no person &#39;Ann&#39;" in reply.text
+        assert "There is no person &#39;Ann&#39;; did you mean Anna?<" in reply.text
         assert "<b onclick" not in reply.text
 
 
@@ -136,3 +138,23 @@ def test_the_daemon_rests_goes_on_and_looks_at_the_disk_when_told_so() -> None:
         for action in (*calls, "forget_person"):
             assert client.post("/now", data={"action": action}).headers["location"] == "/now"
         assert [method for method, _ in daemon.asked] == [*calls]
+
+
+@pytest.mark.parametrize(
+    ("message", "hint", "expected"),
+    [
+        ("it is so", "", "It is so."),
+        ("it is so", "`facewatchd x` helps", "It is so."),
+        ("it is so", "check the disk", "It is so; check the disk."),
+        ("it is so", "is it? `facewatchd x` tells; look", "It is so; is it?; look."),
+    ],
+)
+def test_an_error_is_a_sentence_that_names_no_command(message: str, hint: str, expected: str) -> None:
+    assert sentence(RemoteError(message, hint)) == expected
+
+
+def test_of_many_buttons_the_last_are_kept() -> None:
+    shown = Shown()
+    words = [shown.keep([str(number)]) for number in range(MOST + 1)]
+    assert shown.get(words[0]) is None
+    assert shown.get(words[-1]) == [str(MOST)]
