@@ -20,7 +20,7 @@ from facewatchd.api.parameters import ExportParameters, ImportContentsParameters
 from facewatchd.errors import NotReadyError
 from facewatchd.indexing.writer import Writer
 from facewatchd.people.snapshot import Snapshot
-from facewatchd.people.statements import NewStatement, Person, Statement, name_key
+from facewatchd.people.statements import Ignored, NewStatement, Person, Statement, name_key
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
@@ -58,6 +58,7 @@ class _Block:
     statements: dict[str, list[NewStatement]] = field(default_factory=dict)
     paths: dict[bytes, list[str]] = field(default_factory=dict)
     """Of photos, by digest."""
+    ignored: list[Ignored] = field(default_factory=list)
 
     @classmethod
     def read(cls, data: bytes, first: int) -> _Block:
@@ -81,6 +82,8 @@ class _Block:
             if name_key(name) not in self.people:
                 raise LineError(f"there is no line before it for the person {name!r}")
             self.statements.setdefault(name_key(name), []).append(statement)
+        elif "ignored" in entry:
+            self.ignored.append(export_format.read_ignored(entry))
         elif "photo" in entry:
             digest, self.paths[digest] = export_format.read_photo(entry)
         else:
@@ -160,13 +163,17 @@ class Exchange:
     def _people_page(self, params: ExportParameters, people: Snapshot) -> tuple[list[Any], int | None]:
         lines: list[Any] = []
         if not params.after:
-            lines.append(export_format.header(time.time(), self._info.id if params.embeddings else None))
+            model, version = self._info.id if params.embeddings else None, 2 if people.ignored else 1
+            lines.append(export_format.header(time.time(), model, version))
             lines += map(export_format.person_line, people.people)
         names = {person.id: person.name for person in people.people}
         end = params.after + STATEMENTS
         page = people.statements[params.after : end]
         lines += [export_format.statement_line(names[said.person], said) for said in page]
-        return lines, end if end < len(people.statements) else None
+        if end < len(people.statements):
+            return lines, end
+        ignored = (face for digest in sorted(people.ignored) for face in people.ignored[digest])
+        return [*lines, *map(export_format.ignored_line, ignored)], None
 
     def _photos_page(self, params: ExportParameters, people: Snapshot) -> tuple[list[Any], int | None]:
         version, digests = self._digests
@@ -206,7 +213,7 @@ class Exchange:
         before = self._people.people()
         kept = block.leave_out_what_contradicts(before) if params.keep else 0
         last = max((each.id for each in before.statements), default=0)
-        said = self._people.say_all(block.said(), SOURCE, block.people)
+        said = self._people.say_all(block.said(), SOURCE, block.people, block.ignored)
         after = self._people.people()
         added = sum(each.id > last for each in after.statements)  # less what lines took from each other
         return result | {

@@ -21,7 +21,7 @@ import numpy as np
 from facewatchd.errors import BadNameError
 from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
-from facewatchd.people.statements import NewStatement, Person, RelativeBox, Statement, proper_name
+from facewatchd.people.statements import Ignored, NewStatement, Person, RelativeBox, Statement, proper_name
 from facewatchd.store.dates import Period
 from facewatchd.store.embedded import Embedded
 from facewatchd.values import Face, Look, Taken
@@ -30,15 +30,19 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 FORMAT: Final = "facewatchd"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 has no ignored faces; without one, an export is still of that version."""
 LINES: Final = {
-    "format version created model": "The first line: facewatchd; 1; when it was made, as Unix time; the id of the model"
+    "format version created model": "The first line: facewatchd; 2, or 1 where no face is ignored; when it was made, as"
+    " Unix time; the id of the model"
     " whose faces are in the file, or null.",
     "person born hidden": "A name; a date or the first part of one, or null; whether the person is hidden.",
     "statement is digest box source at": "What was said of a person: the name, which a line before it has; whether the"
     " face is that person; the BLAKE2b digest (32 bytes) of the photo, in hexadecimal digits; the face, as parts of the"
     " upright photo's width and height (null: the person is on the photo, and no face is named); what it comes from;"
     " and when, as Unix time: one to come replaces nothing.",
+    "ignored box group at": "The digest of a photo with a face that is ignored; the face; whether its whole group is;"
+    " and when that was said.",
     "photo paths": "The digest of a photo that statements name, and its paths below their watched directories. They are"
     " there to be read by people: what counts is the digest.",
     "content width height second_look dated taken picture faces": "The digest of a photo with all its faces, as the"
@@ -64,9 +68,9 @@ class LineError(ValueError):
 # Writing
 
 
-def header(created: float, model: str | None) -> dict[str, Any]:
+def header(created: float, model: str | None, version: int = VERSION) -> dict[str, Any]:
     """The first line."""
-    return {"format": FORMAT, "version": VERSION, "created": round(created), "model": model}
+    return {"format": FORMAT, "version": version, "created": round(created), "model": model}
 
 
 def person_line(person: Person) -> dict[str, Any]:
@@ -83,6 +87,16 @@ def statement_line(name: str, said: Statement) -> dict[str, Any]:
         "box": None if said.box is None else [round(part, 6) for part in said.box],
         "source": said.source,
         "at": said.at_as_exported,
+    }
+
+
+def ignored_line(ignored: Ignored) -> dict[str, Any]:
+    """The line of a face that is ignored."""
+    return {
+        "ignored": ignored.digest.hex(),
+        "box": [round(part, 6) for part in ignored.box],
+        "group": ignored.in_group,
+        "at": round(ignored.at or 0.0, 3),
     }
 
 
@@ -197,6 +211,13 @@ def read_statement(entry: dict[str, Any]) -> tuple[str, NewStatement]:
         _text(entry, "source", MOST_SOURCE),
         _number(entry.get("at"), "at", 0.0, _LATEST),
     )
+
+
+def read_ignored(entry: dict[str, Any]) -> Ignored:
+    """Check the line of a face that is ignored."""
+    _only(entry, "ignored", "box", "group", "at")
+    at = _number(entry.get("at"), "at", 0.0, _LATEST)
+    return Ignored(_digest(entry, "ignored"), _relative_box(entry.get("box")), _flag(entry, "group", default=False), at)
 
 
 def _relative_box(box: object) -> RelativeBox:

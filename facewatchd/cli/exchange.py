@@ -40,7 +40,7 @@ statements."""
 TIMEOUT = 600.0
 """Seconds for one block: what is recorded goes into the index, and the disk may be slow."""
 
-_PEOPLE = ("person", "statement", "photo")
+_PEOPLE = ("person", "statement", "ignored", "photo")
 _CONTENT = "content"
 _KINDS = ("format", *_PEOPLE, _CONTENT, "end")
 
@@ -118,6 +118,8 @@ def _exported(daemon: Connection, write_out: Callable[[bytes], bool], *, embeddi
             if progress and numbers[_CONTENT]:
                 progress(numbers[_CONTENT], 0)
     del numbers["format"]
+    if not numbers["ignored"]:
+        del numbers["ignored"]  # as version 1 has it
     write_out(_line({"end": numbers}))
     return numbers
 
@@ -176,6 +178,8 @@ class _Contents:
 
     def _compare(self, written: object) -> None:
         found = {kind: self.numbers[kind] for kind in (*_PEOPLE, _CONTENT)}
+        if isinstance(written, dict) and "ignored" not in written:  # of version 1
+            written = {**written, "ignored": 0}
         if written != found:
             raise UsageError(f"line {self.lines}: lines are missing: {written} were written, and {found} are here")
 

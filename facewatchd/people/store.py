@@ -282,14 +282,17 @@ class PeopleStore:
         said: Iterable[tuple[str, Sequence[NewStatement]]],
         source: str,
         described: Mapping[str, Person] | None = None,
+        ignored: Sequence[Ignored] = (),
     ) -> list[Said]:
-        """Say something of several people, all in one step. Raises as `say`; then nothing is said.
+        """Say something of several people, and of faces that are ignored, all in one step.
 
-        ``described``: by `name_key`, when people were born, and whether they are hidden (`plan.planned`).
+        ``described``: by `name_key`, when people were born, and whether they are hidden (`plan.planned`). Raises as
+        `say`; then nothing is said.
         """
         with self._lock:
             plan = planned(self._writable(), said, source, described or {}, self._now())
-            if not plan.people and not plan.statements and not plan.described:
+            new = _not_ignored(self._snapshot, ignored)
+            if not plan.people and not plan.statements and not plan.described and not new:
                 return plan.said
             with self._step(Action.SAY) as (db, step):
                 made = {person.id: self._insert_person(db, step, person) for person in plan.people.values()}
@@ -297,6 +300,7 @@ class PeopleStore:
                     self._insert_description(db, step, person.id, person)
                 for statement in plan.statements:
                     self._insert_statement(db, step, made.get(statement.person, statement.person), statement)
+                self._insert_ignored(db, step, new)
             self.tend()
             return [self._with_person_as_written(each) for each in plan.said]
 

@@ -20,7 +20,7 @@ from facewatchd.api.export_format import LINES
 from facewatchd.api.parameters import ExportParameters, ImportContentsParameters, ImportPeopleParameters
 from facewatchd.errors import NotReadyError
 from facewatchd.indexing.writer import Writer
-from facewatchd.people.statements import NewStatement, RelativeBox
+from facewatchd.people.statements import Ignored, NewStatement, RelativeBox
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
@@ -158,6 +158,24 @@ def test_people_keep_what_is_known_of_them(one_and_two: tuple[Place, Place]) -> 
     one.people.describe("Anna", "2015-03", hidden=True)
     two.take(one.lines("people"))
     assert two.known() == one.known() == ([("Anna", "2015-03", True)], [])
+
+
+def test_ignored_faces_are_taken_over_in_one_step(one_and_two: tuple[Place, Place]) -> None:
+    one, two = one_and_two
+    assert one.lines("people")[0]["version"] == 1
+    one.say("Anna")
+    one.people.ignore([Ignored(DIGESTS[0], BOXES[0], in_group=True), Ignored(DIGESTS[1], BOXES[1], in_group=False)])
+    lines = one.lines("people")
+    assert lines[0]["version"] == 2
+    two.take(lines)
+    faces = {(digest, each.in_group) for digest, said in two.people.people().ignored.items() for each in said}
+    assert faces == {(DIGESTS[0], True), (DIGESTS[1], False)}
+    version = two.people.people().version
+    two.take(lines)
+    assert two.people.people().version == version
+    two.people.undo()
+    assert not two.people.people().ignored
+    assert not two.people.people().people
 
 
 def test_people_who_are_there_are_described_as_far_as_that_is_said(one_and_two: tuple[Place, Place]) -> None:
@@ -353,7 +371,7 @@ STATEMENT = {
         (STATEMENT | {"source": "x" * 41}, "source is no text"),
         ({"photo": "ab" * 32, "paths": [3]}, "paths are no list of strings"),
         ({"format": "other"}, "no export of facewatchd"),
-        ({"format": "facewatchd", "version": 2}, "version 2, and this facewatchd reads up to 1"),
+        ({"format": "facewatchd", "version": 3}, "version 3, and this facewatchd reads up to 2"),
     ],
 )
 def test_a_line_that_is_wrong_is_named_by_its_number_and_nothing_is_said(
@@ -438,5 +456,6 @@ def test_the_declared_names_of_lines_are_those_that_are_written(one_and_two: tup
     one, _ = one_and_two
     record_photos(one)
     one.say("Anna", NewStatement(True, DIGESTS[0], BOXES[0]))
+    one.people.ignore([Ignored(DIGESTS[1], BOXES[1], in_group=False)])
     written = {" ".join(line) for line in one.lines("people", "photos", "contents")}
     assert written == set(LINES) - {"end"}
