@@ -40,7 +40,8 @@ def make(options: Options, place: Path, count: int, photos: int) -> Daemon:
     """Make so many faces, so many of them on real photos; return a daemon that has recorded them, not started."""
     root = place / "photos"
     pixels = filling.make_files(root / "pixels", count - photos, 200)
-    with running(place / "home", [root], options.pack) as daemon:
+    config = {"resources": "idle_priority = false"}  # whatever else runs beside it
+    with running(place / "home", [root], options.pack, **config) as daemon:
         daemon.call("pause")
         model = daemon.call("status")["model"]
     catalog = Catalog(place / "home/data" / model["id"] / "catalog.sqlite3", model["id"], model["dim"])

@@ -39,14 +39,14 @@ FIRST, ALL = 0.5, 2.0
 """Seconds that are the aim, to the first picture and to all in view."""
 SIZE = 256
 LOADED = """
-window.loaded = []
-addEventListener("load", event => {
+window.loaded = []  // such events pass the document, and not the window
+document.addEventListener("load", event => {
     if (event.target instanceof HTMLImageElement) loaded.push([performance.now(), event.target])
 }, true)
 """
 SEEN = """
 () => {
-    const inView = [...document.images].filter(image => {
+    const inView = [...document.querySelectorAll("main img")].filter(image => {
         const box = image.getBoundingClientRect()
         return box.width && box.bottom > 0 && box.top < innerHeight
     })
@@ -125,7 +125,7 @@ def shown(context: BrowserContext, url: str, path: str) -> list[float]:
     page: Page = context.new_page()
     try:
         page.goto(url.partition("/#")[0] + path, wait_until="domcontentloaded")
-        if not page.locator("img").count():
+        if not page.locator("main img").count():
             page.wait_for_load_state("load")
             return []
         return [at / 1000 for at in page.wait_for_function(SEEN, timeout=120_000).json_value()]

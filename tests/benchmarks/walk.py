@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +57,6 @@ class Step:
 class Way:
     """The steps so far."""
 
-    home: Path
     steps: list[Step] = field(default_factory=list)
 
     @contextmanager
@@ -84,17 +83,13 @@ class Home:
         names = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
         self._environment = {**names, "HOME": str(self.path), "XDG_RUNTIME_DIR": str(self.runtime)}
 
-    def fill(self) -> tuple[str, Path]:
-        """Put the photos in; return who is to be named, and a photo of that person alone."""
-        sources = portraits.labelled() or portraits.shipped()
-        people = portraits.write(self.pictures, sources, PHOTOS)
-        counts: dict[str, int] = {}
-        for each in people.values():
-            for person in each:
-                counts[person] = counts.get(person, 0) + 1
-        most = max(counts, key=lambda person: counts[person])
-        assert counts[most] > CONFIRMED, "too few photos of one person"
-        return most, next(path for path, who in people.items() if list(who) == [most])
+    def fill(self, sources: Sequence[portraits.Source], count: int) -> Path:
+        """Put so many photos in; return one that shows the person alone who is on most of them."""
+        people = portraits.write(self.pictures, sources, count)
+        counts = Counter(person for each in people.values() for person in each)
+        ((most, photos),) = counts.most_common(1)
+        assert photos > CONFIRMED, "too few photos of one person"
+        return next(path for path, each in people.items() if list(each) == [most])
 
     @contextmanager
     def daemon(self) -> Iterator[None]:
@@ -146,7 +141,7 @@ class Home:
             check=False,
         )
         if done.returncode:
-            raise SystemExit(f"{' '.join(command[3:])}: {done.stderr}")
+            raise RuntimeError(f"{' '.join(command[3:])}: {done.stderr}")
         return done.stdout
 
 
@@ -167,7 +162,7 @@ def _report(name: str, way: Callable[..., Way], browser: Browser, options: Optio
     gone = []
     for number in range(options.rounds(3)):
         home = Home(place / f"{name} {number}", options.pack.spec)
-        gone.append(way(home, browser))
+        gone.append(way(home, home.fill(portraits.labelled() or portraits.shipped(), PHOTOS), browser))
     for steps in zip(*(each.steps for each in gone), strict=True):
         report.row(steps[0].what, steps[0].by_hand, median([step.seconds for step in steps]))
     report.row("all", "", median([sum(step.seconds for step in each.steps) for each in gone]))
@@ -175,10 +170,9 @@ def _report(name: str, way: Callable[..., Way], browser: Browser, options: Optio
     return report
 
 
-def by_commands(home: Home, browser: Browser) -> Way:
-    """Go the way by commands; the browser only opens the album at the end."""
-    _, photo = home.fill()
-    way = Way(home.path)
+def by_commands(home: Home, photo: Path, browser: Browser) -> Way:
+    """Go the way by commands, from a photo of the person alone; the browser only opens the album at the end."""
+    way = Way()
     with ExitStack() as stack:
         with way.step("the daemon starts", "facewatchd run ~/Pictures"):
             stack.enter_context(home.daemon())
@@ -203,10 +197,9 @@ def by_commands(home: Home, browser: Browser) -> Way:
     return way
 
 
-def by_page(home: Home, browser: Browser) -> Way:
-    """Go the way by the page."""
-    _, photo = home.fill()
-    way = Way(home.path)
+def by_page(home: Home, photo: Path, browser: Browser) -> Way:
+    """Go the way by the page, from a photo of the person alone."""
+    way = Way()
     watch = browsers.Watch()
     context = browser.new_context(viewport=ViewportSize(width=1280, height=800), accept_downloads=True)
     context.set_default_timeout(PATIENCE * 1000)
@@ -241,7 +234,7 @@ def _ask_and_name(way: Way, page: Page, photo: Path) -> None:
         name = page.get_by_label("This is", exact=True)
         name.fill(NAME)
         name.press("Enter")
-        page.get_by_text(re.compile(rf"This is \W?{NAME}")).wait_for()
+        page.locator(".notice").get_by_text(NAME).wait_for()
 
 
 def _confirm_and_save(way: Way, page: Page, home: Home) -> None:
@@ -299,4 +292,4 @@ def _until(holds: Callable[[], object]) -> None:
         except (FacewatchError, OSError):
             pass  # not listening yet
         time.sleep(0.02)
-    raise SystemExit("the daemon takes too long")
+    raise RuntimeError("the daemon takes too long")
