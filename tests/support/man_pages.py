@@ -124,8 +124,9 @@ SECTIONS = {
             "them was said, the date of birth and `hidden`. facewatchd people show prints `is` or `is not`, x,y,w,h, "
             "the source, the day, the path, and what is amiss if something is.",
             "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
-            "final: it deletes the name and all that was said from the file, and the backups. What a question was "
-            "called (facewatch-query --new) is no name of a person, and stays.",
+            "final: it deletes the name and all that was said from the file, the backups, and the sheets that "
+            "facewatch-query --open kept. What a question was called (facewatch-query --new) is no name of a person, "
+            "and stays.",
         ),
         (
             "PHOTOS",
