@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,6 +111,7 @@ class Thumbnails:
 
     def _made(self, path: bytes, crop: Crop, expected: _Shown | None) -> Thumbnail:
         """Make a thumbnail of a file, which must have the bytes that are ``expected``."""
+        self._calls.run(path, lambda: os.path.exists(path))  # to read a photo may take longer than to find no disk
         with _naming(path), opened(self._calls, path) as content:
             if expected is not None and content.digest != expected.digest:
                 raise UnreadablePhotoError("it changed since its faces were found", "`facewatchd scan` looks at it now")

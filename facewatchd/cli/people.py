@@ -357,11 +357,14 @@ def merge(options: argparse.Namespace) -> int:
 
 
 def forget(options: argparse.Namespace) -> int:
-    """Delete a person and all that was said of it, for good."""
+    """Delete a person and all that was said of it, for good, and the sheets that ``facewatch-query --open`` drew."""
+    from facewatchd.client import opening
+
     if not options.yes and _is_attended() and not _agrees(_call(options, "person", name=options.name, limit=1)):
         say("facewatchd: nothing was changed")
         return FAILED
     result = _call(options, "forget_person", name=options.name)
+    opening.remove_private()
     with reading_answer():
         backups = f" and {counted(int(result['backups']), 'backup')}" if result["backups"] else ""
         statements = counted(int(result["statements"]), "statement")

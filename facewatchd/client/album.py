@@ -101,7 +101,9 @@ class _Gathering:
                 by_year="date" in (options.sort or ""),
             )
         )
-        return whole._replace(entries=tuple(self._with_photos(whole.entries, MOST_BYTES - _bytes_of(whole))))
+        entries = tuple(self._with_photos(whole.entries, MOST_BYTES - _bytes_of(whole)))
+        self._progress(self._total)  # matches that were left out are done as well
+        return whole._replace(entries=entries)
 
     def _within(self, whole: Album) -> Album:
         """Leave matches out at the end until the others fit, and say so."""
@@ -217,8 +219,11 @@ class _Gathering:
 
     def _step(self) -> None:
         self._done += 1
-        if self._shows_progress:
-            drawing.progress(self._done, self._total)
+        self._progress(self._done)
+
+    def _progress(self, done: int) -> None:
+        if self._shows_progress and self._total:
+            drawing.progress(done, self._total)
 
 
 def _bytes_of(whole: Album) -> int:

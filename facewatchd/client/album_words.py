@@ -16,7 +16,7 @@ from facewatchd.text import counted, printable
 def title(options: argparse.Namespace, answer: Answer) -> str:
     """Return the heading: who is asked for."""
     text = printable(drawing.title(answer))
-    if any(isinstance(entry, (QueryPerson, QueryGroup)) for entry in answer.query):
+    if any(entry.asked.photo is None for entry in answer.query):
         return text
     return f"The {'people' if options.face == 'all' and len(answer.query) > 1 else 'person'} on {text}"
 

@@ -173,8 +173,8 @@ def _add_question(parser: Parser) -> None:
         "who",
         metavar="WHO",
         nargs="*",
-        help="a photo, PHOTO#N (its Nth face), @NAME, face:ID or '-' (a photo on standard input); several are the same "
-        "person",
+        help="a photo, PHOTO#N (its Nth face), @NAME, face:ID, group:ID (unknown faces) or '-' (a photo on standard "
+        "input); several are the same person",
     )
     add(
         "-n",

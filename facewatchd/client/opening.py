@@ -34,7 +34,7 @@ def private_file(title: str, suffix: str) -> Path:
 
     ``title`` becomes a part of the name, because viewers show it. Raises `UsageError`.
     """
-    directory = paths.cache_path() / "sheets"
+    directory = _private_directory()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.lstat()
@@ -46,6 +46,17 @@ def private_file(title: str, suffix: str) -> Path:
     _remove_old(directory)
     name = re.sub(r"[^\w.-]+", "-", title).strip("-.")[:_LONGEST_NAME].encode("utf-8", "replace").decode() or "faces"
     return directory / f"{name}-{secrets.token_hex(3)}{suffix}"
+
+
+def remove_private() -> None:
+    """Remove all sheets for which no file was named: they show people, and have their names."""
+    with suppress(OSError):
+        for file in _private_directory().iterdir():
+            file.unlink()
+
+
+def _private_directory() -> Path:
+    return paths.cache_path() / "sheets"
 
 
 def _remove_old(directory: Path) -> None:

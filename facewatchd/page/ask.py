@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from facewatchd.client.query import MAX_BYTES
 from facewatchd.client.report import worded_wrong
 from facewatchd.page import pictures, question, view
 from facewatchd.page.forms import whole
@@ -73,7 +74,9 @@ async def _how_to_ask(request: Request) -> Response:
     daemon = view.daemon(request)
     people, status = await asyncio.gather(daemon.call("people"), daemon.call("status"))
     named = sorted(people["people"], key=lambda each: -each["photos"])[:_NAMED]
-    return view.render(request, "ask.html", people=named, more=len(people["people"]) - len(named), status=status)
+    return view.render(
+        request, "ask.html", people=named, more=len(people["people"]) - len(named), status=status, most=MAX_BYTES
+    )
 
 
 async def _asked(request: Request) -> tuple[Question, float]:

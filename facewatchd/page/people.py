@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from facewatchd.client import opening
 from facewatchd.page import view
 from facewatchd.page.forms import as_notice, fields, first, of_person, whole
 from facewatchd.page.paging import pages
@@ -172,6 +173,7 @@ async def forget(request: Request) -> Response:
     """Forget a person for good."""
     given = await fields(request)
     result = await view.daemon(request).call("forget_person", name=first(given, "name"))
+    await asyncio.to_thread(opening.remove_private)
     said = counted(result["statements"], "thing was", "things were")
     view.notice(
         request, f"{isolated(result['name'])} is forgotten: {said} deleted that you had said. No photo was changed."

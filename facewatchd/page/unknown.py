@@ -21,7 +21,7 @@ from facewatchd.text import counted
 
 GROUPS = 40
 """Groups on one page."""
-FACES = 500
+FACES = 1000
 """Faces of one group on one page; all of them are named with it."""
 
 

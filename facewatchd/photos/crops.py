@@ -39,7 +39,7 @@ class Crop(NamedTuple):
         longer = max(w, h)
         side = max(longer, min(round(longer * (1 + 2 * _MARGIN)), width, height))
         left = _inside(x + w / 2 - side / 2, side, width)
-        upper = _inside(y + h / 2 - _UP * longer - side / 2, side, height)
+        upper = _inside(y + h / 2 - min(_UP * longer, (side - h) / 2) - side / 2, side, height)
         return left, upper, left + side, upper + side
 
     def least_scale(self, width: int, height: int) -> float:

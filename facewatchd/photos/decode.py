@@ -134,8 +134,7 @@ class Reduced(NamedTuple):
 
 
 def reduced(file: BinaryIO, least: Callable[[int, int], float]) -> Reduced:
-    """Decode a photo as `decode` does, but a JPEG at a smaller scale where that suffices: it takes as little as a fifth
-    of the time.
+    """Decode a photo as `decode` does, but a JPEG at a smaller scale where that suffices, which takes less time.
 
     ``least``: returns the least scale for a photo of this width and height, upright and in full size. Raises as
     `decode` does.
@@ -253,8 +252,7 @@ def _jpeg(file: BinaryIO, least: Callable[[int, int], float]) -> Reduced:
     if not found.is_deep and len(found.components) in (1, 3):
         size = found.width, found.height
         upright = size[::-1] if orientation in exif.SIDEWAYS else size
-        scale = least(*upright) if all(size) else 1.0
-        pixels = jpeg.decode(data, *(math.ceil(side * scale) if scale < 1 else 0 for side in size))
+        pixels = jpeg.decode(data, size, least(*upright) if all(size) else 1.0)
         if pixels is not None:
             return Reduced(turned(pixels, orientation), *upright)
     return _whole_size(_doubtful_jpeg(data, found, orientation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from facewatchd.values import Pixels
 
 _QUALITY: Final = 75
+_HAIR: Final = 1e-6
+"""Of a pixel: less than this is an error of rounding."""
 _REDUCING_GAP: Final = 2.0
 """A picture is first reduced by a whole number, to no less than so many times the size: that takes half of the time,
 and looks as well (Pillow's documentation of `Image.resize`)."""
@@ -32,28 +35,32 @@ def of_file(file: BinaryIO, crop: Crop) -> tuple[Thumbnail, int, int]:
 def of_pixels(pixels: Pixels, crop: Crop, width: int, height: int) -> Thumbnail:
     """Make a thumbnail of upright pixels, which may be fewer than the photo's ``width`` and ``height``."""
     left, upper, right, lower = crop.part(width, height)
-    tall, wide = pixels.shape[0] / height, pixels.shape[1] / width
-    shown = _cut(pixels, round(left * wide), round(upper * tall), round(right * wide), round(lower * tall))
     scale = min(1.0, crop.size / max(right - left, lower - upper))
     size = max(1, round((right - left) * scale)), max(1, round((lower - upper) * scale))
-    image = Image.fromarray(shown)
+    tall, wide = pixels.shape[0] / height, pixels.shape[1] / width
+    columns, rows = _span(left * wide, right * wide), _span(upper * tall, lower * tall)
+    image = Image.fromarray(_cut(pixels, rows, columns))
     if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+        x, y = columns.start, rows.start
+        box = left * wide - x, upper * tall - y, min(right * wide - x, image.width), min(lower * tall - y, image.height)
+        image = image.resize(size, Image.Resampling.LANCZOS, box, _REDUCING_GAP)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     return Thumbnail(buffer.getvalue(), *size)
 
 
-def _cut(pixels: Pixels, left: int, upper: int, right: int, lower: int) -> Pixels:
+def _span(start: float, end: float) -> slice:
+    """The whole pixels of which a part lies between two edges."""
+    return slice(math.floor(start + _HAIR), math.ceil(end - _HAIR))
+
+
+def _cut(pixels: Pixels, rows: slice, columns: slice) -> Pixels:
     """A part of pixels. Where it goes beyond them, the pixels of the edge are repeated."""
-    height, width = pixels.shape[:2]
-    right, lower = max(right, left + 1), max(lower, upper + 1)
-    inside = pixels[max(upper, 0) : min(lower, height), max(left, 0) : min(right, width)]
-    beyond = (
-        (max(-upper, 0), max(lower - height, 0)),
-        (max(-left, 0), max(right - width, 0)),
-        (0, 0),
-    )
+    beyond = [
+        (max(-span.start, 0), max(span.stop - length, 0))
+        for span, length in zip((rows, columns), pixels.shape[:2], strict=True)
+    ]
+    inside = pixels[max(rows.start, 0) : rows.stop, max(columns.start, 0) : columns.stop]
     if any(map(any, beyond)):
-        return np.pad(inside, beyond, mode="edge")
+        return np.pad(inside, (*beyond, (0, 0)), mode="edge")
     return np.ascontiguousarray(inside)

@@ -71,7 +71,7 @@ SHEET: Final = Kind(
     "does not say what kind of picture it is",
     (sheet_mark.is_sheet, sheet_mark.is_later_page),
 )
-ALBUM: Final = Kind("album", "album", (".html", ".htm"), "is not named as a page is", (is_album,))
+ALBUM: Final = Kind("album", "album", (".html", ".htm"), "does not say that it is a page", (is_album,))
 
 
 def check(target: Path, query_photos: Iterable[str | int] = (), *, page: int = 1, kind: Kind = SHEET) -> None:

@@ -79,6 +79,7 @@ class ThumbnailStore:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._is_in_trouble = False
+        """Whether an error was logged since something was kept last."""
         if not most:
             self._delete()
 
@@ -113,6 +114,7 @@ class ThumbnailStore:
         def write(db: sqlite3.Connection) -> None:
             if self._make_room(db, len(thumbnail.jpeg)):
                 _insert(db, digest, crop, thumbnail, self._today())
+                self._is_in_trouble = False
 
         self._with(write, None)
 
@@ -127,6 +129,7 @@ class ThumbnailStore:
             for crop, thumbnail in thumbnails:
                 _insert(db, digest, crop, thumbnail, _NEVER)
             db.execute("COMMIT")
+            self._is_in_trouble = False
 
         self._with(write, None)
 
@@ -175,12 +178,10 @@ class ThumbnailStore:
         with self._lock:
             try:
                 self._db = self._db or self._opened()
-                result = work(self._db)
+                return work(self._db)
             except (sqlite3.Error, OSError) as exc:
                 self._note(exc)
                 return otherwise
-        self._is_in_trouble = False
-        return result
 
     def _opened(self) -> sqlite3.Connection:
         ownership.make_private(self._path)
@@ -199,7 +200,7 @@ class ThumbnailStore:
         return db
 
     def _note(self, error: sqlite3.Error | OSError) -> None:
-        """Close the file after an error, which is logged where the call before had none, and delete a damaged file."""
+        """Close the file after an error, and delete a damaged one. It is logged once until something is kept again."""
         self._close()
         if str(getattr(error, "sqlite_errorname", "")).startswith(DAMAGE):
             log.warning("%s is damaged (%s): it is deleted, and pictures are made again", self._path, error)

@@ -40,6 +40,7 @@ NAMES = (
     "statements",
     "subscribing",
     "exchange",
+    "picturing",
     "page",
     "sheets",
     "saving",

@@ -117,6 +117,20 @@ def test_a_photo_is_dropped_anywhere_and_another_is_pasted(desk: Page, eileen: P
         assert matches(desk) > 3
 
 
+def test_a_file_that_is_no_photo_or_too_large_is_said(desk: Page, tmp_path: Path, watch: Watch) -> None:
+    large, other = tmp_path / "large.jpg", tmp_path / "other.jpg"
+    with large.open("wb") as file:
+        file.truncate(60 << 20)
+    other.write_text("no photo")
+    choose(desk, large)
+    expect(desk.locator("#busy")).to_contain_text("more than the 47 MiB")
+    choose(desk, other)
+    expect(desk.get_by_role("heading", level=1)).to_contain_text("Not an image")
+    desk.get_by_role("link", name="Another photo").click()
+    expect(desk.locator("#drop")).to_be_visible()
+    watch.expect("422")
+
+
 def test_the_slider_asks_at_once_and_keeps_the_focus(desk: Page, eileen: Path) -> None:
     choose(desk, eileen)
     expect(total(desk)).to_contain_text("photo")
@@ -244,6 +258,7 @@ def small(page: PageProcess, library: Daemon) -> Iterator[PageProcess]:
 def test_the_page_says_that_it_has_ended(desk: Page, page: PageProcess, eileen: Path, watch: Watch) -> None:
     choose(desk, eileen)
     expect(total(desk)).to_contain_text("photo")
+    browsers.settle(desk)
     page.stop()
     expect(desk.locator("#ended")).to_contain_text("facewatchd page")
     watch.expect("ERR_CONNECTION_REFUSED")

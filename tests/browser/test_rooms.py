@@ -137,6 +137,11 @@ def test_an_answer_that_does_not_arrive_is_shown_and_its_face_comes_again(
             break
         desk.keyboard.press("s")
     assert asked(desk) == face
+    desk.keyboard.press("y")
+    expect(desk.get_by_role("alert")).to_be_hidden()
+    until(lambda: said(named).get(face))
+    desk.get_by_role("link", name="Look at the skipped ones again").click()
+    assert asked(desk) not in said(named)
 
 
 def test_what_another_client_said_meanwhile_is_not_taken_back(desk: Page, named: Daemon, watch: Watch) -> None:

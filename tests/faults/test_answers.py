@@ -55,12 +55,13 @@ if {{"indexing", "queries"}} & set(sys.argv):
         (only,) = seen.faces
         face = {{"box": only.box, "score": only.score, "landmarks": only.landmarks.tolist()}}
         face |= {{"norm": only.norm, "look": only.look}}
-        told = {{"answer": {{"width": seen.width, "height": seen.height, "faces": [face], "worth": 0}}, "face": face}}
+        honest = {{"width": seen.width, "height": seen.height, "faces": [face], "worth": 0, "thumbnails": []}}
+        told = {{"answer": honest, "face": face}}
         told |= {{"embedding": np.array(only.embedding), "raw": b""}}
         exec(lie, {{"np": np, "struct": struct}}, told)
         if told["raw"]:
             return channel.socket.sendall(told["raw"])
-        channel.send(json.dumps(told["answer"]).encode(), told["embedding"].tobytes())
+        channel.send(json.dumps(told["answer"]).encode(), told["embedding"].tobytes(), b"")
     wire.send_analysis = lying
 if "run" in sys.argv:
     from facewatchd.inference import deadlines

@@ -12,6 +12,7 @@ import pytest
 
 from facewatchd import config
 from facewatchd.doctor import machine
+from facewatchd.errors import FacewatchError
 from tests.support import fuse_server
 from tests.support.albums import album, shoot
 from tests.support.processes import Daemon, until
@@ -132,6 +133,10 @@ def ask_all(setup: Setup, limit: float) -> None:
     assert answer["total"] == 3
     answer = setup.timed("why", limit, path=str(far))
     assert (answer["state"], len(answer["faces"])) == ("indexed", 1)
+    (face,) = answer["faces"]
+    assert setup.timed("thumbnail", limit, face_id=face["face_id"])["width"] > 0, "it was kept"
+    with pytest.raises(FacewatchError, match="is not answering"):
+        setup.timed("thumbnail", limit, face_id=face["face_id"], photo=True)
     assert f"{setup.away}" in answer["reason"]
     assert "is not answering" in answer["reason"]
     assert setup.timed("why", limit, path=str(near))["reason"] == "its faces are searchable"

@@ -118,14 +118,23 @@ SECTIONS = {
             "photo, it is said that the person is on it; --box says where, and --whole says it whatever faces are "
             "found. facewatchd people not takes both back, with the box that facewatchd people show prints; with "
             "--whole it rejects every face of that photo.",
+            "Faces without a name that seem to be one person's are a group. facewatchd people unknown lists the "
+            "groups, those on most photos first, with the clearest face of each; they are made while nothing else "
+            "is to be done, grow with new photos and keep their numbers. group:17 is a WHO: facewatch-query "
+            "group:17 finds its photos, facewatchd people add NAME group:17 names all its faces but those that were"
+            " said not to be that person, and facewatchd people ignore group:17 leaves it out, with what joins it "
+            "later. A face that is found for a person is in no list of unknown ones.",
+            "In a pipe, facewatchd people unknown prints group:ID, faces, photos, years and PHOTO#N with tabs between; "
+            "with -0 only PHOTO#N, NUL between them.",
             "Who is hidden (facewatchd people describe --hide) is named nowhere but in facewatchd people, and answers "
             "questions as all others do.",
             "In a pipe, facewatchd people prints name, references and photos with tabs between, then, where one of "
             "them was said, the date of birth and `hidden`. facewatchd people show prints `is` or `is not`, x,y,w,h, "
             "the source, the day, the path, and what is amiss if something is.",
             "facewatchd people undo takes back the last command, and again the one before. facewatchd people forget is "
-            "final: it deletes the name and all that was said from the file, and the backups. What a question was "
-            "called (facewatch-query --new) is no name of a person, and stays.",
+            "final: it deletes the name and all that was said from the file, the backups, and the sheets that "
+            "facewatch-query --open kept. What a question was called (facewatch-query --new) is no name of a person, "
+            "and stays.",
         ),
         (
             "PHOTOS",
@@ -238,7 +247,8 @@ SECTIONS = {
             "WHO",
             "PHOTO is the largest face on a photo, PHOTO#N its Nth face, left to right from 0 as --list-faces shows "
             "them, @NAME a person that has a name (see PEOPLE in facewatchd(1)), face:ID a face of the catalog by the "
-            "face_id in a JSON document, and - a photo on standard input. A file that exists by that very name wins: "
+            "face_id in a JSON document, group:ID a group of unknown faces (facewatchd people unknown), and - a photo "
+            "on standard input. A file that exists by that very name wins: "
             "where there is a file called @anna or a.jpg#1, it is that photo, and ./@anna is always a file. Files and "
             "directories may be given as file: URLs.",
             "Several WHOs are one person, and their photos must look like one; --face all asks for every face on them "

@@ -15,13 +15,18 @@ const take = (files) => {
     busy.textContent = "That is no photo.";
     return;
   }
+  if (photo.size > Number(form.dataset.most)) {
+    busy.textContent = `That file has more than the ${form.dataset.most >> 20} MiB that can be sent.`;
+    input.value = "";
+    return;
+  }
   const chosen = new DataTransfer();
   chosen.items.add(photo);
   input.files = chosen.files;
   send();
 };
 
-input.addEventListener("change", () => input.files.length && send());
+input.addEventListener("change", () => input.files.length && take(input.files));
 document.addEventListener("paste", (event) => event.clipboardData.files.length && take(event.clipboardData.files));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();

@@ -21,6 +21,7 @@ function start(form) {
   let filling = null;
   let complete = queue.length >= total;
   const loaded = [];
+  let faulty = null; // the face that the fault is about, which is seen until it is answered again
 
   get("undo").hidden = get("keys-label").hidden = false;
 
@@ -47,6 +48,7 @@ function start(form) {
     } else if (!filling) {
       if (history.length) get("done-text")?.replaceChildren(finished());
       get("again").hidden = !history.length;
+      get("skipped").hidden = !tally.skip;
     }
     load();
   }
@@ -108,6 +110,7 @@ function start(form) {
   function answer(said) {
     const card = queue.shift();
     if (!card) return;
+    if (card.face === faulty) get("fault").hidden = true;
     const entry = { card, said, step: undefined }; // until the daemon has replied
     history.push(entry);
     tally[said] += 1;
@@ -133,7 +136,7 @@ function start(form) {
         queue.push(entry.card);
         total += 1;
       }
-      fault(`${entry.card.file}: ${error.message} The face comes again.`);
+      fault(`${entry.card.file}: ${error.message} The face comes again.`, entry.card.face);
       show();
     }
   }
@@ -173,7 +176,8 @@ function start(form) {
     get("said").textContent = text;
   }
 
-  function fault(text) {
+  function fault(text, face = null) {
+    faulty = face;
     get("fault").textContent = text;
     get("fault").hidden = false;
   }

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from facewatchd.cli import app as cli
+from facewatchd.client import opening
 from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 
 PEOPLE = [
@@ -35,6 +36,7 @@ def statement(**changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with FakeDaemon(tmp_path / "socket") as daemon:
         yield daemon
 
@@ -223,6 +225,8 @@ def test_of_a_photo_of_several_people_it_is_said_which_face_was_taken(people: An
 
 
 def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any) -> None:
+    sheet = opening.private_file("Anna", ".png")
+    sheet.touch()
     assert people({"before": "Anna", "name": "Anna Bell"}, "rename", "anna", "Anna Bell") == 0
     assert fake.params() == {"name": "anna", "new": "Anna Bell"}
     assert people({"before": "Ben", "name": "Anna", "statements": 12}, "merge", "ben", "@anna") == 0
@@ -236,6 +240,7 @@ def test_changes_of_names_are_one_line(people: Any, fake: FakeDaemon, capfd: Any
         "forgot Anna: 1 statement deleted\n",
         "",
     )
+    assert not sheet.exists(), "it shows the person, and has the name"
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,14 @@ def test_a_sheet_without_a_name_is_private_and_does_not_stay(desktop: Desktop, t
     assert kept == {f"{number}.png" for number in range(20) if number != 3}
 
 
+def test_the_private_sheets_can_be_removed(desktop: Desktop) -> None:
+    opening.remove_private()
+    sheet = opening.private_file("Anna", ".png")
+    sheet.touch()
+    opening.remove_private()
+    assert list(sheet.parent.iterdir()) == []
+
+
 def test_a_place_that_is_not_ours_is_refused(desktop: Desktop, tmp_path: Path) -> None:
     (tmp_path / "desktop" / "cache").write_text("in the way")
     with pytest.raises(UsageError, match="--sheet"):

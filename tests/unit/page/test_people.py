@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from facewatchd.client import opening
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from tests.support.answers import LONG, MARKUP, RIGHT_TO_LEFT, answer, person
 from tests.support.pages import Browser, ToldDaemon, browser
@@ -109,7 +111,12 @@ def notice(client: Browser) -> tuple[str, str]:
     return unescape(said[1]).replace("\u2068", "").replace("\u2069", ""), step[1] if step else ""
 
 
-def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that_step() -> None:
+def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    opened = opening.private_file("Anna", ".png")
+    opened.touch()
     daemon = known(
         *map(person, ("Anna", "Ana")),
         rename_person={"name": "Annika", "before": "Anna", "step": 4},
@@ -133,6 +140,7 @@ def test_what_changes_a_person_says_exactly_what_changed_and_offers_to_undo_that
         changed(client, "/people/said", name="Anna", face="12")
         assert daemon.params("assign") == {"name": "Anna", "who": [{"face_id": 12}], "is": False}
         assert changed(client, "/people/forget", name="Anna") == "/people"
+        assert not opened.exists(), "a sheet that --open drew"
         assert notice(client) == (
             "Anna is forgotten: 38 things were deleted that you had said. No photo was changed.",
             "",

@@ -315,7 +315,7 @@ def test_an_album_replaces_only_an_album(tmp_path: Path) -> None:
 
 def test_an_album_is_not_written_to_what_is_no_page(tmp_path: Path) -> None:
     for name, reason in (
-        ("a.jpg", "not named as a page"),
+        ("a.jpg", "does not say that it is a page"),
         ("no/a.html", "there is no directory"),
         ("a", "end it with"),
     ):

@@ -83,4 +83,4 @@ complete -c facewatch-query -n _shtab_facewatch_query_using -l socket -xka "(__f
 complete -c facewatch-query -n _shtab_facewatch_query_using -s q -l quiet -d 'print results and errors only'
 complete -c facewatch-query -n _shtab_facewatch_query_using -s v -l verbose -d 'also threshold, model and way of search'
 complete -c facewatch-query -n _shtab_facewatch_query_using -l version -d 'show program'"'"'s version number and exit'
-complete -c facewatch-query -n '_shtab_facewatch_query_using; and test $_shtab_facewatch_query_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), @NAME, face:ID or '"'"'-'"'"' (a photo on standard input); several are the same person'
+complete -c facewatch-query -n '_shtab_facewatch_query_using; and test $_shtab_facewatch_query_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), @NAME, face:ID, group:ID (unknown faces) or '"'"'-'"'"' (a photo on standard input); several are the same person'
