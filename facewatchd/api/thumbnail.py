@@ -20,6 +20,7 @@ from facewatchd.api.parameters import ThumbnailParameters
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
 from facewatchd.matches import Box
+from facewatchd.photos import crops
 from facewatchd.photos.crops import Crop, Thumbnail
 from facewatchd.photos.files import ChangedWhileReadError
 from facewatchd.server.jsonrpc import ParamsError
@@ -76,10 +77,19 @@ class Thumbnails:
         if params.box:
             raise ParamsError("box is for a photo that is named by path or data", "leave it out: the face has one")
         shown = self._shown(face_id)
-        crop = Crop(params.size, None if params.photo else shown.box)
+        if params.photo:
+            return self._kept_or_made(shown, Crop(params.size))
+        if params.size >= crops.KEPT_FACE:
+            return self._kept_or_made(shown, Crop(params.size, shown.box))
+        large = self._kept_or_made(shown, crops.of_face(shown.box))
+        if large.width <= params.size:
+            return large
+        return self._pictures.picture(large.jpeg, Crop(params.size)).thumbnail
+
+    def _kept_or_made(self, shown: _Shown, crop: Crop) -> Thumbnail:
         if (kept := self._store.get(shown.digest, crop)) is not None:
             return kept
-        return self._once.run((shown.digest, crop), lambda: self._of_a_copy(face_id, shown, crop))
+        return self._once.run((shown.digest, crop), lambda: self._of_a_copy(shown, crop))
 
     def _shown(self, face_id: int) -> _Shown:
         with self._catalog.reading() as reader:
@@ -91,7 +101,7 @@ class Thumbnails:
             raise UnreadablePhotoError(f"no photo shows face {face_id} any more", "restore the photo to see the face")
         return _Shown(digest, (width, height), box, in_order(paths))
 
-    def _of_a_copy(self, face_id: int, shown: _Shown, crop: Crop) -> Thumbnail:
+    def _of_a_copy(self, shown: _Shown, crop: Crop) -> Thumbnail:
         """Make a thumbnail of the first copy of a photo that can be read and still has the bytes."""
         first: FacewatchError | None = None
         for path in shown.paths:

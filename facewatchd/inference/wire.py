@@ -47,7 +47,7 @@ from facewatchd.inference.validation import (
 from facewatchd.matches import Box
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
-from facewatchd.photos.crops import FACE, Crop, Thumbnail
+from facewatchd.photos.crops import KEPT_FACE, Crop, Thumbnail
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import SIDECARS, XMP, Named
 from facewatchd.text import one_line
@@ -377,7 +377,7 @@ def _thumbnails(channel: Channel, entries: Sequence[object], faces: int) -> list
     """Receive the pictures of all faces, or none."""
     if len(entries) not in (0, faces):
         raise InvalidAnswerError("not every face has a thumbnail")
-    sized = [thumbnail_size(entry, FACE) for entry in entries]
+    sized = [thumbnail_size(entry, KEPT_FACE) for entry in entries]
     length = sum(each for *_, each in sized)
     data = memoryview(channel.receive(length, length))
     found: list[Thumbnail] = []

@@ -12,7 +12,9 @@ LEAST: Final = 16
 MOST: Final = 2048
 """and of the largest."""
 FACE: Final = 160
-"""The usual side of a face's thumbnail in pixels: five kilobytes, by 25 faces of 100 to 450 pixels."""
+"""The usual side of a face's thumbnail in pixels."""
+KEPT_FACE: Final = 256
+"""The side of the one that is made of each face while its photo is indexed. Smaller ones are made of it."""
 _MARGIN: Final = 0.35
 """What is added on each side of a face, as a part of its longer side: hair, chin and ears are on it."""
 _UP: Final = 0.06
@@ -49,8 +51,8 @@ class Crop(NamedTuple):
 
 
 def of_face(box: Box) -> Crop:
-    """The usual thumbnail of a face, which is made while its photo is indexed."""
-    return Crop(FACE, box)
+    """The thumbnail of a face that is made while its photo is indexed."""
+    return Crop(KEPT_FACE, box)
 
 
 class Thumbnail(NamedTuple):

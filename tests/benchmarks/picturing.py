@@ -31,6 +31,7 @@ CONNECTIONS = 6
 """As many as a browser opens to one place."""
 OTHER = 2 * crops.FACE
 """Pixels of a picture that is not made while indexing."""
+KEPT: dict[str, object] = {"size": crops.KEPT_FACE}
 WHOLE: dict[str, object] = {"size": 1280, "photo": True}
 
 
@@ -64,7 +65,8 @@ def _beside_indexing() -> Iterator[str]:
 def _measure(report: Report, daemon: Daemon, kind: str, photos: Sequence[Path]) -> None:
     ids = [daemon.call("why", path=str(photo))["faces"][0]["face_id"] for photo in photos]
     asks: list[tuple[str, dict[str, object], dict[str, object]]] = [
-        ("made while indexing", {}, {}),
+        ("made while indexing", KEPT, KEPT),
+        (f"of {crops.FACE} pixels, made of those", {}, {}),
         (f"of {OTHER} pixels, never made before", {"size": OTHER}, {"size": OTHER + 1}),
         ("the same again", {"size": OTHER}, {"size": OTHER}),
         ("whole photos at 1280, which are not kept", WHOLE, WHOLE),

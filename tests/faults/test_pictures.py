@@ -93,7 +93,9 @@ def test_a_process_that_is_killed_meanwhile_costs_no_picture(daemon: Daemon) -> 
     daemon.hook(SLOW)
     face_id = begin(daemon)
     with ThreadPoolExecutor(2) as threads:
-        answers = [threads.submit(daemon.call, "thumbnail", face_id=face_id, size=size) for size in (40, 41)]
+        answers = [
+            threads.submit(daemon.call, "thumbnail", face_id=face_id, photo=True, size=size) for size in (40, 41)
+        ]
         until(lambda: "pictured at" in daemon.log.read_text())
         (process,) = pictures(daemon)
         os.kill(process, signal.SIGKILL)
@@ -106,7 +108,7 @@ def test_what_several_ask_for_at_once_is_made_once(daemon: Daemon) -> None:
     daemon.hook(SLOW)
     face_id = begin(daemon)
     with ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(daemon.call, "thumbnail", face_id=face_id, size=60) for _ in range(8)]
+        asked = [threads.submit(daemon.call, "thumbnail", face_id=face_id, photo=True, size=60) for _ in range(8)]
         assert len({answer.result()["jpeg"] for answer in asked}) == 1
     assert daemon.log.read_text().count("pictured at 60") == 1
 
@@ -116,7 +118,7 @@ def test_a_picture_that_kills_or_is_not_what_was_asked_for_is_refused(daemon: Da
     face_id = begin(daemon)
     queries = daemon.call("query", faces=[face_id])["total"]
     for size, reason in ((51, "SIGSEGV"), (52, "an invalid answer"), (53, "is read as 480 x 640")):
-        error = refused(daemon, face_id=face_id, size=size)
+        error = refused(daemon, face_id=face_id, photo=True, size=size)
         assert error.kind == "unreadable-photo"
         assert reason in error.message
         assert str(daemon.roots[0] / "1.jpg") in error.message
@@ -176,9 +178,9 @@ def test_another_copy_is_shown_where_one_is_gone_has_changed_or_cannot_be_read(d
     ]
     for size, harm in enumerate(harms, 61):
         harm(root / "1.jpg")
-        expect_face(daemon.call("thumbnail", face_id=face_id, size=size))
+        expect_face(daemon.call("thumbnail", face_id=face_id, photo=True, size=size))
         assert daemon.call("thumbnail", face_id=face_id, size=40) == shown
     (root / "deeper" / "copy.jpg").write_bytes((root / "2.jpg").read_bytes())
-    error = refused(daemon, face_id=face_id, size=70)
+    error = refused(daemon, face_id=face_id, photo=True, size=70)
     assert error.kind == "unreadable-photo"
     assert str(root / "1.jpg") in error.message

@@ -151,13 +151,13 @@ def test_faces_are_pictured_while_they_are_indexed(
     daemon.settle()
     place = Place(daemon, root)
     ids = [place.face(f"{number}.jpg")[0] for number in range(4)]
-    jpegs = [base64.b64decode(daemon.call("thumbnail", face_id=each)["jpeg"]) for each in ids]
+    jpegs = [base64.b64decode(daemon.call("thumbnail", face_id=each, size=256)["jpeg"]) for each in ids]
     assert processes(daemon) == ["indexing", "queries"]
     place.shown(face_id=ids[0], size=64)
     assert processes(daemon) == ["indexing", "pictures", "queries"]
     daemon.kill()
     daemon.start()
-    assert [base64.b64decode(daemon.call("thumbnail", face_id=each)["jpeg"]) for each in ids] == jpegs
+    assert [base64.b64decode(daemon.call("thumbnail", face_id=each, size=256)["jpeg"]) for each in ids] == jpegs
     assert processes(daemon) == ["queries"]
     (root / "1.jpg").unlink()
     (root / "2.jpg").rename(root / "renamed.jpg")
