@@ -37,6 +37,11 @@ def said(library: Daemon, name: str = "Eileen") -> dict[int, bool]:
     return {each["face_id"]: each["is"] for each in library.call("person", name=name)["statements"]}
 
 
+def grouped(library: Daemon) -> None:
+    """Wait until every unknown face is in its group."""
+    until(lambda: (found := library.call("unknown"))["total"] and not found["unseen"])
+
+
 def asked(page: Page, *, scripted: bool = True) -> int:
     """The face that is asked about, with a script once it hears the keys."""
     expect(page.locator("#undo")).to_be_visible(visible=scripted)
@@ -48,7 +53,7 @@ def go(page: Page, path: str) -> None:
 
 
 def test_a_group_is_named_and_undone_by_keyboard_alone(desk: Page, library: Daemon) -> None:
-    until(lambda: library.call("unknown")["total"])
+    grouped(library)
     go(desk, "/unknown")
     first = desk.get_by_role("combobox", name="Name this group").first
     faces = library.call("unknown")["groups"][0]["faces"]
@@ -64,7 +69,7 @@ def test_a_group_is_named_and_undone_by_keyboard_alone(desk: Page, library: Daem
 
 
 def test_a_face_is_taken_out_of_a_group_by_touch_before_it_is_named(phone: Page, library: Daemon, axe: Any) -> None:
-    until(lambda: library.call("unknown")["total"])
+    grouped(library)
     go(phone, "/unknown")
     phone.get_by_role("link", name="Look into it").first.tap()
     expect(phone.get_by_role("heading", level=1)).to_have_text("Who is this?")
