@@ -8,7 +8,7 @@ ignored as a whole. A group with fewer than `LEAST` unknown faces is not listed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class _Listed:
     groups: NDArray[np.int64]
     """Those on most photos first."""
     unseen: int
+    described: dict[tuple[bool, int], dict[str, object]] = field(default_factory=dict)
+    """Groups that were described, by whether they are ignored, and id."""
 
 
 class Unknown:
@@ -72,8 +74,11 @@ class Unknown:
             groups = _in_order(now, 1) if params.ignored else listed.groups
             page = groups[params.after : params.after + params.limit]
             end = params.after + len(page)
+            for group in page.tolist():
+                if (params.ignored, group) not in listed.described:
+                    listed.described[params.ignored, group] = self._described(reader, now, group)
             return {
-                "groups": [self._described(reader, now, group) for group in page.tolist()],
+                "groups": [listed.described[params.ignored, group] for group in page.tolist()],
                 "next": end if end < len(groups) else None,
                 "total": len(groups),
                 "unseen": listed.unseen,
