@@ -32,6 +32,8 @@ class PageProcess:
 
     def again(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Call the command while it may be running."""
+        if not self.is_alive:
+            self._forget()
         command = [sys.executable, "-m", "facewatchd", "page", "--socket", str(self.daemon.socket), *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, env=self.environment, timeout=DEADLINE, check=False
@@ -48,6 +50,8 @@ class PageProcess:
 
     def start(self, *arguments: str) -> None:
         """Start it, and wait until it says where it is."""
+        if not self.is_alive:
+            self._forget()
         command = [sys.executable, "-m", "facewatchd", "page", "--socket", str(self.daemon.socket)]
         command += [] if self.opens else ["--no-open"]
         with self.log.open("ab") as log:
@@ -74,15 +78,22 @@ class PageProcess:
         try:
             self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            self.kill()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+            self.process.kill()
+        self._forget()
 
     def kill(self) -> None:
         """End it as a crash would."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(DEADLINE)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Wait for the end of a process, and close what was read from it."""
+        if self.process is not None:
+            assert self.process.stdout is not None
+            self.process.wait(DEADLINE)
+            self.process.stdout.close()
+            self.process = None
 
     def __enter__(self) -> PageProcess:
         return self
