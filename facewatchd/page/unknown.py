@@ -1,4 +1,7 @@
-"""Everybody else: faces of nobody who has a name, in groups that are probably one person each, to be named at once."""
+"""Everybody else: faces of nobody who has a name, in groups that are probably one person each, to be named at once.
+
+Groups that are ignored are listed apart, to be brought back.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,23 @@ FACES = 1000
 async def unknown(request: Request) -> Response:
     """Show the groups, the most present first."""
     daemon, after = view.daemon(request), whole(request.query_params.get("after"))
-    found, people, status = await asyncio.gather(
-        daemon.call("unknown", after=after or None, limit=GROUPS), daemon.call("people"), daemon.call("status")
+    found, ignored, people, status = await asyncio.gather(
+        daemon.call("unknown", after=after or None, limit=GROUPS),
+        daemon.call("unknown", limit=1, ignored=True),
+        daemon.call("people"),
+        daemon.call("status"),
     )
     names = [each["name"] for each in people["people"]]
-    return view.render(request, "unknown.html", found=found, names=names, after=after, status=status)
+    return view.render(
+        request, "unknown.html", found=found, ignored=ignored["total"], names=names, after=after, status=status
+    )
+
+
+async def ignored_groups(request: Request) -> Response:
+    """Show the groups that are ignored."""
+    after = whole(request.query_params.get("after"))
+    found = await view.daemon(request).call("unknown", after=after or None, limit=GROUPS, ignored=True)
+    return view.render(request, "ignored.html", found=found, after=after)
 
 
 def of_group(handler: Handler) -> Handler:
@@ -69,6 +84,17 @@ async def group(request: Request) -> Response:
         apart=set(wholes(request.query_params.get("apart"))),
         refused=request.query_params.get("refused", ""),
         wanted=request.query_params.get("name", ""),
+    )
+
+
+@of_group
+async def ignored_group(request: Request) -> Response:
+    """Show the faces of a group that are ignored."""
+    daemon, number = view.daemon(request), whole(request.query_params.get("id"))
+    skip = whole(request.query_params.get("skip"))
+    found = await daemon.call("group", id=number, skip=skip, limit=FACES, ignored=True)
+    return view.render(
+        request, "ignored-group.html", number=number, faces=found["faces"], pages=pages(skip, FACES, found["total"])
     )
 
 
@@ -131,12 +157,27 @@ async def ignore(request: Request) -> Response:
     return view.go("/unknown")
 
 
+@of_group
+async def bring_back(request: Request) -> Response:
+    """Show a group again that was ignored."""
+    given = await fields(request)
+    with as_notice(request):
+        who = [{"group": whole(first(given, "id"))}]
+        result = await view.daemon(request).call("ignore", who=who, is_=False)
+        text = f"{counted(result['said'], 'face')} brought back." if result["said"] else "That group is not ignored."
+        view.notice(request, text, step=result["step"])
+    return view.go("/unknown/ignored")
+
+
 ROOM = Room(
     [
         Route("/unknown", unknown),
         Route("/unknown/group", group),
         Route("/unknown/group", name, methods=["POST"]),
         Route("/unknown/ignore", ignore, methods=["POST"]),
+        Route("/unknown/ignored", ignored_groups),
+        Route("/unknown/ignored", bring_back, methods=["POST"]),
+        Route("/unknown/ignored/group", ignored_group),
     ],
     "Everybody else",
     "/unknown",

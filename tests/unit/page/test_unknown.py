@@ -28,7 +28,12 @@ def strangers(*groups: dict[str, Any], **answers: Any) -> ToldDaemon:
     ]
     return ToldDaemon(
         **{
-            "unknown": {"groups": list(groups), "next": None, "total": len(groups), "unseen": 0},
+            "unknown": lambda ignored=False, **_: {
+                "groups": [group(99, 3)] if ignored else list(groups),
+                "next": None,
+                "total": 1 if ignored else len(groups),
+                "unseen": 0,
+            },
             "group": lambda skip=0, limit=1000, **_: {"faces": faces[skip : skip + limit], "total": 38},
             "people": {"people": [person("Anna"), person(MARKUP)]},
             "assign": NAMED,
@@ -109,13 +114,41 @@ def test_a_group_that_was_named_in_another_tab_leads_back_with_a_line() -> None:
             ("/unknown/group?id=17", {}),
             ("/unknown/group", {"id": "17", "name": "Anna"}),
             ("/unknown/ignore", {"id": "17"}),
+            ("/unknown/ignored", {"id": "17"}),
+            ("/unknown/ignored/group?id=17", {}),
         ):
             reply = client.post(path, data=form) if form else client.get(path)
             assert (reply.status_code, reply.headers["location"]) == (303, "/unknown")
             assert "That group is not there any more" in notices(client.get("/unknown").text)
 
 
-def test_an_ignored_group_can_be_brought_back() -> None:
+def test_ignored_groups_are_listed_apart_and_brought_back() -> None:
+    daemon = strangers(group(), ignore={"said": 3, "known": 0, "step": 9})
+    with browser(daemon) as client:
+        assert '<a href="/unknown/ignored">Ignored: 1 group</a>' in client.get("/unknown").text
+        text = client.get("/unknown/ignored").text
+        assert re.findall(r'name="id" value="(\d+)"', text) == ["99"]
+        assert "/unknown/ignored/group?id=99" in text
+        assert 'name="name"' not in text
+        text = client.get("/unknown/ignored/group?id=99").text
+        assert daemon.params("group") == {"id": 99, "skip": 0, "limit": 1000, "ignored": True}
+        assert "Bring back 38 faces" in text
+        assert "<b onclick" not in text
+        assert client.post("/unknown/ignored", data={"id": "99"}).headers["location"] == "/unknown/ignored"
+        assert daemon.params("ignore") == {"who": [{"group": 99}], "is": False}
+        text = notices(client.get("/unknown/ignored").text)
+        assert "3 faces brought back." in text
+        assert 'name="step" value="9"' in text
+
+
+def test_without_an_ignored_group_the_page_says_so() -> None:
+    none = {"groups": [], "next": None, "total": 0, "unseen": 0}
+    with browser(strangers(unknown=none)) as client:
+        assert "Nobody is ignored" in client.get("/unknown/ignored").text
+        assert "/unknown/ignored" not in client.get("/unknown").text
+
+
+def test_an_ignored_group_can_be_brought_back_at_once() -> None:
     daemon = strangers(group(), ignore={"said": 38, "step": 8})
     with browser(daemon) as client:
         assert client.post("/unknown/ignore", data={"id": "17"}).headers["location"] == "/unknown"
