@@ -106,10 +106,13 @@ def _is_looked_at(request: Request) -> bool:
     return headers.get("sec-fetch-dest", "document") == "document" and BACKGROUND.decode() not in headers
 
 
-def notice(request: Request, text: str, *, step: int | None = None, is_error: bool = False) -> None:
-    """Have the next page of this browser show a line. ``step``: of the daemon's reply, for a button that undoes it."""
+def notice(request: Request, text: str, *, step: int | None = None, is_error: bool = False, **form: Any) -> None:
+    """Have the next page of this browser show a line. ``step``: of the daemon's reply, for a button that undoes it.
+
+    ``form``: ``anyway`` and ``name`` of a `Notice`.
+    """
     session: Session = request.state.session
-    session.notices.append(Notice(text, step, is_error))
+    session.notices.append(Notice(text, step, is_error, **form))
     of(request).uploads.said += step is not None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from html import unescape
 from typing import Any
 
 import httpx
@@ -358,3 +360,18 @@ def test_a_notice_waits_for_a_page_that_is_looked_at() -> None:
         ):
             assert "This is" not in client.get(path, headers=headers).text.partition('id="notices"')[2]
         assert 'name="step" value="7"' in client.get("/ask").text
+
+
+def test_a_name_that_was_refused_can_be_given_all_the_same() -> None:
+    refused = said(said=0, step=None, refused=[{"who": 0, "face": None, "reason": "it is like Anna (similarity 0.89)"}])
+    daemon = ToldDaemon(query=answers(1), assign=refused | {"name": "Dora"}, people=PEOPLE)
+    with browser(daemon) as client:
+        for back in ("/ask?who=face%3A12", "/face/12?who=%40Anna&at=1"):
+            client.post("/say", data={"name": "Dora", "who": "face:12", "back": back})
+            page = client.get("/ask").text.partition('id="notices"')[2]
+            assert "<bdi>Dora</bdi> all the same" in page
+            form = re.findall(r'name="(\w+)" value="(.*?)"', page)
+            again = client.post("/say", data={name: unescape(value) for name, value in form})
+            assert again.headers["location"] == back
+            assert daemon.params("assign") == {"name": "Dora", "who": [{"face_id": 12}], "anyway": True}
+            assert "all the same" not in client.get("/ask").text
