@@ -78,8 +78,7 @@ def test_a_face_of_the_same_group_is_asked_about_however_alike_it_is(place: Grou
     place.settle()
     (faces,) = place.partition()
     assert far in faces
-    for name in ("a0",):
-        place.say("Anna", name)
+    place.say("Anna", "a0")
     order = place.suggested("Anna")
     assert {between, *others} <= set(order)
 
@@ -126,7 +125,7 @@ def test_new_faces_are_recognised_and_what_a_person_lost_is_unknown_again(
         place.say("Anna", f"a {many}")
         first = set(place.recognised.faces().tolist())
         new = place.shoot(f"new {many}", [like(ANNA, 0.9, many)])
-        stranger = place.shoot(f"b {many}", [BERT])
+        place.shoot(f"b {many}", [BERT])
         assert set(place.recognised.faces().tolist()) == {*first, *new}
         place.people.undo()
-        assert not {*new, *stranger} & set(place.recognised.faces().tolist()) or many == 0
+        assert not len(place.recognised.faces())
