@@ -25,7 +25,7 @@ from facewatchd.text import counted
 GROUPS = 40
 """Groups on one page."""
 FACES = 1000
-"""Faces of one group on one page; all of them are named with it."""
+"""Faces of one group on one page; with the group, those on its other pages are named as well."""
 
 
 async def unknown(request: Request) -> Response:
@@ -74,6 +74,7 @@ async def group(request: Request) -> Response:
     skip = whole(request.query_params.get("skip"))
     found, people = await asyncio.gather(daemon.call("group", id=number, skip=skip, limit=FACES), daemon.call("people"))
     names = [each["name"] for each in people["people"]]
+    apart = set(wholes(",".join(request.query_params.getlist("apart"))))
     return view.render(
         request,
         "group.html",
@@ -81,7 +82,8 @@ async def group(request: Request) -> Response:
         faces=found["faces"],
         pages=pages(skip, FACES, found["total"]),
         names=names,
-        apart=set(wholes(request.query_params.get("apart"))),
+        apart=apart,
+        apart_elsewhere=sorted(apart - {each["face_id"] for each in found["faces"]}),
         refused=request.query_params.get("refused", ""),
         wanted=request.query_params.get("name", ""),
     )

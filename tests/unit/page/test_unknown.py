@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
+from facewatchd.page import unknown
 from tests.support.answers import MARKUP, person
 from tests.support.pages import STATUS, ToldDaemon, browser
 
@@ -84,6 +85,17 @@ def test_a_group_is_named_without_the_faces_that_were_taken_out_of_it() -> None:
         assert "Anna is new: 36 faces named, 2 said to be somebody else." in text
         assert 'name="step" value="5"' in text
         assert client.post("/unknown/group", data={"id": "17", "name": "Anna"}).headers["location"] == "/unknown"
+
+
+def test_faces_that_are_taken_out_stay_so_on_the_other_pages_of_a_large_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "FACES", 20)
+    with browser(strangers(group())) as client:
+        text = client.get("/unknown/group?id=17&skip=20&apart=3&apart=25&name=Ann").text
+        assert re.findall(r'<input type="hidden" name="apart" value="(\d+)"', text) == ["3"]
+        assert re.findall(r'value="(\d+)" checked', text) == ["25"]
+        assert 'value="Ann"' in text
+        assert re.findall(r'formmethod="get".*? name="skip" value="(\d+)"', text) == ["0"]
+        assert "38 of 38" in text
 
 
 def test_faces_that_were_left_out_are_named_all_the_same_only_when_that_is_ticked() -> None:
