@@ -91,4 +91,4 @@ def _to(match: Mapping[str, Any] | None, asked: Question, at: int) -> str:
     return asked.photo(match["face_id"], at)
 
 
-ROOM = Room([Route(f"{PHOTO}/{{face_id:int}}", photo)])
+ROOM = Room([Route(f"{PHOTO}/{{face_id:number}}", photo)])
