@@ -11,13 +11,11 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
-
-if TYPE_CHECKING:  # Playwright 1.55 has not all of them by these names
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebError
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebError
 
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
