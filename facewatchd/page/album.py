@@ -111,7 +111,8 @@ async def _make(file: Path, socket: Path | None, given: list[str]) -> None:
         _, said = await asyncio.wait_for(process.communicate(), SECONDS)
     if process.returncode or not file.exists():
         lines = said.decode("utf-8", "replace").strip().splitlines() or ["the album could not be made"]
-        raise FacewatchError(lines[-1].removeprefix("facewatch-query: "))
+        message, _, hint = lines[-1].removeprefix("facewatch-query: ").partition("; ")
+        raise FacewatchError(message, hint)
 
 
 @contextlib.contextmanager

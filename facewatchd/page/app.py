@@ -20,6 +20,7 @@ from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.page import album, ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
 from facewatchd.page.security import CLOSING, Guard, TooLongError
 from facewatchd.page.view import Page, Room
+from facewatchd.page.wording import advice
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,9 @@ async def _failed(request: Request, error: Exception) -> Response:
         return view.render(request, "no-daemon.html", 503, error=error)
     is_wrong = isinstance(error, UsageError) or (isinstance(error, RemoteError) and error.code == INVALID_PARAMS)
     status = _STATUS.get(error.kind, 400 if is_wrong else 500)
-    return view.render(request, "error.html", status, title=_sentence(error.message), hint=_sentence(error.hint))
+    return view.render(
+        request, "error.html", status, title=_sentence(error.message), hint=_sentence(advice(error.hint))
+    )
 
 
 async def _too_long(request: Request, error: Exception) -> Response:

@@ -238,7 +238,7 @@ ROOM = Room(
         Route(f"{PATH}/wrong", how_many_wrong),
         Route(UPLOADS, send, methods=["POST"]),
         Route(f"{UPLOADS}/{{key}}", sent),
-        Route(f"{UPLOADS}/{{key}}/{{size:int}}.jpg", picture),
+        Route(f"{UPLOADS}/{{key}}/{{size:number}}.jpg", picture),
     ],
     "Ask",
     PATH,

@@ -142,10 +142,7 @@ async def take_back(request: Request) -> Response:
 
 def _fault(error: FacewatchError) -> Response:
     """An error in words, for the script."""
-    if isinstance(error, RemoteError):
-        return JSONResponse({"fault": sentence(error)}, 400)
-    text = " ".join(f"{part[:1].upper()}{part[1:]}." for part in (error.message, error.hint) if part)
-    return JSONResponse({"fault": text}, 503)
+    return JSONResponse({"fault": sentence(error)}, 400 if isinstance(error, RemoteError) else 503)
 
 
 ROOM = Room(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
 
@@ -12,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
+from facewatchd.errors import FacewatchError
 from facewatchd.page import view
+from facewatchd.page.wording import advice
 
 MOST_FIELDS = 2000
 """Fields of a form; a group shows fewer faces."""
@@ -59,9 +60,9 @@ def as_notice(request: Request) -> Iterator[None]:
         view.notice(request, sentence(exc), is_error=True)
 
 
-def sentence(error: RemoteError) -> str:
-    """Return an error of the daemon as a sentence, without the parts of its hint that name a command."""
-    hint = re.sub(r"[^.?!;]*`[^`]*`[^.?!;]*", "", error.hint).strip(" ;")
+def sentence(error: FacewatchError) -> str:
+    """Return an error of the daemon as a sentence, with what of its hint is of use here."""
+    hint = advice(error.hint)
     text = f"{error.message}; {hint}" if hint else error.message
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}"
 

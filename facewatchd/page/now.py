@@ -73,7 +73,7 @@ def after_of(text: str) -> dict[str, str]:
     """Return the path in an address, as ``next`` of the page before was; the first page's where it is none."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
         return {"path": ""}

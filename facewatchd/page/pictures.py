@@ -51,5 +51,8 @@ def known_size(request: Request) -> int:
 
 
 ROOM = Room(
-    [Route("/face/{face_id:int}/{size:int}.jpg", face), Route("/face/{face_id:int}/photo/{size:int}.jpg", photo)]
+    [
+        Route("/face/{face_id:number}/{size:number}.jpg", face),
+        Route("/face/{face_id:number}/photo/{size:number}.jpg", photo),
+    ]
 )

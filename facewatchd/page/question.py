@@ -6,6 +6,7 @@ photo that the browser sent. A plain name, which a person types into a field, is
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -89,9 +90,9 @@ class Question:
         """Return the address of the answer."""
         return view.with_query(PATH, **self.query, **more)
 
-    def photo(self, face_id: int, at: int) -> str:
-        """Return the address of the photo that is the match at a place."""
-        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None)
+    def photo(self, face_id: int, at: int, room: str = "") -> str:
+        """Return the address of the photo that is the match at a place. ``room``: the one that shows the matches."""
+        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None, room=room)
 
     def asking(self, **changed: Any) -> Question:
         """Return this question with other values."""
@@ -108,11 +109,18 @@ class Question:
             "sort": self.sort,
         }
         if self.threshold:
-            try:
-                params["threshold"] = float(self.threshold)
-            except ValueError as exc:
-                raise UsageError(f"{self.threshold!r} is no similarity", "it lies between -1 and 1") from exc
+            params["threshold"] = _similarity(self.threshold)
         return {name: value for name, value in params.items() if value not in ("", [])}
+
+
+def _similarity(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not -1 <= number <= 1:
+        raise UsageError(f"{text!r} is no similarity", "it lies between -1 and 1")
+    return number
 
 
 def who(text: str, uploads: Uploads) -> dict[str, Any]:

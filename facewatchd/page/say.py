@@ -23,15 +23,19 @@ async def say(request: Request) -> Response:
     if not name:
         view.notice(request, "Write a name first.", is_error=True)
         return view.go(first(given, "back"))
+    anyway, whos = first(given, "anyway") == "yes", given.get("who", ())
     with as_notice(request):
         result = await view.daemon(request).call(
             "assign",
             name=name,
-            who=[who(each, view.of(request).uploads) for each in given.get("who", ())],
+            who=[who(each, view.of(request).uploads) for each in whos],
             is_=None if is_person else False,
-            anyway=first(given, "anyway") == "yes" or None,
+            anyway=anyway or None,
         )
-        view.notice(request, _worded(result, is_person=is_person), step=result["step"], is_error=not result["said"])
+        text, is_error = _worded(result, is_person=is_person), not result["said"]
+        again = [("name", name), *(("who", each) for each in whos), ("back", first(given, "back"))]
+        form = {"anyway": again, "name": result["name"]} if result["refused"] and not anyway else {}
+        view.notice(request, text, step=result["step"], is_error=is_error, **form)
     return view.go(first(given, "back"))
 
 

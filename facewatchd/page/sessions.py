@@ -12,7 +12,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,6 +32,10 @@ class Notice(NamedTuple):
     step: int | None = None
     """Of the change that it is about, which `undo` takes back."""
     is_error: bool = False
+    anyway: Sequence[tuple[str, str]] = ()
+    """The fields of a form for ``/say`` that was refused, and can be sent again with a button."""
+    name: str = ""
+    """Of the person who is in that form."""
 
 
 @dataclass(slots=True)

@@ -12,17 +12,33 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import jinja2
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from facewatchd.page import wording
 from facewatchd.page.access import Daemon
-from facewatchd.page.activity import Activity
+from facewatchd.page.activity import BACKGROUND, Activity
 from facewatchd.page.sessions import Notice, Session, Sessions
 from facewatchd.page.shown import Shown
 from facewatchd.page.uploads import Uploads
 from facewatchd.text import counted, printable
+
+
+class _Number(Convertor[int]):
+    """A number in the path of an address that SQLite can have; any other path has no page."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -66,11 +82,12 @@ def daemon(request: Request) -> Daemon:
 def render(request: Request, template: str, status: int = 200, /, **context: Any) -> Response:
     """Return a page made of a template, which takes everything in ``context`` escaped.
 
-    Templates extend ``base.html`` and fill its blocks ``title`` and ``content``. Notices are shown once.
+    Templates extend ``base.html`` and fill its blocks ``title`` and ``content``. Notices are shown once, in a page that
+    a person looks at.
     """
     session: Session | None = getattr(request.state, "session", None)
     notices = []
-    if session is not None:
+    if session is not None and _is_looked_at(request):
         notices = list(session.notices)
         session.notices.clear()
     page = of(request)
@@ -83,10 +100,19 @@ def render(request: Request, template: str, status: int = 200, /, **context: Any
     return HTMLResponse(text, status)
 
 
-def notice(request: Request, text: str, *, step: int | None = None, is_error: bool = False) -> None:
-    """Have the next page of this browser show a line. ``step``: of the daemon's reply, for a button that undoes it."""
+def _is_looked_at(request: Request) -> bool:
+    """Whether a page is for a window; a script takes parts of it, and a picture that is not there shows none of it."""
+    headers = request.headers
+    return headers.get("sec-fetch-dest", "document") == "document" and BACKGROUND.decode() not in headers
+
+
+def notice(request: Request, text: str, *, step: int | None = None, is_error: bool = False, **form: Any) -> None:
+    """Have the next page of this browser show a line. ``step``: of the daemon's reply, for a button that undoes it.
+
+    ``form``: ``anyway`` and ``name`` of a `Notice`.
+    """
     session: Session = request.state.session
-    session.notices.append(Notice(text, step, is_error))
+    session.notices.append(Notice(text, step, is_error, **form))
     of(request).uploads.said += step is not None
 
 
@@ -122,6 +148,7 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters |= {
+        "advice": wording.advice,
         "counted": counted,
         "day": wording.day,
         "file_name": wording.file_name,

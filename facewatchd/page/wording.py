@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 from facewatchd.client.answer import path_of
 from facewatchd.text import printable
 
+_OF_A_ROOM = re.compile(
+    r"[^.?!;]*(?:`(?:facewatchd )?(?:people|scan|pause|resume|status)\b[^`]*`|facewatchd status|man facewatchd"
+    r"|(?<![\w-])--[a-z])[^.?!;]*"
+)
+"""A part of a hint that names a command, or an option of one, for what a room does."""
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -18,6 +24,14 @@ _MONTHS = (
 def isolated(name: str) -> str:
     """Return a name for the middle of a line, so that its own direction of writing does not turn what is around it."""
     return f"\u2068{name}\u2069"
+
+
+def advice(hint: str) -> str:
+    """Return a hint of the daemon or of a command for somebody who looks at the page; empty where nothing is left.
+
+    What names a command for what a room does is left out. A command that stays is one for the terminal.
+    """
+    return _OF_A_ROOM.sub("", hint).strip(" ;").replace("`", "")
 
 
 def listed(words: Sequence[str]) -> str:

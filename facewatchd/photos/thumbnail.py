@@ -72,7 +72,7 @@ def _scaled(pixels: Pixels, box: tuple[float, float, float, float], size: tuple[
     image = Image.fromarray(np.ascontiguousarray(pixels[step // 2 :: step]))
     if image.size == size:
         return image
-    part = left, upper / step, min(right, image.width), min(lower / step, image.height)
+    part = max(left, 0), max(upper / step, 0), min(right, image.width), min(lower / step, image.height)
     return image.resize(size, Image.Resampling.LANCZOS, part, _REDUCING_GAP)
 
 

@@ -61,10 +61,11 @@ class Album:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The browser. A test whose pages do something wrong in it fails: see `opened`."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     from tests.support import browsers
 
+    expect.set_options(timeout=browsers.WAIT)
     with sync_playwright() as playwright:
         try:
             browser = browsers.launch(playwright)

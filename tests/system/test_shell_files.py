@@ -281,6 +281,12 @@ def test_the_wheel_brings_the_files_where_the_shells_and_man_look(tmp_path: Path
         shell_files.PICTURE,
     }
     assert not [name for name in names if name.startswith("facewatchd/share")], "they are there twice"
+    package = [path for part in ("page", "pictures") for path in (PROJECT / "facewatchd" / part).rglob("*")]
+    drawn = {
+        str(path.relative_to(PROJECT)) for path in package if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert {"facewatchd/page/templates/base.html", "facewatchd/page/static/page.css"} < drawn
+    assert drawn <= set(names), "what pages and albums are drawn with"
 
 
 def test_the_source_distribution_has_the_files(tmp_path: Path) -> None:

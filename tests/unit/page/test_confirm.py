@@ -88,7 +88,9 @@ def test_the_script_is_told_the_step_of_each_answer_and_what_went_wrong() -> Non
         assert client.post("/people/confirm", data=form, headers=JSON).json()["step"] == 3
         assert client.post("/people/confirm/undo", data={"step": "3"}).json() == {"undone": True}
         assert daemon.params("undo") == {"step": 3}
-        daemon.answers["undo"] = RemoteError("that cannot be taken back any more", "`x`", code=INVALID_PARAMS)
+        daemon.answers["undo"] = RemoteError(
+            "that cannot be taken back any more", "`facewatchd people undo` helps", code=INVALID_PARAMS
+        )
         reply = client.post("/people/confirm/undo", data={"step": "3"})
         assert (reply.status_code, reply.json()) == (400, {"fault": "That cannot be taken back any more."})
         gone = NoDaemonError("no daemon answers", "start it: facewatchd run DIR")
@@ -99,7 +101,7 @@ def test_the_script_is_told_the_step_of_each_answer_and_what_went_wrong() -> Non
         ):
             assert (reply.status_code, reply.json()["fault"]) == (
                 503,
-                "No daemon answers. Start it: facewatchd run DIR.",
+                "No daemon answers; start it: facewatchd run DIR.",
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html import unescape
 from typing import Any
@@ -126,9 +125,9 @@ def test_what_happens_now_and_what_failed_are_shown_as_text() -> None:
         assert daemon.params("photos")["state"] == "failed"
 
 
-@pytest.mark.parametrize("text", ["", "x", "[]", "1", '{"path": 1}', "{" * 5000])
+@pytest.mark.parametrize("text", ["", "x", "[]", "1", '{"path": 1}', "{" * 5000, "[" * 5000, '{"a":' * 5000])
 def test_a_place_in_a_list_that_is_none_is_its_begin(text: str) -> None:
-    assert after_of(text) == {"path": ""} or json.loads(text)
+    assert after_of(text) == {"path": ""}
 
 
 def test_the_daemon_rests_goes_on_and_looks_at_the_disk_when_told_so() -> None:
@@ -144,9 +143,9 @@ def test_the_daemon_rests_goes_on_and_looks_at_the_disk_when_told_so() -> None:
     ("message", "hint", "expected"),
     [
         ("it is so", "", "It is so."),
-        ("it is so", "`facewatchd x` helps", "It is so."),
+        ("it is so", "`facewatchd scan` helps", "It is so."),
         ("it is so", "check the disk", "It is so; check the disk."),
-        ("it is so", "is it? `facewatchd x` tells; look", "It is so; is it?; look."),
+        ("it is so", "is it? `facewatchd scan` tells; look", "It is so; is it?; look."),
     ],
 )
 def test_an_error_is_a_sentence_that_names_no_command(message: str, hint: str, expected: str) -> None:

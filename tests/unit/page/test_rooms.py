@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from html import unescape
 from typing import Any
 
 import httpx
@@ -166,6 +168,25 @@ def test_a_photo_in_large_has_its_faces_its_file_and_the_way_to_the_next() -> No
         assert "style=" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("question", "back", "words"),
+    [
+        ("who=%40Anna", "/ask?who=%40Anna&skip=60", "All matches"),
+        ("who=%40Anna&room=person&since=2019&until=2019", "/people/of?name=Anna&year=2019&skip=60", "<bdi>Anna</bdi>"),
+        ("who=%40Anna&with=Ben&room=together", "/together?with=Anna&with=Ben&skip=60", "All matches"),
+    ],
+)
+def test_a_photo_in_large_leads_back_to_the_room_that_it_was_opened_from(question: str, back: str, words: str) -> None:
+    daemon = ToldDaemon(query=answers(90), faces=PHOTO, people=PEOPLE)
+    with browser(daemon) as client:
+        text = unescape(client.get(f"/face/161?{question}&at=61").text)
+        found = re.search(r'href="(.*?)" data-key="Escape"><span aria-hidden="true">←</span> (.*?)</a>', text)
+        assert found is not None
+        assert found.groups() == (f"{back}#face-161", words)
+        for to in re.findall(r'rel="(?:prev|next)" href="(.*?)"', text):
+            assert ("room=" in to) == ("room=" in question)
+
+
 def test_a_photo_that_was_taken_out_of_the_answer_leads_to_the_one_that_took_its_place() -> None:
     daemon = ToldDaemon(query=answers(3), faces=PHOTO, people=PEOPLE)
     with browser(daemon) as client:
@@ -297,3 +318,79 @@ def test_the_slider_at_its_usual_place_asks_with_the_models_own_threshold() -> N
             assert daemon.params("query")["threshold"] == 0.5738
         client.get("/ask?who=%40Anna&threshold=0.56")
         assert daemon.params("query")["threshold"] == 0.56
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "9" * 5000, "1.01", "-2", "1_0", "[" * 5000])
+@pytest.mark.parametrize(
+    "path", ["/ask?who=face%3A1", "/ask/wrong?who=face%3A1", "/album?who=face%3A1", "/face/1?who=%40Anna"]
+)
+def test_a_similarity_that_is_none_is_said(path: str, number: str) -> None:
+    daemon = ToldDaemon(query=answers(1), faces=PHOTO)
+    with browser(daemon) as client:
+        answer = client.get(f"{path}&threshold={number}")
+        assert (answer.status_code, "between -1 and 1" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/face/{}", "/face/{}/256.jpg", "/face/1/{}.jpg", "/face/1/photo/{}.jpg", "/photos/x/{}.jpg"]
+)
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 5000, "-1", "1.5", "٣", "²", "1_0", "nan"])
+def test_a_number_in_a_path_that_no_face_can_have_leads_nowhere(path: str, number: str) -> None:
+    with browser(ToldDaemon()) as client:
+        assert client.get(path.format(number)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        ("`facewatchd people list` lists them", ""),
+        ("did you mean Ben? `facewatchd people list` lists them", "Did you mean Ben?"),
+        ("`facewatchd scan` looks at it now", ""),
+        ("ask for photos of both with --with, or of either with --face all", ""),
+        ("formats: man facewatchd", ""),
+        ("ask again, or see: facewatchd status", ""),
+        ("see `facewatchd doctor`", "See facewatchd doctor"),
+        ("free some space; the disk is full", "Free some space; the disk is full"),
+    ],
+)
+def test_an_error_names_no_command_for_what_a_room_does(hint: str, words: str) -> None:
+    with browser(ToldDaemon(query=RemoteError("it cannot be", hint, kind="unknown-face"))) as client:
+        text = client.get("/ask?who=%40Anna").text.partition("<main")[2].partition("</main>")[0]
+        assert "It cannot be" in text
+        assert words in text
+        assert ("<p>" in text) == bool(words)
+        assert "`" not in text
+
+
+def test_a_notice_waits_for_a_page_that_is_looked_at() -> None:
+    daemon = ToldDaemon(
+        assign=said(), query=answers(1), people=PEOPLE, thumbnail=RemoteError("gone", kind="unknown-face")
+    )
+    by_a_script = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
+    of_a_picture = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+    with browser(daemon) as client:
+        client.post("/say", data={"name": "Anna", "who": "face:12", "back": "/ask"})
+        for path, headers in (
+            ("/now/part", by_a_script),
+            ("/ask?who=%40Anna", by_a_script),
+            ("/ask?who=%40Anna", {**BY_OURSELVES, "facewatchd-background": "1"}),
+            ("/nowhere", by_a_script),
+            ("/face/12/256.jpg", of_a_picture),
+        ):
+            assert "This is" not in client.get(path, headers=headers).text.partition('id="notices"')[2]
+        assert 'name="step" value="7"' in client.get("/ask").text
+
+
+def test_a_name_that_was_refused_can_be_given_all_the_same() -> None:
+    refused = said(said=0, step=None, refused=[{"who": 0, "face": None, "reason": "it is like Anna (similarity 0.89)"}])
+    daemon = ToldDaemon(query=answers(1), assign=refused | {"name": "Dora"}, people=PEOPLE)
+    with browser(daemon) as client:
+        for back in ("/ask?who=face%3A12", "/face/12?who=%40Anna&at=1"):
+            client.post("/say", data={"name": "Dora", "who": "face:12", "back": back})
+            page = client.get("/ask").text.partition('id="notices"')[2]
+            assert "<bdi>Dora</bdi> all the same" in page
+            form = re.findall(r'name="(\w+)" value="(.*?)"', page)
+            again = client.post("/say", data={name: unescape(value) for name, value in form})
+            assert again.headers["location"] == back
+            assert daemon.params("assign") == {"name": "Dora", "who": [{"face_id": 12}], "anyway": True}
+            assert "all the same" not in client.get("/ask").text

@@ -23,6 +23,8 @@ from tests.support import samples
 from tests.support.paths import SHARED
 
 INPUTS = SHARED / "inputs"
+MOST = 2**63 - 1
+"""Largest number of a request."""
 
 
 @st.composite
@@ -82,6 +84,21 @@ def test_what_is_turned_is_scaled_as_if_it_were_stored_so(orientation: int, box:
         thumbnail.of_pixels(each, Crop(50, box), width, height) for each in (pixels, np.ascontiguousarray(pixels))
     )
     assert np.abs(shown(made).astype(float) - shown(expected)).mean() < 3
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.integers(0, MOST),
+    st.integers(0, MOST),
+    st.integers(1, MOST),
+    st.integers(1, MOST),
+)
+def test_no_box_asks_for_more_than_the_photo_has(width: int, height: int, x: int, y: int, w: int, h: int) -> None:
+    crop = Crop(crops.FACE, Box(x, y, w, h))
+    left, upper, right, lower = crop.part(width, height)
+    assert 1 <= right - left == lower - upper <= max(width, height)
+    assert crop.is_inside(width, height) == (x + w <= width and y + h <= height)
 
 
 @settings(deadline=None, max_examples=60)
