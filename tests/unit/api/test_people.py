@@ -158,6 +158,7 @@ def test_one_person_is_listed_with_what_was_said(place: Place) -> None:
         "last": "2011-03-04",
         "best": 1,
         "unplaced": 0,
+        "earlier_names": [],
         "next": None,
     }
     assert first["paths"] == [photo]
