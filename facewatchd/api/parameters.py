@@ -173,7 +173,10 @@ class QueryParameters:
     )
     skip: int = optional(Whole(), "Photos that are left out before the first one of the answer.", 0)
     years: bool = optional(
-        Flag(), "Whether the answer has `years`: how many of all that match were taken in each year.", False
+        Flag(),
+        "Whether the answer has `years`: how many of all that match were taken in each year, and of how many of these "
+        "only the file has that date.",
+        False,
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -479,7 +482,7 @@ METHODS = {
         "Find the photos that show a person, with and without others.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
-        "years[{year, photos}] threshold model faces pending complete exact elapsed_ms cursor",
+        "years[{year, photos, file_dates}] threshold model faces pending complete exact elapsed_ms cursor",
     ),
     "subscribe": Method(
         SubscribeParameters,
@@ -548,9 +551,10 @@ METHODS = {
     ),
     "person": Method(
         PersonParameters,
-        "List what was said of one person, in pages; `next` is null on the last one.",
-        "name born hidden references photos first last best unplaced statements[{id, is, paths, digest, box, "
-        "relative_box, face_id, source, at, placed}] next",
+        "List what was said of one person, in pages; `next` is null on the last one. `earlier_names` are those before "
+        "each renaming, and of people who were merged into this one, that nobody has now.",
+        "name born hidden references photos first last best unplaced earlier_names statements[{id, is, paths, digest, "
+        "box, relative_box, face_id, source, at, placed}] next",
     ),
     "assign": Method(
         AssignParameters,
