@@ -1,8 +1,8 @@
 """Albums of 300 matches: how large the file is, and how long it takes.
 
-The first time, the daemon has pictured the faces, as it does while it indexes, and has made no picture of a photo;
-*again*, it has made all of them before. The photos are few pictures many times, each with other bytes, and every face
-counts as a match.
+The first time, the daemon has pictured the photos and their faces as it does while it indexes, and nothing else;
+*again*, it has made all that the album asked for. The photos are few pictures many times, each with other bytes, and
+every face counts as a match.
 """
 
 from __future__ import annotations
