@@ -225,6 +225,11 @@ def test_years_lead_to_their_photos(desk: Page, named: Daemon) -> None:
     assert desk.locator(".faces .face").count() == int(photos)
 
 
+def test_the_last_years_are_seen_on_a_phone(phone: Page, named: Daemon) -> None:
+    go(phone, "/people/of?name=Eileen")
+    expect(phone.get_by_role("navigation", name="By year").get_by_role("link").last).to_be_in_viewport(ratio=1)
+
+
 def test_the_album_of_a_person_is_saved_and_opens_by_itself(
     desk: Page, named: Daemon, chromium: Any, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_photo_is_sent_and_a_face_on_it_is_chosen() -> None:
         key = sent.headers["location"].rpartition("/")[2]
         assert page.text.count(f'href="/ask?who=photo%3A{key}%230"') == 2
         assert "Anna" in page.text
+        assert "Face #0" in page.text, "numbered as in `PHOTO#N`"
         assert client.get(f"/photos/{key}/1600.jpg").content == b"\xff\xd8"
         assert client.get(f"/photos/{key}/1600.jpg").content == b"\xff\xd8"
         assert [method for method, _ in daemon.asked].count("thumbnail") == 1
