@@ -61,7 +61,8 @@ async def card(request: Request) -> Response:
     found = [each["year"] for each in answer["years"]]
     span = years(f"{found[0]:04}", f"{found[-1]:04}") if found else ""
     text = ", ".join(filter(None, (counted(answer["total"], "photo"), span)))
-    return JSONResponse({"text": text, "face": next((each["face_id"] for each in answer["matches"]), None)})
+    face = next((each["face_id"] for each in answer["matches"]), None)
+    return JSONResponse({"text": text, "picture": face and view.picture(request, face, 256)})
 
 
 @of_person

@@ -10,6 +10,7 @@ if (form) start(form);
 function start(form) {
   const get = (id) => document.getElementById(id);
   const name = form.elements.name.value;
+  const catalog = form.elements.catalog.value;
   const queue = JSON.parse(form.dataset.cards);
   const left = new Set(form.dataset.left.split(",").filter(Boolean).map(Number));
   const given = new Set(); // faces that were answered here
@@ -127,7 +128,7 @@ function start(form) {
 
   async function send(entry) {
     try {
-      const result = await ask("/people/confirm", { name, face: entry.card.face, answer: entry.said });
+      const result = await ask("/people/confirm", { name, catalog, face: entry.card.face, answer: entry.said });
       entry.step = result.step;
       if (result.moved) fault(`${entry.card.file}: ${result.moved}`);
     } catch (error) {
@@ -165,7 +166,7 @@ function start(form) {
     sending = sending.then(async () => {
       if (!entry.step) return; // the daemon knew it before
       try {
-        await ask("/people/confirm/undo", { step: entry.step });
+        await ask("/people/confirm/undo", { catalog, step: entry.step });
       } catch (error) {
         fault(`${entry.card.file}: ${error.message}`);
       }
