@@ -56,10 +56,12 @@ SEEN = """
     })
     if (!inView.length || inView.some(image => !image.complete)) return null
     const times = loaded.filter(([, image]) => inView.includes(image)).map(([at]) => at).sort((a, b) => a - b)
-    return times.length == inView.length ? times : null
+    return times.length == inView.filter(image => image.naturalWidth).length ? times : null
 }
 """
-"""The moments at which the pictures in view were there, or null as long as one is missing."""
+"""The moments at which the pictures in view were there, or null as long as one is to come. Of a face on a file of one
+pixel there is none.
+"""
 
 
 def run(options: Options) -> Iterator[Report]:
