@@ -19,6 +19,7 @@ from facewatchd.api.faces import opened
 from facewatchd.api.parameters import ThumbnailParameters
 from facewatchd.errors import FacewatchError, UnreadablePhotoError
 from facewatchd.inference.pool import Inference
+from facewatchd.inference.wire import Pictured
 from facewatchd.matches import Box
 from facewatchd.photos import crops
 from facewatchd.photos.crops import Crop, Thumbnail
@@ -70,7 +71,7 @@ class Thumbnails:
                 made = self._of_path(params.path, crop)
             else:
                 assert params.data is not None
-                made = self._pictures.picture(params.data, crop).thumbnail
+                made = _on_photo(self._pictures.picture(params.data, crop), crop).thumbnail
         return {"jpeg": base64.b64encode(made.jpeg).decode("ascii"), "width": made.width, "height": made.height}
 
     def _of_face(self, face_id: int, params: ThumbnailParameters) -> Thumbnail:
@@ -127,13 +128,25 @@ class Thumbnails:
                 raise UnreadablePhotoError("it changed since its faces were found", "`facewatchd scan` looks at it now")
             made = self._pictures.picture(content.descriptor, crop)
             self._calls.run(path, content.confirm, READING)
-        if expected is not None and (made.width, made.height) != expected.size:
+        if expected is None:
+            return _on_photo(made, crop).thumbnail
+        if (made.width, made.height) != expected.size:
             raise UnreadablePhotoError(
                 f"{printable(path)}: it is read as {made.width} x {made.height} pixels, and its faces were found on "
                 f"{expected.size[0]} x {expected.size[1]}",
                 "`facewatchd scan --force` finds them again",
             )
         return made.thumbnail
+
+
+def _on_photo(made: Pictured, crop: Crop) -> Pictured:
+    """Return what was made of a photo. Raises `ParamsError` where the box that was given is not inside of the photo."""
+    if not crop.is_inside(made.width, made.height):
+        raise ParamsError(
+            f"box is not inside of the photo, which has {made.width} x {made.height} pixels",
+            "`faces` tells the boxes of a photo as it is now",
+        )
+    return made
 
 
 @contextlib.contextmanager

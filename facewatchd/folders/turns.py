@@ -1,4 +1,4 @@
-"""Calls that fill one directory take turns."""
+"""Calls that fill one directory take turns, and remove what one of them that was killed left there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from facewatchd.errors import UsageError
+from facewatchd.system import atomic_files
 
 
 @contextlib.contextmanager
@@ -20,6 +21,7 @@ def taking_turns(directory: bytes) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            atomic_files.remove_left_behind(directory)
         yield
     finally:
         os.close(descriptor)

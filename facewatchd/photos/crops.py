@@ -33,16 +33,21 @@ class Crop(NamedTuple):
         """Left, upper, right and lower edge of what is shown of an upright photo of this size.
 
         A square stays inside the photo where it can. It goes beyond it where the face itself is longer than the
-        photo's shorter side.
+        photo's shorter side. Of a box that is not inside the photo, what is beyond is left out, and no memory taken.
         """
         if self.box is None:
             return 0, 0, width, height
-        x, y, w, h = self.box
+        x, y = min(self.box.x, width - 1), min(self.box.y, height - 1)
+        w, h = min(self.box.w, width - x), min(self.box.h, height - y)
         longer = max(w, h)
         side = max(longer, min(round(longer * (1 + 2 * _MARGIN)), width, height))
         left = _inside(x + w / 2 - side / 2, side, width)
         upper = _inside(y + h / 2 - min(_UP * longer, (side - h) / 2) - side / 2, side, height)
         return left, upper, left + side, upper + side
+
+    def is_inside(self, width: int, height: int) -> bool:
+        """Whether the face lies on an upright photo of this size."""
+        return self.box is None or (self.box.x + self.box.w <= width and self.box.y + self.box.h <= height)
 
     def least_scale(self, width: int, height: int) -> float:
         """The scale, at most 1, at which what is shown of a photo of this size still has as many pixels as wanted."""

@@ -10,6 +10,8 @@ Two kinds of directories differ:
 - In a directory of our own (`write`, or `create` and `put`), the new file's name is fixed: `aside`. What an earlier
   process left there is removed, and what has the final name is replaced.
 - In a user's directory (`written`), the new file's name is random, and a file that is not ours is never replaced.
+  It is locked (flock) while it is written, so that what a process that was killed left there can be told from it, and
+  removed (`remove_left_behind`).
   renameat2(2) renames "only where nothing is" and "exchange the two" in one step, so that a file which is put there
   at the same time is not lost: what was exchanged is looked at, and goes back where it is not ours. File systems that
   know neither (NFS, some FUSE) get a hard link, or a look just before the renaming.
@@ -20,7 +22,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -38,6 +42,8 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
+_ASIDE: Final = re.compile(r"\.facewatch-[0-9a-f]{8}\.tmp")
+"""The names of new files in a user's directory."""
 _NOREPLACE: Final = 1
 _EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
@@ -115,11 +121,33 @@ def written(path: Path, is_ours: Callable[[Path], bool], mode: int = 0o666) -> I
     descriptor = _create(new, mode)
     with _removed_in_the_end(new):
         with open(descriptor, "wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             _fill(file, b"")
-        _take_place(new, path, is_ours)
+            _take_place(new, path, is_ours)
         with contextlib.suppress(OSError):  # a directory may be writable and not readable
             sync(path.parent)
+
+
+def remove_left_behind(directory: bytes) -> None:
+    """Remove this user's new files that no process is writing any more. What cannot be locked or removed stays."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if _ASIDE.fullmatch(os.fsdecode(entry.name)):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(entry.path)
+
+
+def _remove_unlocked(path: bytes) -> None:
+    descriptor = os.open(path, READ_FLAGS | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: Path, mode: int) -> int:

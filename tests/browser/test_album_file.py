@@ -19,9 +19,9 @@ Opened = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def written(shared_library: Daemon, album: Album, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An album of one person, year by year, in a file whose name a URL has to escape."""
+    """An album of one person, alone and among others, year by year, in a file whose name a URL has to escape."""
     file = tmp_path_factory.mktemp("albums") / "a b#c?.html"
-    photo = next(path for path, who in album.people.items() if len(who) == 1)
+    photo = album.of("second")[0]
     done = shared_library.query("--html", file, "-n", "0", "--sort", "date", "--no-collapse", photo)
     assert (done.returncode, done.stderr) == (0, "")
     return file
@@ -128,17 +128,23 @@ def test_all_can_read_it(opened: Opened, axe: Callable[[Page], None], window: di
     axe(page)
 
 
-def test_boxes_lie_on_the_photo_in_any_size(opened: Opened) -> None:
-    """The box of the match is as far into the photo, whatever the size in which that is shown."""
-    parts = []
-    for window in (browsers.DESK, browsers.PHONE):
-        page = opened(viewport=window)
-        crops(page).first.click()
-        picture, box = (page.locator(f"{SHOWN} {which}").bounding_box() for which in (".shot img", ".box-match"))
-        assert picture is not None
-        assert box is not None
-        parts.append([(box["x"] - picture["x"]) / picture["width"], box["height"] / picture["height"]])
-    assert parts[0] == pytest.approx(parts[1], abs=0.02)
+@pytest.mark.parametrize("window", [browsers.DESK, browsers.PHONE], ids=["desk", "phone"])
+def test_photos_are_whole_and_boxes_cover_the_faces(
+    opened: Opened, window: dict[str, int], shared_library: Daemon
+) -> None:
+    page = opened(viewport=window)
+    shapes = set()
+    for card in page.locator(".face").all():
+        card.locator(".crops").click()
+        view = page.locator(SHOWN)
+        seen = shared_library.call("faces", path=view.locator(".place .path").inner_text())
+        box = view.locator(".box-match")
+        left = float((box.get_attribute("x") or "").rstrip("%")) / 100
+        places = (browsers.place(face["box"], seen) for face in seen["faces"])
+        browsers.expect_undistorted(view.locator(".shot img"), box, min(places, key=lambda at: abs(at[0] - left)))
+        shapes.add(seen["width"] > seen["height"])
+        page.keyboard.press("Escape")
+    assert shapes == {True, False}
 
 
 def test_years_lead_to_their_photos(opened: Opened) -> None:

@@ -91,6 +91,21 @@ def test_from_a_photo_to_a_name_and_back(
     assert library.call("people")["people"] == []
 
 
+@pytest.mark.parametrize("window", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_large_photo_is_whole_and_boxes_cover_the_faces(
+    opened: Callable[..., Page], window: dict[str, int], library: Daemon, album: Album, group: Path
+) -> None:
+    page = opened(window)
+    for photo in (group, album.of("second")[0]):
+        seen = library.call("faces", path=str(photo))
+        face_id = library.call("why", path=str(photo))["faces"][0]["face_id"]
+        page.goto(f"{page.url.partition('/ask')[0].partition('/face')[0]}/face/{face_id}")
+        box = page.locator(".stage .box-match")
+        left = float((box.get_attribute("x") or "").rstrip("%")) / 100
+        places = (browsers.place(face["box"], seen) for face in seen["faces"])
+        browsers.expect_undistorted(page.locator(".stage img"), box, min(places, key=lambda at: abs(at[0] - left)))
+
+
 def test_the_file_that_the_browser_is_given_leads_to_the_page(desk: Page, page: PageProcess, watch: Watch) -> None:
     (leading,) = (page.daemon.home / "runtime").rglob("*page*.html")
     desk.goto(leading.as_uri())

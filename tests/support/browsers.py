@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebError
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebError
 
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
@@ -106,6 +106,29 @@ def settle(page: Page) -> None:
     """Wait until nothing is loaded any more, pictures in view included, and what was reported has arrived."""
     page.wait_for_load_state("load")
     page.wait_for_function(_LOADED)
+
+
+def place(box: Sequence[int], photo: Mapping[str, Any]) -> Sequence[float]:
+    """Return a box as parts of the photo, of which ``width`` and ``height`` are known."""
+    sides = (photo["width"], photo["height"]) * 2
+    return [pixels / side for pixels, side in zip(box, sides, strict=True)]
+
+
+def expect_undistorted(photo: Locator, box: Locator, place: Sequence[float]) -> None:
+    """Fail where a photo is drawn cut or stretched, or a face's box not where the face is.
+
+    ``place``: left and upper edge, width and height of the face, as parts of the photo's.
+    """
+    page = photo.page
+    settle(page)
+    natural = photo.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    drawn, over = photo.bounding_box(), box.bounding_box()
+    assert drawn
+    assert over
+    assert abs(drawn["width"] / drawn["height"] / (natural[0] / natural[1]) - 1) < 0.02, (drawn, natural)
+    x, y = (over["x"] - drawn["x"]) / drawn["width"], (over["y"] - drawn["y"]) / drawn["height"]
+    found = (x, y, over["width"] / drawn["width"], over["height"] / drawn["height"])
+    assert all(abs(a - b) < 0.02 for a, b in zip(found, place, strict=True)), (found, place)
 
 
 def expect_accessible(page: Page) -> None:

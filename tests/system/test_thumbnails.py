@@ -124,6 +124,20 @@ def test_what_cannot_be_shown_is_said(place: Place) -> None:
             place.daemon.call("thumbnail", **{"face_id": face_id} | wrong if "path" not in wrong else wrong)
 
 
+@pytest.mark.parametrize(
+    "box",
+    [[0, 0, 2**62, 2**62], [0, 0, 10**9, 10**9], [5000, 5000, 10, 10], [0, 0, 30_000, 30_000], [639, 0, 2, 1]],
+)
+def test_a_box_that_is_not_on_the_photo_is_refused(place: Place, box: list[int]) -> None:
+    """And the process that makes pictures takes no memory for what is beyond."""
+    photo = place.root / "1.jpg"
+    for source in ({"path": str(photo)}, {"data": base64.b64encode(photo.read_bytes()).decode()}):
+        kind, message = place.refusal(**source, box=box)
+        assert kind == "", "it is an error of the parameters"
+        assert message.startswith("box is not inside of the photo, which has 640 x 480 pixels")
+    assert place.shown(path=str(photo), box=[639, 479, 1, 1]).size
+
+
 # What is kept, and what goes
 
 

@@ -13,8 +13,9 @@ from unittest import mock
 import pytest
 
 from facewatchd.errors import UsageError
-from facewatchd.folders import copies
+from facewatchd.folders import copies, links
 from facewatchd.folders.copies import Filled, fill
+from facewatchd.system import atomic_files
 
 TAKEN = 1_500_000_000_123_456_789
 """Nanoseconds: a photo's date."""
@@ -182,3 +183,26 @@ def refusing_create(create: Callable[..., int]) -> Callable[..., int]:
         return create(path, mode)
 
     return checked
+
+
+@pytest.mark.parametrize("folders", [copies, links])
+def test_what_a_killed_call_left_is_removed(folder: Path, photo: Callable[..., Path], folders: Any) -> None:
+    """What is being written, a file that only has a similar name, a link, a directory and a file elsewhere stay."""
+    left = folder / ".facewatch-23ce215f.tmp"
+    left.write_bytes(b"half of a photo")
+    kept = [folder / name for name in (".facewatch-23ce215.tmp", ".facewatch-23CE215F.tmp", "a.facewatch-23ce215f.tmp")]
+    for path in kept:
+        path.write_bytes(b"the user's")
+    kept.append(photo("elsewhere/.facewatch-00000001.tmp"))
+    kept.append(folder / ".facewatch-00000002.tmp")
+    kept[-1].symlink_to(kept[-2])
+    kept.append(folder / ".facewatch-00000003.tmp")
+    kept[-1].mkdir()
+    with atomic_files.written(folder / "album.html", lambda _: False):
+        if folders is copies:
+            put(folder, photo("a.jpg"))
+        else:
+            links.fill(bytes(folder), [links.Photo(bytes(photo("a.jpg")))], "@anna", removing=False)
+    assert (folder / "album.html").exists()
+    assert not left.exists()
+    assert all(path.exists() for path in kept)

@@ -22,6 +22,8 @@ from tests.support import samples
 from tests.support.paths import SHARED
 
 INPUTS = SHARED / "inputs"
+MOST = 2**63 - 1
+"""Largest number of a request."""
 
 
 @st.composite
@@ -51,6 +53,21 @@ def test_a_face_is_inside_of_a_square_that_is_inside_of_the_photo(drawn: tuple[i
     scale = crop.least_scale(width, height)
     assert 0 < scale <= 1
     assert scale * side >= min(size, side) - 1e-6
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.integers(0, MOST),
+    st.integers(0, MOST),
+    st.integers(1, MOST),
+    st.integers(1, MOST),
+)
+def test_no_box_asks_for_more_than_the_photo_has(width: int, height: int, x: int, y: int, w: int, h: int) -> None:
+    crop = Crop(crops.FACE, Box(x, y, w, h))
+    left, upper, right, lower = crop.part(width, height)
+    assert 1 <= right - left == lower - upper <= max(width, height)
+    assert crop.is_inside(width, height) == (x + w <= width and y + h <= height)
 
 
 @settings(deadline=None, max_examples=60)
