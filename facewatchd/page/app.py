@@ -93,7 +93,7 @@ async def _look(_: Request) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, FacewatchError)
     if isinstance(error, NoDaemonError):
-        return view.render(request, "no-daemon.html", 503, error=error)
+        return view.render(request, "no-daemon.html", 503, error=error, was_sent=request.method == "POST")
     is_wrong = isinstance(error, UsageError) or (isinstance(error, RemoteError) and error.code == INVALID_PARAMS)
     status = _STATUS.get(error.kind, 400 if is_wrong else 500)
     return view.render(

@@ -126,7 +126,8 @@ async def _say(daemon: Daemon, name: str, face: int, *, is_person: bool) -> dict
     result = await daemon.call(
         "assign", name=name, who=[{"face_id": face}], is_=is_person, anyway=True if is_person else None
     )
-    text = f"{'This is' if is_person else 'Not'} {isolated(name)}: said{'' if result['said'] else ' before'}."
+    said = "It is noted" if result["said"] else "You have said before"
+    text = f"{said} that this is {'' if is_person else 'not '}{isolated(name)}."
     moved = f"It was {listed([isolated(each) for each in result['moved']])} before." if result["moved"] else ""
     return {"name": name, "step": result["step"], "moved": moved, "text": " ".join(filter(None, (text, moved)))}
 
@@ -143,6 +144,8 @@ async def take_back(request: Request) -> Response:
 
 def _fault(error: FacewatchError) -> Response:
     """An error in words, for the script."""
+    if error.kind == "unknown-person":
+        return JSONResponse({"fault": sentence(error), "gone": True}, 404)
     return JSONResponse({"fault": sentence(error)}, 400 if isinstance(error, RemoteError) else 503)
 
 

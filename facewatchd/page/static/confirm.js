@@ -47,7 +47,8 @@ function start(form) {
       get("file").textContent = card.file;
       get("taken").textContent = card.taken;
     } else if (!filling) {
-      if (history.length) get("done-text")?.replaceChildren(finished());
+      if (!complete) get("done-text")?.replaceChildren(unfinished());
+      else if (history.length) get("done-text")?.replaceChildren(finished());
       get("again").hidden = !history.length;
       get("skipped").hidden = !tally.skip;
     }
@@ -55,8 +56,16 @@ function start(form) {
   }
 
   function finished() {
-    const skipped = tally.skip ? ` ${tally.skip} skipped faces come again another time.` : "";
+    const comes = tally.skip === 1 ? "face comes" : "faces come";
+    const skipped = tally.skip ? ` ${tally.skip} skipped ${comes} again another time.` : "";
     return `That was the last one: ${tally.yes} yes, ${tally.no} no.${skipped}`;
+  }
+
+  function unfinished() {
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = "The next faces could not be loaded: try again";
+    return link;
   }
 
   // The pictures of the next faces, before they are wanted.
@@ -84,8 +93,7 @@ function start(form) {
       complete = !found.cards.length;
       queue.push(...fresh);
     } catch (error) {
-      complete = true; // until the page is loaded again: the faces at hand can still be answered
-      fault(error.message);
+      fault(error.message); // tried again at the next answer
     }
     filling = null;
     show();
@@ -104,6 +112,10 @@ function start(form) {
       throw new Error("The page has ended.");
     }
     const found = await reply.json().catch(() => ({}));
+    if (found.gone) {
+      history.length = 0; // nothing more can be said of this person
+      location.assign(`/people/of?${new URLSearchParams({ name })}`);
+    }
     if (!reply.ok) throw new Error(found.fault || `The page answered ${reply.status}. Load it again.`);
     return found;
   }
@@ -122,8 +134,8 @@ function start(form) {
       sending = sending.then(() => send(entry));
     }
     say(`${WORDS[said]}.`);
-    show();
     fill();
+    show();
   }
 
   async function send(entry) {

@@ -402,3 +402,21 @@ def test_an_id_counts_only_in_the_catalog_that_the_page_was_drawn_for() -> None:
             assert client.get(path).status_code == 409
         refused = client.post("/say", data=form)
         assert (refused.status_code, "Nothing was changed" in refused.text) == (409, True)
+
+
+def test_a_form_that_met_no_daemon_is_not_sent_again_by_itself() -> None:
+    daemon = ToldDaemon(assign=NoDaemonError("no daemon answers", "start it"), query=answers(1), people=PEOPLE)
+    with browser(daemon) as client:
+        sent = client.post("/say", data={"name": "Zoe", "who": "face:12", "back": "/ask"})
+        assert sent.status_code == 503
+        assert "return.js" not in sent.text
+        assert "may not have been noted" in sent.text
+        daemon.answers["query"] = daemon.answers["assign"]
+        assert "return.js" in client.get("/ask?who=%40Anna").text
+
+
+def test_an_answer_that_begins_later_has_a_way_to_the_photos_before() -> None:
+    with browser(ToldDaemon(query=answers(520), people=PEOPLE)) as client:
+        assert 'rel="prev"' not in client.get("/ask?who=%40Anna").text
+        assert 'rel="prev" href="/ask?who=%40Anna"' in client.get("/ask?who=%40Anna&skip=60").text
+        assert 'rel="prev" href="/ask?who=%40Anna&amp;skip=60"' in client.get("/ask?who=%40Anna&skip=120").text
