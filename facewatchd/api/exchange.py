@@ -129,6 +129,10 @@ def _contradicts(new: NewStatement, person: int, people: Snapshot) -> bool:
     return any(made.replaces(each) and not each.says(new, person) for each in before)
 
 
+def _ignored(people: Snapshot) -> list[Ignored]:
+    return [each for digest in sorted(people.ignored) for each in people.ignored[digest] if each.is_ignored]
+
+
 class Exchange:
     """Any thread may call the methods."""
 
@@ -163,7 +167,7 @@ class Exchange:
     def _people_page(self, params: ExportParameters, people: Snapshot) -> tuple[list[Any], int | None]:
         lines: list[Any] = []
         if not params.after:
-            model, version = self._info.id if params.embeddings else None, 2 if people.ignored else 1
+            model, version = self._info.id if params.embeddings else None, 2 if _ignored(people) else 1
             lines.append(export_format.header(time.time(), model, version))
             lines += map(export_format.person_line, people.people)
         names = {person.id: person.name for person in people.people}
@@ -172,8 +176,7 @@ class Exchange:
         lines += [export_format.statement_line(names[said.person], said) for said in page]
         if end < len(people.statements):
             return lines, end
-        ignored = (face for digest in sorted(people.ignored) for face in people.ignored[digest])
-        return [*lines, *map(export_format.ignored_line, ignored)], None
+        return [*lines, *map(export_format.ignored_line, _ignored(people))], None
 
     def _photos_page(self, params: ExportParameters, people: Snapshot) -> tuple[list[Any], int | None]:
         version, digests = self._digests

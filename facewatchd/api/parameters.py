@@ -318,6 +318,7 @@ class IgnoreParameters:
     who: tuple[Subject, ...] = required(
         ListOf(Object(Subject, "an object with the fields of `who[]`"), MOST, least=1), "The faces."
     )
+    is_: bool = optional(Flag(), "Whether they are ignored; false: they are not any more.", True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +346,7 @@ class GroupParameters:
     id: int = required(Whole(1), "The group.")
     skip: int = optional(Whole(), "Faces that are left out at the begin.", 0)
     limit: int = optional(Whole(1, MOST_LISTED), "Most faces in the page.", MOST_LISTED)
+    ignored: bool = optional(Flag(), "Whether its faces that are ignored are listed, in place of the others.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -573,7 +575,8 @@ METHODS = {
     "ignore": Method(
         IgnoreParameters,
         "Say that the user does not care about faces: `unknown` and `suggestions` leave them out, and with a group "
-        "what joins it later. `undo` takes that back; a name counts more. `said` counts those not ignored before.",
+        "what joins it later; a name counts more. `is` as false brings faces back, with a group all of it that is "
+        "ignored. `said` counts those of which that is new.",
         "said known step",
     ),
     "suggestions": Method(

@@ -109,11 +109,13 @@ class People:
         table: Quality | None,
         record: Callable[[Outcome], object],
         members: Callable[[int], Sequence[int]] = lambda group: (),
+        ignored: Callable[[int | None], Sequence[int]] = lambda group: (),
     ) -> None:
         """``table``: by which a face that is too blurred is not a photo's largest one.
 
         ``record`` has a photo recorded that a client showed (`Gallery.record_shown`), and waits for it. ``members``:
-        the unknown faces of a group (`Unknown.members`).
+        the unknown faces of a group (`Unknown.members`). ``ignored``: the ignored ones of a group, or all
+        (`Unknown.ignored`).
         """
         self._store = store
         self._resolver = resolver
@@ -123,6 +125,7 @@ class People:
         self._table = table
         self._record = record
         self._members = members
+        self._ignored = ignored
 
     def count(self) -> int | None:
         """Return how many people have names; None where people.sqlite3 cannot be used."""
@@ -253,35 +256,44 @@ class People:
         return reasons
 
     def ignore(self, params: IgnoreParameters) -> dict[str, object]:
-        """Say that the user does not care about faces; return of how many that is new.
+        """Say that the user does not care about faces, or does again; return of how many that is new.
 
         Raises `UnreadablePhotoError`, `NoFaceError`, `UnknownFaceError` or `StorageError`.
         """
-        found = list(self._named(params.who, are_one=False))
+        members = self._members if params.is_ else self._ignored_members
+        found = list(self._named(params.who, are_one=False, members=members))
+        in_group = () if params.is_ else frozenset(self._ignored(None))
         faces: list[Ignored] = []
         for each in found:
             if each.box is None:
                 raise NoFaceError("no face was found on a photo", "only a face can be ignored")
-            faces.append(Ignored(each.digest, each.box, each.group is not None))
+            is_of_group = each.group is not None if params.is_ else each.face_id in in_group
+            faces.append(Ignored(each.digest, each.box, is_of_group, is_ignored=params.is_))
         self._record_unknown(each.seen for each in found)
         with self._store.noting_step() as step:
             said = self._store.ignore(faces)
         return {"said": said, "known": len(faces) - said, "step": _first(step)}
 
+    def _ignored_members(self, group: int) -> Sequence[int]:
+        """The faces of a group that are ignored; where none is, its others. Raises `UnknownFaceError`."""
+        return self._ignored(group) or self._members(group)
+
     def _found(self, params: AssignParameters) -> Iterator[_Said]:
         if params.box:
             yield self._in_box(params)
         else:
-            yield from self._named(params.who, are_one=params.is_)
+            yield from self._named(params.who, are_one=params.is_, members=self._members)
 
-    def _named(self, subjects: Sequence[Subject], *, are_one: bool) -> Iterator[_Said]:
-        """The faces that are named. ``are_one``: whether they are said to be one person."""
+    def _named(
+        self, subjects: Sequence[Subject], *, are_one: bool, members: Callable[[int], Sequence[int]]
+    ) -> Iterator[_Said]:
+        """The faces that are named. ``are_one``: whether they are said to be one person. ``members``: of a group."""
         for who, subject in enumerate(subjects):
             if subject.face_id is not None:
                 yield from self._by_ids(who, [subject.face_id])
                 continue
             if subject.group is not None:
-                yield from self._by_ids(who, self._members(subject.group), subject.group)
+                yield from self._by_ids(who, members(subject.group), subject.group)
                 continue
             seen, picked = self._pick(subjects, who)
             if are_one and len(picked) > 1:

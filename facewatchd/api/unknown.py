@@ -2,7 +2,7 @@
 
 A face of a group (`people.groups`) is *unknown* where a photo shows it and it is nobody's who has a name, neither
 confirmed nor recognised (`api.recognised`). What the user ignores is left out, and so is what joined a group that is
-ignored as a whole. A group with fewer than `LEAST` unknown faces is not listed.
+ignored as a whole, until it is brought back. A group with fewer than `LEAST` unknown faces is not listed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EXAMPLES = 6
 class _Listed:
     """The unknown faces of all groups, and the order of the groups."""
 
-    made_of: tuple[int, int, int, int]
+    made_of: tuple[int, ...]
     """The state of the catalog, and what else it was made of: kept, so that nothing else has its place."""
     kept: tuple[object, ...]
     ignored: Now
@@ -85,9 +85,12 @@ class Unknown:
             }
 
     def group(self, params: GroupParameters) -> dict[str, object]:
-        """Return a page of the unknown ``faces`` of a group, the best first. Raises `UnknownFaceError`."""
+        """Return a page of the unknown ``faces`` of a group, the best first; where there is none, of its ignored ones.
+
+        Raises `UnknownFaceError`.
+        """
         with self._gallery.catalog.reading() as reader:
-            faces = self._members(reader, params.id)
+            faces = self._members(reader, params.id, ignored=params.ignored)
             page = faces[params.skip : params.skip + params.limit]
             return {"id": params.id, "faces": shown(reader, page), "total": len(faces)}
 
@@ -97,20 +100,28 @@ class Unknown:
             found: list[int] = self._members(reader, group).tolist()
         return found
 
-    def _members(self, reader: CatalogReader, group: int) -> NDArray[np.int64]:
+    def ignored(self, group: int | None = None) -> list[int]:
+        """Return the faces that are ignored, of one group or of all, those that no photo shows among them."""
+        now = self._groups.now()
+        which = _are_ignored(now, self._said())
+        found: list[int] = now.faces[which if group is None else which & (now.groups == group)].tolist()
+        return found
+
+    def _members(self, reader: CatalogReader, group: int, *, ignored: bool = False) -> NDArray[np.int64]:
         listed = self._listed(reader)
-        return self._best_first(listed.now if (listed.now.groups == group).any() else listed.ignored, group)
+        is_left = not ignored and (listed.now.groups == group).any()
+        return self._best_first(listed.now if is_left else listed.ignored, group)
 
     def _listed(self, reader: CatalogReader) -> _Listed:
         now, known = self._groups.now(), self._recognised.faces()
         said = self._said()
-        made_of, last = (reader.transactions(), id(now), id(known), id(said.ignored)), self._last
+        made_of = reader.transactions(), id(now), id(known), id(said.ignored), id(said.brought_back)
+        last = self._last
         if last is not None and last.made_of == made_of:
             return last
         stays = ~np.isin(now.faces, known) & ~np.isin(now.contents, reader.orphans())
-        whole = now.groups[np.isin(now.faces, np.fromiter(said.ignored_in_group, np.int64))]
-        ignored = np.isin(now.groups, whole) | np.isin(now.faces, np.fromiter(said.ignored, np.int64))
-        rest, kept = now.chosen(stays & ~ignored), (now, known, said.ignored)
+        ignored = _are_ignored(now, said)
+        rest, kept = now.chosen(stays & ~ignored), (now, known, said.ignored, said.brought_back)
         self._last = _Listed(made_of, kept, now.chosen(stays & ignored), rest, _in_order(rest, LEAST), now.unseen)
         return self._last
 
@@ -142,6 +153,16 @@ class Unknown:
             "best": int(best[0]),
             "examples": best[np.sort(firsts)][:EXAMPLES].tolist(),
         }
+
+
+def _are_ignored(now: Now, said: KnownFaces) -> NDArray[np.bool_]:
+    """Whether each face is ignored, by itself or with its group."""
+    alone, in_group, back = (
+        np.isin(now.faces, np.fromiter(faces, np.int64))
+        for faces in (said.ignored, said.ignored_in_group, said.brought_back)
+    )
+    ignored: NDArray[np.bool_] = (alone | np.isin(now.groups, now.groups[in_group])) & ~back
+    return ignored
 
 
 def _in_order(now: Now, least: int) -> NDArray[np.int64]:

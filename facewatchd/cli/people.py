@@ -53,6 +53,8 @@ def _add_faces(name: str, parser: Parser) -> None:
     )
     parser.words["WHO"] = "a photo, PHOTO#N, face:ID or group:ID"
     if name == "ignore":
+        text = "bring them back: they are ignored no more, with a group all of it"
+        parser.add_argument("--not", dest="back", action="store_true", help=text)
         parser.set_defaults(whole=False, box=None)
         return
     if name == "add":
@@ -399,6 +401,9 @@ def undo(options: argparse.Namespace) -> int:
         if result["action"] == "ignore":
             _print(options, result, f"took back that {counted(statements, 'face')} {_are(statements)} ignored")
             return 0
+        if result["action"] == "bring back":
+            _print(options, result, f"{counted(statements, 'face')} {_are(statements)} ignored again")
+            return 0
         said = f"{counted(statements, 'statement')} about" if statements else _UNDONE["describe"]  # by an import
         what = _UNDONE.get(str(result["action"]), said)
         _print(options, result, f"took back {what} {names}")
@@ -413,15 +418,20 @@ def _are(number: int) -> str:
 
 
 def ignore(options: argparse.Namespace) -> int:
-    """Say that faces are of people who do not matter."""
+    """Say that faces are of people who do not matter, or matter again."""
     faces = [Asked(who) for who in _faces(options)]
     photos = [asked.photo for asked in faces if asked.photo is not None]
     with Connection(options.socket, DEFAULT_TIMEOUT * len(faces)) as daemon:
-        result = ask(lambda: daemon.call("ignore", who=[asked.param() for asked in faces]), photos)
+        more = {"is": False} if options.back else {}
+        result = ask(lambda: daemon.call("ignore", who=[asked.param() for asked in faces], **more), photos)
     with reading_answer():
         said, known = int(result["said"]), int(result["known"])
-        before = f", {known} {_are(known)} already" if known else ""
-        _print(options, result, f"{counted(said, 'face')} {_are(said)} ignored from now on{before}")
+        if options.back:
+            before = f", {known} {'was' if known == 1 else 'were'} not ignored" if known else ""
+            _print(options, result, f"{counted(said, 'face')} brought back{before}")
+        else:
+            before = f", {known} {_are(known)} already" if known else ""
+            _print(options, result, f"{counted(said, 'face')} {_are(said)} ignored from now on{before}")
     return 0
 
 

@@ -91,8 +91,8 @@ def list_unknown(options: argparse.Namespace) -> int:
         write(b"".join(each.face + b"\0" for each in found))
     else:
         _print(options, found)
-        if attended and not options.ignored:
-            _say_more(found, total)
+        if attended:
+            _say_more(found, total, ignored=options.ignored)
     if unseen:
         say(f"facewatchd: {counted(unseen, 'face')} still to be looked at, which is done while nothing else is")
     return 0
@@ -122,12 +122,15 @@ def _show(options: argparse.Namespace, found: list[_Group]) -> None:
         say(f"facewatchd: {trouble}")
 
 
-def _say_more(found: list[_Group], total: int) -> None:
+def _say_more(found: list[_Group], total: int, *, ignored: bool) -> None:
     if not found:
-        say("no faces without a name belong together")
+        say("no face is ignored" if ignored else "no faces without a name belong together")
         return
     if len(found) < total:
         say(f"{len(found)} of {counted(total, 'group')}; -n 0 shows all")
+    if ignored:
+        say(f"to bring one back: facewatchd people ignore --not group:{found[0].id}")
+        return
     say(f"to look at one: facewatch-query group:{found[0].id}")
     say(f"to name one: facewatchd people add NAME group:{found[0].id}; to leave one out: facewatchd people ignore WHO")
 

@@ -333,6 +333,7 @@ class Daemon:
             info.quality,
             self._record_shown,
             self._unknown.members,
+            self._unknown.ignored,
         )
 
     def _status(self, info: ModelInfo, placement: Placement, people: Callable[[], int | None]) -> Status:

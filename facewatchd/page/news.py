@@ -58,11 +58,14 @@ async def _sections(daemon: Daemon, asked: Sequence[str], skip: int) -> tuple[li
     """The people with new photos, from a place in a list of names on, and the place to go on from; None at its end."""
     sections, clock = list[dict[str, Any]](), asyncio.get_running_loop()
     late = clock.time() + PATIENCE
-    while skip < len(asked) and len(sections) < PEOPLE and clock.time() < late:
+    while True:
         found = await asyncio.gather(*(_of(daemon, name) for name in asked[skip : skip + PEOPLE]))
         sections += [each for each in found if each["answer"]["total"]]
         skip += PEOPLE
-    return sections, skip if skip < len(asked) else None
+        if skip >= len(asked):
+            return sections, None
+        if len(sections) >= PEOPLE or clock.time() > late:
+            return sections, skip
 
 
 async def _of(daemon: Daemon, name: str) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+PHOTOS = 60
+"""Photos on one page of a room of people."""
+
 
 class Pages(NamedTuple):
     """Where a page is in its list."""

@@ -12,8 +12,8 @@ from starlette.routing import Route
 from facewatchd.client import opening
 from facewatchd.page import view
 from facewatchd.page.forms import as_notice, fields, first, of_person, whole
-from facewatchd.page.paging import pages
-from facewatchd.page.photo import large
+from facewatchd.page.paging import PHOTOS, pages
+from facewatchd.page.photo import PERSON, large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
 from facewatchd.page.wording import isolated, years
@@ -22,7 +22,6 @@ from facewatchd.text import counted
 
 CARDS = 60
 """People on one page."""
-PHOTOS = 60
 """Photos on one page."""
 STATEMENTS = 60
 """Faces that the user named, on one page."""
@@ -91,7 +90,7 @@ async def person(request: Request) -> Response:
         years=bars(every["years"]),
         year=year if in_year else "",
         answer=answer,
-        large=large(question),
+        large=large(question, PERSON),
         album=view.with_query("/album", **question.query),
         pages=pages(skip, PHOTOS, answer["total"]),
     )

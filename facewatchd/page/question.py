@@ -90,9 +90,9 @@ class Question:
         """Return the address of the answer."""
         return view.with_query(PATH, **self.query, **more)
 
-    def photo(self, face_id: int, at: int) -> str:
-        """Return the address of the photo that is the match at a place."""
-        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None)
+    def photo(self, face_id: int, at: int, room: str = "") -> str:
+        """Return the address of the photo that is the match at a place. ``room``: the one that shows the matches."""
+        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None, room=room)
 
     def asking(self, **changed: Any) -> Question:
         """Return this question with other values."""

@@ -13,13 +13,12 @@ from facewatchd.client.connection import RemoteError
 from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import sentence, whole
-from facewatchd.page.paging import pages
-from facewatchd.page.photo import large
+from facewatchd.page.paging import PHOTOS, pages
+from facewatchd.page.photo import TOGETHER, large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
 from facewatchd.page.years import bars, is_year
 
-PHOTOS = 60
 """Photos on one page."""
 MOST = 10
 """People who are on the photos, and who are not."""
@@ -68,7 +67,7 @@ async def _found(
     )
     return {
         "answer": answer,
-        "large": large(None if only else question),  # an address of a question cannot say "nobody else"
+        "large": large(None if only else question, TOGETHER),  # an address of a question cannot say "nobody else"
         "album": "" if only else view.with_query("/album", **question.query),
         "years": bars(every["years"]),
         "total": every["total"],

@@ -1,4 +1,7 @@
-"""Everybody else: faces of nobody who has a name, in groups that are probably one person each, to be named at once."""
+"""Everybody else: faces of nobody who has a name, in groups that are probably one person each, to be named at once.
+
+Groups that are ignored are listed apart, to be brought back.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,29 @@ from facewatchd.text import counted
 GROUPS = 40
 """Groups on one page."""
 FACES = 1000
-"""Faces of one group on one page; all of them are named with it."""
+"""Faces of one group on one page; with the group, those on its other pages are named as well."""
 
 
 async def unknown(request: Request) -> Response:
     """Show the groups, the most present first."""
     daemon, after = view.daemon(request), whole(request.query_params.get("after"))
-    found, people, status = await asyncio.gather(
-        daemon.call("unknown", after=after or None, limit=GROUPS), daemon.call("people"), daemon.call("status")
+    found, ignored, people, status = await asyncio.gather(
+        daemon.call("unknown", after=after or None, limit=GROUPS),
+        daemon.call("unknown", limit=1, ignored=True),
+        daemon.call("people"),
+        daemon.call("status"),
     )
     names = [each["name"] for each in people["people"]]
-    return view.render(request, "unknown.html", found=found, names=names, after=after, status=status)
+    return view.render(
+        request, "unknown.html", found=found, ignored=ignored["total"], names=names, after=after, status=status
+    )
+
+
+async def ignored_groups(request: Request) -> Response:
+    """Show the groups that are ignored."""
+    after = whole(request.query_params.get("after"))
+    found = await view.daemon(request).call("unknown", after=after or None, limit=GROUPS, ignored=True)
+    return view.render(request, "ignored.html", found=found, after=after)
 
 
 def of_group(handler: Handler) -> Handler:
@@ -59,6 +74,7 @@ async def group(request: Request) -> Response:
     skip = whole(request.query_params.get("skip"))
     found, people = await asyncio.gather(daemon.call("group", id=number, skip=skip, limit=FACES), daemon.call("people"))
     names = [each["name"] for each in people["people"]]
+    apart = set(wholes(",".join(request.query_params.getlist("apart"))))
     return view.render(
         request,
         "group.html",
@@ -66,9 +82,21 @@ async def group(request: Request) -> Response:
         faces=found["faces"],
         pages=pages(skip, FACES, found["total"]),
         names=names,
-        apart=set(wholes(request.query_params.get("apart"))),
+        apart=apart,
+        apart_elsewhere=sorted(apart - {each["face_id"] for each in found["faces"]}),
         refused=request.query_params.get("refused", ""),
         wanted=request.query_params.get("name", ""),
+    )
+
+
+@of_group
+async def ignored_group(request: Request) -> Response:
+    """Show the faces of a group that are ignored."""
+    daemon, number = view.daemon(request), whole(request.query_params.get("id"))
+    skip = whole(request.query_params.get("skip"))
+    found = await daemon.call("group", id=number, skip=skip, limit=FACES, ignored=True)
+    return view.render(
+        request, "ignored-group.html", number=number, faces=found["faces"], pages=pages(skip, FACES, found["total"])
     )
 
 
@@ -131,12 +159,27 @@ async def ignore(request: Request) -> Response:
     return view.go("/unknown")
 
 
+@of_group
+async def bring_back(request: Request) -> Response:
+    """Show a group again that was ignored."""
+    given = await fields(request)
+    with as_notice(request):
+        who = [{"group": whole(first(given, "id"))}]
+        result = await view.daemon(request).call("ignore", who=who, is_=False)
+        text = f"{counted(result['said'], 'face')} brought back." if result["said"] else "That group is not ignored."
+        view.notice(request, text, step=result["step"])
+    return view.go("/unknown/ignored")
+
+
 ROOM = Room(
     [
         Route("/unknown", unknown),
         Route("/unknown/group", group),
         Route("/unknown/group", name, methods=["POST"]),
         Route("/unknown/ignore", ignore, methods=["POST"]),
+        Route("/unknown/ignored", ignored_groups),
+        Route("/unknown/ignored", bring_back, methods=["POST"]),
+        Route("/unknown/ignored/group", ignored_group),
     ],
     "Everybody else",
     "/unknown",

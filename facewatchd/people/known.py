@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from facewatchd.errors import StorageError
@@ -71,6 +71,8 @@ class KnownFaces:
     """Faces that are ignored, and are no person,"""
     ignored_in_group: frozenset[int] = frozenset()
     """and those of them that are ignored with their group."""
+    brought_back: frozenset[int] = frozenset()
+    """Faces that are not ignored, even where their group is."""
 
     def is_unplaced(self, statement: Statement) -> bool:
         """Whether a statement finds no face, though it is about one."""
@@ -144,6 +146,7 @@ class _OnPhoto:
     unplaced: int = 0
     ignored: dict[int, bool] = field(default_factory=dict)
     """Faces, and whether each is ignored with its group."""
+    brought_back: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, statements: Sequence[Statement], ignored: Sequence[Ignored], content: ContentFaces | None) -> _OnPhoto:
@@ -165,8 +168,14 @@ class _OnPhoto:
         people = {face for _, face in made.confirmed}
         for each in ignored:
             best = max(((each.box.overlap(box), id_) for id_, box in boxes), default=(0.0, 0))
-            if best[0] >= SAME_FACE and best[1] not in people:
+            if best[0] < SAME_FACE or best[1] in people:
+                continue
+            if each.is_ignored:
+                made.brought_back.discard(best[1])
                 made.ignored[best[1]] = each.in_group or made.ignored.get(best[1], False)
+            else:
+                made.ignored.pop(best[1], None)
+                made.brought_back.add(best[1])
         return made
 
 
@@ -327,14 +336,18 @@ class Resolver:
         frozen = (self._confirmed.frozen(), self._rejected.frozen(), self._photos.frozen())
         return KnownFaces(people, *frozen, places, person_of, unplaced, *ignored)
 
-    def _ignored(self, gone: Iterable[_OnPhoto], new: Iterable[_OnPhoto]) -> tuple[frozenset[int], frozenset[int]]:
-        """The ignored faces, and those that are with their group: the same objects where nothing of it has changed."""
-        less = frozenset(face for photo in gone for face in photo.ignored)
+    def _ignored(
+        self, gone: Collection[_OnPhoto], new: Collection[_OnPhoto]
+    ) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
+        """The faces that are ignored, with their group, and brought back: the same objects where nothing changed."""
+        less = frozenset(face for photo in gone for face in (*photo.ignored, *photo.brought_back))
         more = {face: in_group for photo in new for face, in_group in photo.ignored.items()}
-        known = self._known.ignored, self._known.ignored_in_group
-        if not less and not more:
+        back = {face for photo in new for face in photo.brought_back}
+        known = self._known.ignored, self._known.ignored_in_group, self._known.brought_back
+        if not less and not more and not back:
             return known
-        return (known[0] - less) | more.keys(), (known[1] - less) | {face for face in more if more[face]}
+        in_group = {face for face in more if more[face]}
+        return (known[0] - less) | more.keys(), (known[1] - less) | in_group, (known[2] - less) | back
 
 
 def _each(photos: Iterable[_OnPhoto], pairs: str) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x66777070  # "fwpp"
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;
@@ -47,13 +47,14 @@ CREATE TABLE statement(
     source TEXT NOT NULL,
     at REAL NOT NULL
 ) STRICT;
-CREATE TABLE ignored(           -- faces that the user does not care about
+CREATE TABLE ignored(           -- whether the user does not care about a face; what was said last counts
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     step INTEGER REFERENCES step(id) ON DELETE CASCADE,
     digest BLOB NOT NULL,
     x REAL NOT NULL, y REAL NOT NULL, w REAL NOT NULL, h REAL NOT NULL,  -- as of a statement
-    in_group INTEGER NOT NULL,  -- 1: it was ignored with its whole group
-    at REAL NOT NULL
+    in_group INTEGER NOT NULL,  -- 1: it was said of its whole group
+    at REAL NOT NULL,
+    is_ignored INTEGER NOT NULL DEFAULT 1  -- 0: it is not any more
 ) STRICT;
 CREATE INDEX ignored_step ON ignored(step);
 CREATE INDEX person_step ON person(step);
@@ -73,6 +74,7 @@ MIGRATIONS: dict[int, str] = {
         in_group INTEGER NOT NULL, at REAL NOT NULL) STRICT;
     CREATE INDEX ignored_step ON ignored(step);
     """,
+    2: "ALTER TABLE ignored ADD COLUMN is_ignored INTEGER NOT NULL DEFAULT 1;",
 }
 """By version: the statements that make a file of it one of the next version."""
 

@@ -36,7 +36,7 @@ class Snapshot:
     merged: Mapping[int, int] = field(default_factory=dict)
     """The person that another one was merged into, by id."""
     ignored: Mapping[bytes, tuple[Ignored, ...]] = field(default_factory=dict)
-    """The faces that are ignored, by the digest of their photo."""
+    """Whether faces are ignored, by the digest of their photo, in the order in which it was said: what counts of it."""
 
     @property
     def digests(self) -> set[bytes]:
@@ -93,10 +93,11 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
 
 def _ignored(db: sqlite3.Connection, before: Snapshot) -> Mapping[bytes, tuple[Ignored, ...]]:
     found: dict[bytes, tuple[Ignored, ...]] = {}
-    for digest, x, y, w, h, in_group, at in db.execute(
-        "SELECT digest, x, y, w, h, in_group, at FROM ignored ORDER BY id"
+    for digest, x, y, w, h, in_group, at, is_ignored in db.execute(
+        "SELECT digest, x, y, w, h, in_group, at, is_ignored FROM ignored ORDER BY id"
     ):
-        found[digest] = (*found.get(digest, ()), Ignored(digest, RelativeBox(x, y, w, h), bool(in_group), at))
+        new = Ignored(digest, RelativeBox(x, y, w, h), bool(in_group), at, bool(is_ignored))
+        found[digest] = (*(each for each in found.get(digest, ()) if not new.contradicts(each)), new)
     return before.ignored if before.ignored == found else found
 
 

@@ -132,14 +132,20 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A face that the user does not care about: a stranger's. It is said of no person."""
+    """That the user does not care about a face, which is a stranger's; or does again. It is said of no person."""
 
     digest: bytes
     box: RelativeBox
     in_group: bool
-    """Whether it was ignored with its whole group, so that a face that joins this is ignored too."""
+    """Whether that was said of its whole group: a face that joins an ignored group is ignored too."""
     at: float | None = None
     """When that was said, as Unix time; None of what is to be said now."""
+    is_ignored: bool = True
+    """False: it is not ignored any more, even where its group is."""
+
+    def contradicts(self, other: Ignored) -> bool:
+        """Whether this and another are about one face of a photo, and only one of them says that it is ignored."""
+        return self.is_ignored != other.is_ignored and same_face(self.box, other.box)
 
 
 def same_face(one: RelativeBox | None, other: RelativeBox | None) -> bool:

@@ -55,6 +55,7 @@ class Action(StrEnum):
     RENAME = "rename"
     MERGE = "merge"
     IGNORE = "ignore"
+    BRING_BACK = "bring back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Undone:
     names: tuple[str, ...]
     """The people that it was about, by their names now; those that it had made, by their names then."""
     statements: int
-    """Statements; of faces that were ignored, so many."""
+    """Statements; of faces that were ignored or brought back, so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,7 @@ class PeopleStore:
         """
         with self._lock:
             plan = planned(self._writable(), said, source, described or {}, self._now())
-            new = _not_ignored(self._snapshot, ignored)
+            new = _new_of(self._snapshot, ignored)
             if not plan.people and not plan.statements and not plan.described and not new:
                 return plan.said
             with self._step(Action.SAY) as (db, step):
@@ -336,23 +337,31 @@ class PeopleStore:
         )
 
     def ignore(self, faces: Sequence[Ignored]) -> int:
-        """Say that the user does not care about faces; return of how many that is new. One step.
+        """Say of faces that they are ignored, or all of them that they are not any more. One step.
 
-        Raises `StorageError`.
+        Returns of how many that is new. Raises `StorageError`.
         """
         with self._lock:
-            new = _not_ignored(self._writable(), faces)
+            new = _new_of(self._writable(), faces)
             if new:
-                with self._step(Action.IGNORE) as (db, step):
+                with self._step(Action.IGNORE if new[0].is_ignored else Action.BRING_BACK) as (db, step):
                     self._insert_ignored(db, step, new)
                 self.tend()
             return len(new)
 
     def _insert_ignored(self, db: sqlite3.Connection, step: int | None, faces: Sequence[Ignored]) -> None:
         db.executemany(
-            "INSERT INTO ignored(step, digest, x, y, w, h, in_group, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO ignored(step, digest, x, y, w, h, in_group, at, is_ignored)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (step, each.digest, *each.box, each.in_group, self._now() if each.at is None else each.at)
+                (
+                    step,
+                    each.digest,
+                    *each.box,
+                    each.in_group,
+                    self._now() if each.at is None else each.at,
+                    each.is_ignored,
+                )
                 for each in faces
             ],
         )
@@ -535,15 +544,29 @@ class PeopleStore:
         return datetime.fromtimestamp(self._now()).astimezone().date()
 
 
-def _not_ignored(people: Snapshot, faces: Iterable[Ignored]) -> list[Ignored]:
-    """Those of some faces that are not ignored yet, each once; one counts again if now its whole group is ignored."""
+def _new_of(people: Snapshot, faces: Iterable[Ignored]) -> list[Ignored]:
+    """What is new of what is said of faces, each once.
+
+    A face that is ignored is so once more with its whole group, and is ignored by no import that says so of a time
+    before it was brought back. One of which nothing was said is brought back with its group alone.
+    """
     new: list[Ignored] = []
     for face in faces:
         known = [*people.ignored.get(face.digest, ()), *(each for each in new if each.digest == face.digest)]
         same = [each for each in known if same_face(each.box, face.box)]
-        if not any(each.in_group or not face.in_group for each in same):
+        before = [each for each in same if each.is_ignored]
+        if face.is_ignored:
+            is_old = any(not each.is_ignored and _is_before(face, each) for each in same)
+            is_new = not is_old and not any(each.in_group or not face.in_group for each in before)
+        else:
+            is_new = bool(before) or (face.in_group and not same)
+        if is_new:
             new.append(face)
     return new
+
+
+def _is_before(one: Ignored, other: Ignored) -> bool:
+    return one.at is not None and other.at is not None and one.at <= other.at
 
 
 _ABOUT = """

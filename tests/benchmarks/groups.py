@@ -8,14 +8,15 @@ are, and how many groups a child falls into, is not measured.
 faces or more. **Groups a person**: over the people with two faces or more. **Grouped**: of the faces of these people,
 those that are in groups; **in the largest**: in the person's largest group. Beside the groups of the rule, those of
 connected components (two faces are linked that match by the rules of a question) and of Chinese whispers on the same
-links (Biemann 2006, 20 rounds).
+links (Biemann 2006, 20 rounds), and of mean linkage of all faces at once: the two groups that are most alike become one
+until none are as alike as the threshold. Faces of small children are less alike there as by the rule, or as others.
 
 **Order**: the faces come in `ORDERS` random orders, one by one. Agreement is the F-measure of pairs of faces of one
 group, against those in the order of the file.
 
 **Suggestions**: users are played who answer for people with `ANSWERED` faces or more, beginning with one clear face of
-the person, two of them in turn. After each answer the order is worked out anew. Found is the part of the person's faces
-that are confirmed, or match by the rules of a question.
+the person, two of them in turn. After each answer the order is worked out anew, but for "one list". Found is the part
+of the person's faces that are confirmed, or match by the rules of a question.
 
 **Time and memory** in made-up galleries (`library`): all faces are looked at, and written, as the daemon does while it
 has nothing else to do, without its rests; then faces that come.
@@ -26,7 +27,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 from facewatchd.expectation import calibration
 from facewatchd.indexing.group_faces import BATCH, GallerySource
 from facewatchd.people import suggesting
-from facewatchd.people.grouping import Rule
+from facewatchd.people.grouping import CHILDREN, Rule
 from facewatchd.people.groups import ALONE, Groups
 from facewatchd.store import references
 from facewatchd.store.catalog_rows import ShownOn
@@ -50,6 +51,14 @@ from tests.benchmarks.thresholds import Faces, read
 ORDERS = 10
 ANSWERED = 10
 ASKED = (0, 5, 10, 20)
+LINKAGES = (
+    ("children as others", 1.0, 0.0),
+    ("at the threshold", 1.0, CHILDREN),
+    ("at 1.2 times the threshold", 1.2, CHILDREN),
+)
+"""Times the threshold, and what faces of small children ask for beyond it."""
+LEFT_OUT = (0.05, 0.2)
+"""Shares of the faces that make no group because of the detector's score: what a limit of it would do."""
 PURE = 0.98
 """What is asked of the groups."""
 
@@ -71,6 +80,8 @@ class _Known:
 
     faces: Faces
     sizes: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    """The detector's."""
     rule: Rule
     children: NDArray[np.bool_]
 
@@ -79,13 +90,19 @@ class _Known:
         assert faces.threshold is not None
         assert faces.known is not None
         sides: list[NDArray[np.int64]] = []
+        scores: list[NDArray[np.float32]] = []
         for file in options.numbers:
             with np.load(file) as arrays:
                 kept = ~np.isin(arrays[f"{faces.detector}_set"], ("masked",))
                 sides.append(arrays[f"{faces.detector}_side"][kept].astype(np.int64))
+                scores.append(arrays[f"{faces.detector}_score"][kept])
         probe = calibration.of(faces.pack, faces.rows.shape[1])
         rule = Rule(faces.threshold, faces.known.quality)
-        return cls(faces, np.concatenate(sides), rule, probe.are_children(faces.rows))
+        return cls(faces, np.concatenate(sides), np.concatenate(scores), rule, probe.are_children(faces.rows))
+
+    def scored(self, share: float) -> _Known:
+        """The same, where that share of the faces, of the least score, makes no group: as if they were small."""
+        return replace(self, sizes=np.where(self.scores < np.quantile(self.scores, share), 0, self.sizes))
 
     @property
     def quality(self) -> Quality:
@@ -160,6 +177,26 @@ def _whispers(links: NDArray[np.bool_], alike: NDArray[np.float32]) -> Labels:
     return labels
 
 
+def _mean_linkage(known: _Known, times: float, children: float) -> Labels:
+    """``times``: the threshold. ``children``: what two faces of small children ask for beyond that, in thresholds."""
+    threshold, extras = known.rule.threshold, known.quality.extras(known.faces.norms)
+    asked = extras[:, None] + extras[None] + children * threshold * (known.children[:, None] & known.children[None])
+    mean = (known.faces.similarities - asked).astype(np.float32)
+    told = known.faces.norms >= known.quality.floor
+    mean[~(told[:, None] & told[None])] = -np.inf
+    np.fill_diagonal(mean, -np.inf)
+    labels, sizes = np.arange(len(mean)), np.ones(len(mean), np.float32)
+    while True:
+        one, other = divmod(int(mean.argmax()), len(mean))
+        if mean[one, other] < times * threshold:
+            return labels
+        both = (sizes[one] * mean[one] + sizes[other] * mean[other]) / (sizes[one] + sizes[other])
+        both[[one, other]] = -np.inf
+        mean[one], mean[:, one], mean[other], mean[:, other] = both, both, -np.inf, -np.inf
+        sizes[one] += sizes[other]
+        labels[labels == other] = one
+
+
 @dataclass(frozen=True)
 class _Figures:
     purity: float
@@ -211,6 +248,10 @@ def _purity(known: _Known, options: Options) -> Report:
     links = _links(known)
     report.row("connected components", *_Figures.of(_components(links), faces.people).row(), "")
     report.row("Chinese whispers", *_Figures.of(_whispers(links, faces.similarities), faces.people).row(), "")
+    for words, times, children in LINKAGES:
+        report.row(
+            f"mean linkage, {words}", *_Figures.of(_mean_linkage(known, times, children), faces.people).row(), ""
+        )
     in_order = _grouped(known, np.arange(len(known.sizes)))
     figures = _Figures.of(in_order, faces.people)
     report.row("the rule", *figures.row(), 1.0)
@@ -224,6 +265,10 @@ def _purity(known: _Known, options: Options) -> Report:
     sizes = np.bincount(in_order[in_order > ALONE])
     large = np.where(np.isin(in_order, np.flatnonzero(sizes >= 3)), in_order, -np.arange(1, len(in_order) + 1))
     report.row("the rule, groups of three or more", *_Figures.of(large, faces.people).row(), "")
+    for share in LEFT_OUT:
+        labels = _grouped(known.scored(share), np.arange(len(known.sizes)))
+        figures, agreement = _Figures.of(labels, faces.people), _agreement(in_order, labels)
+        report.row(f"the rule, {share:.0%} of least score make no group", *figures.row(), agreement)
     people = np.unique(faces.people, return_counts=True)[1]
     report.notes.append(
         f"{len(faces.people):,} faces of {len(people):,} people, {int((people > 1).sum())} with several."
@@ -277,6 +322,27 @@ def _least_sure(_: _Session, spare: NDArray[np.float32], __: NDArray[np.bool_], 
 
 
 def _teaching(session: _Session, spare: NDArray[np.float32], found: NDArray[np.bool_], open_: NDArray[np.intp]) -> int:
+    return _list(session, spare, found, open_)[0]
+
+
+class _OneList:
+    """The user answers the list that was there at the first question; where it is at its end, the most alike."""
+
+    def __init__(self) -> None:
+        self._left: list[int] = []
+
+    def __call__(
+        self, session: _Session, spare: NDArray[np.float32], found: NDArray[np.bool_], open_: NDArray[np.intp]
+    ) -> int:
+        if not session.asked:
+            self._left = _list(session, spare, found, open_)
+        return self._left.pop(0) if self._left else _most_alike(session, spare, found, open_)
+
+
+def _list(
+    session: _Session, spare: NDArray[np.float32], found: NDArray[np.bool_], open_: NDArray[np.intp]
+) -> list[int]:
+    """The suggestions in their order; never empty."""
     known, labels = session.known, session.labels
     threshold = known.rule.threshold
     groups, mine = np.unique(labels[found & (labels > ALONE)], return_counts=True)
@@ -284,10 +350,11 @@ def _teaching(session: _Session, spare: NDArray[np.float32], found: NDArray[np.b
     together = np.isin(labels, groups[2 * mine >= sizes]) if len(groups) else np.zeros(len(labels), np.bool_)
     pool = open_[(spare[open_] >= -suggesting.BELOW * threshold) | together[open_]]
     if not len(pool):
-        return _most_alike(session, spare, found, open_)
+        return [_most_alike(session, spare, found, open_)]
     chances = suggesting.chance(spare[pool], threshold, together[pool])
     extras = known.quality.extras(known.faces.norms[pool])
-    return int(pool[suggesting.order(known.faces.rows[pool], extras, spare[pool], chances, threshold)[0]])
+    order = suggesting.order(known.faces.rows[pool], extras, spare[pool], chances, threshold)
+    return [int(face) for face in pool[order]]
 
 
 def _suggestions(known: _Known, options: Options) -> Report:
@@ -298,6 +365,7 @@ def _suggestions(known: _Known, options: Options) -> Report:
         "most alike first": _most_alike,
         "least sure first": _least_sure,
         "what teaches most": _teaching,
+        "what teaches most, one list": _OneList(),
     }
     for name, order in orders.items():
         report.row(name, *_played(known, labels, order))

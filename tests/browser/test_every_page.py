@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import Album
 from tests.support import browsers
-from tests.support.processes import Daemon
+from tests.support.processes import Daemon, until
 
 MOST = 40
 """Kinds of pages that are looked at: more would mean that two of one kind are told apart."""
@@ -22,9 +22,11 @@ TABS = 20
 
 @pytest.fixture
 def people(library: Daemon, album: Album) -> None:
-    """Two people have names."""
+    """Two people have names, and a group of others is ignored."""
     for name, known in (("Anna", "eileen"), ("Ben", "sixth")):
         library.call("assign", name=name, who=[{"path": str(path)} for path in album.of(known)[:2]])
+    found = until(lambda: (answer := library.call("unknown"))["groups"] and not answer["unseen"] and answer["groups"])
+    library.call("ignore", who=[{"group": found[-1]["id"]}])
 
 
 @pytest.mark.usefixtures("people")

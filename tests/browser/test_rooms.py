@@ -68,6 +68,30 @@ def test_a_group_is_named_and_undone_by_keyboard_alone(desk: Page, library: Daem
     assert library.call("people")["people"] == []
 
 
+def test_an_ignored_group_is_brought_back_after_something_else_was_said(
+    desk: Page, album: Album, library: Daemon, axe: Any
+) -> None:
+    grouped(library)
+    go(desk, "/unknown")
+    group = library.call("unknown")["groups"][0]
+    desk.get_by_role("button", name="Ignore this group").first.click()
+    expect(desk.locator(".notice")).to_contain_text(f"{group['faces']} faces will not be shown here again.")
+    assert group["id"] not in [each["id"] for each in library.call("unknown")["groups"]]
+    library.call("assign", name="Eileen", who=faces_of(album, library, EILEEN)[:1])
+    desk.get_by_role("link", name="Ignored: 1 group").click()
+    axe(desk)
+    desk.get_by_role("link", name="Look into it").click()
+    expect(desk.get_by_role("heading", level=1)).to_have_text("Ignored faces")
+    axe(desk)
+    desk.get_by_role("button", name=f"Bring back {group['faces']} faces").press("Enter")
+    expect(desk.locator(".notice")).to_contain_text(f"{group['faces']} faces brought back.")
+    expect(desk.locator(".group")).to_have_count(0)
+    assert not library.call("unknown", ignored=True)["total"]
+    desk.locator(".notice").get_by_role("button", name="Undo").click()
+    expect(desk.locator(".notice")).to_contain_text("Taken back")
+    assert [each["id"] for each in library.call("unknown", ignored=True)["groups"]] == [group["id"]]
+
+
 def test_a_face_is_taken_out_of_a_group_by_touch_before_it_is_named(phone: Page, library: Daemon, axe: Any) -> None:
     grouped(library)
     go(phone, "/unknown")

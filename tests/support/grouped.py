@@ -6,12 +6,19 @@ import contextlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.api.parameters import GroupParameters, SuggestionsParameters, UnknownParameters
+from facewatchd.api.parameters import (
+    GroupParameters,
+    IgnoreParameters,
+    Subject,
+    SuggestionsParameters,
+    UnknownParameters,
+)
+from facewatchd.api.people import People
 from facewatchd.api.recognised import Recognised
 from facewatchd.api.scoring import Scorer
 from facewatchd.api.suggestions import Suggestions
@@ -79,6 +86,17 @@ class Grouped:
         self.thread = GroupFaces(self.bench.parts, self.groups, self.resolver.known, lambda: None)
         self.api = Unknown(self.gallery, self.groups, self.recognised, self.resolver.known, INFO)
         self.scorer.members = self.api.members
+        self.saying = People(
+            self.people,
+            self.resolver,
+            self.catalog,
+            cast("Any", None),  # faces are named by their ids
+            lambda *_: "",
+            INFO.quality,
+            lambda outcome: None,
+            self.api.members,
+            self.api.ignored,
+        )
         self.suggesting = Suggestions(self.gallery, self.scorer, self.groups, INFO)
 
     def end(self) -> None:
@@ -128,6 +146,14 @@ class Grouped:
     def ignore(self, photos: Sequence[str], *, in_group: bool = True) -> None:
         self.people.ignore([Ignored(photo.encode(), _relative(0), in_group) for photo in photos])
 
+    def bring_back(self, group: int) -> int:
+        """Bring back all that is ignored of a group; return how many faces that is new of."""
+        said = self.saying.ignore(IgnoreParameters(who=(Subject(group=group),), is_=False))["said"]
+        return cast("int", said)
+
+    def bring_back_face(self, face_id: int) -> None:
+        self.saying.ignore(IgnoreParameters(who=(Subject(face_id=face_id),), is_=False))
+
     # What there is
 
     def partition(self) -> set[frozenset[int]]:
@@ -146,8 +172,8 @@ class Grouped:
         listed = cast("list[dict[str, int]]", self.api.unknown(UnknownParameters(ignored=ignored))["groups"])
         return {each["id"]: each["faces"] for each in listed}
 
-    def faces(self, group: int) -> list[int]:
-        shown = cast("list[dict[str, int]]", self.api.group(GroupParameters(id=group))["faces"])
+    def faces(self, group: int, *, ignored: bool = False) -> list[int]:
+        shown = cast("list[dict[str, int]]", self.api.group(GroupParameters(id=group, ignored=ignored))["faces"])
         return [each["face_id"] for each in shown]
 
     def suggested(self, name: str) -> list[int]:

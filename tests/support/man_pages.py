@@ -123,7 +123,8 @@ SECTIONS = {
             "is to be done, grow with new photos and keep their numbers. group:17 is a WHO: facewatch-query "
             "group:17 finds its photos, facewatchd people add NAME group:17 names all its faces but those that were"
             " said not to be that person, and facewatchd people ignore group:17 leaves it out, with what joins it "
-            "later. A face that is found for a person is in no list of unknown ones.",
+            "later, until facewatchd people ignore --not group:17 brings it back; facewatchd people unknown --ignored "
+            "lists what is ignored. A face that is found for a person is in no list of unknown ones.",
             "In a pipe, facewatchd people unknown prints group:ID, faces, photos, years and PHOTO#N with tabs between; "
             "with -0 only PHOTO#N, NUL between them.",
             "Who is hidden (facewatchd people describe --hide) is named nowhere but in facewatchd people, and answers "

@@ -68,6 +68,13 @@ def test_unknown_people_are_listed_named_and_taken_back(daemon: Daemon) -> None:
     daemon.settle()
     until(lambda: daemon.call("unknown", ignored=True)["groups"][0]["faces"] == 4)
     assert list(groups(daemon)) == [first, third]
+    assert daemon.control("people", "add", "Cara", f"group:{third}").returncode == 0
+    said = daemon.control("people", "ignore", "--not", f"group:{second}", f"group:{first}")
+    assert said.stdout == "4 faces brought back, 4 were not ignored\n"
+    assert groups(daemon) == {first: 4, second: 4}
+    assert daemon.control("people", "unknown", "--ignored").stdout == ""
+    assert daemon.control("people", "undo").stdout == "4 faces are ignored again\n"
+    assert list(groups(daemon)) == [first]
 
     gone = daemon.query("group:999")
     assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)

@@ -86,7 +86,8 @@ def test_what_is_new_stays_so_until_the_button_is_pressed_and_only_that_is_noted
         assert "too long ago" in client.get("/new").text
 
 
-def test_of_many_people_some_are_asked_about_on_one_page() -> None:
+def test_of_many_people_some_are_asked_about_on_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facewatchd.page.news.PATIENCE", -1.0)
     daemon = ToldDaemon(
         people={"people": [person(f"P{number}") for number in range(3000)]}, query=answer(), status=FULL
     )

@@ -168,6 +168,25 @@ def test_a_photo_in_large_has_its_faces_its_file_and_the_way_to_the_next() -> No
         assert "style=" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("question", "back", "words"),
+    [
+        ("who=%40Anna", "/ask?who=%40Anna&skip=60", "All matches"),
+        ("who=%40Anna&room=person&since=2019&until=2019", "/people/of?name=Anna&year=2019&skip=60", "<bdi>Anna</bdi>"),
+        ("who=%40Anna&with=Ben&room=together", "/together?with=Anna&with=Ben&skip=60", "All matches"),
+    ],
+)
+def test_a_photo_in_large_leads_back_to_the_room_that_it_was_opened_from(question: str, back: str, words: str) -> None:
+    daemon = ToldDaemon(query=answers(90), faces=PHOTO, people=PEOPLE)
+    with browser(daemon) as client:
+        text = unescape(client.get(f"/face/161?{question}&at=61").text)
+        found = re.search(r'href="(.*?)" data-key="Escape"><span aria-hidden="true">←</span> (.*?)</a>', text)
+        assert found is not None
+        assert found.groups() == (f"{back}#face-161", words)
+        for to in re.findall(r'rel="(?:prev|next)" href="(.*?)"', text):
+            assert ("room=" in to) == ("room=" in question)
+
+
 def test_a_photo_that_was_taken_out_of_the_answer_leads_to_the_one_that_took_its_place() -> None:
     daemon = ToldDaemon(query=answers(3), faces=PHOTO, people=PEOPLE)
     with browser(daemon) as client:

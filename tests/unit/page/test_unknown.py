@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
+from facewatchd.page import unknown
 from tests.support.answers import MARKUP, person
 from tests.support.pages import STATUS, ToldDaemon, browser
 
@@ -28,7 +29,12 @@ def strangers(*groups: dict[str, Any], **answers: Any) -> ToldDaemon:
     ]
     return ToldDaemon(
         **{
-            "unknown": {"groups": list(groups), "next": None, "total": len(groups), "unseen": 0},
+            "unknown": lambda ignored=False, **_: {
+                "groups": [group(99, 3)] if ignored else list(groups),
+                "next": None,
+                "total": 1 if ignored else len(groups),
+                "unseen": 0,
+            },
             "group": lambda skip=0, limit=1000, **_: {"faces": faces[skip : skip + limit], "total": 38},
             "people": {"people": [person("Anna"), person(MARKUP)]},
             "assign": NAMED,
@@ -81,6 +87,17 @@ def test_a_group_is_named_without_the_faces_that_were_taken_out_of_it() -> None:
         assert client.post("/unknown/group", data={"id": "17", "name": "Anna"}).headers["location"] == "/unknown"
 
 
+def test_faces_that_are_taken_out_stay_so_on_the_other_pages_of_a_large_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "FACES", 20)
+    with browser(strangers(group())) as client:
+        text = client.get("/unknown/group?id=17&skip=20&apart=3&apart=25&name=Ann").text
+        assert re.findall(r'<input type="hidden" name="apart" value="(\d+)"', text) == ["3"]
+        assert re.findall(r'value="(\d+)" checked', text) == ["25"]
+        assert 'value="Ann"' in text
+        assert re.findall(r'formmethod="get".*? name="skip" value="(\d+)"', text) == ["0"]
+        assert "38 of 38" in text
+
+
 def test_faces_that_were_left_out_are_named_all_the_same_only_when_that_is_ticked() -> None:
     refused = [{"reason": "face 4 was said not to be Anna"}] * 2
     daemon = strangers(group(), assign={**NAMED, "new": False, "said": 36, "moved": ["Ben"], "refused": refused})
@@ -109,13 +126,41 @@ def test_a_group_that_was_named_in_another_tab_leads_back_with_a_line() -> None:
             ("/unknown/group?id=17", {}),
             ("/unknown/group", {"id": "17", "name": "Anna"}),
             ("/unknown/ignore", {"id": "17"}),
+            ("/unknown/ignored", {"id": "17"}),
+            ("/unknown/ignored/group?id=17", {}),
         ):
             reply = client.post(path, data=form) if form else client.get(path)
             assert (reply.status_code, reply.headers["location"]) == (303, "/unknown")
             assert "That group is not there any more" in notices(client.get("/unknown").text)
 
 
-def test_an_ignored_group_can_be_brought_back() -> None:
+def test_ignored_groups_are_listed_apart_and_brought_back() -> None:
+    daemon = strangers(group(), ignore={"said": 3, "known": 0, "step": 9})
+    with browser(daemon) as client:
+        assert '<a href="/unknown/ignored">Ignored: 1 group</a>' in client.get("/unknown").text
+        text = client.get("/unknown/ignored").text
+        assert re.findall(r'name="id" value="(\d+)"', text) == ["99"]
+        assert "/unknown/ignored/group?id=99" in text
+        assert 'name="name"' not in text
+        text = client.get("/unknown/ignored/group?id=99").text
+        assert daemon.params("group") == {"id": 99, "skip": 0, "limit": 1000, "ignored": True}
+        assert "Bring back 38 faces" in text
+        assert "<b onclick" not in text
+        assert client.post("/unknown/ignored", data={"id": "99"}).headers["location"] == "/unknown/ignored"
+        assert daemon.params("ignore") == {"who": [{"group": 99}], "is": False}
+        text = notices(client.get("/unknown/ignored").text)
+        assert "3 faces brought back." in text
+        assert 'name="step" value="9"' in text
+
+
+def test_without_an_ignored_group_the_page_says_so() -> None:
+    none = {"groups": [], "next": None, "total": 0, "unseen": 0}
+    with browser(strangers(unknown=none)) as client:
+        assert "Nobody is ignored" in client.get("/unknown/ignored").text
+        assert "/unknown/ignored" not in client.get("/unknown").text
+
+
+def test_an_ignored_group_can_be_brought_back_at_once() -> None:
     daemon = strangers(group(), ignore={"said": 38, "step": 8})
     with browser(daemon) as client:
         assert client.post("/unknown/ignore", data={"id": "17"}).headers["location"] == "/unknown"

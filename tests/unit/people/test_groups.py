@@ -193,6 +193,35 @@ def test_an_ignored_group_is_listed_apart_and_what_joins_it_is_ignored_too(place
     assert place.unknown() == {anna: 4, bert: 2}
 
 
+def test_an_ignored_group_is_brought_back_at_any_time_with_what_joined_it_and_what_is_hidden(place: Grouped) -> None:
+    shoot(place, ANNA, "a", 4)
+    place.settle()
+    (anna,) = place.unknown()
+    place.ignore(["a0", "a1", "a2", "a3"])
+    joined = place.shoot("later", [like(ANNA, 0.9, seed=9)])
+    place.delete("a0")
+    place.settle()
+    place.say("Bert", "b0")
+    assert place.bring_back(anna) == 5
+    assert place.unknown() == {anna: 4}
+    assert place.unknown(ignored=True) == {}
+    assert place.bring_back(anna) == 0
+    place.shoot("a0", [like(ANNA, 0.95, seed=0)])
+    place.settle()
+    assert place.unknown() == {anna: 5}, "a face that comes back takes none with it"
+    place.people.undo()
+    assert place.unknown(ignored=True) == {anna: 5}
+    place.bring_back_face(joined[0])
+    assert place.unknown(ignored=True) == {anna: 4}
+    assert place.faces(anna) == joined
+    assert len(set(place.faces(anna, ignored=True)) - {*joined}) == 4
+    place.restart()
+    place.settle()
+    assert place.unknown(ignored=True) == {anna: 4}
+    with pytest.raises(UnknownFaceError):
+        place.bring_back(99)
+
+
 @pytest.mark.parametrize("ignored", [False, True])
 def test_an_ignored_group_takes_no_other_group_with_it(place: Grouped, ignored: bool) -> None:
     for at in range(2):
@@ -204,6 +233,11 @@ def test_an_ignored_group_takes_no_other_group_with_it(place: Grouped, ignored: 
         place.shoot(f"b{at}", [mixed({0: 0.58, 20: 0.8, 12 + at: 0.1})])
     place.settle()
     assert sorted(map(len, place.partition())) == ([2, 2] if ignored else [4])
+    if ignored:
+        (number,) = place.unknown(ignored=True)
+        place.bring_back(number)
+        place.settle()
+        assert sorted(map(len, place.partition())) == [4], "nothing keeps them apart any more"
 
 
 def test_one_ignored_face_takes_no_group_with_it_and_a_name_counts_more(place: Grouped) -> None:

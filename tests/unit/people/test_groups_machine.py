@@ -55,6 +55,17 @@ class Machine(RuleBasedStateMachine):
         self.place.ignore([photo], in_group=in_group)
         self.settle()
 
+    @rule(which=st.integers(0, 3))
+    def bring_back(self, which: int) -> None:
+        """A group that is ignored, or a part of one, is unknown from then on."""
+        if listed := list(self.place.unknown(ignored=True)):
+            group = listed[which % len(listed)]
+            faces = set(self.place.faces(group, ignored=True))
+            self.place.bring_back(group)
+            assert group not in self.place.unknown(ignored=True)
+            assert set(self.place.faces(group)) >= faces
+            self.settle()
+
     @rule(how=st.sampled_from(["undo", "forget", "merge"]))
     def change(self, how: str) -> None:
         names = {each.name for each in self.place.people.people().people}

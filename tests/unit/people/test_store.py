@@ -406,13 +406,13 @@ def test_a_backup_before_a_migration(
     store.say("Anna", [yes()], "user")
     store.close()
     before = path.read_bytes()
-    monkeypatch.setattr(schema, "VERSION", 3)
-    monkeypatch.setattr(schema, "MIGRATIONS", {2: "ALTER TABLE person ADD COLUMN note TEXT;"})
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", {3: "ALTER TABLE person ADD COLUMN note TEXT;"})
     assert told(reopen()) == {("Anna", True, b"one", LEFT)}
-    backup = path.with_name("people.sqlite3.before-v3")
+    backup = path.with_name("people.sqlite3.before-v4")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     with closing(sqlite3.connect(backup)) as copy:
-        assert copy.execute("PRAGMA user_version").fetchone() == (2,)
+        assert copy.execute("PRAGMA user_version").fetchone() == (3,)
         assert copy.execute("SELECT name FROM description").fetchall() == [("Anna",)]
     assert before != path.read_bytes()
 
@@ -428,6 +428,49 @@ def test_a_file_without_ignored_faces_gets_them(
     assert told(again) == {("Anna", True, b"one", LEFT)}
     assert again.ignore([Ignored(b"two", LEFT, in_group=False)]) == 1
     assert reopen().people().ignored.keys() == {b"two"}
+
+
+def test_faces_that_a_file_says_are_ignored_still_are(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], path: Path
+) -> None:
+    store.ignore([Ignored(b"two", LEFT, in_group=True)])
+    before = store.people().ignored
+    store.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("ALTER TABLE ignored DROP COLUMN is_ignored; PRAGMA user_version = 2;")
+    again = reopen()
+    assert again.people().ignored == before
+    assert again.ignore([Ignored(b"two", LEFT, in_group=False, is_ignored=False)]) == 1
+
+
+def test_faces_are_brought_back_at_any_time(
+    store: PeopleStore, reopen: Callable[[], PeopleStore], clock: Clock
+) -> None:
+    def ignored() -> set[bytes]:
+        return {digest for digest, said in reopen().people().ignored.items() for each in said if each.is_ignored}
+
+    ignore = [Ignored(b"one", LEFT, in_group=True), Ignored(b"one", RIGHT, in_group=False)]
+    back = [Ignored(b"one", LEFT, in_group=False, is_ignored=False)]
+    assert store.ignore(back) == 0, "nothing was said of it"
+    store.ignore(ignore)
+    clock.now += DAY
+    store.say("Anna", [yes()], "user")
+    assert reopen().ignore(back) == 1
+    (right, left) = reopen().people().ignored[b"one"]
+    assert (right.box, right.is_ignored, left.box, left.is_ignored) == (RIGHT, True, LEFT, False)
+    again = reopen()
+    assert again.ignore(back) == 0, "it is known"
+    assert again.say_all([], "import", ignored=[Ignored(b"one", LEFT, in_group=True, at=START)]) == []
+    assert [each.is_ignored for each in again.people().ignored[b"one"]] == [True, False], "said before"
+    undone = again.undo()
+    assert undone is not None
+    assert (undone.action, undone.statements) == (Action.BRING_BACK, 1)
+    assert all(each.is_ignored for each in reopen().people().ignored[b"one"])
+    again = reopen()
+    again.ignore([Ignored(b"one", box, in_group=False, is_ignored=False) for box in (LEFT, RIGHT)])
+    assert not ignored()
+    assert reopen().ignore(ignore) == 2, "and ignored again"
+    assert ignored() == {b"one"}
 
 
 def test_faces_are_ignored_once_and_it_is_taken_back(store: PeopleStore, reopen: Callable[[], PeopleStore]) -> None:
@@ -462,9 +505,9 @@ def test_no_migration_without_its_backup(
     store.say("Anna", [yes()], "user")
     store.close()
     before = path.read_bytes()
-    path.with_name("people.sqlite3.before-v3").mkdir()
-    monkeypatch.setattr(schema, "VERSION", 3)
-    monkeypatch.setattr(schema, "MIGRATIONS", {2: "ALTER TABLE person ADD COLUMN note TEXT;"})
+    path.with_name("people.sqlite3.before-v4").mkdir()
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", {3: "ALTER TABLE person ADD COLUMN note TEXT;"})
     again = reopen()
     assert "people.sqlite3" in again.trouble
     with pytest.raises(StorageError):
@@ -477,8 +520,8 @@ def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     store.say("Anna", [yes()], "user")
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "VERSION", 3)
-        patch.setattr(schema, "MIGRATIONS", {2: "CREATE TABLE more(id INTEGER) STRICT; DROP TABLE none_such;"})
+        patch.setattr(schema, "VERSION", schema.VERSION + 1)
+        patch.setattr(schema, "MIGRATIONS", {3: "CREATE TABLE more(id INTEGER) STRICT; DROP TABLE none_such;"})
         assert reopen().trouble
     assert told(reopen()) == {("Anna", True, b"one", LEFT)}
 

@@ -137,6 +137,7 @@ complete -c facewatchd -n '_shtab_facewatchd_using people forget' -l json -d 'pr
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a ignore -d 'Leave faces out of what is unknown and suggested: they are of strangers.'
 complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -l not -d 'bring them back: they are ignored no more, with a group all of it'
 complete -c facewatchd -n '_shtab_facewatchd_using people ignore' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using people ignore; and test $_shtab_facewatchd_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a photo, PHOTO#N (its Nth face), face:ID, group:ID or '"'"'-'"'"''
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a undo -d 'Take back the last change; as often as there are changes.'
