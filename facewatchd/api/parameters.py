@@ -548,9 +548,10 @@ METHODS = {
     ),
     "person": Method(
         PersonParameters,
-        "List what was said of one person, in pages; `next` is null on the last one.",
-        "name born hidden references photos first last best unplaced statements[{id, is, paths, digest, box, "
-        "relative_box, face_id, source, at, placed}] next",
+        "List what was said of one person, in pages; `next` is null on the last one. `earlier_names` are those before "
+        "each renaming, and of people who were merged into this one, that nobody has now.",
+        "name born hidden references photos first last best unplaced earlier_names statements[{id, is, paths, digest, "
+        "box, relative_box, face_id, source, at, placed}] next",
     ),
     "assign": Method(
         AssignParameters,

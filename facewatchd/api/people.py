@@ -156,7 +156,8 @@ class People:
             shown = _Shown.among(reader, places)
             listed = self._statements(reader, page, known)
         described = _person(person, statements, known, shown)
-        return {**described, "statements": listed, "next": page[-1].id if rest else None}
+        earlier = self._store.people().earlier_names(person)
+        return {**described, "earlier_names": earlier, "statements": listed, "next": page[-1].id if rest else None}
 
     def _statements(
         self, reader: CatalogReader, page: Sequence[Statement], known: KnownFaces

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from facewatchd.client.answer import Answer, path_of, reading_answer
 from facewatchd.client.arguments import PROG
@@ -19,6 +20,9 @@ from facewatchd.console.streams import on_terminal, say
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.matches import Match
 from facewatchd.text import counted, printable
+
+_MOST_NAMINGS: Final = 1000
+"""Of one question: with several people who were renamed often there would be very many."""
 
 
 class _Folder(NamedTuple):
@@ -96,7 +100,8 @@ def _link(
         _refuse_watched(options, folder)
     photos = {match.path: links.Photo(match.path, match.copies) for match in matches}
     removing = options.sync and not doubt
-    filled = links.fill(folder.path, list(photos.values()), _question(everyone), removing=removing)
+    question, *before = _questions(everyone, _earlier_names(options, everyone) if options.sync else {})
+    filled = links.fill(folder.path, list(photos.values()), question, removing=removing, before=before)
     if filled.held and doubt and not options.quiet:
         kept = counted(filled.held, "link that matches", "links that match")
         say(f"{PROG}: {printable(folder.name)}: {kept} no more stayed, as {doubt}")
@@ -127,24 +132,41 @@ def _copy(folder: _Folder, matches: Sequence[Match], *, quiet: bool) -> str:
     return f"{counted(filled.made, 'photo')} copied, {filled.present} there before"
 
 
-def _question(everyone: Everyone) -> str:
-    """Name the people who were asked for, the same whatever else is asked of their photos."""
-    return " ".join(
-        ["&".join(sorted(map(_named, everyone.who))), *(f"with {_named(asked)}" for asked in everyone.with_)]
-    )
+def _questions(everyone: Everyone, earlier: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the people who were asked for, the same whatever else is asked of their photos.
+
+    First as they are called now, then with the names that they had before (`_MOST_NAMINGS` at most).
+    """
+    whos = [_namings(asked, earlier) for asked in (*everyone.who, *everyone.with_)]
+    count = len(everyone.who)
+    return [
+        " ".join(["&".join(sorted(named[:count])), *(f"with {each}" for each in named[count:])])
+        for named in itertools.islice(itertools.product(*whos), _MOST_NAMINGS)
+    ]
 
 
-def _named(asked: Asked) -> str:
+def _namings(asked: Asked, earlier: Mapping[str, Sequence[str]]) -> list[str]:
     if asked.who.person is not None:
-        return f"@{asked.who.person.casefold()}"
+        names = [asked.who.person, *earlier.get(asked.who.person, ())]
+        return [f"@{name.casefold()}" for name in names]
     if asked.photo is None:
-        return asked.who.text
+        return [asked.who.text]
     face = "" if asked.who.face is None else f"#{asked.who.face}"
     if asked.photo.data is not None and not os.path.isfile(asked.photo.path):
         from hashlib import blake2b
 
-        return f"photo {blake2b(asked.photo.data, digest_size=16).hexdigest()}{face}"
-    return f"{asked.photo.path}{face}"
+        return [f"photo {blake2b(asked.photo.data, digest_size=16).hexdigest()}{face}"]
+    return [f"{asked.photo.path}{face}"]
+
+
+def _earlier_names(options: argparse.Namespace, everyone: Everyone) -> dict[str, list[str]]:
+    """The names that the people had before, by those of now: a link may have been made when they had them."""
+    people = {asked.who.person for asked in (*everyone.who, *everyone.with_) if asked.who.person is not None}
+    if not people:
+        return {}
+    with Connection(options.socket, PROBE_TIMEOUT) as daemon, reading_answer():
+        told = {name: daemon.call("person", name=name, limit=1) for name in people}
+        return {name: list(map(str, document["earlier_names"])) for name, document in told.items()}
 
 
 def _doubt(options: argparse.Namespace, answer: Answer) -> str:

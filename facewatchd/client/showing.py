@@ -136,7 +136,8 @@ def _draw_rows(
                 tiles.Tile(encoded(document), (*each.caption, *_note(document)))
                 for document, each in zip(documents, some, strict=True)
             ]
-            is_read = write(tiles.row(screen, layout, shown, coloured=coloured))
+            with terminal.ended_in_sequence():
+                is_read = write(tiles.row(screen, layout, shown, coloured=coloured))
             failures += [document for document in documents if isinstance(document, RemoteError)]
     return failures
 

@@ -54,6 +54,8 @@ _DA1: Final = b"\x1b[c"
 _REGISTERS: Final = b"\x1b[?1;1;0S"
 _CLEAN: Final = b"\r\x1b[K"
 """Clears the line: a terminal may have printed a question that it does not know."""
+_ENDING: Final = b"\x18\x1b\\\x1b[m\r\n"
+"""Ends a sequence of any kind that was begun (CAN, ST), takes colours back, and begins a line."""
 
 _CSI: Final = rb"(?:\x1b\[|\x9b)"
 _CAN_DRAW_REPLY: Final = re.compile(rb"\x1b_Gi=31;OK\x1b\\")
@@ -139,6 +141,24 @@ def asked() -> Iterator[Screen]:
             has_few_colours=_is_linux_console() or os.environ.get("TERM", "") in _FEW_COLOURS,
             has_quarters=not _is_linux_console(),
         )
+
+
+@contextlib.contextmanager
+def ended_in_sequence() -> Iterator[None]:
+    """End what was begun where the block, which writes, is left by Ctrl-C or a signal.
+
+    Else the terminal would take what comes next, a shell's prompt, for a part of a picture, or keep the last colour.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, _Ended):
+        descriptor = sys.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        if poll.poll(_LATE_AFTER_ERROR * 1000):  # not to a terminal that is stopped, or gone
+            with contextlib.suppress(OSError):
+                os.write(descriptor, _ENDING)
+        raise
 
 
 def _takes_any_colour() -> bool:

@@ -6,7 +6,8 @@ listed. What a user renamed, replaced, changed or put there is the user's, and i
 
 A photo is linked once: where any link in the directory leads to it or to a copy of it, also a user's, or where it lies
 in the directory itself, nothing is made. With ``removing``, a link of ours goes when none of the questions that it was
-made for brings its photo any more; each call speaks for one question. So several questions can share a directory.
+made for brings its photo any more; each call speaks for one question, and for what it was called before its people had
+their names of now. So several questions can share a directory.
 
 Order of the steps, for a crash between any two: the list is written with all links that will be there, then links are
 removed, then made, then the list is written as it is now. A listed link that is not there is forgotten by the next
@@ -22,7 +23,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -120,15 +121,17 @@ def plan(
     return Plan(remove, make, kept, present, 0 if removing else held)
 
 
-def fill(directory: bytes, photos: Sequence[Photo], question: str, *, removing: bool) -> Filled:
+def fill(
+    directory: bytes, photos: Sequence[Photo], question: str, *, removing: bool, before: Collection[str] = ()
+) -> Filled:
     """Link the photos into a directory, which is there, by its absolute path.
 
-    ``question`` names what was asked, the same in each call that asks it. ``removing``: remove the links of ours that
-    it brings no more. Raises `UsageError` for a list that cannot be read, and where links cannot be made; what was made
-    before then stays.
+    ``question`` names what was asked, the same in each call that asks it; ``before``: as it was named in earlier ones.
+    ``removing``: remove the links of ours that it brings no more. Raises `UsageError` for a list that cannot be read,
+    and where links cannot be made; what was made before then stays.
     """
     with taking_turns(directory):
-        own, there = read_list(directory), look(directory)
+        own, there = _called(read_list(directory), question, before), look(directory)
         todo = plan(directory, there, own, photos, question, removing=removing)
         names = Names({*there, LIST_OF_LINKS} - set(todo.remove))
         new = {names.take(os.path.basename(photo.path)): photo for photo in todo.make}
@@ -146,6 +149,15 @@ def fill(directory: bytes, photos: Sequence[Photo], question: str, *, removing: 
         if after != during:
             _write_list(directory, after)
     return Filled(len(new), todo.present, removed, todo.held)
+
+
+def _called(own: Own, question: str, before: Collection[str]) -> Own:
+    """The same links, with the question by its name of now."""
+    renamed = frozenset(before)
+    return {
+        name: link._replace(questions=link.questions - renamed | {question}) if link.questions & renamed else link
+        for name, link in own.items()
+    }
 
 
 def look(directory: bytes) -> dict[bytes, bytes | None]:

@@ -37,6 +37,8 @@ class Snapshot:
     """The person that another one was merged into, by id."""
     ignored: Mapping[bytes, tuple[Ignored, ...]] = field(default_factory=dict)
     """Whether faces are ignored, by the digest of their photo, in the order in which it was said: what counts of it."""
+    names: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """All names that each person ever had, by id, also of people who were merged into others."""
 
     @property
     def digests(self) -> set[bytes]:
@@ -63,6 +65,11 @@ class Snapshot:
             person = self.merged[person]
         return next((each for each in self.people if each.id == person), None)
 
+    def earlier_names(self, person: Person) -> list[str]:
+        """Return the names by which a person was known before, or one who was merged into them, that nobody has now."""
+        names = {name for each, had in self.names.items() if self.current(each) == person for name in had}
+        return sorted(name for name in names if self.named(name) is None)
+
     def of(self, person: int) -> list[Statement]:
         """Return the statements about a person, by id."""
         return [statement for statement in self.statements if statement.person == person]
@@ -72,7 +79,11 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
     """Work out what counts from all rows. ``before``: what counted until now."""
     (version,) = db.execute("SELECT value FROM meta WHERE key = 'changes'").fetchone()
     mergers = db.execute("SELECT step, person, into_person FROM merger ORDER BY step").fetchall()
-    latest = dict(_described(row) for row in db.execute(f"{_DESCRIPTION} ORDER BY id"))
+    described = [_described(row) for row in db.execute(f"{_DESCRIPTION} ORDER BY id")]
+    latest = dict(described)
+    names: dict[int, set[str]] = {}
+    for number, person in described:
+        names.setdefault(number, set()).add(person.name)
     merged = {person: into for _, person, into in mergers}
     people = tuple(by_name(person for person in latest.values() if person.id not in merged))
     # The same objects as before: whether a photo's statements changed is then seen without comparing them.
@@ -88,7 +99,8 @@ def read(db: sqlite3.Connection, before: Snapshot) -> Snapshot:
     statements = sorted((each for said in by_digest.values() for each in said), key=lambda each: each.id)
     by_key = {name_key(person.name): person for person in people}
     (step,) = db.execute("SELECT coalesce(max(id), 0) FROM step").fetchone()
-    return Snapshot(version, step, people, tuple(statements), by_digest, by_key, merged, _ignored(db, before))
+    ignored, every = _ignored(db, before), {number: frozenset(had) for number, had in names.items()}
+    return Snapshot(version, step, people, tuple(statements), by_digest, by_key, merged, ignored, every)
 
 
 def _ignored(db: sqlite3.Connection, before: Snapshot) -> Mapping[bytes, tuple[Ignored, ...]]:

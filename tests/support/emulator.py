@@ -32,9 +32,12 @@ _SEQUENCE = re.compile(
     rb"|\x1bP(?P<sixel>0;1;0q[^\x1b]*)\x1b\\"
     rb"|\x1bP(?P<request>\$qm)\x1b\\"
     rb"|\x1b\[(?P<private>[?]?)(?P<numbers>[\d;:]*)(?P<final>[A-Za-z])"
-    rb"|\x1b(?P<cursor>[78])",
+    rb"|\x1b(?P<cursor>[78])"
+    rb"|\x1b(?P<end>\\)",
     re.DOTALL,
 )
+_CANCELLED = re.compile(rb"(\x1b[^\x1b\x18]*|[\x80-\xff]*)\x18")
+"""CAN ends a sequence that was begun, or a letter of which only the first bytes came."""
 _QUARTERS = " ▘▝▀▖▌▞▛"
 _LEVELS = (0, 95, 135, 175, 215, 255)
 BACKGROUND = (10, 20, 30)
@@ -174,7 +177,9 @@ class Emulator:
             act()
         self._rest += data
         while self._rest:
-            if self._rest[:1] == b"\x1b":
+            if cancelled := _CANCELLED.match(self._rest):
+                self._rest = self._rest[cancelled.end() :]
+            elif self._rest[:1] == b"\x1b":
                 found = _SEQUENCE.match(self._rest)
                 if found is None:
                     ends = b"\x1b\\" in self._rest[1:] if self._rest[1:2] in (b"_", b"P") else len(self._rest) > 80
@@ -203,6 +208,8 @@ class Emulator:
             self._draw(sixel_picture(sixel, self.registers))
         elif found["request"] is not None:
             self._answer("colour", b"\x1bP1$r0;48:2::1:2:3m\x1b\\" if self.any_colour else b"\x1bP1$r0;48:5:16m\x1b\\")
+        elif found["end"] is not None:
+            pass  # of a sequence that was cancelled
         elif (cursor := found["cursor"]) is not None:
             if cursor == b"7":
                 self._kept = self._at

@@ -169,3 +169,26 @@ def test_two_questions_share_a_directory(daemon: Daemon, tmp_path: Path) -> None
     assert linked(folder) == both
     ask(daemon, "--link-to", folder, "--sync", "-n", "2", "@ANNA")
     assert len(linked(folder)) == 2 + len(daemon.paths(ben))
+
+
+def test_links_of_a_person_who_was_renamed_or_merged_follow_the_answer(daemon: Daemon, tmp_path: Path) -> None:
+    """Also where several people were asked for, and where the command was not run in between."""
+    folder, together, ben = tmp_path / "clara", tmp_path / "together", daemon.roots[1] / "ben.jpg"
+    both = shoot(daemon.roots[0] / "both.jpg", [ANNA, BEN], 120)
+    daemon.settle()
+    for name in ("Clara", "Dora"):
+        daemon.call("assign", name=name, who=[{"path": str(ben)}], anyway=True)
+        ask(daemon, "--link-to", folder, f"@{name}")
+    ask(daemon, "--link-to", together, "@anna", "--with", "@dora")
+    assert both in linked(together)
+    assert {ben, both} <= linked(folder)
+    daemon.call("rename_person", name="Dora", new="Eva")
+    daemon.call("rename_person", name="Eva", new="Fritz")
+    ask(daemon, "--link-to", folder, "--sync", "@fritz")
+    daemon.call("merge_people", name="Clara", into="Fritz")
+    both.unlink()
+    daemon.settle()
+    ask(daemon, "--link-to", folder, "--sync", "@fritz")
+    assert linked(folder) == daemon.paths(ben)
+    ask(daemon, "--link-to", together, "--sync", "@anna", "--with", "@fritz", status=1)
+    assert both not in linked(together)

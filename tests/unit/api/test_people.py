@@ -160,6 +160,7 @@ def test_one_person_is_listed_with_what_was_said(place: Place) -> None:
         "last": today,
         "best": 1,
         "unplaced": 0,
+        "earlier_names": [],
         "next": None,
     }
     assert first["paths"] == [photo]

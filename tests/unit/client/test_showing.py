@@ -215,6 +215,23 @@ def test_the_terminal_is_put_back_when_the_command_is_ended(
     assert emulator.left_input() == b""
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+@pytest.mark.parametrize(
+    ("abilities", "begun"), [({"kitty": True}, b"\x1b_Ga=T"), ({"sixel": True}, b"\x1bP0;1;0q"), ({}, b"\x1b[48;2;")]
+)
+def test_a_picture_that_is_broken_off_leaves_a_usable_terminal(
+    daemon: FakeDaemon, window: Window, abilities: dict[str, bool], begun: bytes, number: int, status: int
+) -> None:
+    """A row of pictures has more bytes than a terminal takes at once."""
+    emulator = window(**abilities)
+    emulator.when(begun, terminate(emulator, number))
+    assert show(emulator, daemon, COLORTERM="truecolor")[0] == status
+    assert len(emulator.pictures) <= MATCHES, "one was not drawn to its end"
+    assert emulator.is_as_before()
+    emulator.run(["printf", "%s", "$ ready"])
+    assert "$ ready" in emulator.text()
+
+
 def test_what_was_typed_before_is_left_to_the_shell(daemon: FakeDaemon, window: Window) -> None:
     emulator = window(kitty=True)
     emulator.press(b"ls\n")

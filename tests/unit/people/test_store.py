@@ -184,6 +184,24 @@ def test_birth_and_hiding(store: PeopleStore, reopen: Callable[[], PeopleStore])
     assert (person.name, person.born, person.hidden) == ("Anne", "2019-06", True)
 
 
+def test_earlier_names_are_those_that_nobody_has_now(store: PeopleStore, reopen: Callable[[], PeopleStore]) -> None:
+    for name in ("Anna", "Ben", "Carl"):
+        store.say(name, [yes(name.encode())], "user")
+    store.rename("Anna", "Anne")
+    store.rename("Anne", "ANNE")
+    store.rename("Ben", "Benno")
+    store.merge("Benno", "Anne")
+    store.rename("Carl", "Ben")
+    known = reopen().people()
+    assert known.earlier_names(known.require("Anne")) == ["Anna", "Benno"]
+    assert known.earlier_names(known.require("Ben")) == ["Carl"]
+    store = reopen()
+    store.undo()
+    store.undo()
+    known = store.people()
+    assert known.earlier_names(known.require("Benno")) == ["Ben"]
+
+
 def bytes_of(directory: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())
 
