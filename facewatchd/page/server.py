@@ -18,7 +18,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -183,7 +182,7 @@ class _OwnUsersProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
             self._await_head()
         else:
             self._end_waiting()
@@ -229,7 +228,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 loop="asyncio",
                 log_config=None,
-                log_level=logging.WARNING,
+                log_level=logging.ERROR,  # what a stranger sends is no news for the terminal
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

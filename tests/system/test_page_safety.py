@@ -356,3 +356,14 @@ def test_a_request_whose_head_does_not_end_is_given_up(daemon: Daemon, said: byt
             assert client.get("/ask").status == 200
     finally:
         daemon.unhook()
+
+
+def test_what_is_no_request_of_ours_is_not_told_in_the_terminal(client: Client, process: PageProcess) -> None:
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    for request in (f"GET /ask HTTP/1.1\r\nHost: {client.name}\r\n{upgrade}\r\n", "nonsense\r\n\r\n"):
+        with socket.create_connection((client.host, client.port), timeout=DEADLINE) as stream:
+            stream.sendall(request.encode())
+            assert stream.recv(100).startswith(b"HTTP/1.1 4")
+    log = process.log.read_text()
+    assert "WebSocket" not in log
+    assert "Invalid" not in log
