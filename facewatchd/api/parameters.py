@@ -173,7 +173,10 @@ class QueryParameters:
     )
     skip: int = optional(Whole(), "Photos that are left out before the first one of the answer.", 0)
     years: bool = optional(
-        Flag(), "Whether the answer has `years`: how many of all that match were taken in each year.", False
+        Flag(),
+        "Whether the answer has `years`: how many of all that match were taken in each year, and of how many of these "
+        "only the file has that date.",
+        False,
     )
     face: int | str = optional(
         ChoiceOrWhole(("largest", "all")),
@@ -479,7 +482,7 @@ METHODS = {
         "Find the photos that show a person, with and without others.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
-        "years[{year, photos}] threshold model faces pending complete exact elapsed_ms cursor",
+        "years[{year, photos, file_dates}] threshold model faces pending complete exact elapsed_ms cursor",
     ),
     "subscribe": Method(
         SubscribeParameters,

@@ -58,7 +58,7 @@ from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.dates import dates_of
 from facewatchd.text import printable
-from facewatchd.values import Face, Quality
+from facewatchd.values import Face, Quality, TakenFrom
 
 NOT_BORN = "none"
 """In the place of a date of birth: that none is known any more."""
@@ -422,8 +422,8 @@ def _without_face(who: int, subject: Subject, seen: PhotoFaces) -> _Said:
 class _Shown:
     """What photos show of the places of statements."""
 
-    days: Mapping[int, str]
-    """When each content was taken that a photo has: a date."""
+    days: Mapping[int, str | None]
+    """When each content was taken that a photo has: a date; None where only the file has one."""
     norms: Mapping[int, float]
     """How much the recogniser saw of each face on these."""
 
@@ -432,7 +432,10 @@ class _Shown:
         found = list(places)
         contents = np.array(sorted(reader.count_copies(sorted({place.content for place in found}))), np.int64)
         taken = dates_of(reader, contents).taken()
-        days = {content: each.day for content, each in zip(contents.tolist(), taken, strict=True)}
+        days = {
+            content: None if each.source is TakenFrom.MTIME else each.day
+            for content, each in zip(contents.tolist(), taken, strict=True)
+        }
         faces = reader.contents_of([place.face for place in found if place.face is not None and place.content in days])
         return cls(days, dict(zip(faces.ids.tolist(), np.nan_to_num(faces.norms, posinf=0.0).tolist(), strict=True)))
 
@@ -440,13 +443,14 @@ class _Shown:
 def _person(person: Person, statements: Sequence[Statement], known: KnownFaces, shown: _Shown) -> dict[str, object]:
     confirmed = {known.places[each.id].content for each in statements if each.is_person and each.id in known.places}
     references = known.confirmed.get(person.id, frozenset())
-    days = sorted(shown.days[content] for content in confirmed if content in shown.days)
+    photos = confirmed & shown.days.keys()
+    days = sorted(day for content in photos if (day := shown.days[content]) is not None)
     return {
         "name": person.name,
         "born": person.born,
         "hidden": person.hidden,
         "references": len(references),
-        "photos": len(days),
+        "photos": len(photos),
         "first": days[0] if days else None,
         "last": days[-1] if days else None,
         "best": max(sorted(references & shown.norms.keys()), key=shown.norms.__getitem__, default=None),

@@ -150,9 +150,9 @@ def photo(paths: Sequence[bytes], taken: Taken | None) -> dict[str, object]:
     }
 
 
-def years(found: Sequence[tuple[int, int]]) -> list[dict[str, object]]:
-    """Return how many ``photos`` were taken in each ``year``."""
-    return [{"year": year, "photos": photos} for year, photos in found]
+def years(found: Sequence[tuple[int, int, int]]) -> list[dict[str, object]]:
+    """Return how many ``photos`` were taken in each ``year``, ``file_dates`` of them by the file's date alone."""
+    return [{"year": year, "photos": photos, "file_dates": of_files} for year, photos, of_files in found]
 
 
 def _paths(name: str, paths: Sequence[bytes]) -> dict[str, object]:

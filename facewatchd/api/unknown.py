@@ -22,7 +22,7 @@ from facewatchd.server.params import encode_path
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.dates import dates_of
 from facewatchd.store.gallery import Gallery
-from facewatchd.values import SMALL_SIDE, ModelInfo
+from facewatchd.values import SMALL_SIDE, ModelInfo, TakenFrom
 
 LEAST = 2
 """Unknown faces of a group that is listed."""
@@ -140,7 +140,8 @@ class Unknown:
         contents = now.contents[np.searchsorted(now.faces, best)]
         _, firsts = np.unique(contents, return_index=True)
         dates = dates_of(reader, np.unique(contents))
-        taken = sorted(dates.taken(), key=lambda each: each.at)
+        known = (each for each in dates.taken() if each.source is not TakenFrom.MTIME)
+        taken = sorted(known, key=lambda each: each.at)
         path, number = _who(reader, int(best[0]), int(contents[0]))
         return {
             **encode_path(path),

@@ -17,7 +17,7 @@ from facewatchd.page.photo import PERSON, large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
 from facewatchd.page.wording import isolated, years
-from facewatchd.page.years import bars, is_year
+from facewatchd.page.years import bars, is_year, span
 from facewatchd.text import counted
 
 CARDS = 60
@@ -57,9 +57,7 @@ async def card(request: Request) -> Response:
     """Return on how many photos a person is, and a face, for the script that fills in the cards in view."""
     who = [{"person": request.query_params.get("name", "")}]
     answer = await view.daemon(request).call("query", who=who, top=1, years=True)
-    found = [each["year"] for each in answer["years"]]
-    span = years(f"{found[0]:04}", f"{found[-1]:04}") if found else ""
-    text = ", ".join(filter(None, (counted(answer["total"], "photo"), span)))
+    text = ", ".join(filter(None, (counted(answer["total"], "photo"), years(*span(answer["years"])))))
     face = next((each["face_id"] for each in answer["matches"]), None)
     return JSONResponse({"text": text, "picture": face and view.picture(request, face, 256)})
 
@@ -88,6 +86,7 @@ async def person(request: Request) -> Response:
         suggested=suggested["total"],
         total=every["total"],
         years=bars(every["years"]),
+        span=years(*span(every["years"])),
         year=year if in_year else "",
         answer=answer,
         large=large(question, PERSON),

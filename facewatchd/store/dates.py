@@ -50,6 +50,11 @@ class Dates:
         """Whether each is not before ``since`` and is before ``until``."""
         return (self.at >= (-np.inf if since is None else since)) & (self.at < (np.inf if until is None else until))
 
+    def are_of_files(self) -> NDArray[np.bool_]:
+        """Whether each is only when the file was last written to."""
+        of_files: NDArray[np.bool_] = self.sources == _RANK[TakenFrom.MTIME]
+        return of_files
+
     def of_a_camera(self) -> NDArray[np.float64]:
         """`at` where it is the time of day at which a camera was released; else NaN."""
         counts = np.isin(self.sources, [_RANK[source] for source in _OF_A_CAMERA]) & (self.at % 86400 > 0)

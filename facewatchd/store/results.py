@@ -66,8 +66,9 @@ class Found:
     """Of all contents that the results stand for, where the search leaves out what was ``seen``."""
     every: tuple[bytes, ...] = ()
     """The same of all ``total`` results, where the search ``tells_all``; of a content with several, so many times."""
-    years: tuple[tuple[int, int], ...] = ()
-    """Where the search ``tells_years``: each year in which one of all results was taken, and how many were."""
+    years: tuple[tuple[int, int, int], ...] = ()
+    """Where the search ``tells_years``: each year in which one of all results was taken, how many were, and of how many
+    of these only the file has that date."""
     undated: int = 0
     """Where the search is about dates: contents that match but for the date, which is still to be read from their
     bytes. What their names and files say stands for it meanwhile."""
@@ -152,13 +153,16 @@ def _total(candidates: Candidates, photos: Mapping[int, int], search: Search) ->
 
 def _years(
     candidates: Candidates, dates: Dates, photos: Mapping[int, int], search: Search
-) -> tuple[tuple[int, int], ...]:
+) -> tuple[tuple[int, int, int], ...]:
     contents = candidates.contents
-    at = dates.on(contents).at.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
-    counts = [1 if search.collapse else photos[content] for content in contents.tolist()]
+    taken = dates.on(contents)
+    at = taken.at.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+    counts = np.array([1 if search.collapse else photos[content] for content in contents.tolist()], np.int64)
     years, which = np.unique(at, return_inverse=True)
-    totals = np.bincount(which, counts, len(years)).astype(np.int64)
-    return tuple(zip(years.tolist(), totals.tolist(), strict=True))
+    totals, of_files = (
+        np.bincount(which, each, len(years)).astype(np.int64) for each in (counts, counts * taken.are_of_files())
+    )
+    return tuple(zip(years.tolist(), totals.tolist(), of_files.tolist(), strict=True))
 
 
 def _every(

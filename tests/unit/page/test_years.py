@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from facewatchd.page.paging import pages
 from facewatchd.page.wording import day, isolated, listed, years
-from facewatchd.page.years import HIGH, LEAST, Bar, bars, is_year
+from facewatchd.page.years import HIGH, LEAST, Bar, bars, is_year, span
 
 
 def year(number: int, photos: int) -> dict[str, Any]:
@@ -20,6 +20,13 @@ def year(number: int, photos: int) -> dict[str, Any]:
 def test_every_year_between_has_a_place() -> None:
     assert bars([]) == []
     assert bars([year(2011, 12), year(2013, 6)]) == [Bar("2011", 12, 100), Bar("2012", 0, 0), Bar("2013", 6, 50)]
+
+
+def test_a_year_of_which_only_files_tell_is_drawn_and_is_no_year_of_a_person() -> None:
+    found = [year(2011, 2), {"year": 2013, "photos": 3, "file_dates": 1}, {"year": 2026, "photos": 5, "file_dates": 5}]
+    assert [bar.year for bar in bars(found) if bar.is_of_files] == ["2026"]
+    assert span(found) == ("2011", "2013")
+    assert span(found[2:]) == span([]) == (None, None)
 
 
 def test_one_photo_is_seen_beside_ten_thousand_and_a_wrong_clock_draws_no_century() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from facewatchd.matches import Box
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.scoring import Search, Sort
-from facewatchd.values import Face, Quality
+from facewatchd.values import Face, Quality, Stamp
 from tests.support.galleries import BOX, DIM, close_all, face, nearest, opened, photo, stamp, unit
 
 RNG = np.random.default_rng(4)
@@ -72,10 +73,17 @@ def test_years_count_all_results_whatever_is_shown(gallery: Gallery) -> None:
     gallery.record([photo(name, b"d%d" % n, [like(0, 0.9 - n / 50)]) for n, name in enumerate(names)])
     gallery.record([Outcome(b"/copies/%d" % n, stamp(n), b"d2") for n in range(2)])
     found = nearest(gallery, ROWS[0], Search(0.5, top=1, skip=1, tells_years=True))
-    assert (found.years, found.total) == (((1999, 1), (2011, 2)), 3)
+    assert (found.years, found.total) == (((1999, 1, 0), (2011, 2, 0)), 3)
     every = nearest(gallery, ROWS[0], Search(0.5, collapse=False, tells_years=True))
-    assert (every.years, every.total) == (((1999, 3), (2011, 2)), 5)
+    assert (every.years, every.total) == (((1999, 3, 0), (2011, 2, 0)), 5)
     assert nearest(gallery, ROWS[0], Search(0.99, tells_years=True)).years == ()
+
+
+def test_years_tell_of_how_many_photos_only_the_file_has_a_date(gallery: Gallery) -> None:
+    written = Stamp(1, 1, 1, 1_300_000_000 * 10**9, 1)  # in 2011
+    gallery.record([photo(b"/IMG_20110304_101112.jpg", b"d1", [like(0, 0.9)])])
+    gallery.record([replace(photo(b"/scan.jpg", b"d2", [like(0, 0.8)]), stamp=written)])
+    assert nearest(gallery, ROWS[0], Search(0.5, tells_years=True)).years == ((2011, 2, 1),)
 
 
 def test_all_results_are_told_though_few_are_shown(gallery: Gallery) -> None:
