@@ -158,7 +158,7 @@ class Resources:
     thumbnails: int = optional(
         Whole(0, 1 << 20),
         "MiB of small pictures of faces and photos that are kept, at most; 0 keeps none.",
-        1000,
+        3000,
     )
     unload_after: float = optional(
         Number(0, 1e9), "Seconds without work after which the model's memory is given back; 0 is never.", 300.0

@@ -78,12 +78,11 @@ class Thumbnails:
         if params.box:
             raise ParamsError("box is for a photo that is named by path or data", "leave it out: the face has one")
         shown = self._shown(face_id)
-        if params.photo:
-            return self._kept_or_made(shown, Crop(params.size))
-        if params.size >= crops.KEPT_FACE:
-            return self._kept_or_made(shown, Crop(params.size, shown.box))
-        large = self._kept_or_made(shown, crops.of_face(shown.box))
-        if large.width <= params.size:
+        kept = crops.of_photo() if params.photo else crops.of_face(shown.box)
+        if params.size >= kept.size:
+            return self._kept_or_made(shown, kept._replace(size=params.size))
+        large = self._kept_or_made(shown, kept)
+        if max(large.width, large.height) <= params.size:
             return large
         return self._pictures.picture(large.jpeg, Crop(params.size)).thumbnail
 

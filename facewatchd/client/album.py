@@ -5,6 +5,9 @@ end. The photos share what is left. They are asked for in batches, each in the l
 still to come would fit, by the bytes that the photos before it took. Where that would be smaller than the smallest of
 `_PHOTO_SIZES`, the first photos are in the album, and of the others only the face is. So equal answers give equal
 albums.
+
+Of many matches, faces and photos are asked for as the daemon made them while it indexed: a first album then needs no
+decoding either, which would take 20 to 50 ms of a processor for each photo.
 """
 
 from __future__ import annotations
@@ -47,11 +50,14 @@ _MOST_ASKED: Final = 12
 """Faces that were asked for which are shown."""
 _ASKED_SIZE: Final = 256
 """Pixels of a face that was asked for."""
-_LARGE: Final = 60
-"""Up to how many matches have faces of `_ASKED_SIZE`. Of more, they have the daemon's usual size, which is made while a
-photo is indexed: so they cost no decoding."""
+_LARGE_FACES: Final = 200
+"""Up to how many matches have faces of `_ASKED_SIZE`. Of more, they have the daemon's usual size."""
+_LARGE_PHOTOS: Final = 60
+"""Up to how many matches may have photos of more than `MANY_SIZE`: those are decoded for the album."""
 _PHOTO_SIZES: Final = (1024, 800, 640, 560, 480, 440, 400, 360, 320)
 """Pixels of the longer side of a photo."""
+MANY_SIZE: Final = 400
+"""`photos.crops.KEPT_PHOTO`: larger photos are not made while indexing."""
 _BATCH: Final = 32
 """Photos that are asked for in one size."""
 _BYTES_OF_SIDE: Final = 0.15
@@ -181,7 +187,7 @@ class _Gathering:
 
     def _crops(self) -> list[tuple[Shown, ...]]:
         """The faces of each match; of a photo on which a person stands without a face, the photo."""
-        size = {"size": _ASKED_SIZE} if len(self._matches) <= _LARGE else {}
+        size = {"size": _ASKED_SIZE} if len(self._matches) <= _LARGE_FACES else {}
         named = [
             [_photo_of(match) if face_id is None else {"face_id": face_id} for face_id in _face_ids(match)]
             for match in self._matches
@@ -198,10 +204,11 @@ class _Gathering:
     def _with_photos(self, entries: Sequence[Entry], room: int) -> Iterator[Entry]:
         """The matches with their photos, in at most ``room`` bytes."""
         used, area = 0, 0
+        sizes = [size for size in _PHOTO_SIZES if size <= MANY_SIZE or len(entries) <= _LARGE_PHOTOS]
         for start in range(0, len(entries), _BATCH):
             batch = entries[start : start + _BATCH]
             rate = _SPARE * used / area if area else _BYTES_OF_SIDE
-            size = photo_size((room - used) / rate, len(entries) - start, len(batch))
+            size = photo_size(sizes, (room - used) / rate, len(entries) - start, len(batch))
             params = {"photo": True, "size": size}
             calls = [Call("thumbnail", {**_photo_of(entry.match), **params}) for entry in batch if size]
             results = map(_shown, self._daemon.results(calls))
@@ -232,12 +239,12 @@ def _bytes_of(whole: Album) -> int:
     return len(album.render(whole._replace(entries=tuple(around)))) + len(_NO_ROOM) * len(around)
 
 
-def photo_size(room: float, photos: int, batch: int) -> int:
-    """Return the size of the photos of the next batch; 0 where not even they fit.
+def photo_size(sizes: Sequence[int], room: float, photos: int, batch: int) -> int:
+    """Return which of the sizes the photos of the next batch have; 0 where not even they fit.
 
     ``room``: the sum of the squares of their longer sides. ``photos``: those to come, of which ``batch`` are the next.
     """
-    for size in _PHOTO_SIZES:
+    for size in sizes:
         if size * size * photos <= room:
             return size
     return size if size * size * batch <= room else 0

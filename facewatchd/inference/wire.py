@@ -47,7 +47,8 @@ from facewatchd.inference.validation import (
 from facewatchd.matches import Box
 from facewatchd.models.devices import DEVICES, Placement
 from facewatchd.models.registry import Pack, known
-from facewatchd.photos.crops import KEPT_FACE, Crop, Thumbnail
+from facewatchd.photos import crops
+from facewatchd.photos.crops import Crop, Thumbnail
 from facewatchd.photos.description import Description
 from facewatchd.photos.regions import SIDECARS, XMP, Named
 from facewatchd.text import one_line
@@ -111,7 +112,7 @@ class Analysis(NamedTuple):
     picture: bytes | None = None
     """`photos.likeness.fingerprint` of it; None for a second look."""
     thumbnails: Sequence[Thumbnail] = ()
-    """Of each face, as `crops.of_face` says; none at all where the process does not make them."""
+    """Those that `crops.while_indexing` names; none at all where the process does not make them."""
 
 
 class Again(NamedTuple):
@@ -369,15 +370,18 @@ def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> 
     embeddings = np.frombuffer(channel.receive(length, length), "<f4").reshape(len(faces), dim)
     found = [face(entry, row, width, height, looks) for entry, row in zip(faces, embeddings, strict=True)]
     worth = Ways(whole(answer.get("worth"), "the worth", Ways.NONE, Ways.BOTH))
-    pictures = _thumbnails(channel, listed(answer, "thumbnails", len(found)), len(found))
+    wanted = crops.while_indexing(each.box for each in found)
+    pictures = _thumbnails(channel, listed(answer, "thumbnails", len(wanted)), wanted)
     return Analysis(width, height, found, worth, taken(answer), picture(answer), pictures)
 
 
-def _thumbnails(channel: Channel, entries: Sequence[object], faces: int) -> list[Thumbnail]:
-    """Receive the pictures of all faces, or none."""
-    if len(entries) not in (0, faces):
-        raise InvalidAnswerError("not every face has a thumbnail")
-    sized = [thumbnail_size(entry, KEPT_FACE) for entry in entries]
+def _thumbnails(channel: Channel, entries: Sequence[object], wanted: Sequence[Crop]) -> list[Thumbnail]:
+    """Receive all thumbnails that are wanted, or none."""
+    if not entries:
+        return []
+    if len(entries) != len(wanted):
+        raise InvalidAnswerError(f"{len(entries)} thumbnails, not {len(wanted)}")
+    sized = [thumbnail_size(entry, crop.size) for entry, crop in zip(entries, wanted, strict=True)]
     length = sum(each for *_, each in sized)
     data = memoryview(channel.receive(length, length))
     found: list[Thumbnail] = []

@@ -205,8 +205,11 @@ def _look(file: BinaryIO, question: Question, model: Model | None, setup: Setup)
 
 
 def _pictured(pixels: Pixels, found: Sequence[Face], setup: Setup) -> list[Thumbnail]:
+    if not setup.pictures:
+        return []
     height, width = pixels.shape[:2]
-    return [thumbnail.of_pixels(pixels, crops.of_face(face.box), width, height) for face in found if setup.pictures]
+    wanted = crops.while_indexing(face.box for face in found)
+    return [thumbnail.of_pixels(pixels, crop, width, height) for crop in wanted]
 
 
 def _seen_again(pixels: Pixels, again: Again, model: Model, faces: Faces) -> list[Face]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from facewatchd.matches import Box
@@ -15,6 +16,10 @@ FACE: Final = 160
 """The usual side of a face's thumbnail in pixels."""
 KEPT_FACE: Final = 256
 """The side of the one that is made of each face while its photo is indexed. Smaller ones are made of it."""
+KEPT_PHOTO: Final = 400
+"""The longer side of the one that is made of each photo with a face while it is indexed. Smaller ones are made of it.
+The largest of `client.album` of which 300 fit into an album, beside the faces
+(`python -m tests.benchmarks saving`)."""
 _MARGIN: Final = 0.35
 """What is added on each side of a face, as a part of its longer side: hair, chin and ears are on it."""
 _UP: Final = 0.06
@@ -58,6 +63,20 @@ class Crop(NamedTuple):
 def of_face(box: Box) -> Crop:
     """The thumbnail of a face that is made while its photo is indexed."""
     return Crop(KEPT_FACE, box)
+
+
+def of_photo() -> Crop:
+    """The thumbnail of a photo that is made while it is indexed."""
+    return Crop(KEPT_PHOTO)
+
+
+def while_indexing(faces: Iterable[Box]) -> list[Crop]:
+    """The thumbnails that are made while a photo with these faces is indexed: of each face, then of the photo.
+
+    A photo without a face has none: nothing asks for it.
+    """
+    of_faces = [of_face(box) for box in faces]
+    return [*of_faces, of_photo()] if of_faces else []
 
 
 class Thumbnail(NamedTuple):

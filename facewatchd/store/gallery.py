@@ -54,10 +54,10 @@ class Gallery:
         return changes.unknown
 
     def keep_thumbnails(self, digest: bytes, faces: Sequence[Face], thumbnails: Sequence[Thumbnail]) -> None:
-        """Keep pictures of the faces of a content, as `crops.of_face` says, if there is room. Any thread may call."""
+        """Keep the pictures of a content that `crops.while_indexing` names, if there is room. Any thread may call."""
         if self.thumbnails is not None and thumbnails:
-            boxes = (crops.of_face(face.box) for face in faces)
-            self.thumbnails.fill(digest, list(zip(boxes, thumbnails, strict=True)))
+            made = crops.while_indexing(face.box for face in faces)
+            self.thumbnails.fill(digest, list(zip(made, thumbnails, strict=True)))
 
     def forget_thumbnails(self, hidden_since: float) -> None:
         """Delete the pictures of contents that no photo shows, and none has shown since a time. Any thread may call."""

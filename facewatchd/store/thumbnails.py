@@ -4,8 +4,9 @@
   new one is begun. A thumbnail whose bytes are not those that were kept is made again: each row has their digest.
 - A thumbnail belongs to a content, by its digest, and is removed with it. SQLite overwrites what is deleted
   (`secure_delete`), and its log is emptied: no bytes of a face stay in the file after the photo was forgotten.
-- The pages that are in use take at most so many bytes. Where a thumbnail needs more, those that were not used for
-  longest go first, and those that were only made while photos were indexed before all others.
+- The pages that are in use take at most so many bytes. What was made while indexing, and was not asked for since, comes
+  last: it goes first where another needs room, photos before faces, and then what was not used for longest. A face that
+  is pictured while indexing takes the room of such photos alone, and a photo takes none.
 - A kill leaves a transaction whole or not done. After a power failure the last ones may be missing
   (``synchronous = NORMAL``): a cache need not wait for the disk.
 """
@@ -49,14 +50,17 @@ _BATCH: Final = 500
 """Variables in one statement."""
 _DAY: Final = 86400
 _NEVER: Final = 0
-"""In place of the day of use, of one that was made while its photo was indexed and that nothing has asked for."""
+"""In place of the day of use, of a face that was pictured while indexing and that nothing has asked for."""
+_LEAST: Final = -1
+"""The same of a photo."""
+_ALL: Final = 1 << 62
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS thumbnail(
     id INTEGER PRIMARY KEY,
     digest BLOB NOT NULL,       -- of the photo's bytes
     crop TEXT NOT NULL,         -- what it shows, and how large: _name
     width INTEGER NOT NULL, height INTEGER NOT NULL,
-    used INTEGER NOT NULL,      -- day since 1970 on which it was asked for last; 0: never
+    used INTEGER NOT NULL,      -- day since 1970 on which it was asked for last; 0: never, -1: nor is it of a face
     sum BLOB NOT NULL,          -- digest of the JPEG
     jpeg BLOB NOT NULL
 ) STRICT;
@@ -112,22 +116,28 @@ class ThumbnailStore:
             return
 
         def write(db: sqlite3.Connection) -> None:
-            if self._make_room(db, len(thumbnail.jpeg)):
+            if self._make_room(db, len(thumbnail.jpeg), _ALL):
                 _insert(db, digest, crop, thumbnail, self._today())
                 self._is_in_trouble = False
 
         self._with(write, None)
 
     def fill(self, digest: bytes, thumbnails: Sequence[tuple[Crop, Thumbnail]]) -> None:
-        """Keep thumbnails that nothing has asked for yet, if there is room for them."""
-        needed = sum(len(thumbnail.jpeg) + _PAGE for _, thumbnail in thumbnails)
+        """Keep thumbnails of a content that nothing has asked for yet, if there is room: all of its faces or none."""
+        faces = [each for each in thumbnails if each[0].box is not None]
+        photos = [each for each in thumbnails if each[0].box is None]
 
         def write(db: sqlite3.Connection) -> None:
-            if self._free(db) < needed:
+            kept: list[tuple[Crop, Thumbnail, int]] = []
+            if self._make_room(db, needed := _bytes_of(faces), _LEAST):
+                kept += [(*each, _NEVER) for each in faces]
+                if self._free(db) >= needed + _bytes_of(photos):
+                    kept += [(*each, _LEAST) for each in photos]
+            if not kept:
                 return
             db.execute("BEGIN")
-            for crop, thumbnail in thumbnails:
-                _insert(db, digest, crop, thumbnail, _NEVER)
+            for crop, thumbnail, used in kept:
+                _insert(db, digest, crop, thumbnail, used)
             db.execute("COMMIT")
             self._is_in_trouble = False
 
@@ -161,14 +171,14 @@ class ThumbnailStore:
         (pages,), (free,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count"))
         return self._most - int(pages - free + _SPARE_PAGES) * _PAGE
 
-    def _make_room(self, db: sqlite3.Connection, needed: int) -> bool:
-        """Delete what was not used for longest until there is room; False where that does not suffice."""
+    def _make_room(self, db: sqlite3.Connection, needed: int, latest: int) -> bool:
+        """Delete what was not used for longest, nor after a day, until there is room; False where that does not do."""
         while self._free(db) < needed:
-            (count,) = db.execute("SELECT count(*) FROM thumbnail").fetchone()
+            (count,) = db.execute("SELECT count(*) FROM thumbnail WHERE used <= ?", (latest,)).fetchone()
             if not count:
                 return False
-            oldest = "SELECT id FROM thumbnail ORDER BY used, id LIMIT ?"
-            db.execute(f"DELETE FROM thumbnail WHERE id IN ({oldest})", (max(1, int(count * _ROOM)),))
+            oldest = "SELECT id FROM thumbnail WHERE used <= ? ORDER BY used, id LIMIT ?"
+            db.execute(f"DELETE FROM thumbnail WHERE id IN ({oldest})", (latest, max(1, int(count * _ROOM))))
         return True
 
     def _with(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
@@ -192,7 +202,7 @@ class ThumbnailStore:
             db.executescript(_TABLES)
             self._path.chmod(0o600)
             if self._path.stat().st_size > self._most:  # more was allowed before
-                self._make_room(db, 0)
+                self._make_room(db, 0, _ALL)
                 db.execute("VACUUM")
         except BaseException:
             db.close()
@@ -221,10 +231,18 @@ class ThumbnailStore:
 
 
 def _insert(db: sqlite3.Connection, digest: bytes, crop: Crop, thumbnail: Thumbnail, used: int) -> None:
+    """Keep a thumbnail in place of the one there may be, which may have been used later."""
     db.execute(
-        "INSERT OR REPLACE INTO thumbnail(digest, crop, width, height, used, sum, jpeg) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO thumbnail(digest, crop, width, height, used, sum, jpeg) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT(digest, crop) DO UPDATE SET width = excluded.width, height = excluded.height, "
+        "used = max(used, excluded.used), sum = excluded.sum, jpeg = excluded.jpeg",
         (digest, _name(crop), thumbnail.width, thumbnail.height, used, _sum(thumbnail.jpeg), thumbnail.jpeg),
     )
+
+
+def _bytes_of(thumbnails: Sequence[tuple[Crop, Thumbnail]]) -> int:
+    """That they take at most."""
+    return sum(len(thumbnail.jpeg) + _PAGE for _, thumbnail in thumbnails)
 
 
 def _name(crop: Crop) -> str:

@@ -31,18 +31,19 @@ if "pictures" in sys.argv:
 """
 """Each picture takes half a second, and says in the log that it is made."""
 ODD = """
-import os, signal, struct, sys
+import os, signal, struct, sys, time
 if "pictures" in sys.argv:
     from facewatchd.inference import wire
     from facewatchd.photos import thumbnail
     from facewatchd.photos.crops import Thumbnail
     def odd(file, crop, make=thumbnail.of_file):
         made, width, height = make(file, crop)
-        if crop.size == 51:
+        if crop.size == 451:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if crop.size == 52:
+            time.sleep(60)  # another thread may be the one that takes it
+        if crop.size == 452:
             made = made._replace(jpeg=made.jpeg[:2] + b"\\xff\\xe1\\0\\x08Exif\\0\\0" + made.jpeg[2:])
-        if crop.size == 53:
+        if crop.size == 453:
             width, height = height, width
         return made, width, height
     thumbnail.of_file = odd
@@ -94,7 +95,7 @@ def test_a_process_that_is_killed_meanwhile_costs_no_picture(daemon: Daemon) -> 
     face_id = begin(daemon)
     with ThreadPoolExecutor(2) as threads:
         answers = [
-            threads.submit(daemon.call, "thumbnail", face_id=face_id, photo=True, size=size) for size in (40, 41)
+            threads.submit(daemon.call, "thumbnail", face_id=face_id, photo=True, size=size) for size in (440, 441)
         ]
         until(lambda: "pictured at" in daemon.log.read_text())
         (process,) = pictures(daemon)
@@ -108,16 +109,16 @@ def test_what_several_ask_for_at_once_is_made_once(daemon: Daemon) -> None:
     daemon.hook(SLOW)
     face_id = begin(daemon)
     with ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(daemon.call, "thumbnail", face_id=face_id, photo=True, size=60) for _ in range(8)]
+        asked = [threads.submit(daemon.call, "thumbnail", face_id=face_id, photo=True, size=460) for _ in range(8)]
         assert len({answer.result()["jpeg"] for answer in asked}) == 1
-    assert daemon.log.read_text().count("pictured at 60") == 1
+    assert daemon.log.read_text().count("pictured at 460") == 1
 
 
 def test_a_picture_that_kills_or_is_not_what_was_asked_for_is_refused(daemon: Daemon) -> None:
     daemon.hook(ODD)
     face_id = begin(daemon)
     queries = daemon.call("query", faces=[face_id])["total"]
-    for size, reason in ((51, "SIGSEGV"), (52, "an invalid answer"), (53, "is read as 480 x 640")):
+    for size, reason in ((451, "SIGSEGV"), (452, "an invalid answer"), (453, "is read as 480 x 640")):
         error = refused(daemon, face_id=face_id, photo=True, size=size)
         assert error.kind == "unreadable-photo"
         assert reason in error.message
@@ -176,11 +177,11 @@ def test_another_copy_is_shown_where_one_is_gone_has_changed_or_cannot_be_read(d
         lambda path: path.write_bytes(b""),
         lambda path: (path.unlink(), path.mkdir()),
     ]
-    for size, harm in enumerate(harms, 61):
+    for size, harm in enumerate(harms, 461):
         harm(root / "1.jpg")
         expect_face(daemon.call("thumbnail", face_id=face_id, photo=True, size=size))
         assert daemon.call("thumbnail", face_id=face_id, size=40) == shown
     (root / "deeper" / "copy.jpg").write_bytes((root / "2.jpg").read_bytes())
-    error = refused(daemon, face_id=face_id, photo=True, size=70)
+    error = refused(daemon, face_id=face_id, photo=True, size=470)
     assert error.kind == "unreadable-photo"
     assert str(root / "1.jpg") in error.message

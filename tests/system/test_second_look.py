@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facewatchd.photos import crops
 from tests.support import drawn_faces, invariant, packs, samples
 from tests.support.albums import shoot
 from tests.support.paths import SHARED
-from tests.support.processes import Daemon, until
+from tests.support.processes import Daemon, children, until
 
 ON = "second_look = true"
 SLOW = """
@@ -134,6 +135,17 @@ def test_why_says_which_look_found_a_face(looked: Daemon) -> None:
     said = looked.control("why", photos / "left.jpg").stdout
     assert "found at the second look: turned by 270 degrees" in said
     assert "a second look was taken too, turned" in said
+
+
+def test_a_photo_and_its_faces_are_pictured_by_the_look_that_finds_them(looked: Daemon) -> None:
+    (photos,) = looked.roots
+    for name in ("left.jpg", "down.jpg", "wide.jpg"):
+        for face in why(looked, photos / name)["faces"]:
+            for params in ({"size": crops.KEPT_FACE}, {"size": crops.KEPT_PHOTO, "photo": True}):
+                looked.call("thumbnail", face_id=face["face_id"], **params)
+    assert looked.process is not None
+    words = [Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in children(looked.process.pid)]
+    assert not [each for each in words if b"pictures" in each], "none was made for a client"
 
 
 def test_a_photo_without_a_face_stays_one(looked: Daemon) -> None:

@@ -157,7 +157,7 @@ def kept_in(daemon: Daemon, jpeg: bytes) -> list[str]:
 def test_faces_are_pictured_while_they_are_indexed(
     start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path
 ) -> None:
-    """Then no process is needed to show them, and they are there after a kill; those of a deleted photo are not."""
+    """So are their photos. No process is needed to show them, and all but a deleted one are there after a kill."""
     root = tmp_path / "photos"
     for number in range(4):
         shoot(root / f"{number}.jpg", [number + 1], number, size=(640, 480))
@@ -165,20 +165,27 @@ def test_faces_are_pictured_while_they_are_indexed(
     daemon.settle()
     place = Place(daemon, root)
     ids = [place.face(f"{number}.jpg")[0] for number in range(4)]
-    jpegs = [base64.b64decode(daemon.call("thumbnail", face_id=each, size=256)["jpeg"]) for each in ids]
+
+    def kept() -> list[bytes]:
+        asked: tuple[dict[str, object], ...] = ({"size": 256}, {"size": 400, "photo": True})
+        answers = [daemon.call("thumbnail", face_id=each, **params) for params in asked for each in ids]
+        return [base64.b64decode(answer["jpeg"]) for answer in answers]
+
+    jpegs = kept()
     assert processes(daemon) == ["indexing", "queries"]
-    place.shown(face_id=ids[0], size=64)
+    assert place.shown(face_id=ids[0], size=64).size == (64, 64)
+    assert place.shown(face_id=ids[0], size=64, photo=True).size == (64, 48)
     assert processes(daemon) == ["indexing", "pictures", "queries"]
     daemon.kill()
     daemon.start()
-    assert [base64.b64decode(daemon.call("thumbnail", face_id=each, size=256)["jpeg"]) for each in ids] == jpegs
+    assert kept() == jpegs
     assert processes(daemon) == ["queries"]
     (root / "1.jpg").unlink()
     (root / "2.jpg").rename(root / "renamed.jpg")
     daemon.call("scan")
     daemon.settle()
     assert place.refusal(face_id=ids[1]) == ("unreadable-photo", f"no photo shows face {ids[1]} any more")
-    until(lambda: kept_in(daemon, jpegs[1]) == [])
+    until(lambda: kept_in(daemon, jpegs[1]) == kept_in(daemon, jpegs[5]) == [])
     assert place.shown(face_id=ids[2]).width == picture(daemon.call("thumbnail", face_id=ids[3])).width
-    assert kept_in(daemon, jpegs[2]) == kept_in(daemon, jpegs[3]) != []
+    assert kept_in(daemon, jpegs[2]) == kept_in(daemon, jpegs[3]) == kept_in(daemon, jpegs[6]) != []
     assert processes(daemon) == ["queries"], "none was made anew"

@@ -100,7 +100,7 @@ def test_only_directories_must_be_there(tmp_path: Path, photos: Path, home: Path
     assert asdict(loaded.faces) == {"min_size": 40, "min_score": 0.5, "second_look": True, "detector_size": None}
     assert asdict(loaded.query) == {"top": 20, "threshold": None}
     assert asdict(loaded.resources) == {
-        "threads": len(os.sched_getaffinity(0)), "idle_priority": True, "device": "auto", "thumbnails": 1000,
+        "threads": len(os.sched_getaffinity(0)), "idle_priority": True, "device": "auto", "thumbnails": 3000,
         "unload_after": 300,
     }  # fmt: skip
     assert (loaded.model, loaded.model_root) == ("auto", home / ".insightface")

@@ -19,6 +19,7 @@ from facewatchd.client.connection import RemoteError
 from facewatchd.client.connections import Call
 from facewatchd.client.who import Asked
 from facewatchd.errors import UnreadablePhotoError
+from facewatchd.photos import crops
 from facewatchd.pictures import album as pages
 from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.replies import answer, match, query_face
@@ -237,7 +238,12 @@ def test_no_answer_makes_an_album_that_is_too_large(count: int, density: float, 
     ],
 )
 def test_photos_are_as_large_as_all_can_be(room: int, photos: int, batch: int, size: int) -> None:
-    assert album.photo_size(room, photos, batch) == size
+    assert album.photo_size(album._PHOTO_SIZES, room, photos, batch) == size
+
+
+def test_many_photos_are_asked_for_as_they_were_made_while_indexing() -> None:
+    assert (album.MANY_SIZE, album._ASKED_SIZE) == (crops.KEPT_PHOTO, crops.KEPT_FACE)
+    assert album.MANY_SIZE in album._PHOTO_SIZES
 
 
 def test_the_photo_that_was_asked_for_is_named_once(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:

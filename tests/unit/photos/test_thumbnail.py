@@ -18,6 +18,7 @@ from facewatchd.matches import Box
 from facewatchd.photos import crops, decode, thumbnail
 from facewatchd.photos.crops import Crop
 from facewatchd.photos.samples import SPECIMENS
+from facewatchd.photos.upright import turned
 from tests.support import samples
 from tests.support.paths import SHARED
 
@@ -53,6 +54,36 @@ def test_a_face_is_inside_of_a_square_that_is_inside_of_the_photo(drawn: tuple[i
     scale = crop.least_scale(width, height)
     assert 0 < scale <= 1
     assert scale * side >= min(size, side) - 1e-6
+
+
+@pytest.mark.parametrize("box", [None, Box(700, 300, 1500, 1500), Box(0, 0, 2300, 1700)])
+def test_rows_that_are_left_out_of_a_large_picture_change_little(
+    box: Box | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is moved: against an edge, half a pixel would be as much as is allowed here in all."""
+    rows, columns = np.mgrid[0:2000, 0:3000]
+    waves = 128 + 100 * np.sin(rows / 40) * np.cos(columns / 55) * ((rows // 200 + columns // 300) % 2)
+    pixels = np.repeat(waves.astype(np.uint8)[..., None], 3, axis=2)
+    crop = Crop(200, box)
+
+    def made() -> Any:
+        with Image.open(io.BytesIO(thumbnail.of_pixels(pixels, crop, 3000, 2000).jpeg)) as image:
+            return np.asarray(image, np.float64)
+
+    few = made()
+    monkeypatch.setattr(thumbnail, "_ROWS", 1000)
+    assert np.abs(few - made()).mean() < 1.0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("box", [None, Box(30, 70, 90, 60)])
+def test_what_is_turned_is_scaled_as_if_it_were_stored_so(orientation: int, box: Box | None) -> None:
+    pixels = turned(np.asarray(landscape().resize((400, 300))), orientation)
+    height, width = pixels.shape[:2]
+    made, expected = (
+        thumbnail.of_pixels(each, Crop(50, box), width, height) for each in (pixels, np.ascontiguousarray(pixels))
+    )
+    assert np.abs(shown(made).astype(float) - shown(expected)).mean() < 3
 
 
 @given(

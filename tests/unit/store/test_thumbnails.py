@@ -28,6 +28,7 @@ from tests.support.paths import PROJECT
 
 DAY = 86400.0
 CROP = Crop(160, Box(1, 2, 30, 40))
+WHOLE = Crop(400)
 MOST = 1 << 20
 
 
@@ -70,8 +71,8 @@ def files_with(directory: Path, number: int) -> set[str]:
     return {path.name for path in directory.iterdir() if b"thumbnail %08d" % number in path.read_bytes()}
 
 
-def kept(store: ThumbnailStore, count: int) -> list[int]:
-    return [number for number in range(count) if store.get(digest(number), CROP) is not None]
+def kept(store: ThumbnailStore, count: int, crop: Crop = CROP) -> list[int]:
+    return [number for number in range(count) if store.get(digest(number), crop) is not None]
 
 
 def test_what_was_kept_is_there_after_a_restart_for_its_owner_alone(path: Path, store: ThumbnailStore) -> None:
@@ -123,6 +124,47 @@ def test_what_is_made_while_indexing_only_fills_room_that_is_there(store: Thumbn
     there = kept(store, 400)
     assert there == list(range(len(there)))
     assert 100 < len(there) < 250
+
+
+def test_a_photo_takes_the_room_of_nothing_and_leaves_it_to_all_others(path: Path, store: ThumbnailStore) -> None:
+    store.fill(digest(1000), [(CROP, made(1000)), (WHOLE, made(1001))])
+    assert store.get(digest(1000), WHOLE) == made(1001)
+    for number in range(60):
+        store.fill(digest(number), [(CROP, made(number)), (WHOLE, made(number + 500, 20_000))])
+    before = len(_whole(path))
+    assert 20 < before < 60, "as many as there is room for"
+    for number in range(10):
+        store.put(digest(number), Crop(300), made(number, 20_000))
+    for number in range(60, 90):
+        store.fill(digest(number), [(CROP, made(number))])
+    assert kept(store, 90, Crop(300)) == list(range(10))
+    assert digest(1000) in _whole(path), "it was asked for"
+    assert len(_whole(path)) < before
+    assert kept(store, 90) == list(range(90)), "no face made room"
+    for number in range(90, 400):
+        store.fill(digest(number), [(CROP, made(number)), (WHOLE, made(number + 500))])
+    assert _whole(path) == [digest(1000)]
+    faces = kept(store, 400)
+    assert faces == list(range(len(faces))), "nor did it for another face"
+    assert path.stat().st_size <= MOST
+
+
+def _whole(path: Path) -> list[bytes]:
+    """The contents whose photos are kept; nothing is asked for by that."""
+    with closing(sqlite3.connect(path)) as db:
+        return [each for (each,) in db.execute("SELECT digest FROM thumbnail WHERE crop = '400' ORDER BY id")]
+
+
+def test_what_was_asked_for_stays_so_when_its_photo_is_indexed_again(store: ThumbnailStore) -> None:
+    first, both = digest(0), [(CROP, made(0)), (WHOLE, made(1))]
+    store.fill(first, both)
+    assert [store.get(first, crop) for crop, _ in both] == [made(0), made(1)]
+    store.fill(first, both)
+    for number in range(1, 400):
+        store.fill(digest(number), [(CROP, made(number + 1)), (WHOLE, made(number + 500))])
+    for number in range(400, 500):
+        store.put(digest(number), CROP, made(number))
+    assert [store.get(first, crop) for crop, _ in both] == [made(0), made(1)]
 
 
 def test_less_room_than_before_is_kept_to_from_the_start(path: Path, store: ThumbnailStore) -> None:
@@ -228,7 +270,7 @@ class Kept(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 15), length=st.integers(100, 60_000))
     def fill(self, number: int, length: int) -> None:
-        self.store.fill(digest(number), [(CROP, made(number, length))])
+        self.store.fill(digest(number), [(CROP, made(number, length)), (WHOLE, made(number, length))])
         self.removed.discard(number)
 
     @rule(numbers=st.sets(st.integers(0, 15)))
@@ -238,9 +280,9 @@ class Kept(RuleBasedStateMachine):
         for number in numbers:
             assert files_with(self.path.parent, number) == set()
 
-    @rule(number=st.integers(0, 15))
-    def get(self, number: int) -> None:
-        found = self.store.get(digest(number), CROP)
+    @rule(number=st.integers(0, 15), crop=st.sampled_from([CROP, WHOLE]))
+    def get(self, number: int, crop: Crop) -> None:
+        found = self.store.get(digest(number), crop)
         if found is not None:
             assert number not in self.removed
             assert found.jpeg.startswith(made(number, 100).jpeg)
@@ -271,13 +313,14 @@ TestKept.settings = settings(deadline=None, max_examples=30, stateful_step_count
 
 @pytest.fixture
 def pictured(gallery: Gallery, store: ThumbnailStore) -> Gallery:
-    """Photos /0 to /9, each with a face that is pictured."""
+    """Photos /0 to /9, each with a face, which are pictured."""
     gallery = Gallery(gallery.catalog, gallery.index, store)
     rows = unit(np.random.default_rng(3).normal(size=(10, gallery.catalog.dim)))
     for number, row in enumerate(rows):
         outcome = photo(b"/%d" % number, digest(number), [row])
         gallery.record([outcome])
-        gallery.keep_thumbnails(digest(number), outcome.faces or (), [made(number)])
+        gallery.keep_thumbnails(digest(number), outcome.faces or (), [made(number), made(number + 100)])
+        assert store.get(digest(number), WHOLE) == made(number + 100)
     return gallery
 
 
@@ -294,9 +337,10 @@ def test_a_picture_goes_when_no_photo_shows_it_any_more(pictured: Gallery, tmp_p
     assert pictures(pictured) == set(range(10)), "they may have been renamed"
     pictured.forget_thumbnails(time.time())
     assert pictures(pictured) == set(range(10)) - {1, 3}
-    for number in (1, 3):
+    for number in (1, 3, 101, 103):
         assert files_with(tmp_path, number) == set()
     assert files_with(tmp_path, 2)
+    assert files_with(tmp_path, 102)
 
 
 def test_pictures_of_what_another_catalog_had_go(pictured: Gallery, tmp_path: Path) -> None:
