@@ -225,6 +225,16 @@ def test_years_lead_to_their_photos(desk: Page, named: Daemon) -> None:
     assert desk.locator(".faces .face").count() == int(photos)
 
 
+@pytest.mark.usefixtures("named")
+def test_a_photo_of_a_person_leads_back_to_the_person(desk: Page) -> None:
+    go(desk, "/people/of?name=Eileen")
+    desk.locator(".matches a").first.click()
+    desk.get_by_role("link", name="Next").click()
+    expect(desk).to_have_url(re.compile("at=1"))
+    desk.locator(".way").get_by_role("link", name="Eileen").click()
+    expect(desk).to_have_url(re.compile(r"/people/of\?name=Eileen#face-\d+$"))
+
+
 def test_the_album_of_a_person_is_saved_and_opens_by_itself(
     desk: Page, named: Daemon, chromium: Any, tmp_path: Path
 ) -> None:
