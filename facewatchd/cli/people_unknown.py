@@ -132,7 +132,8 @@ def _say_more(found: list[_Group], total: int, *, ignored: bool) -> None:
         say(f"to bring one back: facewatchd people ignore --not group:{found[0].id}")
         return
     say(f"to look at one: facewatch-query group:{found[0].id}")
-    say(f"to name one: facewatchd people add NAME group:{found[0].id}; to leave one out: facewatchd people ignore WHO")
+    say(f"to name one: facewatchd people add NAME group:{found[0].id}")
+    say(f"to leave one out: facewatchd people ignore group:{found[0].id}")
 
 
 def _pages(options: argparse.Namespace, top: int) -> Iterator[Any]:

@@ -36,11 +36,11 @@ from facewatchd.client.connection import RemoteError
 from facewatchd.client.connections import Call, Connections
 from facewatchd.client.query import ask, local_path, path_param
 from facewatchd.client.report import remarks
-from facewatchd.console.streams import say, takes_drawing
+from facewatchd.console.streams import on_terminal, say, takes_drawing
 from facewatchd.matches import Match, any_other_person
 from facewatchd.pictures import album, target
 from facewatchd.pictures.album import Album, AskedFace, Entry, Picture, SeenFace, Shown
-from facewatchd.text import one_line, printable
+from facewatchd.text import counted, one_line, printable
 
 MOST_BYTES: Final = 9_900_000
 """Below 10 MB, which mail takes as well."""
@@ -79,6 +79,10 @@ def write(options: argparse.Namespace, answer: Answer) -> None:
         whole = _Gathering(options, answer, daemon).album()
     page = album.render(whole)
     target.save_document(options.html, lambda file: file.write(page), mode=target.PRIVATE_MODE, kind=target.ALBUM)
+    if not options.quiet and (options.verbose or on_terminal()):
+        hint = "" if options.open else "; --open shows it"
+        photos = counted(len(whole.entries), "photo")
+        say(f"{printable(str(options.html))}: {photos}, {len(page) / 1e6:.1f} MB{hint}")
     if (left_out := len(answer.matches) - len(whole.entries)) and not options.quiet:
         say(f"{printable(str(options.html))} leaves out {drawing.last_of(left_out)}; ask for fewer with --top")
 

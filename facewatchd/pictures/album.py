@@ -25,7 +25,7 @@ from urllib.parse import quote_from_bytes
 import jinja2
 
 from facewatchd.matches import CONFIRMED, MTIME, Box, Match
-from facewatchd.pictures.target import ALBUM_HEAD
+from facewatchd.pictures.target import ALBUM_HEAD, sealed
 from facewatchd.text import counted, printable
 
 _MOST_FILES: Final = 50
@@ -41,7 +41,7 @@ _MONTHS: Final = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _VERDICTS: Final = {
-    CONFIRMED: "by you",
+    CONFIRMED: "by hand",
     "sure": "",
     "likely": "",
     "look": "look at it yourself",
@@ -188,7 +188,7 @@ def render(album: Album) -> bytes:
         counts=list(_counts(card.verdict for card in cards)),
         chapters=_chapters(cards, by_year=album.by_year),
     )
-    return text.encode("utf-8")
+    return sealed(text.encode("utf-8"))
 
 
 def file_url(path: bytes) -> str:

@@ -1,14 +1,15 @@
 """The files that a sheet or an album is written to: what they may be, and how they are replaced.
 
 A sheet replaces only an earlier sheet, which is known by its mark (`photos.sheet_mark`), and an album only an earlier
-album, which is known by how it begins: no photo, whatever name or link leads to it, and no other file. The second page
-of ``anna.png`` is ``anna-2.png``; it replaces only a later page of a sheet. Pages that an earlier sheet had more are
-removed.
+album as it was written, which is known by how it begins and by a digest at its end (`sealed`): no photo, whatever name
+or link leads to it, no other file, and no album that was changed since. The second page of ``anna.png`` is
+``anna-2.png``; it replaces only a later page of a sheet. Pages that an earlier sheet had more are removed.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -33,18 +34,31 @@ ALBUM_HEAD: Final = (
     b'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     b'<meta name="generator" content="facewatch-query album">\n'
 )
-"""The beginning of every album, by which it is known. What a browser or an editor saves begins otherwise."""
+"""The beginning of every album."""
+_SEAL: Final = b"<!-- unchanged since it was written: "
+_MOST_ALBUM: Final = 1 << 26
+"""Bytes: six times as many as an album has. A larger file is none."""
+
+
+def sealed(page: bytes) -> bytes:
+    """Return an album with its digest at the end, as a comment."""
+    return page + _SEAL + hashlib.sha256(page).hexdigest().encode("ascii") + b" -->\n"
 
 
 def is_album(path: str | bytes | os.PathLike[str]) -> bool:
-    """Whether a path leads to a regular file that begins as an album does. False for what cannot be read."""
+    """Whether a path leads to an album as it was written. False for what cannot be read."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_ALBUM:
             return False
         with open(os.open(path, atomic_files.READ_FLAGS), "rb") as file:
-            return file.read(len(ALBUM_HEAD)) == ALBUM_HEAD
+            page = file.read(len(ALBUM_HEAD))
+            if page != ALBUM_HEAD:
+                return False
+            page += file.read(_MOST_ALBUM)
     except (OSError, ValueError):
         return False
+    return sealed(page[: page.rfind(_SEAL)]) == page
 
 
 class Kind(NamedTuple):
@@ -71,7 +85,9 @@ SHEET: Final = Kind(
     "does not say what kind of picture it is",
     (sheet_mark.is_sheet, sheet_mark.is_later_page),
 )
-ALBUM: Final = Kind("album", "album", (".html", ".htm"), "does not say that it is a page", (is_album,))
+ALBUM: Final = Kind(
+    "album", "album as it was written", (".html", ".htm"), "does not say that it is a page", (is_album,)
+)
 
 
 def check(target: Path, query_photos: Iterable[str | int] = (), *, page: int = 1, kind: Kind = SHEET) -> None:

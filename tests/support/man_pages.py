@@ -289,7 +289,8 @@ SECTIONS = {
             "The page has at most 10 MB: the more matches, the smaller the photos, 1024 pixels on the longer side of "
             "some 70, and 400 of 300. Of more, the first have their photo, and of the others the face alone is shown. "
             "After 1,200 matches, or what fits, the rest is left out, which a line says. Only its owner may read the "
-            "file, as photos in it may be for nobody else. It replaces an earlier album, and no other file.",
+            "file, as photos in it may be for nobody else. It replaces an earlier album that nobody changed since, "
+            "and no other file.",
         ),
         (
             "WHAT IS NEW",
@@ -330,7 +331,8 @@ SECTIONS = {
             "when its photo matches no more, has moved or is deleted. A link that you rename, replace or change, and "
             "what you put into DIR yourself, is yours, and stays. A directory may be shared by several people: a link "
             "is removed when none of the questions that it was made for brings its photo any more. A question is known "
-            "by its WHOs and those of --with, so that a link made for anna.jpg stays when you ask for @anna. While "
+            "by its WHOs and those of --with, so that a link made for anna.jpg stays when you ask for @anna, or for "
+            "the same photo on standard input; a person who was renamed, or merged into another, stays the same. While "
             "photos are pending, or a directory is out of reach, no link is removed, and a line says why. Without the "
             "list, the links count as yours.",
             "DIR may lie in a watched directory: symbolic links beside such a list are left alone by the daemon. So it "

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.support.albums import shoot
+from tests.support.emulator import Emulator
 from tests.support.processes import Daemon
 
 ODD = [
@@ -60,6 +62,18 @@ def pictures(page: str) -> list[Image.Image]:
 
 def files(page: str) -> list[bytes]:
     return [unquote_to_bytes(unescape(url)) for url in re.findall(r'href="file://([^"]+)"', page)]
+
+
+def test_on_a_terminal_it_is_said_what_was_written(daemon: Daemon, root: Path, tmp_path: Path) -> None:
+    emulator, place = Emulator(), tmp_path / "anna.html"
+    command = [sys.executable, "-c", "from facewatchd.client.app import main; raise SystemExit(main())"]
+    try:
+        for more, said in (([], [f"{place}: 2 photos, 0.1 MB; --open shows it"]), (["-q"], [])):
+            words = [*command, *more, "--socket", daemon.socket, "-n", "2", "--html", place, root / "copy.jpg"]
+            status, complaints = emulator.run(words)
+            assert (status, re.findall(r"\S*html.*", complaints)) == (0, said), complaints
+    finally:
+        emulator.close()
 
 
 def test_an_album_shows_faces_and_photos_and_leads_to_the_files(daemon: Daemon, root: Path, tmp_path: Path) -> None:

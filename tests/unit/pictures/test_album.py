@@ -179,7 +179,7 @@ def test_a_match_says_what_is_known_of_it() -> None:
 
 def test_what_the_user_said_counts_more_than_the_verdict() -> None:
     read = page(entry(verdict="look", confirmed=True), entry(verdict="look"), entry(verdict="sure"))
-    assert [text for _, text in read.all("ul", "counts")] == ["1 confirmed by you 1 sure 1 look look at it yourself"]
+    assert [text for _, text in read.all("ul", "counts")] == ["1 confirmed by hand 1 sure 1 look look at it yourself"]
 
 
 def test_the_date_of_a_file_is_told_from_a_photos() -> None:
@@ -303,7 +303,14 @@ def test_an_album_replaces_only_an_album(tmp_path: Path) -> None:
         assert place.read_bytes() == written
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert target.is_album(place)
-    for other in (b"", b"<!DOCTYPE html>\n<title>mine</title>", first[1:]):
+    changed = (
+        second.replace(b"Anna", b"Hanna"),
+        second + b"\n",
+        second[:-1],
+        second[: len(second) // 2],
+        first + second,
+    )
+    for other in (b"", b"<!DOCTYPE html>\n<title>mine</title>", first[1:], *changed):
         place.write_bytes(other)
         with pytest.raises(UsageError, match="is there, and is no album"):
             target.check(place, kind=target.ALBUM)
