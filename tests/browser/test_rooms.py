@@ -261,7 +261,7 @@ def test_the_album_of_a_person_is_saved_and_opens_by_itself(
 
 def test_what_is_new_is_seen_once(desk: Page, named: Daemon) -> None:
     go(desk, "/new")
-    desk.get_by_role("button", name="I have seen these").click()
+    desk.get_by_role("button", name="as seen").click()
     expect(desk.locator(".notice")).to_contain_text("noted as seen")
     expect(desk.locator("main")).to_contain_text("Nothing new")
 
