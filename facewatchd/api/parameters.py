@@ -475,7 +475,7 @@ METHODS = {
         "Return the state of the daemon.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
         "failed people index{faces,tombstones,ready} second_look{on,photos,done} undated rates problems waits device "
-        "confinement",
+        "confinement catalog",
     ),
     "query": Method(
         QueryParameters,

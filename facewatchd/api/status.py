@@ -25,10 +25,12 @@ class Status:
         crowded: Callable[[int, float], str],
         confinement: Callable[[], str],
         people: Callable[[], int | None],
+        catalog: str,
     ) -> None:
         """``device``: what computes the model, in words; ``threshold``: from which similarity a match counts;
         ``crowded``: a line where so many faces are too many for that; ``confinement``: how far decoding is confined;
-        ``people``: how many have names, None where that is not known.
+        ``people``: how many have names, None where that is not known; ``catalog``: `Catalog.uuid`, which the ids of
+        faces and groups belong to.
         """
         self._monitor = monitor
         self._info = info
@@ -37,6 +39,7 @@ class Status:
         self._crowded = crowded
         self._confinement = confinement
         self._people = people
+        self._catalog = catalog
         self._started = time.monotonic()
 
     def status(self, _: NoParameters) -> dict[str, object]:
@@ -74,4 +77,5 @@ class Status:
             "waits": report.waits,
             "device": self._device,
             "confinement": self._confinement(),
+            "catalog": self._catalog,
         }

@@ -345,6 +345,7 @@ class Daemon:
             self._sampler.crowded,
             self._confinement,
             people,
+            self._catalog.uuid,
         )
 
     def _photos(self, info: ModelInfo) -> Photos:

@@ -14,12 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection, RemoteError
 from facewatchd.errors import NoDaemonError
 
 THREADS = 16
 """Calls at a time, of the 64 connections that the daemon takes; a browser makes 6 requests at a time to one server."""
+_WORD = 16
+"""Digits of a catalog's random number that tell it from others, as 64 bits do."""
 
 
 class Daemon:
@@ -32,7 +35,17 @@ class Daemon:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
+        self._catalogs = WeakKeyDictionary[Connection, str]()
         self._closed = False
+
+    async def catalog(self) -> str:
+        """Return a word for what the ids of faces and groups belong to: another where the photos were indexed anew.
+
+        Raises what `Connection.call` does.
+        """
+        if self._closed:
+            raise _ended()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._catalog)
 
     async def call(self, method: str, /, **params: Any) -> Any:
         """Send one request and return its result. Raises what `Connection.call` does.
@@ -55,8 +68,23 @@ class Daemon:
             connection.__exit__()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _call(self, method: str, params: dict[str, Any]) -> Any:
+    def _catalog(self) -> str:
+        """Asked once on each connection: a daemon has one catalog, and ends its connections with itself."""
         connection = self._connected()
+        known = self._catalogs.get(connection)
+        if known is not None:
+            self._give_back(connection, is_kept=True)
+            return known
+        status = self._asked(connection, "status", {})
+        known = str(status.get("catalog", ""))[:_WORD]
+        with self._lock:
+            self._catalogs[connection] = known
+        return known
+
+    def _call(self, method: str, params: dict[str, Any]) -> Any:
+        return self._asked(self._connected(), method, params)
+
+    def _asked(self, connection: Connection, method: str, params: dict[str, Any]) -> Any:
         is_kept = False
         try:
             result = connection.call(method, **params)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
 from facewatchd.page import album, ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
+from facewatchd.page.catalogs import Catalogs
 from facewatchd.page.security import CLOSING, Guard, TooLongError
 from facewatchd.page.view import Page, Room
 from facewatchd.page.wording import advice
@@ -48,6 +50,7 @@ _STATUS = {
     "unknown-person": 404,
     "unknown-photo": 404,
     "unreadable-photo": 422,
+    "other-catalog": 409,
     "too-large": 413,
     "no-face": 422,
     "not-ready": 503,
@@ -72,6 +75,7 @@ def make(page: Page, hosts: Sequence[str], port: int) -> ASGIApp:
             HTTPException: _refused,
             Exception: _broken,
         },
+        middleware=[Middleware(Catalogs, daemon=page.daemon)],
     )
     app.state.page = replace(page, menu=menu)
 
@@ -89,7 +93,7 @@ async def _look(_: Request) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, FacewatchError)
     if isinstance(error, NoDaemonError):
-        return view.render(request, "no-daemon.html", 503, error=error)
+        return view.render(request, "no-daemon.html", 503, error=error, was_sent=request.method == "POST")
     is_wrong = isinstance(error, UsageError) or (isinstance(error, RemoteError) and error.code == INVALID_PARAMS)
     status = _STATUS.get(error.kind, 400 if is_wrong else 500)
     return view.render(

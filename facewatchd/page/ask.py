@@ -59,6 +59,7 @@ async def ask(request: Request) -> Response:
         answer=answer,
         skip=skip,
         more=asked.path(skip=more) if answer["matches"] and more < answer["total"] else "",
+        before=asked.path(skip=max(0, skip - SHOWN) or None) if skip else "",
         whose=whose,
         title=alone.name if alone else "",
         unnamed=alone if alone and not alone.name else None,

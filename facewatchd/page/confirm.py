@@ -33,26 +33,27 @@ STATEMENTS = 200
 """Of so many statements, these are taken."""
 
 
-async def _next(daemon: Daemon, name: str, left: Sequence[int], most: int) -> tuple[list[dict[str, Any]], int]:
+async def _next(request: Request, name: str, left: Sequence[int], most: int) -> tuple[list[dict[str, Any]], int]:
     """The first faces that are not ``left`` out, each as a card, and how many there are."""
+    daemon = view.daemon(request)
     kept = set(left[:MOST_LEFT])
     found = await daemon.call("suggestions", person=name, limit=most + len(kept))
     fresh = [each for each in found["suggestions"] if each["face_id"] not in kept]
     new = fresh[:most]
     seen = await asyncio.gather(*(daemon.call("faces", face_id=each["face_id"]) for each in new))
-    cards = [_card(match, photo) for match, photo in zip(new, seen, strict=True)]
+    cards = [_card(request, match, photo) for match, photo in zip(new, seen, strict=True)]
     return cards, int(found["total"]) - (len(found["suggestions"]) - len(fresh))
 
 
-def _card(match: Mapping[str, Any], photo: Mapping[str, Any]) -> dict[str, Any]:
+def _card(request: Request, match: Mapping[str, Any], photo: Mapping[str, Any]) -> dict[str, Any]:
     """What is shown of a face: the address of its pictures, its box in per cent of the photo, and words."""
     face, (width, height) = match["face_id"], (max(1, photo["width"]), max(1, photo["height"]))
     x, y, w, h = match["box"]
     when = "" if match["taken_from"] == "mtime" else day(match["taken"])
     return {
         "face": face,
-        "crop": f"/face/{face}/512.jpg",
-        "photo": f"/face/{face}/photo/1024.jpg",
+        "crop": view.picture(request, face, 512),
+        "photo": view.picture(request, face, 1024, photo=True),
         "large": f"/face/{face}",
         "width": width,
         "height": height,
@@ -79,7 +80,7 @@ async def ask(request: Request) -> Response:
     """Show the face that teaches most."""
     daemon, name = view.daemon(request), request.query_params.get("name", "")
     left = wholes(request.query_params.get("left"))
-    (name, beside), (cards, total) = await asyncio.gather(_beside(daemon, name), _next(daemon, name, left, AHEAD))
+    (name, beside), (cards, total) = await asyncio.gather(_beside(daemon, name), _next(request, name, left, AHEAD))
     return view.render(
         request, "confirm.html", name=name, beside=beside, cards=cards, total=total, left=",".join(map(str, left))
     )
@@ -89,7 +90,7 @@ async def more(request: Request) -> Response:
     """Return the next faces, for the script."""
     name, left = request.query_params.get("name", ""), wholes(request.query_params.get("left"))
     try:
-        cards, total = await _next(view.daemon(request), name, left, AHEAD)
+        cards, total = await _next(request, name, left, AHEAD)
     except FacewatchError as exc:
         return _fault(exc)
     return JSONResponse({"cards": cards, "total": total})
@@ -125,7 +126,8 @@ async def _say(daemon: Daemon, name: str, face: int, *, is_person: bool) -> dict
     result = await daemon.call(
         "assign", name=name, who=[{"face_id": face}], is_=is_person, anyway=True if is_person else None
     )
-    text = f"{'This is' if is_person else 'Not'} {isolated(name)}: said{'' if result['said'] else ' before'}."
+    said = "It is noted" if result["said"] else "You have said before"
+    text = f"{said} that this is {'' if is_person else 'not '}{isolated(name)}."
     moved = f"It was {listed([isolated(each) for each in result['moved']])} before." if result["moved"] else ""
     return {"name": name, "step": result["step"], "moved": moved, "text": " ".join(filter(None, (text, moved)))}
 
@@ -142,6 +144,8 @@ async def take_back(request: Request) -> Response:
 
 def _fault(error: FacewatchError) -> Response:
     """An error in words, for the script."""
+    if error.kind == "unknown-person":
+        return JSONResponse({"fault": sentence(error), "gone": True}, 404)
     return JSONResponse({"fault": sentence(error)}, 400 if isinstance(error, RemoteError) else 503)
 
 

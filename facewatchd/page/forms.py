@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import FacewatchError
-from facewatchd.page import view
+from facewatchd.page import catalogs, view
 from facewatchd.page.wording import advice
 
 MOST_FIELDS = 2000
@@ -24,12 +24,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def fields(request: Request) -> dict[str, list[str]]:
-    """Return the values of each field of a form, without spaces around them."""
+    """Return the values of each field of a form, without spaces around them.
+
+    Raises `OtherCatalogError` where the form was drawn for another catalog.
+    """
     found: dict[str, list[str]] = {}
     async with request.form(max_files=0, max_fields=MOST_FIELDS) as form:
         for name, value in form.multi_items():
             if isinstance(value, str):
                 found.setdefault(name, []).append(value.strip())
+    await catalogs.check(request, first(found, "catalog"))
     return found
 
 

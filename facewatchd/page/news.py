@@ -8,6 +8,7 @@ so that a photo that arrives after the page was drawn stays new.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -17,7 +18,6 @@ from starlette.routing import Route
 from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import fields, first, whole
-from facewatchd.page.paging import pages
 from facewatchd.page.photo import large
 from facewatchd.page.view import Room
 from facewatchd.text import counted
@@ -25,7 +25,9 @@ from facewatchd.text import counted
 SEEN = "page"
 """The name under which the daemon keeps what was looked at."""
 PEOPLE = 24
-"""People on one page: each is a question of its own."""
+"""People who are asked for at a time, each of whom is a question of its own. As many with new photos fill a page."""
+PATIENCE = 2.0
+"""Seconds after which a page is shown that is not full."""
 PHOTOS = 12
 """Photos of each."""
 MOST_SHOWN = 100_000
@@ -37,8 +39,7 @@ async def new(request: Request) -> Response:
     daemon, skip = view.daemon(request), whole(request.query_params.get("skip"))
     listed = sorted((await daemon.call("people"))["people"], key=lambda each: -int(each["photos"]))
     asked = [each["name"] for each in listed if each["references"] or each["photos"]]
-    found = await asyncio.gather(*(_of(daemon, name) for name in asked[skip : skip + PEOPLE]))
-    sections = [each for each in found if each["answer"]["total"]]
+    sections, after = await _sections(daemon, asked, skip)
     every = dict.fromkeys(digest for each in sections for digest in each["answer"]["digests"])
     return view.render(
         request,
@@ -47,9 +48,24 @@ async def new(request: Request) -> Response:
         photos=len(every),
         word=view.of(request).shown.keep(list(every)[:MOST_SHOWN]) if every else "",
         people=len(asked),
-        pages=pages(skip, PEOPLE, len(asked)),
+        skip=skip,
+        after=after,
         status=await daemon.call("status"),
     )
+
+
+async def _sections(daemon: Daemon, asked: Sequence[str], skip: int) -> tuple[list[dict[str, Any]], int | None]:
+    """The people with new photos, from a place in a list of names on, and the place to go on from; None at its end."""
+    sections, clock = list[dict[str, Any]](), asyncio.get_running_loop()
+    late = clock.time() + PATIENCE
+    while True:
+        found = await asyncio.gather(*(_of(daemon, name) for name in asked[skip : skip + PEOPLE]))
+        sections += [each for each in found if each["answer"]["total"]]
+        skip += PEOPLE
+        if skip >= len(asked):
+            return sections, None
+        if len(sections) >= PEOPLE or clock.time() > late:
+            return sections, skip
 
 
 async def _of(daemon: Daemon, name: str) -> dict[str, Any]:

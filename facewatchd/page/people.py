@@ -58,7 +58,8 @@ async def card(request: Request) -> Response:
     who = [{"person": request.query_params.get("name", "")}]
     answer = await view.daemon(request).call("query", who=who, top=1, years=True)
     text = ", ".join(filter(None, (counted(answer["total"], "photo"), years(*span(answer["years"])))))
-    return JSONResponse({"text": text, "face": next((each["face_id"] for each in answer["matches"]), None)})
+    face = next((each["face_id"] for each in answer["matches"]), None)
+    return JSONResponse({"text": text, "picture": face and view.picture(request, face, 256)})
 
 
 @of_person

@@ -1,6 +1,7 @@
 """Pictures: a face, or the whole photo that shows it, by the id of the face. No address has a path of a photo.
 
-An id always means the same face of the same bytes, so a browser may keep its picture for as long as the page is used.
+In one catalog an id always means the same face of the same bytes, so a browser may keep a picture whose address names
+the catalog for as long as the page is used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from facewatchd.page import view
+from facewatchd.page import catalogs, view
 from facewatchd.page.view import Room
 
 SIZES = (96, 192, 256, 384, 512, 1024, 1600, 2048)
@@ -32,14 +33,15 @@ async def photo(request: Request) -> Response:
 
 
 async def _picture(request: Request, *, photo: bool | None) -> Response:
-    size = known_size(request)
+    size, word = known_size(request), request.query_params.get("catalog", "")
+    await catalogs.check(request, word)
     made = await view.daemon(request).call("thumbnail", face_id=request.path_params["face_id"], size=size, photo=photo)
-    return jpeg(base64.b64decode(made["jpeg"]))
+    return jpeg(base64.b64decode(made["jpeg"]), is_kept=bool(word))
 
 
-def jpeg(data: bytes) -> Response:
-    """Return a picture that the browser may keep."""
-    return Response(data, media_type="image/jpeg", headers={"cache-control": KEPT})
+def jpeg(data: bytes, *, is_kept: bool = True) -> Response:
+    """Return a picture. ``is_kept``: whether the browser may keep it."""
+    return Response(data, media_type="image/jpeg", headers={"cache-control": KEPT} if is_kept else {})
 
 
 def known_size(request: Request) -> int:

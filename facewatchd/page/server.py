@@ -37,7 +37,7 @@ _HOST_6 = "::1"
 _TRIES = 20
 """Ports that are tried until one is free on both."""
 _SILENT = 10.0
-"""Seconds within which a new connection must begin a request."""
+"""Seconds for the head of a request, and within which a new connection must have sent one."""
 _KEPT = 120
 """Seconds for which a connection is kept for the next request."""
 _CONNECTIONS = 128
@@ -152,14 +152,57 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
 
 
 class _OwnUsersProtocol(H11Protocol):
-    """Closes a connection whose other end belongs to another user, and one on which no request begins."""
+    """Closes a connection whose other end belongs to another user, and one whose request does not come.
+
+    Where there are as many connections as there may be, the one goes that has kept the server waiting for longest: a
+    program that opens many, and sends little or nothing, keeps no browser out.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+    """Closes the connection while the head of a request is awaited."""
+    _since = 0.0
+    """When it began to keep the server waiting: the connection, or the end of the last answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._since = self.loop.time()
         if not _is_own(self.client, self.server):
             transport.abort()
             return
-        self.timeout_keep_alive_task = self.loop.call_later(_SILENT, self.timeout_keep_alive_handler)
+        self._await_head()
+        if len(self.connections) >= _CONNECTIONS:
+            waiting = [each for each in self.connections if isinstance(each, _OwnUsersProtocol) and each._is_awaited()]
+            first = min(waiting, key=lambda each: each._since)
+            self.connections.discard(first)
+            first.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self._await_head()
+        else:
+            self._end_waiting()
+
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def _is_awaited(self) -> bool:
+        """Whether the other end is to send something: a request, or the rest of one."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def _await_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(_SILENT, self.transport.abort)
+
+    def _end_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 def _is_own(client: tuple[str, int] | None, server: tuple[str, int | None] | None) -> bool:
@@ -185,7 +228,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 loop="asyncio",
                 log_config=None,
-                log_level=logging.WARNING,
+                log_level=logging.ERROR,  # what a stranger sends is no news for the terminal
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

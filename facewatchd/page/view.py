@@ -95,9 +95,21 @@ def render(request: Request, template: str, status: int = 200, /, **context: Any
     text = (
         _environment()
         .get_template(template)
-        .render(menu=page.menu, here=here, notices=notices, address=address(request), **context)
+        .render(
+            menu=page.menu, here=here, notices=notices, address=address(request), catalog=catalog(request), **context
+        )
     )
     return HTMLResponse(text, status)
+
+
+def catalog(request: Request) -> str:
+    """Return the word for what the ids of faces and groups on a page belong to (`catalogs`); empty without a daemon."""
+    return getattr(request.state, "catalog", "")
+
+
+def picture(request: Request, face_id: int, size: int, *, photo: bool = False) -> str:
+    """Return the address of the picture of a face, or of the photo that shows it."""
+    return with_query(f"/face/{face_id}{'/photo' if photo else ''}/{size}.jpg", catalog=catalog(request))
 
 
 def _is_looked_at(request: Request) -> bool:

@@ -225,6 +225,11 @@ def test_years_lead_to_their_photos(desk: Page, named: Daemon) -> None:
     assert desk.locator(".faces .face").count() == int(photos)
 
 
+def test_the_last_years_are_seen_on_a_phone(phone: Page, named: Daemon) -> None:
+    go(phone, "/people/of?name=Eileen")
+    expect(phone.get_by_role("navigation", name="By year").get_by_role("link").last).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.usefixtures("named")
 def test_a_photo_of_a_person_leads_back_to_the_person(desk: Page) -> None:
     go(desk, "/people/of?name=Eileen")
@@ -256,7 +261,7 @@ def test_the_album_of_a_person_is_saved_and_opens_by_itself(
 
 def test_what_is_new_is_seen_once(desk: Page, named: Daemon) -> None:
     go(desk, "/new")
-    desk.get_by_role("button", name="I have seen these").click()
+    desk.get_by_role("button", name="as seen").click()
     expect(desk.locator(".notice")).to_contain_text("noted as seen")
     expect(desk.locator("main")).to_contain_text("Nothing new")
 

@@ -39,6 +39,9 @@ class ToldDaemon:
         self.answers: dict[str, Any] = {"status": STATUS, "people": {"people": []}, **answers}
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
+    async def catalog(self) -> str:
+        return str(self.answers.get("catalog", ""))
+
     async def call(self, method: str, /, **params: Any) -> Any:
         given = {name.removesuffix("_"): value for name, value in params.items() if value is not None}
         self.asked.append((method, given))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
+import shutil
 import signal
 import socket
 import stat
@@ -195,3 +197,27 @@ def test_without_its_packages_it_says_how_to_install_them(daemon: Daemon) -> Non
     assert result.stderr.startswith("facewatchd: the page needs more packages; install them: ")
     assert "[page]" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_an_open_page_names_nobody_once_the_photos_are_indexed_anew(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.settle()
+    with PageProcess(daemon) as page:
+        page.start()
+        client = Client(page).sign_in()
+        form = client.get("/face/1").text
+        (word,) = set(re.findall(r'name="catalog" value="(\w{16})"', form))
+        assert client.get(f"/face/1/256.jpg?catalog={word}").status == 200
+        daemon.stop()
+        (catalog,) = daemon.home.rglob("catalog.sqlite3")
+        shutil.rmtree(catalog.parent)
+        daemon.start()
+        daemon.settle()
+        assert client.get(f"/face/1/256.jpg?catalog={word}").status == 409
+        said = {"name": "Anna", "who": "face:1", "back": "/", "catalog": word}
+        assert client.post("/say", said).status == 409
+        assert client.post("/undo", {"step": "1", "back": "/", "catalog": word}).status == 409
+        assert daemon.call("people")["people"] == []
+        (new,) = set(re.findall(r'name="catalog" value="(\w{16})"', client.get("/face/1").text))
+        assert client.post("/say", {**said, "catalog": new}).status == 303
+        assert [each["name"] for each in daemon.call("people")["people"]] == ["Anna"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support.albums import shoot
 from tests.support.page_process import PageProcess
-from tests.support.processes import DEADLINE, Daemon, until
+from tests.support.processes import DEADLINE, Daemon
 from tests.support.raw_http import OURS, Client, Headers
 
 NAME = "Anna Secret"
@@ -312,16 +313,57 @@ def test_the_code_stands_in_no_log_and_no_command_line(process: PageProcess, cli
             assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_connection_that_says_nothing_is_closed(daemon: Daemon) -> None:
-    daemon.hook("from facewatchd.page import server\nserver._SILENT = 0.2")
+def test_connections_that_send_little_or_nothing_keep_nobody_out(client: Client) -> None:
+    begun = (
+        b"",
+        b"GET /ask HTTP/1.1\r\nX-A: ",
+        f"POST /enter HTTP/1.1\r\nHost: {client.name}\r\nSec-Fetch-Site: same-origin\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\ncode".encode(),
+        f"GET /static/page.css HTTP/1.1\r\nHost: {client.name}\r\n\r\n".encode(),
+    )
+    with contextlib.ExitStack() as stack:
+        for number in range(200):
+            stream = stack.enter_context(socket.create_connection((client.host, client.port), timeout=DEADLINE))
+            with contextlib.suppress(ConnectionError):
+                stream.sendall(begun[number % len(begun)])
+        for _ in range(5):
+            assert client.get("/ask").status == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /ask HTTP/1.1\r\n", b"G"])
+def test_a_request_whose_head_does_not_end_is_given_up(daemon: Daemon, said: bytes) -> None:
+    daemon.hook("from facewatchd.page import server\nserver._SILENT = 0.5")
     try:
         with PageProcess(daemon) as process:
             process.start()
-            client = Client(process)
-            begun = time.monotonic()
+            client = Client(process).sign_in()
             with socket.create_connection((client.host, client.port), timeout=DEADLINE) as stream:
-                assert stream.recv(1) == b""
-            assert time.monotonic() - begun < DEADLINE
-            assert until(lambda: client.sign_in().get("/ask").status == 200)
+                if said:  # after a whole request on the same connection
+                    stream.sendall(f"GET /static/icon.svg HTTP/1.1\r\nHost: {client.name}\r\n\r\n".encode())
+                    assert stream.recv(100000)
+                begun, is_closed = time.monotonic(), False
+                while not is_closed and time.monotonic() - begun < DEADLINE:
+                    try:
+                        stream.sendall(said)
+                        said = said and b"X-A: b\r\n"
+                        stream.settimeout(0.1)
+                        is_closed = stream.recv(100000) == b""
+                    except TimeoutError:
+                        continue
+                    except ConnectionError:
+                        is_closed = True
+                assert is_closed
+            assert client.get("/ask").status == 200
     finally:
         daemon.unhook()
+
+
+def test_what_is_no_request_of_ours_is_not_told_in_the_terminal(client: Client, process: PageProcess) -> None:
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    for request in (f"GET /ask HTTP/1.1\r\nHost: {client.name}\r\n{upgrade}\r\n", "nonsense\r\n\r\n"):
+        with socket.create_connection((client.host, client.port), timeout=DEADLINE) as stream:
+            stream.sendall(request.encode())
+            assert stream.recv(100).startswith(b"HTTP/1.1 4")
+    log = process.log.read_text()
+    assert "WebSocket" not in log
+    assert "Invalid" not in log

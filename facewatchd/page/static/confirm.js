@@ -10,6 +10,7 @@ if (form) start(form);
 function start(form) {
   const get = (id) => document.getElementById(id);
   const name = form.elements.name.value;
+  const catalog = form.elements.catalog.value;
   const queue = JSON.parse(form.dataset.cards);
   const left = new Set(form.dataset.left.split(",").filter(Boolean).map(Number));
   const given = new Set(); // faces that were answered here
@@ -46,7 +47,8 @@ function start(form) {
       get("file").textContent = card.file;
       get("taken").textContent = card.taken;
     } else if (!filling) {
-      if (history.length) get("done-text")?.replaceChildren(finished());
+      if (!complete) get("done-text")?.replaceChildren(unfinished());
+      else if (history.length) get("done-text")?.replaceChildren(finished());
       get("again").hidden = !history.length;
       get("skipped").hidden = !tally.skip;
     }
@@ -54,8 +56,16 @@ function start(form) {
   }
 
   function finished() {
-    const skipped = tally.skip ? ` ${tally.skip} skipped faces come again another time.` : "";
+    const comes = tally.skip === 1 ? "face comes" : "faces come";
+    const skipped = tally.skip ? ` ${tally.skip} skipped ${comes} again another time.` : "";
     return `That was the last one: ${tally.yes} yes, ${tally.no} no.${skipped}`;
+  }
+
+  function unfinished() {
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = "The next faces could not be loaded: try again";
+    return link;
   }
 
   // The pictures of the next faces, before they are wanted.
@@ -83,8 +93,7 @@ function start(form) {
       complete = !found.cards.length;
       queue.push(...fresh);
     } catch (error) {
-      complete = true; // until the page is loaded again: the faces at hand can still be answered
-      fault(error.message);
+      fault(error.message); // tried again at the next answer
     }
     filling = null;
     show();
@@ -103,6 +112,10 @@ function start(form) {
       throw new Error("The page has ended.");
     }
     const found = await reply.json().catch(() => ({}));
+    if (found.gone) {
+      history.length = 0; // nothing more can be said of this person
+      location.assign(`/people/of?${new URLSearchParams({ name })}`);
+    }
     if (!reply.ok) throw new Error(found.fault || `The page answered ${reply.status}. Load it again.`);
     return found;
   }
@@ -121,13 +134,13 @@ function start(form) {
       sending = sending.then(() => send(entry));
     }
     say(`${WORDS[said]}.`);
-    show();
     fill();
+    show();
   }
 
   async function send(entry) {
     try {
-      const result = await ask("/people/confirm", { name, face: entry.card.face, answer: entry.said });
+      const result = await ask("/people/confirm", { name, catalog, face: entry.card.face, answer: entry.said });
       entry.step = result.step;
       if (result.moved) fault(`${entry.card.file}: ${result.moved}`);
     } catch (error) {
@@ -165,7 +178,7 @@ function start(form) {
     sending = sending.then(async () => {
       if (!entry.step) return; // the daemon knew it before
       try {
-        await ask("/people/confirm/undo", { step: entry.step });
+        await ask("/people/confirm/undo", { catalog, step: entry.step });
       } catch (error) {
         fault(`${entry.card.file}: ${error.message}`);
       }

@@ -33,4 +33,6 @@ export const sayEnded = () => {
   document.getElementById("notices").append(notice);
 };
 
+for (const chart of document.querySelectorAll(".chart")) chart.scrollLeft = chart.scrollWidth; // the last years are seen
+
 if (location.hash.length > 40) history.replaceState(null, "", location.pathname + location.search); // a used code

@@ -26,12 +26,12 @@ function next() {
 async function fill(card) {
   const reply = await fetch(card.dataset.card).catch(() => null);
   if (!reply?.ok) return; // the card says what is known without it
-  const { text, face } = await reply.json();
+  const { text, picture: address } = await reply.json();
   card.querySelector(".count").textContent = text;
   const empty = card.querySelector(".no-picture");
-  if (!empty || face === null) return;
+  if (!empty || !address) return;
   const picture = new Image(256, 256);
   picture.alt = "";
-  picture.src = `/face/${face}/256.jpg`;
+  picture.src = address;
   empty.replaceWith(picture);
 }

@@ -135,7 +135,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         seen = SeenStore(tmp_path / "seen.sqlite3")
         queries = Queries(monitor, gallery, roots, finder, asks, sampler, INFO, Query(), seen, control.wait_until_done)
         methods = Methods(
-            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str, lambda: 0),
+            Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str, lambda: 0, ""),
             queries,
             Photos(
                 monitor,

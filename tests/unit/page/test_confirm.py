@@ -114,7 +114,7 @@ def test_a_person_who_was_merged_in_another_tab_is_not_made_anew() -> None:
         form = {"name": "Anna", "face": "1", "answer": "yes"}
         assert client.post("/people/confirm", data=form).status_code == 404
         reply = client.post("/people/confirm", data=form, headers=JSON)
-        assert (reply.status_code, reply.json()["fault"]) == (400, "There is no person 'Anna'.")
+        assert (reply.status_code, reply.json()) == (404, {"fault": "There is no person 'Anna'.", "gone": True})
         assert "assign" not in [method for method, _ in daemon.asked]
 
 

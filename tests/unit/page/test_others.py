@@ -75,7 +75,7 @@ def test_what_is_new_stays_so_until_the_button_is_pressed_and_only_that_is_noted
         text = client.get("/new").text
         assert daemon.params("query")["new"] == "page"
         assert "seen" not in [method for method, _ in daemon.asked], "a look changes nothing"
-        assert "I have seen these 2 photos" in text
+        assert "Mark all 2 photos as seen" in text
         assert "<b onclick" not in text
         word = re.search(r'name="word" value="(.*?)"', text)[1]  # type: ignore[index]
         found["Anna"] = answer(1, 2, 3, digests=["aa", "bb", "cc"])
@@ -86,7 +86,8 @@ def test_what_is_new_stays_so_until_the_button_is_pressed_and_only_that_is_noted
         assert "too long ago" in client.get("/new").text
 
 
-def test_of_many_people_some_are_asked_about_on_one_page() -> None:
+def test_of_many_people_some_are_asked_about_on_one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facewatchd.page.news.PATIENCE", -1.0)
     daemon = ToldDaemon(
         people={"people": [person(f"P{number}") for number in range(3000)]}, query=answer(), status=FULL
     )
@@ -157,3 +158,17 @@ def test_of_many_buttons_the_last_are_kept() -> None:
     words = [shown.keep([str(number)]) for number in range(MOST + 1)]
     assert shown.get(words[0]) is None
     assert shown.get(words[-1]) == [str(MOST)]
+
+
+def test_new_goes_on_to_the_people_with_something_new() -> None:
+    people = [person(f"Nobody {number}", 2) for number in range(70)] + [person("Last", 1)]
+    daemon = ToldDaemon(
+        people={"people": people},
+        query=lambda who, **_: answer(1, digests=["aa"]) if who[0]["person"] == "Last" else answer(digests=[]),
+        status=FULL,
+    )
+    with browser(daemon) as client:
+        text = client.get("/new").text
+        assert "Last" in text
+        assert "Mark this photo as seen" in text
+        assert "More people" not in text

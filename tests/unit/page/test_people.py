@@ -78,10 +78,10 @@ def test_every_link_and_form_of_a_person_names_the_person(name: str) -> None:
 def test_a_card_is_told_of_all_photos_of_the_person() -> None:
     with browser(known(query=answer(3, 4, years=[{"year": 2009, "photos": 1}, {"year": 2014, "photos": 1}]))) as client:
         reply = client.get("/people/card?name=Anna").json()
-        assert reply == {"text": "2 photos, 2009\u20132014", "face": 3}
+        assert reply == {"text": "2 photos, 2009\u20132014", "picture": "/face/3/256.jpg"}
         assert client.page.daemon.params("query")["top"] == 1  # type: ignore[attr-defined]
     with browser(known(query=answer())) as client:
-        assert client.get("/people/card?name=Anna").json() == {"text": "0 photos", "face": None}
+        assert client.get("/people/card?name=Anna").json() == {"text": "0 photos", "picture": None}
 
 
 def test_a_year_is_asked_for_and_one_that_is_none_is_not() -> None:

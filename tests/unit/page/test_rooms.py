@@ -83,6 +83,7 @@ def test_a_photo_is_sent_and_a_face_on_it_is_chosen() -> None:
         key = sent.headers["location"].rpartition("/")[2]
         assert page.text.count(f'href="/ask?who=photo%3A{key}%230"') == 2
         assert "Anna" in page.text
+        assert "Face #0" in page.text, "numbered as in `PHOTO#N`"
         assert client.get(f"/photos/{key}/1600.jpg").content == b"\xff\xd8"
         assert client.get(f"/photos/{key}/1600.jpg").content == b"\xff\xd8"
         assert [method for method, _ in daemon.asked].count("thumbnail") == 1
@@ -394,3 +395,48 @@ def test_a_name_that_was_refused_can_be_given_all_the_same() -> None:
             assert again.headers["location"] == back
             assert daemon.params("assign") == {"name": "Dora", "who": [{"face_id": 12}], "anyway": True}
             assert "all the same" not in client.get("/ask").text
+
+
+def test_an_id_counts_only_in_the_catalog_that_the_page_was_drawn_for() -> None:
+    daemon = ToldDaemon(
+        catalog="one", query=answers(3), faces=PHOTO, people=PEOPLE, thumbnail={"jpeg": "/9g="}, assign=said()
+    )
+    with browser(daemon) as client:
+        pages = [client.get(path).text for path in ("/ask", "/ask?who=face%3A100", "/face/100?who=%40Anna")]
+        pictures = {unescape(each) for page in pages for each in re.findall(r'src="(/face/.*?)"', page)}
+        assert pictures
+        for path in pictures:
+            assert path.endswith("?catalog=one")
+            assert client.get(path).headers["cache-control"].endswith("immutable")
+        assert client.get("/face/100/256.jpg").headers["cache-control"] == "no-store"
+        forms = [
+            form for page in pages for form in re.findall(r'<form method="post" action="/say".*?</form>', page, re.S)
+        ]
+        assert forms
+        assert all('name="catalog" value="one"' in form for form in forms)
+        form = {"name": "Anna", "who": "face:12", "back": "/ask", "catalog": "one"}
+        assert client.post("/say", data=form).status_code == 303
+        daemon.answers["catalog"] = "two"
+        del daemon.answers["assign"], daemon.answers["thumbnail"]
+        for path in pictures:
+            assert client.get(path).status_code == 409
+        refused = client.post("/say", data=form)
+        assert (refused.status_code, "Nothing was changed" in refused.text) == (409, True)
+
+
+def test_a_form_that_met_no_daemon_is_not_sent_again_by_itself() -> None:
+    daemon = ToldDaemon(assign=NoDaemonError("no daemon answers", "start it"), query=answers(1), people=PEOPLE)
+    with browser(daemon) as client:
+        sent = client.post("/say", data={"name": "Zoe", "who": "face:12", "back": "/ask"})
+        assert sent.status_code == 503
+        assert "return.js" not in sent.text
+        assert "may not have been noted" in sent.text
+        daemon.answers["query"] = daemon.answers["assign"]
+        assert "return.js" in client.get("/ask?who=%40Anna").text
+
+
+def test_an_answer_that_begins_later_has_a_way_to_the_photos_before() -> None:
+    with browser(ToldDaemon(query=answers(520), people=PEOPLE)) as client:
+        assert 'rel="prev"' not in client.get("/ask?who=%40Anna").text
+        assert 'rel="prev" href="/ask?who=%40Anna"' in client.get("/ask?who=%40Anna&skip=60").text
+        assert 'rel="prev" href="/ask?who=%40Anna&amp;skip=60"' in client.get("/ask?who=%40Anna&skip=120").text
