@@ -20,8 +20,9 @@ from facewatchd.store import hnsw_trial
 from facewatchd.system import installation
 
 REQUIRED = (
-    "defusedxml", "hnswlib", "imagecodecs", "insightface", "numpy", "onnx", "onnxruntime", "pathspec", "pillow",
-    "pillow-heif", "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm", "watchdog",
+    "defusedxml", "hnswlib", "imagecodecs", "insightface", "jinja2", "numpy", "onnx", "onnxruntime", "pathspec",
+    "pillow", "pillow-heif", "platformdirs", "requests", "simplejpeg", "sortedcontainers", "tifffile", "tqdm",
+    "watchdog",
 )  # fmt: skip
 """Distributions that facewatchd depends on."""
 LEAST_SQLITE = (3, 37, 0)

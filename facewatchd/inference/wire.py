@@ -377,11 +377,9 @@ def receive_analysis(channel: Channel, dim: int, again: Again | None = None) -> 
 
 def _thumbnails(channel: Channel, entries: Sequence[object], wanted: Sequence[Crop]) -> list[Thumbnail]:
     """Receive all thumbnails that are wanted, or none."""
-    if not entries:
-        return []
-    if len(entries) != len(wanted):
+    if entries and len(entries) != len(wanted):
         raise InvalidAnswerError(f"{len(entries)} thumbnails, not {len(wanted)}")
-    sized = [thumbnail_size(entry, crop.size) for entry, crop in zip(entries, wanted, strict=True)]
+    sized = [thumbnail_size(entry, crop.size) for entry, crop in zip(entries, wanted, strict=False)]
     length = sum(each for *_, each in sized)
     data = memoryview(channel.receive(length, length))
     found: list[Thumbnail] = []

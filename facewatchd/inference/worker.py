@@ -106,7 +106,8 @@ def _loaded(setup: Setup, confinement: Confinement, parallel: int) -> tuple[Plac
     if not setup.has_model:
         confinement.before_loading(None, ON_PROCESSOR)
         return ON_PROCESSOR, None
-    placement = setup.placement or device_trial.placement(setup.pack, setup.device, setup.pack.devices())
+    offered = setup.pack.devices()  # ONNX Runtime is imported here: confined, it warns that it finds no devices
+    placement = setup.placement or device_trial.placement(setup.pack, setup.device, offered)
     if placement.cards:
         trial.lift_memory_limit()
     confinement.before_loading(setup.pack.files, placement)

@@ -130,7 +130,7 @@ MIGRATIONS = {
         path BLOB, shown INTEGER NOT NULL) STRICT;
     CREATE INDEX journal_content ON journal(content_id, seq);
     """,
-    # The faces are put into groups by and by (`indexing.grouping`).
+    # The faces are put into groups by and by (`indexing.group_faces`).
     5: """
     CREATE TABLE grouped(face_id INTEGER PRIMARY KEY REFERENCES face(id) ON DELETE CASCADE,
         group_id INTEGER NOT NULL) STRICT;

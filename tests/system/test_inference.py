@@ -359,6 +359,7 @@ HONEST = {
     "width": 320,
     "height": 240,
     "faces": [{"box": [1, 2, 30, 40], "score": 0.9, "landmarks": [[5, 5]] * 5, "look": "first"}],
+    "thumbnails": [],
     "worth": 1,
 }
 TAKEN = {"at": 1561896000.25, "offset": 120, "source": "exif"}
@@ -374,9 +375,11 @@ def answered(answer: object, embeddings: bytes = UNIT) -> Analysis:
     ours, theirs = (Channel(end) for end in socket.socketpair())
     data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     try:
-        theirs.send(data, embeddings)
+        theirs.send(data, embeddings, b"")
         theirs.socket.shutdown(socket.SHUT_WR)
-        return receive_analysis(ours, 2)
+        seen = receive_analysis(ours, 2)
+        assert ours.socket.recv(1) == b"", "nothing of the answer is left for the next question"
+        return seen
     finally:
         ours.close()
         theirs.close()
