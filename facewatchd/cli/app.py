@@ -24,6 +24,7 @@ from facewatchd.cli import (
     page,
     people,
     people_import,
+    people_suggest,
     people_unknown,
     photos,
     run,
@@ -176,6 +177,10 @@ def _add_people(commands: Any) -> None:
         people.add_options(name, _add(actions, name, command, meaning))
     text = "the groups of faces that have no name, those on most photos first"
     people_unknown.add_options(_add(actions, "unknown", people_unknown.list_unknown, text))
+    text = "faces that may be a person and of which nothing was said, that which teaches most first"
+    suggest = _add(actions, "suggest", people_suggest.list_suggestions, text)
+    suggest.add_argument("name", metavar="NAME", type=people.person_name, help="the person")
+    people_suggest.add_options(suggest)
     text = "names that other programs wrote: regions in XMP, Picasa, Google Takeout"
     people_import.add_options(_add(actions, "import", people_import.import_people, text))
 

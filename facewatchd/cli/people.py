@@ -33,15 +33,15 @@ def add_options(name: str, parser: Parser) -> None:
     """Add the arguments of one of the commands."""
     add = parser.add_argument
     if name in ("add", "not", "describe", "forget", "rename", "merge", "show"):
-        add("name", metavar="NAME", type=_name, help="the person, with or without '@'")
+        add("name", metavar="NAME", type=person_name, help="the person, with or without '@'")
     if name in ("add", "not", "ignore"):
         _add_faces(name, parser)
     if name == "describe":
         _add_description(parser)
     if name == "rename":
-        add("new", metavar="NEW", type=_name, help="the name from now on")
+        add("new", metavar="NEW", type=person_name, help="the name from now on")
     if name == "merge":
-        add("into", metavar="INTO", type=_name, help="the name of the same person that stays")
+        add("into", metavar="INTO", type=person_name, help="the name of the same person that stays")
     if name == "forget":
         add("--yes", action="store_true", help="do not ask")
     add("--json", action="store_true", help="print one JSON document")
@@ -76,7 +76,7 @@ def _add_description(parser: Parser) -> None:
     shown.add_argument("--show", dest="hidden", action="store_false", default=None, help="name faces again")
 
 
-def _name(text: str) -> str:
+def person_name(text: str) -> str:
     """Read a name, which may be written as in a question."""
     name = text.removeprefix("@").strip()
     if not name:

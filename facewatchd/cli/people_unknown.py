@@ -26,14 +26,14 @@ TOP = 20
 def add_options(parser: Parser) -> None:
     """Add the options of the command."""
     text = f"at most N groups, 0 for all (default: {TOP} on a terminal, else all)"
-    parser.add_argument("-n", "--top", metavar="N", type=_top, help=text)
+    parser.add_argument("-n", "--top", metavar="N", type=read_top, help=text)
     parser.add_argument("--ignored", action="store_true", help="those that are ignored, in place of the others")
     parser.add_argument("--show", action="store_true", help="also the clearest faces as pictures, in a terminal")
     parser.add_argument("-0", "--print0", action="store_true", help="print PHOTO#N of each only, NUL between them")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
-def _top(text: str) -> int:
+def read_top(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is no number")
     return int(text)

@@ -127,6 +127,10 @@ SECTIONS = {
             "lists what is ignored. A face that is found for a person is in no list of unknown ones.",
             "In a pipe, facewatchd people unknown prints group:ID, faces, photos, years and PHOTO#N with tabs between; "
             "with -0 only PHOTO#N, NUL between them.",
+            "facewatchd people suggest NAME lists faces that may be a person and of which nothing was said, that "
+            "which teaches most first, each as a WHO: facewatchd people add NAME face:17, or facewatchd people not "
+            "NAME face:17, is the answer. In a pipe it prints face:ID, similarity and path with tabs between; with -0 "
+            "only face:ID, NUL between them.",
             "Who is hidden (facewatchd people describe --hide) is named nowhere but in facewatchd people, and answers "
             "questions as all others do.",
             "In a pipe, facewatchd people prints name, references and photos with tabs between, then, where one of "

@@ -125,3 +125,19 @@ def test_a_kill_loses_no_group_and_no_id_is_given_again(
         assert len(people_on(daemon, group)) == 1
         assert seen.get(group, people_on(daemon, group)) == people_on(daemon, group)
     assert seen.keys() <= found.keys()
+
+
+def test_faces_that_may_be_a_person_are_suggested_and_answered(daemon: Daemon) -> None:
+    daemon.control("people", "add", "Anna", str(daemon.roots[0] / "1-0.jpg"))
+    lines = [line.split("\t") for line in daemon.control("people", "suggest", "anna").stdout.splitlines()]
+    assert {Path(path).name for _, _, path in lines} == {"1-1.jpg", "1-2.jpg", "1-3.jpg"}
+    assert all(who.startswith("face:") and float(similarity) > 0.5 for who, similarity, _ in lines)
+    first = daemon.control("people", "suggest", "-0", "-n", "1", "@Anna").stdout
+    assert first == f"{lines[0][0]}\0"
+    assert daemon.control("people", "not", "Anna", lines[0][0]).returncode == 0
+    daemon.control("people", "add", "Anna", *(who for who, *_ in lines[1:]))
+    assert daemon.call("suggestions", person="Anna")["total"] == 0
+    assert (
+        daemon.control("people", "suggest", "Anna").stdout,
+        daemon.control("people", "suggest", "Ben").returncode,
+    ) == ("", 2)

@@ -41,7 +41,7 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people ignore' 'people undo' 'people unknown' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people ignore' 'people undo' 'people unknown' 'people suggest' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
 set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --port --socket --state --top -n
 
 complete -c facewatchd -e
@@ -152,6 +152,13 @@ complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l ignored -d
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l show -d 'also the clearest faces as pictures, in a terminal'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -s 0 -l print0 -d 'print PHOTO#N of each only, NUL between them'
 complete -c facewatchd -n '_shtab_facewatchd_using people unknown' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a suggest -d 'Faces that may be a person and of which nothing was said, that which teaches most first.'
+complete -c facewatchd -n '_shtab_facewatchd_using people suggest' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using people suggest' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using people suggest' -s n -l top -x -d 'at most N faces, 0 for all (default: 20)'
+complete -c facewatchd -n '_shtab_facewatchd_using people suggest' -l show -d 'also the faces as pictures, in a terminal'
+complete -c facewatchd -n '_shtab_facewatchd_using people suggest' -s 0 -l print0 -d 'print face:ID of each only, NUL between them'
+complete -c facewatchd -n '_shtab_facewatchd_using people suggest' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using people; and test $_shtab_facewatchd_npos -eq 0' -a import -d 'Read the names that other programs wrote: face regions of the Metadata Working Group (digiKam, Lightroom, Picasa, Apple) and of Microsoft in photos, in `a.jpg.xmp` and in `a.xmp`, Picasa'"'"'s `.picasa.ini`, and the names in Google Takeout'"'"'s JSON files. Each is held against the faces that were found, and against what you said before, which it never replaces. Without --apply it is only shown.'
 complete -c facewatchd -n '_shtab_facewatchd_using people import' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using people import' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
