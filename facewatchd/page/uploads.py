@@ -1,4 +1,7 @@
-"""Photos that a browser sent, kept in memory by a random id until others take their place or the process ends."""
+"""Photos that a browser sent, kept in memory by a random id until others take their place or the process ends.
+
+Only while an answer to one is saved as an album is it a file, in a private temporary directory (`page.album`).
+"""
 
 from __future__ import annotations
 
