@@ -122,7 +122,8 @@ class Unknown:
         stays = ~np.isin(now.faces, known) & ~np.isin(now.contents, reader.orphans())
         ignored = _are_ignored(now, said)
         rest, kept = now.chosen(stays & ~ignored), (now, known, said.ignored, said.brought_back)
-        self._last = _Listed(made_of, kept, now.chosen(stays & ignored), rest, _in_order(rest, LEAST), now.unseen)
+        unseen = max(now.unseen, reader.count_ungrouped())  # the thread hears of new faces when it has time for them
+        self._last = _Listed(made_of, kept, now.chosen(stays & ignored), rest, _in_order(rest, LEAST), unseen)
         return self._last
 
     def _best_first(self, now: Now, group: int) -> NDArray[np.int64]:

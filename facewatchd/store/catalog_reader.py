@@ -547,6 +547,11 @@ class CatalogReader:
         last = self._all("SELECT value FROM meta WHERE key = 'last_group'")
         return rows["face"], rows["group"], int(last[0][0]) if last else 0
 
+    def count_ungrouped(self) -> int:
+        """Faces that are still to be looked at for groups."""
+        rows = self._all("SELECT (SELECT count(*) FROM face) - (SELECT count(*) FROM grouped)")
+        return int(rows[0][0])
+
     def orphans(self) -> NDArray[np.int64]:
         """The contents that no photo shows. Shape (n,)."""
         return np.array(self._all("SELECT id FROM content WHERE orphaned IS NOT NULL"), np.int64).reshape(-1)

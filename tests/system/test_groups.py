@@ -141,3 +141,19 @@ def test_faces_that_may_be_a_person_are_suggested_and_answered(daemon: Daemon) -
         daemon.control("people", "suggest", "Anna").stdout,
         daemon.control("people", "suggest", "Ben").returncode,
     ) == ("", 2)
+
+
+def test_faces_that_wait_for_time_are_counted(tmp_path: Path, tiny_root: Path) -> None:
+    for number in range(3):
+        shoot(tmp_path / "photos" / f"{number}.jpg", [1], number)
+    with Daemon(tmp_path / "home", tmp_path / "photos", model="tiny", model_root=tiny_root) as daemon:
+        daemon.hook(
+            "from facewatchd.indexing.group_faces import GroupFaces\n"
+            "GroupFaces._next = lambda self: None  # there is no time\n"
+        )
+        daemon.start()
+        daemon.settle()
+        assert daemon.call("unknown") == {"groups": [], "next": None, "total": 0, "unseen": 3}
+        asked = daemon.control("people", "unknown")
+        assert (asked.returncode, asked.stdout) == (0, "")
+        assert "3 faces still to be looked at" in asked.stderr
