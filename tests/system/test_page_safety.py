@@ -219,10 +219,13 @@ def test_every_answer_is_kept_to_itself(client: Client, path: str, face: int) ->
     assert not any(name.startswith("access-control") for name in headers)
 
 
-def test_pages_are_not_kept_by_the_browser_and_pictures_only_by_it(client: Client, face: int) -> None:
+def test_pages_are_not_kept_by_the_browser_and_pictures_only_by_it(client: Client, face: int, daemon: Daemon) -> None:
     assert client.get("/ask").headers["cache-control"] == "no-store"
     assert client.get("/nowhere").headers["cache-control"] == "no-store"
-    assert client.get(f"/face/{face}/256.jpg").headers["cache-control"].startswith("private, ")
+    address = f"/face/{face}/256.jpg"
+    assert client.get(address).headers["cache-control"] == "no-store", "the id may come to mean another face"
+    catalog = daemon.call("status")["catalog"][:16]
+    assert client.get(f"{address}?catalog={catalog}").headers["cache-control"].startswith("private, ")
 
 
 @pytest.mark.parametrize(

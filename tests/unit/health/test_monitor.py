@@ -99,7 +99,9 @@ def test_a_status_tells_of_the_index_as_it_was_at_one_moment(server: Server) -> 
     gallery = SimpleNamespace(catalog=catalog, index=SimpleNamespace(status=lambda: next(looks)))
     monitor = Parts().monitor(server, gallery=gallery)
     info = ModelInfo("test-00000000", "test", 24, 0.5)
-    status = Status(monitor, info, "cpu", lambda: 0.5, lambda *_: "", str, lambda: 0).status(NoParameters())
+    status = Status(monitor, info, "cpu", lambda: 0.5, lambda *_: "", str, lambda: 0, "a catalog").status(
+        NoParameters()
+    )
     assert status["index"] == {"faces": 0, "tombstones": 0, "ready": False}
 
 
@@ -120,6 +122,7 @@ def test_a_status_tells_of_more_faces_than_the_threshold_bears_and_that_is_no_fa
             lambda *asked, line=line: f"{line}{asked}" if line else "",
             str,
             lambda: 0,
+            "a catalog",
         )
         status = told.status(NoParameters())
         states.append(status["state"])
