@@ -97,6 +97,7 @@ def test_a_face_is_taken_out_of_a_group_by_touch_before_it_is_named(phone: Page,
     go(phone, "/unknown")
     phone.get_by_role("link", name="Look into it").first.tap()
     expect(phone.get_by_role("heading", level=1)).to_have_text("Who is this?")
+    phone.wait_for_load_state()
     total = phone.get_by_role("checkbox").count()
     wrong = phone.locator(".tick label").nth(1)
     face = int(wrong.get_by_role("checkbox").get_attribute("value") or 0)

@@ -100,6 +100,7 @@ def enter(page: Page, url: str) -> None:
     """
     page.goto(url)
     page.get_by_role("navigation", name="Rooms").wait_for()
+    page.wait_for_load_state()  # its scripts have run
 
 
 def settle(page: Page) -> None:

@@ -27,6 +27,7 @@ const take = (files) => {
 };
 
 input.addEventListener("change", () => input.files.length && take(input.files));
+if (input.files.length) take(input.files); // chosen before this script was there
 document.addEventListener("paste", (event) => event.clipboardData.files.length && take(event.clipboardData.files));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
