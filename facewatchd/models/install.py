@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 
 from facewatchd.errors import ModelError
 from facewatchd.system import atomic_files
+from facewatchd.system.directory_lock import alone
 from facewatchd.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def put_in_place(prepared: Path, final: Path, is_same: Callable[[], bool]) -> Pa
     """
     for path in (*prepared.rglob("*"), prepared):
         atomic_files.sync(path)
-    with _alone(final.parent):
+    with alone(final.parent):
         if is_same():
             return None
         replaced = None
@@ -121,18 +121,6 @@ def put_in_place(prepared: Path, final: Path, is_same: Callable[[], bool]) -> Pa
             final.rename(replaced)
         atomic_files.put(prepared, final)
         return replaced
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Hold a lock on a directory, which ends with the process."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
