@@ -11,13 +11,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from facewatchd.cli.people_unknown import read_top
+from facewatchd.cli.people_unknown import check_output, read_top, show_faces
 from facewatchd.client.answer import path_of, reading_answer
 from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection
 from facewatchd.console.arguments import Parser
 from facewatchd.console.output import tab_separated, table
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
-from facewatchd.errors import UsageError
 from facewatchd.text import counted, printable
 
 TOP = 20
@@ -53,10 +52,7 @@ class _Face(NamedTuple):
 
 def list_suggestions(options: argparse.Namespace) -> int:
     """Print the faces. That there is none is no error."""
-    if options.json and options.print0:
-        raise UsageError("--json and --print0 exclude each other", "leave one out")
-    if options.show and (options.json or options.print0):
-        raise UsageError("--show goes with the table", "leave --json and --print0 out")
+    check_output(options)
     pages = list(_pages(options))
     with reading_answer():
         items = [item for page in pages for item in page["suggestions"]]
@@ -78,26 +74,13 @@ def _print(options: argparse.Namespace, name: str, found: list[_Face], total: in
     rows = [(each.who, f"{each.similarity:.3f}", printable(each.path)) for each in found]
     write(table(("FACE", "SIMILARITY", "PATH"), rows, colour=takes_colour(sys.stdout)))
     if options.show and found:
-        _show(options, found)
+        show_faces(options, [(each.id, each.who, f"{each.similarity:.3f}") for each in found])
     if not found:
         say(f"no face is left that may be {printable(name)}")
         return
     if len(found) < total:
         say(f"{len(found)} of {counted(total, 'face')}; -n 0 shows all")
     say(f"to answer: facewatchd people add NAME {found[0].who}, or people not NAME {found[0].who}")
-
-
-def _show(options: argparse.Namespace, found: list[_Face]) -> None:
-    """Draw the faces, or say why not."""
-    from facewatchd.client import showing
-    from facewatchd.console.tiles import Words
-
-    def wanted(_: int) -> Iterator[showing.Wanted]:
-        for each in found:
-            yield showing.Wanted({"face_id": each.id}, [(Words(each.who, "1"),), (Words(f"{each.similarity:.3f}"),)])
-
-    if trouble := showing.draw(options.socket, 2, wanted):
-        say(f"facewatchd: {trouble}")
 
 
 def _pages(options: argparse.Namespace) -> Iterator[Any]:

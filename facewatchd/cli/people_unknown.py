@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from facewatchd.client.answer import path_of, reading_answer
@@ -72,12 +72,17 @@ class _Group(NamedTuple):
         return f"group:{self.id}", str(self.faces), str(self.photos), self.years, printable(self.face)
 
 
-def list_unknown(options: argparse.Namespace) -> int:
-    """Print the groups. That there is none is no error."""
+def check_output(options: argparse.Namespace) -> None:
+    """Refuse ways to print that exclude each other. Raises `UsageError`."""
     if options.json and options.print0:
         raise UsageError("--json and --print0 exclude each other", "leave one out")
     if options.show and (options.json or options.print0):
         raise UsageError("--show goes with the table", "leave --json and --print0 out")
+
+
+def list_unknown(options: argparse.Namespace) -> int:
+    """Print the groups. That there is none is no error."""
+    check_output(options)
     attended = on_terminal() and not (options.json or options.print0)
     top = options.top if options.top is not None else TOP if attended else 0
     pages = list(_pages(options, top))
@@ -110,13 +115,22 @@ def _print(options: argparse.Namespace, found: list[_Group]) -> None:
 
 def _show(options: argparse.Namespace, found: list[_Group]) -> None:
     """Draw the clearest face of each group, or say why not."""
+
+    def caption(group: _Group) -> str:
+        faces = counted(group.faces, "face")
+        return f"{faces}, {group.years}" if group.years else faces
+
+    show_faces(options, [(each.face_id, f"group:{each.id}", caption(each)) for each in found])
+
+
+def show_faces(options: argparse.Namespace, faces: Sequence[tuple[int, str, str]]) -> None:
+    """Draw faces, or say why not. Each is its id, the WHO above its caption, and the caption."""
     from facewatchd.client import showing
     from facewatchd.console.tiles import Words
 
     def wanted(_: int) -> Iterator[showing.Wanted]:
-        for each in found:
-            faces = Words(f"{counted(each.faces, 'face')}, {each.years}" if each.years else counted(each.faces, "face"))
-            yield showing.Wanted({"face_id": each.face_id}, [(Words(f"group:{each.id}", "1"),), (faces,)])
+        for face_id, who, caption in faces:
+            yield showing.Wanted({"face_id": face_id}, [(Words(who, "1"),), (Words(caption),)])
 
     if trouble := showing.draw(options.socket, 2, wanted):
         say(f"facewatchd: {trouble}")
