@@ -35,6 +35,7 @@ MAY_IMPORT = {
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
         "people": "store system threads values",
+        "shared": "store values",
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",
         "watch": "system threads values",
