@@ -36,7 +36,6 @@ MAY_IMPORT = {
         "store": "models photos system threads values",
         "shared": "inference store values",
         "people": "store system threads values",
-        "shared": "store values",
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",
         "watch": "system threads values",
