@@ -4,7 +4,7 @@ The process decodes arbitrary bytes, and a decoder in it may be wrong or taken o
 `InvalidAnswerError`: the process is ended, because the channel may be out of step, and the photo is to blame, not the
 disk.
 
-The same rules hold for what an import brings (`api.export_format`), which is kept in the same places.
+The same rules hold for contents that come from elsewhere (`shared.forms`), which are kept in the same places.
 """
 
 from __future__ import annotations

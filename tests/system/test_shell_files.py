@@ -280,7 +280,7 @@ def test_the_wheel_brings_the_files_where_the_shells_and_man_look(tmp_path: Path
         *shell_files.files(),
         shell_files.PICTURE,
     }
-    assert not [name for name in names if name.startswith("facewatchd/share")], "they are there twice"
+    assert not [name for name in names if name.startswith("facewatchd/share/")], "they are there twice"
     package = [path for part in ("page", "pictures") for path in (PROJECT / "facewatchd" / part).rglob("*")]
     drawn = {
         str(path.relative_to(PROJECT)) for path in package if path.is_file() and path.suffix not in (".py", ".pyc")
