@@ -23,8 +23,8 @@ from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.shared import wire
 from facewatchd.shared.values import SharedContent
 from facewatchd.shared.wire import Batch, Change
-from facewatchd.store import outbox
 from facewatchd.store.catalog import Catalog
+from facewatchd.store.outbox import Outbox
 from facewatchd.values import ModelInfo
 
 MOST_FACES = 2000
@@ -87,17 +87,19 @@ class Sending:
                         break
                     content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths))
                 changes.append(Change(seq, content))
-            backlog = reader.outbox.count()
-            rest = reader.outbox.rest()
+            lineages = tuple(reader.outbox.lineages())
+        machine, backlog = self._require_engine(), self._backlog()
+        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
+
+    def _backlog(self) -> int:
+        """The number of contents of which the engine is to be told."""
+        with self._catalog.reading() as reader:
+            backlog, rest = reader.outbox.count(), reader.outbox.rest()
             if rest is not None:
                 if self._counted is None or self._counted[0] != rest:
                     self._counted = rest, reader.outbox.count_rest(rest)
                 backlog += self._counted[1]
-            lineages = tuple(reader.outbox.lineages())
-        machine = self._require_engine()
-        return Batch(
-            self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending()
-        )
+        return backlog
 
     def _fill(self, limit: int) -> None:
         """Put more into the outbox where everything is to be sent."""
@@ -109,19 +111,26 @@ class Sending:
             self._write(kept.mark_rest)
 
     def outbox_sending(self, params: OutboxSendingParameters) -> dict[str, object]:
-        """Note the token of a push before it is sent."""
+        """Note the token of a push before it is sent; return all ``lineages`` of which the engine may hold one."""
         lineage = _token(params.lineage)
         self._write(lambda: self._kept().sending(lineage))
-        return {}
+        with self._catalog.reading() as reader:
+            return {"lineages": reader.outbox.lineages()}
 
     def outbox_sent(self, params: OutboxSentParameters) -> dict[str, object]:
-        """Delete the changes that a push brought. Raises `NotReadyError` where it was not noted here."""
+        """Delete the changes that a push brought; return the ``backlog`` that is left.
+
+        Raises `NotReadyError` where the push was not noted here.
+        """
         lineage = _token(params.lineage)
         self._write(lambda: self._kept().sent(params.seqs, lineage))
-        return {}
+        return {"backlog": self._backlog()}
 
     def outbox_mark(self, params: OutboxMarkParameters) -> dict[str, object]:
-        """Have contents sent once more: those with some digests, and with ``all`` whatever photos show."""
+        """Have contents sent once more: those with some digests, and with ``all`` whatever photos show.
+
+        Returns the ``backlog``.
+        """
         digests = [_digest(each) for each in params.digests]
 
         def mark() -> None:
@@ -130,7 +139,7 @@ class Sending:
             self._kept().mark(digests)
 
         self._write(mark)
-        return {}
+        return {"backlog": self._backlog()}
 
     def close(self) -> None:
         """Let no request wait any more."""
@@ -146,7 +155,7 @@ class Sending:
             )
         return self._machine
 
-    def _kept(self) -> outbox.Outbox:
+    def _kept(self) -> Outbox:
         self._require_engine()
         if self._catalog.outbox is None:
             raise UsageError("this machine sends nothing", "set `shared.send`, and start facewatchd again")

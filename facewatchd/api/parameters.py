@@ -691,14 +691,14 @@ METHODS = {
         "model dim machine lineages changes[{seq,digest,content}] backlog pending",
     ),
     "outbox_sending": Method(
-        OutboxSendingParameters, "For facewatch-share: note the token of a push, before it is sent.", ""
+        OutboxSendingParameters, "For facewatch-share: note the token of a push, before it is sent.", "lineages"
     ),
     "outbox_sent": Method(
         OutboxSentParameters,
         "For facewatch-share: delete the changes that a push brought to the engine. An error where no such push was "
         "noted: the catalog was restored from a backup meanwhile.",
-        "",
+        "backlog",
     ),
-    "outbox_mark": Method(OutboxMarkParameters, "For facewatch-share: have contents sent once more.", ""),
+    "outbox_mark": Method(OutboxMarkParameters, "For facewatch-share: have contents sent once more.", "backlog"),
 }
 """Every method by its name."""

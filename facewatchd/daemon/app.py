@@ -310,7 +310,7 @@ class Daemon:
             self._writer,
             info,
             None if self._config.shared is None else machine_id(self._config.data_dir),
-            lambda: self.monitor.pending,
+            self.monitor.pending,
             self._server.waiting,
         )
         self.methods = Methods(
