@@ -62,6 +62,7 @@ OWNERS = {  # modules, or whole packages
         "photos.decode",
         "photos.thumbnail",
         "photos.upright",
+        "pictures.elsewhere",
         "pictures.scenes",
         "pictures.fonts",
         "pictures.labelled",
