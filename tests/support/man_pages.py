@@ -347,12 +347,12 @@ SECTIONS = {
         ),
         (
             "OTHER MACHINES",
-            "Where a shared engine is configured (facewatch-share(1)), photos of other machines are matches too. In the "
-            "table and in a pipe, such a photo is named HOST:PATH, as ssh and rsync take it, and in JSON it has `host`. "
-            "Paths of this machine always begin with a slash. A photo that is on several machines is one match: the one "
-            "here if there is one, and behind it the machines that have it too.",
-            "-l and -0 are for programs that open the files. So they print photos of this machine only, and no other is "
-            "asked; with --hosts, photos of others are printed as HOST:PATH.",
+            "Where a shared engine is configured (facewatch-share(1)), photos of other machines are matches too. In "
+            "the table and in a pipe, such a photo is named HOST:PATH, as ssh and rsync take it, and in JSON it has "
+            "`host`. Paths of this machine always begin with a slash. A photo that is on several machines is one "
+            "match: the one here if there is one, and behind it the machines that have it too.",
+            "-l and -0 are for programs that open the files. So they print photos of this machine only, and no other "
+            "is asked; with --hosts, photos of others are printed as HOST:PATH.",
             "The last line on a terminal says how many faces were searched on each machine, and how long ago it was "
             "heard of one that is switched off. Where the engine cannot be reached, a line on standard error says why, "
             "and what this machine has is printed all the same; the exit status is that of what was found. --local "
