@@ -21,11 +21,12 @@ MAY_IMPORT = {
     package: set(others.split())
     for package, others in {
         "values": "",
+        "engine_url": "",
         "paths": "",
         "threads": "values",
         "system": "values",
         "console": "system",
-        "config": "paths system threads",
+        "config": "engine_url paths system threads",
         "photos": "system values",
         "pictures": "photos system values",
         "server": "system",
