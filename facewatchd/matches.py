@@ -62,7 +62,7 @@ class Place(NamedTuple):
     @property
     def name(self) -> bytes:
         """As it is written: ``nas:/srv/x.jpg``."""
-        return self.host.encode() + b":" + self.path
+        return self.host.encode("utf-8", "replace") + b":" + self.path
 
 
 class PhotoFace(NamedTuple):

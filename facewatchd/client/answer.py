@@ -290,7 +290,8 @@ def _places(item: Any, name: str) -> tuple[Place, ...]:
 def _shared(item: Any) -> Shared | None:
     if item is None:
         return None
-    return Shared(str(item["state"]), _text(item, "reason"), tuple(map(_machine, item["machines"])), bool(item["cut"]))
+    machines = tuple(map(_machine, item["machines"]))
+    return Shared(str(item["state"]), _text(item, "reason"), machines, bool(item.get("cut")))
 
 
 def _machine(item: Any) -> Machine:

@@ -135,7 +135,7 @@ class _Follower:
         params = restrictions(self._options)
         if "since" in params:
             params["taken_since"] = params.pop("since")
-        for name in ("top", "sort", "exact", "explain", "verdicts", "digests"):
+        for name in ("top", "sort", "exact", "explain", "verdicts", "digests", "shared"):
             params.pop(name, None)
 
         def call() -> Any:

@@ -21,11 +21,12 @@ MAY_IMPORT = {
     package: set(others.split())
     for package, others in {
         "values": "",
+        "engine_url": "",
         "paths": "",
         "threads": "values",
         "system": "values",
         "console": "system",
-        "config": "paths system threads",
+        "config": "engine_url paths system threads",
         "photos": "system values",
         "pictures": "photos system values",
         "server": "system",
@@ -34,7 +35,7 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
-        "shared": "inference store values",
+        "shared": "client inference models server store values",
         "people": "store system threads values",
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",
