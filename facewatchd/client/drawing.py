@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from facewatchd.client import hosts
+from facewatchd.client import machines
 from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryGroup, QueryPerson
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import STDIN, QueryPhoto, local_path
@@ -111,7 +111,7 @@ def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Quest
     where = f"{'in' if _is_one_directory(answer.matches) else 'below'} {_short_directory(root)}" if root else ""
     lines = (
         " · ".join(restrictions(options, answer)),
-        " · ".join(filter(None, (*found(options, answer), where, hosts.numbers(answer.matches)))),
+        " · ".join(filter(None, (*found(options, answer), where, machines.numbers(answer.matches)))),
         " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
     )
     portraits = [*_portraits(options, answer.query, "")]

@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from facewatchd.client import hosts
+from facewatchd.client import machines
 from facewatchd.client.answer import Answer, path_of, reading_answer
 from facewatchd.client.arguments import PROG
 from facewatchd.client.connection import PROBE_TIMEOUT, Connection
@@ -64,7 +64,7 @@ def fill(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
     Raises `UsageError` where that fails.
     """
     folder = _folder(options)
-    if (away := hosts.numbers(answer.matches)) and not options.quiet:
+    if (away := machines.numbers(answer.matches)) and not options.quiet:
         say(f"{PROG}: {printable(folder.name)}: {away}, left out: only what is on this machine can be in it")
     here = [match for match in answer.matches if not match.host]
     if not os.path.isdir(folder.path):

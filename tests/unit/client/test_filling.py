@@ -11,11 +11,11 @@ import pytest
 
 from facewatchd.client import app
 from tests.support.fake_daemon import FakeDaemon, reply
-from tests.support.replies import answer, match, status
+from tests.support.replies import answer, match, shared, status
 
 AWAY = {"host": "nas", "face_id": None, "size": [400, 300]}
-REACHED = {"state": "ok", "reason": None, "cut": False, "machines": []}
-NOT_REACHED = {**REACHED, "state": "unreachable", "reason": "it does not answer"}
+REACHED = shared()
+NOT_REACHED = shared(state="unreachable", reason="it does not answer")
 Answers = Callable[..., None]
 
 
