@@ -24,6 +24,7 @@ from facewatchd.people.statements import Ignored, NewStatement, Person, Statemen
 from facewatchd.people.store import PeopleStore
 from facewatchd.scan.roots import Roots
 from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.shared import forms
 from facewatchd.store.catalog import Catalog
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.gallery import Gallery
@@ -195,7 +196,7 @@ class Exchange:
     def _contents_page(self, params: ExportParameters, _: Snapshot) -> tuple[list[Any], int | None]:
         with self._catalog.reading() as reader:
             page, following = reader.embedded(params.after, CONTENTS)
-        return [export_format.content_line(content) for content in page], following
+        return [forms.content(content) for content in page], following
 
     def import_people(self, params: ImportPeopleParameters) -> dict[str, object]:
         """Say everything that the lines say, in one step; return the numbers of what that was.
@@ -257,4 +258,4 @@ class Exchange:
     def _content(self, entry: dict[str, Any]) -> Embedded:
         if "content" not in entry:
             raise LineError("it is no line of a content")
-        return export_format.read_content(entry, self._info.dim)
+        return forms.read_content(entry, self._info.dim)

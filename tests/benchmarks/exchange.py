@@ -23,6 +23,7 @@ from facewatchd.matches import Box
 from facewatchd.models import registry
 from facewatchd.people.placing import placed
 from facewatchd.people.statements import RelativeBox
+from facewatchd.shared import forms
 from facewatchd.store.embedded import Embedded
 from facewatchd.values import Face
 from tests.benchmarks import album
@@ -94,10 +95,10 @@ def _carrying() -> Report:
     generator = np.random.default_rng(1)
     contents = [_content(number, generator) for number in range(CONTENTS)]
     began = time.process_time()
-    data = b"".join(json.dumps(export_format.content_line(content)).encode() + b"\n" for content in contents)
+    data = b"".join(json.dumps(forms.content(content)).encode() + b"\n" for content in contents)
     written = time.process_time()
     for number, entry in export_format.lines(data, 1):
-        export_format.read(number, entry, lambda entry: export_format.read_content(entry, DIM))
+        export_format.read(number, entry, lambda entry: forms.read_content(entry, DIM))
     read, faces = time.process_time(), CONTENTS * FACES
     report.row(faces, len(data) // faces, 1e6 * (written - began) / faces, 1e6 * (read - written) / faces)
     return report

@@ -215,7 +215,7 @@ def test_the_page_of_the_configuration_tells_which_keys_wait_for_a_restart() -> 
     described = dict(re.findall(r"^\.TP\n(\w+) \(.*\)\n(.*)$", page, re.MULTILINE))
     late = {name for name, meaning in described.items() if meaning.endswith(reference_pages.ON_RESTART)}
     faces = {"min_size", "min_score", "second_look", "detector_size"}
-    assert late == {"model", "model_root", *faces, "threads", "idle_priority", "device", "thumbnails"}
+    assert late == {"model", "model_root", *faces, "threads", "idle_priority", "device", "thumbnails", "index"}
 
 
 def test_the_page_of_the_protocol_has_every_method_parameter_and_error() -> None:
@@ -280,7 +280,7 @@ def test_the_wheel_brings_the_files_where_the_shells_and_man_look(tmp_path: Path
         *shell_files.files(),
         shell_files.PICTURE,
     }
-    assert not [name for name in names if name.startswith("facewatchd/share")], "they are there twice"
+    assert not [name for name in names if name.startswith("facewatchd/share/")], "they are there twice"
     package = [path for part in ("page", "pictures") for path in (PROJECT / "facewatchd" / part).rglob("*")]
     drawn = {
         str(path.relative_to(PROJECT)) for path in package if path.is_file() and path.suffix not in (".py", ".pyc")

@@ -21,11 +21,12 @@ MAY_IMPORT = {
     package: set(others.split())
     for package, others in {
         "values": "",
+        "engine_url": "",
         "paths": "",
         "threads": "values",
         "system": "values",
         "console": "system",
-        "config": "paths system threads",
+        "config": "engine_url paths system threads",
         "photos": "system values",
         "pictures": "photos system values",
         "server": "system",
@@ -34,13 +35,16 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
+        "shared": "client inference models server store values",
         "people": "store system threads values",
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",
         "watch": "system threads values",
         "indexing": "inference people photos scan store system threads values",
         "health": "client expectation indexing people scan server store threads values watch",
-        "api": "config expectation health indexing inference models people photos scan server store threads values",
+        "api": (
+            "config expectation health indexing inference models people photos scan server shared store threads values"
+        ),
         "daemon": (
             "api config console expectation health indexing inference models people scan server store system threads"
             " values watch"
