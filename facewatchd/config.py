@@ -9,13 +9,15 @@ import os
 import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
-from facewatchd import paths
+from facewatchd import engine_url, paths
 from facewatchd.errors import UsageError
 from facewatchd.fields import (
     Choice,
     Computed,
+    FieldError,
     Flag,
     Kind,
     Number,
@@ -26,16 +28,22 @@ from facewatchd.fields import (
     describe,
     optional,
     present,
+    required,
 )
 from facewatchd.ignore import Exclusion
 from facewatchd.system import atomic_files
+from facewatchd.text import printable
 from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 
 AUTO_MODEL = "auto"
 AUTO_DEVICE, CPU = "auto", "cpu"
 DEVICES = (CPU, AUTO_DEVICE, "cuda", "migraphx", "rocm", "openvino")
 """What is known of each is in `models.devices`, in the same order."""
+LOCAL, SHARED = INDEXES = ("local", "shared")
+"""Where the faces of this machine are searched: in its own index, or in that of the shared engine alone."""
 MAX_THREADS = 1024
+LONGEST_NAME = 64
+"""Characters of a machine's name: as many as Linux allows in a host name (hostname(7))."""
 _MOST_SHOWN = 100
 """Characters of a wrong value that a message repeats."""
 
@@ -95,6 +103,51 @@ class _Patterns(Kind[tuple[str, ...]]):
         except ValueError as exc:
             raise WrongValueError(name, value, f"{self.words} ({exc})") from exc
         return patterns
+
+
+class _NotTakenError(FieldError):
+    """A value that is not repeated in the message, as it may hold a secret."""
+
+    def __init__(self, name: str, fault: str, way: str) -> None:
+        super().__init__(f"{name} {fault}")
+        self.name = name
+        self.fault = fault
+        self.way = way
+
+
+class _Address(Kind[str]):
+    words = "a `postgresql://` URI without a password"
+
+    def read(self, value: object, name: str) -> str:
+        if not isinstance(value, str):
+            raise _NotTakenError(name, "is not a string", f"it must be {self.words}")
+        try:
+            return engine_url.read(value).url
+        except engine_url.UnsafeAddressError as exc:
+            raise _NotTakenError(name, exc.fault, exc.way) from exc
+
+
+class _MachineName(Kind[str]):
+    words = f"a name of 1 to {LONGEST_NAME} characters, without `:`, `/`, control characters and spaces around it"
+
+    def read(self, value: object, name: str) -> str:
+        if not isinstance(value, str) or not is_machine_name(value):
+            raise WrongValueError(name, value, self.words)
+        return value
+
+
+def is_machine_name(name: str) -> bool:
+    """Whether a machine may have this name: `NAME:PATH` is told apart in one way, and printed on one line."""
+    return (
+        0 < len(name) <= LONGEST_NAME and name == name.strip() and printable(name) == name and not set(name) & {*":/"}
+    )
+
+
+def _host_name() -> str:
+    name = gethostname()
+    if not is_machine_name(name):
+        raise UsageError(f"this machine's host name is {name!r}, which cannot be its name", "set `shared.name`")
+    return name
 
 
 def _is_text(value: object) -> bool:
@@ -178,6 +231,32 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """The shared engine. Without this table there is none."""
+
+    url: str = required(
+        _Address(),
+        "The database; the password is in a passfile or a systemd credential. `sslmode` must be `verify-full`, except "
+        "for loopback addresses and Unix sockets.",
+    )
+    name: str = optional(
+        _MachineName(),
+        "The name of this machine, as the others show it.",
+        Computed(_host_name, "the host name"),
+    )
+    index: str = optional(
+        Choice(INDEXES),
+        "`shared`: there is no index on this machine, and only the engine is asked; for archives that do not fit its "
+        "memory.",
+        LOCAL,
+    )
+    send: bool = optional(
+        Flag(), "Whether the faces and paths of this machine are sent; else the others' are only asked for.", True
+    )
+    timeout: float = optional(Number(0.05, 60), "Seconds that an answer waits for the engine.", 2.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The keys of the file, and two paths that only flags set."""
 
@@ -203,6 +282,7 @@ class Config:
     query: Query = optional(Object(Query, "a table"), "", Query())
     resources: Resources = optional(Object(Resources, "a table"), "", Computed(Resources, ""))
     watch: Watch = optional(Object(Watch, "a table"), "", Watch())
+    shared: Shared | None = optional(Object(Shared, "a table"), "", None)
 
 
 KEYS = describe(Config)
@@ -231,6 +311,7 @@ def load(path: Path | None, *, needs_directories: bool = True, **flags: Any) -> 
     )
     _refuse_data_among_photos(config)
     _refuse_threshold_without_model(config, source)
+    _refuse_unfindable(config, source)
     return config
 
 
@@ -257,7 +338,8 @@ def _model_root(data_dir: Path | None) -> Path:
 def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
     """Return the configuration of a running daemon after a reload, and the keys that count only after a restart.
 
-    The threshold of queries belongs to a model: where the model changes, both wait for the restart.
+    The threshold of queries belongs to a model: where the model changes, both wait for the restart. So do a `[shared]`
+    that comes or goes, and where the index is; `url`, `name` and `send` are facewatch-share's alone.
     """
     kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority", "device", "thumbnails")}
     query = wanted.query
@@ -270,21 +352,25 @@ def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
         query=query,
         resources=replace(wanted.resources, **kept),
         watch=wanted.watch,
+        shared=_shared_after_reload(running.shared, wanted.shared),
     )
-    before, after = _flat(taken), _flat(wanted)
-    return taken, [key for key in before if before[key] != after[key]]
+    return taken, _differing(taken, wanted)
 
 
-def _flat(config: Config) -> dict[str, object]:
-    """The values by the full names of their keys."""
-    values: dict[str, object] = {}
-    for part in fields(config):
-        value = getattr(config, part.name)
-        if is_dataclass(value):
-            values |= {f"{part.name}.{inner.name}": getattr(value, inner.name) for inner in fields(value)}
-        else:
-            values[part.name] = value
-    return values
+def _shared_after_reload(running: Shared | None, wanted: Shared | None) -> Shared | None:
+    return replace(wanted, index=running.index) if running and wanted else running
+
+
+def _differing(one: Any, other: Any, where: str = "") -> list[str]:
+    """The full names of the keys whose values differ; of a table that only one has, the table's."""
+    names: list[str] = []
+    for part in fields(one):
+        first, second = getattr(one, part.name), getattr(other, part.name)
+        if is_dataclass(first) and is_dataclass(second):
+            names += _differing(first, second, f"{part.name}.")
+        elif first != second:
+            names.append(where + part.name)
+    return names
 
 
 def _read(path: Path, *, required: bool) -> dict[str, Any]:
@@ -308,7 +394,10 @@ def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]
     try:
         values = present(Config, table)
     except WrongValueError as exc:
-        raise UsageError(f"`{exc.name}` in {source} is {_shown(exc.value)}", f"it must be {exc.expected}") from exc
+        shown = "missing" if exc.value is None else "no table" if exc.name == "shared" else _shown(exc.value)
+        raise UsageError(f"`{exc.name}` in {source} is {shown}", f"it must be {exc.expected}") from exc
+    except _NotTakenError as exc:
+        raise UsageError(f"`{exc.name}` in {source} {exc.fault}", exc.way) from exc
     except UnknownNameError as exc:
         known = ", ".join(sorted(exc.known))
         raise UsageError(f"unknown key `{exc.name}` in {source}", f"the keys here are: {known}") from exc
@@ -318,11 +407,13 @@ def _from_table(table: dict[str, Any], source: Path, given_paths: dict[str, Any]
 
 
 def _shown(value: object) -> str:
-    """A value of the file on one line, cut where it is long."""
+    """A value of the file on one line, cut where it is long. Addresses are not shown: they may hold a password."""
     try:
         text = repr(value)
     except ValueError:  # a hexadecimal number, which is read whatever its length, and has more than 4300 digits
         return "a number of thousands of digits"
+    if "://" in text:
+        return "an address"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
@@ -370,4 +461,13 @@ def _refuse_threshold_without_model(config: Config, source: Path) -> None:
             f'`query.threshold` in {source} is {config.query.threshold:g}, but the model is "auto", and every model '
             "has its own scale",
             "set `model` to the one that the threshold is for, or leave the threshold out",
+        )
+
+
+def _refuse_unfindable(config: Config, source: Path) -> None:
+    """Where only the engine is asked, and nothing is sent to it, no photo of this machine would ever be found."""
+    if config.shared and config.shared.index == SHARED and not config.shared.send:
+        raise UsageError(
+            f'`shared.index` in {source} is "shared", but `shared.send` is false: no photo here would be found',
+            'set `send` to true, or `index` to "local"',
         )

@@ -52,6 +52,19 @@ class Name(NamedTuple):
     runner_up_similarity: float | None = None
 
 
+class Place(NamedTuple):
+    """A photo of another machine, which can only be named here."""
+
+    host: str
+    """The machine's name."""
+    path: bytes
+
+    @property
+    def name(self) -> bytes:
+        """As it is written: ``nas:/srv/x.jpg``."""
+        return self.host.encode("utf-8", "replace") + b":" + self.path
+
+
 class PhotoFace(NamedTuple):
     """A face on a photo that was only looked at."""
 
@@ -71,7 +84,8 @@ class Also(NamedTuple):
     similarity: float
     box: Box
     score: float
-    face_id: int
+    face_id: int | None
+    """None on a photo of another machine."""
     norm: float | None = None
     """See `values.Face.norm`."""
 
@@ -79,7 +93,8 @@ class Also(NamedTuple):
 class Term(NamedTuple):
     """What a photo has for one of several people who are asked for together.
 
-    A person who stands on the photo without a face has no similarity, box, score and face.
+    A person who stands on the photo without a face has no similarity, box, score and face. A face on a photo of another
+    machine has no id.
     """
 
     similarity: float | None
@@ -99,7 +114,8 @@ class Term(NamedTuple):
 class Match(NamedTuple):
     """A photo that answers a query, with its best face.
 
-    Of a person who stands on the photo without a face there is no similarity, box, score and face.
+    Of a person who stands on the photo without a face there is no similarity, box, score and face. A face has no id
+    where no photo of this machine shows it.
     """
 
     path: bytes
@@ -134,6 +150,32 @@ class Match(NamedTuple):
     """What says so: one of `values.TakenFrom`."""
     similar: tuple[bytes, ...] = ()
     """The other frames of its burst, by name."""
+    host: str = ""
+    """The machine that has the photo; empty: this one."""
+    elsewhere: tuple[Place, ...] = ()
+    """Photos of other machines with the same bytes,"""
+    similar_elsewhere: tuple[Place, ...] = ()
+    """and the frames of its burst that only other machines have."""
+    size: tuple[int, int] = (0, 0)
+    """Pixels of a photo of another machine, upright; zeros where that is not known."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines beside its own that have a photo with the same bytes; this one is not among them."""
+        return tuple(dict.fromkeys(each.host for each in self.elsewhere if each.host != self.host))
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The boxes of all its faces that answer: of everyone who was asked for together, or its own; empty without."""
+        return tuple(face.box for face in (self.terms or (self,)) if face.box is not None)
+
+    @property
+    def name(self) -> bytes:
+        """The photo as it is written: its path, and of another machine ``nas:/srv/x.jpg``.
+
+        It tells photos apart: two machines may have different ones at one path.
+        """
+        return Place(self.host, self.path).name if self.host else self.path
 
     @property
     def day(self) -> str:

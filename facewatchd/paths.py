@@ -50,6 +50,15 @@ def socket_name() -> str:
         return str(platformdirs.user_runtime_path(APP) / "socket")
 
 
+def share_path(socket: Path) -> Path:
+    """The socket of facewatch-share, beside that of its daemon."""
+    try:
+        is_usual = os.fspath(socket) == socket_name()
+    except UsageError:
+        is_usual = False
+    return socket.with_name("share" if is_usual else f"{socket.name}.share")
+
+
 def config_path() -> Path:
     """The configuration file."""
     import platformdirs

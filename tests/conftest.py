@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from facewatchd.store.gallery import Gallery
+from tests.support import engine_server as engine_servers
 from tests.support import tiny_pack
+from tests.support.engine_server import Database, Server
 from tests.support.galleries import close_all, opened
 from tests.support.processes import Daemon
+from tests.support.tcp_proxy import Proxy
 
 TESTS = Path(__file__).parent
 # Compiled modules are kept even where the environment says not to: else each of hundreds of daemons would compile the
@@ -110,3 +113,50 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
         numbers = itertools.count()
         yield start
+
+
+@pytest.fixture(scope="session")
+def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The PostgreSQL of the test run; a test that stops it or changes its settings takes `own_server`."""
+    place = tmp_path_factory.getbasetemp()
+    with engine_servers.shared(place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) as server:
+        yield server
+
+
+@pytest.fixture
+def new_database(engine_server: Server) -> Iterator[Callable[..., Database]]:
+    """Make databases, which are dropped at the end. Arguments are those of `Server.new_database`."""
+    with contextlib.ExitStack() as databases:
+
+        def new_database(**options: bool) -> Database:
+            database = engine_server.new_database(**options)
+            databases.callback(database.drop)
+            return database
+
+        yield new_database
+
+
+@pytest.fixture
+def engine(new_database: Callable[..., Database]) -> Database:
+    """A database for the shared engine: empty, with pgvector."""
+    return new_database()
+
+
+@pytest.fixture
+def own_server(engine_server: Server) -> Iterator[Callable[..., Server]]:
+    """Start servers of the test's own. Arguments are settings of PostgreSQL."""
+    with contextlib.ExitStack() as servers:
+
+        def own_server(**settings: str) -> Server:
+            server = servers.enter_context(engine_servers.own(engine_server.installation, **settings))
+            server.start()
+            return server
+
+        yield own_server
+
+
+@pytest.fixture
+def proxy(engine_server: Server) -> Iterator[Proxy]:
+    """A proxy before the server of the test run: ``engine.url(port=proxy.port)``."""
+    with Proxy(engine_server.port) as proxy:
+        yield proxy

@@ -201,6 +201,11 @@ class QueryParameters:
         Flag(), "Whether each match has a word for how sure it is, and the answer how many to expect wrong.", False
     )
     explain: bool = optional(Flag(), "The same, and why each match may be wrong.", False)
+    shared: bool | None = optional(
+        Flag(),
+        "Whether photos of other machines are in the answer: those that the shared engine has.",
+        Computed(lambda: None, "whether `[shared]` is configured"),
+    )
     wait: float | None = optional(
         Number(0, MAX_WAIT),
         "Seconds to wait, at most, until everything that was on the disk at the call is searchable.",
@@ -479,7 +484,13 @@ METHODS = {
     ),
     "query": Method(
         QueryParameters,
-        "Find the photos that show a person, with and without others.",
+        "Find the photos that show a person, with and without others. Where other machines were asked too, the answer "
+        "has `shared`, with the `state` of the shared engine (`ok`, `behind`, `unreachable`, `refused` or `off`), the "
+        "`reason` where it is not asked in vain, whether the answer was `cut`, as other machines have too much that "
+        "matches, and the `machines`, each with `name`, `faces`, `backlog`, `pending` and `as_of_s`. A match then has "
+        "its `host`, null for this machine, and in `elsewhere` and `similar_elsewhere` the copies and the frames of "
+        "its burst that other machines have, each with `host` and `path`. One of another machine has the photo's "
+        "`size`, width and height in pixels. A face that no photo of this machine shows has no `face_id`.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "years[{year, photos, file_dates}] threshold model faces pending complete exact elapsed_ms cursor",

@@ -81,6 +81,7 @@ class Queries:
     def query(self, params: QueryParameters) -> dict[str, object]:
         """Return the result of ``query``: the matches, and how much was searched."""
         _require_numbers(params)
+        _require_shared(params)
         self._require_watched(params.dirs)
         search = self._search(params)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
@@ -207,3 +208,11 @@ def _require_numbers(params: QueryParameters) -> None:
     """Raise `ParamsError` for numbers that contradict each other."""
     if params.faces_max is not None and params.faces_min > params.faces_max:
         raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")
+
+
+def _require_shared(params: QueryParameters) -> None:
+    """Raise `ParamsError` where other machines are to be asked without a shared engine."""
+    if params.shared:
+        raise ParamsError(
+            "no shared engine is configured: add [shared] with its url to the configuration, and start facewatchd again"
+        )

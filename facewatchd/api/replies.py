@@ -10,18 +10,23 @@ from facewatchd.api.explain import Explained, Explanation, Near
 from facewatchd.api.names import Named, Similar
 from facewatchd.api.search import Answer
 from facewatchd.api.who import Asked, Used
-from facewatchd.matches import Also, Match, Term
+from facewatchd.matches import Also, Match, Place, Term
 from facewatchd.server.params import encode_path
 from facewatchd.values import Face, ModelInfo, Quality, Taken
 
 
-def answer(answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None) -> dict[str, object]:
+def answer(
+    answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None, *, hosts: bool = False
+) -> dict[str, object]:
     """Return ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and, explained, ``expected_false``.
 
-    With others who are to be on the photos, or are not, also ``with``, and ``without`` and ``undecided``.
+    With others who are to be on the photos, or are not, also ``with``, and ``without`` and ``undecided``. ``hosts``:
+    whether other machines were asked, and each match says where it is.
     """
     found = answer.found
-    matches = [of_match(match, answer.who, info.quality) for match in found.matches]
+    matches = [
+        of_match(match, answer.who, info.quality) | (_places_of(match) if hosts else {}) for match in found.matches
+    ]
     query = _query(answer.who, 0, info.quality)
     document: dict[str, object] = {
         "query": query,
@@ -138,6 +143,24 @@ def of_match(match: Match, asked: Asked, table: Quality | None) -> dict[str, obj
             for term in match.terms
         ]
     return document
+
+
+def _places_of(match: Match) -> dict[str, object]:
+    """Return the ``host`` of a match, null: this machine; and its copies, and frames of its burst, on others.
+
+    Of a photo of another machine, which cannot be looked at, also its ``size``.
+    """
+    size = {"size": list(match.size)} if match.host else {}
+    return {
+        "host": match.host or None,
+        **size,
+        "elsewhere": [_place(place) for place in match.elsewhere],
+        "similar_elsewhere": [_place(place) for place in match.similar_elsewhere],
+    }
+
+
+def _place(place: Place) -> dict[str, str]:
+    return {"host": place.host, **encode_path(place.path)}
 
 
 def photo(paths: Sequence[bytes], taken: Taken | None) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from facewatchd.client.who import Asked
 from facewatchd.errors import FacewatchError
-from facewatchd.matches import Also, Box, Match, Name, PhotoFace, Term
+from facewatchd.matches import Also, Box, Match, Name, PhotoFace, Place, Term
 
 
 class QueryFace(NamedTuple):
@@ -75,6 +75,36 @@ class Undecided(NamedTuple):
     """Of the first of them."""
 
 
+class Machine(NamedTuple):
+    """Another machine, as the shared engine knows it."""
+
+    name: str
+    faces: int
+    backlog: int
+    """Photos whose changes were not sent yet when it was last heard of,"""
+    pending: int
+    """and those that were still to be looked at there."""
+    as_of_s: float
+    """Seconds since then."""
+
+
+class Shared(NamedTuple):
+    """What an answer has of other machines."""
+
+    state: str
+    """``ok``, ``behind``, ``unreachable``, ``refused`` or ``off``."""
+    reason: str
+    """Why the answer has nothing of other machines, in a line; empty where it has."""
+    machines: tuple[Machine, ...]
+    cut: bool
+    """Whether other machines have more that matches than was looked at: the most alike count."""
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether other machines' faces were searched too."""
+        return self.state in ("ok", "behind")
+
+
 class Answer:
     """The result of a ``query``: as values, and as the document that ``--json`` prints."""
 
@@ -101,6 +131,8 @@ class Answer:
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
             self.undecided = _undecided(document.get("undecided"))
+            self.shared = _shared(document.get("shared"))
+            """None where other machines were not asked."""
             self.others = {
                 name: _query_entries(document[name], asked, every_face=False)
                 for name, asked in others.items()
@@ -224,12 +256,21 @@ def read_match(item: Any) -> Match:
         taken=_text(item, "taken"),
         taken_from=_text(item, "taken_from"),
         similar=_paths(item, "similar"),
+        host=_text(item, "host"),
+        elsewhere=_places(item, "elsewhere"),
+        similar_elsewhere=_places(item, "similar_elsewhere"),
+        size=_size(item.get("size")),
     )
 
 
+def _size(item: Any) -> tuple[int, int]:
+    width, height = map(int, item or (0, 0))
+    return width, height
+
+
 def _also(item: Any) -> Also:
-    similarity, box, score, face_id = float(item["similarity"]), _box(item), float(item["score"]), int(item["face_id"])
-    return Also(int(item["of"]), similarity, box, score, face_id)
+    _, _, _, face_id = _face(item)
+    return Also(int(item["of"]), float(item["similarity"]), _box(item), float(item["score"]), face_id)
 
 
 def _term(item: Any) -> Term:
@@ -240,6 +281,22 @@ def _paths(item: Any, name: str) -> tuple[bytes, ...]:
     encoded = item.get(f"{name}_bytes")
     paths = item.get(name, ())
     return tuple(map(str.encode, paths) if encoded is None else map(binascii.a2b_base64, encoded))
+
+
+def _places(item: Any, name: str) -> tuple[Place, ...]:
+    return tuple(Place(str(place["host"]), path_of(place)) for place in item.get(name, ()))
+
+
+def _shared(item: Any) -> Shared | None:
+    if item is None:
+        return None
+    machines = tuple(map(_machine, item["machines"]))
+    return Shared(str(item["state"]), _text(item, "reason"), machines, bool(item.get("cut")))
+
+
+def _machine(item: Any) -> Machine:
+    faces, backlog, pending = (int(item[key]) for key in ("faces", "backlog", "pending"))
+    return Machine(str(item["name"]), faces, backlog, pending, float(item["as_of_s"]))
 
 
 def _text(item: Any, name: str) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from facewatchd.client import drawing, outputs
+from facewatchd.client import drawing, machines, outputs
 from facewatchd.client.answer import Answer, photo_faces
 from facewatchd.client.arguments import PROG, parse
 from facewatchd.client.connection import INVALID_PARAMS, PROBE_TIMEOUT, Connection, RemoteError
@@ -125,7 +125,7 @@ def _search(options: argparse.Namespace) -> int:
     document = send(options, everyone, started)
     answer = Answer(document, everyone.who, every_face=options.face == "all", others=everyone.others)
     # An answer does not hold the reason why it is incomplete; where a directory is out of reach, the wait ends early.
-    late = options.wait is not None and not answer.complete and time.monotonic() - started >= options.wait
+    late = options.wait is not None and machines.lacks_photos(answer) and time.monotonic() - started >= options.wait
     is_read = print_answer(options, answer, late=late)
     outputs.make(options, everyone, answer)
     if is_read and answer.shown:

@@ -26,7 +26,8 @@ exit status: 0 found, 1 nothing found, 2 wrong usage or unreadable photo, 3 no f
 5 not ready in time (or the daemon could not answer)
 
 Piped, each match is a line of similarity, x,y,w,h and path with tabs between; tab, newline and backslash in a path
-are then written \\t, \\n and \\\\. -l and -0 print paths as they are.
+are then written \\t, \\n and \\\\. -l and -0 print paths as they are. The path of a photo on another machine is
+host:/path; that of one on this machine begins with a slash.
 """
 
 
@@ -88,6 +89,7 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse options that contradict each other, or that would be ignored."""
     if options.names:
         parser.error("--who names the faces that --list-faces lists: give both")
+    _check_machines(parser, options)
     if options.strict and not options.without:
         parser.error("--strict says what --without does: give --without WHO")
     since, until = options.since, options.until
@@ -99,6 +101,15 @@ def _check_search(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--link-to and --copy-to exclude each other")
     if options.sync:
         _check_sync(parser, options)
+
+
+def _check_machines(parser: Parser, options: argparse.Namespace) -> None:
+    if options.shared and options.local:
+        parser.error("--shared and --local exclude each other")
+    if options.hosts and options.local:
+        parser.error("--hosts prints photos of other machines, and goes without --local")
+    if options.new and options.shared and not options.hosts and (options.paths or options.print0):
+        parser.error("--new would count photos of other machines as printed: give --hosts as well, or --local")
 
 
 def _check_follow(parser: Parser, options: argparse.Namespace) -> None:
@@ -270,6 +281,7 @@ def _add_output_options(parser: Parser) -> None:
     add = parser.add_argument
     add("-l", "--paths", action="store_true", help="print paths only, each photo once")
     add("-0", "--print0", action="store_true", help="the same, NUL between them")
+    add("--hosts", action="store_true", help="with -l or -0: also photos on other machines, as host:/path")
     add("--json", action="store_true", help="print one JSON document, see facewatchd-protocol(7)")
     add(
         "--wait",
@@ -280,6 +292,9 @@ def _add_output_options(parser: Parser) -> None:
         help=f"first wait until everything written before the call is searchable (default {DEFAULT_WAIT:g})",
     )
     add("--exact", action="store_true", help="compare with every face instead of the index")
+    text = "also ask the shared engine, for photos on other machines (default: if it is configured, without -l and -0)"
+    add("--shared", action="store_true", help=text)
+    add("--local", action="store_true", help="never ask the shared engine: photos on this machine only")
     add("--socket", metavar="PATH", help="the daemon's socket")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")

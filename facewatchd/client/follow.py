@@ -103,7 +103,7 @@ class _Follower:
         self._answer = answer
         with reading_answer():
             self._cursor = str(answer.document["cursor"])
-        self._printed = {(match.path, match.face_id) for match in answer.matches}
+        self._printed = {(match.name, match.face_id) for match in answer.matches}
         """Under the cursor: only these may come again."""
         self._before = _Before(answer.digests, collapse=not options.no_collapse)
         self._above = list(answer.matches[-_ALIGNED:])
@@ -135,7 +135,7 @@ class _Follower:
         params = restrictions(self._options)
         if "since" in params:
             params["taken_since"] = params.pop("since")
-        for name in ("top", "sort", "exact", "explain", "verdicts", "digests"):
+        for name in ("top", "sort", "exact", "explain", "verdicts", "digests", "shared"):
             params.pop(name, None)
 
         def call() -> Any:
@@ -172,7 +172,7 @@ class _Follower:
             cursor, key = str(params["cursor"]), None
             if method == "match":
                 match = read_match(params["match"])
-                key, shown = (match.path, match.face_id), [str(digest) for digest in params.get("shown", ())]
+                key, shown = (match.name, match.face_id), [str(digest) for digest in params.get("shown", ())]
                 if key not in self._printed and not self._print_new(match, shown, params):
                     return False
                 self._shown += shown

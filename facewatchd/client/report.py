@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
+from facewatchd.client import machines
 from facewatchd.client.answer import CHILD, Answer, Faceless, QueryEntry, QueryFace, QueryGroup, QueryPerson, Undecided
 from facewatchd.client.who import Who
 from facewatchd.console import output
@@ -37,10 +38,13 @@ def print_answer(options: argparse.Namespace, answer: Answer, *, late: bool) -> 
         say(_undecided(answer.undecided, strict=options.strict))
     if chatty:
         say(_summary(answer, verbose=options.verbose))
-    elif answer.total > len(answer.matches) and not options.quiet and not options.json:
+    elif answer.total > len(answer.matches) and doubtful:
         say(_shown(answer))
-    if not answer.complete and not late and not options.quiet and (chatty or not options.json):
-        say(_why_incomplete(answer))
+    if doubtful and leaves_hosts_out(options) and (number := sum(bool(match.host) for match in answer.matches)):
+        say(f"{counted(number, 'photo')} on other machines left out; --hosts prints their names as host:/path")
+    if not options.quiet and (chatty or not options.json):
+        for line in _why_incomplete(answer, late=late):
+            say(line)
     return is_read
 
 
@@ -65,6 +69,8 @@ def _print_matches(options: argparse.Namespace, answer: Answer) -> bool:
 
 def as_text(options: argparse.Namespace, answer: Answer, matches: Sequence[Match]) -> str | bytes:
     """Return matches of an answer, or that came after it, as the options ask for them without ``--json``."""
+    if leaves_hosts_out(options):
+        matches = [match for match in matches if not match.host]
     if options.print0:
         return output.path_lines(matches, b"\0")
     if options.paths:
@@ -72,6 +78,11 @@ def as_text(options: argparse.Namespace, answer: Answer, matches: Sequence[Match
     if shows_table(options):
         return output.match_table(matches, _columns(options, answer), colour=takes_colour(sys.stdout))
     return output.match_lines(matches)
+
+
+def leaves_hosts_out(options: argparse.Namespace) -> bool:
+    """Whether only photos of this machine are printed: a program that is given paths must find files there."""
+    return bool((options.paths or options.print0) and not options.hosts)
 
 
 def _columns(options: argparse.Namespace, answer: Answer) -> output.Shown:
@@ -114,8 +125,7 @@ def remarks(options: argparse.Namespace, answer: Answer) -> list[str]:
     lines += _expected_false(answer, explain=options.explain)
     if answer.undecided is not None and answer.undecided.number:
         lines.append(_undecided(answer.undecided, strict=options.strict))
-    if not answer.complete:
-        lines.append(_why_incomplete(answer))
+    lines += _why_incomplete(answer, late=False)
     return lines
 
 
@@ -187,8 +197,11 @@ def _undecided(undecided: Undecided, *, strict: bool) -> str:
 
 
 def _summary(answer: Answer, *, verbose: bool) -> str:
-    searched = counted(answer.faces, "face")
-    text = f"{_shown(answer)}; {searched} searched, {answer.pending} pending, {answer.elapsed_ms:.0f} ms"
+    if answer.shared is None:
+        searched = f"{counted(answer.faces, 'face')} searched, {answer.pending} pending"
+    else:
+        searched = machines.searched(answer, answer.shared)
+    text = f"{_shown(answer)}; {searched}, {answer.elapsed_ms:.0f} ms"
     if verbose:
         way = "every face compared" if answer.exact else "by the index"
         text += f"; model {printable(answer.model)}, threshold {answer.threshold:.3g}, {way}"
@@ -196,16 +209,22 @@ def _summary(answer: Answer, *, verbose: bool) -> str:
 
 
 def _shown(answer: Answer) -> str:
-    text = f"{len(answer.matches)} of {counted(answer.total, 'photo')}"
+    at_least = "at least " if answer.shared is not None and answer.shared.cut else ""
+    text = f"{len(answer.matches)} of {at_least}{counted(answer.total, 'photo')}"
     return f"{text}; -n 0 shows all" if answer.total > len(answer.matches) else text
 
 
-def _why_incomplete(answer: Answer) -> str:
+def _why_incomplete(answer: Answer, *, late: bool) -> Iterator[str]:
+    """Word what was not searched: on this machine (``late``: the caller says it), and on others."""
     missing = unread(answer)
-    if missing:
+    lacks = machines.lacks_photos(answer) and not late
+    if lacks and missing:
         them = "it" if answer.pending + answer.undated == 1 else "them"
-        return f"not complete: {missing}; --wait waits for {them}"
-    return "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
+        yield f"not complete: {missing}; --wait waits for {them}"
+    elif lacks:
+        yield "not complete: a directory is out of reach, or only looked at now and then; see: facewatchd status"
+    if answer.shared is not None and (text := machines.not_searched(answer.shared)):
+        yield text
 
 
 def unread(answer: Answer) -> str:

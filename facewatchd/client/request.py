@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from facewatchd.client.connection import DEFAULT_TIMEOUT, INVALID_PARAMS, Connection, RemoteError
 from facewatchd.client.query import QueryPhoto, ask
-from facewatchd.client.report import shows_table
+from facewatchd.client.report import leaves_hosts_out, shows_table
 from facewatchd.client.who import Asked
 from facewatchd.errors import FacewatchError, TooLargeError
 
@@ -33,8 +33,11 @@ _LATER = {
     "digests": "--follow",
     "explain": "--explain",
     "names": "--who",
+    "shared": "--shared",
 }
 """Parameters that daemons of earlier versions do not know, and the option that each is of."""
+_IMPLIED = {"verdicts": True, "shared": False}
+"""Parameters that those daemons can do without, with the values for which that is so."""
 _WITHOUT_WHO = "give exactly one of photos, faces, embedding"
 """Their answer to a question with ``who`` in the place of these."""
 
@@ -91,13 +94,13 @@ def send(options: argparse.Namespace, everyone: Everyone, started: float) -> Any
         params = {**fixed, **everyone.params()}
         if options.wait is not None:
             params["wait"] = max(0.0, options.wait - (time.monotonic() - started))
-        try:
-            return daemon.call("query", **params)
-        except RemoteError as error:
-            if not params.pop("verdicts", False) or not _is_unknown("verdicts", error):
-                require_known(error)
-                raise
-        return daemon.call("query", **params)
+        while True:
+            try:
+                return daemon.call("query", **params)
+            except RemoteError as error:
+                if not _leave_out(params, error):
+                    require_known(error)
+                    raise
 
     with Connection(options.socket, DEFAULT_TIMEOUT + (options.wait or 0)) as daemon:
         return ask(call, everyone.photos)
@@ -116,6 +119,10 @@ def restrictions(options: argparse.Namespace) -> dict[str, Any]:
         params["digests"] = True
     if options.no_collapse:
         params["collapse"] = False
+    if options.shared:
+        params["shared"] = True
+    elif options.local or leaves_hosts_out(options):
+        params["shared"] = False  # else -n would count photos that are not printed
     if options.explain and (options.json or options.html is not None or shows_table(options)):
         params["explain"] = True
     elif _shows_verdicts(options) or (options.explain and not options.quiet):
@@ -130,6 +137,15 @@ def draws(options: argparse.Namespace) -> bool:
 
 def _shows_verdicts(options: argparse.Namespace) -> bool:
     return bool(shows_table(options) or draws(options) or options.html is not None or options.show)
+
+
+def _leave_out(params: dict[str, Any], error: RemoteError) -> bool:
+    """Leave out a parameter that the daemon does not know and can do without; False where that is not the error."""
+    for name, value in _IMPLIED.items():
+        if params.get(name) is value and _is_unknown(name, error):
+            del params[name]
+            return True
+    return False
 
 
 def require_known(error: RemoteError) -> None:

@@ -66,9 +66,7 @@ def match_table(matches: Sequence[Match], shown: Shown, *, colour: bool) -> str:
         columns.append(("QUERY", [_entries(match) for match in matches]))
     if persons:
         columns.append(("PERSON", [printable(match.person) for match in matches]))
-    columns.append(
-        ("PATH", [printable(match.path) + _notes(match, match.reasons if shown.reasons else ()) for match in matches])
-    )
+    columns.append(("PATH", [_place(match, match.reasons if shown.reasons else ()) for match in matches]))
     rows = [[cells[row] for _, cells in columns] for row in range(len(matches))]
     return table([heading for heading, _ in columns], rows, colour=colour)
 
@@ -90,12 +88,17 @@ def _entries(match: Match) -> str:
     return ",".join(str(number) for number in (match.of, *(also.of for also in match.also)) if number is not None)
 
 
-def _notes(match: Match, reasons: Sequence[str]) -> str:
+def _place(match: Match, reasons: Sequence[str]) -> str:
+    """The path, and what is to be known of the photo."""
     notes = ["the query photo"] if match.itself else []
-    notes += [f"+{counted(len(match.copies), 'copy', 'copies')}"] if match.copies else []
-    notes += [f"+{len(match.similar)} in its burst"] if match.similar else []
+    copies = len(match.copies) + sum(each.host == match.host for each in match.elsewhere)
+    notes += [f"+{counted(copies, 'copy', 'copies')}"] if copies else []
+    hosts = dict.fromkeys(printable(each.host) for each in match.elsewhere if each.host != match.host)
+    notes += [f"also on {', '.join(hosts)}"] if hosts else []
+    frames = len(match.similar) + len(match.similar_elsewhere)
+    notes += [f"+{frames} in its burst"] if frames else []
     notes += map(printable, reasons)
-    return f"  ({', '.join(notes)})" if notes else ""
+    return printable(match.name) + (f"  ({', '.join(notes)})" if notes else "")
 
 
 def face_table(faces: Sequence[PhotoFace], *, colour: bool) -> str:
@@ -127,11 +130,14 @@ def _runner_up(who: Name) -> str:
 
 
 def match_lines(matches: Iterable[Match]) -> bytes:
-    """Return ``similarity<TAB>x,y,w,h<TAB>path`` a line; the first two are empty where there is no face."""
+    """Return ``similarity<TAB>x,y,w,h<TAB>path`` a line; the first two are empty where there is no face.
+
+    The path of a photo on another machine is ``host:path``; those of this machine begin with a slash.
+    """
 
     def fields(match: Match) -> tuple[bytes, bytes, bytes]:
         similarity = b"" if match.similarity is None else b"%.3f" % match.similarity
-        return similarity, b"" if match.box is None else b"%d,%d,%d,%d" % match.box, _tsv(match.path)
+        return similarity, b"" if match.box is None else b"%d,%d,%d,%d" % match.box, _tsv(match.name)
 
     return b"".join(b"%s\t%s\t%s\n" % fields(match) for match in matches)
 
@@ -171,12 +177,12 @@ def tab_separated(*fields: str | bytes) -> bytes:
 
 def path_lines(matches: Iterable[Match], end: bytes) -> bytes:
     """Return each photo's path once, the most similar first, as raw bytes with ``end`` after each."""
-    return b"".join(path + end for path in dict.fromkeys(match.path for match in matches))
+    return b"".join(path + end for path in dict.fromkeys(match.name for match in matches))
 
 
 def path_list(matches: Iterable[Match]) -> str:
     """Return the same for a terminal."""
-    return "".join(f"{printable(path)}\n" for path in dict.fromkeys(match.path for match in matches))
+    return "".join(f"{printable(path)}\n" for path in dict.fromkeys(match.name for match in matches))
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> str:

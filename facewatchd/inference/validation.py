@@ -14,7 +14,7 @@ import math
 import re
 import struct
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -244,6 +244,26 @@ def face(
     sharpness or null, and one of the ``looks`` that were asked for."""
     if not isinstance(entry, dict):
         raise InvalidAnswerError("a face is no JSON object")
+    box, score, norm, look, sharpness = measures_of_face(entry, width, height, looks)
+    points = [[number(each, "a landmark") for each in _numbers(point, 2, "a landmark")]
+              for point in _numbers(entry.get("landmarks"), 5, "the landmarks")]  # fmt: skip
+    if not is_unit(embedding, embedding.size):
+        raise InvalidAnswerError("an embedding is not of unit length")
+    return Face(box, score, np.array(points, np.float32), embedding, norm, look, sharpness)
+
+
+class Measures(NamedTuple):
+    """What is told of a face beside its landmarks and its embedding: see `values.Face`."""
+
+    box: Box
+    score: float
+    norm: float | None
+    look: Look
+    sharpness: float | None
+
+
+def measures_of_face(entry: dict[str, Any], width: int, height: int, looks: Collection[Look]) -> Measures:
+    """A box inside the photo, a score from 0 to 1, a norm and a sharpness or null, and one of the ``looks``."""
     x, y, w, h = _numbers(entry.get("box"), 4, "a box")
     whole(x, "a box's left edge", 0, width - 1)
     whole(y, "a box's upper edge", 0, height - 1)
@@ -252,10 +272,6 @@ def face(
     score = number(entry.get("score"), "a score")
     if not 0.0 <= score <= 1.0:
         raise InvalidAnswerError("a score is not from 0 to 1")
-    points = [[number(each, "a landmark") for each in _numbers(point, 2, "a landmark")]
-              for point in _numbers(entry.get("landmarks"), 5, "the landmarks")]  # fmt: skip
-    if not is_unit(embedding, embedding.size):
-        raise InvalidAnswerError("an embedding is not of unit length")
     norm = None if entry.get("norm") is None else number(entry["norm"], "a norm")
     if norm is not None and not is_norm(norm):
         raise InvalidAnswerError(f"a norm is not more than 0 and at most {MOST_NORM:.0f}")
@@ -265,7 +281,7 @@ def face(
     look = entry.get("look")
     if not isinstance(look, str) or look not in looks:
         raise InvalidAnswerError("a face of a look that was not asked for")
-    return Face(Box(x, y, w, h), score, np.array(points, np.float32), embedding, norm, Look(look), sharpness)
+    return Measures(Box(x, y, w, h), score, norm, Look(look), sharpness)
 
 
 def _numbers(value: object, count: int, what: str) -> list[Any]:

@@ -76,7 +76,7 @@ def read_content(entry: dict[str, Any], dim: int) -> Embedded:
             width,
             height,
             whole(entry, "second_look", -4, 3),
-            None if taken is None else _read_taken(taken),
+            None if taken is None else read_taken(taken),
             flag(entry, "dated"),
             None if picture is None else validation.fingerprint(data(picture, "picture", 4096)),
             [_read_face(each, dim, width, height) for each in validation.listed(entry, "faces", MOST_FACES)],
@@ -95,7 +95,8 @@ def _read_face(entry: object, dim: int, width: int, height: int) -> Face:
     return validation.face(entry, np.frombuffer(embedding, "<f4"), width, height, _LOOKS)
 
 
-def _read_taken(value: object) -> Taken:
+def read_taken(value: object) -> Taken:
+    """Check a date: seconds, minutes, and what says so."""
     if not isinstance(value, list) or len(value) != 3:
         raise FormError("taken has not three parts")
     return validation.date(*value)

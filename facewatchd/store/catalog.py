@@ -28,6 +28,7 @@ from facewatchd.store import journal, recovery, schema
 from facewatchd.store.catalog_reader import CatalogReader, below
 from facewatchd.store.catalog_rows import LACKS_FACES, LEFT_OUT, Counts
 from facewatchd.store.embedded import WAIT_FOR_PHOTO, Embedded
+from facewatchd.store.outbox import Outbox
 from facewatchd.store.references import ITSELF
 from facewatchd.system import ownership
 from facewatchd.values import Face, Identity, Look, Stamp, Taken, Ways
@@ -134,10 +135,11 @@ def _hint(name: str) -> str:
 class Catalog:
     """An open catalog. Close it when done."""
 
-    def __init__(self, path: Path, model_id: str, dim: int) -> None:
+    def __init__(self, path: Path, model_id: str, dim: int, *, sends: bool = False) -> None:
         """Open or create it for a model whose embeddings have ``dim`` numbers.
 
-        Raises `DamagedError` for a file that is no catalog of this model.
+        ``sends``: whether a shared engine is told of what is in it, so that an `Outbox` is kept. Raises `DamagedError`
+        for a file that is no catalog of this model.
         """
         self.path = path
         self.dim = dim
@@ -145,6 +147,8 @@ class Catalog:
         self._readers_lock = threading.Lock()
         self._closed = False
         self._counted: _Counted | None = None
+        self.outbox: Outbox | None = None
+        """None where no shared engine is told of what is in the catalog."""
         self.made_due = 0
         """Transactions since it was opened that recorded a photo at which a second look is to be taken."""
         self.damage = ""
@@ -160,6 +164,10 @@ class Catalog:
             self._db = schema.connect_writer(str(path))
             try:
                 self._prepare(model_id)
+                if sends:
+                    self.outbox = Outbox.begin(self._db, self._transaction)
+                else:
+                    Outbox.end(self._db, self._transaction)
             except BaseException:
                 self._db.close()
                 raise
@@ -268,6 +276,8 @@ class Catalog:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
+        if self.outbox is not None:
+            self.outbox.committed()
 
     def record(self, outcomes: Sequence[Outcome]) -> Changes:
         """Write all outcomes in one transaction."""

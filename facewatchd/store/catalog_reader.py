@@ -29,8 +29,9 @@ from facewatchd.store.catalog_rows import (
     face_of,
     photo_record,
 )
-from facewatchd.store.embedded import Embedded
+from facewatchd.store.embedded import MOST_COPIES, Embedded, Shown
 from facewatchd.store.journal import Journal
+from facewatchd.store.outbox import OutboxReader
 from facewatchd.values import CANNOT_READ, Face, Identity, PhotoState, Stamp, Taken, TakenFrom, Ways, is_within
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class CatalogReader:
         self._note_damaged = note_damaged
         self._uuid = uuid
         self.journal = Journal(self._all, uuid)
+        self.outbox = OutboxReader(self._all)
 
     def showing(self, shown: Mapping[int, Collection[bytes]]) -> CatalogReader:
         """A reader for which some contents are shown by these paths, and no others are shown."""
@@ -299,20 +301,29 @@ class CatalogReader:
         Those of which the row of a face is damaged are left out. Also returns the id to go on after; None at the end.
         """
         rows = self._all(
-            "SELECT id, digest, width, height, second_look, taken, taken_offset, taken_from, picture FROM content"
-            " WHERE id > ? AND error IS NULL AND width > 0 AND orphaned IS NULL ORDER BY id LIMIT ?",
+            f"{_EMBEDDED} AND id > ? AND orphaned IS NULL ORDER BY id LIMIT ?",
             after,
             limit,
         )
         found = []
-        for content_id, digest, width, height, second_look, at, offset, source, picture in rows:
+        for content_id, *row in rows:
             if (faces := self.faces(content_id)) is not None:
-                is_dated = source == "" or (source is not None and is_stated(at, offset, source))
-                taken = Taken(at, offset, TakenFrom(source)) if source and is_dated else None
-                shown = [face for _, face in faces]
-                kept = _fingerprint(picture)
-                found.append(Embedded(digest, width, height, second_look, taken, is_dated, kept, shown))
+                found.append(_embedded(row, [face for _, face in faces]))
         return found, rows[-1][0] if len(rows) == limit else None
+
+    def shown(self, digest: bytes) -> Shown | None:
+        """A content with its faces and photos; None where no photo shows it, no face is on it, or one is damaged."""
+        rows = self._all(f"{_EMBEDDED} AND digest = ?", digest)
+        if not rows:
+            return None
+        ((content_id, *row),) = rows
+        sql = "SELECT path FROM photo WHERE content_id = ? ORDER BY path LIMIT ?"
+        paths = [path for (path,) in self._all(sql, content_id, MOST_COPIES)]
+        faces = self.faces(content_id) if paths else None
+        if not faces:
+            return None
+        ids, found = zip(*faces, strict=True)
+        return Shown(_embedded(row, found), ids, paths)
 
     def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The photos of each content, by digest; contents without any are left out."""
@@ -635,6 +646,18 @@ def _is_inside(path: bytes, directories: Sequence[bytes]) -> bool:
 _STAMP = "SELECT path, device, inode, size, mtime_ns, ctime_ns FROM photo"
 _NORM = "coalesce(norm, 9e999)"  # which SQLite reads as infinity
 _FACE = "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look, sharpness FROM face"
+_EMBEDDED = (
+    "SELECT id, digest, width, height, second_look, taken, taken_offset, taken_from, picture FROM content"
+    " WHERE error IS NULL AND width > 0"
+)
+
+
+def _embedded(row: Sequence[Any], faces: Sequence[Face]) -> Embedded:
+    """The content of a row of `_EMBEDDED` without its id."""
+    digest, width, height, second_look, at, offset, source, picture = row
+    is_dated = source == "" or (source is not None and is_stated(at, offset, source))
+    taken = Taken(at, offset, TakenFrom(source)) if source and is_dated else None
+    return Embedded(digest, width, height, second_look, taken, is_dated, _fingerprint(picture), faces)
 
 
 def below(directory: bytes) -> tuple[bytes, bytes]:

@@ -10,7 +10,9 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ from facewatchd.threads.bounded_calls import DiskCalls, NotAnsweringError
 from facewatchd.values import ModelInfo
 
 log = logging.getLogger(__name__)
+
+MACHINE = "machine"
+"""Name of the file with the id of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,29 @@ class LastRun:
         for directory in directories:
             if str(directory) not in self.directories and not _may_be_there(directory):
                 raise UsageError(f"there is no directory {directory}", "check its name, or mount its disk")
+
+
+def machine_id(data_dir: Path) -> str:
+    """The id under which a shared engine knows this data directory, as 32 hexadecimal digits; made at the first call.
+
+    It is one for all models, and stays when a catalog is made anew. Raises `StorageError`.
+    """
+    path = data_dir / MACHINE
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            found = atomic_files.read(path).strip()
+            if re.fullmatch(rb"[0-9a-f]{32}", found):
+                return found.decode("ascii")
+            log.warning(
+                "%s holds no id of a machine: a new one is made; what a shared engine has under the old one stays "
+                "there until it is removed (facewatchd shared machines)",
+                path,
+            )
+        made = uuid.uuid4().hex
+        atomic_files.write(path, f"{made}\n".encode("ascii"))
+    except OSError as exc:
+        raise unusable(path.parent, exc) from exc
+    return made
 
 
 def told_of_removed_model(data_dir: Path, name: str, now: str) -> str:
@@ -108,7 +136,7 @@ def locked(data_dir: Path) -> Iterator[None]:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ownership.check_directory(data_dir)
-        ownership.check_files(data_dir, ("lock", "last-run.json", "reserve"))
+        ownership.check_files(data_dir, ("lock", "last-run.json", "reserve", MACHINE))
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(data_dir / "lock", flags, 0o600)
     except OSError as exc:
@@ -150,12 +178,15 @@ def _lock(descriptor: int, data_dir: Path) -> None:
         raise StorageError(f"cannot lock {data_dir}: {exc.strerror}", "keep the data on a local disk") from exc
 
 
-def open_catalog(path: Path, model: ModelInfo) -> Catalog:
-    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun."""
+def open_catalog(path: Path, model: ModelInfo, *, sends: bool = False) -> Catalog:
+    """Open the catalog; one that is damaged is set aside, never overwritten, and a new one begun.
+
+    ``sends``: as `Catalog` has it.
+    """
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         check_model_directory(path.parent)
-        return Catalog(path, model.id, model.dim)
+        return Catalog(path, model.id, model.dim, sends=sends)
     except OSError as exc:
         raise unusable(path.parent, exc) from exc
     except DamagedError as exc:
@@ -164,4 +195,4 @@ def open_catalog(path: Path, model: ModelInfo) -> Catalog:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        return Catalog(path, model.id, model.dim)
+        return Catalog(path, model.id, model.dim, sends=sends)

@@ -11,6 +11,9 @@ from facewatchd.values import Face, Taken
 WAIT_FOR_PHOTO: Final = 365 * 24 * 3600.0
 """Seconds for which an imported content waits for a photo, before it counts as one whose photos were deleted."""
 
+MOST_COPIES: Final = 4000
+"""Photos that show one content and are told of elsewhere: with the longest possible paths, 22 MB."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
@@ -25,3 +28,14 @@ class Embedded:
     """Whether its bytes were read for a date: where they were and ``taken`` is None, there is none."""
     picture: bytes | None
     faces: Sequence[Face]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A content that photos show and on which there are faces, with the ids and the names that it has here."""
+
+    embedded: Embedded
+    face_ids: Sequence[int]
+    """In the order of ``embedded.faces``."""
+    paths: Sequence[bytes]
+    """The first `MOST_COPIES` photos that show it, in the order of paths."""

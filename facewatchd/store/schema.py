@@ -9,15 +9,16 @@ from __future__ import annotations
 import sqlite3
 
 from facewatchd.photos import taken
+from facewatchd.store import outbox
 
 APPLICATION_ID = 0x66776361  # "fwca"
-VERSION = 6
+VERSION = 7
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Prefixes of the names of the errors that SQLite raises for a damaged file."""
 REFUSED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE})
 """Primary codes of the errors that SQLite raises for a value or a row that can never be written."""
 
-TABLES = """
+TABLES = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT;
 CREATE TABLE root(path BLOB PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL) STRICT;
 CREATE TABLE content(
@@ -83,6 +84,7 @@ CREATE TABLE grouped(           -- people/groups.py; a face that has no row is s
     face_id INTEGER PRIMARY KEY REFERENCES face(id) ON DELETE CASCADE,
     group_id INTEGER NOT NULL   -- 0: it is in no group
 ) STRICT;
+{outbox.TABLE}
 """
 
 MIGRATIONS = {
@@ -135,6 +137,8 @@ MIGRATIONS = {
     CREATE TABLE grouped(face_id INTEGER PRIMARY KEY REFERENCES face(id) ON DELETE CASCADE,
         group_id INTEGER NOT NULL) STRICT;
     """,
+    # It is empty until a shared engine is configured, and then everything is to be sent.
+    6: outbox.TABLE,
 }
 """By version: the statements that make a catalog of it one of the next version."""
 

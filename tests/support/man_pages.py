@@ -346,6 +346,19 @@ SECTIONS = {
             "cannot be read, what was copied stays, and the exit status is 2.",
         ),
         (
+            "OTHER MACHINES",
+            "Where a shared engine is configured (facewatch-share(1)), photos of other machines are matches too. In "
+            "the table and in a pipe, such a photo is named HOST:PATH, as ssh and rsync take it, and in JSON it has "
+            "`host`. Paths of this machine always begin with a slash. A photo that is on several machines is one "
+            "match: the one here if there is one, and behind it the machines that have it too.",
+            "-l and -0 are for programs that open the files. So they print photos of this machine only, and no other "
+            "is asked; with --hosts, photos of others are printed as HOST:PATH.",
+            "The last line on a terminal says how many faces were searched on each machine, and how long ago it was "
+            "heard of one that is switched off. Where the engine cannot be reached, a line on standard error says why, "
+            "and what this machine has is printed all the same; the exit status is that of what was found. --local "
+            "asks no other machine. --follow goes on with the photos of this machine alone.",
+        ),
+        (
             "WHO IS ON A PHOTO",
             "--list-faces --who tells of each face which of the people with names it is, how similar it is to the "
             "best reference, how sure that is, and who is next; `unknown` is nobody of them. The photo need not be "

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 
-from facewatchd import config, errors
+from facewatchd import config, engine_url, errors
 from facewatchd.api import export_format, parameters
 from facewatchd.fields import Description
 from facewatchd.matches import TOO_BLURRED
@@ -85,12 +85,19 @@ def config_page() -> str:
         f"not `{config.AUTO_MODEL}`.",
         "A change of `[faces]` counts for photos that are indexed from then on; `facewatchd scan --force` embeds all "
         "photos again. `second_look` counts for all photos.",
+        "Without `[shared]` nothing ever leaves the machine. Its `url` holds no password. That is "
+        f"{engine_url.PASSWORD_PLACES}. A server on another machine must have a certificate for its name: "
+        f"`sslmode={engine_url.VERIFIED}`, with the CA as `sslrootcert`, an absolute path or `system`. Other modes are "
+        "allowed where every host is `localhost`, a loopback address or a Unix socket (`%2Frun%2Fpostgresql`). The "
+        f"parameters are {_listed(sorted(engine_url.PARAMETERS))}; the variables `PG*` of the environment do not "
+        "count, except `PGPASSFILE` and `PGSSLROOTCERT`.",
     )
     lines += section(
         "RELOAD",
         "`systemctl --user reload facewatchd`, or SIGHUP to a daemon without a terminal, reads the file again. Keys "
         "above without the remark about a restart count at once; a threshold waits when `model` changed with it. The "
-        "log names the keys that wait. A file with a mistake changes nothing.",
+        "log names the keys that wait. A file with a mistake changes nothing. `url`, `name` and `send` are "
+        "facewatch-share's: it takes them over when it is reloaded in the same way.",
     )
     lines += [".SH FILES", *item(r"\fI\(ti/.config/facewatchd/config.toml\fR", "the configuration")]
     lines += [".SH EXAMPLES", *example(EXAMPLE)]
@@ -99,7 +106,7 @@ def config_page() -> str:
 
 def _waiting_for_restart() -> set[str]:
     """The keys that `config.apply_reload` does not take over: each is changed by itself, and only compared there."""
-    running_config = config.Config(model="a model")
+    running_config = config.Config(model="a model", shared=config.Shared("postgresql:///"))
     late: set[str] = set()
     for part in fields(running_config):
         value = getattr(running_config, part.name)

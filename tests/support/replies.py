@@ -52,3 +52,13 @@ def answer(*paths: bytes, **changes: Any) -> dict[str, Any]:
         "elapsed_ms": 14.2,
     }  # fmt: skip
     return {"total": len((document | changes)["matches"])} | document | changes
+
+
+def machine(name: str, faces: int = 210_000, **changes: Any) -> dict[str, Any]:
+    """Another machine, as an answer names it."""
+    return {"name": name, "faces": faces, "backlog": 0, "pending": 0, "as_of_s": 2.5} | changes
+
+
+def shared(*machines: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What an answer says of the shared engine."""
+    return {"state": "ok", "reason": "", "cut": False, "machines": list(machines)} | changes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from facewatchd import config, paths
-from facewatchd.config import Config, Faces, Query, Resources, Watch
+from facewatchd.config import Config, Faces, Query, Resources, Shared, Watch
 from facewatchd.errors import UsageError
 from facewatchd.ignore import Exclusion
 
@@ -35,7 +35,15 @@ unload_after = 0
 [watch]
 settle = 0.5
 rescan = 60
+[shared]
+url = "postgresql://facewatch@nas.lan/facewatch?sslmode=verify-full"
+name = "laptop"
+index = "shared"
+send = true
+timeout = 0.5
 """
+ENGINE = 'url = "postgresql://localhost/f"'
+SECRET = "s3cret"
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +100,13 @@ def test_every_key_is_read(tmp_path: Path, photos: Path, home: Path) -> None:
         query=Query(top=0, threshold=0.45),
         resources=Resources(threads=3, idle_priority=False, unload_after=0),
         watch=Watch(settle=0.5, rescan=60),
+        shared=Shared(
+            url="postgresql://facewatch@nas.lan/facewatch?sslmode=verify-full",
+            name="laptop",
+            index="shared",
+            send=True,
+            timeout=0.5,
+        ),
     )
 
 
@@ -104,6 +119,7 @@ def test_only_directories_must_be_there(tmp_path: Path, photos: Path, home: Path
         "unload_after": 300,
     }  # fmt: skip
     assert (loaded.model, loaded.model_root) == ("auto", home / ".insightface")
+    assert loaded.shared is None
     assert loaded.data_dir == home / ".local/share/facewatchd"
     assert loaded.socket == home / "run/facewatchd/socket"
 
@@ -219,7 +235,7 @@ def test_an_unknown_key_is_named_with_those_that_are_known(tmp_path: Path, text:
 
 def test_the_known_keys_of_a_table_are_listed(tmp_path: Path) -> None:
     assert refusal(tmp_path, "[watch]\nx = 1").endswith("the keys here are: rescan, settle")
-    known = "directories, exclude, faces, model, model_root, query, resources, watch"
+    known = "directories, exclude, faces, model, model_root, query, resources, shared, watch"
     assert refusal(tmp_path, "x = 1").endswith(f"the keys here are: {known}")
 
 
@@ -242,6 +258,10 @@ TEXT = "it must be a string that is not empty"
         ("query = []", "query", "it must be a table"),
         ("resources = 'x'", "resources", "it must be a table"),
         ("watch = true", "watch", "it must be a table"),
+        ("shared = true", "shared", "it must be a table"),
+        (f"[shared]\n{ENGINE}\nsend = 1", "shared.send", "it must be true or false"),
+        (f"[shared]\n{ENGINE}\nindex = 'both'", "shared.index", 'it must be "local", "shared"'),
+        ("[shared]\nurl = 3", "shared.url", "it must be a `postgresql://` URI without a password"),
         ("[resources]\nidle_priority = 1", "resources.idle_priority", "it must be true or false"),
         ("[resources]\nidle_priority = 'yes'", "resources.idle_priority", "it must be true or false"),
     ],
@@ -266,11 +286,12 @@ NUMBERS: list[tuple[str, str, float, float, bool]] = [
     ("resources", "unload_after", 0, 1e9, False),
     ("watch", "settle", 0, 3600, False),
     ("watch", "rescan", 1, 1e9, False),
+    ("shared", "timeout", 0.05, 60, False),
 ]
 
 
 def load_number(tmp_path: Path, table: str, key: str, value: object) -> Any:
-    text = f'model = "fixed"\n[{table}]\n{key} = {value}'
+    text = f'model = "fixed"\n[{table}]\n{ENGINE if table == "shared" else ""}\n{key} = {value}'
     loaded = config.load(write(tmp_path, text), needs_directories=False)
     return getattr(getattr(loaded, table), key)
 
@@ -293,7 +314,8 @@ def test_a_number_out_of_its_range_is_refused(
     step = 1 if whole else 0.001
     wrong: list[object] = [low - step, high + 1, "nan", "-inf", "true", '"3"', "[3]", "1979-05-27"]
     for value in wrong + ([low + 0.5] if whole else []):
-        words = refusal(tmp_path, f"[{table}]\n{key} = {value}")
+        engine = ENGINE if table == "shared" else ""
+        words = refusal(tmp_path, f"[{table}]\n{engine}\n{key} = {value}")
         assert words.startswith(f"`{table}.{key}` in ")
         assert words.endswith(f"; it must be {kind} from {low:.10g} to {high:.10g}")
 
@@ -339,6 +361,78 @@ def test_with_another_model_the_threshold_waits_for_it() -> None:
     assert waiting == ["model", "query.threshold"]
     taken, waiting = config.apply_reload(running, replace(running, query=Query(top=5, threshold=0.95)))
     assert (taken.query.threshold, waiting) == (0.95, [])
+
+
+# The shared engine
+
+
+def test_only_the_address_of_an_engine_must_be_there(tmp_path: Path) -> None:
+    loaded = config.load(write(tmp_path, f"[shared]\n{ENGINE}"), needs_directories=False).shared
+    assert loaded == Shared("postgresql://localhost/f", socket.gethostname(), "local", True, 2.0)
+    assert refusal(tmp_path, "[shared]").startswith("`shared.url` in ")
+    assert " is missing; it must be a `postgresql://` URI" in refusal(tmp_path, "[shared]\nname = 'x'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[shared]\nurl = 'postgresql://u:{SECRET}@nas.lan/f?sslmode=verify-full'",
+        f"[shared]\nurl = ['postgresql://u:{SECRET}@nas.lan/f']",
+        f"[shared]\nurl = 'host=nas.lan password={SECRET}'",
+        f"[shared]\nurl = 'mysql://u:{SECRET}@nas.lan/f'",
+        f"[shared]\n{ENGINE}\nname = 'postgresql://u:{SECRET}@nas.lan/f'",
+        f"shared = 'postgresql://u:{SECRET}@nas.lan/f'",
+        f"shared = 'host=nas.lan password={SECRET}'",
+        f"[shared]\n{ENGINE}\npassword = '{SECRET}'",
+        f"[shared]\nurl = 'postgresql://u:{SECRET}@nas.lan/f",
+    ],
+)
+def test_no_message_repeats_a_password(tmp_path: Path, text: str) -> None:
+    assert SECRET not in refusal(tmp_path, text)
+
+
+def test_an_unsafe_address_is_refused(tmp_path: Path) -> None:
+    words = refusal(tmp_path, "[shared]\nurl = 'postgresql://nas.lan/f?sslmode=require'")
+    assert words.startswith("`shared.url` in ")
+    assert "leads to nas.lan with sslmode=require" in words
+    assert "; write sslmode=verify-full" in words
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a/b", "a\\nb", "\\u202e", "x" * 65, " a", "a ", "\\u007f", "\\u2028"])
+def test_a_name_that_no_machine_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    words = refusal(tmp_path, f'[shared]\n{ENGINE}\nname = "{name}"')
+    assert words.startswith("`shared.name` in ")
+    assert "without `:`, `/`" in words
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "laptop", "Büro PC", "nas.lan", "家"])
+def test_a_machine_may_have_any_other_name(tmp_path: Path, name: str) -> None:
+    loaded = config.load(write(tmp_path, f"[shared]\n{ENGINE}\nname = '{name}'"), needs_directories=False)
+    assert loaded.shared is not None
+    assert loaded.shared.name == name
+
+
+def test_a_host_name_that_cannot_be_the_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "gethostname", lambda: "")
+    with pytest.raises(UsageError, match=r"host name is '', .*; set `shared\.name`"):
+        config.load(write(tmp_path, f"[shared]\n{ENGINE}"), needs_directories=False)
+    assert config.load(write(tmp_path, f"[shared]\n{ENGINE}\nname = 'x'"), needs_directories=False).shared
+
+
+def test_photos_that_only_the_engine_would_find_are_sent(tmp_path: Path) -> None:
+    words = refusal(tmp_path, f"[shared]\n{ENGINE}\nindex = 'shared'\nsend = false")
+    assert "no photo here would be found" in words
+
+
+def test_an_engine_that_comes_or_goes_and_its_index_wait_for_a_restart() -> None:
+    engine = Shared("postgresql://localhost/f", "a", "local", True, 2.0)
+    other = Shared("postgresql://localhost/g", "b", "shared", False, 3.0)
+    none, some = Config(), Config(shared=engine)
+    assert config.apply_reload(none, some) == (none, ["shared"])
+    assert config.apply_reload(some, none) == (some, ["shared"])
+    assert config.apply_reload(none, none) == (none, [])
+    taken, waiting = config.apply_reload(some, replace(some, shared=other))
+    assert (taken.shared, waiting) == (replace(other, index="local"), ["shared.index"])
 
 
 @pytest.mark.parametrize("text", ["directories = [", "a = 1\na = 2", "= 3", "x = " + "[" * 5000])

@@ -39,7 +39,6 @@ class PostgresEngine:
         self._dim, self._patience = dim, patience
         self._key: int | None = None
         self._epoch = 0
-        self._name = ""
         self._is_indexed = False
 
     @property
@@ -48,16 +47,20 @@ class PostgresEngine:
 
     # This machine
 
-    def attach(self, machine_id: str, name: str, known_lineages: Collection[str], epoch: int | None = None) -> Attached:
-        if not rows.is_name(name):
-            raise EngineError(
-                Trouble.FAILED, f"{name[: rows.MOST_NAME]!r} is no name of a machine", "see [shared] name"
-            )
+    def attach(
+        self,
+        machine_id: str,
+        name: str,
+        known_lineages: Collection[str],
+        epoch: int | None = None,
+        *,
+        takes_back: bool = False,
+    ) -> Attached:
         taken = False
         with self._connection.within(PUSH_SECONDS) as db:
             try:
                 with db.transaction():
-                    attached = self._attach(db, machine_id, name, known_lineages, epoch)
+                    attached = self._attach(db, machine_id, name, known_lineages, epoch, takes_back)
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != "machine_name":
                     raise
@@ -68,17 +71,22 @@ class PostgresEngine:
                 f"another machine is called {name} in the shared engine at {self._connection.server.where}",
                 f"choose another [shared] name; or, if it is gone, `facewatchd shared remove {name}`",
             )
-        self._name = name
         return attached
 
     def _attach(
-        self, db: psycopg.Connection, machine_id: str, name: str, lineages: Collection[str], epoch: int | None
+        self,
+        db: psycopg.Connection,
+        machine_id: str,
+        name: str,
+        lineages: Collection[str],
+        epoch: int | None,
+        takes_back: bool,
     ) -> Attached:
         sql = "SELECT key, epoch, lineage FROM machine WHERE id = %s FOR UPDATE"
         row = db.execute(sql, (machine_id,)).fetchone()
         if row is None:
             was_removed = db.execute("SELECT 1 FROM removed WHERE id = %s", (machine_id,)).fetchone()
-            if was_removed and epoch is not None:
+            if was_removed and not takes_back:
                 raise self._not_ours(None)
             db.execute("DELETE FROM removed WHERE id = %s", (machine_id,))
             sql = "INSERT INTO machine(id, name, epoch, lineage) VALUES (%s, %s, %s, '') RETURNING key"
@@ -115,7 +123,7 @@ class PostgresEngine:
             return EngineError(
                 Trouble.REMOVED,
                 f"this machine was removed from the shared engine at {self._connection.server.where}",
-                "restart facewatch-share to send again, or set send = false in [shared]",
+                "`facewatchd shared resync` sends all of it again; send = false in [shared] only asks",
             )
         return EngineError(
             Trouble.FENCED,

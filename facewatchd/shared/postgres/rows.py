@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from facewatchd.config import is_machine_name
 from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.matches import Box
@@ -27,8 +28,6 @@ Key = tuple[int, bytes]
 
 MOST_PATH: Final = 4096
 """Bytes of a path: PATH_MAX."""
-MOST_NAME: Final = 100
-"""Characters of the name of a machine."""
 _MOST_COUNT: Final = 1 << 48
 _MOST_ID: Final = (1 << 63) - 1
 _LOOKS: Final = frozenset(map(str, Look))
@@ -52,20 +51,9 @@ def machines(rows: Iterable[Row], own: int | None) -> list[MachineState]:
             validation.whole(key, "a key", 0, _MOST_ID)
         except (InvalidAnswerError, ValueError):
             continue
-        if is_name(name):
+        if isinstance(name, str) and is_machine_name(name):
             found.append(MachineState(key, name, faces, photos, backlog, pending, seconds, key == own))
     return sorted(found, key=lambda each: each.name)
-
-
-def is_name(name: object) -> bool:
-    """Whether it can be shown as the name of a machine."""
-    return (
-        isinstance(name, str)
-        and 0 < len(name) <= MOST_NAME
-        and name.isprintable()
-        and name == name.strip()
-        and not {":", "/"} & set(name)
-    )
 
 
 class Gathered:

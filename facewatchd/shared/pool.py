@@ -1,0 +1,285 @@
+"""Connections to the engine on which questions are asked. They are made by a thread of their own, never by a question.
+
+A connection takes up to 25 round trips, half a second where each takes 20 ms, and for ever where the server hangs. So a
+question takes a connection that is there. While there is none because the last attempt failed, it is told at once why.
+Only while the first attempt after a success is being made does it wait, and not longer than its own deadline: so a
+server that was started anew costs no question its answer.
+
+One connection is kept open; more are opened while several questions come at once, and closed when they are not needed.
+Once a minute an idle one is asked for the machines: that finds a dead connection before a question does, and `machines`
+answers from memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from facewatchd.shared.engine import Engine, EngineError, Retry, Trouble
+from facewatchd.shared.pauses import Pauses
+from facewatchd.shared.values import MachineState
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MOST: Final = 4
+"""Connections for questions: a question takes some 10 ms of the server, and a person asks one at a time."""
+LOOK_EVERY: Final = 60.0
+"""Seconds between two looks at an idle connection."""
+_LOST: Final = (Trouble.UNREACHABLE, Trouble.LATE)
+"""After these a connection is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a connection is for: a model's tables, and the machine that asks."""
+
+    model: str
+    dim: int
+    machine: str
+    """Its id."""
+
+
+class Pool:
+    """`use` asks; any thread may call it. Started once and stopped once."""
+
+    def __init__(self, connect: Callable[[Identity], Engine], clock: Callable[[], float] = time.monotonic) -> None:
+        """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`."""
+        self._connect = connect
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._identity: Identity | None = None
+        self._idle: list[Engine] = []
+        self._open: set[Engine] = set()
+        self._asked = 0
+        """Questions since the last look."""
+        self._waiting = 0
+        """Questions that wait for a connection."""
+        self._trouble: EngineError | None = None
+        self._try_now = False
+        self._stopping = False
+        self._pauses = Pauses()
+        self._machines: tuple[MachineState, ...] = ()
+        self._machines_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
+
+    def start(self) -> None:
+        """Make connections from now on, once `become` has said what for."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close all connections; questions that are being asked end with an error."""
+        with self._changed:
+            self._stopping = True
+            self._drop_all()
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def become(self, identity: Identity) -> None:
+        """Say what connections are for; those for anything else are closed."""
+        with self._changed:
+            if identity != self._identity:
+                self._identity, self._trouble, self._machines = identity, None, ()
+                self._drop_all()
+                self._try_now = True
+                self._changed.notify_all()
+
+    @property
+    def dim(self) -> int:
+        """Numbers of an embedding. Raises `EngineError` before `become` was called."""
+        with self._changed:
+            if self._identity is None:
+                raise _not_yet()
+            return self._identity.dim
+
+    def try_now(self) -> None:
+        """End a pause after a failure: something may be better now."""
+        with self._changed:
+            self._try_now = True
+            self._changed.notify_all()
+
+    @property
+    def trouble(self) -> EngineError | None:
+        """Why there is no connection; None where there is one, or one is being made."""
+        with self._changed:
+            return self._trouble
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        with self._changed:
+            return bool(self._open)
+
+    def machines(self) -> tuple[MachineState, ...]:
+        """The machines as they were told last, with the time that has passed since. No server is asked."""
+        with self._changed:
+            passed = self._clock() - self._machines_at
+            return tuple(replace(each, as_of_s=each.as_of_s + passed) for each in self._machines)
+
+    def note(self, machines: tuple[MachineState, ...]) -> None:
+        """Keep the machines that an answer told of."""
+        with self._changed:
+            self._machines, self._machines_at = machines, self._clock()
+
+    def use(self, seconds: float, ask: Callable[[Engine], T]) -> T:
+        """Ask on a connection. ``seconds``: to wait for one, at most. Raises `EngineError`.
+
+        Where the connection turns out to be lost, and not by a missed deadline, the question is asked once more on
+        another one: the server may have been started anew since the last question.
+        """
+        due = self._clock() + seconds
+        engine = self._take(due)
+        try:
+            return self._asked_on(engine, ask)
+        except EngineError as exc:
+            if exc.trouble is not Trouble.UNREACHABLE:
+                raise
+            self._lost_one_of_many()
+        return self._asked_on(self._take(due), ask)
+
+    def _asked_on(self, engine: Engine, ask: Callable[[Engine], T]) -> T:
+        is_sound = False
+        try:
+            result = ask(engine)
+            is_sound = True
+            return result
+        except EngineError as exc:
+            is_sound = exc.trouble not in _LOST
+            raise
+        finally:
+            self._give_back(engine, is_sound=is_sound)
+
+    def _take(self, due: float) -> Engine:
+        with self._changed:
+            self._asked += 1
+            self._waiting += 1
+            self._changed.notify_all()
+            try:
+                while not self._idle:
+                    self._refuse_if_hopeless()
+                    if not self._changed.wait(due - self._clock()) and self._clock() >= due and not self._idle:
+                        raise EngineError(Trouble.LATE, "the shared engine has not answered in time", "ask again")
+                return self._idle.pop()
+            finally:
+                self._waiting -= 1
+
+    def _refuse_if_hopeless(self) -> None:
+        if self._stopping:
+            raise EngineError(Trouble.UNREACHABLE, "facewatch-share stops", "ask again")
+        if self._identity is None:
+            raise _not_yet()
+        if self._trouble is not None and not self._open:
+            raise EngineError(self._trouble.trouble, self._trouble.message, self._trouble.hint)
+
+    def _give_back(self, engine: Engine, *, is_sound: bool) -> None:
+        with self._changed:
+            if is_sound and engine in self._open:
+                self._idle.append(engine)
+            else:
+                self._open.discard(engine)
+            is_kept = engine in self._open
+            self._changed.notify_all()
+        if not is_kept:
+            engine.close()
+
+    def _lost_one_of_many(self) -> None:
+        """The idle connections are as old as the one that was lost: each would cost a question."""
+        with self._changed:
+            lost, self._idle = self._idle, []
+            self._open -= set(lost)
+            self._changed.notify_all()
+        for engine in lost:
+            engine.close()
+
+    def _drop_all(self) -> None:
+        for engine in self._open:
+            engine.close()
+        self._open.clear()
+        self._idle.clear()
+
+    # The thread
+
+    def _run(self) -> None:
+        look_at = self._clock() + LOOK_EVERY
+        while True:
+            with self._changed:
+                while not (self._stopping or self._needs_one() or self._clock() >= look_at):
+                    self._changed.wait(look_at - self._clock())
+                if self._stopping:
+                    return
+                identity = self._identity if self._needs_one() else None
+            if identity is not None:
+                self._add(identity)
+            else:
+                look_at = self._clock() + LOOK_EVERY
+                self._look()
+
+    def _needs_one(self) -> bool:
+        if self._identity is None or len(self._open) >= MOST:
+            return False
+        return not self._open or (self._waiting > 0 and not self._idle)
+
+    def _add(self, identity: Identity) -> None:
+        with self._changed:
+            self._try_now = False
+        try:
+            engine = self._connect(identity)
+        except EngineError as exc:
+            self._failed(exc, identity)
+            return
+        with self._changed:
+            is_wanted = not self._stopping and identity == self._identity
+            if is_wanted:
+                if self._trouble is not None:
+                    log.info("the shared engine can be asked again")
+                self._trouble = None
+                self._pauses.succeeded()
+                self._open.add(engine)
+                self._idle.append(engine)
+                self._changed.notify_all()
+        if not is_wanted:
+            engine.close()
+        elif not self._machines:
+            self._look()
+
+    def _failed(self, exc: EngineError, identity: Identity) -> None:
+        """Tell the questions that wait, and pause."""
+        with self._changed:
+            if identity != self._identity:
+                return
+            if not self._open:
+                if self._trouble is None or self._trouble.message != exc.message:
+                    log.warning("the shared engine cannot be asked: %s", exc)
+                self._trouble = exc
+                self._changed.notify_all()
+            pause = self._pauses.after(exc.trouble.retry if exc.trouble.retry is not Retry.NEVER else Retry.SLOWLY)
+            until = self._clock() + (pause or 0.0)
+            while not (self._stopping or self._try_now or identity != self._identity or self._clock() >= until):
+                self._changed.wait(until - self._clock())
+
+    def _look(self) -> None:
+        """Ask an idle connection for the machines, and close those that were not needed since the last look."""
+        with self._changed:
+            if not self._idle:
+                return
+            engine = self._idle.pop()
+            spare = self._idle[:] if self._asked < 2 else []
+            del self._idle[: len(spare)]
+            self._open -= set(spare)
+            self._asked = 0
+        for each in spare:
+            each.close()
+        try:
+            self.note(tuple(self._asked_on(engine, lambda one: one.machines())))
+        except EngineError as exc:
+            log.debug("an idle connection to the shared engine is lost: %s", exc)
+
+
+def _not_yet() -> EngineError:
+    return EngineError(Trouble.UNREACHABLE, "facewatch-share has not reached the daemon yet", "ask again")
