@@ -179,7 +179,8 @@ def test_a_name_that_another_machine_has(engine: Database, nas: PostgresEngine) 
         assert other.remove("nas")
         assert not other.remove("nas")
         other.attach(token(), "nas", [])
-    push_after = pytest.raises(EngineError, push, nas, content(1, ROWS[:1]))
+    with pytest.raises(EngineError) as push_after:
+        push(nas, content(1, ROWS[:1]))
     assert push_after.value.trouble is Trouble.REMOVED
 
 
