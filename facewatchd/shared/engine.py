@@ -9,7 +9,7 @@ the engine's last one is not among those that the catalog kept, one of the two w
 what they have is compared.
 
 **Deadlines.** Each call ends within its deadline, whatever the server and the network do, and raises `EngineError`.
-After `UNREACHABLE` and `LATE` the engine is of no use any more: it is closed, and another one is connected.
+After that the engine may be of no use any more (`is_open`): it is closed, and another one is connected.
 
 An engine is used by one thread at a time; only `close` may be called by any, and ends the call that is being made.
 """
@@ -90,13 +90,26 @@ class EngineError(FacewatchError):
 class Engine(Protocol):
     """A connection to the engine, for one model."""
 
-    def attach(self, machine_id: str, name: str, known_lineages: Collection[str], epoch: int | None = None) -> Attached:
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can succeed. Where not, another engine is to be connected."""
+        ...
+
+    def attach(
+        self,
+        machine_id: str,
+        name: str,
+        known_lineages: Collection[str],
+        epoch: int | None = None,
+        *,
+        takes_back: bool = False,
+    ) -> Attached:
         """Say that this process sends for a machine from now on. What others do with its rows is refused then.
 
         ``machine_id``: 32 hexadecimal digits. ``known_lineages``: of the last push that the catalog is sure of, and of
         the one that it began after that. ``epoch``: the one that this process has, after a connection broke: it goes
-        on with it. Raises `Trouble.FENCED` where another process came meanwhile, `Trouble.REMOVED` where the machine
-        was removed, and `Trouble.NAME_TAKEN`.
+        on with it. ``takes_back``: a machine that was removed is entered again, with no rows. Raises `Trouble.FENCED`
+        where another process came meanwhile, `Trouble.REMOVED` where the machine was removed, and `Trouble.NAME_TAKEN`.
         """
         ...
 
