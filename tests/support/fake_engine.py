@@ -126,10 +126,10 @@ class FakeEngine:
             raise EngineError(Trouble.NAME_TAKEN, f"another machine is called {name}", "choose another name")
         if own is None:
             own = machines[machine_id] = FakeMachine(1 + max((each.key for each in machines.values()), default=0), name)
-        if epoch is not None and epoch != own.epoch:
+        if epoch is not None and own.epoch > epoch:
             raise EngineError(Trouble.FENCED, "another process sends for this machine", "")
         own.name = name
-        own.epoch += 0 if epoch is not None else 1
+        own.epoch = own.epoch + 1 if epoch is None else epoch  # a restored engine may have an earlier one
         self._id, self._epoch = machine_id, own.epoch
         return Attached(own.epoch, own.lineage in known_lineages)
 
