@@ -129,7 +129,8 @@ class FakeEngine:
         if epoch is not None and own.epoch > epoch:
             raise EngineError(Trouble.FENCED, "another process sends for this machine", "")
         own.name = name
-        own.epoch = own.epoch + 1 if epoch is None else epoch  # a restored engine may have an earlier one
+        if epoch != own.epoch:
+            own.epoch = max(own.epoch, epoch or 0, time.time_ns()) + 1
         self._id, self._epoch = machine_id, own.epoch
         return Attached(own.epoch, own.lineage in known_lineages)
 
