@@ -302,12 +302,7 @@ def share(socket: Path, server: FakeServer, identity: Identity, name: str = "her
     """A facewatch-share without a sender and with a fake engine, which listens on a socket (`paths.share_path`)."""
     sending = NoSending()
 
-    def connect(identity: Identity) -> FakeEngine:
-        engine = server.connect()
-        engine.recognise(identity.machine)
-        return engine
-
-    pool = Pool(connect)
+    pool = Pool(server.connect)
     methods = Methods(pool, sending, name)
     listener = Server(socket, lambda line: jsonrpc.answer(line, methods.call))
     pool.start()
