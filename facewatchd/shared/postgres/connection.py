@@ -22,7 +22,7 @@ from psycopg.types import TypeInfo
 
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import schema, vectors
-from facewatchd.shared.postgres.troubles import Server, Words, engine_error, worded
+from facewatchd.shared.postgres.troubles import GONE, Server, Words, engine_error, worded
 
 CONNECT_SECONDS: Final = 5
 """For each address of the server; libpq takes no less than 2."""
@@ -38,6 +38,11 @@ KEEPALIVES: Final = {
 
 _EXTENSION: Final = "as the administrator of the server: CREATE EXTENSION vector; in the database {base}"
 _MISSING: Final = Words(Trouble.NO_EXTENSION, "has no pgvector in the database {base}", _EXTENSION)
+_NOT_INSTALLED: Final = Words(
+    Trouble.NO_EXTENSION,
+    "has no pgvector installed",
+    "install it on the server (Debian: postgresql-NN-pgvector), then " + _EXTENSION,
+)
 _TOO_OLD: Final = Words(
     Trouble.NO_EXTENSION,
     "has pgvector {text}, which has no iterative scan: 0.8 is needed",
@@ -110,8 +115,8 @@ class Connection:
         if self._closed.is_set() and not is_late:
             return EngineError(Trouble.UNREACHABLE, f"the connection to {self.server.where} was closed")
         error = engine_error(exc, self.server, is_late=is_late)
-        if self.db.broken and error.trouble is Trouble.FAILED:
-            return EngineError(Trouble.UNREACHABLE, error.message, error.hint)
+        if self.db.broken and not is_late and getattr(exc, "sqlstate", None) is None:
+            return worded(GONE, self.server)
         if error.trouble is Trouble.UNREACHABLE:
             self._closed.set()  # also where only the tables are gone: another connection makes them again
         return error
@@ -172,11 +177,10 @@ class Connection:
         try:
             with self.db.transaction():
                 self.db.execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
-        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported) as exc:
-            raise worded(_MISSING, self.server) from exc
-        except psycopg.errors.UndefinedFile as exc:
-            hint = "install pgvector on the server (Debian: postgresql-NN-pgvector), then " + _EXTENSION
-            raise worded(_MISSING._replace(message="has no pgvector installed", hint=hint), self.server) from exc
+        except psycopg.errors.InsufficientPrivilege:
+            raise worded(_MISSING, self.server) from None
+        except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported):  # no control file of that name
+            raise worded(_NOT_INSTALLED, self.server) from None
         self._extension()
 
     def _version(self) -> int:

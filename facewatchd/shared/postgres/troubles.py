@@ -40,7 +40,7 @@ _PASSWORD: Final = Words(
     "put the right one into ~/.pgpass (HOST:PORT:DATABASE:USER:PASSWORD, mode 0600) or the credential",
 )
 _NO_PASSWORD: Final = _PASSWORD._replace(message="wants a password of user {user}, and there is none")
-_GONE: Final = Words(Trouble.UNREACHABLE, "closed the connection", _AGAIN)
+GONE: Final = Words(Trouble.UNREACHABLE, "closed the connection", _AGAIN)
 _LATE: Final = Words(Trouble.LATE, "did not answer in time", _AGAIN)
 _FULL: Final = Words(Trouble.FULL, "has no room left: {text}", "make room on the server: it is tried again by itself")
 _READ_ONLY: Final = Words(
@@ -51,7 +51,7 @@ _FOREIGN: Final = Words(Trouble.CERTIFICATE, "has a certificate that no authorit
 _DROPPED: Final = Words(Trouble.UNREACHABLE, "lost the tables of this model", "they are made again by themselves")
 
 _BY_STATE: Final = {
-    "08": _GONE,
+    "08": GONE,
     "28": _REFUSED,
     "28P01": _PASSWORD,
     "3D000": Words(
@@ -89,6 +89,7 @@ _BY_TEXT: Final = tuple(
         ("certificate has expired|not yet valid", Words(
             Trouble.CERTIFICATE, "has a certificate that is not valid now", "renew it, and see the clocks of both")),
         ("certificate verify failed|unknown ca|self.signed certificate", _FOREIGN),
+        ("unexpected eof|EOF detected|connection reset", GONE),
         ("does not support SSL|channel binding|certificate|SSL error|tlsv1|ssl3", Words(
             Trouble.CERTIFICATE, "does not prove that it is the right one: {text}", "have it use TLS (ssl = on)")),
         ("starting up|shutting down|in recovery mode|not yet accepting|not accepting connections", _STARTS),
