@@ -49,19 +49,13 @@ class Pool:
     """`use` asks; any thread may call it. Started once and stopped once."""
 
     def __init__(self, connect: Callable[[Identity], Engine], clock: Callable[[], float] = time.monotonic) -> None:
-        """``connect``: makes a connection, on the pool's own thread; here it is told which machine asks.
-
-        Raises `EngineError`.
-        """
+        """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`."""
         self._connect = connect
         self._clock = clock
         self._changed = threading.Condition()
         self._identity: Identity | None = None
         self._idle: list[Engine] = []
         self._open: set[Engine] = set()
-        self._recognised: dict[Engine, int] = {}
-        """Connections, with the number of attachments of this machine when they were last told which one it is."""
-        self._attachments = 0
         self._asked = 0
         """Questions since the last look."""
         self._waiting = 0
@@ -103,11 +97,6 @@ class Pool:
             if self._identity is None:
                 raise _not_yet()
             return self._identity.dim
-
-    def attached(self) -> None:
-        """This machine may have another key in the engine by now: each connection is told again which one it is."""
-        with self._changed:
-            self._attachments += 1
 
     def try_now(self) -> None:
         """End a pause after a failure: something may be better now."""
@@ -157,7 +146,6 @@ class Pool:
     def _asked_on(self, engine: Engine, ask: Callable[[Engine], T]) -> T:
         is_sound = False
         try:
-            self._recognise(engine)
             result = ask(engine)
             is_sound = True
             return result
@@ -166,15 +154,6 @@ class Pool:
             raise
         finally:
             self._give_back(engine, is_sound=is_sound)
-
-    def _recognise(self, engine: Engine) -> None:
-        with self._changed:
-            identity, attachments = self._identity, self._attachments
-            is_due = identity is not None and self._recognised.get(engine) != attachments
-        if is_due and identity is not None:
-            engine.recognise(identity.machine)
-            with self._changed:
-                self._recognised[engine] = attachments
 
     def _take(self, due: float) -> Engine:
         with self._changed:
@@ -205,7 +184,6 @@ class Pool:
             else:
                 self._open.discard(engine)
             is_kept = engine in self._open
-            self._forget_closed()
             self._changed.notify_all()
         if not is_kept:
             engine.close()
@@ -215,20 +193,15 @@ class Pool:
         with self._changed:
             lost, self._idle = self._idle, []
             self._open -= set(lost)
-            self._forget_closed()
             self._changed.notify_all()
         for engine in lost:
             engine.close()
-
-    def _forget_closed(self) -> None:
-        self._recognised = {engine: count for engine, count in self._recognised.items() if engine in self._open}
 
     def _drop_all(self) -> None:
         for engine in self._open:
             engine.close()
         self._open.clear()
         self._idle.clear()
-        self._recognised.clear()
 
     # The thread
 
@@ -299,7 +272,6 @@ class Pool:
             spare = self._idle[:] if self._asked < 2 else []
             del self._idle[: len(spare)]
             self._open -= set(spare)
-            self._forget_closed()
             self._asked = 0
         for each in spare:
             each.close()

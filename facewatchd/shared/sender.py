@@ -56,21 +56,18 @@ class Sender:
         name: str,
         *,
         sends: bool,
-        attached: Callable[[], None] = lambda: None,
         settled: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``outbox`` and ``connect`` make connections. ``become`` is told for which model and machine questions are.
 
-        ``sends``: whether anything is sent. ``attached`` is called when this machine is entered in the engine,
-        ``settled`` after `BULK` contents or more, when none waits.
+        ``sends``: whether anything is sent. ``settled`` is called after `BULK` contents or more, when none waits.
         """
         self._outbox = outbox
         self._connect = connect
         self._become = become
         self.sends = sends
         self._name = name
-        self._attached = attached
         self._settled = settled
         self._clock = clock
         self._pusher = Pusher(name)
@@ -180,7 +177,6 @@ class Sender:
             try:
                 self._hold(daemon=outbox, engine=engine)
                 self._pusher.attach(engine, outbox, batch)
-                self._attached()
                 self._pauses.succeeded()
                 if self.trouble is not None or not self._has_sent:
                     log.info("sending to the shared engine as %s", self._name)

@@ -64,11 +64,14 @@ class FakeServer:
         """The next push is carried out, and its answer is lost."""
         self.connections = 0
 
-    def connect(self, _: Identity | None = None) -> FakeEngine:
-        """A new connection."""
+    def connect(self, identity: Identity | None = None) -> FakeEngine:
+        """A new connection, for a machine."""
         self._refuse()
         self.connections += 1
-        return FakeEngine(self)
+        engine = FakeEngine(self)
+        if identity is not None:
+            engine.recognise(identity.machine)
+        return engine
 
     def _refuse(self) -> None:
         if self.trouble is not None:
