@@ -46,8 +46,8 @@ MAY_IMPORT = {
             "config expectation health indexing inference models people photos scan server shared store threads values"
         ),
         "daemon": (
-            "api config console expectation health indexing inference models people scan server store system threads"
-            " values watch"
+            "api config console expectation health indexing inference models paths people scan server shared store"
+            " system threads values watch"
         ),
         "page": "client console paths pictures server system",
         "service": "config paths system",
