@@ -50,7 +50,7 @@ MAY_IMPORT = {
             " system threads values watch"
         ),
         "page": "client console paths pictures server system",
-        "service": "config paths system",
+        "service": "config engine_url paths system",
         "doctor": "client config models paths people photos scan server service store system threads values watch",
         "cli": "client config console daemon doctor models page paths people service store system values",
         "__main__": "cli",
