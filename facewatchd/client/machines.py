@@ -45,8 +45,7 @@ def not_searched(shared: Shared) -> str:
     """Word which photos of other machines were not searched, and why; empty where all were."""
     if not shared.is_reached:
         words = _TROUBLE.get(shared.state, f"shared engine {printable(shared.state)}")
-        reason = f": {printable(shared.reason)}" if shared.reason else ""
-        return f"{words}{reason}; searched on this machine only"
+        return f"{words}, searched on this machine only" + (f": {printable(shared.reason)}" if shared.reason else "")
     parts = _counts(filter(_is_late, shared.machines), _missing)
     return f"not complete: photos still to come from other machines: {', '.join(parts)}" if parts else ""
 

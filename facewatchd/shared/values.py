@@ -38,6 +38,8 @@ class SharedContent:
     """The ids in the catalog of the machine, in the order of ``embedded.faces``."""
     paths: tuple[bytes, ...] = ()
     """The photos that show it, by name."""
+    written: int = 0
+    """When the earliest of them was last written to: `Stamp.mtime_ns`. It dates a photo that nothing else dates."""
 
     @property
     def is_gone(self) -> bool:
@@ -156,6 +158,8 @@ class FoundContent:
     is_dated: bool
     picture: bytes | None
     faces: tuple[FoundFace, ...]
+    written: int = 0
+    """`SharedContent.written`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,11 +46,11 @@ MAY_IMPORT = {
             "config expectation health indexing inference models people photos scan server shared store threads values"
         ),
         "daemon": (
-            "api config console expectation health indexing inference models people scan server store system threads"
-            " values watch"
+            "api config console expectation health indexing inference models paths people scan server shared store"
+            " system threads values watch"
         ),
         "page": "client console paths pictures server system",
-        "service": "config paths system",
+        "service": "config engine_url paths system",
         "doctor": "client config models paths people photos scan server service store system threads values watch",
         "cli": "client config console daemon doctor models page paths people service store system values",
         "__main__": "cli",
