@@ -12,7 +12,8 @@ from facewatchd.page.album import arguments
 from facewatchd.page.question import Question
 from tests.support.answers import LONG, MARKUP, RIGHT_TO_LEFT, match, person
 from tests.support.pages import ToldDaemon, browser
-from tests.support.replies import machine, shared
+from tests.support.replies import machine, peer, shared, sharing
+from tests.unit.page.test_others import FULL
 
 HOSTS = [MARKUP, RIGHT_TO_LEFT, LONG, "nas", "\u202e\x1b[2J"]
 OK = shared(machine("nas"))
@@ -212,3 +213,30 @@ def test_an_answer_of_ten_thousand_photos_of_another_machine_has_pages() -> None
         last = links(page.text, "/elsewhere")[-1]
         assert "10000 of 10000 photos" in client.get(last).text
         assert "10000 of 10000 photos" in client.get(last.replace("at=9999", "at=3")).text
+
+
+def test_now_tells_of_the_shared_engine_and_its_machines() -> None:
+    everyone = [peer("laptop", 9, is_self=True), peer(MARKUP, as_of_s=3 * 7 * 86400, backlog=12, pending=1)]
+    daemon = ToldDaemon(status={**FULL, "shared": sharing(*everyone)})
+    with browser(daemon) as client:
+        page = client.get("/now/part").text
+        assert '<h2 id="shared">Shared engine</h2>' in page
+        rows = [re.sub(r"<[^>]*>", "|", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+        assert "|laptop| |(this machine)|||9||4||just now||nothing|" in rows[-2]
+        assert "|210,000||105,000||3 weeks ago||12 photos to be sent, 1 photo to be indexed|" in rows[-1]
+        assert "<b onclick" not in page
+        away = sharing(state="unreachable", reason="nas.lan: \x1b no answer", hint="switch it on")
+        daemon.answers["status"] = {**FULL, "shared": away}
+        page = client.get("/now").text
+        assert '<span class="badge badge-look">unreachable</span>' in page
+        assert "nas.lan: \\x1b no answer; switch it on." in page
+        daemon.answers["status"] = FULL
+        assert "hared" not in client.get("/now").text
+
+
+def test_where_a_photo_goes_is_said_before_it_is_sent() -> None:
+    daemon = ToldDaemon(status={**FULL, "shared": sharing()})
+    with browser(daemon) as client:
+        assert "is sent to the shared engine" in client.get("/ask").text
+        daemon.answers["status"] = FULL
+        assert "shared engine" not in client.get("/ask").text
