@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -63,6 +64,7 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.shared.link import ShareLink
+from facewatchd.shared.wire import LinkStatus
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
@@ -290,7 +292,8 @@ class Daemon:
 
     def _build_queries(self, info: ModelInfo) -> None:
         """What answers questions."""
-        self._elsewhere = Elsewhere(self._link(info), self._config.shared)
+        self._share_link = self._link(info)
+        self._elsewhere = Elsewhere(self._share_link, self._config.shared)
         self._control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         self._finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         self._queries = Queries(
@@ -371,6 +374,17 @@ class Daemon:
             self._confinement,
             people,
             self._catalog.uuid,
+            self._sharing,
+        )
+
+    def _sharing(self) -> LinkStatus | None:
+        """What facewatch-share says; what waits here is known also where it does not run."""
+        shared, link = self._config.shared, self._share_link
+        if shared is None or link is None:
+            return None
+        backlog = self._sending.backlog() if shared.send else 0
+        return replace(
+            link.status(), name=shared.name, sends=shared.send, backlog=backlog, pending=self.monitor.pending()
         )
 
     def _photos(self, info: ModelInfo) -> Photos:
@@ -489,6 +503,8 @@ class Daemon:
         self._config = now  # only now: after a failure above, the next reload compares with the old one
         self._queries.defaults = now.query
         self._elsewhere.shared = now.shared
+        if self._share_link is not None and now.shared is not None:
+            self._share_link.timeout = now.shared.timeout
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()
