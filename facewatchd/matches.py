@@ -156,10 +156,25 @@ class Match(NamedTuple):
     """Photos of other machines with the same bytes,"""
     similar_elsewhere: tuple[Place, ...] = ()
     """and the frames of its burst that only other machines have."""
+    size: tuple[int, int] = (0, 0)
+    """Pixels of a photo of another machine, upright; zeros where that is not known."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines beside its own that have a photo with the same bytes; this one is not among them."""
+        return tuple(dict.fromkeys(each.host for each in self.elsewhere if each.host != self.host))
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The boxes of all its faces that answer: of everyone who was asked for together, or its own; empty without."""
+        return tuple(face.box for face in (self.terms or (self,)) if face.box is not None)
 
     @property
     def name(self) -> bytes:
-        """The photo as it is written: its path, and of another machine ``nas:/srv/x.jpg``."""
+        """The photo as it is written: its path, and of another machine ``nas:/srv/x.jpg``.
+
+        It tells photos apart: two machines may have different ones at one path.
+        """
         return Place(self.host, self.path).name if self.host else self.path
 
     @property

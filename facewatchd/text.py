@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _UNSHOWABLE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 """C0 and C1 controls, line and paragraph separators, bidirectional controls, and lone surrogates.
@@ -28,6 +29,16 @@ def _escape(found: re.Match[str]) -> str:
 def counted(number: int, one: str, more: str = "") -> str:
     """Word a number and its noun: ``1 photo``, ``2 photos``, ``0 directories``."""
     return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Word the first of several names and the number of the others: ``a``, ``a and b``, ``a, b, c and 4 more``."""
+    return listed([*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])])
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list: ``a``, ``a and b``, ``a, b and c``; empty without any."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def one_line(reason: object, limit: int = 200) -> str:

@@ -146,9 +146,14 @@ def of_match(match: Match, asked: Asked, table: Quality | None) -> dict[str, obj
 
 
 def _places_of(match: Match) -> dict[str, object]:
-    """Return the ``host`` of a match, null: this machine; and its copies, and frames of its burst, on others."""
+    """Return the ``host`` of a match, null: this machine; and its copies, and frames of its burst, on others.
+
+    Of a photo of another machine, which cannot be looked at, also its ``size``.
+    """
+    size = {"size": list(match.size)} if match.host else {}
     return {
         "host": match.host or None,
+        **size,
         "elsewhere": [_place(place) for place in match.elsewhere],
         "similar_elsewhere": [_place(place) for place in match.similar_elsewhere],
     }

@@ -6,6 +6,9 @@ still to come would fit, by the bytes that the photos before it took. Where that
 `_PHOTO_SIZES`, the first photos are in the album, and of the others only the face is. So equal answers give equal
 albums.
 
+Nothing is asked of the daemon for a photo of another machine, whose path may be another photo's here: the album draws
+its shape, and says where it is.
+
 Of many matches, faces and photos are asked for as the daemon made them while it indexed: a first album then needs no
 decoding either, which would take 20 to 50 ms of a processor for each photo.
 """
@@ -177,23 +180,32 @@ class _Gathering:
         crops = self._crops()
         names = album_words.people(self._answer)
         named = any_other_person(self._matches, self._answer.asked_names)
-        documents = self._daemon.results(Call("faces", {**_photo_of(each), "names": True}) for each in self._matches)
-        for match, shown, document in zip(self._matches, crops, documents, strict=True):
+        here = [match for match in self._matches if not match.host]
+        documents = self._daemon.results(Call("faces", {**_photo_of(each), "names": True}) for each in here)
+        for match, shown in zip(self._matches, crops, strict=True):
             self._step()
             said = tuple(album_words.remarks(self._options, match, names, named=named))
-            entry = Entry(match, shown, remarks=said)
-            if not isinstance(document, RemoteError):
+            entry = Entry(match, shown, remarks=said, size=match.size)
+            document = None if match.host else next(documents)
+            if document is not None and not isinstance(document, RemoteError):
                 seen = [SeenFace(face.box, face.who.name if face.who else "") for face in photo_faces(document)]
                 with reading_answer():
                     size = int(document["width"]), int(document["height"])
                 entry = entry._replace(size=size, faces=tuple(seen))
             yield entry
+        assert next(documents, None) is None
 
     def _crops(self) -> list[tuple[Shown, ...]]:
-        """The faces of each match; of a photo on which a person stands without a face, the photo."""
+        """The faces of each match; of a photo on which a person stands without a face, the photo.
+
+        None of a photo of another machine.
+        """
         size = {"size": _ASKED_SIZE} if len(self._matches) <= _LARGE_FACES else {}
         named = [
-            [_photo_of(match) if face_id is None else {"face_id": face_id} for face_id in _face_ids(match)]
+            [
+                _photo_of(match) if face_id is None else {"face_id": face_id}
+                for face_id in ([] if match.host else _face_ids(match))
+            ]
             for match in self._matches
         ]
         calls = (Call("thumbnail", {**params, **size}) for each in named for params in each)
@@ -207,6 +219,14 @@ class _Gathering:
 
     def _with_photos(self, entries: Sequence[Entry], room: int) -> Iterator[Entry]:
         """The matches with their photos, in at most ``room`` bytes."""
+        photos = self._photos([entry for entry in entries if not entry.match.host], room)
+        for entry in entries:
+            self._step()
+            yield entry if entry.match.host else entry._replace(photo=next(photos))
+        assert next(photos, None) is None
+
+    def _photos(self, entries: Sequence[Entry], room: int) -> Iterator[Shown]:
+        """The photos of this machine."""
         used, area = 0, 0
         sizes = [size for size in _PHOTO_SIZES if size <= MANY_SIZE or len(entries) <= _LARGE_PHOTOS]
         for start in range(0, len(entries), _BATCH):
@@ -216,7 +236,7 @@ class _Gathering:
             params = {"photo": True, "size": size}
             calls = [Call("thumbnail", {**_photo_of(entry.match), **params}) for entry in batch if size]
             results = map(_shown, self._daemon.results(calls))
-            for entry in batch:
+            for _ in batch:
                 photo = next(results) if size else _NO_ROOM
                 if isinstance(photo, Picture) and used + len(photo.jpeg) <= room:
                     used, area = used + len(photo.jpeg), area + size * size
@@ -224,8 +244,7 @@ class _Gathering:
                     photo = _NO_ROOM
                 elif photo != _NO_ROOM:
                     used += len(escape(photo).encode())
-                self._step()
-                yield entry._replace(photo=photo)
+                yield photo
             assert next(results, None) is None
 
     def _step(self) -> None:

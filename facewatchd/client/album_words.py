@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 
 from facewatchd import __version__
-from facewatchd.client import drawing
+from facewatchd.client import drawing, machines
 from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryGroup, QueryPerson
 from facewatchd.matches import Match
 from facewatchd.text import counted, printable
@@ -23,7 +23,8 @@ def title(options: argparse.Namespace, answer: Answer) -> str:
 
 def leads(options: argparse.Namespace, answer: Answer) -> tuple[str, ...]:
     """Return what else is asked for, and how many photos there are in which order: a line each."""
-    lines = (drawing.restrictions(options, answer), drawing.found(options, answer))
+    found = (*drawing.found(options, answer), *filter(None, [machines.numbers(answer.matches)]))
+    lines = (drawing.restrictions(options, answer), found)
     return tuple(printable(text) for text in (" · ".join(line) for line in lines) if text)
 
 

@@ -99,6 +99,11 @@ class Shared(NamedTuple):
     cut: bool
     """Whether other machines have more that matches than was looked at: the most alike count."""
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether other machines' faces were searched too."""
+        return self.state in ("ok", "behind")
+
 
 class Answer:
     """The result of a ``query``: as values, and as the document that ``--json`` prints."""
@@ -254,7 +259,13 @@ def read_match(item: Any) -> Match:
         host=_text(item, "host"),
         elsewhere=_places(item, "elsewhere"),
         similar_elsewhere=_places(item, "similar_elsewhere"),
+        size=_size(item.get("size")),
     )
+
+
+def _size(item: Any) -> tuple[int, int]:
+    width, height = map(int, item or (0, 0))
+    return width, height
 
 
 def _also(item: Any) -> Also:

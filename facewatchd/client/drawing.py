@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from facewatchd.client import machines
 from facewatchd.client.answer import Answer, QueryEntry, QueryFace, QueryGroup, QueryPerson
 from facewatchd.client.connection import Connection
 from facewatchd.client.query import STDIN, QueryPhoto, local_path
@@ -110,7 +111,7 @@ def _question(options: argparse.Namespace, answer: Answer, root: bytes) -> Quest
     where = f"{'in' if _is_one_directory(answer.matches) else 'below'} {_short_directory(root)}" if root else ""
     lines = (
         " · ".join(restrictions(options, answer)),
-        " · ".join(filter(None, (*found(options, answer), where))),
+        " · ".join(filter(None, (*found(options, answer), where, machines.numbers(answer.matches)))),
         " · ".join(filter(None, (expected_wrong(answer), f"asked on {day}"))),
     )
     portraits = [*_portraits(options, answer.query, "")]
@@ -172,7 +173,7 @@ def name_of(entry: QueryEntry) -> str:
 
 
 def _is_one_directory(matches: Sequence[Match]) -> bool:
-    return len({os.path.dirname(match.path) for match in matches}) == 1
+    return len({os.path.dirname(match.path) for match in matches if not match.host}) == 1
 
 
 def _short_directory(directory: bytes) -> str:

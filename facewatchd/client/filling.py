@@ -1,4 +1,11 @@
-"""``--link-to`` and ``--copy-to``: the matched photos in a directory. What fills it is imported when it is needed."""
+"""``--link-to`` and ``--copy-to``: the matched photos in a directory. What fills it is imported when it is needed.
+
+Photos that only other machines have are left out, and how many there are on which machine is said. Their paths mean
+nothing here: the same path may be another photo's. A link is only ever to a photo of this machine, and an answer has
+all of these whether the shared engine is reached or not; but with ``--top`` those of other machines take places in it,
+and without an index here the engine is what finds the photos of this machine. So ``--sync`` removes nothing while the
+engine is away.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from facewatchd.client import machines
 from facewatchd.client.answer import Answer, path_of, reading_answer
 from facewatchd.client.arguments import PROG
 from facewatchd.client.connection import PROBE_TIMEOUT, Connection
@@ -56,24 +64,29 @@ def fill(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> Non
     Raises `UsageError` where that fails.
     """
     folder = _folder(options)
+    if (away := machines.numbers(answer.matches)) and not options.quiet:
+        say(f"{PROG}: {printable(folder.name)}: {away}, left out: only what is on this machine can be in it")
+    here = [match for match in answer.matches if not match.host]
     if not os.path.isdir(folder.path):
-        if not answer.matches:
+        if not here:
             return
         try:
             os.makedirs(folder.path, exist_ok=True)
         except OSError as exc:
             raise UsageError(f"cannot make {folder.name}: {exc.strerror}", "name another directory") from exc
     if options.copy_to:
-        words = _copy(folder, answer.matches, quiet=options.quiet)
+        words = _copy(folder, here, quiet=options.quiet)
     else:
         doubt = _doubt(options, answer) if options.sync else ""
-        words = _link(options, folder, everyone, answer.matches, doubt)
+        words = _link(options, folder, everyone, here, doubt)
     if not options.quiet and (options.verbose or on_terminal()):
         say(f"{printable(folder.name)}: {words}")
 
 
 def add(options: argparse.Namespace, everyone: Everyone, match: Match) -> None:
-    """Put a photo that came after the answer into the directory; where that fails, only say it."""
+    """Put a photo of this machine that came after the answer into the directory; where that fails, only say it."""
+    if match.host:
+        return
     folder = _folder(options)
     try:
         os.makedirs(folder.path, exist_ok=True)
@@ -174,6 +187,8 @@ def _doubt(options: argparse.Namespace, answer: Answer) -> str:
 
     What is only polled is no reason: a photo that was known there and has changed stays, or counts as pending.
     """
+    if answer.shared is not None and not answer.shared.is_reached:
+        return "the shared engine was not reached (--local leaves it out)"
     if answer.pending:
         return f"{pending_photos(answer.pending)} not searchable yet"
     if answer.undated:

@@ -5,18 +5,17 @@ The names of machines, and what is said of them, was written by those machines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from facewatchd.client.answer import Answer, Machine, Shared
-from facewatchd.text import counted, printable
+from facewatchd.matches import Match
+from facewatchd.text import counted, listed, printable
 
 OLD: Final = 600
 """Seconds without a word of a machine from which on its faces are those of an earlier time: it is probably off."""
 _MOST_NAMED: Final = 4
 """Machines that are named in a line."""
-_REACHED: Final = ("ok", "behind")
-"""The states in which the faces of other machines were searched."""
 _TROUBLE: Final = {
     "unreachable": "shared engine unreachable",
     "refused": "shared engine refuses this machine",
@@ -27,7 +26,7 @@ _UNITS: Final = (("month", 30 * 86400), ("week", 7 * 86400), ("day", 86400), ("h
 
 def searched(answer: Answer, shared: Shared) -> str:
     """Word how many faces were searched where: ``18,431 faces here, 210,000 on nas``."""
-    others = shared.machines if _is_reached(shared) else ()
+    others = shared.machines if shared.is_reached else ()
     here = answer.faces - sum(machine.faces for machine in others)
     return ", ".join([f"{here:,} {'face' if here == 1 else 'faces'} here", *_counts(others, _faces)])
 
@@ -39,17 +38,27 @@ def lacks_photos(answer: Answer) -> bool:
     """
     if answer.complete or answer.pending or answer.undated or answer.shared is None:
         return not answer.complete
-    return _is_reached(answer.shared) and not any(map(_is_late, answer.shared.machines))
+    return answer.shared.is_reached and not any(map(_is_late, answer.shared.machines))
 
 
 def not_searched(shared: Shared) -> str:
     """Word which photos of other machines were not searched, and why; empty where all were."""
-    if not _is_reached(shared):
+    if not shared.is_reached:
         words = _TROUBLE.get(shared.state, f"shared engine {printable(shared.state)}")
         reason = f": {printable(shared.reason)}" if shared.reason else ""
         return f"{words}{reason}; searched on this machine only"
     parts = _counts(filter(_is_late, shared.machines), _missing)
     return f"not complete: photos still to come from other machines: {', '.join(parts)}" if parts else ""
+
+
+def numbers(matches: Iterable[Match]) -> str:
+    """Word how many photos only other machines have: ``3 on nas and 1 on laptop``; empty where all are on this one."""
+    photos: dict[str, int] = {}
+    for match in matches:
+        if match.host:
+            photos[match.host] = photos.get(match.host, 0) + 1
+    ordered = sorted(photos, key=lambda host: (-photos[host], host))
+    return listed(_first([(photos[host], printable(host)) for host in ordered]))
 
 
 def ago(seconds: float) -> str:
@@ -63,10 +72,6 @@ def ago(seconds: float) -> str:
 def is_old(machine: Machine) -> bool:
     """Whether its faces are those of an earlier time."""
     return machine.as_of_s >= OLD
-
-
-def _is_reached(shared: Shared) -> bool:
-    return shared.state in _REACHED
 
 
 def _is_late(machine: Machine) -> bool:
@@ -86,10 +91,15 @@ def _missing(machine: Machine) -> int:
 def _counts(machines: Iterable[Machine], number: Callable[[Machine], int]) -> list[str]:
     """Word a number for each machine, the largest first; of many, one for those that are not named."""
     ordered = sorted(machines, key=number, reverse=True)
-    named = len(ordered) if len(ordered) <= _MOST_NAMED + 1 else _MOST_NAMED
-    parts = [f"{number(machine):,} on {_name(machine)}" for machine in ordered[:named]]
-    if others := ordered[named:]:
-        parts.append(f"{sum(map(number, others)):,} on {len(others)} more machines")
+    return _first([(number(machine), _name(machine)) for machine in ordered])
+
+
+def _first(counts: Sequence[tuple[int, str]]) -> list[str]:
+    """Word numbers of machines; of many, one for those that are not named."""
+    named = len(counts) if len(counts) <= _MOST_NAMED + 1 else _MOST_NAMED
+    parts = [f"{number:,} on {name}" for number, name in counts[:named]]
+    if others := [number for number, _ in counts[named:]]:
+        parts.append(f"{sum(others):,} on {len(others)} more machines")
     return parts
 
 

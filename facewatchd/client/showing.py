@@ -1,7 +1,8 @@
 """``--show``: the faces that were asked for and those that match, or those on a photo, as pictures in the terminal.
 
-The daemon makes the pictures (``thumbnail``). A row is drawn as soon as its pictures are there. Pillow and numpy are
-imported when the first one is.
+The daemon makes the pictures (``thumbnail``), but those for photos of other machines, of which there is only the shape
+(`pictures.elsewhere`). A row is drawn as soon as its pictures are there. Pillow and numpy are imported when the first
+one is.
 """
 
 from __future__ import annotations
@@ -36,11 +37,18 @@ _SIZES = (96, 192, 384)
 _UPPER_HALF = "▀"
 
 
+class Away(NamedTuple):
+    """What is known of a photo of another machine, of which there is no picture."""
+
+    size: tuple[int, int]
+    boxes: tuple[Box, ...]
+
+
 class Wanted(NamedTuple):
     """A picture to be shown."""
 
-    params: dict[str, Any]
-    """Of ``thumbnail``, without the size."""
+    params: dict[str, Any] | Away
+    """Of ``thumbnail``, without the size; nothing is asked of the daemon for a photo of another machine."""
     caption: Sequence[tiles.Line]
 
 
@@ -49,12 +57,13 @@ def show(options: argparse.Namespace, answer: Answer) -> None:
     if not answer.matches:
         return
     dated = asks_for_dates(options) or any_date(answer.matches)
+    lines = 2 + dated + any(match.host for match in answer.matches)
 
     def wanted(across: int) -> Iterator[Wanted]:
         yield from itertools.islice(_asked(options, answer), across)
         yield from _matches(options, answer, dated=dated)
 
-    _draw(options, 3 if dated else 2, wanted)
+    _draw(options, lines, wanted)
 
 
 def show_faces(options: argparse.Namespace, photo: QueryPhoto, faces: Sequence[PhotoFace]) -> None:
@@ -131,7 +140,7 @@ def _draw_rows(
     with Connections(socket) as daemon:
         is_read = write("\n")
         while is_read and (some := list(itertools.islice(wanted, layout.across))):
-            documents = list(daemon.results(Call("thumbnail", {**each.params, "size": size}) for each in some))
+            documents = _documents(daemon, some, size)
             shown = [
                 tiles.Tile(encoded(document), (*each.caption, *_note(document)))
                 for document, each in zip(documents, some, strict=True)
@@ -142,12 +151,22 @@ def _draw_rows(
     return failures
 
 
+def _documents(daemon: Connections, some: Sequence[Wanted], size: int) -> list[Any]:
+    """What each picture is made of: a result of ``thumbnail`` or its error, or what is known of a photo elsewhere."""
+    calls = [Call("thumbnail", {**each.params, "size": size}) for each in some if not isinstance(each.params, Away)]
+    results = daemon.results(calls)
+    documents = [each.params if isinstance(each.params, Away) else next(results) for each in some]
+    assert next(results, None) is None  # only then are all connections free again
+    return documents
+
+
 def _note(document: Any) -> list[tiles.Line]:
     return [(tiles.Words("no picture", _FAINT),)] if isinstance(document, RemoteError) else []
 
 
 def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[bytes]]:
     """Return what turns the daemon's document, or its error, into a picture for the terminal."""
+    from facewatchd.pictures import elsewhere
     from facewatchd.pictures import terminal as encoding
 
     cells = None if screen.is_cell_known else (layout.columns, layout.rows)
@@ -155,6 +174,8 @@ def _encoder(screen: Screen, layout: tiles.Grid) -> Callable[[Any], Sequence[byt
     def encode(document: Any) -> Sequence[bytes]:
         if isinstance(document, RemoteError):
             picture = encoding.missing(layout.side)
+        elif isinstance(document, Away):
+            picture = elsewhere.picture(document.size, document.boxes, layout.side)
         else:
             with reading_answer():
                 picture = encoding.fitted(binascii.a2b_base64(document["jpeg"]), layout.side)
@@ -192,12 +213,20 @@ def _face_of(options: argparse.Namespace, entry: QueryEntry) -> dict[str, Any] |
 
 
 def _matches(options: argparse.Namespace, answer: Answer, *, dated: bool) -> Iterator[Wanted]:
-    names = short_names([match.path for match in answer.matches])
+    names = _names(answer.matches)
     named = any_other_person(answer.matches, answer.asked_names)
     for match, name in zip(answer.matches, names, strict=True):
         caption = [_heading(match, named=named)]
         caption += [(tiles.Words(match.day),)] if dated else []
-        yield Wanted(_picture_of(match), [*caption, (tiles.Words(printable(name), _FAINT),)])
+        caption += [(tiles.Words(printable(name), _FAINT),)]
+        caption += [(tiles.Words(f"on {printable(match.host)}"),)] if match.host else []
+        yield Wanted(_picture_of(match), caption)
+
+
+def _names(matches: Sequence[Match]) -> list[bytes]:
+    """What is written below each picture: of a photo of another machine the whole path."""
+    short = iter(short_names([match.path for match in matches if not match.host]))
+    return [match.path if match.host else next(short) for match in matches]
 
 
 def _heading(match: Match, *, named: bool) -> tiles.Line:
@@ -206,13 +235,16 @@ def _heading(match: Match, *, named: bool) -> tiles.Line:
     words = [tiles.Words(verdict, _STYLES.get(verdict, ""))] if verdict else []
     notes = [] if match.similarity is None or match.confirmed else [f"{match.similarity:.3f}"]
     notes += [printable(match.person)] if named and match.person else []
-    notes += [f"+{len(match.similar)}"] if match.similar else []
+    burst = len(match.similar) + len(match.similar_elsewhere)
+    notes += [f"+{burst}"] if burst else []
     return [*words, tiles.Words(" ".join(["", *notes] if words else notes), _BOLD)]
 
 
-def _picture_of(match: Match) -> dict[str, Any]:
+def _picture_of(match: Match) -> dict[str, Any] | Away:
     """What names the picture of a match: its face, the part of it with everyone who was asked for, or all of it."""
     boxes = [term.box for term in match.terms if term.box is not None]
+    if match.host:
+        return Away(match.size, match.boxes)
     if len(boxes) > 1:
         return {**path_param(os.fsdecode(match.path)), "box": list(_around(boxes))}
     if match.face_id is not None:

@@ -26,7 +26,7 @@ from facewatchd.page import view
 from facewatchd.page.question import Question, sent, words
 from facewatchd.page.uploads import Upload, Uploads
 from facewatchd.page.view import Room
-from facewatchd.page.wording import listed
+from facewatchd.text import listed
 
 SECONDS = 120.0
 """For the largest album, which takes 20."""

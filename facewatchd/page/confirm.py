@@ -21,7 +21,8 @@ from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import fields, first, of_person, sentence, whole, wholes
 from facewatchd.page.view import Room
-from facewatchd.page.wording import day, file_name, isolated, listed
+from facewatchd.page.wording import day, file_name, isolated
+from facewatchd.text import listed
 
 AHEAD = 8
 """Faces that a script has at hand: at one a second, more than the second that the next ones may take."""

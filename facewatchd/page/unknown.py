@@ -19,8 +19,8 @@ from facewatchd.page.forms import Handler, as_notice, fields, first, whole, whol
 from facewatchd.page.paging import pages
 from facewatchd.page.people import person_path
 from facewatchd.page.view import Room
-from facewatchd.page.wording import isolated, listed
-from facewatchd.text import counted
+from facewatchd.page.wording import isolated
+from facewatchd.text import counted, listed
 
 GROUPS = 40
 """Groups on one page."""

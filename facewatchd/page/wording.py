@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -32,11 +32,6 @@ def advice(hint: str) -> str:
     What names a command for what a room does is left out. A command that stays is one for the terminal.
     """
     return _OF_A_ROOM.sub("", hint).strip(" ;").replace("`", "")
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a list: ``a``, ``a and b``, ``a, b and c``; empty without any."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def years(first: str | None, last: str | None) -> str:

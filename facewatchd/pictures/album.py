@@ -5,8 +5,9 @@ and the one stylesheet and the one script whose digests the policy names. So a f
 were not escaped; Jinja escapes every value that is put into the template.
 
 A match is a card with a picture of the face; its button opens the photo, which is a popover: the browser itself
-closes it on Escape and gives the focus back. Boxes are SVG rectangles in per cent of the photo, since the policy allows
-no style attributes. The script adds arrow keys, and buttons that it shows first.
+closes it on Escape and gives the focus back. A photo of another machine is an outline (`outline`), with the machine's
+name and the path there, and nothing that would open it. Boxes are SVG rectangles in per cent of the photo, since the
+policy allows no style attributes. The script adds arrow keys, and buttons that it shows first.
 
 The same values give the same file, byte by byte.
 """
@@ -24,7 +25,8 @@ from urllib.parse import quote_from_bytes
 
 import jinja2
 
-from facewatchd.matches import CONFIRMED, MTIME, Box, Match
+from facewatchd.matches import CONFIRMED, MTIME, Box, Match, Place
+from facewatchd.pictures.outline import svg
 from facewatchd.pictures.target import ALBUM_HEAD, sealed
 from facewatchd.text import counted, printable
 
@@ -130,6 +132,7 @@ class _Files(NamedTuple):
 class _File(NamedTuple):
     shown: str
     url: str
+    """Empty for a file of another machine."""
 
 
 class _Drawn(NamedTuple):
@@ -166,6 +169,10 @@ class _Card(NamedTuple):
     boxes: tuple[_Drawn, ...]
     people: str
     remarks: tuple[str, ...]
+    host: str
+    directory: str
+    outline: str
+    """The element for a photo of another machine."""
     folded: tuple[_Files, ...]
 
 
@@ -254,7 +261,7 @@ def _chapters(cards: Sequence[_Card], *, by_year: bool) -> list[_Chapter]:
 
 def _card(number: int, entry: Entry, people: Sequence[str]) -> _Card:
     match = entry.match
-    name = printable(match.path.rpartition(b"/")[2])
+    name = printable(match.path.rpartition(b"/")[2]) or "without a name"
     day = match.taken[:10]
     return _Card(
         number=number,
@@ -273,6 +280,9 @@ def _card(number: int, entry: Entry, people: Sequence[str]) -> _Card:
         boxes=tuple(_boxes(entry)),
         people=_people(entry.faces),
         remarks=tuple(map(printable, entry.remarks)),
+        host=printable(match.host),
+        directory=printable(match.path.rpartition(b"/")[0]),
+        outline=svg(entry.size, match.boxes) if match.host else "",
         folded=tuple(_folded(match)),
     )
 
@@ -290,13 +300,23 @@ def _crops(entry: Entry, name: str, people: Sequence[str]) -> Iterator[Crop]:
 
 
 def _folded(match: Match) -> Iterator[_Files]:
-    for paths, heading in (
-        (match.copies, counted(len(match.copies), "copy", "copies")),
-        (match.similar, f"{len(match.similar)} more in its burst"),
+    copies = [*(_here(path) for path in match.copies), *map(_there, match.elsewhere)]
+    burst = [*(_here(path) for path in match.similar), *map(_there, match.similar_elsewhere)]
+    for found, heading in (
+        (copies, counted(len(copies), "copy", "copies")),
+        (burst, f"{len(burst)} more in its burst"),
     ):
-        if paths:
-            files = tuple(_File(printable(path), file_url(path)) for path in paths[:_MOST_FILES])
-            yield _Files(heading, files, len(paths) - len(files))
+        if found:
+            files = tuple(found[:_MOST_FILES])
+            yield _Files(heading, files, len(found) - len(files))
+
+
+def _here(path: bytes) -> _File:
+    return _File(printable(path), file_url(path))
+
+
+def _there(place: Place) -> _File:
+    return _File(printable(place.name), "")
 
 
 def _people(faces: Sequence[SeenFace]) -> str:

@@ -23,6 +23,7 @@ INK: Final = "#1d1c1a"
 FAINT: Final = "#5f5c56"
 LINE: Final = "#dcd9d2"
 EMPTY: Final = "#eceae5"
+EDGE: Final = "#85827a"
 BADGES: Final = {
     "confirmed": ("#174a94", "#dfe9fa"),
     "sure": ("#17603a", "#dcf1e3"),

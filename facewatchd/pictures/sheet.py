@@ -4,7 +4,8 @@ A match's picture is a square of its photo, upright, with the face and enough of
 (`scenes`); of several people who are asked for together it holds all their faces. Below it stand the verdict and the
 similarity, the day, the photo's name, and what differs in its directory. In place of a photo that is gone, cannot be
 read, or has become smaller than its face's box, there is the daemon's own picture of the face, which may have another
-copy of the photo; where it has none, one word says why.
+copy of the photo; where it has none, one word says why. A photo of another machine is not looked for here, where its
+path may be another photo's: its shape is drawn (`elsewhere`), with the machine's name.
 
 A page is A4. A PDF holds all of them. A PNG, JPEG or WebP is one page, less high where the matches end; the other pages
 lie beside it as ``-2``, ``-3`` and so on (`target`). One page is held at a time. For a page, each photo is decoded
@@ -23,11 +24,11 @@ from typing import Final, NamedTuple
 from PIL import Image
 
 from facewatchd.matches import CONFIRMED, Box, Match
-from facewatchd.pictures import pdf, scenes
+from facewatchd.pictures import elsewhere, pdf, scenes
 from facewatchd.pictures import target as targets
 from facewatchd.pictures.pages import A4, FAINT, INK, PRINTED, SHOWN, Page
 from facewatchd.pictures.source import Source, reduced
-from facewatchd.text import counted, printable
+from facewatchd.text import counted, printable, some
 
 MOST_PICTURES: Final = 100
 """Pages that are written as pictures: each is a file. A PDF has no such limit."""
@@ -69,6 +70,10 @@ class Tile(NamedTuple):
     notes: str = ""
     face_id: int | None = None
     """The daemon has a picture of it where the photo cannot be read here."""
+    host: str = ""
+    """The machine that has the photo; empty: this one."""
+    size: tuple[int, int] = (0, 0)
+    """Pixels of a photo of another machine; zeros where that is not known."""
 
 
 class Portrait(NamedTuple):
@@ -120,27 +125,32 @@ class Written(NamedTuple):
 
 
 def shared_directory(matches: Sequence[Match]) -> bytes:
-    """Return the directory that all photos lie below; empty where there is no match."""
-    directories = [os.path.dirname(match.path) for match in matches]
+    """Return the directory that all photos of this machine lie below; empty where there is none."""
+    directories = [os.path.dirname(match.path) for match in matches if not match.host]
     return os.path.commonpath(directories) if directories else b""
 
 
 def match_tile(match: Match, root: bytes = b"/", *, named: bool = False, dated: bool = False, note: str = "") -> Tile:
     """Make the tile of a match, with the person's name and the day on which it was taken where that is asked for.
 
-    ``root``: the directory below which all matches lie; only what differs is written. ``note``: what else is said.
+    ``root``: the directory below which all matches of this machine lie; only what differs is written. ``note``: what
+    else is said.
     """
     directory, name = os.path.split(match.path)
-    folder = os.fsdecode(os.path.relpath(directory, root)) if directory != root else ""
+    folder = os.fsdecode(os.path.relpath(directory, root)) if not match.host and directory != root else ""
+    if match.host:
+        folder = f"{match.host}:{os.fsdecode(directory)}"
     notes = [match.person] if named and match.person else []
     notes += [note] if note else []
     notes += ["the query photo"] if match.itself else []
-    notes += [f"{len(match.similar)} more of its burst"] if match.similar else []
-    notes += [counted(len(match.copies), "copy", "copies")] if match.copies else []
-    boxes = tuple(face.box for face in (match.terms or (match,)) if face.box is not None)
+    burst = len(match.similar) + len(match.similar_elsewhere)
+    notes += [f"{burst} more of its burst"] if burst else []
+    copies = len(match.copies) + sum(each.host == match.host for each in match.elsewhere)
+    notes += [counted(copies, "copy", "copies")] if copies else []
+    notes += [f"also on {some(match.hosts)}"] if match.hosts else []
     return Tile(
         Source(match.path),
-        boxes,
+        match.boxes,
         os.fsdecode(name),
         folder,
         CONFIRMED if match.confirmed else match.verdict,
@@ -148,6 +158,8 @@ def match_tile(match: Match, root: bytes = b"/", *, named: bool = False, dated: 
         match.day if dated else "",
         " · ".join(notes),
         match.face_id,
+        match.host,
+        match.size,
     )
 
 
@@ -278,11 +290,14 @@ def _draw_foot(page: Page, question: Question, number: int, pages: int) -> None:
 def _pictures(
     pool: ThreadPoolExecutor, page: Page, tiles: Sequence[Tile], side: float, fetch: Fetch | None
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the index and the picture of each tile, photo by photo."""
+    """Yield the index and the picture of each tile, photo by photo; those of other machines first."""
     grouped: dict[Source, list[int]] = {}
-    for position, tile in enumerate(tiles):
-        grouped.setdefault(tile.source, []).append(position)
     pixels, line = page.pixels(side), max(1, page.pixels(0.3))
+    for position, tile in enumerate(tiles):
+        if tile.host:
+            yield position, elsewhere.picture(tile.size, tile.boxes, pixels, tile.host)
+        else:
+            grouped.setdefault(tile.source, []).append(position)
 
     def cut(source: Source) -> list[Image.Image]:
         shown = [tiles[at] for at in grouped[source]]

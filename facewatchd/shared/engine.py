@@ -90,13 +90,21 @@ class EngineError(FacewatchError):
 class Engine(Protocol):
     """A connection to the engine, for one model."""
 
-    def attach(self, machine_id: str, name: str, known_lineages: Collection[str], epoch: int | None = None) -> Attached:
+    def attach(
+        self,
+        machine_id: str,
+        name: str,
+        known_lineages: Collection[str],
+        epoch: int | None = None,
+        *,
+        takes_back: bool = False,
+    ) -> Attached:
         """Say that this process sends for a machine from now on. What others do with its rows is refused then.
 
         ``machine_id``: 32 hexadecimal digits. ``known_lineages``: of the last push that the catalog is sure of, and of
         the one that it began after that. ``epoch``: the one that this process has, after a connection broke: it goes
-        on with it. Raises `Trouble.FENCED` where another process came meanwhile, `Trouble.REMOVED` where the machine
-        was removed, and `Trouble.NAME_TAKEN`.
+        on with it. ``takes_back``: a machine that was removed is entered again, with no rows. Raises `Trouble.FENCED`
+        where another process came meanwhile, `Trouble.REMOVED` where the machine was removed, and `Trouble.NAME_TAKEN`.
         """
         ...
 

@@ -103,12 +103,20 @@ class FakeEngine:
         if self.is_closed:
             raise EngineError(Trouble.UNREACHABLE, "the connection was closed", "")
 
-    def attach(self, machine_id: str, name: str, known_lineages: Collection[str], epoch: int | None = None) -> Attached:
+    def attach(
+        self,
+        machine_id: str,
+        name: str,
+        known_lineages: Collection[str],
+        epoch: int | None = None,
+        *,
+        takes_back: bool = False,
+    ) -> Attached:
         self._check()
         machines = self._server.machines
         own = machines.get(machine_id)
         if own is not None and own.is_removed:
-            if known_lineages:
+            if not takes_back:
                 raise EngineError(
                     Trouble.REMOVED, f"{name} was removed from the shared engine", "facewatchd shared resync"
                 )

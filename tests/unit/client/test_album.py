@@ -251,3 +251,35 @@ def test_the_photo_that_was_asked_for_is_named_once(ask: Any, daemon: FakeDaemon
     daemon.script = answering(answer(b"/p/a.jpg", query=entries))
     assert ask("group.jpg", "--face", "all") == app.FOUND
     assert "<h1>The people on group.jpg</h1>" in (tmp_path / "a.html").read_text()
+
+
+def test_nothing_is_asked_for_a_photo_of_another_machine(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """Neither by its path, which is another photo's here, nor by the id that its face does not have."""
+    away = {"host": "nas", "face_id": None, "size": [400, 300]}
+    matches = [
+        match(b"/p/a.jpg", **away),
+        match(b"/p/a.jpg", host=None, elsewhere=[{"host": "nas", "path": "/srv/a.jpg"}]),
+        match(b"/p/b.jpg", **away, terms=[{"similarity": 0.7, "box": [1, 2, 3, 4], "score": 0.9, "face_id": None}] * 2),
+    ]
+    daemon.script = answering(answer(matches=matches))
+    assert ask("anna.jpg") == app.FOUND
+    assert asked(daemon, "faces") == [{"face_id": 9, "names": True}]
+    of_matches = asked(daemon, "thumbnail")[1:]
+    assert of_matches == [{"face_id": 9, "size": 256}, {"face_id": 9, "photo": True, "size": 1024}]
+    page = (tmp_path / "a.html").read_text()
+    assert sizes(page) == [256, 256, 1024]
+    assert page.count('<span class="away">') == 4
+    assert "2 on nas" in page
+    assert "nas:/srv/a.jpg" in page
+
+
+def test_ten_thousand_photos_of_another_machine_fit(ask: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
+    away = {"host": "n" * 60, "face_id": None, "size": [400, 300]}
+    matches = [match(b"/srv/%s/%d.jpg" % (b"d" * 300, number), **away) for number in range(10_000)]
+    daemon.script = answering(answer(matches=matches))
+    assert ask("anna.jpg", "-n", "0") == app.FOUND
+    page = (tmp_path / "a.html").read_text()
+    assert len(page.encode()) <= album.MOST_BYTES
+    shown = page.count('popovertarget="p') // 2
+    assert shown == album.MOST_MATCHES
+    assert f"This album leaves out the last {10_000 - shown} matches" in page

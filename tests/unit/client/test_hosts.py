@@ -10,6 +10,7 @@ import pytest
 
 from facewatchd.client import app as client
 from facewatchd.client import machines
+from facewatchd.matches import Match, Place
 from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.replies import answer, machine, match, shared
 from tests.unit.client.test_client import run, run_on_terminal
@@ -278,3 +279,32 @@ def test_a_strange_answer_is_one_line(daemon: FakeDaemon, wrong: Any) -> None:
     assert done.returncode == client.NOT_READY
     assert b"another form than this client expects" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+# How many
+
+
+def on(*hosts: str) -> list[Match]:
+    """Photos at one path."""
+    return [Match(b"/a.jpg", 0.5, None, None, None, host=host) for host in hosts]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        ([], ""),
+        (["", ""], ""),
+        (["nas", "", "nas", "laptop"], "2 on nas and 1 on laptop"),
+        (["b", "a", "c"], "1 on a, 1 on b and 1 on c"),
+        (["a\x1b[2J\u202e"], "1 on a\\x1b[2J\\u202e"),
+        ([f"m{number:02}" for number in range(20)], ", ".join(f"1 on m{n:02}" for n in range(4))
+            + " and 16 on 16 more machines"),
+    ],
+)  # fmt: skip
+def test_how_many_lie_on_which_machine(hosts: list[str], words: str) -> None:
+    assert machines.numbers(on(*hosts)) == words
+
+
+def test_a_photo_that_is_here_too_is_here() -> None:
+    (match,) = on("")
+    assert machines.numbers([match._replace(elsewhere=(Place("nas", b"/a.jpg"),))]) == ""

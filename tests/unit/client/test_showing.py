@@ -167,6 +167,47 @@ def test_the_pictures_are_those_of_the_answer(
     assert emulator.left_input() == b""
 
 
+@pytest.mark.parametrize(
+    "abilities",
+    [{"kitty": True}, {"sixel": True}, {"sixel": True, "registers": 16}, {}, {"any_colour": False}],
+    ids=["kitty", "sixel", "sixel of 16 colours", "characters", "characters of 256 colours"],
+)
+def test_a_photo_of_another_machine_is_an_outline_with_host_and_path(
+    daemon: FakeDaemon, window: Window, abilities: dict[str, Any]
+) -> None:
+    """Nothing is asked of the daemon for it: neither by its path, which may be another photo's here, nor by an id."""
+    away = {"host": "nas", "face_id": None, "size": [400, 300], "verdict": "sure"}
+    matches = [
+        match(b"/home/u/photo.jpg", 0.9, face_id=1, host=None, verdict="sure"),
+        match(b"/home/u/photo.jpg", 0.8, **away),
+        match(
+            b"/srv/\xff.jpg",
+            0.7,
+            **away,
+            terms=[{"similarity": 0.7, "box": [1, 2, 3, 4], "score": 1, "face_id": None}] * 2,
+        ),
+    ]
+    usual = script
+    daemon.script = lambda request: (
+        reply(request, answer(matches=matches, total=3, query=[query_face("/x/anna.jpg")]))
+        if request["method"] == "query"
+        else usual(request)
+    )
+    emulator = window(100, 80, **abilities)
+    status, complaints = show(emulator, daemon)
+    assert status == 0, complaints
+    assert "missing" not in complaints
+    asked = [request["params"] for request in daemon.requests if request["method"] == "thumbnail"]
+    assert sorted(sorted(params) for params in asked) == [["box", "path", "size"], ["face_id", "size"]]
+    text = "\n".join(emulator.text())
+    captions = text[text.index("query  ") :]
+    assert "u/photo.jpg" in captions
+    assert "/srv/\\xff.jpg" in captions
+    assert captions.count("on nas") == 2
+    assert "no picture" not in captions
+    assert emulator.is_as_before()
+
+
 def test_the_table_stays_as_it_is(daemon: FakeDaemon, window: Window) -> None:
     shown, plain = window(100, 60, kitty=True), window(100, 60)
     show(shown, daemon)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facewatchd.page.paging import pages
-from facewatchd.page.wording import day, isolated, listed, years
+from facewatchd.page.wording import day, isolated, years
 from facewatchd.page.years import HIGH, LEAST, Bar, bars, is_year, span
+from facewatchd.text import listed
 
 
 def year(number: int, photos: int) -> dict[str, Any]:

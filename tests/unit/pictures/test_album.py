@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facewatchd.errors import UsageError
-from facewatchd.matches import Box, Match, Term
+from facewatchd.matches import Box, Match, Place, Term
 from facewatchd.pictures import album, target
 from facewatchd.pictures.album import Album, AskedFace, Entry, Picture, SeenFace
 from facewatchd.text import printable
 
 JPEG = Picture(base64.b64encode(b"\xff\xd8 a picture").decode(), 100, 80)
-VOID = {"meta", "link", "img", "br", "input", "rect"}
+VOID = {"meta", "link", "img", "br", "input", "rect", "ellipse"}
 HOSTILE = [
     b"/p/<script>alert(1)</script>.jpg",
     b"/p/\"><img src=x onerror=alert(1)>'.jpg",
@@ -339,3 +339,36 @@ def test_an_album_is_not_written_to_what_is_no_page(tmp_path: Path) -> None:
         target.check(tmp_path / "l.html", kind=target.ALBUM)
     os.mkfifo(tmp_path / "pipe.html")
     assert not target.is_album(tmp_path / "pipe.html")
+
+
+def test_a_photo_of_another_machine_is_an_outline_that_opens_nothing() -> None:
+    away = entry(b"/srv/2019/a.jpg", host="nas", elsewhere=(Place("nas", b"/srv/b.jpg"), Place("old", b"/c.jpg")))
+    read = page(away._replace(crops=(), photo=""))
+    assert [text for _, text in read.all("span", "away")] == ["nas not on this machine"] * 2
+    assert len(read.all("ellipse")) == 2
+    assert [each for each, _ in read.all("a") if "skip" not in each["class"]] == []
+    assert "missing" not in {each.get("class") for each, _ in read.all("p")}
+    assert [text for _, text in read.all("code")] == ["/srv/2019/a.jpg"]
+    assert [text for _, text in read.all("span", "path")] == ["nas:/srv/b.jpg", "old:/c.jpg"]
+    assert "On nas. It can be opened there, not here" in " ".join(text for _, text in read.all("p"))
+
+
+def test_copies_on_other_machines_stand_beside_those_here() -> None:
+    read = page(
+        entry(copies=(b"/p/b.jpg",), elsewhere=(Place("nas", b"/p/a.jpg"),), similar_elsewhere=(Place("nas", b"/s"),))
+    )
+    assert [text for _, text in read.all("summary")] == ["2 copies", "1 more in its burst"]
+    assert [text for _, text in read.all("a", "path")] == ["/p/b.jpg"]
+    assert [text for _, text in read.all("span", "path")] == ["nas:/p/a.jpg", "nas:/s"]
+
+
+@pytest.mark.parametrize(
+    "host", ["<script>alert(1)</script>", '"><img src=x>', "{{ 7 }}", "a\u202eb\x1b", "\u05e9\u05dc"]
+)
+@pytest.mark.parametrize("path", [b"", *HOSTILE])
+def test_whatever_another_machine_calls_itself_and_its_photos(host: str, path: bytes) -> None:
+    read = page(entry(path, host=host, elsewhere=(Place(host, path),))._replace(crops=(), photo=""))
+    assert [text for _, text in read.all("strong")][1:] == [printable(host)] * 3
+    assert len(read.all("script")) == 1
+    assert len(read.all("code")) == bool(path)
+    assert all(text for _, text in read.all("h3"))

@@ -14,11 +14,12 @@ def test_the_colours_are_those_of_the_stylesheet() -> None:
     light = dict(re.findall(r"--([\w-]+): (#\w{6});", text[: text.index("@media")]))
     for word, (ink, ground) in pages.BADGES.items():
         assert (ink, ground) == (light[word], light[f"{word}-ground"])
-    assert tuple(light[name] for name in ("ink", "faint", "line", "sunken")) == (
+    assert tuple(light[name] for name in ("ink", "faint", "line", "sunken", "edge")) == (
         pages.INK,
         pages.FAINT,
         pages.LINE,
         pages.EMPTY,
+        pages.EDGE,
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, PdfParser
 
 from facewatchd.errors import UsageError
-from facewatchd.matches import Box, Match, Term
+from facewatchd.matches import Box, Match, Place, Term
 from facewatchd.photos import decode as decoding
 from facewatchd.photos import sheet_mark
 from facewatchd.pictures import pages, pdf, scenes, sheet
@@ -519,3 +519,41 @@ def test_what_cannot_be_written_is_an_error_that_leaves_nothing(
     with pytest.raises(UsageError, match="No space left"):
         sheet.write(tmp_path / "sheet.png", QUESTION, [])
     assert [path.name for path in tmp_path.iterdir()] == ["directory.png"]
+
+
+def test_a_photo_of_another_machine_is_not_looked_for_here(tmp_path: Path) -> None:
+    """The same path leads to another photo here."""
+    here = photo(tmp_path / "a.png", box=Box(100, 100, 80, 80))
+    there = here._replace(host="nas", face_id=None, size=(400, 300))
+    asked: list[int] = []
+    given_tiles = tiles(there, here, there._replace(host="old"))
+    (page,) = sheet.draw(
+        QUESTION, given_tiles, pages.SHOWN, lambda face_id, side: asked.append(face_id), as_pictures=True
+    )
+    assert asked == []
+    assert near(at(picture(page, 3, 1), 0.5, 0.42), RED)
+    for number in (0, 2):
+        colours = picture(page, 3, number).getcolors(1 << 18) or []
+        assert not any(near(colour, RED) for count, colour in colours if count > 50)
+    folders = [text for text in written(page) if ":" in text]
+    assert folders == [f"nas:{tmp_path}", f"old:{tmp_path}"]
+
+
+def test_copies_on_other_machines_are_told() -> None:
+    there = (Place("nas", b"/a"), Place("nas", b"/b"), Place("old", b"/a"))
+    match = Match(b"/p/a.jpg", 0.75, None, None, 1, copies=(b"/p/b.jpg",), elsewhere=there)
+    assert sheet.match_tile(match, b"/p").notes == "1 copy · also on nas and old"
+    tile = sheet.match_tile(match._replace(host="nas", copies=(), similar_elsewhere=there[:1]), b"/p")
+    assert (tile.folder, tile.notes) == ("nas:/p", "1 more of its burst · 2 copies · also on old")
+
+
+def test_the_directory_is_that_of_this_machines_photos() -> None:
+    here, there = Match(b"/p/q/a.jpg", 0.5, None, None, None), Match(b"/srv/a.jpg", 0.5, None, None, None, host="nas")
+    assert sheet.shared_directory([here, there]) == b"/p/q"
+    assert sheet.shared_directory([there]) == b""
+
+
+@pytest.mark.parametrize("path", [b"", b"/", b"a", b"/" + b"d" * 3000 + b"/a.jpg", b"/\xff\x1b[2J\n/a"])
+@pytest.mark.parametrize("host", ["nas", "<script>", "\u202e\x1b[2J", "h" * 300, "שלום"])
+def test_whatever_another_machine_says_is_drawn(host: str, path: bytes) -> None:
+    drawn(Match(path, 0.5, Box(-5, 10**9, 0, 3), 0.9, None, host=host, size=(1, 10**9)))
