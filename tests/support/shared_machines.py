@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from facewatchd.client.connection import Connection
 from tests.support import engine_invariant, hooks
+from tests.support.albums import shoot
 from tests.support.engine_server import Database
 from tests.support.processes import DEADLINE, Daemon, until
 
@@ -127,11 +130,42 @@ class Machine:
         hooks.check(self.hooked)
 
 
-def check(database: Database, *machines: Machine) -> None:
-    """Wait until all machines are settled; then the engine has what their catalogs say, and no others."""
+def check(database: Database, *machines: Machine, switched_off: Mapping[str, Path] = MappingProxyType({})) -> None:
+    """Wait until all machines are settled; then the engine has what their catalogs say, and no others.
+
+    ``switched_off``: the data directories, by name, of machines that the engine knows and that do not run.
+    """
     for machine in machines:
         machine.settle()
-    engine_invariant.check(database, [each.data for each in machines], [each.name for each in machines])
+    data = {each.name: each.data for each in machines} | dict(switched_off)
+    engine_invariant.check(database, list(data.values()), list(data))
     for machine in machines:
         assert "Traceback" not in machine.logged(), machine.logged()
         assert database.password not in machine.logged()
+
+
+class Photos:
+    """A directory of photos that is changed in every way at once: `change`."""
+
+    def __init__(self, root: Path, count: int = 6, first_seed: int = 0) -> None:
+        self.root = root
+        self._seed = first_seed
+        self._kept = [self._shoot() for _ in range(count)]
+
+    def _shoot(self, path: Path | None = None) -> Path:
+        self._seed += 1
+        persons = [1 + self._seed % 10, 1 + (self._seed + 4) % 10]
+        return shoot(path or self.root / f"{self._seed:04d}.jpg", persons, self._seed)
+
+    def add(self, count: int = 1) -> None:
+        self._kept += [self._shoot() for _ in range(count)]
+
+    def change(self) -> None:
+        """One photo comes, one goes, one is renamed, one is copied, and one gets other bytes."""
+        gone, renamed, copied, rewritten, *_ = self._kept
+        gone.unlink()
+        moved = renamed.rename(renamed.with_name(f"moved {self._seed}.jpg"))
+        copy = Path(shutil.copy(copied, self.root / f"copy {self._seed}.jpg"))
+        self._shoot(rewritten)
+        self._kept = [*self._kept[4:], copied, rewritten, moved, copy]
+        self.add()
