@@ -12,6 +12,7 @@ from typing import Any
 
 from facewatchd.api.control import Control
 from facewatchd.api.exchange import Exchange
+from facewatchd.api.outbox import Sending
 from facewatchd.api.parameters import METHODS
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
@@ -44,6 +45,7 @@ class Methods:
         regions: RegionReader,
         exchange: Exchange,
         subscriptions: Subscriptions,
+        sending: Sending,
     ) -> None:
         self.table: dict[str, Callable[[Any], object]] = {
             "status": status.status,
@@ -75,6 +77,10 @@ class Methods:
             "export": exchange.export,
             "import_people": exchange.import_people,
             "import_contents": exchange.import_contents,
+            "outbox": sending.outbox,
+            "outbox_sending": sending.outbox_sending,
+            "outbox_sent": sending.outbox_sent,
+            "outbox_mark": sending.outbox_mark,
         }
 
     def call(self, method: str, params: Mapping[str, object]) -> object:

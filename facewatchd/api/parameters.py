@@ -43,6 +43,12 @@ MOST_CURSOR = 100
 """Characters of a cursor that are read at all."""
 MOST_SHOWN = 100_000
 """Photos that one request may say were seen."""
+MOST_SENT = 512
+"""Changes in one reply of ``outbox``."""
+LONGEST_POLL = 600.0
+"""Seconds."""
+MOST_MARKED = 10_000
+"""Digests that one request may have sent again."""
 MOST_NAME = 200
 """Characters in the name of a person, or of what an earlier call has seen."""
 
@@ -451,6 +457,39 @@ class ImportContentsParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxParameters:
+    """Of ``outbox``."""
+
+    limit: int = optional(Whole(1, MOST_SENT), "Most changes.", 64)
+    wait: float = optional(Number(0, LONGEST_POLL), "Seconds to wait for a change where there is none.", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSendingParameters:
+    """Of ``outbox_sending``."""
+
+    lineage: str = required(Text(32), "The token of a push: 32 hexadecimal digits.")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSentParameters:
+    """Of ``outbox_sent``."""
+
+    seqs: tuple[int, ...] = required(ListOf(Whole(), MOST_SENT), "`seq` of the changes that it brought.")
+    lineage: str = required(Text(32), "The token of the push.")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMarkParameters:
+    """Of ``outbox_mark``."""
+
+    digests: tuple[str, ...] = optional(
+        ListOf(Text(64), MOST_MARKED), "Digests of photos, in hexadecimal digits, whether they are here or not.", ()
+    )
+    all: bool = optional(Flag(), "Whether everything is sent that photos show.", False)
+
+
+@dataclass(frozen=True, slots=True)
 class RegionsParameters:
     """Of ``regions``."""
 
@@ -642,5 +681,24 @@ METHODS = {
         "Record faces of an export for the model that runs: photos with these bytes are not embedded again.",
         "contents new",
     ),
+    "outbox": Method(
+        OutboxParameters,
+        "For facewatch-share: return the earliest changes that the shared engine was not told of, with what is true of "
+        "each content now; null where no photo shows it, or no face is on it. `lineages` are the tokens of the last "
+        "push that was answered and of those that were begun since, `backlog` counts all changes, and `pending` the "
+        "files that are still to be looked at. This method and the three below are refused where the configuration has "
+        "no `[shared]`.",
+        "model dim machine lineages changes[{seq,digest,content}] backlog pending",
+    ),
+    "outbox_sending": Method(
+        OutboxSendingParameters, "For facewatch-share: note the token of a push, before it is sent.", "lineages"
+    ),
+    "outbox_sent": Method(
+        OutboxSentParameters,
+        "For facewatch-share: delete the changes that a push brought to the engine. An error where no such push was "
+        "noted: the catalog was restored from a backup meanwhile.",
+        "backlog",
+    ),
+    "outbox_mark": Method(OutboxMarkParameters, "For facewatch-share: have contents sent once more.", "backlog"),
 }
 """Every method by its name."""

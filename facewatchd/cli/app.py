@@ -29,6 +29,7 @@ from facewatchd.cli import (
     photos,
     run,
     service,
+    shared,
 )
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.client.query import local_path
@@ -113,6 +114,7 @@ def make_parser() -> Parser:
     local_page = _add(commands, "page", page.page, "a web page for you alone: ask, look, name, confirm")
     local_page.add_argument("--port", metavar="N", type=page.port, default=0, help="the port (default: a free one)")
     local_page.add_argument("--no-open", action="store_true", help="only print the address, open no browser")
+    _add_shared(commands)
     _add_models(commands)
     checks = _add(commands, "doctor", doctor.diagnose, "check this machine, and try the way from a photo to an answer")
     checks.add_argument("--json", action="store_true", help="print a JSON list")
@@ -183,6 +185,20 @@ def _add_people(commands: Any) -> None:
     people_suggest.add_options(suggest)
     text = "names that other programs wrote: regions in XMP, Picasa, Google Takeout"
     people_import.add_options(_add(actions, "import", people_import.import_people, text))
+
+
+def _add_shared(commands: Any) -> None:
+    text = "the shared engine, by which several machines find each other's photos"
+    parser = commands.add_parser("shared", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.default = "status"
+    actions = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command, meaning in (
+        ("status", shared.status, "whether the engine is reached, and what is still to be sent"),
+        ("machines", shared.list_machines, "the machines in the engine, with their faces and photos"),
+        ("remove", shared.remove, "remove a machine, with all that it sent"),
+        ("resync", shared.resync, "compare all that this machine sent with what it has"),
+    ):
+        shared.add_options(name, _add(actions, name, command, meaning))
 
 
 def _add_models(commands: Any) -> None:

@@ -19,7 +19,7 @@ from facewatchd.client.query import STDIN, ask
 from facewatchd.client.who import Asked, Who, read_who
 from facewatchd.console.arguments import Parser, read_date
 from facewatchd.console.output import size_and_place, tab_separated, table
-from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
+from facewatchd.console.streams import agrees, is_attended, on_terminal, say, takes_colour, write, write_json
 from facewatchd.errors import FacewatchError, UsageError
 from facewatchd.matches import Box
 from facewatchd.text import counted, printable
@@ -362,7 +362,7 @@ def forget(options: argparse.Namespace) -> int:
     """Delete a person and all that was said of it, for good, and the sheets that ``facewatch-query --open`` drew."""
     from facewatchd.client import opening
 
-    if not options.yes and _is_attended() and not _agrees(_call(options, "person", name=options.name, limit=1)):
+    if not options.yes and is_attended() and not _agrees(_call(options, "person", name=options.name, limit=1)):
         say("facewatchd: nothing was changed")
         return FAILED
     result = _call(options, "forget_person", name=options.name)
@@ -374,18 +374,11 @@ def forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _is_attended() -> bool:
-    """Whether a person is there to be asked. Elsewhere the command itself is the answer."""
-    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
-
-
 def _agrees(person: Any) -> bool:
     """Ask on a terminal whether a person, as the daemon describes it, is to be deleted."""
     with reading_answer():
         name = printable(person["name"])
-    sys.stderr.write(f"delete {name}, all that was said of that person, and the backups with it? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return agrees(f"delete {name}, all that was said of that person, and the backups with it?")
 
 
 def undo(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,11 @@ _STYLES = {
     "polling": _GREEN,
     "offline": _YELLOW,
     "unreadable": _RED,
+    "ok": _GREEN,
+    "behind": _YELLOW,
+    "unreachable": _YELLOW,
+    "refused": _RED,
+    "off": _RED,
 }
 
 
@@ -36,6 +41,31 @@ class Root:
     path: bytes
     state: str
     photos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How the machine stands with the shared engine."""
+
+    state: str
+    reason: str
+    """Why not all is well, and what to do; empty where it is."""
+    backlog: int
+    """Photos that are still to be sent."""
+    machines: int
+    """The others,"""
+    faces: int
+    """and the faces that they have."""
+
+    @classmethod
+    def of(cls, item: Any) -> Sharing | None:
+        """None where no engine is configured."""
+        if item is None:
+            return None
+        others = [machine for machine in item["machines"] if not machine["is_self"]]
+        reason = "; ".join(str(item[name]) for name in ("reason", "hint") if item[name])
+        faces = sum(int(machine["faces"]) for machine in others)
+        return cls(str(item["state"]), reason, int(item["backlog"]), len(others), faces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +105,8 @@ class Status:
     """What computes the model, and why where there was a choice; empty from a daemon that does not say it."""
     confinement: str
     """How far decoding is confined: "full", or "partial" or "none" with the reason."""
+    sharing: Sharing | None
+    """None where no shared engine is configured."""
 
     @classmethod
     def of(cls, document: Any) -> Status:
@@ -107,6 +139,7 @@ class Status:
                 waits=str(document.get("waits", "")),
                 device=str(document.get("device", "")),
                 confinement=str(document.get("confinement", "")),
+                sharing=Sharing.of(document.get("shared")),
             )
 
 
@@ -125,20 +158,10 @@ def text(status: Status, *, colour: bool) -> str:
         f"photos  {status.photos}, {status.pending} pending, {failed}{_WHICH_FAILED if status.failed else ''}",
         f"faces   {status.faces}, {status.in_index}{tombstones} in the index",
     ]
-    if status.people:
-        lines.append(f"people  {status.people}, see: facewatchd people")
-    if status.second_looks:
-        lines.append(f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}")
-    if status.undated:
-        lines.append(f"dates   still to be read: {counted(status.undated, 'photo')}")
-    if status.pending and status.state == "indexing":
-        lines.append(f"rate    {rate_words(status)}")
-    if status.waits:
-        lines.append(f"waits   {printable(status.waits)}")
-    if status.device:
-        lines.append(f"device  {printable(status.device)}")
-    if status.confinement:
-        lines.append(f"sandbox {printable(status.confinement)}")
+    lines += _occasional(status)
+    if status.sharing is not None:
+        state = painted(printable(status.sharing.state), _STYLES.get(status.sharing.state))
+        lines.append(f"shared  {state}{_sharing_words(status.sharing)}")
     width = max((len(str(root.photos)) for root in status.roots), default=0)
     for root in status.roots:
         words = painted(f"{root.state:10}", _STYLES.get(root.state))
@@ -146,6 +169,24 @@ def text(status: Status, *, colour: bool) -> str:
         lines.append(f"  {words}  {root.photos:{width}} {unit}  {printable(root.path)}")
     lines += [painted(f"problem: {printable(problem)}", _RED) for problem in status.problems]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _occasional(status: Status) -> Iterator[str]:
+    """The lines of what there is not always something to say of."""
+    if status.people:
+        yield f"people  {status.people}, see: facewatchd people"
+    if status.second_looks:
+        yield f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}"
+    if status.undated:
+        yield f"dates   still to be read: {counted(status.undated, 'photo')}"
+    if status.pending and status.state == "indexing":
+        yield f"rate    {rate_words(status)}"
+    if status.waits:
+        yield f"waits   {printable(status.waits)}"
+    if status.device:
+        yield f"device  {printable(status.device)}"
+    if status.confinement:
+        yield f"sandbox {printable(status.confinement)}"
 
 
 def line(status: Status) -> str:
@@ -158,7 +199,17 @@ def line(status: Status) -> str:
         words += f", {rate_words(status)}"
     if status.waits:
         words += f"; {printable(status.waits)}"
+    if status.sharing is not None and status.sharing.state != "ok":
+        words += f"; shared engine {printable(status.sharing.state)}{_sharing_words(status.sharing)}"
     return words + "".join(f"; {printable(problem)}" for problem in status.problems)
+
+
+def _sharing_words(sharing: Sharing) -> str:
+    """What stands behind the state."""
+    if sharing.reason:
+        return f": {printable(sharing.reason)}"
+    others = f": {counted(sharing.faces, 'face')} on {counted(sharing.machines, 'other machine')}"
+    return f"{others}, {counted(sharing.backlog, 'photo')} to be sent" if sharing.backlog else others
 
 
 def rate_words(status: Status) -> str:
@@ -207,8 +258,9 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
 
 
 def _states(status: Status) -> tuple[object, ...]:
-    return (status.state, *(root.state for root in status.roots), *status.problems, status.waits)
+    shared = status.sharing and (status.sharing.state, status.sharing.state != "behind" and status.sharing.reason)
+    return (status.state, *(root.state for root in status.roots), *status.problems, status.waits, shared)
 
 
 def _numbers(status: Status) -> tuple[object, ...]:
-    return (status.photos, status.pending, status.failed, status.faces)
+    return (status.photos, status.pending, status.failed, status.faces, status.sharing and status.sharing.backlog)

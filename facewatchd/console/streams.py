@@ -34,6 +34,18 @@ def on_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def is_attended() -> bool:
+    """Whether a person is there to be asked."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
+
+
+def agrees(question: str) -> bool:
+    """Ask a person on the terminal; whether the answer is yes."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def wait_while_read(seconds: float) -> bool:
     """Sleep, or return False as soon as the other end of standard output's pipe is closed."""
     poll = select.poll()

@@ -20,6 +20,7 @@ from facewatchd.api.control import Control
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
+from facewatchd.api.outbox import Sending
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
@@ -62,7 +63,7 @@ from facewatchd.server.listener import Server
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
-from facewatchd.store.data_directory import LastRun, Reserve, open_catalog
+from facewatchd.store.data_directory import LastRun, Reserve, machine_id, open_catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
@@ -159,7 +160,8 @@ class Daemon:
         config = self._config
         self._reserve = Reserve(config.data_dir / "reserve")
         self._reserve.release_if_full()  # SQLite cannot even read without room for its log
-        self._catalog = open_catalog(directory / "catalog.sqlite3", info)
+        sends = config.shared is not None and config.shared.send
+        self._catalog = open_catalog(directory / "catalog.sqlite3", info, sends=sends)
         self._stops.callback(self._reserve.fill)
         self._stops.callback(self._catalog.close)
         self._thumbnails = ThumbnailStore(directory / "thumbnails.sqlite3", config.resources.thumbnails << 20)
@@ -303,6 +305,14 @@ class Daemon:
     def _build_methods(self, info: ModelInfo, placement: Placement) -> None:
         """The methods that the socket offers."""
         people = self._people_methods(info)
+        self._sending = Sending(
+            self._catalog,
+            self._writer,
+            info,
+            None if self._config.shared is None else machine_id(self._config.data_dir),
+            self.monitor.pending,
+            self._server.waiting,
+        )
         self.methods = Methods(
             self._status(info, placement, people.count),
             self._queries,
@@ -321,6 +331,7 @@ class Daemon:
                 self._queries.standing,
                 pending=lambda: len(self._queue) > 0 or not self._scanner.idle,
             ),
+            self._sending,
         )
 
     def _people_methods(self, info: ModelInfo) -> People:
@@ -490,6 +501,7 @@ class Daemon:
         self._dates.give_up()
         self._group_faces.give_up()
         self._maintenance.give_up()
+        self._sending.close()
         self._writer.give_up()
         self._queue.close()
         self._stops.close()

@@ -17,6 +17,9 @@ from tests.support.processes import Daemon, until
 SOMETIMES = {"path_bytes", "copies_bytes"}
 """Names that a result has only where a path is not UTF-8; the page names them in its text."""
 
+OF_AN_ENGINE = {method for method in METHODS if method.startswith("outbox")}
+"""Methods that are refused where no shared engine is configured."""
+
 
 def names(value: Any) -> Any:
     """The names in a result, as `METHODS` writes them: of a list those of its first object."""
@@ -82,10 +85,31 @@ def test_every_method_returns_what_the_page_names(daemon: Daemon, tmp_path: Path
         who = [{"path": str(tmp_path / "photos" / f"{number}.jpg")}]
         daemon.call("assign", name=name, who=who)
     asked["group"] = {"id": until(lambda: daemon.call("unknown")["groups"])[0]["id"]}
-    for method, description in METHODS.items():
-        result = names(daemon.call(method, **asked.get(method, {})))
-        expected = declared(description.result)
-        for name, inner in expected.items():
-            if inner is None and name in result:
-                result[name] = None
-        assert result == expected, method
+    for method in [each for each in METHODS if each not in OF_AN_ENGINE]:
+        _returns_what_the_page_names(daemon, method, asked.get(method, {}))
+
+
+def test_those_of_a_shared_engine_do_too(start: Callable[..., Daemon], tmp_path: Path, tiny_root: Path) -> None:
+    shoot(tmp_path / "photos" / "1.jpg", [1], 1)
+    shared = 'url = "postgresql://nobody@127.0.0.1:1/none"\nname = "here"'
+    daemon = start(tmp_path / "photos", model="tiny", model_root=tiny_root, shared=shared)
+    daemon.settle()
+    token = "0" * 32
+    asked: dict[str, dict[str, Any]] = {
+        "outbox": {},
+        "outbox_sending": {"lineage": token},
+        "outbox_sent": {"lineage": token, "seqs": []},
+        "outbox_mark": {"all": True},
+    }
+    assert asked.keys() == OF_AN_ENGINE
+    for method, params in asked.items():
+        _returns_what_the_page_names(daemon, method, params)
+
+
+def _returns_what_the_page_names(daemon: Daemon, method: str, params: dict[str, Any]) -> None:
+    result = names(daemon.call(method, **params))
+    expected = declared(METHODS[method].result)
+    for name, inner in expected.items():
+        if inner is None and name in result:
+            result[name] = None
+    assert result == expected, method

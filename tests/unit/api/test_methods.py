@@ -17,6 +17,7 @@ from facewatchd.api.control import Control
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
+from facewatchd.api.outbox import Sending
 from facewatchd.api.people import People
 from facewatchd.api.photos import Photos
 from facewatchd.api.query import Queries
@@ -155,6 +156,7 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
             cast(RegionReader, Mock()),
             cast(Exchange, Mock()),
             Subscriptions(gallery, seen, queries.standing, pending=lambda: len(queue) > 0),
+            cast(Sending, Mock()),
         )
         yield Place(root, gallery, roots, queue, played, scanner, setbacks, methods, queries)
 

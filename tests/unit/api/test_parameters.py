@@ -23,7 +23,7 @@ from facewatchd.server.params import read
 
 @pytest.fixture
 def methods() -> Methods:
-    return Methods(*(Mock() for _ in range(12)))
+    return Methods(*(Mock() for _ in range(13)))
 
 
 def test_every_method_is_declared(methods: Methods) -> None:
@@ -52,6 +52,8 @@ def test_a_method_refuses_what_it_does_not_know(methods: Methods, method: str) -
         "export": {"part": "people"},
         "import_people": {"data": ""},
         "import_contents": {"data": ""},
+        "outbox_sending": {"lineage": "0" * 32},
+        "outbox_sent": {"seqs": [], "lineage": "0" * 32},
     }
     values = needed.get(method, {})
     methods.call(method, values)

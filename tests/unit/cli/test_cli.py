@@ -25,7 +25,7 @@ from facewatchd.client import status as overview
 from facewatchd.console import progress
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.errors import FacewatchError
-from tests.support import tiny_pack
+from tests.support import processes, tiny_pack
 from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from tests.support.replies import status
 from tests.support.terminals import Terminal
@@ -358,6 +358,52 @@ def test_follow_json_is_a_document_a_line(daemon: FakeDaemon, run: Run, capfd: A
     assert run("status", "--follow", "--json") == 4
     documents = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [document["pending"] for document in documents] == [0, 1]
+
+
+def sharing(**changes: Any) -> dict[str, Any]:
+    """What a status says of the shared engine."""
+    everyone = [{"name": "laptop", "faces": 9, "is_self": True}, {"name": "nas", "faces": 210_000, "is_self": False}]
+    known = {"state": "ok", "reason": "", "hint": "", "backlog": 0, "machines": everyone}
+    return {"shared": known | changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "ok: 210000 faces on 1 other machine"),
+        ({"backlog": 3}, "ok: 210000 faces on 1 other machine, 3 photos to be sent"),
+        ({"state": "off", "reason": "it is off\x1b", "hint": "start it"}, "off: it is off\\x1b; start it"),
+    ],
+)
+def test_status_says_how_the_machine_stands_with_the_engine(
+    daemon: FakeDaemon, run: Run, capfd: Any, changes: dict[str, Any], words: str
+) -> None:
+    answering(daemon, status(**sharing(**changes)))
+    assert run("status") == 0
+    assert f"shared  {words}\n" in capfd.readouterr().out
+    answering(daemon, status())
+    assert run("status") == 0
+    assert "shared" not in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
+def test_follow_says_when_the_engine_is_lost_and_is_back(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
+    away = sharing(state="unreachable", reason="no route")
+    answers = [status(**each) for each in (sharing(), sharing(), away, away, sharing())]
+    daemon.script = lambda request: reply(request, answers.pop(0)) if answers else None
+    assert run("status", "--follow") == 4
+    idle = "idle: 12345 photos, 0 pending, 0 failed, 18431 faces"
+    assert capfd.readouterr().out.splitlines() == [idle, f"{idle}; shared engine unreachable: no route", idle]
+
+
+def test_follow_on_a_terminal_is_not_filled_by_what_is_still_to_be_sent(daemon: FakeDaemon) -> None:
+    answering(daemon, status(**sharing(state="behind", reason="laptop has 9 photos to send", backlog=9)))
+    with Terminal(command(daemon, "status", "--follow")) as terminal:
+        terminal.until(rb"shared  [^\n]*behind[^\n]*9 photos to send\r\n")
+        answering(daemon, status(**sharing(state="behind", reason="laptop has 8 photos to send", backlog=8)))
+        processes.until(lambda: sum(request["method"] == "status" for request in daemon.requests) > 6)
+        answering(daemon, status(**sharing()))
+        assert terminal.until(rb"idle: 12345 photos, 0 pending, 0 failed, 18431 faces([^\n]*)\r\n")[1] == b""
 
 
 def test_follow_ends_when_nobody_reads_on(daemon: FakeDaemon) -> None:

@@ -53,7 +53,7 @@ def device(path: Path) -> None:
 
 
 ODD = [fifo, directory, link, dangling, unix_socket, device]
-IN_DATA = ["lock", "last-run.json", "reserve"]
+IN_DATA = ["lock", "last-run.json", "reserve", "machine"]
 IN_MODEL = ["catalog.sqlite3", "catalog.sqlite3-wal", "index.hnsw", "index.json", "heartbeat"]
 
 

@@ -41,7 +41,7 @@ function _shtab_facewatchd_using
   test "$_shtab_facewatchd_cmdpath" = "$argv"
 end
 
-set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people ignore' 'people undo' 'people unknown' 'people suggest' 'people import' export import page models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
+set -g _shtab_facewatchd_commands run status scan why photos pause resume verify people 'people list' 'people add' 'people not' 'people show' 'people describe' 'people rename' 'people merge' 'people forget' 'people ignore' 'people undo' 'people unknown' 'people suggest' 'people import' export import page shared 'shared status' 'shared machines' 'shared remove' 'shared resync' models 'models list' 'models fetch' doctor service 'service install' 'service uninstall'
 set -g _shtab_facewatchd_opts_with_value --born --box --config --data-dir --model --port --socket --state --top -n
 
 complete -c facewatchd -e
@@ -182,6 +182,25 @@ complete -c facewatchd -n '_shtab_facewatchd_using page' -s h -l help -d 'show t
 complete -c facewatchd -n '_shtab_facewatchd_using page' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
 complete -c facewatchd -n '_shtab_facewatchd_using page' -l port -x -d 'the port (default: a free one)'
 complete -c facewatchd -n '_shtab_facewatchd_using page' -l no-open -d 'only print the address, open no browser'
+complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a shared -d 'The shared engine, by which several machines find each other'"'"'s photos.'
+complete -c facewatchd -n '_shtab_facewatchd_using shared' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using shared; and test $_shtab_facewatchd_npos -eq 0' -a status -d 'Whether the engine is reached, and what is still to be sent.'
+complete -c facewatchd -n '_shtab_facewatchd_using shared status' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using shared status' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using shared status' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using shared; and test $_shtab_facewatchd_npos -eq 0' -a machines -d 'The machines in the engine, with their faces and photos.'
+complete -c facewatchd -n '_shtab_facewatchd_using shared machines' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using shared machines' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using shared machines' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using shared; and test $_shtab_facewatchd_npos -eq 0' -a remove -d 'Remove a machine, with all that it sent.'
+complete -c facewatchd -n '_shtab_facewatchd_using shared remove' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using shared remove' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using shared remove' -l yes -d 'do not ask'
+complete -c facewatchd -n '_shtab_facewatchd_using shared remove' -l json -d 'print one JSON document'
+complete -c facewatchd -n '_shtab_facewatchd_using shared; and test $_shtab_facewatchd_npos -eq 0' -a resync -d 'Compare all that this machine sent with what it has.'
+complete -c facewatchd -n '_shtab_facewatchd_using shared resync' -s h -l help -d 'show this help message and exit'
+complete -c facewatchd -n '_shtab_facewatchd_using shared resync' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket'
+complete -c facewatchd -n '_shtab_facewatchd_using shared resync' -l json -d 'print one JSON document'
 complete -c facewatchd -n '_shtab_facewatchd_using; and test $_shtab_facewatchd_npos -eq 0' -a models -d 'List and fetch models.'
 complete -c facewatchd -n '_shtab_facewatchd_using models' -s h -l help -d 'show this help message and exit'
 complete -c facewatchd -n '_shtab_facewatchd_using models; and test $_shtab_facewatchd_npos -eq 0' -a list -d 'The packs that can be chosen, and where they are.'

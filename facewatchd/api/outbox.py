@@ -1,0 +1,181 @@
+"""The methods with which facewatch-share takes what changed to the shared engine: ``outbox`` and those beside it.
+
+The order of a push: ``outbox`` gives the earliest changes; ``outbox_sending`` notes its token; the engine commits it;
+``outbox_sent`` deletes the changes. Whatever ends in between, the same contents are given again, as they are then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from facewatchd.api.parameters import (
+    OutboxMarkParameters,
+    OutboxParameters,
+    OutboxSendingParameters,
+    OutboxSentParameters,
+)
+from facewatchd.errors import StorageError, UsageError
+from facewatchd.indexing.writer import Writer
+from facewatchd.server.jsonrpc import ParamsError
+from facewatchd.shared import wire
+from facewatchd.shared.values import SharedContent
+from facewatchd.shared.wire import Batch, Change
+from facewatchd.store.catalog import Catalog
+from facewatchd.store.outbox import Outbox
+from facewatchd.values import ModelInfo
+
+MOST_FACES = 2000
+"""In one reply, of more than one content: 7 MB of JSON with embeddings of 512 numbers."""
+
+
+class Sending:
+    """Any thread may call the methods. They are refused where there is no shared engine."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        writer: Writer,
+        info: ModelInfo,
+        machine: str | None,
+        pending: Callable[[], int],
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """``machine``: `data_directory.machine_id`; None: no shared engine is configured. ``pending``: files that are
+        still to be looked at. ``waiting``: entered by a thread for as long as its request only waits."""
+        self._catalog = catalog
+        self._writer = writer
+        self._info = info
+        self._machine = machine
+        self._pending = pending
+        self._waiting = waiting
+        self._ending = threading.Event()
+        self._counted: tuple[tuple[int, int], int] | None = None
+        """A result of `OutboxReader.count_rest`, and what it was asked."""
+
+    def outbox(self, params: OutboxParameters) -> dict[str, object]:
+        """Return the earliest changes; with ``wait``, as soon as there is one."""
+        self._require_engine()
+        deadline = time.monotonic() + params.wait
+        with self._waiting() if params.wait else nullcontext():
+            while True:
+                seen = kept.changes if (kept := self._catalog.outbox) else 0
+                batch = self._batch(params.limit)
+                if batch.changes or not self._more(seen, deadline - time.monotonic()):
+                    return wire.batch(batch)
+
+    def _more(self, seen: int, seconds: float) -> bool:
+        """Wait for another transaction than those that were seen."""
+        if (kept := self._catalog.outbox) is not None:
+            return kept.wait(seen, seconds)
+        self._ending.wait(seconds)
+        return False
+
+    def _batch(self, limit: int) -> Batch:
+        self._fill(limit)
+        with self._catalog.reading() as reader:
+            changes: list[Change] = []
+            faces = 0
+            for seq, digest in reader.outbox.first(limit):
+                shown = reader.shown(digest)
+                content = SharedContent(digest)
+                if shown is not None:
+                    faces += len(shown.face_ids)
+                    if changes and faces > MOST_FACES:
+                        break
+                    content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths))
+                changes.append(Change(seq, content))
+            lineages = tuple(reader.outbox.lineages())
+        machine, backlog = self._require_engine(), self._backlog()
+        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
+
+    def _backlog(self) -> int:
+        """The number of contents of which the engine is to be told."""
+        with self._catalog.reading() as reader:
+            backlog, rest = reader.outbox.count(), reader.outbox.rest()
+            if rest is not None:
+                if self._counted is None or self._counted[0] != rest:
+                    self._counted = rest, reader.outbox.count_rest(rest)
+                backlog += self._counted[1]
+        return backlog
+
+    def _fill(self, limit: int) -> None:
+        """Put more into the outbox where everything is to be sent."""
+        kept = self._catalog.outbox
+        while kept is not None:
+            with self._catalog.reading() as reader:
+                if reader.outbox.rest() is None or len(reader.outbox.first(limit)) == limit:
+                    return
+            self._write(kept.mark_rest)
+
+    def outbox_sending(self, params: OutboxSendingParameters) -> dict[str, object]:
+        """Note the token of a push before it is sent; return all ``lineages`` of which the engine may hold one."""
+        lineage = _token(params.lineage)
+        self._write(lambda: self._kept().sending(lineage))
+        with self._catalog.reading() as reader:
+            return {"lineages": reader.outbox.lineages()}
+
+    def outbox_sent(self, params: OutboxSentParameters) -> dict[str, object]:
+        """Delete the changes that a push brought; return the ``backlog`` that is left.
+
+        Raises `NotReadyError` where the push was not noted here.
+        """
+        lineage = _token(params.lineage)
+        self._write(lambda: self._kept().sent(params.seqs, lineage))
+        return {"backlog": self._backlog()}
+
+    def outbox_mark(self, params: OutboxMarkParameters) -> dict[str, object]:
+        """Have contents sent once more: those with some digests, and with ``all`` whatever photos show.
+
+        Returns the ``backlog``.
+        """
+        digests = [_digest(each) for each in params.digests]
+
+        def mark() -> None:
+            if params.all:
+                self._kept().mark_all()
+            self._kept().mark(digests)
+
+        self._write(mark)
+        return {"backlog": self._backlog()}
+
+    def close(self) -> None:
+        """Let no request wait any more."""
+        self._ending.set()
+        if self._catalog.outbox is not None:
+            self._catalog.outbox.close()
+
+    def _require_engine(self) -> str:
+        """This machine's id. Raises `UsageError` where no shared engine is configured."""
+        if self._machine is None:
+            raise UsageError(
+                "no shared engine is configured", "write `[shared]` into the configuration, and start facewatchd again"
+            )
+        return self._machine
+
+    def _kept(self) -> Outbox:
+        self._require_engine()
+        if self._catalog.outbox is None:
+            raise UsageError("this machine sends nothing", "set `shared.send`, and start facewatchd again")
+        return self._catalog.outbox
+
+    def _write(self, change: Callable[[], None]) -> None:
+        """Have the writer's thread call a function. Raises `StorageError`, also where the writer waits for a disk."""
+        if self._writer.trouble:
+            raise StorageError(self._writer.trouble)
+        self._writer.call(lambda _: change())
+
+
+def _digest(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as exc:
+        raise ParamsError("digests must be in hexadecimal digits") from exc
+
+
+def _token(text: str) -> str:
+    if len(text) != 32 or not set(text) <= set("0123456789abcdef"):
+        raise ParamsError("lineage must be 32 hexadecimal digits")
+    return text
