@@ -1,4 +1,4 @@
-"""What is wrong with a shared engine is said in one line that tells what to do, and it is mended by itself if possible."""
+"""What is wrong with a shared engine is said in one line with a way out, and is mended by itself where it can be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import engine_invariant
 from tests.support.engine_server import USER, Database, Server
-from tests.support.processes import until
+from tests.support.processes import fill, small_disk, until
 from tests.support.shared_machines import Machine, Photos, check
 
 
@@ -150,3 +150,29 @@ def test_a_server_without_room_for_connections_is_tried_again(
             until(lambda: "connections" in nas.status()["reason"])
         check(engine, nas)
         nas.stop()
+
+
+def test_a_server_whose_disk_is_full_gets_the_rest_once_there_is_room(
+    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
+) -> None:
+    server = own_server()
+    with small_disk(server.place / "disk") as disk:
+        server.give(disk / "room")
+        with server.administer() as db:
+            db.execute(f"CREATE TABLESPACE small LOCATION '{disk / 'room'}'")
+        engine = server.new_database(tablespace="small")
+        with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
+            nas.start()
+            check(engine, nas)
+            fill(disk / "filler")
+            photos.add(20)
+            nas.daemon.settle()
+            full = until(lambda: status if (status := nas.status())["reason"] else {})
+            assert "room" in full["reason"], full
+            assert full["hint"]
+            photos.change()
+            (disk / "filler").unlink()
+            nas.daemon.control("shared", "resync")
+            check(engine, nas)
+            nas.stop()
+        server.stop()
