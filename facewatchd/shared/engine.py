@@ -9,7 +9,7 @@ the engine's last one is not among those that the catalog kept, one of the two w
 what they have is compared.
 
 **Deadlines.** Each call ends within its deadline, whatever the server and the network do, and raises `EngineError`.
-After `UNREACHABLE` and `LATE` the engine is of no use any more: it is closed, and another one is connected.
+After that the engine may be of no use any more (`is_open`): it is closed, and another one is connected.
 
 An engine is used by one thread at a time; only `close` may be called by any, and ends the call that is being made.
 """
@@ -89,6 +89,11 @@ class EngineError(FacewatchError):
 
 class Engine(Protocol):
     """A connection to the engine, for one model."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can succeed. Where not, another engine is to be connected."""
+        ...
 
     def attach(
         self,

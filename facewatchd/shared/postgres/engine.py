@@ -1,0 +1,188 @@
+"""The shared engine on PostgreSQL: see `shared.engine` for what it does, and `pushing` and `asking` for how."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from facewatchd.shared.engine import EngineError, Trouble
+from facewatchd.shared.postgres import indexing, pushing, rows
+from facewatchd.shared.postgres.asking import Asking, Question
+from facewatchd.shared.postgres.connection import Connection
+from facewatchd.shared.values import Attached, Detail, MachineState, Near, Pushed, SharedContent, Whole, Whose
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PATIENCE: Final = 2.0
+"""Seconds for a question."""
+PUSH_SECONDS, FACE_SECONDS = 30.0, 0.05
+"""For a push, and for each of its faces: putting one into the index takes 3 ms of a processor, which may be busy."""
+REMOVE_SECONDS: Final = 1800.0
+"""To remove a machine: a million faces take a minute."""
+
+
+class PostgresEngine:
+    """An `engine.Engine`."""
+
+    def __init__(self, url: str, model_id: str, dim: int, *, password: str = "", patience: float = PATIENCE) -> None:
+        """Connect, and make the tables where there are none. Raises `EngineError`.
+
+        ``url``: postgresql://, with the options of libpq. ``password``: empty where libpq is to look for one.
+        ``patience``: seconds for a question.
+        """
+        self._connection = Connection(url, model_id, dim, password)
+        self._dim, self._patience = dim, patience
+        self._key: int | None = None
+        self._epoch = 0
+        self._is_indexed = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.is_open
+
+    # This machine
+
+    def attach(
+        self,
+        machine_id: str,
+        name: str,
+        known_lineages: Collection[str],
+        epoch: int | None = None,
+        *,
+        takes_back: bool = False,
+    ) -> Attached:
+        taken = False
+        with self._connection.within(PUSH_SECONDS) as db:
+            try:
+                with db.transaction():
+                    attached = self._attach(db, machine_id, name, known_lineages, epoch, takes_back)
+            except psycopg.errors.UniqueViolation as exc:
+                if exc.diag.constraint_name != "machine_name":
+                    raise
+                taken = True
+        if taken:
+            raise EngineError(
+                Trouble.NAME_TAKEN,
+                f"another machine is called {name} in the shared engine at {self._connection.server.where}",
+                f"choose another [shared] name; or, if it is gone, `facewatchd shared remove {name}`",
+            )
+        return attached
+
+    def _attach(
+        self,
+        db: psycopg.Connection,
+        machine_id: str,
+        name: str,
+        lineages: Collection[str],
+        epoch: int | None,
+        takes_back: bool,
+    ) -> Attached:
+        sql = "SELECT key, epoch, lineage FROM machine WHERE id = %s FOR UPDATE"
+        row = db.execute(sql, (machine_id,)).fetchone()
+        if row is None:
+            was_removed = db.execute("SELECT 1 FROM removed WHERE id = %s", (machine_id,)).fetchone()
+            if was_removed and not takes_back:
+                raise self._not_ours(None)
+            db.execute("DELETE FROM removed WHERE id = %s", (machine_id,))
+            sql = "INSERT INTO machine(id, name, epoch, lineage) VALUES (%s, %s, %s, '') RETURNING key"
+            key = db.execute(sql, (machine_id, name, (epoch or 0) + 1)).fetchone()
+            assert key is not None
+            self._key, self._epoch = int(key[0]), (epoch or 0) + 1
+            return Attached(self._epoch, is_known=False)
+        key_, last, lineage = row
+        if epoch is not None and last > epoch:
+            raise self._not_ours(last)
+        self._epoch = last if last == epoch else max(last, epoch or 0) + 1  # lower: the engine was restored
+        db.execute("UPDATE machine SET name = %s, epoch = %s WHERE key = %s", (name, self._epoch, key_))
+        self._key = int(key_)
+        return Attached(self._epoch, is_known=bool(lineage) and lineage in set(lineages))
+
+    def recognise(self, machine_id: str) -> None:
+        with self._connection.within(self._patience) as db:
+            row = db.execute("SELECT key FROM machine WHERE id = %s", (machine_id,)).fetchone()
+        self._key = None if row is None else int(row[0])
+
+    def push(self, contents: Sequence[SharedContent], lineage: str, backlog: int, pending: int) -> Pushed:
+        assert self._key is not None, "attach first"
+        faces = sum(0 if each.embedded is None else len(each.embedded.faces) for each in contents)
+        with self._connection.within(PUSH_SECONDS + FACE_SECONDS * faces) as db:
+            try:
+                return pushing.push(db, self._key, self._epoch, contents, lineage, (backlog, pending))
+            except pushing.NotOursError:
+                row = db.execute("SELECT epoch FROM machine WHERE key = %s", (self._key,)).fetchone()
+        raise self._not_ours(None if row is None else int(row[0]))
+
+    def _not_ours(self, epoch: int | None) -> EngineError:
+        """The error of a process that may not write for its machine any more. ``epoch``: that of another one."""
+        if epoch is None:
+            return EngineError(
+                Trouble.REMOVED,
+                f"this machine was removed from the shared engine at {self._connection.server.where}",
+                "`facewatchd shared resync` sends all of it again; send = false in [shared] only asks",
+            )
+        return EngineError(
+            Trouble.FENCED,
+            f"another process sends in this machine's name to the shared engine at {self._connection.server.where}",
+            "was the data directory copied? delete the file `machine` in the copy, and restart facewatch-share there",
+        )
+
+    def digests(self, after: bytes, limit: int) -> list[bytes]:
+        sql = "SELECT digest FROM content WHERE machine = %s AND digest > %s ORDER BY digest LIMIT %s"
+        with self._connection.within(PUSH_SECONDS) as db:
+            return [digest for (digest,) in db.execute(sql, (self._key, after, limit), binary=True).fetchall()]
+
+    # All machines
+
+    def nearest(
+        self,
+        embeddings: NDArray[np.float32],
+        thresholds: Sequence[float],
+        most: int,
+        whose: Whose = Whose.OTHERS,
+        detail: Detail = Detail.CONTENTS,
+    ) -> Near:
+        question = Question(embeddings, thresholds, most, whose, detail)
+        with self._asking() as asking:
+            near = asking.near(question, is_indexed=self._is_indexed)
+        self._is_indexed = asking.is_indexed
+        return near
+
+    def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
+        with self._asking() as asking:
+            return asking.whole(digests, machine)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Asking]:
+        with self._connection.within(self._patience) as db:
+            try:
+                yield Asking(db, self._dim, self._key, self._patience)
+            finally:
+                if not db.broken and db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                    with contextlib.suppress(psycopg.Error):  # of the question, which is on its way up
+                        db.execute("ROLLBACK")
+
+    def machines(self) -> list[MachineState]:
+        with self._connection.within(self._patience) as db:
+            return rows.machines(db.execute(f"SELECT {rows.MACHINE} FROM machine".encode()).fetchall(), self._key)
+
+    def remove(self, name: str) -> bool:
+        with self._connection.within(REMOVE_SECONDS) as db, db.transaction():
+            row = db.execute("DELETE FROM machine WHERE name = %s RETURNING id", (name,)).fetchone()
+            if row is not None:
+                db.execute("INSERT INTO removed(id) VALUES (%s) ON CONFLICT DO NOTHING", row)
+        return row is not None
+
+    def count(self) -> int:
+        return sum(each.faces for each in self.machines())
+
+    def maintain(self) -> bool:
+        with self._connection.within(None) as db:
+            return indexing.maintain(db)
+
+    def close(self) -> None:
+        self._connection.close()
