@@ -37,22 +37,28 @@ CONTENT: Final = (
 )
 FACE: Final = "machine, digest, n, face_id, x, y, w, h, score, norm, look, sharpness"
 """Columns of the rows that are read here; behind those of a face come its landmarks or its embedding, or both."""
-MACHINE: Final = "key, name, faces, photos, backlog, pending, extract(epoch FROM now() - seen)::float8"
+MACHINE: Final = (
+    "key, name, faces, photos, backlog, pending, extract(epoch FROM now() - seen)::float8,"
+    " coalesce(id = %(own)s::uuid, false)"
+)
+OWN: Final = "(SELECT key FROM machine WHERE id = %(own)s::uuid)"
+"""The key of this machine, whose id is ``own`` (None: it has none). A key is not kept for longer than a transaction:
+where a backup of the server is restored, or the tables are made anew, another machine may get it."""
 
 
-def machines(rows: Iterable[Row], own: int | None) -> list[MachineState]:
-    """The machines, by name. ``own``: the key of this one."""
+def machines(rows: Iterable[Row]) -> list[MachineState]:
+    """The machines, by name."""
     found = []
     for row in rows:
         try:
-            key, name, *counts, age = row
+            key, name, *counts, age, is_self = row
             faces, photos, backlog, pending = (validation.whole(each, "a count", 0, _MOST_COUNT) for each in counts)
             seconds = max(validation.number(age, "an age", most=1e11), 0.0)
             validation.whole(key, "a key", 0, _MOST_ID)
         except (InvalidAnswerError, ValueError):
             continue
         if isinstance(name, str) and is_machine_name(name):
-            found.append(MachineState(key, name, faces, photos, backlog, pending, seconds, key == own))
+            found.append(MachineState(key, name, faces, photos, backlog, pending, seconds, is_self is True))
     return sorted(found, key=lambda each: each.name)
 
 

@@ -229,9 +229,8 @@ def test_one_that_only_asks_writes_nothing(engine: Database) -> None:
         assert asker.machines() == []
         nas.attach(machine, "nas", [])
         push(nas, content(1, ROWS[:1]))
-        assert len(asker.nearest(ROWS[:1], [0.9], 9).contents) == 1
-        asker.recognise(machine)
-        assert asker.nearest(ROWS[:1], [0.9], 9).contents == ()
+        assert asker.nearest(ROWS[:1], [0.9], 9, Whose.OTHERS).contents == ()
+        assert len(asker.nearest(ROWS[:1], [0.9], 9, Whose.OWN).contents) == 1
         assert asker.machines()[0].is_self
 
 
