@@ -55,7 +55,7 @@ def follow(options: argparse.Namespace, everyone: Everyone, answer: Answer) -> N
     Raises `FacewatchError` for what no later try would change.
     """
     if on_terminal() and not options.quiet:
-        say("waiting for more; Ctrl-C ends")
+        say(f"waiting for more{' on this machine' if answer.shared is not None else ''}; Ctrl-C ends")
     _Follower(options, everyone, answer).run()
 
 

@@ -308,3 +308,26 @@ def test_how_many_lie_on_which_machine(hosts: list[str], words: str) -> None:
 def test_a_photo_that_is_here_too_is_here() -> None:
     (match,) = on("")
     assert machines.numbers([match._replace(elsewhere=(Place("nas", b"/a.jpg"),))]) == ""
+
+
+# --follow
+
+
+def test_what_is_followed_is_this_machine(daemon: FakeDaemon) -> None:
+    """The daemon tells of its own photos only; one that was found at a path elsewhere is another photo."""
+    arrives = match(ON_NAS["path"].encode(), face_id=None)
+
+    def script(request: dict[str, Any]) -> bytes:
+        if request["method"] == "query":
+            return reply(request, found(ON_NAS, cursor="0"))
+        line = {"jsonrpc": "2.0", "method": "match", "params": {"cursor": "0", "match": arrives}}
+        sent = reply(request, {"cursor": "0", "resumed": True}) + json.dumps(line).encode() + b"\n"
+        return sent + error({"id": None}, "bad", "the end")
+
+    daemon.script = script
+    status, out, err = run_on_terminal(daemon, "--follow", "--shared", "anna.jpg", NO_COLOR="1")
+    assert (status, b"the end" in err) == (client.NOT_READY, True)
+    assert [line.split()[-1] for line in out.decode().splitlines()[1:]] == [f"nas:{ON_NAS['path']}", ON_NAS["path"]]
+    assert b"waiting for more on this machine; Ctrl-C ends\n" in err
+    asked = {request["method"]: request["params"].get("shared") for request in daemon.requests}
+    assert asked == {"query": True, "subscribe": None}
