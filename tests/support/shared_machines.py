@@ -160,10 +160,32 @@ class Machine(Share):
         self.daemon.__exit__()
 
 
-class PreparedMachine(Share):
-    """A machine without photos: a catalog, the daemon's methods of the outbox on a socket, and a facewatch-share.
+class PreparedCatalog:
+    """A data directory with a catalog that `record` writes to, and the daemon's methods of the outbox."""
 
-    `record` writes into the catalog. A daemon takes seconds to start; this takes hundredths.
+    def __init__(self, data: Path) -> None:
+        directory = data / INFO.id
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._catalog = Catalog(directory / "catalog.sqlite3", INFO.id, INFO.dim, sends=True)
+        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
+        self._writer = Writer(self._gallery, Liveness())
+        self.sending = Sending(self._catalog, self._writer, INFO, machine_id(data), lambda: 0)
+        self._writer.start()
+
+    def record(self, outcomes: Iterable[Outcome]) -> None:
+        """Write what workers found about some paths, as `galleries.photo` makes it."""
+        self._writer.call(lambda _: self._gallery.record(list(outcomes)))
+
+    def close(self) -> None:
+        self.sending.close()
+        self._writer.stop()
+        self._catalog.close()
+
+
+class PreparedMachine(Share):
+    """A machine without photos: a `PreparedCatalog` that answers on a socket, and a facewatch-share.
+
+    A daemon takes seconds to start; this takes hundredths.
     """
 
     def __init__(self, home: Path, url: str, *, name: str) -> None:
@@ -171,31 +193,21 @@ class PreparedMachine(Share):
         config, socket, data = home / "config.toml", home / "socket", home / "data"
         config.write_text(f"directories = [{json.dumps(str(home))}]\n[shared]\n{_table(url, name)}\n")
         super().__init__(name, home, config, socket, data)
-        directory = data / INFO.id
-        directory.mkdir(parents=True, mode=0o700)
-        self._catalog = Catalog(directory / "catalog.sqlite3", INFO.id, INFO.dim, sends=True)
-        self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
-        self._writer = Writer(self._gallery, Liveness())
-        self._sending = Sending(self._catalog, self._writer, INFO, machine_id(data), lambda: 0)
+        self._catalog = PreparedCatalog(data)
+        self.record = self._catalog.record
         self._listener = Server(socket, lambda line: jsonrpc.answer(line, self._answer))
-        self._writer.start()
         self._listener.start()
 
-    def record(self, outcomes: Iterable[Outcome]) -> None:
-        """Write what workers found about some paths, as `galleries.photo` makes it."""
-        self._writer.call(lambda _: self._gallery.record(list(outcomes)))
-
     def _answer(self, method: str, params: Mapping[str, object]) -> object:
-        return getattr(self._sending, method)(read(METHODS[method].parameters, params))
+        return getattr(self._catalog.sending, method)(read(METHODS[method].parameters, params))
 
     def __enter__(self) -> PreparedMachine:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-        self._sending.close()
+        self._catalog.sending.close()
         self._listener.stop()
-        self._writer.stop()
         self._catalog.close()
 
 
