@@ -49,7 +49,7 @@ MAY_IMPORT = {
             "api config console expectation health indexing inference models people scan server store system threads"
             " values watch"
         ),
-        "page": "client console paths server system",
+        "page": "client console paths pictures server system",
         "service": "config paths system",
         "doctor": "client config models paths people photos scan server service store system threads values watch",
         "cli": "client config console daemon doctor models page paths people service store system values",

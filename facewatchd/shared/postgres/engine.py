@@ -91,15 +91,16 @@ class PostgresEngine:
             if was_removed and not takes_back:
                 raise self._not_ours(None)
             db.execute("DELETE FROM removed WHERE id = %s", (machine_id,))
+            self._epoch = _new_epoch(db, epoch or 0)
             sql = "INSERT INTO machine(id, name, epoch, lineage) VALUES (%s, %s, %s, '') RETURNING key"
-            key = db.execute(sql, (machine_id, name, (epoch or 0) + 1)).fetchone()
+            key = db.execute(sql, (machine_id, name, self._epoch)).fetchone()
             assert key is not None
-            self._key, self._epoch = int(key[0]), (epoch or 0) + 1
+            self._key = int(key[0])
             return Attached(self._epoch, is_known=False)
         key_, last, lineage = row
         if epoch is not None and last > epoch:
             raise self._not_ours(last)
-        self._epoch = last if last == epoch else max(last, epoch or 0) + 1  # lower: the engine was restored
+        self._epoch = last if last == epoch else _new_epoch(db, max(last, epoch or 0))  # lower: the engine was restored
         db.execute("UPDATE machine SET name = %s, epoch = %s WHERE key = %s", (name, self._epoch, key_))
         self._key = int(key_)
         return Attached(self._epoch, is_known=bool(lineage) and lineage in set(lineages))
@@ -198,3 +199,14 @@ class PostgresEngine:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _new_epoch(db: psycopg.Connection, last: int) -> int:
+    """An epoch that no process ever had: milliseconds of the server's clock, or else the next one after the ``last``.
+
+    A count would begin anew with a machine that is entered again, or go back with a backup that is restored, and two
+    processes could have the same.
+    """
+    row = db.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").fetchone()
+    assert row is not None
+    return max(int(row[0]), last) + 1

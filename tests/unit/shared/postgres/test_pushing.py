@@ -129,7 +129,7 @@ def test_only_the_last_one_that_attached_may_push(engine: Database) -> None:
     with connected(engine, dim=DIM) as old, connected(engine, dim=DIM) as new:
         epoch = old.attach(machine, "nas", []).epoch
         push(old, content(1, ROWS[:1]))
-        assert new.attach(machine, "nas", []).epoch == epoch + 1
+        assert new.attach(machine, "nas", []).epoch > epoch
         for call in (lambda: push(old, content(2, ROWS[1:2])), lambda: old.attach(machine, "nas", [], epoch)):
             with pytest.raises(EngineError, match="another process sends") as raised:
                 call()
