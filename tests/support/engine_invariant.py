@@ -73,7 +73,7 @@ def of_catalog(catalog: Path) -> Rows:
         shown = "WHERE EXISTS (SELECT 1 FROM photo WHERE content_id = content.id)"
         known = {row[0]: Content(*row[1:]) for row in db.execute(f"SELECT {columns} FROM content {shown}")}
         faces = db.execute(
-            "SELECT digest, face.id, x, y, w, h, score, norm, coalesce(look, ''), sharpness, landmarks, embedding"
+            "SELECT digest, face.id, x, y, w, h, score, norm, coalesce(look, 'first'), sharpness, landmarks, embedding"
             " FROM face JOIN content ON content.id = content_id"
         ).fetchall()
         photos = db.execute("SELECT path, digest FROM photo JOIN content ON content.id = content_id").fetchall()
