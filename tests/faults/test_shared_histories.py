@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from facewatchd.shared.pushing import Pusher
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -32,6 +31,7 @@ from facewatchd.api.parameters import (
 from facewatchd.shared import wire
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres.engine import PostgresEngine
+from facewatchd.shared.pushing import Pusher
 from facewatchd.shared.wire import Batch
 from facewatchd.store.catalog import Outcome
 from tests.support import engine_invariant
