@@ -16,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from facewatchd import paths
 from facewatchd.api.control import Control
+from facewatchd.api.elsewhere import Elsewhere
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
@@ -60,6 +62,7 @@ from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
+from facewatchd.shared.link import ShareLink
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
@@ -287,6 +290,7 @@ class Daemon:
 
     def _build_queries(self, info: ModelInfo) -> None:
         """What answers questions."""
+        self._elsewhere = Elsewhere(self._link(info), self._config.shared)
         self._control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         self._finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         self._queries = Queries(
@@ -300,7 +304,17 @@ class Daemon:
             self._config.query,
             self._seen,
             self._control.wait_until_done,
+            self._elsewhere,
         )
+
+    def _link(self, info: ModelInfo) -> ShareLink | None:
+        """The connection to facewatch-share, which asks the shared engine."""
+        shared = self._config.shared
+        if shared is None:
+            return None
+        link = ShareLink(paths.share_path(self._config.socket), info.dim, shared.timeout)
+        self._stops.callback(link.close)
+        return link
 
     def _build_methods(self, info: ModelInfo, placement: Placement) -> None:
         """The methods that the socket offers."""
@@ -474,6 +488,7 @@ class Daemon:
             self._change_roots(now, anew=before.exclude != now.exclude)
         self._config = now  # only now: after a failure above, the next reload compares with the old one
         self._queries.defaults = now.query
+        self._elsewhere.shared = now.shared
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()

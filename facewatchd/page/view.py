@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from facewatchd.client import machines
 from facewatchd.page import wording
 from facewatchd.page.access import Daemon
 from facewatchd.page.activity import BACKGROUND, Activity
@@ -161,6 +162,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "advice": wording.advice,
+        "ago": machines.ago,
         "also_on": wording.also_on,
         "anchor": wording.anchor,
         "counted": counted,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.candidates import NO_ROW, Candidates
-from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.catalog_rows import Looks
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.store.same_people import People, same_people
 from facewatchd.store.scoring import Search
 from facewatchd.values import SMALL_SIDE
@@ -23,7 +23,7 @@ TOGETHER = 1000
 
 
 def folded(
-    reader: CatalogReader, candidates: Candidates, at: NDArray[np.float64], search: Search
+    reader: ResultReader, candidates: Candidates, at: NDArray[np.float64], search: Search
 ) -> tuple[Candidates, dict[int, list[int]]]:
     """Return the candidates that are left, and for each content that stands for others those, in the order of time.
 
@@ -55,7 +55,7 @@ def _groups(candidates: Candidates) -> NDArray[np.int64]:
 
 
 def _frames(
-    reader: CatalogReader, part: Candidates, looks: Looks, at: NDArray[np.float64], groups: NDArray[np.int64]
+    reader: ResultReader, part: Candidates, looks: Looks, at: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> Frames:
     sizes, pictures = reader.pictures(part.contents)
     rows = looks.rows(part.faces)
@@ -65,7 +65,7 @@ def _frames(
     return Frames(at, groups, stacked, has_picture, areas, looks.embeddings[rows])
 
 
-def _bursts(reader: CatalogReader, part: Candidates, frames: Frames, search: Search) -> NDArray[np.int64]:
+def _bursts(reader: ResultReader, part: Candidates, frames: Frames, search: Search) -> NDArray[np.int64]:
     """What `chained` returns."""
     later, earlier = close_pairs(frames)
     looks = look_same(frames, later, earlier, search.same_face)
@@ -78,7 +78,7 @@ def _bursts(reader: CatalogReader, part: Candidates, frames: Frames, search: Sea
 
 
 def _same_people(
-    reader: CatalogReader,
+    reader: ResultReader,
     part: Candidates,
     frames: Frames,
     later: NDArray[np.intp],
@@ -92,7 +92,7 @@ def _same_people(
     return same_people(people, some, others, moves(frames, earlier, later), search.same_person)
 
 
-def _people(reader: CatalogReader, part: Candidates, search: Search) -> People:
+def _people(reader: ResultReader, part: Candidates, search: Search) -> People:
     """The faces on the photos that are not of the people who were asked for."""
     shown = reader.shown_on(part.contents.tolist())
     poor = shown.sizes < SMALL_SIDE

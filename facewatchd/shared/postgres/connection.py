@@ -22,6 +22,7 @@ from psycopg.types import TypeInfo
 
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import schema, vectors
+from facewatchd.shared.postgres.address import parameters
 from facewatchd.shared.postgres.troubles import GONE, Server, Words, engine_error, worded
 
 CONNECT_SECONDS: Final = 5
@@ -68,10 +69,10 @@ class Connection:
         self.server = server_of(url, password)
         self._busy = threading.Lock()
         self._closed = threading.Event()
-        given: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVES, "gssencmode": "disable"}
+        given: dict[str, Any] = {**parameters(url), "connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
         given |= {"password": password} if password else {}
         try:
-            self.db = psycopg.connect(url, autocommit=True, prepare_threshold=2, options=schema.options(), **given)
+            self.db = psycopg.connect(autocommit=True, prepare_threshold=2, options=schema.options(), **given)
         except psycopg.Error as exc:
             raise engine_error(exc, self.server) from None  # its text may hold what is not to be shown
         self._socket = socket.socket(fileno=os.dup(self.db.pgconn.socket))

@@ -12,7 +12,8 @@ from facewatchd.page.album import arguments
 from facewatchd.page.question import Question
 from tests.support.answers import LONG, MARKUP, RIGHT_TO_LEFT, match, person
 from tests.support.pages import ToldDaemon, browser
-from tests.support.replies import machine, shared
+from tests.support.replies import machine, peer, shared, sharing
+from tests.unit.page.test_others import FULL
 
 HOSTS = [MARKUP, RIGHT_TO_LEFT, LONG, "nas", "\u202e\x1b[2J"]
 OK = shared(machine("nas"))
@@ -107,7 +108,7 @@ def test_a_photo_that_has_another_place_by_now_is_found() -> None:
         gone = client.get(first)
         assert gone.status_code == 404
         assert "not among the matches now" in gone.text
-        assert "Shared engine unreachable: nas.lan: no answer" in gone.text
+        assert "Shared engine unreachable, searched on this machine only: nas.lan: no answer." in gone.text
 
 
 @pytest.mark.parametrize("address", ["/elsewhere", "/elsewhere?photo=12", "/elsewhere?who=%40Anna"])
@@ -168,11 +169,10 @@ def test_an_answer_says_where_faces_were_searched_and_where_not() -> None:
         page = client.get("/ask?who=%40Anna").text
         assert "210,000 on nas (3 weeks ago)" in page
         assert "at least 1 photo" in page
+    words = "Shared engine unreachable, searched on this machine only: nas.lan: no answer."
     for room in ROOMS:
         with browser(told(match(7, host=None), shared=AWAY)) as client:
-            assert (
-                "Shared engine unreachable: nas.lan: no answer; searched on this machine only." in client.get(room).text
-            )
+            assert words in client.get(room).text
     with browser(told(there(1), shared=shared(machine("nas", backlog=12)))) as client:
         assert "photos still to come from other machines: 12 on nas." in client.get("/ask?who=%40Anna").text
 
@@ -212,3 +212,30 @@ def test_an_answer_of_ten_thousand_photos_of_another_machine_has_pages() -> None
         last = links(page.text, "/elsewhere")[-1]
         assert "10000 of 10000 photos" in client.get(last).text
         assert "10000 of 10000 photos" in client.get(last.replace("at=9999", "at=3")).text
+
+
+def test_now_tells_of_the_shared_engine_and_its_machines() -> None:
+    everyone = [peer("laptop", 9, is_self=True), peer(MARKUP, as_of_s=3 * 7 * 86400, backlog=12, pending=1)]
+    daemon = ToldDaemon(status={**FULL, "shared": sharing(*everyone)})
+    with browser(daemon) as client:
+        page = client.get("/now/part").text
+        assert '<h2 id="shared">Shared engine</h2>' in page
+        rows = [re.sub(r"<[^>]*>", "|", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+        assert "|laptop| |(this machine)|||9||4||just now||nothing|" in rows[-2]
+        assert "|210,000||105,000||3 weeks ago||12 photos to be sent, 1 photo to be indexed|" in rows[-1]
+        assert "<b onclick" not in page
+        away = sharing(state="unreachable", reason="nas.lan: \x1b no answer", hint="switch it on")
+        daemon.answers["status"] = {**FULL, "shared": away}
+        page = client.get("/now").text
+        assert '<span class="badge badge-look">unreachable</span>' in page
+        assert "nas.lan: \\x1b no answer; switch it on." in page
+        daemon.answers["status"] = FULL
+        assert "hared" not in client.get("/now").text
+
+
+def test_where_a_photo_goes_is_said_before_it_is_sent() -> None:
+    daemon = ToldDaemon(status={**FULL, "shared": sharing()})
+    with browser(daemon) as client:
+        assert "is sent to the shared engine" in client.get("/ask").text
+        daemon.answers["status"] = FULL
+        assert "shared engine" not in client.get("/ask").text
