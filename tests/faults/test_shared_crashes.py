@@ -41,10 +41,10 @@ IN_DAEMON = (
     + "\n".join(f"    {line}" for line in _DEADLY.splitlines())
     + """
     from facewatchd.store.outbox import Outbox
-    Outbox.sending = deadly("before it is noted", Outbox.sending, before=True)
-    Outbox.sending = deadly("noted", Outbox.sending)
-    Outbox.sent = deadly("committed", Outbox.sent, before=True)
-    Outbox.sent = deadly("forgotten", Outbox.sent)
+    Outbox.sending = deadly("daemon: before it is noted", Outbox.sending, before=True)
+    Outbox.sending = deadly("daemon: noted", Outbox.sending)
+    Outbox.sent = deadly("daemon: committed", Outbox.sent, before=True)
+    Outbox.sent = deadly("daemon: forgotten", Outbox.sent)
 """
 )
 """Likewise the daemon, while facewatch-share goes on."""
@@ -79,7 +79,7 @@ def test_killed_between_the_commits_nothing_is_lost(
             place.write_text("")
             nas.start_share()
             check(engine, nas)
-        for at in ("before it is noted", "noted", "committed", "forgotten"):
+        for at in ("daemon: before it is noted", "daemon: noted", "daemon: committed", "daemon: forgotten"):
             nas.kill_share()
             place.write_text(at)
             nas.launch_share()
