@@ -60,9 +60,10 @@ def told(shown: Shown | None) -> object:
 def truth(path: Path) -> dict[bytes, object]:
     """What the engine is to hold, read without the code that is tested."""
     found: dict[bytes, object] = {}
+    columns = "id, digest, width, height, second_look, taken, taken_offset, taken_from, picture"
     with contextlib.closing(sqlite3.connect(path)) as db:
-        contents = db.execute("SELECT * FROM content WHERE error IS NULL AND width > 0").fetchall()
-        for content_id, digest, width, height, _, _, second, _, at, offset, source, picture in contents:
+        contents = db.execute(f"SELECT {columns} FROM content WHERE error IS NULL AND width > 0").fetchall()
+        for content_id, digest, width, height, second, at, offset, source, picture in contents:
             paths = tuple(p for (p,) in db.execute("SELECT path FROM photo WHERE content_id = ?", (content_id,)))
             rows = db.execute(
                 "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look FROM face WHERE content_id = ?"
@@ -268,7 +269,7 @@ def test_of_an_earlier_version_nothing_is_lost(tmp_path: Path) -> None:
     catalog.record([photo(b"/p/a", b"d1", ROWS[:1])])
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript("DROP TABLE outbox; PRAGMA user_version = 6;")
+        db.executescript("DROP TABLE outbox; ALTER TABLE content DROP COLUMN fetched; PRAGMA user_version = 6;")
     catalog = Catalog(path, MODEL, DIM, sends=True)
     of(catalog).mark_rest()
     assert waiting(catalog) == [b"d1"]
