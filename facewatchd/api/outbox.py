@@ -90,7 +90,8 @@ class Sending:
                     faces += len(shown.face_ids)
                     if changes and faces > MOST_FACES:
                         break
-                    content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths))
+                    written = shown.written if shown.embedded.taken is None else 0
+                    content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths), written)
                 changes.append(Change(seq, content))
             lineages = tuple(reader.outbox.lineages())
         machine, backlog = self._require_engine(), self._backlog()

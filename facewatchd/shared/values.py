@@ -39,7 +39,8 @@ class SharedContent:
     paths: tuple[bytes, ...] = ()
     """The photos that show it, by name."""
     written: int = 0
-    """When the earliest of them was last written to: `Stamp.mtime_ns`. It dates a photo that nothing else dates."""
+    """When the earliest of them was last written to: `Stamp.mtime_ns`. Others date the content by it where no date is
+    in its bytes; else it is 0."""
 
     @property
     def is_gone(self) -> bool:
@@ -55,7 +56,7 @@ class SharedContent:
             return b""
         known = blake2b(digest_size=FINGERPRINT_BYTES)
         one, taken = self.embedded, self.embedded.taken
-        known.update(struct.pack("<qqq?", one.width, one.height, one.second_look, one.is_dated))
+        known.update(struct.pack("<qqq?q", one.width, one.height, one.second_look, one.is_dated, self.written))
         for part in (one.picture, None if taken is None else repr(tuple(taken)).encode()):
             known.update(b"-" if part is None else struct.pack("<I", len(part)) + part)
         for face_id, face in zip(self.face_ids, one.faces, strict=True):

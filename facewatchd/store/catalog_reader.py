@@ -328,7 +328,8 @@ class CatalogReader:
         if not faces:
             return None
         ids, found = zip(*faces, strict=True)
-        return Shown(_embedded(row, found), ids, paths)
+        ((_, _, written),) = self.dates_of_files([content_id])
+        return Shown(_embedded(row, found), ids, paths, written)
 
     def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The photos of each content, by digest; contents without any are left out."""

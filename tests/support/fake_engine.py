@@ -281,6 +281,7 @@ def _found(key: int, content: SharedContent, detail: Detail) -> FoundContent:
         whole.is_dated,
         whole.picture,
         faces,
+        content.written,
     )
 
 

@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
-        "shared": "client config engine_url inference models server store system values",
+        "shared": "client config console engine_url inference models paths server store system values",
         "people": "store system threads values",
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",

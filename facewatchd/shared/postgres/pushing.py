@@ -45,6 +45,7 @@ _CONTENT: Final = {
     "taken_from": "text",
     "is_dated": "bool",
     "picture": "bytea",
+    "written": "int8",
 }
 _FACE: Final = {
     "machine": "int4",
@@ -185,7 +186,7 @@ def _copy(db: psycopg.Connection, table: str, columns: dict[str, str], rows: Ite
 def _content_row(key: int, each: SharedContent, one: Embedded) -> tuple[object, ...]:
     taken = (None, None, None) if one.taken is None else (float(one.taken.at), one.taken.offset, str(one.taken.source))
     numbers = (len(one.faces), one.width, one.height, one.second_look)
-    return (key, each.digest, each.fingerprint, *numbers, *taken, one.is_dated, one.picture)
+    return (key, each.digest, each.fingerprint, *numbers, *taken, one.is_dated, one.picture, each.written)
 
 
 def _face_row(key: int, digest: bytes, number: int, face_id: int, face: Face) -> tuple[object, ...]:

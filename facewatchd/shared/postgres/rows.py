@@ -33,7 +33,7 @@ _MOST_ID: Final = (1 << 63) - 1
 _LOOKS: Final = frozenset(map(str, Look))
 
 CONTENT: Final = (
-    "machine, digest, faces, width, height, second_look, taken, taken_offset, taken_from, is_dated, picture"
+    "machine, digest, faces, width, height, second_look, taken, taken_offset, taken_from, is_dated, picture, written"
 )
 FACE: Final = "machine, digest, n, face_id, x, y, w, h, score, norm, look, sharpness"
 """Columns of the rows that are read here; behind those of a face come its landmarks or its embedding, or both."""
@@ -106,8 +106,9 @@ class Gathered:
         return type(faces) is int and faces == len(rows) <= MOST_FACES
 
     def _found(self, content: Row, with_embeddings: bool) -> FoundContent:
-        machine, digest, _, *numbers = content
+        machine, digest, _, *numbers, written = content
         width, height, second_look, taken, is_dated, picture = _described(numbers)
+        validation.whole(written, "a time", -1 << 63, (1 << 63) - 1)
         rows = self._rows_of_faces((machine, digest))
         faces = []
         for row in rows:
@@ -116,11 +117,11 @@ class Gathered:
             if with_embeddings and embedding is None:
                 raise InvalidAnswerError("an embedding is not of unit length")
             faces.append(FoundFace(face_id, box, score, norm, look, sharpness, embedding))
-        paths = _paths(self._photos.get((machine, digest), []))
-        return FoundContent(machine, digest, paths, width, height, second_look, taken, is_dated, picture, tuple(faces))
+        paths, described = _paths(self._photos.get((machine, digest), [])), (second_look, taken, is_dated, picture)
+        return FoundContent(machine, digest, paths, width, height, *described, tuple(faces), written)
 
     def _whole(self, content: Row) -> Embedded:
-        machine, digest, _, *numbers = content
+        machine, digest, _, *numbers, _ = content
         width, height, second_look, taken, is_dated, picture = _described(numbers)
         faces = []
         for row in self._rows_of_faces((machine, digest)):
@@ -148,7 +149,7 @@ def _by_key(rows: Iterable[Row]) -> dict[Key, list[Row]]:
 
 
 def _described(numbers: Row) -> tuple[int, int, int, Taken | None, bool, bytes | None]:
-    """What the row of a content says, from its width on."""
+    """What the row of a content says, from its width to its picture."""
     width, height, second_look, at, offset, source, is_dated, picture = numbers
     width, height = validation.size({"width": width, "height": height})
     validation.whole(second_look, "the second look", -4, 3)

@@ -69,6 +69,7 @@ CREATE TABLE content(
     taken_from text,
     is_dated boolean NOT NULL,
     picture bytea,
+    written bigint NOT NULL,            -- values.SharedContent.written
     PRIMARY KEY (machine, digest)
 );
 CREATE INDEX content_digest ON content(digest);

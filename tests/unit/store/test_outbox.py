@@ -132,6 +132,9 @@ CHANGES = {
     "embedded again without a face": lambda catalog: catalog.record([photo(b"/p/a", b"d1", [])]),
     "embedded again with an error": lambda catalog: catalog.record([Outcome(b"/p/a", stamp(1), b"d1", error="torn")]),
     "a damaged face": lambda catalog: catalog.set_aside([1]),
+    "another date of the file": lambda catalog: catalog.record(
+        [Outcome(b"/p/a", stamp(1)._replace(mtime_ns=9), b"d1")]
+    ),
     "a second look": lambda catalog: catalog.record_second_look(b"d1", Ways.TURNED, None),
     "a face of a second look": lambda catalog: catalog.record_second_look(
         b"d1", Ways.TURNED, [dataclasses.replace(face(ROWS[8], BOX._replace(x=300)), look=Look.TURNED_90)]

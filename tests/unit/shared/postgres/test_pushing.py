@@ -314,6 +314,7 @@ class Pushing(RuleBasedStateMachine):
             assert each.embedded is not None
             if each.embedded.faces:
                 assert shown[known].paths == tuple(sorted(each.paths))
+                assert shown[known].written == each.written
                 assert tuple(face.face_id for face in shown[known].faces) == each.face_ids
         assert set(shown) == {known for known, each in alive.items() if each.embedded and each.embedded.faces}
 
