@@ -93,6 +93,13 @@ class Address:
         return all(map(is_here, self.hosts))
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Paths that it names: of certificates, of the passfile, and of the directories of Unix sockets."""
+        values = dict(self.values)
+        files = [values[name] for name in _FILES if values.get(name, _SYSTEM) != _SYSTEM]
+        return (*files, *(host for host in self.hosts if host.startswith("/")))
+
+    @property
     def shown(self) -> str:
         """Hosts and database, for messages: "nas.lan/facewatch"."""
         values = dict(self.values)

@@ -53,16 +53,24 @@ class Name(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A photo of another machine, which can only be named here."""
+    """Where a photo is; one of another machine can only be named here."""
 
     host: str
-    """The machine's name."""
+    """The machine's name; empty: this one."""
     path: bytes
 
     @property
     def name(self) -> bytes:
-        """As it is written: ``nas:/srv/x.jpg``."""
-        return self.host.encode("utf-8", "replace") + b":" + self.path
+        """As it is written: its path, and of another machine ``nas:/srv/x.jpg``."""
+        return self.host.encode("utf-8", "replace") + b":" + self.path if self.host else self.path
+
+    @classmethod
+    def named(cls, name: bytes) -> Place:
+        """Read `name`: a path begins with a slash, and the name of a machine has none."""
+        if name.startswith(b"/"):
+            return cls("", name)
+        host, _, path = name.partition(b":")
+        return cls(host.decode(), path)
 
 
 class PhotoFace(NamedTuple):
@@ -175,7 +183,7 @@ class Match(NamedTuple):
 
         It tells photos apart: two machines may have different ones at one path.
         """
-        return Place(self.host, self.path).name if self.host else self.path
+        return Place(self.host, self.path).name
 
     @property
     def day(self) -> str:

@@ -24,8 +24,8 @@ from facewatchd.expectation.posterior import wrong_among
 from facewatchd.expectation.sampler import Sampler
 from facewatchd.expectation.verdicts import Verdict, verdicts
 from facewatchd.matches import Box, Match
-from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.store.scoring import Search, Wanted
 from facewatchd.values import Face, ModelInfo
 
@@ -200,7 +200,8 @@ class Explainer:
     def _explained_block(
         self, answer: Answer, matches: Sequence[Match], words: Sequence[Verdict], crowd: Crowd
     ) -> list[Explained]:
-        with self._gallery.catalog.reading() as reader:
+        with self._gallery.catalog.reading() as own:
+            reader = answer.reader(own)
             photos = reader.beside([face.face_id for face in map(_shown, matches) if face is not None])
             closer = _with_paths(reader, self._closer(answer, matches, photos, crowd))
         explained = []
@@ -268,7 +269,7 @@ def _matches(face: Face, spare: float, search: Search) -> bool:
     return spare >= search.quality.extra(face.norm) and not search.quality.is_too_blurred(face.norm)
 
 
-def _with_paths(reader: CatalogReader, closer: Mapping[int, Near | None]) -> dict[int, Near | None]:
+def _with_paths(reader: ResultReader, closer: Mapping[int, Near | None]) -> dict[int, Near | None]:
     """Add to each face the shortest path of its photo, or the first by name."""
     shown = reader.contents_of([near.face_id for near in closer.values() if near is not None])
     contents = dict(zip(shown.ids.tolist(), shown.contents.tolist(), strict=True))

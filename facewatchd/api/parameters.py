@@ -21,7 +21,7 @@ from facewatchd.fields import (
     required,
 )
 from facewatchd.photos import crops
-from facewatchd.server.params import Base64, PathItem, Paths, SplitPath
+from facewatchd.server.params import Base64, DirectoryItem, PathItem, Paths, SplitPath
 from facewatchd.store.scoring import Sort
 from facewatchd.values import LISTED_STATES
 
@@ -197,7 +197,12 @@ class QueryParameters:
         "unless it is below the model's own.",
         Computed(lambda: None, "as configured, else the model's own"),
     )
-    dirs: tuple[bytes, ...] = optional(Paths(MOST, MOST_BYTES), "Only photos below one of these directories.", ())
+    dirs: tuple[bytes, ...] = optional(
+        Paths(MOST, MOST_BYTES, DirectoryItem()),
+        "Only photos below one of these directories. `nas:/srv` is one of another machine; where none is, no other "
+        "machine is asked.",
+        (),
+    )
     min_size: int = optional(Whole(), "Only faces with at least so many pixels on the box's shorter side.", 0)
     exact: bool = optional(Flag(), "Whether every face is compared, instead of asking the index.", False)
     collapse: bool = optional(

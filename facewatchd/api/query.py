@@ -13,6 +13,7 @@ import numpy as np
 
 from facewatchd.api import replies
 from facewatchd.api.dates import period
+from facewatchd.api.elsewhere import Elsewhere
 from facewatchd.api.explain import Explainer
 from facewatchd.api.faces import FaceFinder, PhotoFaces
 from facewatchd.api.names import Namer
@@ -57,6 +58,7 @@ class Queries:
         defaults: Query,
         seen: SeenStore,
         wait_until_done: WaitUntilDone,
+        elsewhere: Elsewhere,
     ) -> None:
         self._monitor = monitor
         self._gallery = gallery
@@ -71,6 +73,7 @@ class Queries:
         self._scorer = scorer
         self._seen = seen
         self._wait_until_done = wait_until_done
+        self._elsewhere = elsewhere
 
     @property
     def threshold(self) -> float:
@@ -81,7 +84,8 @@ class Queries:
     def query(self, params: QueryParameters) -> dict[str, object]:
         """Return the result of ``query``: the matches, and how much was searched."""
         _require_numbers(params)
-        _require_shared(params)
+        params = self._elsewhere.here(params)
+        ask = self._elsewhere.asker(params)
         self._require_watched(params.dirs)
         search = self._search(params)
         # Before the search: photos that come in meanwhile, or that others write during a wait, were not asked for.
@@ -92,10 +96,13 @@ class Queries:
         started = time.perf_counter()
         with self._gallery.catalog.reading() as reader:
             cursor = reader.journal.cursor()  # before the search: what arrives meanwhile may be told twice, never not
-        found = self._searcher.search(params, search)
+        found = self._searcher.search(params, search, ask)
         index = self._gallery.index.status()
         with self._gallery.catalog.reading() as reader:
             faces = index.faces if index.ready else reader.counts().faces
+        if found.asking is not None:
+            faces += found.asking.faces
+            complete &= found.asking.is_complete
         explanation = None
         if params.explain or params.verdicts:
             explanation = self._explainer.explain(found, faces, reasons=params.explain)
@@ -116,6 +123,8 @@ class Queries:
     def standing(self, params: QueryParameters) -> StandingQuery:
         """Return the query of a subscription, which can be asked of what arrives. Raises as `query` does."""
         _require_numbers(params)
+        params = self._elsewhere.here(params)
+        self._require_here(params.dirs)
         self._require_watched(params.dirs)
         search = replace(self._search(params, "taken_since"), skip=0, seen=None, tells_all=False, tells_years=False)
         return StandingQuery(self._gallery, self._finder, self._scorer, self._info, params, search)
@@ -149,12 +158,12 @@ class Queries:
         )
 
     def _require_watched(self, directories: Sequence[bytes]) -> None:
-        """Raise `ParamsError` for a directory that lies in no root, holds none, or is not there.
+        """Raise `ParamsError` for a directory of this machine that lies in no root, holds none, or is not there.
 
         One that is not there counts while its photos are recorded: its disk may be away.
         """
         roots = self._roots
-        for directory in directories:
+        for directory in (each for each in directories if each.startswith(b"/")):
             if roots.of(directory) is None and not any(is_within(root, directory) for root in roots.paths):
                 watched = ", ".join(printable(root) for root in roots.paths[:3]) + (" ..." if roots.paths[3:] else "")
                 raise ParamsError(f"{printable(directory)} is not watched: name a directory in {watched}")
@@ -162,6 +171,12 @@ class Queries:
                 known = reader.count_photos(directory)
             if not known and not self._may_be_directory(directory):
                 raise ParamsError(f"there is no directory {printable(directory)}: check its name")
+
+    def _require_here(self, directories: Sequence[bytes]) -> None:
+        """Raise `ParamsError` for a directory of another machine."""
+        for directory in directories:
+            if not directory.startswith(b"/"):
+                raise ParamsError(f"{printable(directory)} is on another machine: only photos of this one are followed")
 
     def _may_be_directory(self, path: bytes) -> bool:
         """Whether a path is a directory, or its disk does not answer."""
@@ -208,11 +223,3 @@ def _require_numbers(params: QueryParameters) -> None:
     """Raise `ParamsError` for numbers that contradict each other."""
     if params.faces_max is not None and params.faces_min > params.faces_max:
         raise ParamsError(f"faces_min is {params.faces_min}, which is more than faces_max: {params.faces_max}")
-
-
-def _require_shared(params: QueryParameters) -> None:
-    """Raise `ParamsError` where other machines are to be asked without a shared engine."""
-    if params.shared:
-        raise ParamsError(
-            "no shared engine is configured: add [shared] with its url to the configuration, and start facewatchd again"
-        )

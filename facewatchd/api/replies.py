@@ -12,20 +12,20 @@ from facewatchd.api.search import Answer
 from facewatchd.api.who import Asked, Used
 from facewatchd.matches import Also, Match, Place, Term
 from facewatchd.server.params import encode_path
+from facewatchd.store.result_reader import ELSEWHERE
 from facewatchd.values import Face, ModelInfo, Quality, Taken
 
 
-def answer(
-    answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None, *, hosts: bool = False
-) -> dict[str, object]:
+def answer(answer: Answer, threshold: float, info: ModelInfo, explanation: Explanation | None) -> dict[str, object]:
     """Return ``query``, ``matches``, ``total``, ``threshold``, ``model``, ``exact`` and, explained, ``expected_false``.
 
-    With others who are to be on the photos, or are not, also ``with``, and ``without`` and ``undecided``. ``hosts``:
-    whether other machines were asked, and each match says where it is.
+    With others who are to be on the photos, or are not, also ``with``, and ``without`` and ``undecided``. Where other
+    machines were asked, also ``shared``, and each match says where it is.
     """
-    found = answer.found
+    found, asking = answer.found, answer.asking
     matches = [
-        of_match(match, answer.who, info.quality) | (_places_of(match) if hosts else {}) for match in found.matches
+        of_match(match, answer.who, info.quality) | ({} if asking is None else _places_of(match))
+        for match in found.matches
     ]
     query = _query(answer.who, 0, info.quality)
     document: dict[str, object] = {
@@ -41,6 +41,8 @@ def answer(
             document[name] = [
                 entry for place, asked in enumerate(people) for entry in _query(asked, place, info.quality)
             ]
+    if asking is not None:
+        document["shared"] = asking.document()
     if found.undecided is not None:
         document["undecided"] = {"count": found.undecided.count, **_paths("paths", found.undecided.paths)}
     if explanation is not None:
@@ -64,7 +66,7 @@ def _explained(explained: Explained) -> dict[str, object]:
 
 def _near(face: Near) -> dict[str, object]:
     path = {} if face.path is None else encode_path(face.path)
-    return {"face_id": face.face_id, "similarity": round(face.similarity, 4), **path}
+    return {"face_id": _id_here(face.face_id), "similarity": round(face.similarity, 4), **path}
 
 
 def face(face: Face, table: Quality | None) -> dict[str, object]:
@@ -187,4 +189,9 @@ def _paths(name: str, paths: Sequence[bytes]) -> dict[str, object]:
 
 
 def _matched(match: Match | Also | Term, table: Quality | None) -> dict[str, object]:
-    return {"similarity": _rounded(match.similarity, 4), **seen(match, table), "face_id": match.face_id}
+    return {"similarity": _rounded(match.similarity, 4), **seen(match, table), "face_id": _id_here(match.face_id)}
+
+
+def _id_here(face_id: int | None) -> int | None:
+    """The id of a face as it is told: none of a face that no photo of this machine shows."""
+    return None if face_id is None or face_id >= ELSEWHERE else face_id

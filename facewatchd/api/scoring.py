@@ -22,8 +22,9 @@ from facewatchd.people.statements import Person
 from facewatchd.store import references, scoring
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.index import Index
+from facewatchd.store.index import Searchable
 from facewatchd.store.references import References, same_picture
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.store.scoring import Scored, Search, Wanted, are_copies
 from facewatchd.values import Face, ModelInfo
 
@@ -88,7 +89,7 @@ class Scorer:
         self._judged = _Judged({}, {})
         self._people = People(KnownFaces(), references.none(info.dim), {}, same_picture(info.threshold))
 
-    def scored(self, reader: CatalogReader, wanted: Wanted, search: Search, index: Index | None = None) -> Scored:
+    def scored(self, reader: ResultReader, wanted: Wanted, search: Search, index: Searchable | None = None) -> Scored:
         """Return the faces that match a person. ``reader``: the state of the catalog that results are made from.
 
         ``index``: the faces that count, where those of the gallery do not.

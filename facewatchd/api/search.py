@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from facewatchd.api import who
+from facewatchd.api.beside import IndexOfBoth, Others, ReaderOfBoth
+from facewatchd.api.elsewhere import Asking
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.parameters import QueryParameters
 from facewatchd.api.scoring import Scorer
@@ -17,7 +20,8 @@ from facewatchd.store.candidates import Question, Unwanted
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.flat import FlatIndex
 from facewatchd.store.gallery import Gallery
-from facewatchd.store.index import Index
+from facewatchd.store.index import Searchable
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.store.results import Found
 from facewatchd.store.scoring import Scored, Search, Wanted
 from facewatchd.values import ModelInfo
@@ -36,6 +40,13 @@ class Answer:
     found: Found
     search: Search
     """As it was carried out."""
+    asking: Asking | None = None
+    """The question to other machines; None where they were not asked."""
+
+    def reader(self, own: CatalogReader) -> ResultReader:
+        """What reads the photos that were found. ``own``: the catalog's."""
+        asking = self.asking
+        return own if asking is None else ReaderOfBoth(own, lambda: asking.others(own))
 
     @property
     def used(self) -> list[Used]:
@@ -58,6 +69,16 @@ class Named:
     paths: frozenset[bytes]
     """The photos of the person, by name."""
 
+    @property
+    def everyone(self) -> list[Asked]:
+        """All of them."""
+        return [self.person, *self.others, *self.unwanted]
+
+    def each(self, other: Callable[[Asked], Asked]) -> Named:
+        """The same with another in the place of each."""
+        person, others, unwanted = other(self.person), list(map(other, self.others)), list(map(other, self.unwanted))
+        return replace(self, person=person, others=others, unwanted=unwanted)
+
 
 class Searcher:
     """Any thread may ask."""
@@ -73,16 +94,32 @@ class Searcher:
         paths = (each.path for each in who.named(asked))
         return Named(person, others, unwanted, frozenset(path for path in paths if path is not None))
 
-    def search(self, asked: QueryParameters, search: Search) -> Answer:
+    def search(
+        self,
+        asked: QueryParameters,
+        search: Search,
+        ask: Callable[[Sequence[Asked], Search], Asking] | None = None,
+    ) -> Answer:
         """Return the photos that match. ``search``: the limits, with what the query does not say filled in.
 
-        Raises what `WhoReader.read` does.
+        ``ask``: asks other machines for the people. Raises what `WhoReader.read` does.
         """
         named = self.named(asked, search)
         search = replace(search, own_paths=named.paths)
+        asking: Asking | None = None
         with self._gallery.catalog.reading() as reader:
-            found = results.found(reader, self._question(reader, named, search), search)
-        return Answer(named.person, named.others, named.unwanted, self._with_names(found, named), search)
+            if ask is None:
+                found = results.found(reader, self._question(reader, named, search), search)
+            else:
+                asking = ask(named.everyone, search)
+                found = self._found_everywhere(reader, named, search, asking)
+        return Answer(named.person, named.others, named.unwanted, self._with_names(found, named), search, asking)
+
+    def _found_everywhere(self, own: CatalogReader, named: Named, search: Search, asking: Asking) -> Found:
+        others = partial(asking.others, own)
+        named = named.each(lambda asked: _with_own(asked, others))
+        reader, index = ReaderOfBoth(own, others), IndexOfBoth(self._gallery.index, others)
+        return results.found(reader, self._question(reader, named, search, index), search)
 
     def among(self, named: Named, search: Search, shown: Mapping[int, Collection[bytes]]) -> Found:
         """Return which of some contents match, as if they were ``shown`` by these paths.
@@ -98,20 +135,16 @@ class Searcher:
             def limited(asked: Asked) -> Asked:
                 return replace(asked, wanted=[_limited(each, faces, frozenset(shown)) for each in asked.wanted])
 
-            few = replace(
-                named,
-                person=limited(named.person),
-                others=[limited(each) for each in named.others],
-                unwanted=[limited(each) for each in named.unwanted],
-            )
-            reader = reader.showing(shown)
-            return self._with_names(results.found(reader, self._question(reader, few, search, index), search), named)
+            question = self._question(reader := reader.showing(shown), named.each(limited), search, index)
+            return self._with_names(results.found(reader, question, search), named)
 
     def _with_names(self, found: Found, named: Named) -> Found:
         names = _Names(self._scorer.people().known, (named.person, *named.others))
         return replace(found, matches=[names.put_on(match) for match in found.matches])
 
-    def _question(self, reader: CatalogReader, named: Named, search: Search, index: Index | None = None) -> Question:
+    def _question(
+        self, reader: ResultReader, named: Named, search: Search, index: Searchable | None = None
+    ) -> Question:
         def scored(asked: Asked, search: Search) -> Sequence[Scored]:
             return [self._scorer.scored(reader, wanted, search, index) for wanted in asked.wanted]
 
@@ -124,6 +157,15 @@ class Searcher:
             return Unwanted(scored(asked, replace(search, min_size=0)), cleared, frozenset(told_from))
 
         return Question([scored(each, search) for each in terms], [unwanted(each) for each in named.unwanted])
+
+
+def _with_own(asked: Asked, others: Callable[[], Others]) -> Asked:
+    """A person of a question, whose photos may be photos of other machines too."""
+    digests = {used.digest for used in asked.used if used.content is None and used.digest}
+    if not digests:
+        return asked
+    own = others().with_digests(digests)
+    return replace(asked, wanted=[replace(each, own=each.own | own) for each in asked.wanted])
 
 
 def _limited(wanted: Wanted, faces: frozenset[int], contents: frozenset[int]) -> Wanted:

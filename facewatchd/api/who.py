@@ -61,6 +61,8 @@ class Used:
     """how many faces the user said are that person,"""
     stands: int = 0
     """and on how many photos the person stands without a face."""
+    digest: bytes = b""
+    """Of the photo's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +233,10 @@ class WhoReader:
                 raise
             raise type(exc)(f"photo {named.number}: {exc.message}", exc.hint) from exc
         if not picked:
-            yield _Evidence(named, Used(named.position, None, seen.content, photo), None)
+            yield _Evidence(named, Used(named.position, None, seen.content, photo, digest=seen.digest), None)
         for index in picked:
             face = seen.faces[index]
-            used = Used(named.position, face, seen.content, photo, index, len(seen.faces))
+            used = Used(named.position, face, seen.content, photo, index, len(seen.faces), digest=seen.digest)
             yield _Evidence(named, used, _one_face(face.embedding, face.norm))
 
     def _given(self, values: Sequence[float]) -> Embedding:

@@ -35,16 +35,22 @@ def install(options: argparse.Namespace) -> int:
         directories=directories or None,
         socket=Path(paths.NOWHERE),
     )
+    if loaded.shared:
+        _require_psycopg()
     model = _find_or_fetch_model(loaded)
     arguments = ["--data-dir", str(loaded.data_dir)]
     arguments += ["--config", str(file)] if file.exists() else []
     arguments += ["--model", model] if options.model else []
     there = os.path.exists(paths.units_path() / units.SERVICE)
-    written, removed = units.install(loaded, [*arguments, *map(str, directories)], gpu=options.gpu)
-    if options.page or desktop.is_installed():
-        written += desktop.install()
+    done = units.install(
+        loaded,
+        [*arguments, *map(str, directories)],
+        gpu=options.gpu,
+        source_of_config=file if file.exists() else None,
+    )
+    written = done.written + (desktop.install() if options.page or desktop.is_installed() else [])
     lines = [f"wrote {printable(str(path))}\n" for path in written]
-    lines += [f"removed {printable(str(path))}: the processor computes\n" for path in removed]
+    lines += [f"removed {printable(str(path))}: {why}\n" for path, why in done.removed.items()]
     write("".join(lines) or "the units are as they should be\n")
     if warning := units.warning_of_temporary_paths(loaded, [*arguments, *map(str, directories)]):
         say(f"facewatchd: {warning}")
@@ -52,7 +58,7 @@ def install(options: argparse.Namespace) -> int:
         say(f"facewatchd: the sandbox keeps {device} from working: call `facewatchd service install --gpu`")
     if not there and (running := _pid_outside_systemd()):  # else the request would start the service
         say(f"facewatchd: a daemon runs already (pid {running}): stop it first")
-    write(f"next: {units.RENEW if there else units.START}\n")
+    write(f"next: {units.next_commands(loaded, done, again=there)}\n")
     return 0
 
 
@@ -64,8 +70,20 @@ def uninstall(_: argparse.Namespace) -> int:
     lines = [f"removed {printable(str(path))}\n" for path in (*removed, *desktop.uninstall())]
     write("".join(lines) or "no units are installed\n")
     if removed:
-        write(f"next: {units.STOP}\n")
+        write(f"next: {units.stop_commands(removed)}\n")
     return 0
+
+
+def _require_psycopg() -> None:
+    """Raise `FacewatchError` where facewatch-share could not speak to the engine."""
+    from importlib.util import find_spec
+
+    from facewatchd.system import installation
+
+    if find_spec("psycopg") is None:
+        raise FacewatchError(
+            "`[shared]` is configured, and psycopg is not installed", f"install it: {installation.extra('shared')}"
+        )
 
 
 def _find_or_fetch_model(loaded: Config) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from facewatchd import paths
 from facewatchd.client import machines as other_machines
 from facewatchd.client.answer import reading_answer
 from facewatchd.client.connection import PROBE_TIMEOUT, Connection
+from facewatchd.client.status import Peer, waiting
 from facewatchd.console.arguments import Parser, did_you_mean
 from facewatchd.console.output import tab_separated, table
 from facewatchd.console.streams import agrees, is_attended, on_terminal, say, takes_colour, write, write_json
@@ -28,34 +29,6 @@ _MOST_NAMED: Final = 10
 """Machines that an error names."""
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _STYLES: Final = {"ok": _GREEN, "behind": _YELLOW}
-
-
-class _Machine(NamedTuple):
-    """A machine that sends to the engine."""
-
-    name: str
-    faces: int
-    photos: int
-    backlog: int
-    pending: int
-    as_of_s: float
-    is_self: bool
-
-    @classmethod
-    def of(cls, item: Any) -> _Machine:
-        faces, photos, backlog, pending = (int(item[name]) for name in ("faces", "photos", "backlog", "pending"))
-        age, is_self = float(item["as_of_s"]), bool(item["is_self"])
-        return cls(str(item["name"]), faces, photos, backlog, pending, age, is_self)
-
-    @property
-    def waiting(self) -> str:
-        """What it has still to send, in words."""
-        return _waiting(self.backlog, self.pending) or "-"
-
-    @property
-    def size(self) -> str:
-        """What the engine has of it."""
-        return f"{counted(self.faces, 'face')} on {counted(self.photos, 'photo')}"
 
 
 def add_options(name: str, parser: Parser) -> None:
@@ -72,7 +45,7 @@ def status(options: argparse.Namespace) -> int:
     document = _call(options, "status")
     with reading_answer():
         lines = [_engine_line(document, colour=takes_colour(sys.stdout)), _own_line(document)]
-        others = [each for each in map(_Machine.of, document["machines"]) if not each.is_self]
+        others = [each for each in map(Peer.of, document["machines"]) if not each.is_self]
     if options.json:
         write_json(document)
         return 0
@@ -91,17 +64,11 @@ def _own_line(document: Any) -> str:
     name = printable(document["name"])
     if not document["sends"]:
         return f"this    {name}, which sends nothing (shared.send)"
-    waiting = _waiting(int(document["backlog"]), int(document["pending"]))
-    return f"this    {name}, {waiting or 'everything sent'}"
+    left = waiting(int(document["backlog"]), int(document["pending"]))
+    return f"this    {name}, {left or 'everything sent'}"
 
 
-def _waiting(backlog: int, pending: int) -> str:
-    parts = [f"{counted(backlog, 'photo')} to be sent"] if backlog else []
-    parts += [f"{counted(pending, 'photo')} to be indexed"] if pending else []
-    return ", ".join(parts)
-
-
-def _faces(machines: list[_Machine]) -> str:
+def _faces(machines: list[Peer]) -> str:
     return counted(sum(machine.faces for machine in machines), "face")
 
 
@@ -118,7 +85,7 @@ def list_machines(options: argparse.Namespace) -> int:
                 str(each.faces),
                 str(each.photos),
                 other_machines.ago(each.as_of_s),
-                each.waiting + ("  (this machine)" if each.is_self else ""),
+                (each.waiting or "-") + ("  (this machine)" if each.is_self else ""),
             )
             for each in machines
         ]
@@ -134,9 +101,9 @@ def list_machines(options: argparse.Namespace) -> int:
     return 0
 
 
-def _machines_of(document: Any) -> list[_Machine]:
+def _machines_of(document: Any) -> list[Peer]:
     with reading_answer():
-        return [_Machine.of(each) for each in document["machines"]]
+        return [Peer.of(each) for each in document["machines"]]
 
 
 def remove(options: argparse.Namespace) -> int:
@@ -158,7 +125,7 @@ def remove(options: argparse.Namespace) -> int:
     return 0
 
 
-def _unknown(name: str, known: list[_Machine]) -> FacewatchError:
+def _unknown(name: str, known: list[Peer]) -> FacewatchError:
     names = [printable(each.name) for each in known[:_MOST_NAMED]]
     names += [f"{len(known) - _MOST_NAMED} more"] if len(known) > _MOST_NAMED else []
     message = f"no machine {name} has sent anything{did_you_mean(name, [each.name for each in known])}"

@@ -30,10 +30,12 @@ def leads(options: argparse.Namespace, answer: Answer) -> tuple[str, ...]:
 
 def about(answer: Answer) -> str:
     """Return how the answer came to be."""
+    faces, shared = answer.faces, answer.shared
+    searched = counted(faces, "face") if shared is None else machines.searched(faces, shared)
     today = datetime.datetime.now().astimezone().date().isoformat()
     return (
         f"facewatch-query {__version__}, {today}. Model {printable(answer.model)}, threshold {answer.threshold:.3g}, "
-        f"{counted(answer.faces, 'face')} searched."
+        f"{searched} searched."
     )
 
 

@@ -131,7 +131,7 @@ class Answer:
             self.elapsed_ms = float(document["elapsed_ms"])
             self.expected_false = _expected_false(document.get("expected_false"))
             self.undecided = _undecided(document.get("undecided"))
-            self.shared = _shared(document.get("shared"))
+            self.shared = read_shared(document.get("shared"))
             """None where other machines were not asked."""
             self.others = {
                 name: _query_entries(document[name], asked, every_face=False)
@@ -287,7 +287,8 @@ def _places(item: Any, name: str) -> tuple[Place, ...]:
     return tuple(Place(str(place["host"]), path_of(place)) for place in item.get(name, ()))
 
 
-def _shared(item: Any) -> Shared | None:
+def read_shared(item: Any) -> Shared | None:
+    """Read what an answer says of the shared engine; None where other machines were not to be asked."""
     if item is None:
         return None
     machines = tuple(map(_machine, item["machines"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 
 from facewatchd import __version__
@@ -20,6 +21,9 @@ SORTS = ("similarity", "date", "-date", "path")
 MAX_NAME = 200
 """Characters of a ``--new`` name."""
 
+
+_ON_HOST = r"([^/:]+):(/.*)?"
+"""A directory of another machine, or all of it. A name of this machine that looks so is ``./nas:``."""
 
 _EPILOG = """\
 exit status: 0 found, 1 nothing found, 2 wrong usage or unreadable photo, 3 no face on the photo, 4 no daemon,
@@ -108,8 +112,20 @@ def _check_machines(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--shared and --local exclude each other")
     if options.hosts and options.local:
         parser.error("--hosts prints photos of other machines, and goes without --local")
-    if options.new and options.shared and not options.hosts and (options.paths or options.print0):
+    paths_only = (options.paths or options.print0) and not options.hosts
+    if options.new and options.shared and paths_only:
         parser.error("--new would count photos of other machines as printed: give --hosts as well, or --local")
+    if not any(map(_names_host, options.dirs or ())):
+        return
+    if options.local or options.follow:
+        option = "--local" if options.local else "--follow"
+        parser.error(f"{option} is about the photos of this machine, and goes without -d HOST:PATH")
+    if paths_only:
+        parser.error("-l and -0 print photos of this machine only: give --hosts beside -d HOST:PATH")
+
+
+def _names_host(directory: str | dict[str, str]) -> bool:
+    return not directory.startswith("/") if isinstance(directory, str) else "host" in directory
 
 
 def _check_follow(parser: Parser, options: argparse.Namespace) -> None:
@@ -220,7 +236,7 @@ def _add_restrictions(parser: Parser) -> None:
         dest="dirs",
         action="append",
         type=_directory,
-        help="only photos under PATH (repeatable)",
+        help="only photos under PATH, or HOST:PATH of another machine (repeatable)",
     )
     add("--min-size", metavar="PX", type=_count, help="only faces at least PX on their shorter side")
     for name, dest, text in (
@@ -342,8 +358,15 @@ def _face(text: str) -> str | int:
 
 
 def _directory(text: str) -> str | dict[str, str]:
-    param = path_param(local_path(text))
-    return param.get("path", param)
+    """Return a directory as a parameter; one of another machine where no file here has that very name."""
+    path = local_path(text)
+    place = re.fullmatch(_ON_HOST, path, re.DOTALL)
+    if place is None or os.path.lexists(path):
+        param = path_param(path)
+        return param.get("path", param)
+    host = place[1]
+    param = path_param(place[2] or "/")
+    return f"{host}:{param['path']}" if "path" in param else {"host": host, **param}
 
 
 def _face_range(text: str) -> tuple[int, int | None]:

@@ -24,10 +24,10 @@ _TROUBLE: Final = {
 _UNITS: Final = (("month", 30 * 86400), ("week", 7 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))
 
 
-def searched(answer: Answer, shared: Shared) -> str:
-    """Word how many faces were searched where: ``18,431 faces here, 210,000 on nas``."""
+def searched(faces: int, shared: Shared) -> str:
+    """Word how many of all ``faces`` were searched where: ``18,431 faces here, 210,000 on nas``."""
     others = shared.machines if shared.is_reached else ()
-    here = answer.faces - sum(machine.faces for machine in others)
+    here = faces - sum(machine.faces for machine in others)
     return ", ".join([f"{here:,} {'face' if here == 1 else 'faces'} here", *_counts(others, _faces)])
 
 
@@ -45,8 +45,7 @@ def not_searched(shared: Shared) -> str:
     """Word which photos of other machines were not searched, and why; empty where all were."""
     if not shared.is_reached:
         words = _TROUBLE.get(shared.state, f"shared engine {printable(shared.state)}")
-        reason = f": {printable(shared.reason)}" if shared.reason else ""
-        return f"{words}{reason}; searched on this machine only"
+        return f"{words}, searched on this machine only" + (f": {printable(shared.reason)}" if shared.reason else "")
     parts = _counts(filter(_is_late, shared.machines), _missing)
     return f"not complete: photos still to come from other machines: {', '.join(parts)}" if parts else ""
 

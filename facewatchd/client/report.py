@@ -200,7 +200,7 @@ def _summary(answer: Answer, *, verbose: bool) -> str:
     if answer.shared is None:
         searched = f"{counted(answer.faces, 'face')} searched, {answer.pending} pending"
     else:
-        searched = machines.searched(answer, answer.shared)
+        searched = machines.searched(answer.faces, answer.shared)
     text = f"{_shown(answer)}; {searched}, {answer.elapsed_ms:.0f} ms"
     if verbose:
         way = "every face compared" if answer.exact else "by the index"

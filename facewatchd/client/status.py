@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from facewatchd.client.answer import path_of, reading_answer
 from facewatchd.console.progress import Progress, bars_hidden
@@ -43,6 +43,43 @@ class Root:
     photos: int
 
 
+class Peer(NamedTuple):
+    """A machine that sends to the shared engine."""
+
+    name: str
+    faces: int
+    photos: int
+    backlog: int
+    pending: int
+    as_of_s: float
+    """Seconds since it was heard of."""
+    is_self: bool
+
+    @classmethod
+    def of(cls, item: Any) -> Peer:
+        """Read one."""
+        faces, photos, backlog, pending = (int(item[name]) for name in ("faces", "photos", "backlog", "pending"))
+        age, is_self = float(item["as_of_s"]), bool(item["is_self"])
+        return cls(str(item["name"]), faces, photos, backlog, pending, age, is_self)
+
+    @property
+    def waiting(self) -> str:
+        """What it has still to send, in words; empty where that is nothing."""
+        return waiting(self.backlog, self.pending)
+
+    @property
+    def size(self) -> str:
+        """What the engine has of it."""
+        return f"{counted(self.faces, 'face')} on {counted(self.photos, 'photo')}"
+
+
+def waiting(backlog: int, pending: int) -> str:
+    """Word what a machine has still to send; empty where that is nothing."""
+    parts = [f"{counted(backlog, 'photo')} to be sent"] if backlog else []
+    parts += [f"{counted(pending, 'photo')} to be indexed"] if pending else []
+    return ", ".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """How the machine stands with the shared engine."""
@@ -52,20 +89,16 @@ class Sharing:
     """Why not all is well, and what to do; empty where it is."""
     backlog: int
     """Photos that are still to be sent."""
-    machines: int
-    """The others,"""
-    faces: int
-    """and the faces that they have."""
+    peers: tuple[Peer, ...]
+    """All machines, as far as they were known when the engine was last reached."""
 
     @classmethod
     def of(cls, item: Any) -> Sharing | None:
         """None where no engine is configured."""
         if item is None:
             return None
-        others = [machine for machine in item["machines"] if not machine["is_self"]]
         reason = "; ".join(str(item[name]) for name in ("reason", "hint") if item[name])
-        faces = sum(int(machine["faces"]) for machine in others)
-        return cls(str(item["state"]), reason, int(item["backlog"]), len(others), faces)
+        return cls(str(item["state"]), reason, int(item["backlog"]), tuple(map(Peer.of, item["machines"])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +241,9 @@ def _sharing_words(sharing: Sharing) -> str:
     """What stands behind the state."""
     if sharing.reason:
         return f": {printable(sharing.reason)}"
-    others = f": {counted(sharing.faces, 'face')} on {counted(sharing.machines, 'other machine')}"
+    peers = [peer for peer in sharing.peers if not peer.is_self]
+    faces = counted(sum(peer.faces for peer in peers), "face")
+    others = f": {faces} on {counted(len(peers), 'other machine')}"
     return f"{others}, {counted(sharing.backlog, 'photo')} to be sent" if sharing.backlog else others
 
 

@@ -15,7 +15,7 @@ from facewatchd.console.progress import TerminalHandler
 from facewatchd.console.streams import STDERR
 from facewatchd.system import systemd
 
-PLAIN: Final = "facewatchd: %(message)s"
+PLAIN: Final = "{program}: %(message)s"
 DEBUG: Final = "%(asctime)s %(threadName)s %(levelname)s %(name)s: %(message)s"
 JOURNAL_DEBUG: Final = "%(threadName)s %(name)s: %(message)s"
 _PRIORITIES: Final = (
@@ -26,14 +26,14 @@ _PRIORITIES: Final = (
 )
 
 
-def to_stderr(level: int) -> None:
-    """Set logging up for the process: lines of this package from ``level`` on, those of others from warnings on."""
+def to_stderr(level: int, program: str = "facewatchd") -> None:
+    """Set logging up for a process: lines of this package from ``level`` on, those of others from warnings on."""
     handler = TerminalHandler() if sys.stderr and sys.stderr.isatty() else logging.StreamHandler()
     verbose = level <= logging.DEBUG
     if systemd.is_journal(STDERR):
         handler.setFormatter(_JournalFormatter(JOURNAL_DEBUG if verbose else "%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter(DEBUG if verbose else PLAIN))
+        handler.setFormatter(logging.Formatter(DEBUG if verbose else PLAIN.replace("{program}", program)))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("facewatchd").setLevel(level)
 

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from facewatchd import paths
 from facewatchd.api.control import Control
+from facewatchd.api.elsewhere import Elsewhere
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
@@ -40,6 +42,7 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.fetching import Fetcher, Wanted
 from facewatchd.indexing.group_faces import GallerySource, GroupFaces
 from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
@@ -60,6 +63,7 @@ from facewatchd.scan.scanner import Scanner
 from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
+from facewatchd.shared.link import ShareLink
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
@@ -143,6 +147,7 @@ class Daemon:
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
+        self._share = self._link(info)
         self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
@@ -238,6 +243,7 @@ class Daemon:
             liveness=self._liveness,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
+            fetcher=self._fetcher(),
         )
         parts = Parts(
             self._gallery,
@@ -256,6 +262,20 @@ class Daemon:
         self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
         self._unknown = Unknown(self._gallery, self._groups, self._recognised, self._resolver.known, info)
         self._scorer.members = self._unknown.members
+
+    def _fetcher(self) -> Fetcher | None:
+        """What asks for the faces that other machines found; it finds no fewer than the usual settings do."""
+        link, faces = self._share, self._config.faces
+        if link is None:
+            return None
+        usual = type(faces)()
+        takes_over = faces.detector_size is None and (
+            faces.min_size >= usual.min_size and faces.min_score >= usual.min_score
+        )
+        return Fetcher(
+            lambda digests, seconds: link.contents(digests, seconds=min(seconds, link.timeout)).contents,
+            Wanted(faces.min_size, faces.min_score, takes_over),
+        )
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
@@ -287,6 +307,7 @@ class Daemon:
 
     def _build_queries(self, info: ModelInfo) -> None:
         """What answers questions."""
+        self._elsewhere = Elsewhere(self._share, self._config.shared)
         self._control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         self._finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         self._queries = Queries(
@@ -300,7 +321,17 @@ class Daemon:
             self._config.query,
             self._seen,
             self._control.wait_until_done,
+            self._elsewhere,
         )
+
+    def _link(self, info: ModelInfo) -> ShareLink | None:
+        """The connection to facewatch-share, which asks the shared engine."""
+        shared = self._config.shared
+        if shared is None:
+            return None
+        link = ShareLink(paths.share_path(self._config.socket), info.dim, shared.timeout)
+        self._stops.callback(link.close)
+        return link
 
     def _build_methods(self, info: ModelInfo, placement: Placement) -> None:
         """The methods that the socket offers."""
@@ -474,6 +505,7 @@ class Daemon:
             self._change_roots(now, anew=before.exclude != now.exclude)
         self._config = now  # only now: after a failure above, the next reload compares with the old one
         self._queries.defaults = now.query
+        self._elsewhere.shared = now.shared
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()

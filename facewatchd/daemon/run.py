@@ -13,11 +13,12 @@ from facewatchd.console import logs
 from facewatchd.console.progress import downloading
 from facewatchd.console.streams import STDERR
 from facewatchd.daemon.app import Daemon
-from facewatchd.daemon.supervisor import Signals, Supervisor
+from facewatchd.daemon.supervisor import Supervisor
 from facewatchd.errors import FacewatchError
 from facewatchd.models import registry
 from facewatchd.store.data_directory import LastRun, locked, told_of_removed_model
 from facewatchd.system import malloc
+from facewatchd.system.signals import Signals
 from facewatchd.system.systemd import ServiceManager
 from facewatchd.text import printable
 

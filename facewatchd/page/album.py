@@ -90,6 +90,7 @@ def arguments(asked: Question, photos: Mapping[str, str] | None = None) -> list[
         *(f"--with={photos.get(each, each)}" for each in asked.with_),
         *(f"--without={photos.get(each, each)}" for each in asked.without),
         *(f"--{name}={value}" for name, value in options.items() if value),
+        *(["--local"] if asked.here else []),
         f"--top={MOST_MATCHES}",
         "--",
         *(photos.get(each, each) for each in asked.who),

@@ -18,7 +18,22 @@ from starlette.types import ASGIApp
 
 from facewatchd.client.connection import INVALID_PARAMS, RemoteError
 from facewatchd.errors import FacewatchError, NoDaemonError, UsageError
-from facewatchd.page import album, ask, confirm, enter, news, now, people, photo, pictures, say, together, unknown, view
+from facewatchd.page import (
+    album,
+    ask,
+    confirm,
+    elsewhere,
+    enter,
+    news,
+    now,
+    people,
+    photo,
+    pictures,
+    say,
+    together,
+    unknown,
+    view,
+)
 from facewatchd.page.catalogs import Catalogs
 from facewatchd.page.security import CLOSING, Guard, TooLongError
 from facewatchd.page.view import Page, Room
@@ -31,6 +46,7 @@ ROOMS: Sequence[Room] = (
     ask.ROOM,
     pictures.ROOM,
     photo.ROOM,
+    elsewhere.ROOM,
     say.ROOM,
     people.ROOM,
     confirm.ROOM,

@@ -120,8 +120,8 @@ async def _whose(request: Request, who: str, people: Sequence[Mapping[str, Any]]
         return Whose(who, found[0]["name"] if found else who[1:], face_id=found[0]["best"] if found else None)
     face_id, matches = question.face_id(who), answer["matches"]
     own = next((match for match in matches if match["face_id"] == face_id), None)
-    if face_id is None and matches:
-        face_id = matches[0]["face_id"]  # of a group
+    if face_id is None:  # of a group
+        face_id = next((match["face_id"] for match in matches if match["face_id"] is not None), None)
     return Whose(who, str((own and own["person"]) or ""), face_id=face_id)
 
 
@@ -137,6 +137,7 @@ def _chips(asked: Question) -> list[tuple[str, str]]:
     ]
     chips += [(f"since {asked.since}", asked.asking(since=""))] if asked.since else []
     chips += [(f"until {asked.until}", asked.asking(until=""))] if asked.until else []
+    chips += [("this machine only", asked.asking(here=False))] if asked.here else []
     return [(words, without.path()) for words, without in chips]
 
 

@@ -18,8 +18,9 @@ from starlette.routing import Route
 from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import fields, first, whole
-from facewatchd.page.photo import large
+from facewatchd.page.question import Question
 from facewatchd.page.view import Room
+from facewatchd.page.way import NEW, large
 from facewatchd.text import counted
 
 SEEN = "page"
@@ -69,9 +70,14 @@ async def _sections(daemon: Daemon, asked: Sequence[str], skip: int) -> tuple[li
 
 
 async def _of(daemon: Daemon, name: str) -> dict[str, Any]:
-    who = [{"person": name}]
+    who, asked = [{"person": name}], Question(who=(f"@{name}",), sort="-date")
     answer = await daemon.call("query", who=who, top=PHOTOS, new=SEEN, digests=True, verdicts=True, sort="-date")
-    return {"name": name, "answer": answer, "large": large(), "more": max(0, answer["total"] - len(answer["matches"]))}
+    return {
+        "name": name,
+        "answer": answer,
+        "large": large(asked, NEW, is_part=True),
+        "more": max(0, answer["total"] - len(answer["matches"])),
+    }
 
 
 async def seen(request: Request) -> Response:

@@ -13,16 +13,17 @@ from facewatchd.client import opening
 from facewatchd.page import view
 from facewatchd.page.forms import as_notice, fields, first, of_person, whole
 from facewatchd.page.paging import PHOTOS, pages
-from facewatchd.page.photo import PERSON, large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
+from facewatchd.page.way import PERSON, large
 from facewatchd.page.wording import isolated, years
 from facewatchd.page.years import bars, is_year, span
 from facewatchd.text import counted
 
 CARDS = 60
 """People on one page."""
-"""Photos on one page."""
+FACES = 20
+"""Photos among which one of this machine is looked for, to show a person by."""
 STATEMENTS = 60
 """Faces that the user named, on one page."""
 
@@ -56,9 +57,9 @@ async def people(request: Request) -> Response:
 async def card(request: Request) -> Response:
     """Return on how many photos a person is, and a face, for the script that fills in the cards in view."""
     who = [{"person": request.query_params.get("name", "")}]
-    answer = await view.daemon(request).call("query", who=who, top=1, years=True)
+    answer = await view.daemon(request).call("query", who=who, top=FACES, years=True)
     text = ", ".join(filter(None, (counted(answer["total"], "photo"), years(*span(answer["years"])))))
-    face = next((each["face_id"] for each in answer["matches"]), None)
+    face = next((each["face_id"] for each in answer["matches"] if each["face_id"] is not None), None)
     return JSONResponse({"text": text, "picture": face and view.picture(request, face, 256)})
 
 

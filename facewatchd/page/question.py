@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import QueryParams
 
 from facewatchd.errors import UsageError
-from facewatchd.page import view
+from facewatchd.page import view, wording
 from facewatchd.page.uploads import Uploads
 
 ORDERS = {
@@ -27,6 +27,8 @@ ORDERS = {
 """What ``sort`` may be, in words."""
 PATH = "/ask"
 PHOTO = "/face"
+AWAY = "/elsewhere"
+"""The photo of another machine."""
 _NUMBERED = re.compile(r"(face|group):([0-9]{1,18})")
 _SENT = re.compile(r"photo:([\w-]{1,64})#([0-9]{1,6})", re.ASCII)
 
@@ -51,6 +53,8 @@ class Question:
     until: str = ""
     threshold: str = ""
     sort: str = ""
+    here: bool = False
+    """Whether only this machine is asked, and not the shared engine."""
 
     @classmethod
     def of(cls, query: QueryParams) -> Question:
@@ -71,6 +75,7 @@ class Question:
             until=one("until"),
             threshold=one("threshold"),
             sort=sort if sort in ORDERS and sort != next(iter(ORDERS)) else "",
+            here=bool(one("here")),
         )
 
     @property
@@ -84,15 +89,22 @@ class Question:
             "until": self.until,
             "threshold": self.threshold,
             "sort": self.sort,
+            "here": "yes" if self.here else "",
         }
 
     def path(self, **more: Any) -> str:
         """Return the address of the answer."""
         return view.with_query(PATH, **self.query, **more)
 
-    def photo(self, face_id: int, at: int, room: str = "") -> str:
-        """Return the address of the photo that is the match at a place. ``room``: the one that shows the matches."""
-        return view.with_query(f"{PHOTO}/{face_id}", **self.query, at=at or None, room=room)
+    def photo(self, match: Mapping[str, Any], at: int, room: str = "") -> str:
+        """Return the address of the photo that is the match at a place; empty where it has no face to be found by.
+
+        ``room``: the one that shows the matches.
+        """
+        given = {**self.query, "at": at or None, "room": room}
+        if match.get("host"):
+            return view.with_query(AWAY, **given, photo=wording.away_key(match))
+        return view.with_query(f"{PHOTO}/{match['face_id']}", **given) if match["face_id"] is not None else ""
 
     def asking(self, **changed: Any) -> Question:
         """Return this question with other values."""
@@ -108,6 +120,8 @@ class Question:
             "until": self.until,
             "sort": self.sort,
         }
+        if self.here:
+            params["shared"] = False
         if self.threshold:
             params["threshold"] = _similarity(self.threshold)
         return {name: value for name, value in params.items() if value not in ("", [])}

@@ -14,9 +14,9 @@ from facewatchd.page import view
 from facewatchd.page.access import Daemon
 from facewatchd.page.forms import sentence, whole
 from facewatchd.page.paging import PHOTOS, pages
-from facewatchd.page.photo import TOGETHER, large
 from facewatchd.page.question import Question
 from facewatchd.page.view import Room
+from facewatchd.page.way import TOGETHER, large
 from facewatchd.page.years import bars, is_year
 
 """Photos on one page."""
@@ -67,7 +67,7 @@ async def _found(
     )
     return {
         "answer": answer,
-        "large": large(None if only else question, TOGETHER),  # an address of a question cannot say "nobody else"
+        "large": large(question, TOGETHER, is_part=only),  # an address of a question cannot say "nobody else"
         "album": "" if only else view.with_query("/album", **question.query),
         "years": bars(every["years"]),
         "total": every["total"],

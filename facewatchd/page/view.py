@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from facewatchd.client import machines
 from facewatchd.page import wording
 from facewatchd.page.access import Daemon
 from facewatchd.page.activity import BACKGROUND, Activity
@@ -161,10 +162,21 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "advice": wording.advice,
+        "ago": machines.ago,
+        "also_on": wording.also_on,
+        "anchor": wording.anchor,
         "counted": counted,
         "day": wording.day,
+        "directory": wording.directory,
         "file_name": wording.file_name,
+        "host": wording.host,
+        "not_searched": wording.not_searched,
+        "others_of": wording.others_of,
+        "outline": wording.outline,
+        "places": wording.places,
         "printable": printable,
+        "searched": wording.searched,
+        "to_copy": wording.to_copy,
         "whole_path": wording.whole_path,
     }
     environment.globals |= {"with_query": with_query, "years": wording.years}

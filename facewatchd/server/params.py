@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from facewatchd import fields
 from facewatchd.fields import FieldError, Kind, ListOf, UnknownNameError, WrongValueError
+from facewatchd.matches import Place
 from facewatchd.server.jsonrpc import ParamsError, quote
 from facewatchd.server.payload import Payload
 
@@ -101,19 +102,40 @@ class PathItem(Kind[bytes]):
         return fields.Object(_PathObject).read(value, name).path
 
 
+class DirectoryItem(PathItem):
+    """A directory of this machine, or of another: the latter is read as `Place.name` has it."""
+
+    words = "an absolute path or HOST:/PATH, or an object with `host`, `path` and `path_bytes`"
+
+    def read(self, value: object, name: str) -> bytes:
+        host, path = None, value
+        if isinstance(value, str) and not value.startswith("/"):
+            host, colon, path = value.partition(":")
+            path = path if colon else value
+            path = path or "/"  # all of a machine
+        elif isinstance(value, dict):
+            host, path = value.get("host"), {key: each for key, each in value.items() if key != "host"}
+        if host is None:
+            return super().read(path, name)
+        if not isinstance(host, str) or not host or "/" in host or ":" in host:
+            raise WrongValueError(name, value, self.words)
+        return Place(host, super().read(path, name)).name
+
+
 @dataclass(frozen=True, slots=True)
 class Paths(Kind[tuple[bytes, ...]]):
     """A list of paths: at most so many, and at most so many bytes together."""
 
     most: int = fields.MAX_INT
     most_bytes: int = fields.MAX_INT
+    item: PathItem = field(default_factory=PathItem)
 
     @property
     def words(self) -> str:
-        return ListOf(PathItem(), self.most).words
+        return ListOf(self.item, self.most).words
 
     def read(self, value: object, name: str) -> tuple[bytes, ...]:
-        paths = ListOf(PathItem(), self.most).read(value, name)
+        paths = ListOf(self.item, self.most).read(value, name)
         if (size := sum(map(len, paths))) > self.most_bytes:
             raise WrongValueError(name, value, f"paths of at most {self.most_bytes} bytes together, not of {size}")
         return paths

@@ -2,31 +2,30 @@
 
 The units in ``systemd/`` work unchanged for ``pip install --user``, once there are a data directory and a model. The
 units that `install` writes differ from them in the lines that depend on where Python, the configuration and the data
-are; `service_unit` changes these lines and no others.
+are; `service_unit` and `share.share_unit` change these lines and no others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from facewatchd import paths
 from facewatchd.config import AUTO_DEVICE, CPU, Config
 from facewatchd.errors import FacewatchError, UsageError
+from facewatchd.service import share
+from facewatchd.service.lines import bound, command_line, quoted, read_only, require_utf8, with_binds, with_line
 from facewatchd.system import atomic_files
 from facewatchd.text import printable
 
 SOCKET, SERVICE = NAMES = ("facewatchd.socket", "facewatchd.service")
-START = f"systemctl --user daemon-reload && systemctl --user enable --now {' '.join(NAMES)}"
-RENEW = (
-    f"systemctl --user daemon-reload && systemctl --user reset-failed {' '.join(NAMES)}; "
-    f"systemctl --user enable --now {SOCKET} && systemctl --user enable {SERVICE} && systemctl --user restart {SERVICE}"
-)
-STOP = f"systemctl --user stop {' '.join(NAMES)}; systemctl --user daemon-reload"
+"""The units of the daemon."""
+SHARE = share.NAME
+"""The unit of facewatch-share, which is there where the configuration has `[shared]`."""
 MARK = "# Written by `facewatchd service install`, which replaces this file. Your changes belong into a drop-in:"
 """First line of a unit that may be replaced and removed; the command for a drop-in follows."""
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
@@ -37,26 +36,71 @@ _OPENED = {
     "gpu": ("MemoryDenyWriteExecute", "PrivateDevices"),
 }
 """Directives of the unit that keep a device from working."""
-_WANTS = ("default.target.wants", "sockets.target.wants")
+_WANTS = ("default.target.wants", "sockets.target.wants", f"{SERVICE}.wants")
 _EARLIER = (b"# facewatchd as a service of a user.", b"# The socket of facewatchd, held by systemd:")
 """First lines of units that earlier versions wrote, without the mark."""
 _SOURCES = (Path(__file__).with_name("units"), Path(__file__).resolve().parents[2] / "systemd")
 """The directories of the units: in a wheel, and in a checkout."""
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What `install` did."""
+
+    written: list[Path]
+    """Units that were not there or were different."""
+    removed: dict[Path, str]
+    """What was removed, and why it is not needed any more."""
+
+
+def names(config: Config) -> tuple[str, ...]:
+    """The units that a configuration needs."""
+    return (*NAMES, SHARE) if config.shared else NAMES
+
+
+def next_commands(config: Config, done: Installed, *, again: bool) -> str:
+    """The commands that a user gives after `install`; ``again``: the units were there before."""
+    gone = SHARE in [path.name for path in done.removed]
+    stop = f"systemctl --user stop {SHARE}; " if gone else ""
+    needed = names(config)
+    if not again:
+        return f"{stop}systemctl --user daemon-reload && systemctl --user enable --now {' '.join(needed)}"
+    services = " ".join(name for name in needed if name != SOCKET)
+    return (
+        f"{stop}systemctl --user daemon-reload && systemctl --user reset-failed {' '.join(needed)}; "
+        f"systemctl --user enable --now {SOCKET} && systemctl --user enable {services} && "
+        f"systemctl --user restart {services}"
+    )
+
+
+def stop_commands(removed: Sequence[Path]) -> str:
+    """The commands that a user gives after `uninstall`."""
+    there = [path.name for path in removed]
+    stopped = (*NAMES, SHARE) if SHARE in there else NAMES
+    return f"systemctl --user stop {' '.join(stopped)}; systemctl --user daemon-reload"
+
+
 def install(
-    config: Config, arguments: Sequence[str], directory: Path | None = None, *, gpu: bool = False
-) -> tuple[list[Path], list[Path]]:
-    """Write the units; return those that were not there or were different, and what was removed.
+    config: Config,
+    arguments: Sequence[str],
+    directory: Path | None = None,
+    *,
+    gpu: bool = False,
+    source_of_config: Path | None = None,
+) -> Installed:
+    """Write the units.
 
     ``arguments`` are those of ``facewatchd run``; ``gpu``: also write the drop-in that the configured device needs. One
-    of an earlier call is removed where the processor is configured. The data directory is made: the service may write
-    nowhere else.
+    of an earlier call is removed where the processor is configured, and so is the unit of facewatch-share where the
+    configuration has no ``[shared]``. ``source_of_config``: the file that facewatch-share reads. The data directory is
+    made: the service may write nowhere else.
     """
     directory = directory or paths.units_path()
     command = [sys.executable, "-P", "-m", "facewatchd", "run", *arguments]
-    units = {name: source(name) for name in NAMES}
+    units = {name: source(name) for name in names(config)}
     units[SERVICE] = service_unit(units[SERVICE], command, config.data_dir, paths_in_private_tmp(config, arguments))
+    if config.shared:
+        units[SHARE] = share.share_unit(units[SHARE], config.shared.url, source_of_config)
     if gpu:
         units[DROP_IN] = drop_in(config.resources.device)
     for name in units:
@@ -72,27 +116,38 @@ def install(
                 with atomic_files.written(path, _begins_as_ours) as file:
                     file.write(data)
                 written.append(path)
-        removed = _remove_drop_in(directory) if config.resources.device == CPU else []
+        removed: dict[Path, str] = {}
+        if config.resources.device == CPU:
+            removed |= dict.fromkeys(_remove_drop_in(directory), "the processor computes")
+        if config.shared is None and _begins_as_ours(directory / SHARE):
+            removed |= dict.fromkeys(_remove(directory, SHARE), "no shared engine is configured")
     except OSError as exc:
         raise FacewatchError(f"cannot write {exc.filename}: {exc.strerror}", "check its permissions") from exc
-    return written, removed
+    return Installed(written, removed)
 
 
 def uninstall(directory: Path | None = None) -> list[Path]:
     """Remove the units, our drop-in and the links that enable them; return the paths that were there."""
     directory = directory or paths.units_path()
-    for name in NAMES:
+    for name in (*NAMES, SHARE):
         _require_ours(directory / name, "cannot remove")
-    removed = []
     try:
-        for name in NAMES:
-            for path in (*(directory / wants / name for wants in _WANTS), directory / name):
-                if os.path.lexists(path):
-                    path.unlink()
-                    removed.append(path)
+        removed = [path for name in (*NAMES, SHARE) for path in _remove(directory, name)]
         removed += _remove_drop_in(directory)
     except OSError as exc:
         raise FacewatchError(f"cannot remove {exc.filename}: {exc.strerror}", "check its permissions") from exc
+    return removed
+
+
+def _remove(directory: Path, name: str) -> list[Path]:
+    """Remove a unit and the links that enable it; return the paths that were there."""
+    removed = []
+    for path in (*(directory / wants / name for wants in _WANTS), directory / name):
+        if os.path.lexists(path):
+            path.unlink()
+            removed.append(path)
+    with contextlib.suppress(OSError):  # where the user has others in it
+        (directory / f"{SERVICE}.wants").rmdir()
     return removed
 
 
@@ -153,33 +208,12 @@ def service_unit(unit: str, command: Sequence[str], data_dir: Path, shown: Seque
 
     ``shown``: paths that are bound into the service's own temporary directories, for reading.
     """
-    for word in (*command, str(data_dir), *map(str, shown)):
-        try:
-            word.encode()
-        except UnicodeEncodeError as exc:
-            raise UsageError(f"{printable(word)} is not UTF-8, which systemd does not take", "rename it") from exc
-    line = " ".join(quoted(word.replace("$", "$$")) for word in command)
-    for key, value in (("ExecStart", line), ("ReadWritePaths", quoted(str(data_dir)))):
-        unit, count = re.subn(rf"^{key}=.*$", lambda _, text=f"{key}={value}": text, unit, flags=re.MULTILINE)  # type: ignore[misc]
-        assert count == 1, f"the unit has one {key}"
-    # `-`: a missing directory may come back, and must not keep the service from starting.
-    binds = [f"BindReadOnlyPaths={quoted('-' + _bound(path))}" for path in shown]
-    binds += [f"BindPaths={quoted(_bound(data_dir))}"] if is_in_private_tmp(data_dir) else []
-    return unit.replace("PrivateTmp=yes\n", "".join(f"{line}\n" for line in ("PrivateTmp=yes", *binds)))
-
-
-def _bound(path: Path) -> str:
-    """A path as `BindPaths=` takes it, where a colon would separate source and destination."""
-    return str(path).replace(":", "\\:")
-
-
-def quoted(word: str) -> str:
-    """A word as systemd.syntax(7) and systemd.unit(5) define it: quoted where needed, specifiers escaped."""
-    word = word.replace("%", "%%")
-    if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII):
-        return word
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'
+    require_utf8((*command, str(data_dir), *map(str, shown)))
+    unit = with_line(unit, "ExecStart", command_line(command))
+    unit = with_line(unit, "ReadWritePaths", quoted(str(data_dir)))
+    binds = read_only(shown)
+    binds += [f"BindPaths={quoted(bound(data_dir))}"] if is_in_private_tmp(data_dir) else []
+    return with_binds(unit, binds)
 
 
 def _require_ours(path: Path, doing: str) -> None:

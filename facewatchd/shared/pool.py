@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 MOST: Final = 4
 """Connections for questions: a question takes some 10 ms of the server, and a person asks one at a time."""
+STOP_SECONDS: Final = 10.0
+"""For a connection that is just being made; then the thread is left behind, and ends with the process."""
 LOOK_EVERY: Final = 60.0
 """Seconds between two looks at an idle connection."""
 _LOST: Final = (Trouble.UNREACHABLE, Trouble.LATE)
@@ -72,6 +74,10 @@ class Pool:
         """Make connections from now on, once `become` has said what for."""
         self._thread.start()
 
+    def alive(self) -> bool:
+        """Whether the thread runs, as it should until it is stopped."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Close all connections; questions that are being asked end with an error."""
         with self._changed:
@@ -79,7 +85,7 @@ class Pool:
             self._drop_all()
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
 
     def become(self, identity: Identity) -> None:
         """Say what connections are for; those for anything else are closed."""

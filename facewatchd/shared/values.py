@@ -38,6 +38,9 @@ class SharedContent:
     """The ids in the catalog of the machine, in the order of ``embedded.faces``."""
     paths: tuple[bytes, ...] = ()
     """The photos that show it, by name."""
+    written: int = 0
+    """When the earliest of them was last written to: `Stamp.mtime_ns`. Others date the content by it where no date is
+    in its bytes; else it is 0."""
 
     @property
     def is_gone(self) -> bool:
@@ -53,7 +56,7 @@ class SharedContent:
             return b""
         known = blake2b(digest_size=FINGERPRINT_BYTES)
         one, taken = self.embedded, self.embedded.taken
-        known.update(struct.pack("<qqq?", one.width, one.height, one.second_look, one.is_dated))
+        known.update(struct.pack("<qqq?q", one.width, one.height, one.second_look, one.is_dated, self.written))
         for part in (one.picture, None if taken is None else repr(tuple(taken)).encode()):
             known.update(b"-" if part is None else struct.pack("<I", len(part)) + part)
         for face_id, face in zip(self.face_ids, one.faces, strict=True):
@@ -156,6 +159,8 @@ class FoundContent:
     is_dated: bool
     picture: bytes | None
     faces: tuple[FoundFace, ...]
+    written: int = 0
+    """`SharedContent.written`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

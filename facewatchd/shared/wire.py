@@ -37,6 +37,8 @@ MOST_NAME: Final = 200
 MOST_LINE: Final = 1000
 """Characters of a reason or a hint."""
 _MOST: Final = 1 << 62
+_TIMES: Final = -(1 << 63), (1 << 63) - 1
+"""Nanoseconds."""
 _MOST_SECONDS: Final = 1e12
 _MOST_ARRAY: Final = 64 << 20
 """Bytes of an array."""
@@ -161,7 +163,8 @@ def _sent(content: SharedContent) -> dict[str, Any] | None:
     if content.embedded is None or content.is_gone:
         return None
     paths = [encode_path(path) for path in content.paths]
-    return forms.content(content.embedded) | {"face_ids": list(content.face_ids), "paths": paths}
+    named = {"face_ids": list(content.face_ids), "paths": paths, "written": content.written}
+    return forms.content(content.embedded) | named
 
 
 def read_batch(value: object) -> Batch:
@@ -186,13 +189,14 @@ def _read_change(value: object, dim: int) -> Change:
         return Change(seq, SharedContent(digest))
     content = dict(_object(entry["content"], "a content"))
     face_ids, paths = content.pop("face_ids", None), content.pop("paths", None)
+    written = forms.whole({"written": content.pop("written", None)}, "written", *_TIMES)
     embedded = forms.read_content(content, dim)
     if embedded.digest != digest:
         raise FormError("a content of another digest")
     if not isinstance(face_ids, list) or len(face_ids) != len(embedded.faces):
         raise FormError("the ids of faces are not one for each face")
     ids = tuple(forms.whole({"face_id": each}, "face_id", 0, _MOST) for each in face_ids)
-    return Change(seq, SharedContent(digest, embedded, ids, _read_paths(paths)))
+    return Change(seq, SharedContent(digest, embedded, ids, _read_paths(paths), written))
 
 
 # From facewatch-share: machines, faces, contents, and what is wrong
@@ -300,6 +304,7 @@ def _found(content: FoundContent) -> dict[str, Any]:
         "dated": content.is_dated,
         "picture": None if content.picture is None else forms.text_of(content.picture),
         "faces": [_found_face(each) for each in content.faces],
+        "written": content.written,
     }
 
 
@@ -380,6 +385,7 @@ def _read_found(value: object, dim: int) -> FoundContent:
             forms.flag(entry, "dated"),
             None if picture is None else validation.fingerprint(forms.data(picture, "picture", 4096)),
             tuple(_read_found_face(each, dim, width, height) for each in faces),
+            forms.whole(entry, "written", *_TIMES),
         )
     except InvalidAnswerError as exc:
         raise FormError(str(exc)) from exc

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.store.assignment import Option, dealt
-from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.store.scoring import Scored, Search
 from facewatchd.values import SMALL_SIDE
 
@@ -285,7 +285,7 @@ def _counts(rows: Rows, found: Candidates, told_from: frozenset[int]) -> Mask:
     return counts
 
 
-def counted(reader: CatalogReader, found: Candidates, search: Search) -> Candidates:
+def counted(reader: ResultReader, found: Candidates, search: Search) -> Candidates:
     """Leave out the contents, ascending, that have more or fewer faces than the search asks for."""
     if not (search.only or search.faces_min or search.faces_max is not None):
         return found
@@ -299,7 +299,7 @@ def counted(reader: CatalogReader, found: Candidates, search: Search) -> Candida
     return found.where(kept)
 
 
-def undecided(reader: CatalogReader, found: Candidates, unwanted: Sequence[Unwanted], search: Search) -> Mask:
+def undecided(reader: ResultReader, found: Candidates, unwanted: Sequence[Unwanted], search: Search) -> Mask:
     """Whether each of the contents has a face that is too poor to tell, and so may be an unwanted person's.
 
     That is a face below the recogniser's floor, where the search goes by norms, or one of fewer than `SMALL_SIDE`

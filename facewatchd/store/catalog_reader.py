@@ -49,7 +49,8 @@ the order of paths, past photos of other states: 50 for each of the page, where 
 _PHOTO = """
 SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
     photo.error IS NULL AND unsupported,
-    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id), coalesce(second_look, 0)
+    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id), coalesce(second_look, 0),
+    coalesce(fetched, 0)
 FROM photo LEFT JOIN content ON content.id = content_id
 """
 
@@ -262,6 +263,11 @@ class CatalogReader:
         """The digests of the contents that no photo has shown since a time, as Unix time, or earlier."""
         return [digest for (digest,) in self._all("SELECT digest FROM content WHERE orphaned <= ?", before)]
 
+    def contents_with(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """The contents of some digests that have not failed and lack no faces, by digest."""
+        sql = f"SELECT digest, id FROM content WHERE error IS NULL AND width != {LACKS_FACES} AND digest IN"
+        return dict(self._among(sql, sorted(digests)))
+
     def known_digests(self, digests: Collection[bytes]) -> set[bytes]:
         """Those of some digests that contents have."""
         return {digest for (digest,) in self._among("SELECT digest FROM content WHERE digest IN", sorted(digests))}
@@ -323,7 +329,8 @@ class CatalogReader:
         if not faces:
             return None
         ids, found = zip(*faces, strict=True)
-        return Shown(_embedded(row, found), ids, paths)
+        ((_, _, written),) = self.dates_of_files([content_id])
+        return Shown(_embedded(row, found), ids, paths, written)
 
     def paths_of(self, digests: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """The photos of each content, by digest; contents without any are left out."""

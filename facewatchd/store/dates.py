@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.values import Taken, TakenFrom
 
 _SOURCES = tuple(TakenFrom)
@@ -68,7 +68,7 @@ class Dates:
         ]
 
 
-def dates_of(reader: CatalogReader, contents: NDArray[np.int64]) -> Dates:
+def dates_of(reader: ResultReader, contents: NDArray[np.int64]) -> Dates:
     """Read the dates of contents, which are ascending."""
     at, offsets = np.full(len(contents), np.nan), np.full(len(contents), np.nan)
     sources = np.full(len(contents), _RANK[TakenFrom.MTIME])
@@ -83,7 +83,7 @@ def dates_of(reader: CatalogReader, contents: NDArray[np.int64]) -> Dates:
 
 
 def _fill(
-    reader: CatalogReader,
+    reader: ResultReader,
     contents: NDArray[np.int64],
     at: NDArray[np.float64],
     offsets: NDArray[np.float64],

@@ -39,3 +39,5 @@ class Shown:
     """In the order of ``embedded.faces``."""
     paths: Sequence[bytes]
     """The first `MOST_COPIES` photos that show it, in the order of paths."""
+    written: int
+    """When the earliest of all photos that show it was last written to: `Stamp.mtime_ns`."""

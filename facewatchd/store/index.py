@@ -111,14 +111,8 @@ class Upkeep:
     threads: int = 1
 
 
-class Index(Protocol):
-    """`add` and `remove` are called by one thread, `maintain` by another, everything else by any."""
-
-    def add(self, ids: Ids, embeddings: Embeddings) -> None:
-        """Add faces. Nothing is raised: what fails is made up for by `maintain`."""
-
-    def remove(self, ids: Ids) -> None:
-        """Remove faces; ids that are unknown are passed over. Nothing is raised, as in `add`."""
+class Searchable(Protocol):
+    """What a search needs of an index. Any thread may ask."""
 
     def above(self, embedding: Embedding, threshold: float, *, exact: bool = False) -> Above:
         """Every face from the threshold on. ``exact``: compare the embedding with each of them.
@@ -129,6 +123,16 @@ class Index(Protocol):
 
     def above_each(self, embeddings: Embeddings, threshold: float, *, exact: bool = False) -> list[Above]:
         """The same for each of several embeddings: faster than one after the other."""
+
+
+class Index(Searchable, Protocol):
+    """`add` and `remove` are called by one thread, `maintain` by another, everything else by any."""
+
+    def add(self, ids: Ids, embeddings: Embeddings) -> None:
+        """Add faces. Nothing is raised: what fails is made up for by `maintain`."""
+
+    def remove(self, ids: Ids) -> None:
+        """Remove faces; ids that are unknown are passed over. Nothing is raised, as in `add`."""
 
     def nearest(self, embedding: Embedding, threshold: float, most: int) -> Above:
         """The faces most alike to one, at most so many, from the threshold on; the most alike first."""

@@ -82,6 +82,7 @@ _TRIGGERS = (
     _of_photo("delete", "DELETE", "OLD"),
     _of_photo("lost", "UPDATE OF content_id, path", "OLD", _MOVED),
     _of_photo("got", "UPDATE OF content_id, path", "NEW", _MOVED),
+    _of_photo("written", "UPDATE OF mtime_ns", "NEW", "OLD.mtime_ns IS NOT NEW.mtime_ns"),
 )
 _SHOWN = f"{_HAS_FACE} AND {_HAS_PHOTO}".format("content.id")
 _LINEAGES, _AFTER, _LAST = "outbox_lineages", "outbox_after", "outbox_last"

@@ -8,10 +8,12 @@ The stages, each of which leaves photos out or puts them together:
 2. They are put in order: by similarity, by date or by path. By similarity, the photos of the query itself are first,
    then those of which the user said who is on them, then the most alike; of the first two, those on which a person
    stands without a face come last.
-3. Bursts are folded, unless the search does not ``collapse``: the sharpest frame stands for the others (`folding`).
+3. Bursts are folded, unless the search does not ``collapse``: the sharpest frame stands for the others, one of this
+   machine before any of another (`folding`).
 4. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
    ``collapse``: one path stands for it, the others are its ``copies``. That path is one of the query itself, else the
-   shortest, else the first by name: copies tend to lie deeper, or to have longer names.
+   shortest, else the first by name: copies tend to lie deeper, or to have longer names. Those of other machines come
+   after those of this one.
 5. ``skip`` and ``top`` cut them, ``total`` counts all of them. Paths and boxes are read only for the results that are
    left.
 
@@ -30,12 +32,12 @@ from itertools import chain
 
 import numpy as np
 
-from facewatchd.matches import Also, Match, Term
+from facewatchd.matches import Also, Match, Place, Term
 from facewatchd.store.candidates import NO_ROW, Candidates, Question, Rows, combined, counted, undecided, without
-from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.catalog_rows import Seen
 from facewatchd.store.dates import Dates, dates_of
 from facewatchd.store.folding import folded
+from facewatchd.store.result_reader import ELSEWHERE, ResultReader
 from facewatchd.store.scoring import Search, Sort
 
 NAMED = 10
@@ -74,7 +76,7 @@ class Found:
     bytes. What their names and files say stands for it meanwhile."""
 
 
-def found(reader: CatalogReader, question: Question, search: Search) -> Found:
+def found(reader: ResultReader, question: Question, search: Search) -> Found:
     """Make results of the faces that match the people of a question."""
     candidates = without(combined(question.terms), question.without)
     photos = reader.count_copies(candidates.contents.tolist(), search.directories)
@@ -97,18 +99,14 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
     taken = [(each.text, each.source.told) for each in dates.on(shown.contents).taken()]
-    others = _similar(reader, shown, similar, search)
+    others, sizes = _similar(reader, shown, similar, search), _sizes(reader, shown)
     contents = shown.contents.tolist()
     stood_for = [*contents, *(frame for content in contents for frame in similar.get(content, ()))]
     exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
     return Found(
         [
-            matches[number]._replace(
-                path=path,
-                copies=copies,
-                taken=taken[number][0],
-                taken_from=taken[number][1],
-                similar=others[number],
+            _shown_at(matches[number], path, copies, others[number])._replace(
+                taken=taken[number][0], taken_from=taken[number][1], size=sizes[number]
             )
             for number, path, copies in results
         ],
@@ -123,7 +121,7 @@ def found(reader: CatalogReader, question: Question, search: Search) -> Found:
     )
 
 
-def _unseen(reader: CatalogReader, candidates: Candidates, search: Search) -> Candidates:
+def _unseen(reader: ResultReader, candidates: Candidates, search: Search) -> Candidates:
     """Leave out the contents that were shown before."""
     if search.seen is None:
         return candidates
@@ -166,7 +164,7 @@ def _years(
 
 
 def _every(
-    reader: CatalogReader,
+    reader: ResultReader,
     candidates: Candidates,
     similar: Mapping[int, Sequence[int]],
     photos: Mapping[int, int],
@@ -182,7 +180,7 @@ def _every(
 
 
 def _folded(
-    reader: CatalogReader, candidates: Candidates, dates: Dates, search: Search
+    reader: ResultReader, candidates: Candidates, dates: Dates, search: Search
 ) -> tuple[Candidates, dict[int, list[int]]]:
     """What `folded` returns, where bursts are to be folded."""
     if not (search.collapse and search.folds):
@@ -190,7 +188,7 @@ def _folded(
     return folded(reader, candidates, dates.on(candidates.contents).of_a_camera(), search)
 
 
-def _undecided(reader: CatalogReader, doubtful: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
+def _undecided(reader: ResultReader, doubtful: Candidates, photos: Mapping[int, int], search: Search) -> Undecided:
     _, results = _shown(reader, doubtful, replace(search, skip=0, top=NAMED))
     return Undecided(_total(doubtful, photos, search), tuple(path for _, path, _ in results))
 
@@ -199,7 +197,7 @@ _Result = tuple[int, bytes, tuple[bytes, ...]]
 """The number of its candidate, its path, and the paths of its copies."""
 
 
-def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tuple[Candidates, list[_Result]]:
+def _shown(reader: ResultReader, candidates: Candidates, search: Search) -> tuple[Candidates, list[_Result]]:
     """The ``top`` results after the first ``skip``, and the candidates that they are of.
 
     Where they are to be noted as seen, by content, no copy of one of them is cut off: it would never be shown.
@@ -216,7 +214,7 @@ def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tup
         for path, copies in each
     ]
     if search.sort is Sort.PATH:
-        results.sort(key=lambda result: result[1])
+        results.sort(key=lambda result: Place.named(result[1])[::-1])
     shown = results[skip:end]
     chosen = sorted({number for number, *_ in shown})
     results = shown if search.seen is None else [each for each in results if each[0] in set(chosen)]
@@ -226,7 +224,7 @@ def _shown(reader: CatalogReader, candidates: Candidates, search: Search) -> tup
 
 
 def _similar(
-    reader: CatalogReader, shown: Candidates, similar: Mapping[int, Sequence[int]], search: Search
+    reader: ResultReader, shown: Candidates, similar: Mapping[int, Sequence[int]], search: Search
 ) -> list[tuple[bytes, ...]]:
     """For each content, a path of each other frame of its burst."""
     frames = [similar.get(content, ()) for content in shown.contents.tolist()]
@@ -234,7 +232,17 @@ def _similar(
     return [tuple(_first(paths[content], search)[0] for content in each) for each in frames]
 
 
-def _paths(reader: CatalogReader, shown: Candidates, search: Search) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:
+def _sizes(reader: ResultReader, shown: Candidates) -> list[tuple[int, int]]:
+    """For each content width and height of a photo of another machine; zeros for one of this machine, which is there
+    to be looked at."""
+    there = shown.contents >= ELSEWHERE
+    sizes = np.zeros((len(there), 2), np.int64)
+    if there.any():
+        sizes[there] = reader.pictures(shown.contents[there])[0]
+    return [(width, height) for width, height in sizes.tolist()]
+
+
+def _paths(reader: ResultReader, shown: Candidates, search: Search) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:
     """For each content the paths of its results, each with its copies."""
     contents = shown.contents.tolist()
     paths = reader.copies(contents, search.directories)
@@ -252,11 +260,32 @@ def _first(paths: Sequence[bytes], search: Search) -> list[bytes]:
 
 def in_order(paths: Iterable[bytes], own: Collection[bytes] = ()) -> list[bytes]:
     """The paths of one content, first the one that stands for the others: one of the query's ``own``, else the
-    shortest."""
-    return sorted(paths, key=lambda path: (path not in own, len(path), path))
+    shortest of this machine."""
+    return sorted(paths, key=lambda path: (path not in own, not path.startswith(b"/"), len(path), path))
 
 
-def _matches(reader: CatalogReader, shown: Candidates, *, several: bool) -> list[Match]:
+def _shown_at(match: Match, path: bytes, copies: Sequence[bytes], similar: Sequence[bytes]) -> Match:
+    """Fill in where a result is, and its copies and the frames of its burst."""
+    place = Place.named(path)
+    copies, elsewhere = _apart(copies)
+    similar, similar_elsewhere = _apart(similar)
+    return match._replace(
+        path=place.path,
+        host=place.host,
+        copies=copies,
+        elsewhere=elsewhere,
+        similar=similar,
+        similar_elsewhere=similar_elsewhere,
+    )
+
+
+def _apart(paths: Sequence[bytes]) -> tuple[tuple[bytes, ...], tuple[Place, ...]]:
+    """The photos of this machine, and those of others."""
+    places = [Place.named(path) for path in paths]
+    return tuple(each.path for each in places if not each.host), tuple(each for each in places if each.host)
+
+
+def _matches(reader: ResultReader, shown: Candidates, *, several: bool) -> list[Match]:
     """A result for each content, without its path and its date."""
     first = shown.terms[0]
     others = _others(shown) if several else [[] for _ in shown.contents]

@@ -26,9 +26,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.store.catalog_reader import CatalogReader
-from facewatchd.store.index import Above, Embeddings, Index
+from facewatchd.store.index import Above, Embeddings, Searchable
 from facewatchd.store.references import References
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.values import Quality
 
 TOGETHER, LOW = 8, 0.2
@@ -165,7 +165,7 @@ class Scored:
     photos: frozenset[int] = frozenset()
 
 
-def scored(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> Scored:
+def scored(index: Searchable, reader: ResultReader, wanted: Wanted, search: Search) -> Scored:
     """Return the faces that match a person, those too small for the search left out."""
     found = _found(index, reader, wanted, search)
     shown = reader.contents_of(found.ids.tolist(), search.min_size)
@@ -230,7 +230,7 @@ class _Best:
 _NOTHING = _Best(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32), exact=True)
 
 
-def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) -> _Best:
+def _found(index: Searchable, reader: ResultReader, wanted: Wanted, search: Search) -> _Best:
     """The faces above the threshold, and those that are confirmed."""
     thresholds = wanted.thresholds(search)
     found = _NOTHING
@@ -244,7 +244,9 @@ def _found(index: Index, reader: CatalogReader, wanted: Wanted, search: Search) 
     return found
 
 
-def _near(index: Index, references: Embeddings, thresholds: NDArray[np.float32], search: Search) -> Sequence[Above]:
+def _near(
+    index: Searchable, references: Embeddings, thresholds: NDArray[np.float32], search: Search
+) -> Sequence[Above]:
     """For each of some references the faces from the least threshold on."""
     least = float(thresholds.min())
     if len(references) == 1:
@@ -268,7 +270,7 @@ def are_copies(
     return copies
 
 
-def _is_own(reader: CatalogReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
+def _is_own(reader: ResultReader, found: _Best, wanted: Wanted, search: Search) -> NDArray[np.bool_]:
     """Whether each face is neither alike to a rejected one nor nearer to another person."""
     own = np.ones(len(found.ids), np.bool_)
     others = wanted.others or None

@@ -64,11 +64,14 @@ class FakeServer:
         """The next push is carried out, and its answer is lost."""
         self.connections = 0
 
-    def connect(self, _: Identity | None = None) -> FakeEngine:
-        """A new connection."""
+    def connect(self, identity: Identity | None = None) -> FakeEngine:
+        """A new connection, for a machine."""
         self._refuse()
         self.connections += 1
-        return FakeEngine(self)
+        engine = FakeEngine(self)
+        if identity is not None:
+            engine.recognise(identity.machine)
+        return engine
 
     def _refuse(self) -> None:
         if self.trouble is not None:
@@ -126,10 +129,11 @@ class FakeEngine:
             raise EngineError(Trouble.NAME_TAKEN, f"another machine is called {name}", "choose another name")
         if own is None:
             own = machines[machine_id] = FakeMachine(1 + max((each.key for each in machines.values()), default=0), name)
-        if epoch is not None and epoch != own.epoch:
+        if epoch is not None and own.epoch > epoch:
             raise EngineError(Trouble.FENCED, "another process sends for this machine", "")
         own.name = name
-        own.epoch += 0 if epoch is not None else 1
+        if epoch != own.epoch:
+            own.epoch = max(own.epoch, epoch or 0, time.time_ns()) + 1
         self._id, self._epoch = machine_id, own.epoch
         return Attached(own.epoch, own.lineage in known_lineages)
 
@@ -277,6 +281,7 @@ def _found(key: int, content: SharedContent, detail: Detail) -> FoundContent:
         whole.is_dated,
         whole.picture,
         faces,
+        content.written,
     )
 
 
@@ -301,12 +306,7 @@ def share(socket: Path, server: FakeServer, identity: Identity, name: str = "her
     """A facewatch-share without a sender and with a fake engine, which listens on a socket (`paths.share_path`)."""
     sending = NoSending()
 
-    def connect(identity: Identity) -> FakeEngine:
-        engine = server.connect()
-        engine.recognise(identity.machine)
-        return engine
-
-    pool = Pool(connect)
+    pool = Pool(server.connect)
     methods = Methods(pool, sending, name)
     listener = Server(socket, lambda line: jsonrpc.answer(line, methods.call))
     pool.start()

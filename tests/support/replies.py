@@ -59,6 +59,17 @@ def machine(name: str, faces: int = 210_000, **changes: Any) -> dict[str, Any]:
     return {"name": name, "faces": faces, "backlog": 0, "pending": 0, "as_of_s": 2.5} | changes
 
 
+def peer(name: str, faces: int = 210_000, **changes: Any) -> dict[str, Any]:
+    """A machine, as a status names it."""
+    return {**machine(name, faces), "photos": faces // 2, "is_self": False} | changes
+
+
+def sharing(*peers: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a status says of the shared engine."""
+    known = {"state": "ok", "reason": "", "hint": "", "sends": True, "name": "laptop", "backlog": 0, "pending": 0}
+    return {**known, "machines": list(peers)} | changes
+
+
 def shared(*machines: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """What an answer says of the shared engine."""
     return {"state": "ok", "reason": "", "cut": False, "machines": list(machines)} | changes

@@ -35,7 +35,8 @@ def embedded(number: int, faces: int = 1, dim: int = DIM) -> Embedded:
 def content(number: int, faces: int = 1, paths: tuple[bytes, ...] = (), dim: int = DIM) -> SharedContent:
     """A content with the photos that show it, by default one."""
     ids = tuple(range(100 * number + 1, 100 * number + 1 + faces))
-    return SharedContent(digest(number), embedded(number, faces, dim), ids, paths or (b"/photos/%d.jpg" % number,))
+    paths = paths or (b"/photos/%d.jpg" % number,)
+    return SharedContent(digest(number), embedded(number, faces, dim), ids, paths, written=10**18 + number)
 
 
 def embeddings(one: SharedContent) -> NDArray[np.float32]:

@@ -42,6 +42,7 @@ def content(
         Embedded(digest(number), 6400, 4800, 0, TAKEN, True, b"\x07" * 8, faces),
         tuple(range(start, start + len(faces))),
         (b"/srv/%d.jpg" % number,) if paths is None else tuple(paths),
+        10**18 + number,
     )
 
 

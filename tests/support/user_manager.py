@@ -37,9 +37,11 @@ class UserManager:
             directory.mkdir(mode=0o700)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment = {"PATH": path, "HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.runtime), "LANG": "C"}
+        # A manager that root starts mounts credentials, which others see only where mounts are passed on.
+        shared = ["unshare", "--mount", "--propagation=shared"] if os.geteuid() == 0 and shutil.which("unshare") else []
         with (self.base / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program, "--user"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [*shared, program, "--user"], env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         try:
             self._wait()

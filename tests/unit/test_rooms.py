@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "models": "config system values",
         "inference": "config console models photos system values",
         "store": "models photos system threads values",
-        "shared": "client config inference models server store system values",
+        "shared": "client config console engine_url inference models paths server store system values",
         "people": "store system threads values",
         "expectation": "store threads values",
         "scan": "paths photos store system threads values",
@@ -46,12 +46,14 @@ MAY_IMPORT = {
             "config expectation health indexing inference models people photos scan server shared store threads values"
         ),
         "daemon": (
-            "api config console expectation health indexing inference models people scan server store system threads"
-            " values watch"
+            "api config console expectation health indexing inference models paths people scan server shared store"
+            " system threads values watch"
         ),
-        "page": "client console paths server system",
-        "service": "config paths system",
-        "doctor": "client config models paths people photos scan server service store system threads values watch",
+        "page": "client console paths pictures server system",
+        "service": "config engine_url paths system",
+        "doctor": (
+            "client config models paths people photos scan server service shared store system threads values watch"
+        ),
         "cli": "client config console daemon doctor models page paths people service store system values",
         "__main__": "cli",
     }.items()

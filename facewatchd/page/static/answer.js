@@ -75,6 +75,7 @@ slider.addEventListener("input", () => {
   soon = setTimeout(ask, 120);
 });
 document.getElementById("sort").addEventListener("change", ask);
+form.querySelector("[name=here]")?.addEventListener("change", () => form.requestSubmit());
 
 // What is found while the page is open: said, and shown when it is wanted
 

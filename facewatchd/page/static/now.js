@@ -3,11 +3,17 @@ import { sayEnded } from "./page.js";
 
 const part = document.getElementById("part");
 const wanted = document.getElementById("refresh");
+const scrolled = () => part.querySelector(".scrolled");
+function draw(text) {
+  const left = scrolled()?.scrollLeft;
+  part.innerHTML = text;
+  if (left) scrolled()?.scrollTo(left, 0);
+}
 async function refresh() {
   if (wanted.checked && !document.hidden && !part.contains(document.activeElement)) {
     try {
       const reply = await fetch("/now/part", { headers: { "facewatchd-background": "1" } });
-      if (reply.ok) part.innerHTML = await reply.text();
+      if (reply.ok) draw(await reply.text());
       else if (reply.status === 503) location.reload();
     } catch {
       sayEnded();

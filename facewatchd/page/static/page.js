@@ -33,6 +33,14 @@ export const sayEnded = () => {
   document.getElementById("notices").append(notice);
 };
 
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}
+
 for (const chart of document.querySelectorAll(".chart")) chart.scrollLeft = chart.scrollWidth; // the last years are seen
 
 if (location.hash.length > 40) history.replaceState(null, "", location.pathname + location.search); // a used code

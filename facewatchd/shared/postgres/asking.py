@@ -38,8 +38,8 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _MACHINES: Final = f"SELECT {rows.MACHINE} FROM machine"
 _OF: Final = {
     Whose.ALL: "true",
-    Whose.OWN: "machine = %(own)s",
-    Whose.OTHERS: "machine <> %(own)s",
+    Whose.OWN: f"machine = {rows.OWN}",
+    Whose.OTHERS: f"machine IS DISTINCT FROM {rows.OWN}",
 }
 _HIT: Final = "machine, digest, n, face_id, s"
 _NEAR: Final = f"""
@@ -82,7 +82,8 @@ class Question:
 class Asking:
     """One question on a connection, within a transaction that is begun with its first statement."""
 
-    def __init__(self, db: psycopg.Connection, dim: int, own: int | None, seconds: float) -> None:
+    def __init__(self, db: psycopg.Connection, dim: int, own: str | None, seconds: float) -> None:
+        """``own``: the id of this machine."""
         self._db, self._dim, self._own = db, dim, own
         self._milliseconds = max(int(900 * seconds), 1)  # the server gives up before this side does
         self.machines: list[MachineState] = []
@@ -91,13 +92,13 @@ class Asking:
     def near(self, question: Question, *, is_indexed: bool) -> Near:
         """``is_indexed``: whether there was an index at the last question. Afterwards, `is_indexed` says it of now."""
         asked = [
-            {"asked": HalfVector(each), "threshold": threshold, "own": self._own if self._own is not None else -1}
+            {"asked": HalfVector(each), "threshold": threshold, "own": self._own}
             for each, threshold in zip(question.embeddings, question.thresholds, strict=True)
         ]
         limit = question.most + 1
         with self._db.pipeline():
             self._begin()
-            machines = self._ask(_MACHINES, {})
+            machines = self._ask(_MACHINES, {"own": self._own})
             state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
             first = [self._search(each, question.whose, FIRST_K if is_indexed else None, limit) for each in asked]
         self._note(machines, state)
@@ -125,7 +126,7 @@ class Asking:
         return self._db.execute(statement.encode(), values, prepare=True, binary=True)
 
     def _note(self, machines: psycopg.Cursor[Any], state: psycopg.Cursor[Any]) -> None:
-        self.machines = rows.machines(machines.fetchall(), self._own)
+        self.machines = rows.machines(machines.fetchall())
         self.is_indexed = any(is_valid for (is_valid,) in state.fetchall())
 
     def _search(self, asked: dict[str, Any], whose: Whose, k: int | None, limit: int) -> psycopg.Cursor[Any]:
@@ -176,7 +177,7 @@ class Asking:
         """Contents with everything, each of one machine."""
         with self._db.pipeline():
             self._begin()
-            machines = self._ask(_MACHINES, {})
+            machines = self._ask(_MACHINES, {"own": self._own})
             state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
             owners = self._ask(_OWNERS, {"digests": list(digests), "name": name})
         self._note(machines, state)

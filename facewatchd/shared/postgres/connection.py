@@ -22,6 +22,7 @@ from psycopg.types import TypeInfo
 
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import schema, vectors
+from facewatchd.shared.postgres.address import parameters
 from facewatchd.shared.postgres.troubles import GONE, Server, Words, engine_error, worded
 
 CONNECT_SECONDS: Final = 5
@@ -62,22 +63,24 @@ class Connection:
     def __init__(self, url: str, model_id: str, dim: int, password: str = "") -> None:
         """Connect, and make the tables where there are none. Raises `EngineError`.
 
-        ``password``: empty where libpq is to look for one (``passfile``, ``~/.pgpass``).
+        ``model_id``: empty for a look at the server, which neither needs tables nor makes them. ``password``: empty
+        where libpq is to look for one (``passfile``, ``~/.pgpass``).
         """
         self.model_id, self.dim, self.schema = model_id, dim, schema.schema_of(model_id)
         self.server = server_of(url, password)
         self._busy = threading.Lock()
         self._closed = threading.Event()
-        given: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVES, "gssencmode": "disable"}
+        given: dict[str, Any] = {**parameters(url), "connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
         given |= {"password": password} if password else {}
         try:
-            self.db = psycopg.connect(url, autocommit=True, prepare_threshold=2, options=schema.options(), **given)
+            self.db = psycopg.connect(autocommit=True, prepare_threshold=2, options=schema.options(), **given)
         except psycopg.Error as exc:
             raise engine_error(exc, self.server) from None  # its text may hold what is not to be shown
         self._socket = socket.socket(fileno=os.dup(self.db.pgconn.socket))
         try:
-            with self.within(SETUP_SECONDS):
-                self._prepare()
+            if model_id:
+                with self.within(SETUP_SECONDS):
+                    self._prepare()
         except BaseException:
             self.close()
             raise
@@ -166,8 +169,7 @@ class Connection:
         ).fetchone()
         if row is None:
             return None
-        version = tuple(int(part) for part in str(row[1]).split(".")[:2] if part.isdigit())
-        if version < schema.LEAST_VECTOR:
+        if not schema.is_enough(str(row[1])):
             raise worded(_TOO_OLD, self.server, str(row[1]))
         return str(row[0])
 

@@ -37,6 +37,7 @@ class PostgresEngine:
         """
         self._connection = Connection(url, model_id, dim, password)
         self._dim, self._patience = dim, patience
+        self._machine: str | None = None
         self._key: int | None = None
         self._epoch = 0
         self._is_indexed = False
@@ -57,6 +58,7 @@ class PostgresEngine:
         takes_back: bool = False,
     ) -> Attached:
         taken = False
+        self._machine = machine_id
         with self._connection.within(PUSH_SECONDS) as db:
             try:
                 with db.transaction():
@@ -89,33 +91,41 @@ class PostgresEngine:
             if was_removed and not takes_back:
                 raise self._not_ours(None)
             db.execute("DELETE FROM removed WHERE id = %s", (machine_id,))
+            self._epoch = _new_epoch(db, epoch or 0)
             sql = "INSERT INTO machine(id, name, epoch, lineage) VALUES (%s, %s, %s, '') RETURNING key"
-            key = db.execute(sql, (machine_id, name, (epoch or 0) + 1)).fetchone()
+            key = db.execute(sql, (machine_id, name, self._epoch)).fetchone()
             assert key is not None
-            self._key, self._epoch = int(key[0]), (epoch or 0) + 1
+            self._key = int(key[0])
             return Attached(self._epoch, is_known=False)
         key_, last, lineage = row
         if epoch is not None and last > epoch:
             raise self._not_ours(last)
-        self._epoch = last if last == epoch else max(last, epoch or 0) + 1  # lower: the engine was restored
+        self._epoch = last if last == epoch else _new_epoch(db, max(last, epoch or 0))  # lower: the engine was restored
         db.execute("UPDATE machine SET name = %s, epoch = %s WHERE key = %s", (name, self._epoch, key_))
         self._key = int(key_)
         return Attached(self._epoch, is_known=bool(lineage) and lineage in set(lineages))
 
     def recognise(self, machine_id: str) -> None:
-        with self._connection.within(self._patience) as db:
-            row = db.execute("SELECT key FROM machine WHERE id = %s", (machine_id,)).fetchone()
-        self._key = None if row is None else int(row[0])
+        self._machine = machine_id
 
     def push(self, contents: Sequence[SharedContent], lineage: str, backlog: int, pending: int) -> Pushed:
+        assert self._machine is not None, "attach first"
         assert self._key is not None, "attach first"
+        mine = pushing.Mine(self._machine, self._key, self._epoch)
         faces = sum(0 if each.embedded is None else len(each.embedded.faces) for each in contents)
         with self._connection.within(PUSH_SECONDS + FACE_SECONDS * faces) as db:
             try:
-                return pushing.push(db, self._key, self._epoch, contents, lineage, (backlog, pending))
+                return pushing.push(db, mine, contents, lineage, (backlog, pending))
             except pushing.NotOursError:
-                row = db.execute("SELECT epoch FROM machine WHERE key = %s", (self._key,)).fetchone()
-        raise self._not_ours(None if row is None else int(row[0]))
+                removed = db.execute("SELECT 1 FROM removed WHERE id = %s", (mine.id,)).fetchone()
+                row = db.execute("SELECT epoch FROM machine WHERE id = %s", (mine.id,)).fetchone()
+        if removed or (row is not None and int(row[0]) > mine.epoch):
+            raise self._not_ours(None if row is None else int(row[0]))
+        raise EngineError(
+            Trouble.UNREACHABLE,
+            f"the shared engine at {self._connection.server.where} was restored from a backup",
+            "what it lacks is sent by itself",
+        )
 
     def _not_ours(self, epoch: int | None) -> EngineError:
         """The error of a process that may not write for its machine any more. ``epoch``: that of another one."""
@@ -132,9 +142,11 @@ class PostgresEngine:
         )
 
     def digests(self, after: bytes, limit: int) -> list[bytes]:
-        sql = "SELECT digest FROM content WHERE machine = %s AND digest > %s ORDER BY digest LIMIT %s"
+        of_own = f"SELECT digest FROM content WHERE machine = {rows.OWN}"
+        sql = f"{of_own} AND digest > %(after)s ORDER BY digest LIMIT %(limit)s"
+        values = {"own": self._machine, "after": after, "limit": limit}
         with self._connection.within(PUSH_SECONDS) as db:
-            return [digest for (digest,) in db.execute(sql, (self._key, after, limit), binary=True).fetchall()]
+            return [digest for (digest,) in db.execute(sql.encode(), values, binary=True).fetchall()]
 
     # All machines
 
@@ -160,7 +172,7 @@ class PostgresEngine:
     def _asking(self) -> Iterator[Asking]:
         with self._connection.within(self._patience) as db:
             try:
-                yield Asking(db, self._dim, self._key, self._patience)
+                yield Asking(db, self._dim, self._machine, self._patience)
             finally:
                 if not db.broken and db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     with contextlib.suppress(psycopg.Error):  # of the question, which is on its way up
@@ -168,7 +180,8 @@ class PostgresEngine:
 
     def machines(self) -> list[MachineState]:
         with self._connection.within(self._patience) as db:
-            return rows.machines(db.execute(f"SELECT {rows.MACHINE} FROM machine".encode()).fetchall(), self._key)
+            sql = f"SELECT {rows.MACHINE} FROM machine".encode()
+            return rows.machines(db.execute(sql, {"own": self._machine}).fetchall())
 
     def remove(self, name: str) -> bool:
         with self._connection.within(REMOVE_SECONDS) as db, db.transaction():
@@ -186,3 +199,14 @@ class PostgresEngine:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _new_epoch(db: psycopg.Connection, last: int) -> int:
+    """An epoch that no process ever had: milliseconds of the server's clock, or else the next one after the ``last``.
+
+    A count would begin anew with a machine that is entered again, or go back with a backup that is restored, and two
+    processes could have the same.
+    """
+    row = db.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").fetchone()
+    assert row is not None
+    return max(int(row[0]), last) + 1

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from facewatchd.values import Face
 
 _MACHINE: Final = (
-    "UPDATE machine SET lineage = %s, backlog = %s, pending = %s, seen = now() WHERE key = %s AND epoch = %s"
+    "UPDATE machine SET lineage = %s, backlog = %s, pending = %s, seen = now()"
+    " WHERE key = %s AND id = %s AND epoch = %s"
 )
 _KNOWN: Final = "SELECT digest, fingerprint FROM content WHERE machine = %s AND digest = ANY(%s)"
 _SHOWN: Final = (
@@ -44,6 +45,7 @@ _CONTENT: Final = {
     "taken_from": "text",
     "is_dated": "bool",
     "picture": "bytea",
+    "written": "int8",
 }
 _FACE: Final = {
     "machine": "int4",
@@ -112,12 +114,21 @@ def difference(contents: Sequence[SharedContent], known: dict[bytes, bytes], sho
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """The row of the machine for which a process writes."""
+
+    id: str
+    key: int
+    epoch: int
+
+
 class NotOursError(Exception):
-    """The machine's row has another epoch, or is gone."""
+    """There is no such row."""
 
 
 def push(
-    db: psycopg.Connection, key: int, epoch: int, contents: Sequence[SharedContent], lineage: str, counts: Sequence[int]
+    db: psycopg.Connection, mine: Mine, contents: Sequence[SharedContent], lineage: str, counts: Sequence[int]
 ) -> Pushed:
     """Push in one transaction. ``counts``: backlog and pending. Raises `NotOursError`, and what psycopg raises."""
     latest = list({each.digest: each for each in contents}.values())
@@ -125,13 +136,15 @@ def push(
     paths = [path for each in latest for path in each.paths]
     with db.transaction():
         with db.pipeline():
-            mine = db.execute(_MACHINE, (lineage, *counts, key, epoch), prepare=True)
-            known = db.execute(_KNOWN, (key, digests), prepare=True, binary=True)
-            shown = db.execute(_SHOWN, {"machine": key, "digests": digests, "paths": paths}, prepare=True, binary=True)
-        if not mine.rowcount:
+            changed = db.execute(_MACHINE, (lineage, *counts, mine.key, mine.id, mine.epoch), prepare=True)
+            known = db.execute(_KNOWN, (mine.key, digests), prepare=True, binary=True)
+            shown = db.execute(
+                _SHOWN, {"machine": mine.key, "digests": digests, "paths": paths}, prepare=True, binary=True
+            )
+        if not changed.rowcount:
             raise NotOursError
         made = difference(latest, dict(known.fetchall()), dict(shown.fetchall()))
-        _write(db, key, made)
+        _write(db, mine.key, made)
     return Pushed(len(made.written), made.gone, len(made.hidden) + _renamed(made))
 
 
@@ -189,7 +202,7 @@ def _copy(db: psycopg.Connection, table: str, columns: dict[str, str], rows: Ite
 def _content_row(key: int, each: SharedContent, one: Embedded) -> tuple[object, ...]:
     taken = (None, None, None) if one.taken is None else (float(one.taken.at), one.taken.offset, str(one.taken.source))
     numbers = (len(one.faces), one.width, one.height, one.second_look)
-    return (key, each.digest, each.fingerprint, *numbers, *taken, one.is_dated, one.picture)
+    return (key, each.digest, each.fingerprint, *numbers, *taken, one.is_dated, one.picture, each.written)
 
 
 def _face_rows(

@@ -33,26 +33,32 @@ _MOST_ID: Final = (1 << 63) - 1
 _LOOKS: Final = frozenset(map(str, Look))
 
 CONTENT: Final = (
-    "machine, digest, faces, width, height, second_look, taken, taken_offset, taken_from, is_dated, picture"
+    "machine, digest, faces, width, height, second_look, taken, taken_offset, taken_from, is_dated, picture, written"
 )
 FACE: Final = "machine, digest, n, face_id, x, y, w, h, score, norm, look, sharpness"
 """Columns of the rows that are read here; behind those of a face come its landmarks or its embedding, or both."""
-MACHINE: Final = "key, name, faces, photos, backlog, pending, extract(epoch FROM now() - seen)::float8"
+MACHINE: Final = (
+    "key, name, faces, photos, backlog, pending, extract(epoch FROM now() - seen)::float8,"
+    " coalesce(id = %(own)s::uuid, false)"
+)
+OWN: Final = "(SELECT key FROM machine WHERE id = %(own)s::uuid)"
+"""The key of this machine, whose id is ``own`` (None: it has none). A key is not kept for longer than a transaction:
+where a backup of the server is restored, or the tables are made anew, another machine may get it."""
 
 
-def machines(rows: Iterable[Row], own: int | None) -> list[MachineState]:
-    """The machines, by name. ``own``: the key of this one."""
+def machines(rows: Iterable[Row]) -> list[MachineState]:
+    """The machines, by name."""
     found = []
     for row in rows:
         try:
-            key, name, *counts, age = row
+            key, name, *counts, age, is_self = row
             faces, photos, backlog, pending = (validation.whole(each, "a count", 0, _MOST_COUNT) for each in counts)
             seconds = max(validation.number(age, "an age", most=1e11), 0.0)
             validation.whole(key, "a key", 0, _MOST_ID)
         except (InvalidAnswerError, ValueError):
             continue
         if isinstance(name, str) and is_machine_name(name):
-            found.append(MachineState(key, name, faces, photos, backlog, pending, seconds, key == own))
+            found.append(MachineState(key, name, faces, photos, backlog, pending, seconds, is_self is True))
     return sorted(found, key=lambda each: each.name)
 
 
@@ -100,8 +106,9 @@ class Gathered:
         return type(faces) is int and faces == len(rows) <= MOST_FACES
 
     def _found(self, content: Row, with_embeddings: bool) -> FoundContent:
-        machine, digest, _, *numbers = content
+        machine, digest, _, *numbers, written = content
         width, height, second_look, taken, is_dated, picture = _described(numbers)
+        validation.whole(written, "a time", -1 << 63, (1 << 63) - 1)
         rows = self._rows_of_faces((machine, digest))
         faces = []
         for row in rows:
@@ -110,11 +117,11 @@ class Gathered:
             if with_embeddings and embedding is None:
                 raise InvalidAnswerError("an embedding is not of unit length")
             faces.append(FoundFace(face_id, box, score, norm, look, sharpness, embedding))
-        paths = _paths(self._photos.get((machine, digest), []))
-        return FoundContent(machine, digest, paths, width, height, second_look, taken, is_dated, picture, tuple(faces))
+        paths, described = _paths(self._photos.get((machine, digest), [])), (second_look, taken, is_dated, picture)
+        return FoundContent(machine, digest, paths, width, height, *described, tuple(faces), written)
 
     def _whole(self, content: Row) -> Embedded:
-        machine, digest, _, *numbers = content
+        machine, digest, _, *numbers, _ = content
         width, height, second_look, taken, is_dated, picture = _described(numbers)
         faces = []
         for row in self._rows_of_faces((machine, digest)):
@@ -142,7 +149,7 @@ def _by_key(rows: Iterable[Row]) -> dict[Key, list[Row]]:
 
 
 def _described(numbers: Row) -> tuple[int, int, int, Taken | None, bool, bytes | None]:
-    """What the row of a content says, from its width on."""
+    """What the row of a content says, from its width to its picture."""
     width, height, second_look, at, offset, source, is_dated, picture = numbers
     width, height = validation.size({"width": width, "height": height})
     validation.whole(second_look, "the second look", -4, 3)

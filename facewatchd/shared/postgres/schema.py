@@ -73,6 +73,7 @@ CREATE TABLE content(
     taken_from text,
     is_dated boolean NOT NULL,
     picture bytea,
+    written bigint NOT NULL,            -- values.SharedContent.written
     PRIMARY KEY (machine, digest)
 );
 CREATE INDEX content_digest ON content(digest);
@@ -120,6 +121,11 @@ INDEX_STATE: Final = (
 BYTES_A_FACE: Final = 2600
 """Of memory that building the index takes, 512 numbers each; what does not fit makes it many times slower."""
 MOST_BUILD_MEMORY: Final = 4 << 30
+
+
+def is_enough(version: str) -> bool:
+    """Whether this version of pgvector, "0.8.1", is new enough."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= LEAST_VECTOR
 
 
 def schema_of(model_id: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from facewatchd.api.control import Control
+from facewatchd.api.elsewhere import Elsewhere
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
@@ -134,7 +135,9 @@ def place(tmp_path: Path, gallery: Gallery) -> Iterator[Place]:
         sampler = Sampler(gallery, INFO, Liveness())
         asks = scorer(gallery, INFO)
         seen = SeenStore(tmp_path / "seen.sqlite3")
-        queries = Queries(monitor, gallery, roots, finder, asks, sampler, INFO, Query(), seen, control.wait_until_done)
+        queries = Queries(
+            monitor, gallery, roots, finder, asks, sampler, INFO, Query(), seen, control.wait_until_done, Elsewhere()
+        )
         methods = Methods(
             Status(monitor, INFO, "cpu", lambda: 0.5, sampler.crowded, str, lambda: 0, ""),
             queries,

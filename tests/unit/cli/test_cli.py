@@ -25,7 +25,7 @@ from facewatchd.client import status as overview
 from facewatchd.console import progress
 from facewatchd.console.arguments import INTERRUPTED
 from facewatchd.errors import FacewatchError
-from tests.support import processes, tiny_pack
+from tests.support import processes, replies, tiny_pack
 from tests.support.fake_daemon import DEADLINE, FakeDaemon, error, reply, run_with_terminal
 from tests.support.replies import status
 from tests.support.terminals import Terminal
@@ -361,10 +361,8 @@ def test_follow_json_is_a_document_a_line(daemon: FakeDaemon, run: Run, capfd: A
 
 
 def sharing(**changes: Any) -> dict[str, Any]:
-    """What a status says of the shared engine."""
-    everyone = [{"name": "laptop", "faces": 9, "is_self": True}, {"name": "nas", "faces": 210_000, "is_self": False}]
-    known = {"state": "ok", "reason": "", "hint": "", "backlog": 0, "machines": everyone}
-    return {"shared": known | changes}
+    """A status of two machines."""
+    return {"shared": replies.sharing(replies.peer("laptop", 9, is_self=True), replies.peer("nas"), **changes)}
 
 
 @pytest.mark.parametrize(

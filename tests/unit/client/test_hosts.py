@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,10 @@ def test_whether_the_engine_is_asked(ask: Any, daemon: FakeDaemon, arguments: li
         (["--shared", "--local"], "--shared and --local exclude each other"),
         (["--hosts", "--local"], "--hosts prints photos of other machines, and goes without --local"),
         (["--new", "mail", "-l", "--shared"], "--new would count photos of other machines as printed: give --hosts"),
+        (["-d", "nas:/srv", "--local"], "--local is about the photos of this machine, and goes without -d HOST:PATH"),
+        (["-d", "nas:/srv", "--follow"], "--follow is about the photos of this machine, and goes without -d"),
+        (["-d", "/p", "-d", "nas:", "-0"], "give --hosts beside -d HOST:PATH"),
+        (["-d", "http://nas/srv"], "is not on this machine"),
         (["--list-faces", "--shared"], "--list-faces searches nothing"),
         (["--list-faces", "--local"], "--list-faces searches nothing"),
         (["--list-faces", "--hosts"], "--list-faces searches nothing"),
@@ -83,6 +88,29 @@ def test_a_daemon_of_an_earlier_version_asks_no_engine_anyway(
     assert ask("anna.jpg", *arguments) == client.NOTHING_FOUND
     assert ask("anna.jpg", "--shared") == client.NOT_READY
     assert "of an earlier version, without --shared; start it again" in capfd.readouterr().err
+
+
+def test_directories_of_other_machines_are_named_with_their_host(
+    ask: Any, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a file here has that very name, and however a directory of this machine is called."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nas:").mkdir()
+    odd = os.fsdecode(b"nas2:/\xff")
+    for name in ("nas2:/srv/../x", "nas2:", odd, "nas:", "nas:/srv", "./nas2:/srv", "a:b", "a/b:/c", "file:///p"):
+        ask("anna.jpg", "-d", name)
+    here = str(tmp_path)
+    assert [request["params"]["dirs"] for request in daemon.requests] == [
+        ["nas2:/x"],
+        ["nas2:/"],
+        [{"host": "nas2", "path_bytes": "L/8="}],
+        [f"{here}/nas:"],
+        ["nas:/srv"],
+        [f"{here}/nas2:/srv"],
+        [f"{here}/a:b"],
+        [f"{here}/a/b:/c"],
+        ["/p"],
+    ]
 
 
 def test_a_daemon_without_an_engine_refuses_the_question(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
@@ -188,25 +216,26 @@ def test_where_the_engine_has_more_than_was_looked_at_there_are_at_least_so_many
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("unreachable", "shared engine unreachable: no route to nas.lan"),
-        ("refused", "shared engine refuses this machine: no route to nas.lan"),
-        ("off", "shared engine not asked: no route to nas.lan"),
+        ("unreachable", "shared engine unreachable"),
+        ("refused", "shared engine refuses this machine"),
+        ("off", "shared engine not asked"),
     ],
 )
 def test_an_engine_that_is_not_reached_is_one_line_and_no_failure(
     ask: Any, daemon: FakeDaemon, capfd: Any, state: str, words: str
 ) -> None:
+    line = f"{words}, searched on this machine only: no route to nas.lan"
     away = shared(machine("nas"), state=state, reason="no route to nas.lan")
     here = answer(b"/p/a.jpg", complete=False, shared=away)
     daemon.script = lambda request: reply(request, here)
     for arguments in ([], ["--wait", "0"]):
         assert ask("anna.jpg", *arguments) == client.FOUND
-        assert capfd.readouterr().err == f"{words}; searched on this machine only\n"
+        assert capfd.readouterr().err == f"{line}\n"
     for arguments in (["-q"], ["--json"]):
         assert ask("anna.jpg", *arguments) == client.FOUND
         assert capfd.readouterr().err == ""
     err = run_on_terminal(daemon, "anna.jpg", NO_COLOR="1")[2].decode().splitlines()
-    assert err[1:] == ["1 of 1 photo; 18,431 faces here, 14 ms", f"{words}; searched on this machine only"]
+    assert err[1:] == ["1 of 1 photo; 18,431 faces here, 14 ms", line]
     daemon.script = lambda request: reply(request, answer(complete=False, shared=away))
     assert ask("anna.jpg") == client.NOTHING_FOUND
 
@@ -217,11 +246,11 @@ def test_photos_that_are_pending_here_are_said_beside_it(ask: Any, daemon: FakeD
     assert ask("anna.jpg") == client.FOUND
     assert capfd.readouterr().err.splitlines() == [
         "not complete: 2 photos are not searchable yet; --wait waits for them",
-        "shared engine unreachable: no route; searched on this machine only",
+        "shared engine unreachable, searched on this machine only: no route",
     ]
     assert ask("anna.jpg", "--wait", "0") == client.NOT_READY
     lines = capfd.readouterr().err.splitlines()
-    assert lines[-2] == "shared engine unreachable: no route; searched on this machine only"
+    assert lines[-2] == "shared engine unreachable, searched on this machine only: no route"
     assert lines[-1].startswith("facewatch-query: not everything is searchable after 0 s, 2 photos are pending")
 
 

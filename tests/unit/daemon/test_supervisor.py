@@ -15,9 +15,10 @@ from typing import cast
 import pytest
 
 from facewatchd.daemon import supervisor
-from facewatchd.daemon.supervisor import Signals, Supervisor
+from facewatchd.daemon.supervisor import Supervisor
 from facewatchd.errors import UsageError
 from facewatchd.health.report import Report, RootReport
+from facewatchd.system.signals import Signals
 from facewatchd.system.systemd import ServiceManager
 from tests.support.managers import Ear
 

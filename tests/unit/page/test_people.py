@@ -79,7 +79,7 @@ def test_a_card_is_told_of_all_photos_of_the_person() -> None:
     with browser(known(query=answer(3, 4, years=[{"year": 2009, "photos": 1}, {"year": 2014, "photos": 1}]))) as client:
         reply = client.get("/people/card?name=Anna").json()
         assert reply == {"text": "2 photos, 2009\u20132014", "picture": "/face/3/256.jpg"}
-        assert client.page.daemon.params("query")["top"] == 1  # type: ignore[attr-defined]
+        assert client.page.daemon.params("query")["top"] == 20  # type: ignore[attr-defined]
     with browser(known(query=answer())) as client:
         assert client.get("/people/card?name=Anna").json() == {"text": "0 photos", "picture": None}
 

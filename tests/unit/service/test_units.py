@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from facewatchd import paths as places
 from facewatchd.cli import app as cli
 from facewatchd.config import Config
 from facewatchd.doctor import unit
-from facewatchd.service import desktop, units
+from facewatchd.service import desktop, lines, units
 from tests.support.paths import PROJECT
 
 SOURCES = PROJECT / "systemd"
@@ -83,7 +84,10 @@ def test_again_is_nothing_new_and_a_change_asks_for_a_restart(
     assert _service(*arguments) == 0
     assert capsys.readouterr().out.splitlines() == [
         "the units are as they should be",
-        f"next: {units.RENEW}",
+        "next: systemctl --user daemon-reload && "
+        "systemctl --user reset-failed facewatchd.socket facewatchd.service; "
+        "systemctl --user enable --now facewatchd.socket && systemctl --user enable facewatchd.service && "
+        "systemctl --user restart facewatchd.service",
     ]
     (home / "other").mkdir()
     assert _service(*arguments, home / "other") == 0
@@ -297,18 +301,146 @@ def test_systemd_takes_the_units(home: Path, name: str) -> None:
 @needs_verify
 def test_systemd_takes_the_units_of_the_repository(home: Path) -> None:
     """They are for `pip install --user`: its program is there then."""
-    program = home / ".local" / "bin" / "facewatchd"
-    program.parent.mkdir(parents=True)
-    program.symlink_to(sys.executable)
-    command = ["systemd-analyze", "--user", "--man=no", "verify", *map(str, sorted(SOURCES.glob("facewatchd.*")))]
+    programs = home / ".local" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("facewatchd", "facewatch-share"):
+        (programs / name).symlink_to(sys.executable)
+    units = sorted(path for path in SOURCES.iterdir() if path.suffix in (".service", ".socket"))
+    assert len(units) == 3
+    command = ["systemd-analyze", "--user", "--man=no", "verify", *map(str, units)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+# The unit of facewatch-share
+
+
+def _share(home: Path, tiny_root: Path, url: str = "postgresql://nas.lan/f?sslmode=verify-full") -> Path:
+    """Configure an engine; return the place of the unit."""
+    place = home / ".config" / "facewatchd" / "config.toml"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    engine = f"[shared]\nurl = '{url}'\n" if url else ""
+    place.write_text(f"directories = ['~/My Pictures']\nmodel = 'tiny'\nmodel_root = '{tiny_root}'\n{engine}")
+    return places.units_path() / "facewatch-share.service"
+
+
+def _binds(unit: Path) -> list[str]:
+    """What the unit shows for reading, less what it shows as it is shipped."""
+    shipped = (SOURCES / unit.name).read_text()
+    lines = [line for line in unit.read_text().splitlines() if line.startswith("BindReadOnlyPaths=")]
+    return [shlex.split(line.partition("=")[2])[0].removeprefix("-") for line in lines if line not in shipped]
+
+
+def test_an_engine_has_a_unit_of_its_own(home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unit = _share(home, tiny_root)
+    assert _service("install") == 0
+    *wrote, after = capsys.readouterr().out.splitlines()
+    assert f"wrote {unit}" in wrote
+    assert after.endswith("enable --now facewatchd.socket facewatchd.service facewatch-share.service")
+    assert shlex.split(_lines(unit)["ExecStart"]) == [
+        *(sys.executable, "-P", "-m", "facewatchd.shared.app"),
+        *("--config", str(home / ".config" / "facewatchd" / "config.toml")),
+    ]
+    assert _service("install") == 0
+    *lines, after = capsys.readouterr().out.splitlines()
+    assert lines == ["the units are as they should be"]
+    assert after.endswith("restart facewatchd.service facewatch-share.service")
+
+
+def test_a_unit_goes_with_its_engine(home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unit = _share(home, tiny_root)
+    link = unit.parent / "facewatchd.service.wants" / unit.name
+    assert _service("install") == 0
+    link.parent.mkdir()
+    link.symlink_to(unit)
+    _share(home, tiny_root, url="")
+    capsys.readouterr()
+    assert _service("install") == 0
+    *lines, after = capsys.readouterr().out.splitlines()
+    assert lines == [f"removed {path}: no shared engine is configured" for path in (link, unit)]
+    assert after.startswith("next: systemctl --user stop facewatch-share.service; systemctl --user daemon-reload && ")
+    assert "facewatch-share" not in after.partition("; ")[2]
+    assert not link.parent.exists()
+    assert (unit.parent / "facewatchd.service").exists()
+
+
+def test_uninstall_removes_the_unit_of_an_engine(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = _share(home, tiny_root)
+    assert _service("install") == 0
+    assert _service("uninstall") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"removed {unit}" in lines
+    assert lines[-1].startswith("next: systemctl --user stop facewatchd.socket facewatchd.service facewatch-share.serv")
+    assert not list(unit.parent.glob("facewatch*"))
+
+
+def test_a_unit_of_an_engine_that_the_user_wrote_stays(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = _share(home, tiny_root)
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\n")
+    assert _service("install") == 1
+    assert f"cannot write {unit}: it was not written by" in capsys.readouterr().err
+    assert [path.name for path in unit.parent.iterdir()] == [unit.name]
+    _share(home, tiny_root, url="")
+    assert _service("install") == 0
+    assert unit.read_text() == "[Service]\n"
+
+
+def test_an_engine_without_its_package_is_told(
+    home: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = _share(home, tiny_root)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert _service("install") == 1
+    error = capsys.readouterr().err
+    assert "`[shared]` is configured, and psycopg is not installed; install it: " in error
+    assert "[shared]" in error.partition("install it: ")[2]
+    assert not unit.parent.exists()
+
+
+def test_the_unit_shows_no_photo_and_no_data(home: Path, tiny_root: Path) -> None:
+    files = "sslrootcert=/srv/ca/root.crt&passfile=/srv/p:a%20%25ss&sslcert=/srv/c.crt&sslkey=/srv/ca/c.key"
+    url = f"postgresql:///f?host=nas.lan,/srv/pg&sslmode=verify-full&{files}"
+    unit = _share(home, tiny_root, url)
+    assert _service("install") == 0
+    shown = _binds(unit)
+    named = ["/srv/ca/root.crt", "/srv/c.crt", "/srv/ca/c.key", "/srv/pg", str(home / ".config" / "facewatchd")]
+    assert set(shown) >= {*named, "/srv/p\\:a %%ss"}
+    hidden = [home / "My Pictures", home / ".local" / "share" / "facewatchd", home, Path("/"), Path("/srv")]
+    assert not [path for path in hidden for each in shown if path.is_relative_to(each)]
+    own = [Path(each) for each in shown if each not in named and not each.startswith("/srv")]
+    assert all((PROJECT / "facewatchd").is_relative_to(each) or Path(each, "lib").is_dir() for each in own), own
+
+
+def test_a_configuration_elsewhere_is_shown_alone(home: Path, tiny_root: Path) -> None:
+    unit = _share(home, tiny_root)
+    file = (home / ".config" / "facewatchd" / "config.toml").rename(home / "my.toml")
+    assert _service("install", "--config", file) == 0
+    assert str(file) in _binds(unit)
+    assert str(home) not in _binds(unit)
+
+
+@needs_verify
+@pytest.mark.parametrize("name", ["plain", "with a space", 'quote " and \\', "per%cent $HOME ${X}", "ünï:, ;"])
+def test_systemd_takes_the_unit_of_an_engine(home: Path, tiny_root: Path, name: str) -> None:
+    unit = _share(home, tiny_root, f"postgresql://nas.lan/f?sslmode=verify-full&passfile={quote(f'/srv/{name}')}")
+    file = (home / ".config" / "facewatchd" / "config.toml").rename(home / name)
+    assert _service("install", "--config", file) == 0
+    paths = [str(unit.parent / each) for each in (*units.NAMES, units.SHARE)]
+    result = subprocess.run(
+        ["systemd-analyze", "--user", "--man=no", "verify", *paths], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @given(st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=("Cs",)), min_size=1))
 def test_a_word_is_one_word_for_systemd(word: str) -> None:
     """By the rules of systemd.syntax(7): quotes, backslashes in them, and specifiers."""
-    quoted = units.quoted(word)
+    quoted = lines.quoted(word)
     assert "\n" not in quoted
     assert [part.replace("%%", "%") for part in _split(quoted)] == [word]
 

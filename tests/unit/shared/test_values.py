@@ -56,6 +56,10 @@ def test_whatever_changes_but_the_paths_changes_the_fingerprint(change: Change) 
     assert replace(CONTENT, embedded=change(CONTENT.embedded)).fingerprint != CONTENT.fingerprint
 
 
+def test_another_date_of_the_files_changes_the_fingerprint() -> None:
+    assert replace(CONTENT, written=1).fingerprint != CONTENT.fingerprint
+
+
 def test_a_face_with_another_id_changes_the_fingerprint() -> None:
     assert replace(CONTENT, face_ids=(7, 9)).fingerprint != CONTENT.fingerprint
 

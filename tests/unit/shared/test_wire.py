@@ -46,6 +46,7 @@ def test_a_batch_comes_through() -> None:
     first, gone = (each.content for each in got.changes)
     assert first.fingerprint == changes[0].content.fingerprint
     assert first.paths == changes[0].content.paths
+    assert first.written == changes[0].content.written
     assert gone.is_gone
     assert gone.digest == b"\1" * 32
 
@@ -60,6 +61,7 @@ def test_what_was_found_comes_through(detail: Detail) -> None:
     assert [(each.name, each.faces, each.backlog) for each in got.machines] == [("nas", 4, 4)]
     assert [each.digest for each in got.contents] == [each.digest for each in sent.contents]
     assert [each.paths for each in got.contents] == [each.paths for each in sent.contents]
+    assert [each.written for each in got.contents] == [each.written for each in sent.contents]
     for mine, theirs in zip(got.hits, sent.hits, strict=True):
         assert mine.contents.tolist() == theirs.contents.tolist()
         assert mine.face_ids.tolist() == theirs.face_ids.tolist()

@@ -1,0 +1,49 @@
+"""The unit of facewatch-share: an empty file system, in which it sees what it needs and no photo.
+
+That is the installation, the configuration, and the files that the address of the engine names. What every
+installation of Linux has, the unit shows as it is shipped.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+from pathlib import Path
+from typing import Final
+
+from facewatchd import engine_url, paths
+from facewatchd.service import lines
+
+NAME: Final = "facewatch-share.service"
+MODULE: Final = "facewatchd.shared.app"
+_SEEN_ANYWAY: Final = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/nix/store", "/gnu/store")))
+"""Directories that the unit of facewatch-share shows as it is shipped."""
+_LIBRARY: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
+"""The directory of the interpreter's modules, below `lib`."""
+
+
+def share_unit(unit: str, url: str, config_file: Path | None) -> str:
+    """Return the unit of facewatch-share, which sees the installation, the configuration and what the address names."""
+    command = [sys.executable, "-P", "-m", MODULE, *(["--config", str(config_file)] if config_file else [])]
+    shown = [path for path in _seen(url, config_file) if not any(map(path.is_relative_to, _SEEN_ANYWAY))]
+    outermost = [path for path in shown if not any(path != other and path.is_relative_to(other) for other in shown)]
+    lines.require_utf8((*command, *map(str, outermost)))
+    return lines.with_binds(lines.with_line(unit, "ExecStart", lines.command_line(command)), lines.read_only(outermost))
+
+
+def _seen(url: str, config_file: Path | None) -> list[Path]:
+    """What facewatch-share reads, apart from what every installation of Linux has."""
+    program = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1]]
+    program += [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
+    hop = Path(sys.executable)
+    while hop.is_symlink():  # the directory of an interpreter may have another name, which is a link
+        hop = Path(os.path.abspath(hop.parent / hop.readlink()))
+        prefix = hop.parent.parent
+        program.append(prefix if (prefix / "lib" / _LIBRARY).is_dir() else hop)
+    settings = []
+    if config_file:  # a directory of its own is shown whole: an editor puts a new file in the old one's place
+        settings = [config_file.parent if config_file.parent.name == paths.APP else config_file]
+    wanted: list[str | Path] = [*program, *settings, *engine_url.read(url).files]
+    named = [Path(os.path.abspath(path)) for path in wanted]
+    return list(dict.fromkeys(path for each in named for path in (each, each.resolve())))
