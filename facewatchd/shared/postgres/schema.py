@@ -116,6 +116,11 @@ BYTES_A_FACE: Final = 2600
 MOST_BUILD_MEMORY: Final = 4 << 30
 
 
+def is_enough(version: str) -> bool:
+    """Whether this version of pgvector, "0.8.1", is new enough."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= LEAST_VECTOR
+
+
 def schema_of(model_id: str) -> str:
     """The name of a model's schema."""
     return "facewatch_" + sha256(model_id.encode()).hexdigest()[:16]
