@@ -1,1 +1,1 @@
-"""Shared by both commands: the reading of arguments, and output to a terminal, a pipe or the journal."""
+"""Shared by all commands: the reading of arguments, and output to a terminal, a pipe or the journal."""

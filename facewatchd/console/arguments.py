@@ -1,4 +1,4 @@
-"""How both commands read their arguments: argparse, with messages that name what is wrong and what is wanted.
+"""How all commands read their arguments: argparse, with messages that name what is wrong and what is wanted.
 
 Standard library only, because `facewatch-query` starts with it.
 """

@@ -1,4 +1,4 @@
-"""The three standard streams of both commands: results to standard output, everything else to standard error.
+"""The three standard streams of all commands: results to standard output, everything else to standard error.
 
 Standard library only, because `facewatch-query` starts with it.
 """

@@ -43,6 +43,7 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.fetching import Fetcher, Wanted
 from facewatchd.indexing.group_faces import GallerySource, GroupFaces
 from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
@@ -148,6 +149,7 @@ class Daemon:
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
+        self._share = self._link(info)
         self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
@@ -243,6 +245,7 @@ class Daemon:
             liveness=self._liveness,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
+            fetcher=self._fetcher(),
         )
         parts = Parts(
             self._gallery,
@@ -261,6 +264,25 @@ class Daemon:
         self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
         self._unknown = Unknown(self._gallery, self._groups, self._recognised, self._resolver.known, info)
         self._scorer.members = self._unknown.members
+
+    def _fetcher(self) -> Fetcher | None:
+        """What asks for the faces that other machines found; it finds no fewer than the usual settings do."""
+        link, faces = self._share, self._config.faces
+        if link is None:
+            return None
+        usual = type(faces)()
+        takes_over = faces.detector_size is None and (
+            faces.min_size >= usual.min_size and faces.min_score >= usual.min_score
+        )
+        return Fetcher(
+            lambda digests, seconds: link.contents(digests, seconds=min(seconds, link.timeout)).contents,
+            Wanted(faces.min_size, faces.min_score, takes_over),
+        )
+
+    def _has_seen_all(self) -> bool:
+        """Whether everything that the watched directories hold is in the catalog."""
+        report = self.monitor.report()
+        return report.walked and report.within_reach and not report.pending and not report.scanning
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
@@ -292,8 +314,7 @@ class Daemon:
 
     def _build_queries(self, info: ModelInfo) -> None:
         """What answers questions."""
-        self._share_link = self._link(info)
-        self._elsewhere = Elsewhere(self._share_link, self._config.shared)
+        self._elsewhere = Elsewhere(self._share, self._config.shared)
         self._control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         self._finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         self._queries = Queries(
@@ -328,6 +349,7 @@ class Daemon:
             info,
             None if self._config.shared is None else machine_id(self._config.data_dir),
             self.monitor.pending,
+            self._has_seen_all,
             self._server.waiting,
         )
         self.methods = Methods(
@@ -379,7 +401,7 @@ class Daemon:
 
     def _sharing(self) -> LinkStatus | None:
         """What facewatch-share says; what waits here is known also where it does not run."""
-        shared, link = self._config.shared, self._share_link
+        shared, link = self._config.shared, self._share
         if shared is None or link is None:
             return None
         backlog = self._sending.backlog() if shared.send else 0
@@ -503,8 +525,8 @@ class Daemon:
         self._config = now  # only now: after a failure above, the next reload compares with the old one
         self._queries.defaults = now.query
         self._elsewhere.shared = now.shared
-        if self._share_link is not None and now.shared is not None:
-            self._share_link.timeout = now.shared.timeout
+        if self._share is not None and now.shared is not None:
+            self._share.timeout = now.shared.timeout
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()

@@ -1,8 +1,8 @@
 """Folds bursts (`bursts`): of the contents that are results, the sharpest frame of a burst stands for the others.
 
-A photo that was asked with stands for its burst, and so does one of which the user said who is on it. How sharp a frame
-is, the faces of the people who were asked for tell: where that is not known (`Face.sharpness`), the norms of their
-embeddings do.
+A photo that was asked with stands for its burst, then a frame of this machine before any of another, then one of which
+the user said who is on it. How sharp a frame is, the faces of the people who were asked for tell: where that is not
+known (`Face.sharpness`), the norms of their embeddings do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facewatchd.store.bursts import Frames, chained, close_pairs, look_same, near_in_time
 from facewatchd.store.candidates import NO_ROW, Candidates
 from facewatchd.store.catalog_rows import Looks
-from facewatchd.store.result_reader import ResultReader
+from facewatchd.store.result_reader import ELSEWHERE, ResultReader
 from facewatchd.store.same_people import People, same_people
 from facewatchd.store.scoring import Search
 from facewatchd.values import SMALL_SIDE
@@ -123,7 +123,11 @@ def moves(frames: Frames, some: NDArray[np.intp], others: NDArray[np.intp]) -> N
 
 
 def _merits(part: Candidates, looks: Looks) -> NDArray[np.intp]:
-    """The place of each in the order of what makes a frame stand for others, from the worst. Shape (n,)."""
+    """The place of each in the order of what makes a frame stand for others, from the worst. Shape (n,).
+
+    One of this machine stands before any of another: it can be looked at, and which one it is must not change when the
+    shared engine is away.
+    """
     rows = looks.rows(part.faces)
     keys = (
         part.contents,
@@ -131,6 +135,7 @@ def _merits(part: Candidates, looks: Looks) -> NDArray[np.intp]:
         _mean(looks.norms[rows, 0]),
         _mean(looks.sharpness[rows, 0]),
         part.confirmed.all(axis=1),
+        part.contents < ELSEWHERE,
         part.own,
     )
     merits = np.empty(len(part.contents), np.intp)

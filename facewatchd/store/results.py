@@ -8,7 +8,8 @@ The stages, each of which leaves photos out or puts them together:
 2. They are put in order: by similarity, by date or by path. By similarity, the photos of the query itself are first,
    then those of which the user said who is on them, then the most alike; of the first two, those on which a person
    stands without a face come last.
-3. Bursts are folded, unless the search does not ``collapse``: the sharpest frame stands for the others (`folding`).
+3. Bursts are folded, unless the search does not ``collapse``: the sharpest frame stands for the others, one of this
+   machine before any of another (`folding`).
 4. Contents become results. Photos with the same bytes are one content and one result, unless the search does not
    ``collapse``: one path stands for it, the others are its ``copies``. That path is one of the query itself, else the
    shortest, else the first by name: copies tend to lie deeper, or to have longer names. Those of other machines come
@@ -36,7 +37,7 @@ from facewatchd.store.candidates import NO_ROW, Candidates, Question, Rows, comb
 from facewatchd.store.catalog_rows import Seen
 from facewatchd.store.dates import Dates, dates_of
 from facewatchd.store.folding import folded
-from facewatchd.store.result_reader import ResultReader
+from facewatchd.store.result_reader import ELSEWHERE, ResultReader
 from facewatchd.store.scoring import Search, Sort
 
 NAMED = 10
@@ -98,14 +99,14 @@ def found(reader: ResultReader, question: Question, search: Search) -> Found:
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
     taken = [(each.text, each.source.told) for each in dates.on(shown.contents).taken()]
-    others = _similar(reader, shown, similar, search)
+    others, sizes = _similar(reader, shown, similar, search), _sizes(reader, shown)
     contents = shown.contents.tolist()
     stood_for = [*contents, *(frame for content in contents for frame in similar.get(content, ()))]
     exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
     return Found(
         [
             _shown_at(matches[number], path, copies, others[number])._replace(
-                taken=taken[number][0], taken_from=taken[number][1]
+                taken=taken[number][0], taken_from=taken[number][1], size=sizes[number]
             )
             for number, path, copies in results
         ],
@@ -229,6 +230,16 @@ def _similar(
     frames = [similar.get(content, ()) for content in shown.contents.tolist()]
     paths = reader.copies([content for each in frames for content in each], search.directories)
     return [tuple(_first(paths[content], search)[0] for content in each) for each in frames]
+
+
+def _sizes(reader: ResultReader, shown: Candidates) -> list[tuple[int, int]]:
+    """For each content width and height of a photo of another machine; zeros for one of this machine, which is there
+    to be looked at."""
+    there = shown.contents >= ELSEWHERE
+    sizes = np.zeros((len(there), 2), np.int64)
+    if there.any():
+        sizes[there] = reader.pictures(shown.contents[there])[0]
+    return [(width, height) for width, height in sizes.tolist()]
 
 
 def _paths(reader: ResultReader, shown: Candidates, search: Search) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:

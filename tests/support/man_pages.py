@@ -26,12 +26,14 @@ def _thresholds() -> str:
 SUMMARY = {
     "facewatchd": "index the faces on your photos, and control the daemon that does",
     "facewatch-query": "find the photos that show the same person",
+    "facewatch-share": "share the faces on your photos with your other machines",
 }
 DESCRIPTION = {
     "facewatchd": (
         "facewatchd run watches photo directories, finds and embeds the faces on every new or changed photo, and "
         "answers facewatch-query over a Unix socket. The other commands control a daemon that runs, or look after its "
-        "models and this machine. Nothing ever leaves the machine; the network is used only to fetch a model.",
+        "models and this machine. Nothing ever leaves the machine unless the configuration has `[shared]`; the network "
+        "is used only to fetch a model.",
         "Results go to standard output, everything else to standard error. With NO_COLOR in the environment there is "
         "no colour.",
     ),
@@ -53,9 +55,26 @@ DESCRIPTION = {
         "without --sheet draws one that is kept for a day, where only you can read it. With --list-faces, --sheet "
         "draws the photo with the faces' numbers and, with --who, their names.",
     ),
+    "facewatch-share": (
+        "facewatch-share connects the facewatchd of one machine with a PostgreSQL database that several machines "
+        "share. It sends what changes here, and asks for the faces of the others while facewatchd answers a question. "
+        "So a question on any of them finds the person on all, also on those that are switched off.",
+        "It is a process of its own because it alone needs the network: facewatchd has none, and facewatch-share reads "
+        "no photo and no model. It needs a daemon that runs, and `[shared]` in the configuration of both. Without "
+        "`[shared]` nothing ever leaves the machine.",
+        "facewatchd shared status says whether the database is reached and what is still to be sent; facewatchd shared "
+        "machines lists the machines with their photos. facewatchd doctor names what is wrong.",
+    ),
 }
 SOCKET = ("$XDG_RUNTIME_DIR/facewatchd/socket", "the daemon's socket, which only its own user and root may use")
+SHARE_SOCKET = ("$XDG_RUNTIME_DIR/facewatchd/share", "the socket on which facewatchd asks it, for this user only")
 FILES = {
+    "facewatch-share": (
+        ("~/.config/facewatchd/config.toml", "the configuration, the same as the daemon's"),
+        ("~/.pgpass", "the password, for you alone (chmod 600): a line nas.lan:5432:facewatch:facewatch:PASSWORD"),
+        ("~/.local/share/facewatchd/machine", "the id by which this machine's rows are known"),
+        SHARE_SOCKET,
+    ),
     "facewatchd": (
         ("~/.config/facewatchd/config.toml", "the configuration"),
         ("~/.local/share/facewatchd/MODEL/catalog.sqlite3", "photos and faces, for each model"),
@@ -76,6 +95,10 @@ FILES = {
     ),
 }
 EXAMPLES = {
+    "facewatch-share": (
+        ("facewatch-share", "Share the faces of the daemon that runs, until Ctrl-C."),
+        ("facewatch-share --config nas.toml --socket /run/user/1000/nas", "The same for another daemon."),
+    ),
     "facewatchd": (
         ("facewatchd run ~/Pictures", "Index a directory, and follow it until Ctrl-C."),
         ("facewatchd why ~/Pictures/anna.jpg", "Why is this photo not found?"),
@@ -99,6 +122,65 @@ EXAMPLES = {
     ),
 }
 SECTIONS = {
+    "facewatch-share": (
+        (
+            "THE SERVER",
+            "PostgreSQL with pgvector 0.8 or newer (Debian: postgresql-NN-pgvector). Each group of machines has a "
+            "database and a role of its own. As the server's administrator:",
+            "    sudo -u postgres createuser --pwprompt facewatch\n"
+            "sudo -u postgres createdb --owner facewatch facewatch\n"
+            "sudo -u postgres psql -d facewatch -c 'CREATE EXTENSION vector'",
+            "facewatch-share makes the tables, in a schema for each model, and needs no more rights than those of the "
+            "database's owner. Other machines get in with TLS, a certificate for the server's name (`ssl = on` in "
+            "postgresql.conf), `listen_addresses`, and a line in pg_hba.conf:",
+            "    hostssl facewatch facewatch 192.168.1.0/24 scram-sha-256",
+            "A face of 512 dimensions takes some 2 kB of the server's memory; a new one costs it a few milliseconds.",
+        ),
+        (
+            "EACH MACHINE",
+            "Install facewatchd with [shared], write the password into ~/.pgpass (or into the systemd credential "
+            "facewatch-password), and the address into the configuration:",
+            "    [shared]\n"
+            'url = "postgresql://facewatch@nas.lan/facewatch?sslmode=verify-full&sslrootcert=/etc/ssl/nas-ca.crt"\n'
+            'name = "laptop"\n',
+            "`sslrootcert` is the certificate of the authority that signed the server's, or `system`. A server on this "
+            "very machine needs no TLS: postgresql://facewatch@localhost/facewatch. facewatchd.toml(5) has all keys. "
+            'With `send = false` this machine only asks; with `index = "shared"` it keeps no index of its own, for '
+            "archives that do not fit its memory.",
+            "facewatchd service install then installs facewatch-share.service as well. Without systemd, run "
+            "facewatch-share beside facewatchd run. All machines should have the same model: those of another one do "
+            "not find each other.",
+        ),
+        (
+            "WHAT IS SENT",
+            "Of each photo that facewatchd has indexed: its paths, a digest of its bytes, its size in pixels, when it "
+            "was taken and written, and a fingerprint of a few bytes by which frames of a burst are known. Of each "
+            "face: its embedding, where it is, its score and how sharp it is. Of the machine: its name and a random "
+            "id. Photos, pictures of faces, and the names of people are not sent; a question for @anna is asked with "
+            "the embeddings of the faces that you said are Anna.",
+            "What is true now is sent, not what was done: a rename moves no embedding, a deleted photo is deleted "
+            "there, and a machine that was away for a year sends what is different now. A photo that another machine "
+            "has embedded with the same model is fetched from there and not embedded again.",
+            "The database and this machine may both be restored from a backup: then what they have is compared. Where "
+            "a data directory was copied to another machine, one of the two stops sending and says so: delete the file "
+            "`machine` in the copy, and it is a machine of its own. facewatchd shared resync compares everything now.",
+        ),
+        (
+            "WHEN THE SERVER IS AWAY",
+            "Questions are answered from this machine's own faces, at once, and a line says that the others were not "
+            "asked. An answer waits for the database for `timeout` seconds at most. What changes meanwhile is sent "
+            "later.",
+        ),
+        (
+            "PRIVACY",
+            "Embeddings are biometric data, from which a likeness of the face can be made. The server's administrator "
+            "sees embeddings and paths, and so does every machine of the database: separate people need separate "
+            "databases, and the server's disk should be encrypted. The names of people stay on this machine.",
+            "facewatchd shared remove NAME, on any machine, deletes all that the machine NAME sent. That machine sends "
+            "nothing again before facewatchd shared resync is called there. Backups of the server remain. To share no "
+            "more, remove `[shared]` from the configuration as well.",
+        ),
+    ),
     "facewatchd": (
         (
             "PEOPLE",
@@ -230,9 +312,10 @@ SECTIONS = {
         ),
         (
             "PRIVACY",
-            "The network is used only to fetch a model. Photos are opened for reading only. Socket and data can be "
-            "read by their user alone. If another user could change a file or directory of the data, the daemon does "
-            "not start, and names the command that mends it. ONNX Runtime's reports to its maker are forbidden.",
+            "The network is used only to fetch a model, and by facewatch-share(1) where there is a `[shared]` in the "
+            "configuration. Photos are opened for reading only. Socket and data can be read by their user alone. If "
+            "another user could change a file or directory of the data, the daemon does not start, and names the "
+            "command that mends it. ONNX Runtime's reports to its maker are forbidden.",
         ),
         (
             "COMPLETIONS",
@@ -352,7 +435,8 @@ SECTIONS = {
             "`host`. Paths of this machine always begin with a slash. A photo that is on several machines is one "
             "match: the one here if there is one, and behind it the machines that have it too.",
             "-l and -0 are for programs that open the files. So they print photos of this machine only, and no other "
-            "is asked; with --hosts, photos of others are printed as HOST:PATH.",
+            "is asked; with --hosts, photos of others are printed as HOST:PATH. -d takes HOST:/PATH too, and HOST: for "
+            "all of a machine, unless a file here has that very name; ./HOST: is always one here.",
             "The last line on a terminal says how many faces were searched on each machine, and how long ago it was "
             "heard of one that is switched off. Where the engine cannot be reached, a line on standard error says why, "
             "and what this machine has is printed all the same; the exit status is that of what was found. --local "
@@ -371,9 +455,11 @@ SECTIONS = {
 """Sections before the exit status: a title, then paragraphs as `section` takes them."""
 HELP = "show what a command takes, and exit"
 CONFIGURATION, PROTOCOL = ("facewatchd.toml", 5), ("facewatchd-protocol", 7)
+SHARE = ("facewatch-share", 1)
 SEE_ALSO = {
-    "facewatchd": (("facewatch-query", 1), CONFIGURATION, PROTOCOL),
-    "facewatch-query": (("facewatchd", 1), PROTOCOL),
+    "facewatchd": (("facewatch-query", 1), SHARE, CONFIGURATION, PROTOCOL),
+    "facewatch-query": (("facewatchd", 1), SHARE, PROTOCOL),
+    "facewatch-share": (("facewatchd", 1), ("facewatch-query", 1), CONFIGURATION),
 }
 
 
@@ -395,7 +481,8 @@ def man_page(parser: argparse.ArgumentParser) -> str:
     for title, first, *more in SECTIONS[name]:
         lines += section(title, first, *more)
     lines += [".SH EXIT STATUS"]
-    for status, meaning in [*statuses, (str(INTERRUPTED), "interrupted by Ctrl-C")]:
+    interrupted = [] if name == "facewatch-share" else [(str(INTERRUPTED), "interrupted by Ctrl-C")]
+    for status, meaning in [*statuses, *interrupted]:
         lines += item(rf"\fB{status}\fR", meaning)
     lines += [".SH FILES"]
     for path, meaning in FILES[name]:
@@ -439,7 +526,7 @@ def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
     if parser.usage:
         yield rf"\fB{plain(parser.prog)}\fR {_metavar(parser.usage.removeprefix('%(prog)s '))}"
         return
-    for command in _commands(parser):
+    for command in list(_commands(parser)) or [parser]:
         yield f'.SY "{plain(command.prog)}"'
         for action in sorted(_actions(command), key=lambda action: not action.option_strings):
             if action.option_strings and action.required:
@@ -492,8 +579,8 @@ def plain(text: str) -> str:
 
 
 def running(text: str | None) -> str:
-    """Running text: options, the two commands, and what stands between backticks are bold."""
-    words = r"(?<![\w\\/-])((\\-){1,2}[a-z0][\w\\-]*|facewatch(d|\\-query)\b(?!\.toml|\\-))"
+    """Running text: options, the commands, and what stands between backticks are bold."""
+    words = r"(?<![\w\\/-])((\\-){1,2}[a-z0][\w\\-]*|facewatch(d|\\-query|\\-share)\b(?!\.toml|\.service|\\-))"
     parts = re.split(r"`([^`]+)`", text or "")
     parts[::2] = [re.sub(words, r"\\fB\1\\fR", plain(part)) for part in parts[::2]]
     parts[1::2] = [rf"\fB{plain(part)}\fR" for part in parts[1::2]]

@@ -1,6 +1,6 @@
 """Writes the completions and the man pages that the wheel installs; run it when a parser or a declaration changes.
 
-``python -m tests.support.shell_files`` walks the parsers of both commands, the keys of the configuration and the
+``python -m tests.support.shell_files`` walks the parsers of all commands, the keys of the configuration and the
 methods of the protocol, and rewrites ``facewatchd/share``, which is laid out as the ``share`` beside the ``bin`` that
 the commands end up in.
 
@@ -22,6 +22,7 @@ from facewatchd.client import arguments as query_arguments
 from facewatchd.config import AUTO_MODEL
 from facewatchd.console.arguments import Parser
 from facewatchd.models.registry import FETCHED
+from facewatchd.shared import app as share
 from tests.support import reference_pages
 from tests.support.man_pages import man_page
 from tests.support.paths import PROJECT
@@ -42,8 +43,9 @@ Values = shtab.CompleteType
 
 
 def parsers() -> dict[str, Parser]:
-    """A new parser for each of the two commands, by the command's name."""
-    return {parser.prog: parser for parser in (cli.make_parser(), query_arguments.make_parser())}
+    """A new parser for each of the commands, by the command's name."""
+    made = (cli.make_parser(), query_arguments.make_parser(), share.make_parser())
+    return {parser.prog: parser for parser in made}
 
 
 def files() -> dict[str, str]:

@@ -89,7 +89,10 @@ def face(rng: np.random.Generator, person: int, at: int, similarity: float | Non
 
 
 def world(seed: int, count: int) -> list[Photo]:
-    """Photos of four people: bursts, copies, dates of every kind."""
+    """Photos of four people: bursts, copies, dates of every kind.
+
+    A frame of a burst is sharper on the first machine: there, those stand for others whatever another machine has.
+    """
     rng = np.random.default_rng(seed)
     photos: list[Photo] = []
     while len(photos) < count:
@@ -104,7 +107,10 @@ def world(seed: int, count: int) -> list[Photo]:
             ]
             taken = Taken(at + 2 * frame, None, TakenFrom.EXIF) if frames > 1 or rng.random() < 0.5 else None
             number = len(photos)
-            photos.append(Photo(number, shown, taken, picture, _copies(rng, number)))
+            copies = _copies(rng, number)
+            if all(machine != MACHINES[0] for _, machine in copies):
+                shown = [replace(each, sharpness=each.sharpness / 10) for each in shown]
+            photos.append(Photo(number, shown, taken, picture, copies))
     return photos
 
 
@@ -521,3 +527,32 @@ def test_an_answer_is_explained_over_all_machines(machines: Made) -> None:
     assert match["rival"] == {"face_id": None, "similarity": 0.8}
     assert link.asked == [(1, Detail.EMBEDDINGS)]
     assert link.fetched == []
+
+
+def test_a_frame_of_this_machine_stands_for_its_burst(machines: Made) -> None:
+    """It can be looked at, and stays what is shown while the engine is away; of its frames the sharpest."""
+    rng = np.random.default_rng(1)
+    sharp = {1: 9.0, 2: 1.0, 3: 2.0}
+    burst = [
+        by_hand(
+            number,
+            replace(seen(like(rng, 0, 0.9)), sharpness=sharp[number]),
+            on="b" if number == 1 else "a",
+            taken=Taken(1e9 + number + 0.5, None, TakenFrom.EXIF),
+        )
+        for number in sharp
+    ]
+    here, link = machines(*burst)
+    folding = Search(0.5, same_face=0.5, same_person=0.5)
+    (match,) = here.ask(FOR_ANNA, folding, link).found.matches
+    assert (match.name, match.similar) == (b"/x/3.jpg", (b"/x/2.jpg",))
+    assert [each.name for each in match.similar_elsewhere] == [b"b:/x/1.jpg"]
+    link.trouble = LinkError(State.UNREACHABLE, "it is away")
+    (alone,) = here.ask(FOR_ANNA, folding, link).found.matches
+    assert (alone.name, alone.similar, alone.similar_elsewhere) == (b"/x/3.jpg", (b"/x/2.jpg",), ())
+
+
+def test_the_size_of_a_photo_of_another_machine_is_told(machines: Made) -> None:
+    here, link = machines(by_hand(1, seen(ANNA), on="b"), by_hand(2, seen(ANNA), on="a"))
+    found = here.ask(FOR_ANNA, Search(0.5), link).found.matches
+    assert {match.host: match.size for match in found} == {"b": (640, 480), "": (0, 0)}
