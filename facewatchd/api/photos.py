@@ -103,7 +103,7 @@ class Photos:
             return PhotoState.UNKNOWN, "it has not been noticed yet; `facewatchd scan` looks at once"
         if not now.same_bytes(record.stamp):
             return PhotoState.PENDING, "it changed since it was read; `facewatchd scan` looks at once"
-        return record.state, _reason_now(record) + self._about_second_look(record)
+        return record.state, _reason_now(record) + _about_others(record) + self._about_second_look(record)
 
     def _why_pending(self) -> Callable[[bytes], str]:
         """Return the function that says why a path is pending, by one look at what all pending paths wait for."""
@@ -151,6 +151,10 @@ class Photos:
         if record.worth and self._monitor.second_looks is not None:
             return f"; a second look is taken, {_WAYS[record.worth]}, when nothing else is to be done"
         return ""
+
+
+def _about_others(record: PhotoRecord) -> str:
+    return "; another machine looked at it, and the shared engine told what it found" if record.is_fetched else ""
 
 
 _WAYS = {Ways.TURNED: "turned", Ways.TILES: "in tiles", Ways.BOTH: "turned and in tiles"}

@@ -42,6 +42,7 @@ from facewatchd.expectation.sampler import Sampler
 from facewatchd.health.monitor import Monitor
 from facewatchd.ignore import Exclusion
 from facewatchd.indexing.dates import Dates
+from facewatchd.indexing.fetching import Fetcher, Wanted
 from facewatchd.indexing.group_faces import GallerySource, GroupFaces
 from facewatchd.indexing.idle_thread import Parts
 from facewatchd.indexing.maintenance import IndexMaintenance
@@ -146,6 +147,7 @@ class Daemon:
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
+        self._share = self._link(info)
         self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
@@ -241,6 +243,7 @@ class Daemon:
             liveness=self._liveness,
             scan=lambda path: self._scanner.request(path, live=True),
             workers=self._config.resources.threads,
+            fetcher=self._fetcher(),
         )
         parts = Parts(
             self._gallery,
@@ -259,6 +262,20 @@ class Daemon:
         self._group_faces = GroupFaces(parts, self._groups, self._resolver.known, self._recognised.faces)
         self._unknown = Unknown(self._gallery, self._groups, self._recognised, self._resolver.known, info)
         self._scorer.members = self._unknown.members
+
+    def _fetcher(self) -> Fetcher | None:
+        """What asks for the faces that other machines found; it finds no fewer than the usual settings do."""
+        link, faces = self._share, self._config.faces
+        if link is None:
+            return None
+        usual = type(faces)()
+        takes_over = faces.detector_size is None and (
+            faces.min_size >= usual.min_size and faces.min_score >= usual.min_score
+        )
+        return Fetcher(
+            lambda digests, seconds: link.contents(digests, seconds=min(seconds, link.timeout)).contents,
+            Wanted(faces.min_size, faces.min_score, takes_over),
+        )
 
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
@@ -290,7 +307,7 @@ class Daemon:
 
     def _build_queries(self, info: ModelInfo) -> None:
         """What answers questions."""
-        self._elsewhere = Elsewhere(self._link(info), self._config.shared)
+        self._elsewhere = Elsewhere(self._share, self._config.shared)
         self._control = Control(self.monitor, self._roots, self._queue, self._scanner, self._server.waiting)
         self._finder = FaceFinder(self._catalog, self._query_inference, self._roots.calls)
         self._queries = Queries(

@@ -1,9 +1,9 @@
 """``facewatchd doctor``: whether facewatchd works on this machine, and what to do where it does not.
 
-Each check yields findings. No check changes anything or needs the network; but a service whose socket is asked is
-started by systemd, as it is for every client. ``fail``: the daemon cannot do its work; ``warn``: it does it worse, or
-later. Libraries that may crash are tried in child processes (`hnsw_trial`, `model_trial`), and so is the daemon as a
-whole (`pipeline`). An exception of a check is a finding too.
+Each check yields findings. No check changes anything, and none needs the network but those of a shared engine that is
+configured; but a service whose socket is asked is started by systemd, as it is for every client. ``fail``: the daemon
+cannot do its work; ``warn``: it does it worse, or later. Libraries that may crash are tried in child processes
+(`hnsw_trial`, `model_trial`), and so is the daemon as a whole (`pipeline`). An exception of a check is a finding too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from facewatchd import config
 from facewatchd.client.connection import Connection
 from facewatchd.client.status import Status
 from facewatchd.config import Config
-from facewatchd.doctor import machine, model, pipeline, software, unit
+from facewatchd.doctor import machine, model, pipeline, shared, software, unit
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.errors import FacewatchError
 from facewatchd.text import counted
@@ -86,5 +86,6 @@ _CHECKS: dict[str, Callable[[Config], Iterable[Finding]]] = {
     "socket": machine.socket,
     "data": machine.data,
     "people": machine.people,
+    "shared": shared.check,
     "service": unit.check,
 }

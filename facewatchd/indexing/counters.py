@@ -13,13 +13,15 @@ class Counters:
     WINDOW = 30.0
     """Seconds that the current rate looks back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fetches: bool = False) -> None:
+        """``fetches``: whether contents that other machines embedded are counted too."""
         self._lock = threading.Lock()
-        self._counts = {"examined": 0, "read": 0, "embedded": 0}
+        self._counts = {"examined": 0, "read": 0, "embedded": 0} | ({"fetched": 0} if fetches else {})
         self._recent: deque[float] = deque(maxlen=1000)
 
     def count(self, what: str) -> None:
-        """Count one path examined, file read, or content that went through the model ("embedded")."""
+        """Count one path examined, file read, content that went through the model ("embedded") or did so elsewhere
+        ("fetched")."""
         with self._lock:
             self._counts[what] += 1
             if what == "embedded":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from facewatchd.errors import FacewatchError, ModelError, UnsupportedPhotoError
 from facewatchd.indexing.backoff import Backoff, RetryError
@@ -45,11 +47,20 @@ def outcome(path: bytes, stamp: Stamp | None, digest: bytes, seen: Analysis) -> 
 class Embedder:
     """Any thread may call."""
 
-    def __init__(self, gallery: Gallery, inference: Hedge, backoff: Backoff, counters: Counters) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        inference: Hedge,
+        backoff: Backoff,
+        counters: Counters,
+        took: Callable[[float], object],
+    ) -> None:
+        """``took`` is called with the seconds that it took to embed a content."""
         self._gallery = gallery
         self._inference = inference
         self._backoff = backoff
         self._counters = counters
+        self._took = took
         self.trouble = ""
         """Why nothing can be embedded; empty when all is well."""
 
@@ -59,6 +70,7 @@ class Embedder:
         Raises `RetryError` where a later try may succeed, `ChangedWhileReadError` where the file was written to
         meanwhile, `NoModelError`, and `ClosedError` when the daemon ends.
         """
+        began = time.monotonic()
         try:
             seen = self._inference.analyse(content.descriptor, alone=self._backoff.is_set_back(path))
         except NoModelError as exc:
@@ -73,6 +85,7 @@ class Embedder:
             self._note_trouble("")
             return self._failure(path, stamp, content, exc)
         self._note_trouble("")
+        self._took(time.monotonic() - began)
         content.confirm()
         self._counters.count("embedded")
         self._gallery.keep_thumbnails(content.digest, seen.faces, seen.thumbnails)

@@ -22,6 +22,8 @@ The rules, in the order in which they are applied:
 8. A file that is no photo by name and first bytes, or is one of our contact sheets, is recorded without content.
 9. Below `Depth.FACES` a content that the catalog has is not embedded again. Of files with the same new content one is
    embedded and the others wait.
+10. Below `Depth.FACES` a shared engine, where there is one, is asked for the content before it is embedded: another
+   machine may have done that (`facewatchd.indexing.fetching`).
 
 A lock (rules 7 and 9) makes out of date what was looked up before it: the action that takes it clears those facts, and
 they are gathered once more.
@@ -40,6 +42,7 @@ from facewatchd.scan.missing_disk import Surroundings, may_forget
 from facewatchd.scan.seen import Absent, Directory, Excluded, File, Seen, Unreachable
 from facewatchd.scan.work_queue import Depth, Item
 from facewatchd.store.catalog import Outcome
+from facewatchd.store.embedded import Embedded
 from facewatchd.values import RootState, Stamp
 
 
@@ -70,6 +73,10 @@ class Facts:
     """Whether the catalog has the content with this `digest`."""
     has_content_lock: bool = False
     """Whether no other file with this `digest` is being embedded."""
+    is_asked: bool = True
+    """Whether the shared engine was asked for the content, or there is none to ask."""
+    fetched: Embedded | None = None
+    """What another machine found on it; None also where none did."""
 
     @property
     def trusts_stamp(self) -> bool:
@@ -111,6 +118,8 @@ class Action(Enum):
     """See whether the catalog has the content (`Facts.is_known`)."""
     LOCK_CONTENT = auto()
     """Keep equal files from being embedded, or wait for the one that is (`Facts.has_content_lock`)."""
+    FETCH = auto()
+    """Ask the shared engine for the content (`Facts.is_asked` and `Facts.fetched`)."""
 
     NOTHING = auto()
     """The catalog says so already, or what is there cannot be seen."""
@@ -128,12 +137,22 @@ class Action(Enum):
     """Record `Facts.failed`."""
     RECORD_CONTENT = auto()
     """Record `Facts.digest`, or `Facts.digest_by_stamp`, which the catalog has."""
+    RECORD_FETCHED = auto()
+    """Record `Facts.fetched`."""
     EMBED = auto()
     """Have `Facts.content` embedded, and record its faces."""
 
 
 GATHERING = frozenset(
-    {Action.LOOK, Action.FIND_DIGEST, Action.LOCK_FILE, Action.READ, Action.FIND_CONTENT, Action.LOCK_CONTENT}
+    {
+        Action.LOOK,
+        Action.FIND_DIGEST,
+        Action.LOCK_FILE,
+        Action.READ,
+        Action.FIND_CONTENT,
+        Action.LOCK_CONTENT,
+        Action.FETCH,
+    }
 )
 """The actions after which `decide` is asked again."""
 
@@ -184,7 +203,7 @@ def _of_file(facts: Facts, file: File) -> Action:
 
 
 def _of_known_digest(facts: Facts) -> Action:
-    """Rule 9: whether the content must be embedded."""
+    """Rules 9 and 10: whether the content must be embedded."""
     if facts.item.depth < Depth.FACES:
         if facts.is_known is None:
             return Action.FIND_CONTENT
@@ -192,6 +211,11 @@ def _of_known_digest(facts: Facts) -> Action:
             return Action.RECORD_CONTENT
     if not facts.has_content_lock:
         return Action.LOCK_CONTENT
+    if facts.item.depth < Depth.FACES:
+        if not facts.is_asked:
+            return Action.FETCH
+        if facts.fetched:
+            return Action.RECORD_FETCHED
     return Action.EMBED if facts.content else Action.READ
 
 

@@ -13,6 +13,7 @@ from facewatchd.indexing.counters import Counters
 from facewatchd.indexing.digest_lookup import DigestLookup
 from facewatchd.indexing.embedder import Embedder
 from facewatchd.indexing.examine import GATHERING, Action, Facts, decide, inode_of_other_names
+from facewatchd.indexing.fetching import Fetcher
 from facewatchd.indexing.in_flight import InFlight
 from facewatchd.photos import contents, files
 from facewatchd.scan.roots import Roots
@@ -40,8 +41,9 @@ class PathExaminer:
         embedder: Embedder,
         in_flight: InFlight,
         counters: Counters,
+        fetcher: Fetcher | None,
     ) -> None:
-        """``walk``: have a directory walked, soon."""
+        """``walk``: have a directory walked, soon. ``fetcher``: None where there is no shared engine."""
         self._catalog = catalog
         self._queue = queue
         self._roots = roots
@@ -49,6 +51,7 @@ class PathExaminer:
         self._embedder = embedder
         self._in_flight = in_flight
         self._counters = counters
+        self._fetcher = fetcher
         self._digests = DigestLookup(catalog, queue)
         self._told: dict[bytes, Stamp | None] = {}
         """Paths that are to be examined because another name of the same file was found with this stamp; None: that
@@ -80,7 +83,7 @@ class PathExaminer:
             recorded = reader.stamp(path)
         if os.path.basename(path) in MARKS:  # it excludes what is in the directory, or does so no more
             self._walk(os.path.dirname(path))
-        return Facts(item, recorded, told=told, waited=waited)
+        return Facts(item, recorded, told=told, waited=waited, is_asked=self._fetcher is None)
 
     # Actions that gather a fact
 
@@ -96,6 +99,9 @@ class PathExaminer:
             case Action.READ, File(stamp):
                 return self._read(facts, stamp, opened)
         assert facts.digest
+        if action is Action.FETCH:
+            fetched = None if self._fetcher is None else self._fetcher.find(facts.digest)
+            return replace(facts, is_asked=True, fetched=fetched)
         if action is Action.LOCK_CONTENT and isinstance(facts.seen, File):
             self._lock(facts.digest, facts, facts.seen.stamp)
             return replace(facts, has_content_lock=True, is_known=None)
@@ -151,8 +157,8 @@ class PathExaminer:
     def _finish(self, action: Action, facts: Facts) -> Outcome | None:
         path = facts.item.path
         match action, facts.seen:
-            case Action.EMBED, File(stamp) if facts.content:
-                return self._embed(path, stamp, facts.content)
+            case Action.EMBED | Action.RECORD_FETCHED, File(stamp):
+                return self._with_faces(path, stamp, facts)
             case Action.RECORD_CONTENT, File(stamp):
                 return Outcome(path, stamp, facts.digest or facts.digest_by_stamp)
             case Action.RECORD_NO_PHOTO, File(stamp):
@@ -172,8 +178,12 @@ class PathExaminer:
                 return Outcome(path, None)
         return None
 
-    def _embed(self, path: bytes, stamp: Stamp, content: contents.Content) -> Outcome:
-        outcome = self._embedder.embed(path, stamp, content)
+    def _with_faces(self, path: bytes, stamp: Stamp, facts: Facts) -> Outcome:
+        if facts.fetched:
+            self._counters.count("fetched")
+            return Outcome.fetched(path, stamp, facts.fetched)
+        assert facts.content
+        outcome = self._embedder.embed(path, stamp, facts.content)
         if outcome.faces is None or _has_stamp(path, stamp):
             return outcome
         # It was renamed, touched or replaced: the bytes may be found again, and need not be embedded again then.

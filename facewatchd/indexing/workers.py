@@ -22,6 +22,7 @@ from facewatchd.errors import FacewatchError, StorageError
 from facewatchd.indexing.backoff import Backoff, RetryError
 from facewatchd.indexing.counters import Counters
 from facewatchd.indexing.embedder import Embedder
+from facewatchd.indexing.fetching import Fetcher
 from facewatchd.indexing.in_flight import InFlight
 from facewatchd.indexing.path_examiner import LinedUp, PathExaminer
 from facewatchd.indexing.writer import Writer
@@ -67,15 +68,21 @@ class Indexer:
         liveness: Liveness,
         scan: Callable[[bytes], object],
         workers: int,
+        fetcher: Fetcher | None = None,
     ) -> None:
-        """``scan`` is asked to walk a directory. ``workers``: photos that are examined at the same time."""
+        """``scan`` is asked to walk a directory. ``workers``: photos that are examined at the same time.
+
+        ``fetcher``: asks for what other machines found; None where there is no shared engine.
+        """
         self._queue = queue
         self._writer = writer
         self._liveness = liveness
         self._in_flight = InFlight()
-        self._counters = Counters()
+        self._counters = Counters(fetches=fetcher is not None)
         self.backoff = Backoff()
-        self.embedder = Embedder(gallery, inference, self.backoff, self._counters)
+        self.embedder = Embedder(
+            gallery, inference, self.backoff, self._counters, fetcher.embedded if fetcher else lambda _: None
+        )
         self._examiner = PathExaminer(
             gallery.catalog,
             queue,
@@ -84,6 +91,7 @@ class Indexer:
             embedder=self.embedder,
             in_flight=self._in_flight,
             counters=self._counters,
+            fetcher=fetcher,
         )
         self._rest_until = 0.0
         self._stopping = threading.Event()

@@ -74,6 +74,36 @@ class Outcome:
     """The date in a new content; None: there is none."""
     picture: bytes | None = None
     """`photos.likeness.fingerprint` of a new content."""
+    elsewhere: Embedded | None = None
+    """The new content as another machine embedded it, where that is how its faces are known."""
+
+    @classmethod
+    def fetched(cls, path: bytes, stamp: Stamp, content: Embedded) -> Outcome:
+        """Return what records that a file has a content that another machine embedded."""
+        return cls(
+            path,
+            stamp,
+            content.digest,
+            content.width,
+            content.height,
+            content.faces,
+            worth=Ways(max(content.second_look, 0)),
+            taken=content.taken,
+            picture=content.picture,
+            elsewhere=content,
+        )
+
+    @property
+    def second_look(self) -> int:
+        """The column of a new content, and"""
+        return int(self.worth) if self.elsewhere is None else self.elsewhere.second_look
+
+    @property
+    def dated(self) -> tuple[float | None, int | None, str | None]:
+        """those of its date."""
+        if self.elsewhere is not None and not self.elsewhere.is_dated:
+            return None, None, None
+        return _dated(self.taken)
 
 
 @dataclass(slots=True)
@@ -375,20 +405,21 @@ class Catalog:
             faces = self._replace_faces(known, outcome, changes)
         (content_id,) = self._db.execute(
             "INSERT INTO content(digest, width, height, error, unsupported, second_look, taken, taken_offset,"
-            " taken_from, picture) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " taken_from, picture, fetched) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET width = excluded.width, height = excluded.height, error = excluded.error,"
             " unsupported = excluded.unsupported, second_look = excluded.second_look, taken = excluded.taken,"
             " taken_offset = excluded.taken_offset, taken_from = excluded.taken_from, picture = excluded.picture,"
-            " orphaned = NULL RETURNING id",
+            " fetched = excluded.fetched, orphaned = NULL RETURNING id",
             (
                 outcome.digest,
                 outcome.width,
                 outcome.height,
                 _storable(outcome.error),
                 outcome.unsupported,
-                int(outcome.worth),
-                *_dated(outcome.taken),
+                outcome.second_look,
+                *outcome.dated,
                 outcome.picture,
+                outcome.elsewhere is not None,
             ),
         ).fetchone()
         # A content that lost a damaged face gets it back: that is none that came.

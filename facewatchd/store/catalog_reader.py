@@ -49,7 +49,8 @@ the order of paths, past photos of other states: 50 for each of the page, where 
 _PHOTO = """
 SELECT path, device, inode, size, mtime_ns, ctime_ns, content_id, coalesce(photo.error, content.error),
     photo.error IS NULL AND unsupported,
-    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id), coalesce(second_look, 0)
+    (SELECT count(*) FROM face WHERE face.content_id = photo.content_id), coalesce(second_look, 0),
+    coalesce(fetched, 0)
 FROM photo LEFT JOIN content ON content.id = content_id
 """
 

@@ -38,6 +38,8 @@ class PhotoRecord:
     """The ways in which one was taken."""
     left_out: bool
     """Whether one is not taken because it failed."""
+    is_fetched: bool
+    """Whether another machine found the faces, and the shared engine told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def face_of(row: Sequence[Any]) -> Face:
 
 def photo_record(row: Sequence[Any]) -> PhotoRecord:
     """The record of a photo from what `CatalogReader.photo` selects."""
-    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces, second = row
+    path, device, inode, size, mtime_ns, ctime_ns, content_id, error, unsupported, faces, second, fetched = row
     if error is not None:
         state = PhotoState.UNSUPPORTED if unsupported else PhotoState.FAILED
     elif content_id is None:
@@ -158,4 +160,4 @@ def photo_record(row: Sequence[Any]) -> PhotoRecord:
     stamp = Stamp(device, inode, size, mtime_ns, ctime_ns)
     left_out = second == LEFT_OUT
     worth, taken = Ways(max(second, 0)), Ways.NONE if left_out else Ways(max(-second, 0))
-    return PhotoRecord(path, stamp, content_id, state, error, faces, worth, taken, left_out)
+    return PhotoRecord(path, stamp, content_id, state, error, faces, worth, taken, left_out, bool(fetched))

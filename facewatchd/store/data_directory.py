@@ -66,10 +66,9 @@ def machine_id(data_dir: Path) -> str:
     """
     path = data_dir / MACHINE
     try:
-        with contextlib.suppress(FileNotFoundError):
-            found = atomic_files.read(path).strip()
-            if re.fullmatch(rb"[0-9a-f]{32}", found):
-                return found.decode("ascii")
+        if known := known_machine_id(data_dir):
+            return known
+        if os.path.lexists(path):
             log.warning(
                 "%s holds no id of a machine: a new one is made; what a shared engine has under the old one stays "
                 "there until it is removed (facewatchd shared machines)",
@@ -80,6 +79,15 @@ def machine_id(data_dir: Path) -> str:
     except OSError as exc:
         raise unusable(path.parent, exc) from exc
     return made
+
+
+def known_machine_id(data_dir: Path) -> str:
+    """What `machine_id` made; empty where there is none. Raises OSError for a file that cannot be read."""
+    with contextlib.suppress(FileNotFoundError):
+        found = atomic_files.read(data_dir / MACHINE).strip()
+        if re.fullmatch(rb"[0-9a-f]{32}", found):
+            return found.decode("ascii")
+    return ""
 
 
 def told_of_removed_model(data_dir: Path, name: str, now: str) -> str:

@@ -33,7 +33,8 @@ CREATE TABLE content(
     taken REAL,                 -- values.Taken.at, of the date in the bytes
     taken_offset INTEGER,       -- values.Taken.offset
     taken_from TEXT,            -- values.TakenFrom; '': no date is in the bytes; NULL: they were not read for it
-    picture BLOB                -- photos.likeness.fingerprint; NULL: not known
+    picture BLOB,               -- photos.likeness.fingerprint; NULL: not known
+    fetched INTEGER NOT NULL DEFAULT 0  -- 1: another machine embedded it, and the shared engine told what it found
 ) STRICT;
 CREATE INDEX content_orphaned ON content(orphaned) WHERE orphaned IS NOT NULL;
 CREATE INDEX content_failed ON content(unsupported, id) WHERE error IS NOT NULL;
@@ -138,7 +139,7 @@ MIGRATIONS = {
         group_id INTEGER NOT NULL) STRICT;
     """,
     # It is empty until a shared engine is configured, and then everything is to be sent.
-    6: outbox.TABLE,
+    6: f"{outbox.TABLE} ALTER TABLE content ADD COLUMN fetched INTEGER NOT NULL DEFAULT 0;",
 }
 """By version: the statements that make a catalog of it one of the next version."""
 

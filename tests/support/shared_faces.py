@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MODEL = "test-00000000"
 TAKEN = Taken(1e9, 60, TakenFrom.EXIF)
+USE_THE_INDEX = "SET enable_seqscan = off; SET enable_sort = off"
+"""Has the server use the index where comparing with every face costs less."""
 BOX = Box(10, 20, 60, 80)
 
 

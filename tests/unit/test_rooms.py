@@ -51,7 +51,9 @@ MAY_IMPORT = {
         ),
         "page": "client console paths pictures server system",
         "service": "config engine_url paths system",
-        "doctor": "client config models paths people photos scan server service store system threads values watch",
+        "doctor": (
+            "client config models paths people photos scan server service shared store system threads values watch"
+        ),
         "cli": "client config console daemon doctor models page paths people service store system values",
         "__main__": "cli",
     }.items()

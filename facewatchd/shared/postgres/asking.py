@@ -44,11 +44,13 @@ _OF: Final = {
 _HIT: Final = "machine, digest, n, face_id, s"
 _NEAR: Final = f"""
 WITH near AS MATERIALIZED (
-    SELECT machine, digest, n, face_id, -(embedding <#> %(asked)s) AS s FROM face
-    WHERE {{of}} ORDER BY embedding <#> %(asked)s LIMIT %(k)s),
+    SELECT machine, same, -(embedding <#> %(asked)s) AS s FROM face
+    WHERE leads AND {{of}} ORDER BY embedding <#> %(asked)s LIMIT %(k)s),
 edge AS (SELECT count(*) AS found, min(s) AS low FROM near)
-SELECT {_HIT}, found, low FROM edge LEFT JOIN near ON s >= %(threshold)s ORDER BY s DESC, digest, n LIMIT %(most)s
+SELECT {_HIT}, found, low FROM edge LEFT JOIN (near JOIN face USING (machine, same)) ON s >= %(threshold)s
+ORDER BY s DESC, digest, n LIMIT %(most)s
 """
+"""The faces that lead in the index, then all that are equal to them."""
 _EXACT: Final = f"""
 SELECT {_HIT}, 0, 0 FROM (SELECT machine, digest, n, face_id, -(embedding <#> %(asked)s) AS s FROM face WHERE {{of}}) x
 WHERE s >= %(threshold)s ORDER BY s DESC, digest, n LIMIT %(most)s

@@ -63,7 +63,8 @@ class Connection:
     def __init__(self, url: str, model_id: str, dim: int, password: str = "") -> None:
         """Connect, and make the tables where there are none. Raises `EngineError`.
 
-        ``password``: empty where libpq is to look for one (``passfile``, ``~/.pgpass``).
+        ``model_id``: empty for a look at the server, which neither needs tables nor makes them. ``password``: empty
+        where libpq is to look for one (``passfile``, ``~/.pgpass``).
         """
         self.model_id, self.dim, self.schema = model_id, dim, schema.schema_of(model_id)
         self.server = server_of(url, password)
@@ -77,8 +78,9 @@ class Connection:
             raise engine_error(exc, self.server) from None  # its text may hold what is not to be shown
         self._socket = socket.socket(fileno=os.dup(self.db.pgconn.socket))
         try:
-            with self.within(SETUP_SECONDS):
-                self._prepare()
+            if model_id:
+                with self.within(SETUP_SECONDS):
+                    self._prepare()
         except BaseException:
             self.close()
             raise
@@ -167,8 +169,7 @@ class Connection:
         ).fetchone()
         if row is None:
             return None
-        version = tuple(int(part) for part in str(row[1]).split(".")[:2] if part.isdigit())
-        if version < schema.LEAST_VECTOR:
+        if not schema.is_enough(str(row[1])):
             raise worded(_TOO_OLD, self.server, str(row[1]))
         return str(row[0])
 

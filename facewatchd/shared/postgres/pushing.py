@@ -8,14 +8,14 @@ from it, whose own change comes later or came before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import psycopg
 
-from facewatchd.shared.postgres.vectors import HalfVector
+from facewatchd.shared.postgres.vectors import HalfVector, hash_of
 from facewatchd.shared.values import Pushed, SharedContent
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ _FACE: Final = {
     "sharpness": "float8",
     "landmarks": "bytea",
     "embedding": "halfvec",
+    "same": "bytea",
+    "leads": "bool",
 }
 _PHOTO: Final = {"machine": "int4", "path": "bytea", "digest": "bytea"}
 
@@ -151,29 +153,43 @@ def _renamed(made: Difference) -> int:
     return sum(digest not in written for _, digest in made.shown)
 
 
+_DROP_FACES: Final = "DELETE FROM face WHERE machine = %s AND digest = ANY(%s) RETURNING leads, same"
+_DROP_CONTENTS: Final = "DELETE FROM content WHERE machine = %s AND digest = ANY(%s)"
+_HIDE: Final = "DELETE FROM photo WHERE machine = %s AND path = ANY(%s)"
+_LED: Final = "SELECT same FROM face WHERE machine = %s AND same = ANY(%s) AND leads"
+_LEAD: Final = """
+UPDATE face SET leads = true FROM (
+    SELECT DISTINCT ON (same) digest, n FROM face WHERE machine = %(machine)s AND same = ANY(%(same)s)
+    ORDER BY same, leads DESC, digest, n) AS first
+WHERE face.machine = %(machine)s AND face.digest = first.digest AND face.n = first.n AND NOT leads
+"""
+"""Of equal faces whose first one was deleted, have another one lead."""
+
+
 def _write(db: psycopg.Connection, key: int, made: Difference) -> None:
-    less = 0
-    if made.dropped:
-        sql = "DELETE FROM content WHERE machine = %s AND digest = ANY(%s) RETURNING faces"
-        less = sum(faces for (faces,) in db.execute(sql, (key, made.dropped)).fetchall())
-    if made.hidden:
-        db.execute("DELETE FROM photo WHERE machine = %s AND path = ANY(%s)", (key, made.hidden))
     whole = [(each, each.embedded) for each in made.written if each.embedded is not None]
+    faces = [
+        (key, each.digest, number, each.face_ids[number], face, hash_of(face.embedding))
+        for each, embedded in whole
+        for number, face in enumerate(embedded.faces)
+    ]
+    with db.pipeline():
+        dropped = db.execute(_DROP_FACES, (key, made.dropped), prepare=True, binary=True)
+        db.execute(_DROP_CONTENTS, (key, made.dropped), prepare=True)
+        db.execute(_HIDE, (key, made.hidden), prepare=True)
+        led = db.execute(_LED, (key, list({same for *_, same in faces})), prepare=True, binary=True)
+    gone = dropped.fetchall()
+    has_leader = {same for (same,) in led.fetchall()}
     if whole:
         _copy(db, "content", _CONTENT, (_content_row(key, each, embedded) for each, embedded in whole))
-        faces = (
-            _face_row(key, each.digest, number, each.face_ids[number], face)
-            for each, embedded in whole
-            for number, face in enumerate(embedded.faces)
-        )
-        _copy(db, "face", _FACE, faces)
+        _copy(db, "face", _FACE, _face_rows(faces, has_leader))
     if made.shown:
         _copy(db, "photo", _PHOTO, ((key, path, digest) for path, digest in made.shown))
-    faces_more = sum(len(embedded.faces) for _, embedded in whole) - less
-    photos_more = made.paths_after - made.paths_before
-    if faces_more or photos_more:
-        sql = "UPDATE machine SET faces = faces + %s, photos = photos + %s WHERE key = %s"
-        db.execute(sql, (faces_more, photos_more, key))
+    if orphans := [same for leads, same in gone if leads and same not in has_leader]:
+        db.execute(_LEAD, {"machine": key, "same": orphans}, prepare=True)
+    more = len(faces) - len(gone), made.paths_after - made.paths_before
+    if any(more):
+        db.execute("UPDATE machine SET faces = faces + %s, photos = photos + %s WHERE key = %s", (*more, key))
 
 
 def _copy(db: psycopg.Connection, table: str, columns: dict[str, str], rows: Iterable[Sequence[object]]) -> None:
@@ -189,10 +205,16 @@ def _content_row(key: int, each: SharedContent, one: Embedded) -> tuple[object, 
     return (key, each.digest, each.fingerprint, *numbers, *taken, one.is_dated, one.picture, each.written)
 
 
-def _face_row(key: int, digest: bytes, number: int, face_id: int, face: Face) -> tuple[object, ...]:
-    landmarks = np.asarray(face.landmarks, "<f4").tobytes()
-    numbers = (*map(int, face.box), float(face.score), _number(face.norm), str(face.look), _number(face.sharpness))
-    return (key, digest, number, face_id, *numbers, landmarks, HalfVector(face.embedding))
+def _face_rows(
+    faces: Iterable[tuple[int, bytes, int, int, Face, bytes]], has_leader: set[bytes]
+) -> Iterator[tuple[object, ...]]:
+    """``has_leader``: hashes of which a face leads already; those of these faces are added."""
+    for *names, face, same in faces:
+        landmarks = np.asarray(face.landmarks, "<f4").tobytes()
+        seen = (float(face.score), _number(face.norm), str(face.look), _number(face.sharpness))
+        leads = same not in has_leader
+        has_leader.add(same)
+        yield *names, *map(int, face.box), *seen, landmarks, HalfVector(face.embedding), same, leads
 
 
 def _number(value: float | None) -> float | None:

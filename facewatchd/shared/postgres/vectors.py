@@ -4,6 +4,7 @@ the greatest byte first. pgvector's own package for Python does no more, and is 
 from __future__ import annotations
 
 import struct
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ class _HalfVectorDumper(Dumper):
 
 def encoded(embedding: Embedding) -> bytes:
     return struct.pack(">HH", len(embedding), 0) + np.asarray(embedding, ">f2").tobytes()
+
+
+def hash_of(embedding: Embedding) -> bytes:
+    """The same for embeddings that are equal on the server; 16 bytes."""
+    return blake2b(encoded(embedding), digest_size=16).digest()
 
 
 def decoded(data: object, dim: int) -> Embedding | None:

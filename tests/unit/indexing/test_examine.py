@@ -18,6 +18,7 @@ from facewatchd.scan.missing_disk import Surroundings
 from facewatchd.scan.seen import Absent, Directory, Excluded, File, Seen, Unreachable
 from facewatchd.scan.work_queue import Depth, Item
 from facewatchd.store.catalog import Outcome
+from facewatchd.store.embedded import Embedded
 from facewatchd.values import RootState, Stamp
 
 NOW = Stamp(1, 5, 100, 7, 7)
@@ -35,6 +36,8 @@ def item(depth: Depth = Depth.STAMP) -> Item:
 
 NEW = Facts(item(), seen=ALONE)
 """A file that is not recorded."""
+TO_EMBED = replace(NEW, content=READ, has_content_lock=True, is_known=False)
+FETCHED = Embedded(DIGEST, 640, 480, 0, None, True, None, [])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,16 @@ NEW = Facts(item(), seen=ALONE)
         (replace(NEW, waited=Digested(NOW, DIGEST, FAILURE)), Action.RECORD_FAILURE),
         (replace(NEW, waited=Digested(OLD, DIGEST, FAILURE)), Action.FIND_DIGEST),
         (replace(NEW, waited=Digested(NOW, DIGEST), item=item(Depth.FACES)), Action.READ),
+        # 10: what another machine found
+        (replace(NEW, content=READ, is_known=False, is_asked=False), Action.LOCK_CONTENT),
+        (replace(TO_EMBED, is_asked=False), Action.FETCH),
+        (replace(TO_EMBED, item=item(Depth.BYTES), is_asked=False), Action.FETCH),
+        (replace(TO_EMBED, item=item(Depth.FACES), is_asked=False), Action.EMBED),
+        (replace(TO_EMBED, is_known=True, is_asked=False), Action.RECORD_CONTENT),
+        (replace(TO_EMBED, fetched=FETCHED), Action.RECORD_FETCHED),
+        (replace(TO_EMBED, content=None, waited=Digested(NOW, DIGEST), is_asked=False), Action.FETCH),
+        (replace(TO_EMBED, content=None, waited=Digested(NOW, DIGEST), fetched=FETCHED), Action.RECORD_FETCHED),
+        (replace(TO_EMBED, content=None, waited=Digested(NOW, DIGEST)), Action.READ),
     ],
 )
 def test_the_rules(facts: Facts, action: Action) -> None:
@@ -118,7 +131,15 @@ SEEN = [None, Excluded(), Unreachable(), Directory(False), Directory(True), ALON
 
 
 def every_fact() -> Iterator[Facts]:
-    """Every combination of facts: 60,480."""
+    """Every combination of facts, 60,480; and with each of them an engine that is to be asked, or found something."""
+    for facts in _every_local_fact():
+        yield facts
+        if facts.has_content_lock:
+            yield replace(facts, is_asked=False)
+            yield replace(facts, fetched=FETCHED)
+
+
+def _every_local_fact() -> Iterator[Facts]:
     yield from itertools.starmap(
         Facts,
         itertools.product(
@@ -166,6 +187,10 @@ def check(facts: Facts, action: Action) -> None:
         assert facts.content
         assert facts.has_content_lock
         assert depth is Depth.FACES or facts.is_known is False, "a known content is not embedded"
+    if action in (Action.FETCH, Action.RECORD_FETCHED):
+        assert facts.has_content_lock
+        assert facts.is_known is False, "a known content is not asked for"
+        assert depth < Depth.FACES, "what is to be embedded again is not taken from others"
     if depth is Depth.BYTES and action is Action.RECORD_CONTENT:
         assert facts.content, "a file that was written to is read, whatever its stamp"
 
@@ -191,6 +216,8 @@ FOUND = st.sampled_from(SEEN[1:])
     is_readable=st.booleans(),
     answers=st.lists(st.sampled_from([b"", DIGEST]), min_size=2, max_size=2),
     known=st.lists(st.booleans(), min_size=2, max_size=2),
+    has_engine=st.booleans(),
+    fetched=st.sampled_from([None, FETCHED]),
 )
 def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
     seen: Seen,
@@ -201,9 +228,11 @@ def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
     is_readable: bool,
     answers: list[bytes],
     known: list[bool],
+    has_engine: bool,
+    fetched: Embedded | None,
 ) -> None:
     """The other side of the conversation: each action is answered by some world, which may change while one waits."""
-    facts = Facts(item(depth), recorded, waited=waited)
+    facts = Facts(item(depth), recorded, waited=waited, is_asked=not has_engine)
     actions: list[Action] = []
     while (action := decide(facts)) in GATHERING:
         actions.append(action)
@@ -216,6 +245,7 @@ def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
             | ({} if not is_photo else {"content": READ} if is_readable else {"failure": FAILURE}),
             Action.FIND_CONTENT: {"is_known": known[facts.has_content_lock]},
             Action.LOCK_CONTENT: {"has_content_lock": True, "is_known": None},
+            Action.FETCH: {"is_asked": True, "fetched": fetched},
         }
         facts = replace(facts, **found[action])
     check(facts, action)
@@ -224,6 +254,9 @@ def test_it_ends_and_gathers_nothing_twice_but_after_a_lock(
         assert actions.count(each) <= most, actions
     if recorded == NOW and depth is Depth.STAMP and not waited:
         assert Action.READ not in actions
+    assert has_engine or Action.FETCH not in actions
+    if Action.FETCH in actions and fetched:
+        assert action is Action.RECORD_FETCHED
     if isinstance(seen, Absent) and not is_reached(seen.around):
         assert action is not Action.FORGET
 

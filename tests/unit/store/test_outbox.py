@@ -21,7 +21,7 @@ from facewatchd.store import outbox
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.embedded import Embedded, Shown
 from facewatchd.store.outbox import MOST_LINEAGES, Outbox
-from facewatchd.values import Face, Look, Taken, TakenFrom, Ways
+from facewatchd.values import Face, Look, Stamp, Taken, TakenFrom, Ways
 from tests.support.galleries import BOX, DIM, face, photo, stamp, unit
 
 MODEL = "test-00000000"
@@ -54,15 +54,17 @@ def told(shown: Shown | None) -> object:
         (face_id, each.box, each.score, each.landmarks.tobytes(), each.embedding.tobytes(), each.norm, each.look)
         for face_id, each in zip(shown.face_ids, one.faces, strict=True)
     ]
-    return one.width, one.height, one.second_look, one.taken, one.is_dated, one.picture, faces, tuple(shown.paths)
+    dates = one.taken, one.is_dated, shown.written
+    return one.width, one.height, one.second_look, dates, one.picture, faces, tuple(shown.paths)
 
 
 def truth(path: Path) -> dict[bytes, object]:
     """What the engine is to hold, read without the code that is tested."""
     found: dict[bytes, object] = {}
+    columns = "id, digest, width, height, second_look, taken, taken_offset, taken_from, picture"
     with contextlib.closing(sqlite3.connect(path)) as db:
-        contents = db.execute("SELECT * FROM content WHERE error IS NULL AND width > 0").fetchall()
-        for content_id, digest, width, height, _, _, second, _, at, offset, source, picture in contents:
+        contents = db.execute(f"SELECT {columns} FROM content WHERE error IS NULL AND width > 0").fetchall()
+        for content_id, digest, width, height, second, at, offset, source, picture in contents:
             paths = tuple(p for (p,) in db.execute("SELECT path FROM photo WHERE content_id = ?", (content_id,)))
             rows = db.execute(
                 "SELECT id, x, y, w, h, score, landmarks, embedding, norm, look FROM face WHERE content_id = ?"
@@ -72,7 +74,9 @@ def truth(path: Path) -> dict[bytes, object]:
             if paths and rows:
                 taken = Taken(at, offset, TakenFrom(source)) if source else None
                 faces = [(row[0], row[1:5], *row[5:9], row[9] or Look.FIRST) for row in rows]
-                found[digest] = (width, height, second, taken, source is not None, picture, faces, tuple(sorted(paths)))
+                sql = "SELECT min(mtime_ns) FROM photo WHERE content_id = ?"
+                dates = taken, source is not None, db.execute(sql, (content_id,)).fetchone()[0]
+                found[digest] = (width, height, second, dates, picture, faces, tuple(sorted(paths)))
     return found
 
 
@@ -271,7 +275,7 @@ def test_of_an_earlier_version_nothing_is_lost(tmp_path: Path) -> None:
     catalog.record([photo(b"/p/a", b"d1", ROWS[:1])])
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript("DROP TABLE outbox; PRAGMA user_version = 6;")
+        db.executescript("DROP TABLE outbox; ALTER TABLE content DROP COLUMN fetched; PRAGMA user_version = 6;")
     catalog = Catalog(path, MODEL, DIM, sends=True)
     of(catalog).mark_rest()
     assert waiting(catalog) == [b"d1"]
@@ -312,6 +316,11 @@ def faces_of(rows: list[int], look: Look = Look.FIRST) -> list[Face]:
     return [dataclasses.replace(face(ROWS[row], BOX._replace(x=40 * row)), look=look) for row in rows]
 
 
+def written(number: int) -> Stamp:
+    """Of a file that was written to later than those of lower numbers."""
+    return stamp(number)._replace(mtime_ns=number)
+
+
 class Sending(RuleBasedStateMachine):
     """A catalog, an engine and what goes between them, with kills and restored backups on both sides."""
 
@@ -339,13 +348,13 @@ class Sending(RuleBasedStateMachine):
         self.inode += 1
         taken = Taken(1e9 + self.inode, None, TakenFrom.EXIF) if self.inode % 3 else None
         self.catalog.record(
-            [Outcome(path, stamp(self.inode), digest, 640, 480, faces_of(rows), worth=worth, taken=taken)]
+            [Outcome(path, written(self.inode), digest, 640, 480, faces_of(rows), worth=worth, taken=taken)]
         )
 
     @rule(path=PATHS, digest=DIGESTS)
     def finds_a_copy(self, path: bytes, digest: bytes) -> None:
         self.inode += 1
-        self.catalog.record([Outcome(path, stamp(self.inode), digest)])
+        self.catalog.record([Outcome(path, written(self.inode), digest)])
 
     @rule(path=PATHS, to=PATHS)
     def renames(self, path: bytes, to: bytes) -> None:
@@ -354,7 +363,7 @@ class Sending(RuleBasedStateMachine):
             digest = None if not record or not record.content_id else reader.describe(record.content_id)[0]
         if digest and path != to:
             self.inode += 1
-            self.catalog.record([Outcome(to, stamp(self.inode), digest), Outcome(path, None)])
+            self.catalog.record([Outcome(to, written(self.inode), digest), Outcome(path, None)])
 
     @rule(path=PATHS)
     def deletes(self, path: bytes) -> None:
@@ -363,7 +372,7 @@ class Sending(RuleBasedStateMachine):
     @rule(path=PATHS, digest=DIGESTS)
     def fails(self, path: bytes, digest: bytes) -> None:
         self.inode += 1
-        self.catalog.record([Outcome(path, stamp(self.inode), digest, error="torn")])
+        self.catalog.record([Outcome(path, written(self.inode), digest, error="torn")])
 
     @rule(digest=DIGESTS, rows=EMBEDDINGS)
     def is_shown_a_photo(self, digest: bytes, rows: list[int]) -> None:

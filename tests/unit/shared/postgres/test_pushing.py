@@ -252,7 +252,7 @@ class Pushing(RuleBasedStateMachine):
         self.unsent: list[int] = []
         self.sent: list[SharedContent] = []
 
-    @rule(number=st.integers(0, 5), first=st.integers(0, 50), faces=st.integers(0, 3))
+    @rule(number=st.integers(0, 5), first=st.integers(0, 5), faces=st.integers(0, 3))
     def embed(self, number: int, first: int, faces: int) -> None:
         before = self.truth.get(number)
         shown = before.paths if before is not None and before.paths else (b"/%d" % number,)
@@ -301,6 +301,11 @@ class Pushing(RuleBasedStateMachine):
             {"key": mine.key},
         ).fetchall()
         assert (mine.faces, mine.photos) == counted
+
+    @invariant()
+    def one_of_equal_faces_leads(self) -> None:
+        sql = f"SELECT count(*) FILTER (WHERE leads) FROM {SCHEMA}.face GROUP BY machine, same"
+        assert {leaders for (leaders,) in self.db.execute(sql).fetchall()} <= {1}
 
     @invariant()
     def what_is_sent_is_there(self) -> None:
