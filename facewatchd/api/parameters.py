@@ -43,7 +43,7 @@ MOST_CURSOR = 100
 """Characters of a cursor that are read at all."""
 MOST_SHOWN = 100_000
 """Photos that one request may say were seen."""
-MOST_SENT = 512
+MOST_SENT = 1000
 """Changes in one reply of ``outbox``."""
 LONGEST_POLL = 600.0
 """Seconds."""

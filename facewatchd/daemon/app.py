@@ -277,6 +277,11 @@ class Daemon:
             Wanted(faces.min_size, faces.min_score, takes_over),
         )
 
+    def _has_seen_all(self) -> bool:
+        """Whether everything that the watched directories hold is in the catalog."""
+        report = self.monitor.report()
+        return report.walked and report.within_reach and not report.pending and not report.scanning
+
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
         return self._queue.paused or len(self._queue) > 0 or not self._scanner.idle
@@ -342,6 +347,7 @@ class Daemon:
             info,
             None if self._config.shared is None else machine_id(self._config.data_dir),
             self.monitor.pending,
+            self._has_seen_all,
             self._server.waiting,
         )
         self.methods = Methods(

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 256
 """Contents of one push: with three faces each, 2 MB."""
-BULK: Final = 1000
-"""The same while more than that are waiting, as at the first load."""
+BULK: Final = 512
+"""The same while more than that are waiting, as at the first load: the most that the daemon tells at once."""
 HEARTBEAT: Final = 60.0
 """Seconds without a change after which the engine is told that this machine is there."""
 BUSY_HEARTBEAT: Final = 5.0
