@@ -97,10 +97,10 @@ class Sending:
                     content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths), written)
                 changes.append(Change(seq, content))
             lineages = tuple(reader.outbox.lineages())
-        machine, backlog = self._require_engine(), self._backlog()
+        machine, backlog = self._require_engine(), self.backlog()
         return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
 
-    def _backlog(self) -> int:
+    def backlog(self) -> int:
         """The number of contents of which the engine is to be told; of many, what it was up to `COUNTED` ago."""
         with self._catalog.reading() as reader:
             at, backlog = self._counted
@@ -143,7 +143,7 @@ class Sending:
         """
         lineage = _token(params.lineage)
         self._write(lambda: self._kept().sent(params.seqs, lineage))
-        return {"backlog": self._backlog()}
+        return {"backlog": self.backlog()}
 
     def outbox_mark(self, params: OutboxMarkParameters) -> dict[str, object]:
         """Have contents sent once more: those with some digests, and with ``all`` whatever photos show.
@@ -158,7 +158,7 @@ class Sending:
             self._kept().mark(digests)
 
         self._write(mark)
-        return {"backlog": self._backlog()}
+        return {"backlog": self.backlog()}
 
     def close(self) -> None:
         """Let no request wait any more."""
