@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
 FINGERPRINT_BYTES: Final = 16
+AWAY: Final = 600.0
+"""Seconds after which a machine that was not heard of counts as switched off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,11 @@ class MachineState:
     """Seconds since its last push, by the engine's clock."""
     is_self: bool
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it runs, and has photos that are not in the engine yet: nobody waits for one that is switched off."""
+        return bool(self.backlog or self.pending) and self.as_of_s < AWAY
+
 
 class Whose(StrEnum):
     """The faces that are asked for. The rest counts as little as if it were not there."""
@@ -125,7 +132,7 @@ class Detail(StrEnum):
     CONTENTS = "contents"
     """Everything but embeddings and landmarks."""
     EMBEDDINGS = "embeddings"
-    """The embeddings of all their faces too."""
+    """The embeddings of the faces that were found too; those of the others on these contents `Whole` has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +147,7 @@ class FoundFace:
     look: Look
     sharpness: float | None
     embedding: Embedding | None = None
-    """None unless it was asked for. Half precision: a similarity errs by up to 0.00017."""
+    """None unless it was asked for and the face was found. Half precision: a similarity errs by up to 0.00017."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
