@@ -136,9 +136,9 @@ class Others:
         return {row: face.embedding for row, face in enumerate(self.faces) if face.embedding is not None}
 
     @cached_property
-    def _missing(self) -> set[int]:
-        """Rows of contents whose embeddings were not asked for yet."""
-        return {int(self.content_rows[row]) for row in range(len(self.faces)) if row not in self.embeddings}
+    def _fetched(self) -> set[int]:
+        """Rows of contents that were fetched."""
+        return set()
 
     def with_digests(self, digests: Collection[bytes]) -> frozenset[int]:
         """The ids of the contents with some digests."""
@@ -149,12 +149,13 @@ class Others:
         ranges = [np.arange(self.begins[row], self.begins[row + 1]) for row in rows]
         return np.concatenate([np.empty(0, np.int64), *ranges])
 
-    def need(self, rows: Iterable[int]) -> None:
-        """Fetch the embeddings of the faces of some contents, where they are not there."""
-        wanted = self._missing.intersection(rows)
+    def need(self, rows: Ids) -> None:
+        """Fetch the embeddings of some faces, and of all others on their contents, where they are not there."""
+        missing = [row for row in rows.tolist() if row not in self.embeddings]
+        wanted = set(self.content_rows[missing].tolist()) - self._fetched
         if not wanted:
             return
-        self._missing.difference_update(wanted)
+        self._fetched.update(wanted)
         by_digest = {self.contents[row].digest: row for row in wanted}
         for content in self.fetch(list(by_digest)):
             row = by_digest.get(content.digest)
@@ -226,7 +227,7 @@ class ReaderOfBoth:
         own, rows = _split(face_ids)
         found, others = self._own.beside(own), self._others
         contents = others.content_rows[rows]
-        others.need(contents.tolist())
+        others.need(others.faces_on(contents.tolist()))
         for row, content in zip(rows.tolist(), contents.tolist(), strict=True):
             on_photo = range(others.begins[content], others.begins[content + 1])
             faces = {face + ELSEWHERE: self._face(face) for face in on_photo if face in others.embeddings}
@@ -364,7 +365,7 @@ class ReaderOfBoth:
     def _embeddings(self, rows: Ids, dim: int) -> tuple[Ids, Embeddings]:
         """The embeddings of some faces, those that cannot be had left out. Shapes (n,), (n, dim)."""
         others = self._others
-        others.need(others.content_rows[rows].tolist())
+        others.need(rows)
         kept = [row for row in rows.tolist() if row in others.embeddings]
         embeddings = np.array([others.embeddings[row] for row in kept], np.float32)
         return np.array(kept, np.int64), embeddings.reshape(len(kept), dim)

@@ -36,6 +36,8 @@ from facewatchd.text import counted, printable
 
 MOST: Final = 10_000
 """Faces for each reference."""
+TOGETHER: Final = 500
+"""Whole contents that are fetched at a time."""
 AWAY: Final = 600.0
 """Seconds after which a machine that was not heard of counts as switched off: what it did not send until then is no
 reason to wait."""
@@ -162,14 +164,18 @@ class Asking:
         return LinkError(State.UNREACHABLE, f"the shared engine did not answer within {self._seconds:g} s")
 
     def _fetch(self, digests: Sequence[bytes]) -> Sequence[Embedded]:
-        left = self._due - time.monotonic()
-        try:
-            if self._trouble is None and left > 0:
-                return self._link.contents(digests, seconds=left).contents
-            self._trouble = self._trouble or self._late()
-        except LinkError as exc:
-            self._trouble = exc
-        return ()
+        found: list[Embedded] = []
+        for start in range(0, len(digests), TOGETHER):
+            left = self._due - time.monotonic()
+            if left <= 0:
+                self._trouble = self._trouble or self._late()
+            if self._trouble is not None:
+                break
+            try:
+                found += self._link.contents(digests[start : start + TOGETHER], seconds=left).contents
+            except LinkError as exc:
+                self._trouble = exc
+        return found
 
     @property
     def machines(self) -> list[MachineState]:

@@ -21,7 +21,7 @@ LEAST_KEY = 0.35
 COLLAR = 4
 """A collar's height is this part of the face's."""
 YELLOW = (255, 255, 0)
-_WARM, _COLD = (255, 0, 128), (128, 0, 255)
+WARM, _COLD = (255, 0, 128), (128, 0, 255)
 TEMPLATE = (
     (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041),
 )  # fmt: skip
@@ -45,11 +45,11 @@ def draw_face(
     columns = np.arange(w) * FIELDS // w
     rows = np.arange(h) * FIELDS // h
     if person is None:
-        mean = [(warm + cold) // 2 for warm, cold in zip(_WARM, _COLD, strict=True)]
+        mean = [(warm + cold) // 2 for warm, cold in zip(WARM, _COLD, strict=True)]
         face = np.broadcast_to(np.array(mean, float), (h, w, 3))
     else:
         pattern = _hadamard(FIELDS**2)[person].reshape(FIELDS, FIELDS)[np.ix_(rows, columns)]
-        face = np.where(pattern[:, :, None] > 0, np.array(_WARM, float), np.array(_COLD, float))
+        face = np.where(pattern[:, :, None] > 0, np.array(WARM, float), np.array(_COLD, float))
     image[y : y + h, x : x + w] = np.rint(face * strength).astype(np.uint8)
     if collar:
         image[y + h : y + h + h // COLLAR, x : x + w] = YELLOW
