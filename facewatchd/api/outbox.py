@@ -44,15 +44,18 @@ class Sending:
         info: ModelInfo,
         machine: str | None,
         pending: Callable[[], int],
+        has_seen_all: Callable[[], bool],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """``machine``: `data_directory.machine_id`; None: no shared engine is configured. ``pending``: files that are
-        still to be looked at. ``waiting``: entered by a thread for as long as its request only waits."""
+        still to be looked at. ``has_seen_all``: whether everything has been looked at that is configured. ``waiting``:
+        entered by a thread for as long as its request only waits."""
         self._catalog = catalog
         self._writer = writer
         self._info = info
         self._machine = machine
         self._pending = pending
+        self._has_seen_all = has_seen_all
         self._waiting = waiting
         self._ending = threading.Event()
         self._counted_rest: tuple[tuple[int, int], int] | None = None
@@ -94,10 +97,10 @@ class Sending:
                     content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths), written)
                 changes.append(Change(seq, content))
             lineages = tuple(reader.outbox.lineages())
-        machine, backlog = self._require_engine(), self._backlog()
+        machine, backlog = self._require_engine(), self.backlog()
         return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
 
-    def _backlog(self) -> int:
+    def backlog(self) -> int:
         """The number of contents of which the engine is to be told; of many, what it was up to `COUNTED` ago."""
         with self._catalog.reading() as reader:
             at, backlog = self._counted
@@ -112,13 +115,19 @@ class Sending:
         return backlog
 
     def _fill(self, limit: int) -> None:
-        """Put more into the outbox where everything is to be sent."""
+        """Put more into the outbox, where everything is to be sent, or where some is held that need not be any more."""
         kept = self._catalog.outbox
         while kept is not None:
             with self._catalog.reading() as reader:
-                if reader.outbox.rest() is None or len(reader.outbox.first(limit)) == limit:
+                if len(reader.outbox.first(limit)) == limit:
                     return
-            self._write(kept.mark_rest)
+                has_rest, holds = reader.outbox.rest() is not None, reader.outbox.holds()
+            if has_rest:
+                self._write(kept.mark_rest)
+            elif holds and self._has_seen_all():
+                self._write(kept.release)
+            else:
+                return
 
     def outbox_sending(self, params: OutboxSendingParameters) -> dict[str, object]:
         """Note the token of a push before it is sent; return all ``lineages`` of which the engine may hold one."""
@@ -134,7 +143,7 @@ class Sending:
         """
         lineage = _token(params.lineage)
         self._write(lambda: self._kept().sent(params.seqs, lineage))
-        return {"backlog": self._backlog()}
+        return {"backlog": self.backlog()}
 
     def outbox_mark(self, params: OutboxMarkParameters) -> dict[str, object]:
         """Have contents sent once more: those with some digests, and with ``all`` whatever photos show.
@@ -149,7 +158,7 @@ class Sending:
             self._kept().mark(digests)
 
         self._write(mark)
-        return {"backlog": self._backlog()}
+        return {"backlog": self.backlog()}
 
     def close(self) -> None:
         """Let no request wait any more."""

@@ -43,7 +43,7 @@ MOST_CURSOR = 100
 """Characters of a cursor that are read at all."""
 MOST_SHOWN = 100_000
 """Photos that one request may say were seen."""
-MOST_SENT = 512
+MOST_SENT = 1000
 """Changes in one reply of ``outbox``."""
 LONGEST_POLL = 600.0
 """Seconds."""
@@ -521,7 +521,10 @@ class Method:
 METHODS = {
     "status": Method(
         NoParameters,
-        "Return the state of the daemon.",
+        "Return the state of the daemon. Where a shared engine is configured, it has `shared`: the `state` (`ok`, "
+        "`behind`, `unreachable`, `refused` or `off`), the `reason` and the `hint` where not all is well, whether this "
+        "machine `sends`, its `name`, its `backlog` of photos to be sent and `pending` ones to be indexed, and the "
+        "`machines`, each with `key`, `name`, `faces`, `photos`, `backlog`, `pending`, `as_of_s` and `is_self`.",
         "version pid uptime_s state model{name,id,dim,threshold} roots[{path,state,photos}] photos faces pending "
         "failed people index{faces,tombstones,ready} second_look{on,photos,done} undated rates problems waits device "
         "confinement catalog",

@@ -10,6 +10,7 @@ from facewatchd import __version__
 from facewatchd.api.parameters import NoParameters
 from facewatchd.health.monitor import Monitor
 from facewatchd.server.params import encode_path
+from facewatchd.shared.wire import LinkStatus
 from facewatchd.values import ModelInfo
 
 
@@ -26,11 +27,12 @@ class Status:
         confinement: Callable[[], str],
         people: Callable[[], int | None],
         catalog: str,
+        sharing: Callable[[], LinkStatus | None] = lambda: None,
     ) -> None:
         """``device``: what computes the model, in words; ``threshold``: from which similarity a match counts;
         ``crowded``: a line where so many faces are too many for that; ``confinement``: how far decoding is confined;
         ``people``: how many have names, None where that is not known; ``catalog``: `Catalog.uuid`, which the ids of
-        faces and groups belong to.
+        faces and groups belong to; ``sharing``: how this machine stands with the shared engine, None without one.
         """
         self._monitor = monitor
         self._info = info
@@ -40,6 +42,7 @@ class Status:
         self._confinement = confinement
         self._people = people
         self._catalog = catalog
+        self._sharing = sharing
         self._started = time.monotonic()
 
     def status(self, _: NoParameters) -> dict[str, object]:
@@ -47,6 +50,7 @@ class Status:
         report, info = self._monitor.report(), self._info
         counts, photos = self._monitor.counts(report)
         crowded = self._crowded(counts.faces, self._threshold())
+        sharing = self._sharing()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -78,4 +82,5 @@ class Status:
             "device": self._device,
             "confinement": self._confinement(),
             "catalog": self._catalog,
+            **({} if sharing is None else {"shared": sharing.asdict()}),
         }

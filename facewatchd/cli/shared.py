@@ -65,7 +65,7 @@ def _own_line(document: Any) -> str:
     if not document["sends"]:
         return f"this    {name}, which sends nothing (shared.send)"
     left = waiting(int(document["backlog"]), int(document["pending"]))
-    return f"this    {name}, {left or 'everything sent'}"
+    return f"this    {name}, {left or ('everything sent' if document['state'] == 'ok' else 'nothing waits here')}"
 
 
 def _faces(machines: list[Peer]) -> str:

@@ -18,7 +18,7 @@ _MOST_NAMED: Final = 4
 """Machines that are named in a line."""
 _TROUBLE: Final = {
     "unreachable": "shared engine unreachable",
-    "refused": "shared engine refuses this machine",
+    "refused": "shared engine cannot be used",
     "off": "shared engine not asked",
 }
 _UNITS: Final = (("month", 30 * 86400), ("week", 7 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))

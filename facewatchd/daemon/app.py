@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -64,6 +65,7 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.shared.link import ShareLink
+from facewatchd.shared.wire import LinkStatus
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
@@ -277,6 +279,11 @@ class Daemon:
             Wanted(faces.min_size, faces.min_score, takes_over),
         )
 
+    def _has_seen_all(self) -> bool:
+        """Whether everything that the watched directories hold is in the catalog."""
+        report = self.monitor.report()
+        return report.walked and report.within_reach and not report.pending and not report.scanning
+
     def _is_busy(self) -> bool:
         """Whether something is to be indexed, or may be after a walk; or indexing is paused."""
         return self._queue.paused or len(self._queue) > 0 or not self._scanner.idle
@@ -342,6 +349,7 @@ class Daemon:
             info,
             None if self._config.shared is None else machine_id(self._config.data_dir),
             self.monitor.pending,
+            self._has_seen_all,
             self._server.waiting,
         )
         self.methods = Methods(
@@ -388,6 +396,17 @@ class Daemon:
             self._confinement,
             people,
             self._catalog.uuid,
+            self._sharing,
+        )
+
+    def _sharing(self) -> LinkStatus | None:
+        """What facewatch-share says; what waits here is known also where it does not run."""
+        shared, link = self._config.shared, self._share
+        if shared is None or link is None:
+            return None
+        backlog = self._sending.backlog() if shared.send else 0
+        return replace(
+            link.status(), name=shared.name, sends=shared.send, backlog=backlog, pending=self.monitor.pending()
         )
 
     def _photos(self, info: ModelInfo) -> Photos:
@@ -506,6 +525,8 @@ class Daemon:
         self._config = now  # only now: after a failure above, the next reload compares with the old one
         self._queries.defaults = now.query
         self._elsewhere.shared = now.shared
+        if self._share is not None and now.shared is not None:
+            self._share.timeout = now.shared.timeout
         self._queue.settle_for(now.watch.settle)
         self._watcher.rescan_every = now.watch.rescan
         self.remember()

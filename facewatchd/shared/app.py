@@ -191,6 +191,7 @@ class Parts:
             self._become,
             shared.name,
             sends=shared.send,
+            told=self.pool.look,
             settled=self.maintenance.look,
         )
         self.methods = Methods(self.pool, self.sender, shared.name)

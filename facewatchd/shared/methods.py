@@ -157,7 +157,8 @@ class Methods:
         if (trouble := self._pool.trouble) is not None:
             state, reason, hint = wire.state_of(trouble.trouble), trouble.message, trouble.hint
         elif not self._pool.is_connected:
-            state, reason = State.UNREACHABLE, "facewatch-share is connecting"
+            waits = sending.trouble or FacewatchError("facewatch-share is connecting")
+            state, reason, hint = State.UNREACHABLE, waits.message, waits.hint
         elif (stopped := sending.trouble) is not None:
             state, reason, hint = State.BEHIND, stopped.message, stopped.hint
         elif behind := self._behind(machines):

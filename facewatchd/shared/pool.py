@@ -64,6 +64,7 @@ class Pool:
         """Questions that wait for a connection."""
         self._trouble: EngineError | None = None
         self._try_now = False
+        self._look_now = False
         self._stopping = False
         self._pauses = Pauses()
         self._machines: tuple[MachineState, ...] = ()
@@ -103,6 +104,12 @@ class Pool:
             if self._identity is None:
                 raise _not_yet()
             return self._identity.dim
+
+    def look(self) -> None:
+        """Ask for the machines soon: this one has told the engine something."""
+        with self._changed:
+            self._look_now = True
+            self._changed.notify_all()
 
     def try_now(self) -> None:
         """End a pause after a failure: something may be better now."""
@@ -215,8 +222,9 @@ class Pool:
         look_at = self._clock() + LOOK_EVERY
         while True:
             with self._changed:
-                while not (self._stopping or self._needs_one() or self._clock() >= look_at):
+                while not (self._stopping or self._needs_one() or self._look_now or self._clock() >= look_at):
                     self._changed.wait(look_at - self._clock())
+                self._look_now = False
                 if self._stopping:
                     return
                 identity = self._identity if self._needs_one() else None
@@ -248,11 +256,10 @@ class Pool:
                 self._pauses.succeeded()
                 self._open.add(engine)
                 self._idle.append(engine)
+                self._look_now = self._look_now or not self._machines
                 self._changed.notify_all()
         if not is_wanted:
             engine.close()
-        elif not self._machines:
-            self._look()
 
     def _failed(self, exc: EngineError, identity: Identity) -> None:
         """Tell the questions that wait, and pause."""

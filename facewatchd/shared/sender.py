@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 256
 """Contents of one push: with three faces each, 2 MB."""
-BULK: Final = 1000
-"""The same while more than that are waiting, as at the first load."""
+BULK: Final = 512
+"""The same while more than that are waiting, as at the first load: the most that the daemon tells at once."""
 HEARTBEAT: Final = 60.0
 """Seconds without a change after which the engine is told that this machine is there."""
 BUSY_HEARTBEAT: Final = 5.0
@@ -56,18 +56,21 @@ class Sender:
         name: str,
         *,
         sends: bool,
+        told: Callable[[], None] = lambda: None,
         settled: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``outbox`` and ``connect`` make connections. ``become`` is told for which model and machine questions are.
 
-        ``sends``: whether anything is sent. ``settled`` is called after `BULK` contents or more, when none waits.
+        ``sends``: whether anything is sent. ``told`` is called when the engine was told that nothing waits any more, or
+        that something does again; ``settled`` after `BULK` contents or more, when none waits.
         """
         self._outbox = outbox
         self._connect = connect
         self._become = become
         self.sends = sends
         self._name = name
+        self._told = told
         self._settled = settled
         self._clock = clock
         self._pusher = Pusher(name)
@@ -81,6 +84,8 @@ class Sender:
         self._daemon: Outbox | None = None
         self._engine: Engine | None = None
         self._wake = threading.Event()
+        self._asked = threading.Event()
+        """That `look_again` was called: the daemon's connection broke by that."""
         self.trouble: FacewatchError | None = None
         """Why nothing is sent; None where all is well."""
         self.backlog = 0
@@ -111,8 +116,12 @@ class Sender:
             self._engine.close()
 
     def look_again(self) -> None:
-        """End a pause after a failure: something may be better, or worse, now."""
+        """End a pause, and the wait for a change: something may be better, or worse, now."""
+        self._asked.set()
         self._wake.set()
+        with self._lock:
+            if self._daemon is not None:
+                self._daemon.interrupt()
 
     def resync(self) -> int:
         """Have everything compared with the engine and sent where it differs, also by a machine that was removed, or
@@ -140,9 +149,11 @@ class Sender:
                     failures = 0
                     self._follow(outbox, batch)
             except FacewatchError as exc:
-                self._note(exc, "the daemon does not say what is to be sent")
+                if not self._asked.is_set():
+                    self._note(exc, "the daemon does not say what is to be sent")
             finally:
                 self._hold()
+            self._asked.clear()
             self._pause(min(WITHOUT_DAEMON, 0.25 * 2.0 ** min(failures, 10)))
             failures += 1
 
@@ -186,9 +197,9 @@ class Sender:
                 self._hold(daemon=outbox)
 
     def _push_all(self, engine: Engine, outbox: Outbox) -> None:
-        waits = (0, 0)
+        waits: bool | None = None
         while not self._stopping.is_set():
-            wait = 0.0 if not self._pusher.has_pushed else BUSY_HEARTBEAT if any(waits) else HEARTBEAT
+            wait = 0.0 if not self._pusher.has_pushed else BUSY_HEARTBEAT if waits else HEARTBEAT
             batch = outbox.batch(BULK if self.backlog > BULK else BATCH, wait)
             if self._know(batch):
                 return
@@ -197,7 +208,9 @@ class Sender:
             self.backlog = self._pusher.push(engine, outbox, batch)
             self.trouble = None
             self._pushed += len(batch.changes)
-            waits = self.backlog, self.pending
+            before, waits = waits, self.backlog + self.pending > 0
+            if waits != before:
+                self._told()
             if not self.backlog and self._pushed >= BULK:
                 log.info("%s sent to the shared engine", counted(self._pushed, "photo was", "photos were"))
                 self._pushed = 0

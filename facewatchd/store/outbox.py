@@ -18,6 +18,11 @@ backup. Rows of a million digests come in random order, and SQLite, which caches
 almost each of them. Therefore only a place among the contents is kept, by id, and the contents behind it are put into
 the outbox `REST` at a time, as it is emptied.
 
+**A catalog that was made anew**, as after damage, does not know yet what the engine rightly has of this machine. So a
+digest that is marked and that the catalog does not know is *held*: it has a number below 0, counts, and is not sent.
+When its photo comes, the content is sent; when everything that is configured has been seen, what is still held is sent
+as gone (`Outbox.release`). Until then this machine, too, can take over what it found before (`indexing.fetching`).
+
 **Lineages** tell whether the engine holds what this catalog sent. A push has a token of its own, which is noted here
 before it is sent (`Outbox.sending`), written by the engine in the transaction of the push, and after its answer it is
 the only one that counts (`Outbox.sent`). Until then the engine may hold any of those that were noted. Where it holds
@@ -99,8 +104,12 @@ class OutboxReader:
         self._rows = rows
 
     def first(self, limit: int) -> list[tuple[int, bytes]]:
-        """The numbers and digests of the earliest changes."""
-        return self._rows("SELECT seq, digest FROM outbox ORDER BY seq LIMIT ?", limit)
+        """The numbers and digests of the earliest changes that are not held."""
+        return self._rows("SELECT seq, digest FROM outbox WHERE seq > 0 ORDER BY seq LIMIT ?", limit)
+
+    def holds(self) -> bool:
+        """Whether some are held."""
+        return bool(self._rows("SELECT EXISTS (SELECT 1 FROM outbox WHERE seq < 0)")[0][0])
 
     def count(self) -> int:
         """How many there are."""
@@ -191,13 +200,26 @@ class Outbox:
             self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
 
     def mark(self, digests: Sequence[bytes]) -> None:
-        """Have some contents sent, whether they are in the catalog or not; where all are, not those that come then."""
+        """Have some contents sent; those that the catalog does not know are held.
+
+        Where everything is to be sent, those that will come then are not marked.
+        """
         with self._transaction("mark what is to be sent"):
             after, last = self._rest() or (0, 0)
-            sql = f"SELECT 1 FROM content WHERE digest = ? AND id > ? AND id <= ? AND {_SHOWN}"
+            sql = f"SELECT id > ? AND id <= ? AND {_SHOWN} FROM content WHERE digest = ?"
             for digest in digests:
-                if self._db.execute(sql, (digest, after, last)).fetchone() is None:
+                row = self._db.execute(sql, (after, last, digest)).fetchone()
+                if row is None:
+                    sql_of_held = "INSERT OR IGNORE INTO outbox SELECT min(0, coalesce(min(seq), 0)) - 1, ? FROM outbox"
+                    self._db.execute(sql_of_held, (digest,))
+                elif not row[0]:
                     self._write([digest])
+
+    def release(self) -> None:
+        """Have some of what is held sent: everything has been seen, and the catalog still does not know it."""
+        with self._transaction("mark what is to be sent"):
+            found = self._db.execute("SELECT digest FROM outbox WHERE seq < 0 LIMIT ?", (REST,)).fetchall()
+            self._write([digest for (digest,) in found])
 
     def mark_all(self) -> None:
         """Have everything sent that is shown."""

@@ -287,12 +287,16 @@ class Server:
         """A connection of the administrator; without a transaction, as all of the tests' own."""
         return Database(self, ADMINISTRATOR).administer()
 
-    def new_database(self, *, extension: bool = True) -> Database:
+    def give(self, path: Path) -> None:
+        """Make a directory that belongs to the server's user."""
+        _give(path, user())
+
+    def new_database(self, *, extension: bool = True, tablespace: str = "pg_default") -> Database:
         """Make a database that the product's role owns, with pgvector or without."""
         database = Database(self, f"t{os.getpid()}_{next(_numbers)}")
         with self.administer() as db:
             template = TEMPLATE if extension else "template1"
-            db.execute(f"CREATE DATABASE {database.name} TEMPLATE {template} OWNER {USER}")
+            db.execute(f"CREATE DATABASE {database.name} TEMPLATE {template} OWNER {USER} TABLESPACE {tablespace}")
         return database
 
     def __enter__(self) -> Server:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import engine_server
 from tests.support.engine_server import Database, Server
 from tests.support.paths import PROJECT
 from tests.support.processes import DEADLINE, until
@@ -28,6 +29,16 @@ with engine_server.shared(Path(sys.argv[1])) as server:
     print(server.port, server.installation.place, flush=True)
     time.sleep(600)
 """
+
+
+def test_tests_are_skipped_without_a_server_and_fail_where_one_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(engine_server.REQUIRED, raising=False)
+    monkeypatch.setattr("tests.support.certificates.problem", lambda: "there is no openssl")
+    with pytest.raises(pytest.skip.Exception, match="no openssl"):
+        engine_server.install(Path("/nowhere"))
+    monkeypatch.setenv(engine_server.REQUIRED, "required")
+    with pytest.raises(pytest.fail.Exception, match="no openssl"):
+        engine_server.install(Path("/nowhere"))
 
 
 def test_it_speaks_tls_and_has_pgvector(engine: Database) -> None:

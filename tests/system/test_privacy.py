@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import internet
 from tests.support.albums import album
 from tests.support.processes import Daemon
 
@@ -44,16 +45,7 @@ def test_the_daemon_writes_into_its_own_places_only_and_connects_to_nobody(tmp_p
         assert daemon.query("--top", "1", next(root.iterdir())).returncode in (0, 1, 3)
         assert daemon.process is not None
         for process in (daemon.process.pid, *daemon.children()):
-            assert _internet_sockets(process) == []
+            assert internet.lines(process) == []
         assert daemon.stop() == 0
     known = {"config.toml", "data", "log", "run"}
     assert {path.name for path in home.iterdir()} == known
-
-
-def _internet_sockets(pid: int) -> list[str]:
-    """Lines of /proc/net about a process's TCP and UDP sockets."""
-    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
-    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
-    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6", "udp", "udp6")]
-    lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
-    return [line for line in lines if line.split()[9] in inodes]

@@ -48,7 +48,8 @@ class Place:
         self.gallery = Gallery(self.catalog, HnswIndex(self.catalog, directory))
         self.writer = Writer(self.gallery, Liveness())
         self.writer.start()
-        self.methods = Sending(self.catalog, self.writer, INFO, machine, lambda: 3)
+        self.has_seen_all = True
+        self.methods = Sending(self.catalog, self.writer, INFO, machine, lambda: 3, lambda: self.has_seen_all)
 
     def close(self) -> None:
         self.methods.close()
@@ -119,6 +120,24 @@ def test_everything_is_given_once_more(place: Place, monkeypatch: pytest.MonkeyP
         backlogs.append(batch.backlog)
     assert sorted(found) == sorted([DIGESTS[8], *DIGESTS[:5]])
     assert backlogs == [6, 4, 2, 0]
+
+
+def test_what_the_catalog_does_not_know_yet_is_not_told_as_gone(place: Place) -> None:
+    place.has_seen_all = False
+    place.methods.outbox_mark(OutboxMarkParameters(tuple(digest.hex() for digest in DIGESTS[:3])))
+    assert (place.batch().changes, place.batch().backlog) == ((), 3)
+    place.gallery.record([photo(b"/p/0", DIGESTS[0], ROWS[:1])])
+    place.gallery.record([photo(b"/p/1", DIGESTS[1], []), Outcome(b"/p/1", None)])
+    (change,) = place.push(TOKENS[0]).changes
+    assert (change.content.digest, change.content.is_gone) == (DIGESTS[0], False)
+    place.methods.outbox_mark(OutboxMarkParameters((DIGESTS[1].hex(), DIGESTS[2].hex())))
+    (change,) = place.push(TOKENS[1]).changes
+    assert (change.content.digest, change.content.is_gone) == (DIGESTS[1], True), "its photo was seen to go"
+    assert place.batch().backlog == 1
+    place.has_seen_all = True
+    (change,) = place.push(TOKENS[2]).changes
+    assert (change.content.digest, change.content.is_gone) == (DIGESTS[2], True)
+    assert place.batch().backlog == 0
 
 
 def test_a_reply_has_no_more_faces_than_a_line_can_carry(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,9 @@ def test_the_state_in_a_few_lines(share: FakeDaemon, run: Run, capfd: Any) -> No
         "engine  behind: the engine's disk is full; make room",
         "this    laptop, 3 photos to be sent, 1 photo to be indexed",
     ]
+    share.script = lambda request: reply(request, state(state="refused", reason="removed", machines=[]))
+    assert run() == 0
+    assert capfd.readouterr().out == "engine  refused: removed\nthis    laptop, nothing waits here\n"
     away = state(state="unreachable", reason="no route to nas.lan\x1b[2J", machines=[], sends=False)
     share.script = lambda request: reply(request, away)
     assert run("status") == 0

@@ -217,7 +217,7 @@ def test_where_the_engine_has_more_than_was_looked_at_there_are_at_least_so_many
     ("state", "words"),
     [
         ("unreachable", "shared engine unreachable"),
-        ("refused", "shared engine refuses this machine"),
+        ("refused", "shared engine cannot be used"),
         ("off", "shared engine not asked"),
     ],
 )

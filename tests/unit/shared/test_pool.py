@@ -1,0 +1,153 @@
+"""Connections for questions: made aside, missed at once, and no question is lost to one that died unnoticed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from facewatchd.shared import pauses, pool
+from facewatchd.shared.engine import Engine, EngineError, Retry, Trouble
+from facewatchd.shared.pauses import Pauses
+from facewatchd.shared.pool import Identity, Pool
+from tests.support.fake_engine import FakeEngine, FakeServer
+from tests.support.processes import until
+from tests.support.shared_contents import DIM, content
+
+HERE = Identity("model", DIM, "ab" * 16)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    server = FakeServer()
+    server.add("cd" * 16, "nas", [content(1)])
+    return server
+
+
+@pytest.fixture
+def made(server: FakeServer) -> Iterator[Pool]:
+    made = Pool(server.connect)
+    made.start()
+    made.become(HERE)
+    yield made
+    made.stop()
+
+
+def count(engine: Engine) -> int:
+    return engine.count()
+
+
+def test_it_asks_and_knows_the_machines(made: Pool) -> None:
+    assert made.use(5, count) == 1
+    until(lambda: [each.name for each in made.machines()] == ["nas"])
+
+
+def test_before_the_daemon_is_known_it_says_so_at_once(server: FakeServer) -> None:
+    made = Pool(server.connect)
+    made.start()
+    with pytest.raises(EngineError, match="not reached the daemon"):
+        made.use(5, count)
+    made.stop()
+
+
+def test_while_it_cannot_connect_each_question_is_told_why_at_once(server: FakeServer, made: Pool) -> None:
+    made.use(5, count)
+    server.trouble = EngineError(Trouble.UNREACHABLE, "it is away", "wait")
+    with pytest.raises(EngineError, match="it is away"):
+        made.use(5, count)
+    until(lambda: made.trouble is not None)
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(EngineError, match="it is away"):
+            made.use(5, count)
+    assert time.monotonic() - began < 2
+    server.trouble = None
+    made.try_now()
+    until(lambda: made.trouble is None and made.use(5, count) == 1)
+
+
+def test_a_server_that_was_started_anew_costs_no_question(server: FakeServer, made: Pool) -> None:
+    engines: list[FakeEngine] = []
+    made.use(5, lambda engine: engines.append(engine))  # type: ignore[arg-type]
+    engines[0].is_closed = True  # by the server: nobody was told
+    assert made.use(5, count) == 1
+
+
+def test_a_question_that_is_late_is_not_asked_again(server: FakeServer, made: Pool) -> None:
+    asked = []
+
+    def late(engine: Engine) -> int:
+        asked.append(engine)
+        raise EngineError(Trouble.LATE, "no answer in time", "")
+
+    with pytest.raises(EngineError, match="no answer"):
+        made.use(5, late)
+    assert len(asked) == 1
+    assert asked[0].is_closed
+    assert made.use(5, count) == 1
+
+
+def test_an_error_of_the_question_keeps_the_connection(server: FakeServer, made: Pool) -> None:
+    def fails(engine: Engine) -> int:
+        raise EngineError(Trouble.FAILED, "a wrong question", "")
+
+    with pytest.raises(EngineError, match="wrong question"):
+        made.use(5, fails)
+    assert made.use(5, count) == 1
+    assert server.connections == 1
+
+
+def test_several_ask_at_once_and_one_waits_no_longer_than_it_may(server: FakeServer, made: Pool) -> None:
+    release, inside = threading.Event(), threading.Semaphore(0)
+
+    def slow(engine: Engine) -> int:
+        inside.release()
+        assert release.wait(30)
+        return engine.count()
+
+    with ThreadPoolExecutor(pool.MOST) as threads:
+        answers = [threads.submit(made.use, 30, slow) for _ in range(pool.MOST)]
+        for _ in range(pool.MOST):
+            assert inside.acquire(timeout=30)
+        with pytest.raises(EngineError) as caught:
+            made.use(0.1, count)
+        assert caught.value.trouble is Trouble.LATE
+        release.set()
+        assert [each.result() for each in answers] == [1] * pool.MOST
+    assert server.connections == pool.MOST
+
+
+def test_another_model_means_other_connections(server: FakeServer, made: Pool) -> None:
+    made.use(5, count)
+    made.become(Identity("other", DIM, HERE.machine))
+    assert made.use(5, count) == 1
+    assert server.connections == 2
+
+
+def test_stopping_ends_a_question(server: FakeServer, made: Pool) -> None:
+    def waits(engine: Engine) -> int:
+        assert isinstance(engine, FakeEngine)
+        until(lambda: engine.is_closed)
+        raise EngineError(Trouble.UNREACHABLE, "closed", "")
+
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(made.use, 30, waits)
+        until(lambda: made._asked)
+        made.stop()
+        with pytest.raises(EngineError, match="stops"):
+            answer.result(30)
+
+
+def test_pauses_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Pauses()
+    first = [made.after(Retry.SOON) or 0.0 for _ in range(20)]
+    assert pauses.FIRST / 2 <= first[0] <= pauses.FIRST
+    assert all(pauses.LONGEST / 2 <= each <= pauses.LONGEST for each in first[8:])
+    assert len(set(first[8:])) > 5
+    made.succeeded()
+    assert (made.after(Retry.SOON) or 0.0) <= pauses.FIRST
+    assert (made.after(Retry.SLOWLY) or 0.0) >= pauses.SLOW / 2
+    assert made.after(Retry.NEVER) is None
