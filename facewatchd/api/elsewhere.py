@@ -38,9 +38,6 @@ MOST: Final = 10_000
 """Faces for each reference."""
 TOGETHER: Final = 500
 """Whole contents that are fetched at a time."""
-AWAY: Final = 600.0
-"""Seconds after which a machine that was not heard of counts as switched off: what it did not send until then is no
-reason to wait."""
 
 
 class Way(Protocol):
@@ -197,7 +194,7 @@ class Asking:
         machines = self.machines
         if self._trouble is not None:
             return self._trouble.state
-        is_behind = any((each.backlog or each.pending) and each.as_of_s < AWAY for each in machines)
+        is_behind = any(each.is_late for each in machines)
         return State.BEHIND if is_behind else State.OK
 
     def document(self) -> dict[str, object]:

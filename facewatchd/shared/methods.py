@@ -166,14 +166,15 @@ class Methods:
         return LinkStatus(state, reason, hint, sending.sends, self._name, sending.backlog, sending.pending, machines)
 
     def _behind(self, machines: tuple[MachineState, ...]) -> str:
-        waiting = [(each.name, each.backlog, each.pending) for each in machines if not each.is_self]
+        late = [each for each in machines if not each.is_self and each.is_late]
+        waiting = [(each.name, each.backlog, each.pending) for each in late]
         if self._sending.sends:
             waiting.insert(0, (self._name, self._sending.backlog, self._sending.pending))
         for name, backlog, pending in waiting:
             if backlog:
-                return f"{name} has {counted(backlog, 'photo')} that are still to be sent"
+                return f"{name} has still to send {counted(backlog, 'photo')}"
             if pending:
-                return f"{name} has {counted(pending, 'photo')} that are still to be indexed"
+                return f"{name} has still to index {counted(pending, 'photo')}"
         return ""
 
     def _machines(self, params: Within) -> dict[str, Any]:

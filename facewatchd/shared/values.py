@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from facewatchd.values import Embedding
 
 FINGERPRINT_BYTES: Final = 16
+AWAY: Final = 600.0
+"""Seconds after which a machine that was not heard of counts as switched off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,11 @@ class MachineState:
     as_of_s: float
     """Seconds since its last push, by the engine's clock."""
     is_self: bool
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it runs, and has photos that are not in the engine yet: nobody waits for one that is switched off."""
+        return bool(self.backlog or self.pending) and self.as_of_s < AWAY
 
 
 class Whose(StrEnum):

@@ -12,6 +12,7 @@ import pytest
 from facewatchd.client import app as client
 from facewatchd.client import machines
 from facewatchd.matches import Match, Place
+from facewatchd.shared import values
 from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.replies import answer, machine, match, shared
 from tests.unit.client.test_client import run, run_on_terminal
@@ -252,6 +253,10 @@ def test_photos_that_are_pending_here_are_said_beside_it(ask: Any, daemon: FakeD
     lines = capfd.readouterr().err.splitlines()
     assert lines[-2] == "shared engine unreachable, searched on this machine only: no route"
     assert lines[-1].startswith("facewatch-query: not everything is searchable after 0 s, 2 photos are pending")
+
+
+def test_the_daemon_and_its_clients_call_the_same_machines_away() -> None:
+    assert values.AWAY == machines.OLD
 
 
 def test_photos_that_machines_have_still_to_send_are_said(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
