@@ -11,9 +11,10 @@ photo too. At most `MOST` for each; where there are more, the answer is cut, and
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Final, Protocol
@@ -80,12 +81,12 @@ class Elsewhere:
             return None
         if asked.shared is False:
             if places:
-                raise ParamsError(f"{printable(places[0].name)} is on another machine: ask without shared: false")
+                raise ParamsError(f"{printable(places[0].name)} is on another machine, and only this one is asked")
             return None
         if asked.dirs and not places:
             return None
         hosts = frozenset(each.host for each in places)
-        return lambda people, search: Asking(link, shared.timeout, people, search, hosts=hosts, reasons=asked.explain)
+        return lambda people, search: Asking(link, shared.timeout, people, search, hosts=hosts)
 
 
 class Asking:
@@ -99,12 +100,12 @@ class Asking:
         search: Search,
         *,
         hosts: frozenset[str] = frozenset(),
-        reasons: bool = False,
     ) -> None:
-        """Ask. ``hosts``: machines that the question names. ``reasons``: whether the embeddings of all faces on the
-        photos are needed in any case."""
+        """Ask. ``hosts``: machines that the question names."""
         self._link = link
         self._due = time.monotonic() + seconds
+        self._left = seconds
+        """For which the engine may still be waited for."""
         self._seconds = seconds
         self._hosts = hosts
         ways = [wanted for each in people for wanted in each.wanted if len(wanted.references)]
@@ -114,7 +115,7 @@ class Asking:
         self._near: Near | None = None
         self._others: Others | None = None
         compares = any(wanted.others or wanted.unlike is not None for wanted in ways)
-        detail = Detail.EMBEDDINGS if compares or reasons else Detail.CONTENTS
+        detail = Detail.EMBEDDINGS if compares else Detail.CONTENTS
         self._answer: Future[Near] = Future()
         work = threading.Thread(target=self._ask, args=(asked, thresholds, detail), name="shared engine", daemon=True)
         work.start()
@@ -141,19 +142,32 @@ class Asking:
     def near(self) -> Near:
         """What the engine found; nothing where it does not answer in time."""
         if self._near is None:
-            try:
-                self._near = self._answer.result(max(0.0, self._due - time.monotonic()))
-            except TimeoutError:
-                self._near, self._trouble = Near(), self._late()
-            except LinkError as exc:
-                self._near, self._trouble = Near(), exc
-            else:
-                self._require_hosts(self._near)
+            with self._waiting():
+                self._near = self._heard()
+            self._require_hosts(self._near)
         return self._near
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """The engine is waited for in the block."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._left -= time.monotonic() - begin
+
+    def _heard(self) -> Near:
+        try:
+            return self._answer.result(max(0.0, self._due - time.monotonic()))
+        except TimeoutError:
+            self._trouble = self._late()
+        except LinkError as exc:
+            self._trouble = exc
+        return Near()
 
     def _require_hosts(self, near: Near) -> None:
         names = [each.name for each in near.machines if not each.is_self]
-        if unknown := sorted(self._hosts.difference(names)):
+        if self._trouble is None and (unknown := sorted(self._hosts.difference(names))):
             known = ", ".join(map(repr, names)) or "there is no other one"
             raise ParamsError(f"the shared engine knows no machine {unknown[0]!r}: {known}")
 
@@ -163,15 +177,15 @@ class Asking:
     def _fetch(self, digests: Sequence[bytes]) -> Sequence[Embedded]:
         found: list[Embedded] = []
         for start in range(0, len(digests), TOGETHER):
-            left = self._due - time.monotonic()
-            if left <= 0:
+            if self._left <= 0:
                 self._trouble = self._trouble or self._late()
             if self._trouble is not None:
                 break
-            try:
-                found += self._link.contents(digests[start : start + TOGETHER], seconds=left).contents
-            except LinkError as exc:
-                self._trouble = exc
+            with self._waiting():
+                try:
+                    found += self._link.contents(digests[start : start + TOGETHER], seconds=self._left).contents
+                except LinkError as exc:
+                    self._trouble = exc
         return found
 
     @property

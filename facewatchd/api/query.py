@@ -102,10 +102,11 @@ class Queries:
             faces = index.faces if index.ready else reader.counts().faces
         if found.asking is not None:
             faces += found.asking.faces
-            complete &= found.asking.is_complete
         explanation = None
         if params.explain or params.verdicts:
             explanation = self._explainer.explain(found, faces, reasons=params.explain)
+        if found.asking is not None:  # which may have been asked for more
+            complete &= found.asking.is_complete
         answer = replies.answer(found, search.threshold, self._info, explanation)
         elapsed = time.perf_counter() - started
         return answer | {

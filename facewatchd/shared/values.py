@@ -132,7 +132,7 @@ class Detail(StrEnum):
     CONTENTS = "contents"
     """Everything but embeddings and landmarks."""
     EMBEDDINGS = "embeddings"
-    """The embeddings of all their faces too."""
+    """The embeddings of the faces that were found too; those of the others on these contents `Whole` has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +147,7 @@ class FoundFace:
     look: Look
     sharpness: float | None
     embedding: Embedding | None = None
-    """None unless it was asked for. Half precision: a similarity errs by up to 0.00017."""
+    """None unless it was asked for and the face was found. Half precision: a similarity errs by up to 0.00017."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -201,7 +201,11 @@ class FakeEngine:
                     np.array(columns[0], np.float32),
                 )
             )
-        shown = () if detail is Detail.HITS else tuple(_found(key, content, detail) for key, content in found)
+        if detail is Detail.HITS:
+            return Near(tuple(self.machines()), (), tuple(all_hits), cut, exact=True)
+        hit = {pair for hits in all_hits for pair in zip(hits.contents.tolist(), hits.faces.tolist(), strict=True)}
+        embedded = hit if detail is Detail.EMBEDDINGS else set()
+        shown = tuple(_found(key, content, number, embedded) for number, (key, content) in enumerate(found))
         return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True)
 
     def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
@@ -255,7 +259,7 @@ class FakeEngine:
         self.is_closed = True
 
 
-def _found(key: int, content: SharedContent, detail: Detail) -> FoundContent:
+def _found(key: int, content: SharedContent, number: int, embedded: set[tuple[int, int]]) -> FoundContent:
     whole = content.embedded
     assert whole is not None
     faces = tuple(
@@ -266,9 +270,9 @@ def _found(key: int, content: SharedContent, detail: Detail) -> FoundContent:
             face.norm,
             face.look,
             face.sharpness,
-            face.embedding if detail is Detail.EMBEDDINGS else None,
+            face.embedding if (number, place) in embedded else None,
         )
-        for face, face_id in zip(whole.faces, content.face_ids, strict=True)
+        for place, (face, face_id) in enumerate(zip(whole.faces, content.face_ids, strict=True))
     )
     return FoundContent(
         key,

@@ -437,6 +437,10 @@ SECTIONS = {
             "-l and -0 are for programs that open the files. So they print photos of this machine only, and no other "
             "is asked; with --hosts, photos of others are printed as HOST:PATH. -d takes HOST:/PATH too, and HOST: for "
             "all of a machine, unless a file here has that very name; ./HOST: is always one here.",
+            "The engine has no pictures. So --sheet, --html and --show have, for a photo of another machine, its "
+            "outline with the places of the faces, its machine and its path. --link-to and --copy-to leave it out, and "
+            "a line says how many are on which machine. While the engine is not reached, --sync removes no link; with "
+            "--local it does.",
             "The last line on a terminal says how many faces were searched on each machine, and how long ago it was "
             "heard of one that is switched off. Where the engine cannot be reached, a line on standard error says why, "
             "and what this machine has is printed all the same; the exit status is that of what was found. --local "

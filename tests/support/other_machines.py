@@ -79,7 +79,10 @@ class PlayedLink:
             )
             for each in above
         )
-        contents = tuple(_found(*every[number], detail=detail) for number in kept)
+        embedded = {on[at] for each in above for _, at in each[:most]} if detail is Detail.EMBEDDINGS else set()
+        contents = tuple(
+            _found(*every[number], [face for content, face in embedded if content == number]) for number in kept
+        )
         cut = any(len(each) > most for each in above)
         return Near(machines, contents, hits, cut, exact=True, left_out=self.left_out)
 
@@ -129,8 +132,7 @@ def _contents(gallery: Gallery) -> list[tuple[Embedded, list[bytes], int]]:
         return [(each, paths[each.digest], written[ids[each.digest]]) for each in embedded]
 
 
-def _found(key: int, content: Embedded, paths: Sequence[bytes], written: int, *, detail: Detail) -> FoundContent:
-    with_embeddings = detail is Detail.EMBEDDINGS
+def _found(key: int, content: Embedded, paths: Sequence[bytes], written: int, embedded: Sequence[int]) -> FoundContent:
     faces = tuple(
         FoundFace(
             number,
@@ -139,7 +141,7 @@ def _found(key: int, content: Embedded, paths: Sequence[bytes], written: int, *,
             face.norm,
             face.look,
             face.sharpness,
-            face.embedding if with_embeddings else None,
+            face.embedding if number in embedded else None,
         )
         for number, face in enumerate(content.faces)
     )

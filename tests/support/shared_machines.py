@@ -48,7 +48,7 @@ class Share:
         self.process: subprocess.Popen[bytes] | None = None
         self._hooked = home / "share hook"
         self._daemon_socket = socket
-        self._environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+        self.environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
 
     @property
     def command(self) -> list[str]:
@@ -59,11 +59,11 @@ class Share:
     def hook(self, code: str) -> None:
         """Have some code run first in facewatch-share, from the next start on: see `hooks`."""
         hooks.add(self._hooked, code)
-        self._environment |= {"PYTHONPATH": str(self._hooked)}
+        self.environment |= {"PYTHONPATH": str(self._hooked)}
 
     def launch_share(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=self._environment)
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=self.environment)
         return self.process
 
     def start_share(self) -> None:

@@ -13,7 +13,7 @@ it was at the first one, so a hit is never told of a content that was written an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,6 +58,10 @@ WHERE s >= %(threshold)s ORDER BY s DESC, digest, n LIMIT %(most)s
 _THESE: Final = "FROM {} JOIN unnest(%(machines)s::int[], %(digests)s::bytea[]) AS w(machine, digest)"
 _CONTENTS: Final = f"SELECT {rows.CONTENT} {_THESE.format('content')} USING (machine, digest)"
 _FACES: Final = f"SELECT {rows.FACE}{{more}} {_THESE.format('face')} USING (machine, digest) LIMIT {MOST_ROWS}"
+_EMBEDDINGS: Final = (
+    ", CASE WHEN (machine, digest, n) IN (SELECT * FROM unnest(%(of)s::int[], %(digests_of)s::bytea[],"
+    " %(numbers)s::int[])) THEN embedding END"
+)
 _PHOTOS: Final = (
     f"SELECT machine, digest, path {_THESE.format('photo')} USING (machine, digest)"
     f" WHERE octet_length(path) <= {rows.MOST_PATH} LIMIT {MOST_ROWS}"
@@ -112,8 +116,10 @@ class Asking:
         if question.detail is Detail.HITS:
             self._db.execute("COMMIT")
             return Near(tuple(self.machines), (), tuple(map(_bare, hits)), cut, exact)
-        gathered = self._gathered({(row[0], row[1]) for each in hits for row in each}, question.detail)
-        contents = tuple(gathered.found(with_embeddings=question.detail is Detail.EMBEDDINGS))
+        found_on = {(row[0], row[1]) for each in hits for row in each}
+        faces = {(row[0], row[1], row[2]) for each in hits for row in each}
+        gathered = self._gathered(found_on, faces if question.detail is Detail.EMBEDDINGS else ())
+        contents = tuple(gathered.found(with_embeddings=bool(faces) and question.detail is Detail.EMBEDDINGS))
         at = {(each.machine, each.digest): number for number, each in enumerate(contents)}
         found = tuple(_hits(each, at) for each in hits)
         return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out)
@@ -160,11 +166,16 @@ class Asking:
             compared |= exact
         return answers, len(compared) == len(answers)
 
-    def _gathered(self, keys: Iterable[Key], detail: Detail, *, whole: bool = False) -> Gathered:
-        """Read the contents with these keys, and end the transaction."""
-        machines, digests = zip(*sorted(keys), strict=True) if keys else ((), ())
-        values = {"machines": list(machines), "digests": list(digests)}
-        more = ", embedding" if detail is Detail.EMBEDDINGS else ""
+    def _gathered(
+        self, keys: Collection[Key], embedded: Collection[tuple[int, bytes, int]] = (), *, whole: bool = False
+    ) -> Gathered:
+        """Read the contents with these keys, and end the transaction.
+
+        ``embedded``: the faces, by their numbers there, that come with their embeddings; the rows of all faces have
+        that column then.
+        """
+        values = _columns(keys, "machines", "digests") | _columns(embedded, "of", "digests_of", "numbers")
+        more = _EMBEDDINGS if embedded else ""
         with self._db.pipeline():
             contents = self._ask(_CONTENTS, values)
             faces = self._ask(_FACES.replace("{more}", ", landmarks, embedding" if whole else more), values)
@@ -181,8 +192,13 @@ class Asking:
             state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
             owners = self._ask(_OWNERS, {"digests": list(digests), "name": name})
         self._note(machines, state)
-        gathered = self._gathered(set(owners.fetchall()), Detail.EMBEDDINGS, whole=True)
+        gathered = self._gathered(set(owners.fetchall()), whole=True)
         return Whole(tuple(gathered.whole()), gathered.left_out)
+
+
+def _columns(rows: Collection[tuple[Any, ...]], *names: str) -> dict[str, list[Any]]:
+    """Rows as one list for each of their columns."""
+    return dict(zip(names, map(list, zip(*sorted(rows), strict=True)), strict=True)) if rows else {n: [] for n in names}
 
 
 def _is_of(machine: MachineState, whose: Whose) -> bool:

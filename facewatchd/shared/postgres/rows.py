@@ -76,7 +76,7 @@ class Gathered:
         self.left_out = 0
 
     def found(self, *, with_embeddings: bool) -> Iterator[FoundContent]:
-        """The sound ones. The rows of faces end with the embedding where that is wanted."""
+        """The sound ones. The rows of faces end with the embedding, or None, where some are wanted."""
         for content in self._sound():
             try:
                 yield self._found(content, with_embeddings)
@@ -113,8 +113,9 @@ class Gathered:
         faces = []
         for row in rows:
             face_id, box, score, norm, look, sharpness = _face(row[3:12], width, height)
-            embedding = decoded(row[-1], self._dim) if with_embeddings else None
-            if with_embeddings and embedding is None:
+            is_wanted = with_embeddings and row[-1] is not None
+            embedding = decoded(row[-1], self._dim) if is_wanted else None
+            if is_wanted and embedding is None:
                 raise InvalidAnswerError("an embedding is not of unit length")
             faces.append(FoundFace(face_id, box, score, norm, look, sharpness, embedding))
         paths, described = _paths(self._photos.get((machine, digest), [])), (second_look, taken, is_dated, picture)

@@ -525,8 +525,8 @@ def test_an_answer_is_explained_over_all_machines(machines: Made) -> None:
     (match,) = cast(list[dict[str, Any]], reply["matches"])
     assert match["reasons"] == ["rival"]
     assert match["rival"] == {"face_id": None, "similarity": 0.8}
-    assert link.asked == [(1, Detail.EMBEDDINGS)]
-    assert link.fetched == []
+    assert link.asked == [(1, Detail.CONTENTS)]
+    assert len(link.fetched) == 1
 
 
 def test_a_frame_of_this_machine_stands_for_its_burst(machines: Made) -> None:
