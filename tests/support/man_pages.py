@@ -166,7 +166,7 @@ SECTIONS = {
             "`machine` in the copy, and it is a machine of its own. facewatchd shared resync compares everything now.",
         ),
         (
-            "COMMANDS",
+            "STATE AND MACHINES",
             "facewatchd shared status has a word for how things stand: `ok`; `behind`, where this machine or another "
             "one that runs has photos that are not in the database yet, or nothing can be sent, with the reason; "
             "`unreachable`; `refused`, where somebody has to do something, with what; `off`, where facewatch-share "
