@@ -91,14 +91,18 @@ class Sharing:
     """Photos that are still to be sent."""
     peers: tuple[Peer, ...]
     """All machines, as far as they were known when the engine was last reached."""
+    is_well: bool = True
+    """Whether there is nothing to be done: photos that are still to be sent will be."""
 
     @classmethod
     def of(cls, item: Any) -> Sharing | None:
         """None where no engine is configured."""
         if item is None:
             return None
-        reason = "; ".join(str(item[name]) for name in ("reason", "hint") if item[name])
-        return cls(str(item["state"]), reason, int(item["backlog"]), tuple(map(Peer.of, item["machines"])))
+        state, reason, hint = (str(item[name]) for name in ("state", "reason", "hint"))
+        peers = tuple(map(Peer.of, item["machines"]))
+        is_well = state == "ok" or (state == "behind" and not hint)
+        return cls(state, "; ".join(filter(None, (reason, hint))), int(item["backlog"]), peers, is_well)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +236,10 @@ def line(status: Status) -> str:
         words += f", {rate_words(status)}"
     if status.waits:
         words += f"; {printable(status.waits)}"
-    if status.sharing is not None and status.sharing.state != "ok":
+    if status.sharing is not None and not status.sharing.is_well:
         words += f"; shared engine {printable(status.sharing.state)}{_sharing_words(status.sharing)}"
+    elif status.sharing is not None and status.sharing.backlog:
+        words += f"; {counted(status.sharing.backlog, 'photo')} to be sent"
     return words + "".join(f"; {printable(problem)}" for problem in status.problems)
 
 
@@ -293,7 +299,7 @@ def follow(ask: Callable[[], Any], *, as_json: bool, on_terminal: bool, colour: 
 
 
 def _states(status: Status) -> tuple[object, ...]:
-    shared = status.sharing and (status.sharing.state, status.sharing.state != "behind" and status.sharing.reason)
+    shared = status.sharing and not status.sharing.is_well and (status.sharing.state, status.sharing.reason)
     return (status.state, *(root.state for root in status.roots), *status.problems, status.waits, shared)
 
 

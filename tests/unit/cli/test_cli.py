@@ -387,11 +387,17 @@ def test_status_says_how_the_machine_stands_with_the_engine(
 @pytest.mark.usefixtures("quick")
 def test_follow_says_when_the_engine_is_lost_and_is_back(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     away = sharing(state="unreachable", reason="no route")
-    answers = [status(**each) for each in (sharing(), sharing(), away, away, sharing())]
+    sends = sharing(state="behind", reason="laptop has still to send 3 photos", backlog=3)
+    answers = [status(**each) for each in (sharing(), sharing(), away, away, sends, sharing())]
     daemon.script = lambda request: reply(request, answers.pop(0)) if answers else None
     assert run("status", "--follow") == 4
     idle = "idle: 12345 photos, 0 pending, 0 failed, 18431 faces"
-    assert capfd.readouterr().out.splitlines() == [idle, f"{idle}; shared engine unreachable: no route", idle]
+    assert capfd.readouterr().out.splitlines() == [
+        idle,
+        f"{idle}; shared engine unreachable: no route",
+        f"{idle}; 3 photos to be sent",
+        idle,
+    ]
 
 
 def test_follow_on_a_terminal_is_not_filled_by_what_is_still_to_be_sent(daemon: FakeDaemon) -> None:
@@ -400,8 +406,9 @@ def test_follow_on_a_terminal_is_not_filled_by_what_is_still_to_be_sent(daemon: 
         terminal.until(rb"shared  [^\n]*behind[^\n]*9 photos to send\r\n")
         answering(daemon, status(**sharing(state="behind", reason="laptop has 8 photos to send", backlog=8)))
         processes.until(lambda: sum(request["method"] == "status" for request in daemon.requests) > 6)
-        answering(daemon, status(**sharing()))
-        assert terminal.until(rb"idle: 12345 photos, 0 pending, 0 failed, 18431 faces([^\n]*)\r\n")[1] == b""
+        answering(daemon, status(**sharing(state="behind", reason="the disk is full", hint="make room", backlog=8)))
+        words = terminal.until(rb"idle: 12345 photos, 0 pending, 0 failed, 18431 faces([^\n]*)\r\n")[1]
+        assert words == b"; shared engine behind: the disk is full; make room"
 
 
 def test_follow_ends_when_nobody_reads_on(daemon: FakeDaemon) -> None:

@@ -13,7 +13,7 @@ from facewatchd.shared.postgres import asking, schema
 from facewatchd.shared.postgres.engine import PostgresEngine
 from facewatchd.shared.values import Detail, Near, Whose
 from facewatchd.values import Look
-from tests.support.engine_server import Database
+from tests.support.engine_server import Database, Server
 from tests.support.galleries import DIM, unit
 from tests.support.shared_faces import MODEL, TAKEN, USE_THE_INDEX, connected, content, digest, gone, token
 
@@ -25,20 +25,34 @@ ROWS = unit(CENTRE + RNG.uniform(0.1, 2.5, size=(COUNT, 1)) * RNG.normal(size=(C
 """Similarities to the centre from 0 to 1; none within 0.001 of the thresholds below: half precision decides nothing."""
 
 
+@pytest.fixture(scope="module")
+def machines(engine_server: Server) -> Iterator[PostgresEngine]:
+    """A laptop that asks, and a nas with every third face on a content of its own; first without an index."""
+    database = engine_server.new_database()
+    try:
+        with connected(database, "nas", dim=DIM) as nas, connected(database, "laptop", dim=DIM) as laptop:
+            nas.push([content(n, ROWS[n : n + 1]) for n in range(COUNT) if n % 3 == 0], token(), 0, 0)
+            laptop.push([content(n, ROWS[n : n + 1]) for n in range(COUNT) if n % 3], token(), 0, 0)
+            yield laptop
+    finally:
+        database.drop()
+
+
 @pytest.fixture(params=[False, True], ids=["exact", "index"])
 def asked(
-    request: pytest.FixtureRequest, engine: Database, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, machines: PostgresEngine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[PostgresEngine]:
-    """A laptop that asks, and a nas with every third face on a content of its own; without an index or with one."""
+    """The laptop, with an index or without one."""
     monkeypatch.setattr(schema, "INDEX_FROM", 10)
-    with connected(engine, "nas", dim=DIM) as nas, connected(engine, "laptop", dim=DIM) as laptop:
-        nas.push([content(n, ROWS[n : n + 1]) for n in range(COUNT) if n % 3 == 0], token(), 0, 0)
-        laptop.push([content(n, ROWS[n : n + 1]) for n in range(COUNT) if n % 3], token(), 0, 0)
-        if request.param:
-            assert nas.maintain()
-            laptop.nearest(CENTRE[None], [0.9], 1)  # it sees that there is one
-            laptop._connection.db.execute(USE_THE_INDEX)
-        yield laptop
+    db = machines._connection.db
+    if request.param:
+        machines.maintain()
+        db.execute(USE_THE_INDEX)
+    else:
+        db.execute(schema.DROP_INDEX)
+    machines.nearest(CENTRE[None], [0.9], 1)  # it sees whether there is one
+    yield machines
+    db.execute("RESET enable_seqscan; RESET enable_sort; RESET hnsw.iterative_scan; RESET hnsw.ef_search")
 
 
 def numbers(near: Near, which: int = 0) -> list[int]:
@@ -149,6 +163,7 @@ def test_a_photo_on_two_machines_is_fetched_once(asked: PostgresEngine) -> None:
     asked.push([content(0, ROWS[:1])], token(), 0, 0)
     assert len(asked.contents([digest(0)]).contents) == 1
     assert sorted(numbers(asked.nearest(ROWS[:1], [0.997], 9, Whose.ALL))) == [0, 0]
+    asked.push([gone(0)], token(), 0, 0)
 
 
 def test_the_faces_beside_a_hit_are_told_in_their_order(engine: Database) -> None:
