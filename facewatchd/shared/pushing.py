@@ -70,9 +70,9 @@ class Pusher:
         self._epoch, self._takes_back = attached.epoch, False
         if not attached.is_known:
             self._compares = True
-        self.compare_if_due(engine, outbox)
+        self.compare_if_due(engine, outbox, batch)
 
-    def compare_if_due(self, engine: Engine, outbox: Outbox) -> bool:
+    def compare_if_due(self, engine: Engine, outbox: Outbox, batch: Batch) -> bool:
         """Where the two may differ, have everything sent that this machine has, or that the engine has of it.
 
         Returns whether that was due: a batch from before is then not to be pushed. Raises as `attach` does.
@@ -80,7 +80,8 @@ class Pusher:
         if not self._compares:
             return False
         self._compares = False  # before: who asks for it meanwhile means what is there now
-        outbox.mark_all()
+        if batch.lineages:  # else nothing was sent yet, and everything is in the outbox
+            outbox.mark_all()
         after = b""
         while digests := engine.digests(after, DIGESTS):
             outbox.mark(digests)

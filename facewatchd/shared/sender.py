@@ -203,7 +203,7 @@ class Sender:
             batch = outbox.batch(BULK if self.backlog > BULK else BATCH, wait)
             if self._know(batch):
                 return
-            if self._pusher.compare_if_due(engine, outbox):
+            if self._pusher.compare_if_due(engine, outbox, batch):
                 continue
             self.backlog = self._pusher.push(engine, outbox, batch)
             self.trouble = None

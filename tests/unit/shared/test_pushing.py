@@ -48,7 +48,7 @@ class Process:
                 self.pusher.attach(engine, self.outbox, batch)
                 self.engine = engine
                 return 1
-            if self.pusher.compare_if_due(self.engine, self.outbox):
+            if self.pusher.compare_if_due(self.engine, self.outbox, batch):
                 return 1
             return self.pusher.push(self.engine, self.outbox, batch) or (0 if self.pusher.has_pushed else 1)
         except EngineError:
@@ -212,6 +212,10 @@ def server() -> FakeServer:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_at_each_step_costs_nothing(server: FakeServer, step: str) -> None:
     process = Process(server, Catalog())
+    backup = server.backup()
+    _grown(process, lambda: range(2))
+    server.restore(backup)  # so that everything is marked, too
+    process.engine = None
     for number in range(5):
         process.daemon.set(content(number))
 
@@ -285,6 +289,17 @@ def test_a_removed_machine_comes_back_only_when_it_is_told_to(server: FakeServer
     process.pusher.resync()
     process.settle()
     assert rows(server, process.daemon.catalog) == truth(process.daemon.catalog)
+
+
+def test_the_first_load_sends_everything_once(server: FakeServer) -> None:
+    process = Process(server, Catalog())
+    for number in range(6):
+        process.daemon.set(content(number))
+    taken: list[str] = []
+    process.daemon.fails = taken.append
+    process.settle()
+    assert taken.count("sent") == 3
+    assert "mark" not in taken
 
 
 def test_nothing_is_written_while_nothing_changes(server: FakeServer) -> None:
