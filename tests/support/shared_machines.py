@@ -169,7 +169,7 @@ class PreparedCatalog:
         self._catalog = Catalog(directory / "catalog.sqlite3", INFO.id, INFO.dim, sends=True)
         self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
         self._writer = Writer(self._gallery, Liveness())
-        self.sending = Sending(self._catalog, self._writer, INFO, machine_id(data), lambda: 0)
+        self.sending = Sending(self._catalog, self._writer, INFO, machine_id(data), lambda: 0, lambda: True)
         self._writer.start()
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
