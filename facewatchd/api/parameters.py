@@ -536,9 +536,9 @@ METHODS = {
         "`reason` where it did not answer or something was left out, whether the answer was `cut`, as other machines "
         "have more that matches than is looked at in the time (then `total` is the least there can be, and what is "
         "missing is less alike), and the `machines`, each with `name`, `faces`, `backlog`, `pending` and `as_of_s`. A "
-        "match then has its `host`, null for this machine, and in `elsewhere` and `similar_elsewhere` the copies and the "
-        "frames of its burst that other machines have, each with `host` and `path`. One of another machine has the photo's "
-        "`size`, width and height in pixels. A face that no photo of this machine shows has no `face_id`.",
+        "match then has its `host`, null for this machine, and in `elsewhere` and `similar_elsewhere` the copies and "
+        "the frames of its burst that other machines have, each with `host` and `path`. One of another machine has the "
+        "photo's `size`, width and height in pixels. A face that no photo of this machine shows has no `face_id`.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "years[{year, photos, file_dates}] threshold model faces pending complete exact elapsed_ms cursor",
