@@ -215,6 +215,24 @@ def _table(url: str, name: str, lines: str = "") -> str:
     return f"url = {json.dumps(url)}\nname = {json.dumps(name)}\n{lines}"
 
 
+def check_soon(database: Database, *machines: Share) -> None:
+    """Wait until `check` holds: for what facewatch-share notices by itself, and after a reload."""
+
+    def holds() -> bool:
+        try:
+            check(database, *machines)
+        except AssertionError as exc:
+            failed.append(exc)
+            return False
+        return True
+
+    failed: list[AssertionError] = []
+    try:
+        until(holds)
+    except AssertionError as exc:
+        raise (failed or [exc])[-1] from None
+
+
 def check(database: Database, *machines: Share, switched_off: Mapping[str, Path] = MappingProxyType({})) -> None:
     """Wait until all machines are settled; then the engine has what their catalogs say, and no others.
 
