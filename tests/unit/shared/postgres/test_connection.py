@@ -322,6 +322,17 @@ def test_a_connection_that_is_reset(engine: Database, proxy: Proxy) -> None:
         assert not nas.is_open
 
 
+def test_a_machine_that_is_shut_in_the_middle_of_a_push_is_given_up(engine: Database) -> None:
+    """Over TCP and over the socket of this machine alike."""
+    local = engine.url(engine.socket, sslmode="", sslrootcert="")
+    for url in (engine.url(), local):
+        with connected(engine, dim=DIM, url=url) as one:
+            sql = "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('statement_timeout')"
+            assert one._connection.db.execute(sql).fetchone() == ("1min", "0")
+    with connected(engine, dim=DIM) as one:
+        assert one._connection.db.execute("SHOW tcp_keepalives_idle").fetchone() == ("60",)
+
+
 def test_the_server_gives_up_a_question_before_the_connection_is_lost(engine: Database) -> None:
     with connected(engine, "nas", dim=DIM, patience=1.0) as nas, engine.connect() as other:
         nas.push([content(1, ROWS[:1])], token(), 0, 0)
