@@ -533,11 +533,12 @@ METHODS = {
         QueryParameters,
         "Find the photos that show a person, with and without others. Where other machines were asked too, the answer "
         "has `shared`, with the `state` of the shared engine (`ok`, `behind`, `unreachable`, `refused` or `off`), the "
-        "`reason` where it is not asked in vain, whether the answer was `cut`, as other machines have too much that "
-        "matches, and the `machines`, each with `name`, `faces`, `backlog`, `pending` and `as_of_s`. A match then has "
-        "its `host`, null for this machine, and in `elsewhere` and `similar_elsewhere` the copies and the frames of "
-        "its burst that other machines have, each with `host` and `path`. One of another machine has the photo's "
-        "`size`, width and height in pixels. A face that no photo of this machine shows has no `face_id`.",
+        "`reason` where it did not answer or something was left out, whether the answer was `cut`, as other machines "
+        "have more that matches than is looked at in the time (then `total` is the least there can be, and what is "
+        "missing is less alike), and the `machines`, each with `name`, `faces`, `backlog`, `pending` and `as_of_s`. A "
+        "match then has its `host`, null for this machine, and in `elsewhere` and `similar_elsewhere` the copies and "
+        "the frames of its burst that other machines have, each with `host` and `path`. One of another machine has the "
+        "photo's `size`, width and height in pixels. A face that no photo of this machine shows has no `face_id`.",
         "query[{photo, face, faces, box, score, norm, quality, left_out, who}] matches[{path, similarity, box, score, "
         "norm, quality, face_id, of, person, confirmed, itself, copies, similar, taken, taken_from}] total "
         "years[{year, photos, file_dates}] threshold model faces pending complete exact elapsed_ms cursor",
@@ -553,8 +554,8 @@ METHODS = {
         "of a connection, give the last cursor as `since`: nothing is missed, and what was sent under the same cursor "
         "may come again. Where the cursor is not known any more, as it is a week old or of another model, `resumed` is "
         "false, and every photo that matches is sent again, at once or when it is embedded; `shown` tells which of "
-        "them came before. `top`, `skip`, `years`, `sort`, `exact`, `verdicts`, `explain`, `wait` and `digests` mean "
-        "nothing here.",
+        "them came before. `top`, `skip`, `years`, `sort`, `exact`, `verdicts`, `explain`, `wait`, `digests` and "
+        "`shared` mean nothing here: photos of this machine alone are told of.",
         "cursor resumed",
     ),
     "seen": Method(

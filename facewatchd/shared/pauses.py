@@ -11,8 +11,10 @@ FIRST: Final = 0.5
 """Seconds of the first pause."""
 LONGEST: Final = 60.0
 """Seconds: a machine that wakes up, or a server that is started, is found within a minute."""
-SLOW: Final = 600.0
-"""Seconds after a failure that a person has to mend, perhaps on the server, without this machine being told."""
+FIRST_SLOW: Final = 15.0
+LONGEST_SLOW: Final = 600.0
+"""Seconds of the first and of the longest pause after a failure that a person has to mend, perhaps on the server,
+without this machine being told. Some pass sooner: a database is missing for a moment while a backup is restored."""
 
 
 class Pauses:
@@ -32,6 +34,7 @@ class Pauses:
         """
         if retry is Retry.NEVER:
             return None
-        pause = SLOW if retry is Retry.SLOWLY else min(LONGEST, FIRST * 2.0 ** min(self._failures, 16))
+        first, longest = (FIRST_SLOW, LONGEST_SLOW) if retry is Retry.SLOWLY else (FIRST, LONGEST)
+        pause = min(longest, first * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return pause * random.uniform(0.5, 1.0)

@@ -4,7 +4,7 @@ It waits for changes in a call to the daemon, which answers as soon as there is 
 every `HEARTBEAT` seconds says that the machine is there and how many photos wait; it brings no new token, so nothing is
 written to the catalog's disk.
 
-Failures that pass by themselves are tried again in growing pauses (`pauses`), others every ten minutes, or when the
+Failures that pass by themselves are tried again in growing pauses (`pauses`), others in longer ones, or when the
 configuration is read again. The daemon may be away, be started anew, or run another model: then its outbox tells of
 another identity, and the tables of that model are connected to.
 """

@@ -166,6 +166,20 @@ SECTIONS = {
             "`machine` in the copy, and it is a machine of its own. facewatchd shared resync compares everything now.",
         ),
         (
+            "STATE AND MACHINES",
+            "facewatchd shared status has a word for how things stand: `ok`; `behind`, where this machine or another "
+            "one that runs has photos that are not in the database yet, or nothing can be sent, with the reason; "
+            "`unreachable`; `refused`, where somebody has to do something, with what; `off`, where facewatch-share "
+            "does not run. facewatchd status has it too, after `shared`.",
+            "facewatchd shared machines lists the machines with the same model, and of each how many photos it has "
+            "still to send and to index, and when it was heard of: one that is switched off keeps its faces. In a pipe "
+            "it prints name, faces, photos, photos to be sent, photos to be indexed, and seconds, with tabs between.",
+            "facewatchd shared remove NAME deletes all that a machine sent. On a terminal it asks before. It is what "
+            "to do with a machine that is gone for good, and before another one gets its name.",
+            "facewatchd shared resync compares all that this machine sent with what it has, and sends it all again "
+            "after it was removed.",
+        ),
+        (
             "WHEN THE SERVER IS AWAY",
             "Questions are answered from this machine's own faces, at once, and a line says that the others were not "
             "asked. An answer waits for the database for `timeout` seconds at most. What changes meanwhile is sent "

@@ -169,7 +169,7 @@ class PreparedCatalog:
         self._catalog = Catalog(directory / "catalog.sqlite3", INFO.id, INFO.dim, sends=True)
         self._gallery = Gallery(self._catalog, HnswIndex(self._catalog, directory))
         self._writer = Writer(self._gallery, Liveness())
-        self.sending = Sending(self._catalog, self._writer, INFO, machine_id(data), lambda: 0)
+        self.sending = Sending(self._catalog, self._writer, INFO, machine_id(data), lambda: 0, lambda: True)
         self._writer.start()
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
@@ -215,6 +215,24 @@ def _table(url: str, name: str, lines: str = "") -> str:
     return f"url = {json.dumps(url)}\nname = {json.dumps(name)}\n{lines}"
 
 
+def check_soon(database: Database, *machines: Share) -> None:
+    """Wait until `check` holds: for what facewatch-share notices by itself, and after a reload."""
+
+    def holds() -> bool:
+        try:
+            check(database, *machines)
+        except AssertionError as exc:
+            failed.append(exc)
+            return False
+        return True
+
+    failed: list[AssertionError] = []
+    try:
+        until(holds)
+    except AssertionError as exc:
+        raise (failed or [exc])[-1] from None
+
+
 def check(database: Database, *machines: Share, switched_off: Mapping[str, Path] = MappingProxyType({})) -> None:
     """Wait until all machines are settled; then the engine has what their catalogs say, and no others.
 
@@ -226,6 +244,7 @@ def check(database: Database, *machines: Share, switched_off: Mapping[str, Path]
     engine_invariant.check(database, list(data.values()), list(data))
     for machine in machines:
         assert "Traceback" not in machine.logged(), machine.logged()
+        assert "psycopg" not in machine.logged(), machine.logged()
         assert database.password not in machine.logged()
 
 

@@ -2,10 +2,10 @@
 
 **All above a threshold.** The index gives the ``k`` most alike, so ``k`` grows until the last of them is below the
 threshold, or there are as many as are wanted. The statement materialises the ``k`` first: a condition on the distance
-within the scan of the index would end it too early. The rows of one machine are chosen within the scan, which goes on
-until it has ``k`` of them. Where it ends before (by `hnsw.max_scan_tuples`, or because the graph does not lead to
-them), and where ``k`` is a large part of all (`MANY`), every face is compared instead. So it is where there is no
-index.
+within the scan of the index would end it too early. The rows of one machine are chosen afterwards: a scan that had to
+have ``k`` of a machine with few faces would walk past all the others. Where it ends before its ``k`` (by
+`hnsw.max_scan_tuples`, or because the graph does not lead to them), and where ``k`` is a large part of all (`MANY`),
+every face is compared instead. So it is where there is no index.
 
 **One moment.** A question takes two round trips, and three where ``k`` grows: all of its statements see the server as
 it was at the first one, so a hit is never told of a content that was written anew in between.
@@ -45,9 +45,10 @@ _HIT: Final = "machine, digest, n, face_id, s"
 _NEAR: Final = f"""
 WITH near AS MATERIALIZED (
     SELECT machine, same, -(embedding <#> %(asked)s) AS s FROM face
-    WHERE leads AND {{of}} ORDER BY embedding <#> %(asked)s LIMIT %(k)s),
+    WHERE leads ORDER BY embedding <#> %(asked)s LIMIT %(k)s),
 edge AS (SELECT count(*) AS found, min(s) AS low FROM near)
-SELECT {_HIT}, found, low FROM edge LEFT JOIN (near JOIN face USING (machine, same)) ON s >= %(threshold)s
+SELECT {_HIT}, found, low
+FROM edge LEFT JOIN (near JOIN face USING (machine, same)) ON s >= %(threshold)s AND {{of}}
 ORDER BY s DESC, digest, n LIMIT %(most)s
 """
 """The faces that lead in the index, then all that are equal to them."""
@@ -144,7 +145,7 @@ class Asking:
         self, asked: Sequence[dict[str, Any]], answers: list[list[Row]], question: Question, limit: int
     ) -> tuple[list[list[Row]], bool]:
         """Ask for more until all from the threshold on are there, and say whether all were compared with every face."""
-        among = sum(each.faces for each in self.machines if _is_of(each, question.whose))
+        among = sum(each.faces for each in self.machines)
         k, compared = FIRST_K, set[int]()
         while missing := [
             number
@@ -199,10 +200,6 @@ class Asking:
 def _columns(rows: Collection[tuple[Any, ...]], *names: str) -> dict[str, list[Any]]:
     """Rows as one list for each of their columns."""
     return dict(zip(names, map(list, zip(*sorted(rows), strict=True)), strict=True)) if rows else {n: [] for n in names}
-
-
-def _is_of(machine: MachineState, whose: Whose) -> bool:
-    return whose is Whose.ALL or machine.is_self is (whose is Whose.OWN)
 
 
 def _is_complete(answer: Sequence[Row], k: int, among: int, threshold: float, limit: int) -> bool:

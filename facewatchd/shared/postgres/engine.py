@@ -138,7 +138,8 @@ class PostgresEngine:
         return EngineError(
             Trouble.FENCED,
             f"another process sends in this machine's name to the shared engine at {self._connection.server.where}",
-            "was the data directory copied? delete the file `machine` in the copy, and restart facewatch-share there",
+            "`facewatchd shared resync` sends from here again; if the data directory was copied, first delete the file"
+            " `machine` in the copy, and restart facewatchd there",
         )
 
     def digests(self, after: bytes, limit: int) -> list[bytes]:

@@ -429,7 +429,7 @@ def test_what_other_machines_wrote_and_cannot_be_true_is_counted(machines: Made)
 
 
 def test_an_answer_that_was_cut_says_so(machines: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facewatchd.api.elsewhere.MOST", 3)
+    monkeypatch.setattr("facewatchd.api.elsewhere.MOST_A_SECOND", 1.5)
     rng = np.random.default_rng(1)
     here, link = machines(*(by_hand(n, seen(like(rng, 0, 0.9 - n / 50)), on="b") for n in range(5)))
     answer = here.ask(FOR_ANNA, Search(0.5), link)

@@ -144,6 +144,33 @@ def test_mass_deletes_and_the_same_again(engine: Database, nas: PostgresEngine) 
         assert recall(laptop, every) >= 0.995, "another machine's rows, where those of one that is gone still lie"
 
 
+@pytest.mark.parametrize(("whose", "wanted"), [(Whose.OTHERS, slice(0, 5)), (Whose.OWN, slice(5, None))])
+def test_a_question_about_few_faces_walks_past_no_more_than_one_about_all(
+    engine: Database, nas: PostgresEngine, whose: Whose, wanted: slice
+) -> None:
+    fill(nas, 5)
+    with connected(engine, "laptop", dim=DIM) as laptop:
+        fill(laptop, 0, 5)
+    assert nas.maintain()
+    nas.nearest(ROWS[:1], [0.9], 1)  # it sees the index
+    db = nas._connection.db
+    db.execute(f"{USE_THE_INDEX}; SET hnsw.ef_search = 100")
+    before = walked(engine)
+    near = nas.nearest(ROWS[:1], [0.6], 100, whose, Detail.HITS)
+    db.execute("SELECT pg_stat_force_next_flush()")
+    assert not near.exact
+    numbers = np.arange(len(ROWS))[wanted]
+    assert set((1000 * numbers[ROWS[wanted] @ ROWS[0] >= 0.602]).tolist()) <= set(near.hits[0].face_ids.tolist())
+    assert 0 < until(lambda: walked(engine) - before) <= 500
+
+
+def walked(engine: Database) -> int:
+    """Rows that scans of the index gave."""
+    with engine.connect() as db:
+        ((count,),) = db.execute("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'face_near'")
+        return int(count)
+
+
 def test_thousands_of_equal_faces_hide_nothing(engine: Database, nas: PostgresEngine) -> None:
     """A logo on 2,000 photos: nodes that would link only to each other."""
     logo = ROWS[0]

@@ -78,6 +78,17 @@ def test_a_photo_that_shows_another_content_now(engine: Database, nas: PostgresE
     assert nas.machines()[0].photos == 3
 
 
+def test_the_longest_path_and_any_bytes(engine: Database, nas: PostgresEngine) -> None:
+    long = b"/" + b"/".join(bytes([n]) * 255 for n in range(240, 255)) + b"/\xff'\n\\"
+    push(nas, content(1, ROWS[:1], [long, b"/%s{}"]))
+    assert set(paths(engine)) == {long, b"/%s{}"}
+    push(nas, content(1, ROWS[:1], [long]))
+    (found,) = nas.nearest(ROWS[:1], [0.9], 9, Whose.OWN).contents
+    assert found.paths == (long,)
+    push(nas, content(1, ROWS[:1], [b"/a"]))
+    assert set(paths(engine)) == {b"/a"}
+
+
 def test_what_is_gone_leaves_no_row(engine: Database, nas: PostgresEngine) -> None:
     push(nas, content(1, ROWS[:2]), content(2, ROWS[2:3]))
     assert push(nas, gone(1), gone(7)) == Pushed(deleted=1)

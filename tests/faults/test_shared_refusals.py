@@ -1,0 +1,178 @@
+"""What is wrong with a shared engine is said in one line with a way out, and is mended by itself where it can be."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import engine_invariant
+from tests.support.engine_server import USER, Database, Server
+from tests.support.processes import fill, small_disk, until
+from tests.support.shared_machines import Machine, Photos, check, check_soon
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    return Photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def nas(tmp_path: Path, tiny_root: Path, engine: Database, photos: Photos) -> Iterator[Machine]:
+    """A machine that has not sent anything yet: its facewatch-share does not run."""
+    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
+        nas.daemon.start()
+        nas.daemon.settle()
+        yield nas
+
+
+def turn_to(machine: Machine, url: str) -> None:
+    """Write another url into the configuration, and have both processes read it."""
+    lines = machine.daemon.config.read_text().splitlines()
+    changed = [f"url = {json.dumps(url)}" if line.startswith("url = ") else line for line in lines]
+    assert changed != lines
+    machine.daemon.config.write_text("\n".join(changed) + "\n")
+    for process in (machine.daemon.process, machine.process):
+        if process is not None:
+            process.send_signal(signal.SIGHUP)
+
+
+def refused(machine: Machine, *words: str) -> dict[str, Any]:
+    """Wait until facewatch-share says that the engine cannot be used, with these words, on one line."""
+
+    def said() -> dict[str, Any]:
+        status = machine.status()
+        text = f"{status['reason']} {status['hint']}"
+        return status if status["state"] == "refused" and all(word in text for word in words) else {}
+
+    status = until(said)
+    assert "\n" not in status["reason"] + status["hint"]
+    assert status["reason"]
+    assert status["hint"]
+    answer = machine.daemon.call("query", photos=[{"path": str(min(machine.daemon.roots[0].iterdir()))}])
+    assert answer["matches"], "the answer of this machine is there all the same"
+    assert answer["shared"]["state"] == "refused", answer["shared"]
+    assert not answer["complete"]
+    return status
+
+
+def test_a_wrong_password_certificate_or_name_is_refused_until_it_is_mended(
+    nas: Machine, engine: Database, new_database: Callable[..., Database], photos: Photos, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "passfile"
+    wrong.touch(0o600)
+    wrong.write_text("*:*:*:*:not-the-password\n")
+    nas.start_share()
+    check(engine, nas)
+    turn_to(nas, engine.url(passfile=wrong))
+    refused(nas, "password", USER)
+    turn_to(nas, engine.url(passfile=tmp_path / "nowhere"))
+    refused(nas, "password", USER)
+    turn_to(nas, engine.url(sslrootcert=engine.server.other_ca))
+    refused(nas, "certificate", "sslrootcert")
+    turn_to(nas, engine.url("127.0.0.2"))
+    assert until(lambda: nas.status()["reason"])
+    turn_to(nas, engine.url(user="nobody_there"))
+    refused(nas, "nobody_there")
+    bare = new_database(extension=False)
+    turn_to(nas, bare.url())
+    refused(nas, "CREATE EXTENSION vector")
+    with bare.administer() as db:
+        db.execute("CREATE EXTENSION vector")
+    photos.change()
+    nas.daemon.control("shared", "resync")
+    check_soon(bare, nas)
+    turn_to(nas, engine.url())
+    check_soon(engine, nas)
+    assert "not-the-password" not in nas.logged()
+    nas.stop()
+
+
+def test_tables_of_a_later_version_are_left_alone(nas: Machine, engine: Database, photos: Photos) -> None:
+    nas.start_share()
+    check(engine, nas)
+    schema = engine_invariant.schema_of(engine_invariant.of_catalog(engine_invariant.catalog_of(nas.data)).model)
+    with engine.administer() as db:
+        before = db.execute(f"SELECT value FROM {schema}.meta WHERE key = 'version'").fetchone()
+        assert before
+        db.execute(f"UPDATE {schema}.meta SET value = '99' WHERE key = 'version'")
+        counted = db.execute(f"SELECT count(*), max(epoch) FROM {schema}.machine").fetchone()
+        nas.kill_share()
+        photos.change()
+        nas.start_share()
+        refused(nas, "update facewatchd")
+        assert db.execute(f"SELECT count(*), max(epoch) FROM {schema}.machine").fetchone() == counted
+        db.execute(f"UPDATE {schema}.meta SET value = %s WHERE key = 'version'", before)
+    nas.daemon.control("shared", "resync")
+    check(engine, nas)
+    nas.stop()
+
+
+def test_two_models_never_meet(nas: Machine, engine: Database, photos: Photos, tmp_path: Path, tiny_root: Path) -> None:
+    """The other machine's model has the same faces and the same numbers, and is another one."""
+    from tests.support import tiny_pack
+
+    other_root = tmp_path / "other models"
+    tiny_pack.build(other_root, seed=1)
+    with Machine(tmp_path / "other", engine.url(), photos.root, name="other", model_root=other_root) as other:
+        nas.start_share()
+        other.start()
+        nas.settle()
+        other.settle()
+        with engine.administer() as db:
+            for machine in (nas, other):
+                engine_invariant.check_machine(db, machine.data)
+        photo = min(photos.root.iterdir())
+        for machine in (nas, other):
+            answer = machine.daemon.call("query", photos=[{"path": str(photo)}], top=0)
+            assert answer["matches"]
+            assert {match["host"] for match in answer["matches"]} == {None}
+            assert not any(match["elsewhere"] for match in answer["matches"])
+            assert answer["shared"]["machines"] == []
+        other.stop()
+    nas.stop()
+
+
+def test_a_server_without_room_for_connections_is_tried_again(
+    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
+) -> None:
+    server = own_server(max_connections="6", superuser_reserved_connections="3", reserved_connections="0")
+    engine = server.new_database()
+    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
+        with engine.connect(), engine.connect(), engine.connect():
+            nas.start()
+            reason = until(lambda: nas.status()["reason"])
+            assert "\n" not in reason
+            until(lambda: "connections" in nas.status()["reason"])
+        check(engine, nas)
+        nas.stop()
+
+
+def test_a_server_whose_disk_is_full_gets_the_rest_once_there_is_room(
+    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
+) -> None:
+    server = own_server()
+    with small_disk(server.place / "disk") as disk:
+        server.give(disk / "room")
+        with server.administer() as db:
+            db.execute(f"CREATE TABLESPACE small LOCATION '{disk / 'room'}'")
+        engine = server.new_database(tablespace="small")
+        with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
+            nas.start()
+            check(engine, nas)
+            fill(disk / "filler")
+            photos.add(20)
+            nas.daemon.settle()
+            full = until(lambda: status if (status := nas.status())["reason"] else {})
+            assert "room" in full["reason"], full
+            assert full["hint"]
+            photos.change()
+            (disk / "filler").unlink()
+            nas.daemon.control("shared", "resync")
+            check(engine, nas)
+            nas.stop()
+        server.stop()

@@ -1,0 +1,191 @@
+"""Backups that are restored on either side, and data directories that are copied: nothing is lost or invented."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import engine_invariant
+from tests.support.engine_server import Database, Server
+from tests.support.processes import until
+from tests.support.shared_machines import Machine, Photos, check, check_soon
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    return Photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def nas(tmp_path: Path, tiny_root: Path, engine: Database, photos: Photos) -> Iterator[Machine]:
+    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
+        nas.start()
+        check(engine, nas)
+        yield nas
+
+
+def test_the_engine_is_restored_from_a_dump(nas: Machine, engine: Database, photos: Photos) -> None:
+    empty = engine.server.new_database()
+    before_everything = empty.back_up()
+    empty.drop()
+    early = engine.back_up()
+    photos.change()
+    check(engine, nas)
+    late = engine.back_up()
+    engine.restore(early)
+    photos.change()
+    check(engine, nas)
+    nas.kill_share()
+    photos.change()
+    nas.start_share()
+    check(engine, nas)
+    # Several epochs ago, then a moment that this machine has left since, then all at once.
+    for backup in (early, late, before_everything):
+        engine.restore(backup)
+        photos.change()
+        check(engine, nas)
+    nas.reach("ok")
+
+
+def test_a_restored_engine_is_found_although_nothing_changes(nas: Machine, engine: Database, photos: Photos) -> None:
+    nas.kill_share()
+    nas.hook(
+        "from facewatchd.shared import pauses, sender\n"
+        "sender.HEARTBEAT = pauses.FIRST_SLOW = 0.5"  # the database is missing for a moment
+    )
+    nas.start_share()
+    early = engine.back_up()
+    photos.change()
+    check(engine, nas)
+    engine.restore(early)
+    check_soon(engine, nas)
+
+
+def test_tables_that_are_dropped_or_emptied_are_filled_again(nas: Machine, engine: Database, photos: Photos) -> None:
+    schema = engine_invariant.schema_of(engine_invariant.of_catalog(engine_invariant.catalog_of(nas.data)).model)
+    for statement in (f"DROP SCHEMA {schema} CASCADE", f"DELETE FROM {schema}.machine"):
+        with engine.administer() as db:
+            db.execute(statement)
+        photos.change()
+        check(engine, nas)
+        nas.reach("ok")
+
+
+def test_the_files_of_the_server_are_restored(
+    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
+) -> None:
+    server = own_server()
+    engine = server.new_database()
+    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
+        nas.start()
+        check(engine, nas)
+        server.stop()
+        copy = server.back_up("copy")
+        server.start()
+        photos.change()
+        check(engine, nas)
+        server.stop()
+        server.restore(copy)
+        photos.change()
+        server.start()
+        check(engine, nas)
+
+
+def test_the_catalog_is_restored_to_a_moment_before_and_within_a_session(
+    nas: Machine, engine: Database, photos: Photos, tmp_path: Path
+) -> None:
+    def stop() -> None:
+        assert nas.daemon.stop() == 0
+
+    stop()
+    before = nas.copy_data(tmp_path / "before")
+    nas.daemon.start()
+    photos.change()
+    check(engine, nas)
+    stop()
+    within = nas.copy_data(tmp_path / "within")
+    nas.daemon.start()
+    photos.change()
+    check(engine, nas)
+    for backup in (within, before):
+        stop()
+        _restore(nas, backup)
+        photos.change()
+        nas.daemon.start()
+        check(engine, nas)
+        stop()
+        # The catalog goes its own way while facewatch-share is away, too.
+        nas.kill_share()
+        _restore(nas, backup)
+        nas.start()
+        check(engine, nas)
+    # A catalog that is made anew: the rows keep their owner.
+    stop()
+    shutil.rmtree(engine_invariant.catalog_of(nas.data).parent)
+    nas.daemon.start()
+    check(engine, nas)
+    nas.stop()
+
+
+def _restore(machine: Machine, backup: Path) -> None:
+    shutil.rmtree(machine.data)
+    shutil.copytree(backup, machine.data)
+
+
+def test_of_two_copies_of_a_data_directory_the_one_that_started_last_sends(
+    nas: Machine, engine: Database, photos: Photos, tmp_path: Path, tiny_root: Path
+) -> None:
+    nas.stop()
+    other_photos = Photos(tmp_path / "other photos", first_seed=300)
+    other = Machine(tmp_path / "copied", engine.url(), other_photos.root, name="copied", model_root=tiny_root)
+    nas.copy_data(other.data)
+    nas.start()
+    check(engine, nas)
+    with other:
+        other.start()
+        photos.change()
+        check(engine, other)
+        fenced = until(lambda: status if "resync" in (status := nas.status())["hint"] else {})
+        assert fenced["state"] == "behind"
+        assert "another process sends" in fenced["reason"]
+        photos.change()
+        other_photos.change()
+        nas.daemon.settle()
+        check(engine, other)
+        assert nas.status()["state"] == "behind", "it does not take the rows back by itself"
+        # It answers and asks all the same, and so it knows what the engine has.
+        answer = nas.daemon.call("query", photos=[{"path": str(min(photos.root.iterdir()))}], top=0)
+        assert answer["matches"]
+        assert answer["shared"]["state"] in ("ok", "behind")
+        # The way out that it names.
+        other.stop()
+        done = nas.daemon.control("shared", "resync")
+        assert done.returncode == 0, done.stderr
+        check(engine, nas)
+        nas.reach("ok")
+
+
+def test_the_same_photos_on_a_shared_disk_belong_to_both(
+    nas: Machine, engine: Database, photos: Photos, tmp_path: Path, tiny_root: Path
+) -> None:
+    with Machine(tmp_path / "studio", engine.url(), photos.root, name="studio", model_root=tiny_root) as studio:
+        studio.start()
+        check(engine, nas, studio)
+        photo = min(photos.root.iterdir())
+        for machine, other in ((nas, "studio"), (studio, "nas")):
+            answer = until(lambda machine=machine: _complete(machine, photo))
+            first = answer["matches"][0]
+            assert (first["path"], first["host"]) == (str(photo), None)
+            assert first["elsewhere"] == [{"host": other, "path": str(photo)}]
+            assert all(match["host"] is None for match in answer["matches"]), "one content is one match"
+        photos.change()
+        check(engine, nas, studio)
+        studio.stop()
+
+
+def _complete(machine: Machine, photo: Path) -> dict[str, object]:
+    answer: dict[str, object] = machine.daemon.call("query", photos=[{"path": str(photo)}], top=0)
+    return answer if answer["complete"] else {}
