@@ -221,6 +221,21 @@ def test_a_machine_that_was_removed_comes_back_only_where_that_is_wanted(engine:
         assert not nas.attach(machine, "nas", [last]).is_known
 
 
+def test_a_machine_is_removed_with_what_it_sent_of_other_models(engine: Database) -> None:
+    machine = token()
+    with connected(engine, dim=DIM) as nas, connected(engine, dim=DIM, model="before-00000000") as before:
+        before.attach(machine, "an earlier name", [])
+        push(before, content(1, ROWS[:1]))
+        nas.attach(machine, "nas", [])
+        with connected(engine, "laptop", dim=DIM, model="before-00000000") as laptop:
+            push(laptop, content(2, ROWS[1:2]))
+            assert nas.remove("nas")
+            assert [each.name for each in before.machines()] == ["laptop"]
+            with pytest.raises(EngineError) as raised:
+                push(before, content(3, ROWS[2:3]))
+            assert raised.value.trouble is Trouble.REMOVED
+
+
 def test_what_a_machine_says_of_itself(engine: Database, nas: PostgresEngine) -> None:
     with connected(engine, "laptop", dim=DIM) as laptop:
         laptop.push([content(1, ROWS[:2])], token(), 7, 9)
