@@ -339,7 +339,8 @@ def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
     """Return the configuration of a running daemon after a reload, and the keys that count only after a restart.
 
     The threshold of queries belongs to a model: where the model changes, both wait for the restart. So do a `[shared]`
-    that comes or goes, and where the index is; `url`, `name` and `send` are facewatch-share's alone.
+    that comes or goes, where the index is, and whether an outbox is kept (`send`). `url` and `name` are
+    facewatch-share's.
     """
     kept = {name: getattr(running.resources, name) for name in ("threads", "idle_priority", "device", "thumbnails")}
     query = wanted.query
@@ -358,7 +359,7 @@ def apply_reload(running: Config, wanted: Config) -> tuple[Config, list[str]]:
 
 
 def _shared_after_reload(running: Shared | None, wanted: Shared | None) -> Shared | None:
-    return replace(wanted, index=running.index) if running and wanted else running
+    return replace(wanted, index=running.index, send=running.send) if running and wanted else running
 
 
 def _differing(one: Any, other: Any, where: str = "") -> list[str]:

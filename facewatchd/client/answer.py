@@ -75,6 +75,10 @@ class Undecided(NamedTuple):
     """Of the first of them."""
 
 
+REACHED = ("ok", "behind")
+"""The states of the shared engine in which it answers."""
+
+
 class Machine(NamedTuple):
     """Another machine, as the shared engine knows it."""
 
@@ -102,7 +106,7 @@ class Shared(NamedTuple):
     @property
     def is_reached(self) -> bool:
         """Whether other machines' faces were searched too."""
-        return self.state in ("ok", "behind")
+        return self.state in REACHED
 
 
 class Answer:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from facewatchd.client.answer import path_of, reading_answer
+from facewatchd.client.answer import REACHED, path_of, reading_answer
 from facewatchd.console.progress import Progress, bars_hidden
 from facewatchd.console.streams import wait_while_read, write, write_json
 from facewatchd.text import counted, printable
@@ -93,6 +93,11 @@ class Sharing:
     """All machines, as far as they were known when the engine was last reached."""
     is_well: bool = True
     """Whether there is nothing to be done: photos that are still to be sent will be."""
+
+    @property
+    def searchable(self) -> int:
+        """How many faces of other machines can be found now."""
+        return sum(peer.faces for peer in self.peers if not peer.is_self) if self.state in REACHED else 0
 
     @classmethod
     def of(cls, item: Any) -> Sharing | None:

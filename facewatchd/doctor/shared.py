@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -46,7 +47,8 @@ def check(loaded: Config) -> Iterator[Finding]:
     """Yield what is right and wrong with the shared engine; nothing without `[shared]`."""
     if loaded.shared is None:
         return
-    status = ShareLink(paths.share_path(loaded.socket), 1, loaded.shared.timeout).status()
+    with closing(ShareLink(paths.share_path(loaded.socket), 1, loaded.shared.timeout)) as link:
+        status = link.status()
     yield _share(status, loaded.shared)
     try:
         from facewatchd.shared.postgres import probe
@@ -79,15 +81,16 @@ def _share(status: LinkStatus, shared: Shared) -> Finding:
         has_unit = (paths.units_path() / SHARE).exists()
         hint = f"systemctl --user start {SHARE}" if has_unit else "`facewatchd service install`, or run facewatch-share"
         return Finding("share", "warn", "facewatch-share does not run: nothing is sent or asked", hint)
-    if status.state is State.OK:
-        sends = "everything is sent" if status.sends else "nothing is sent (`shared.send`)"
-        return Finding("share", "ok", f"facewatch-share is connected, {sends}")
     if status.name and status.name != shared.name:
         detail = f"facewatch-share runs as {status.name}, and `shared.name` is {shared.name}"
         return Finding("share", "warn", detail, f"systemctl --user reload {SHARE}")
+    if status.state is State.OK:
+        sends = "everything is sent" if status.sends else "nothing is sent (`shared.send`)"
+        return Finding("share", "ok", f"facewatch-share is connected, {sends}")
     if status.state is State.BEHIND:
-        return Finding("share", "ok", f"facewatch-share is connected; {status.reason}", status.hint)
-    return Finding("share", "fail", f"facewatch-share: {status.reason}", status.hint)
+        severity = "warn" if status.hint else "ok"  # with a hint it needs the user, else only time
+        return Finding("share", severity, f"facewatch-share: {status.reason}", status.hint)
+    return Finding("share", "fail", f"facewatch-share: {status.reason}", status.hint or "ask again in a moment")
 
 
 def _unreached(error: EngineError, status: LinkStatus) -> Finding:
@@ -179,15 +182,13 @@ def _question(loaded: Config, found: Found) -> Finding:
     dim = _dim(loaded.socket)
     if dim == 0:
         return Finding("question", "ok", "not tried: the daemon does not answer, which says what a face is")
-    link = ShareLink(paths.share_path(loaded.socket), dim, loaded.shared.timeout)
     asked = np.ones((1, dim), np.float32) / np.sqrt(dim)
     begun = time.monotonic()
     try:
-        link.nearest(asked.astype(np.float32), [1.0], 1, seconds=max(loaded.shared.timeout, machine.SOCKET_SECONDS))
+        with closing(ShareLink(paths.share_path(loaded.socket), dim, loaded.shared.timeout)) as link:
+            link.nearest(asked.astype(np.float32), [1.0], 1, seconds=max(loaded.shared.timeout, machine.SOCKET_SECONDS))
     except LinkError as exc:
-        return Finding("question", "fail", exc.message, exc.hint)
-    finally:
-        link.close()
+        return Finding("question", "fail", exc.message, exc.hint or f"systemctl --user restart {SHARE}")
     passed = time.monotonic() - begun
     detail = f"the first one took {1e3 * passed:.0f} ms"
     if passed > loaded.shared.timeout:

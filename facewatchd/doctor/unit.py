@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from facewatchd import paths
 from facewatchd.config import AUTO_DEVICE, CPU, Config
 from facewatchd.doctor.finding import Finding
-from facewatchd.service.units import SERVICE, SOCKET, is_in_private_tmp, paths_in_private_tmp
+from facewatchd.service.units import SERVICE, SHARE, SOCKET, is_in_private_tmp, names, paths_in_private_tmp
 from facewatchd.text import counted
 
-UNITS = (SERVICE, SOCKET)
+UNITS = (SERVICE, SOCKET, SHARE)
 PROPERTIES = (
     "Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "ExecMainStatus",
     "FragmentPath", "NeedDaemonReload", "ExecStart", "MemoryDenyWriteExecute",
@@ -28,7 +28,7 @@ _PROGRAM = re.compile(r"\{ path=(.*?) ; argv\[\]=")
 SECONDS = 5.0
 """In which systemd must answer."""
 INSTALL = "`facewatchd service install`"
-JOURNAL = "see `journalctl --user -u facewatchd`, then `systemctl --user reset-failed` and start it again"
+JOURNAL = "see `journalctl --user -u {}`, then `systemctl --user reset-failed` and start it again"
 
 Properties = dict[str, str]
 
@@ -58,7 +58,16 @@ def check(config: Config) -> Iterator[Finding]:
         yield Finding("service", "ok", "not installed as a systemd user unit", hint)
     else:
         found = [finding for name in files for finding in _troubles(name, units.get(name, {}))]
+        found += _unlike_the_configuration(files, config)
         yield from found or [_state({name: units[name] for name in files})]
+
+
+def _unlike_the_configuration(files: Container[str], config: Config) -> Iterator[Finding]:
+    """A unit of facewatch-share that is missing, or that nothing needs any more."""
+    if SERVICE in files and SHARE in names(config) and SHARE not in files:
+        yield Finding("service", "warn", f"`[shared]` is configured, and {SHARE} is not installed", f"{INSTALL} again")
+    elif SHARE in files and SHARE not in names(config):
+        yield Finding("service", "warn", f"{SHARE} is installed, and no `[shared]` is configured", f"{INSTALL} again")
 
 
 def _keeps_out(device: str, unit: Properties) -> bool:
@@ -80,7 +89,12 @@ def _troubles(name: str, unit: Properties) -> Iterator[Finding]:
         after = f" after {counted(restarts, 'restart')}" if restarts else ""
         status = unit.get("ExecMainStatus", "")
         exited = f", exit status {status}" if status not in ("", "0") else ""
-        yield Finding("service", "fail", f"{name} failed{after}: {unit.get('Result', '?')}{exited}", JOURNAL)
+        yield Finding(
+            "service",
+            "fail",
+            f"{name} failed{after}: {unit.get('Result', '?')}{exited}",
+            JOURNAL.format(name.partition(".")[0]),
+        )
 
 
 def _state(units: dict[str, Properties]) -> Finding:
@@ -99,7 +113,7 @@ def _state(units: dict[str, Properties]) -> Finding:
 
 
 def _shown() -> dict[str, Properties]:
-    """The properties of both units; empty where no manager answers."""
+    """The properties of the units; empty where no manager answers."""
     text = _output("systemctl", "--user", "show", *UNITS, "--property", ",".join(PROPERTIES))
     units = {}
     for block in text.split("\n\n"):

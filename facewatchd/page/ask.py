@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from facewatchd.client.query import MAX_BYTES
 from facewatchd.client.report import worded_wrong
+from facewatchd.client.status import Sharing
 from facewatchd.page import pictures, question, view
 from facewatchd.page.forms import whole
 from facewatchd.page.question import PATH, Question, UnknownPhotoError
@@ -75,8 +76,16 @@ async def _how_to_ask(request: Request) -> Response:
     daemon = view.daemon(request)
     people, status = await asyncio.gather(daemon.call("people"), daemon.call("status"))
     named = sorted(people["people"], key=lambda each: -each["photos"])[:_NAMED]
+    sharing = Sharing.of(status.get("shared"))
     return view.render(
-        request, "ask.html", people=named, more=len(people["people"]) - len(named), status=status, most=MAX_BYTES
+        request,
+        "ask.html",
+        people=named,
+        more=len(people["people"]) - len(named),
+        status=status,
+        is_shared=sharing is not None,
+        elsewhere=0 if sharing is None else sharing.searchable,
+        most=MAX_BYTES,
     )
 
 

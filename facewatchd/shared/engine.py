@@ -156,7 +156,7 @@ class Engine(Protocol):
         ...
 
     def remove(self, name: str) -> bool:
-        """Remove a machine with all of its rows; whether there was one of that name."""
+        """Remove a machine with all of its rows, also those of other models; whether there was one of that name."""
         ...
 
     def count(self) -> int:

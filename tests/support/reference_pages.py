@@ -96,7 +96,7 @@ def config_page() -> str:
         "RELOAD",
         "`systemctl --user reload facewatchd`, or SIGHUP to a daemon without a terminal, reads the file again. Keys "
         "above without the remark about a restart count at once; a threshold waits when `model` changed with it. The "
-        "log names the keys that wait. A file with a mistake changes nothing. `url`, `name` and `send` are "
+        "log names the keys that wait. A file with a mistake changes nothing. `url` and `name` are "
         "facewatch-share's: it takes them over when it is reloaded in the same way.",
     )
     lines += [".SH FILES", *item(r"\fI\(ti/.config/facewatchd/config.toml\fR", "the configuration")]

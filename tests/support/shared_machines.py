@@ -244,6 +244,7 @@ def check(database: Database, *machines: Share, switched_off: Mapping[str, Path]
     engine_invariant.check(database, list(data.values()), list(data))
     for machine in machines:
         assert "Traceback" not in machine.logged(), machine.logged()
+        assert "psycopg" not in machine.logged(), machine.logged()
         assert database.password not in machine.logged()
 
 

@@ -145,6 +145,17 @@ def test_what_waits_for_a_restart_is_said(start: Start, places: tuple[Path, Path
     assert "read again: 1 directory" in said
 
 
+def test_a_shared_engine_waits_for_a_restart(start: Start, places: tuple[Path, Path, Path], tiny_root: Path) -> None:
+    daemon = start(places[0], model="tiny", model_root=tiny_root)
+    without = daemon.config.read_text()
+    daemon.config.write_text(f"{without}\n[shared]\nurl = 'postgresql://localhost/f'\n")
+    _hang_up(daemon)
+    until(lambda: "`shared` changed: that counts when the daemon is started again" in daemon.log.read_text())
+    assert "shared" not in daemon.status()
+    daemon.config.write_text(f"{without}\n[shared]\nurl = 'postgresql://nas.lan/f?sslmode=require'\n")
+    assert "leads to nas.lan with sslmode=require" in _hang_up(daemon)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [

@@ -215,7 +215,7 @@ def test_the_page_of_the_configuration_tells_which_keys_wait_for_a_restart() -> 
     described = dict(re.findall(r"^\.TP\n(\w+) \(.*\)\n(.*)$", page, re.MULTILINE))
     late = {name for name, meaning in described.items() if meaning.endswith(reference_pages.ON_RESTART)}
     faces = {"min_size", "min_score", "second_look", "detector_size"}
-    assert late == {"model", "model_root", *faces, "threads", "idle_priority", "device", "thumbnails", "index"}
+    assert late == {"model", "model_root", *faces, "threads", "idle_priority", "device", "thumbnails", "index", "send"}
 
 
 def test_the_page_of_the_protocol_has_every_method_parameter_and_error() -> None:

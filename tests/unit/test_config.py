@@ -432,7 +432,8 @@ def test_an_engine_that_comes_or_goes_and_its_index_wait_for_a_restart() -> None
     assert config.apply_reload(some, none) == (some, ["shared"])
     assert config.apply_reload(none, none) == (none, [])
     taken, waiting = config.apply_reload(some, replace(some, shared=other))
-    assert (taken.shared, waiting) == (replace(other, index="local"), ["shared.index"])
+    assert taken.shared == replace(other, index="local", send=True)
+    assert waiting == ["shared.index", "shared.send"]
 
 
 @pytest.mark.parametrize("text", ["directories = [", "a = 1\na = 2", "= 3", "x = " + "[" * 5000])

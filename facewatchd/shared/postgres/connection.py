@@ -9,6 +9,7 @@ it never shuts another one that has the number by then.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -24,6 +25,8 @@ from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import schema, vectors
 from facewatchd.shared.postgres.address import parameters
 from facewatchd.shared.postgres.troubles import GONE, Server, Words, engine_error, worded
+
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings are of errors beside those that it raises
 
 CONNECT_SECONDS: Final = 5
 """For each address of the server; libpq takes no less than 2."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import indexing, pushing, rows
@@ -24,6 +25,12 @@ PUSH_SECONDS, FACE_SECONDS = 30.0, 0.05
 """For a push, and for each of its faces: putting one into the index takes 3 ms of a processor, which may be busy."""
 REMOVE_SECONDS: Final = 1800.0
 """To remove a machine: a million faces take a minute."""
+_MODELS: Final = """
+SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'machine'
+WHERE nspname ~ '^facewatch_[0-9a-f]{16}$'
+AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'DELETE')
+"""
+"""The schemas of all models. What a machine sent with an earlier model is removed with the rest of it."""
 
 
 class PostgresEngine:
@@ -186,9 +193,14 @@ class PostgresEngine:
 
     def remove(self, name: str) -> bool:
         with self._connection.within(REMOVE_SECONDS) as db, db.transaction():
-            row = db.execute("DELETE FROM machine WHERE name = %s RETURNING id", (name,)).fetchone()
+            row = db.execute("SELECT id FROM machine WHERE name = %s", (name,)).fetchone()
             if row is not None:
-                db.execute("INSERT INTO removed(id) VALUES (%s) ON CONFLICT DO NOTHING", row)
+                for (tables,) in db.execute(_MODELS.encode()).fetchall():
+                    schema_name = Identifier(tables)
+                    found = db.execute(SQL("DELETE FROM {}.machine WHERE id = %s").format(schema_name), row)
+                    if found.rowcount:
+                        note = "INSERT INTO {}.removed(id) VALUES (%s) ON CONFLICT DO NOTHING"
+                        db.execute(SQL(note).format(schema_name), row)
         return row is not None
 
     def count(self) -> int:

@@ -45,8 +45,9 @@ def _faces(db: psycopg.Connection) -> int:
 def _make(db: psycopg.Connection) -> bool:
     faces = _faces(db)
     log.info("making the index of %s in the shared engine: questions take longer until then", counted(faces, "face"))
-    memory = min(max(64 << 20, faces * schema.BYTES_A_FACE), schema.MOST_BUILD_MEMORY)
-    db.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory >> 10}kB")))
+    row = db.execute(schema.BUILD_MEMORY, (faces * schema.BYTES_A_FACE,)).fetchone()
+    assert row is not None
+    db.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{int(row[0]) >> 10}kB")))
     try:
         _create(db)
     except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):

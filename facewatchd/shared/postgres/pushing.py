@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ _MACHINE: Final = (
 _KNOWN: Final = "SELECT digest, fingerprint FROM content WHERE machine = %s AND digest = ANY(%s)"
 _SHOWN: Final = (
     "SELECT path, digest FROM photo WHERE machine = %(machine)s AND digest = ANY(%(digests)s)"
-    " UNION SELECT path, digest FROM photo WHERE machine = %(machine)s AND path = ANY(%(paths)s)"
+    " UNION SELECT path, digest FROM photo WHERE machine = %(machine)s AND hash = ANY(%(hashes)s)"
 )
 _COPY: Final = "COPY {}({}) FROM STDIN (FORMAT BINARY)"
 _CONTENT: Final = {
@@ -133,19 +134,26 @@ def push(
     """Push in one transaction. ``counts``: backlog and pending. Raises `NotOursError`, and what psycopg raises."""
     latest = list({each.digest: each for each in contents}.values())
     digests = [each.digest for each in latest]
-    paths = [path for each in latest for path in each.paths]
+    values = {
+        "machine": mine.key,
+        "digests": digests,
+        "hashes": _hashes(path for each in latest for path in each.paths),
+    }
     with db.transaction():
         with db.pipeline():
             changed = db.execute(_MACHINE, (lineage, *counts, mine.key, mine.id, mine.epoch), prepare=True)
             known = db.execute(_KNOWN, (mine.key, digests), prepare=True, binary=True)
-            shown = db.execute(
-                _SHOWN, {"machine": mine.key, "digests": digests, "paths": paths}, prepare=True, binary=True
-            )
+            shown = db.execute(_SHOWN, values, prepare=True, binary=True)
         if not changed.rowcount:
             raise NotOursError
         made = difference(latest, dict(known.fetchall()), dict(shown.fetchall()))
         _write(db, mine.key, made)
     return Pushed(len(made.written), made.gone, len(made.hidden) + _renamed(made))
+
+
+def _hashes(paths: Iterable[bytes]) -> list[bytes]:
+    """As the server computes them."""
+    return [sha256(path).digest() for path in paths]
 
 
 def _renamed(made: Difference) -> int:
@@ -155,7 +163,7 @@ def _renamed(made: Difference) -> int:
 
 _DROP_FACES: Final = "DELETE FROM face WHERE machine = %s AND digest = ANY(%s) RETURNING leads, same"
 _DROP_CONTENTS: Final = "DELETE FROM content WHERE machine = %s AND digest = ANY(%s)"
-_HIDE: Final = "DELETE FROM photo WHERE machine = %s AND path = ANY(%s)"
+_HIDE: Final = "DELETE FROM photo WHERE machine = %s AND hash = ANY(%s)"
 _LED: Final = "SELECT same FROM face WHERE machine = %s AND same = ANY(%s) AND leads"
 _LEAD: Final = """
 UPDATE face SET leads = true FROM (
@@ -176,7 +184,7 @@ def _write(db: psycopg.Connection, key: int, made: Difference) -> None:
     with db.pipeline():
         dropped = db.execute(_DROP_FACES, (key, made.dropped), prepare=True, binary=True)
         db.execute(_DROP_CONTENTS, (key, made.dropped), prepare=True)
-        db.execute(_HIDE, (key, made.hidden), prepare=True)
+        db.execute(_HIDE, (key, _hashes(made.hidden)), prepare=True)
         led = db.execute(_LED, (key, list({same for *_, same in faces})), prepare=True, binary=True)
     gone = dropped.fetchall()
     has_leader = {same for (same,) in led.fetchall()}

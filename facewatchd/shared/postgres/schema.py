@@ -40,6 +40,11 @@ SETTINGS: Final = {
     "plan_cache_mode": "force_custom_plan",  # a generic plan knows no LIMIT, and would compare every face
     "bytea_output": "hex",
     "statement_timeout": "0",  # set for questions alone: it would end a push on a busy server
+    # A laptop that is shut in the middle of a push holds the rows that it changed, and old rows from being cleared.
+    "idle_in_transaction_session_timeout": "60000",
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
     "client_min_messages": "error",
     "DateStyle": "ISO",
 }
@@ -80,8 +85,9 @@ CREATE INDEX content_digest ON content(digest);
 CREATE TABLE photo(
     machine integer NOT NULL,
     path bytea NOT NULL,
+    hash bytea GENERATED ALWAYS AS (sha256(path)) STORED,  -- a path may be longer than a row of an index
     digest bytea NOT NULL,
-    PRIMARY KEY (machine, path),
+    PRIMARY KEY (machine, hash),
     FOREIGN KEY (machine, digest) REFERENCES content ON DELETE CASCADE
 );
 CREATE INDEX photo_content ON photo(machine, digest);
@@ -120,7 +126,12 @@ INDEX_STATE: Final = (
 )
 BYTES_A_FACE: Final = 2600
 """Of memory that building the index takes, 512 numbers each; what does not fit makes it many times slower."""
-MOST_BUILD_MEMORY: Final = 4 << 30
+BUILD_MEMORY: Final = (
+    "SELECT greatest(pg_size_bytes(current_setting('maintenance_work_mem')),"
+    " least(%s::bigint, pg_size_bytes(current_setting('effective_cache_size')) / 4))"
+)
+"""Bytes for the build of an index that needs so many: not more than a quarter of what the server's administrator says
+that the machine has for files (4 GB, where nothing is said), unless more is allowed for this anyway."""
 
 
 def is_enough(version: str) -> bool:

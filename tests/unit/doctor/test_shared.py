@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from facewatchd import paths
 from facewatchd.doctor import shared
 from facewatchd.doctor.finding import Finding, line
 from facewatchd.shared import postgres
+from facewatchd.shared.engine import EngineError, Trouble
+from facewatchd.shared.pool import Identity
 from facewatchd.shared.postgres import probe, schema
 from facewatchd.shared.postgres.engine import PostgresEngine
 from facewatchd.store.data_directory import machine_id
 from tests.support.engine_server import USER, Database
+from tests.support.fake_engine import FakeServer, NoSending, share
 from tests.support.findings import findings
 from tests.support.shared_faces import token
 
@@ -239,3 +243,55 @@ def test_without_psycopg_there_is_one_line(look: Look, monkeypatch: pytest.Monke
     assert set(found) == {"share", "psycopg"}
     assert (found["psycopg"].status, found["psycopg"].detail) == ("fail", "psycopg is not installed")
     assert "[shared]" in found["psycopg"].hint
+
+
+# Beside a facewatch-share
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+@pytest.fixture
+def sharing(tmp_path: Path, server: FakeServer) -> Iterator[NoSending]:
+    with share(paths.share_path(tmp_path / "socket"), server, Identity("test-1", 4, token()), "laptop") as sending:
+        yield sending
+
+
+@pytest.mark.usefixtures("sharing")
+def test_a_facewatch_share_that_is_connected(look: Look) -> None:
+    found = look()
+    assert found["share"].status == "ok"
+    assert found["share"].detail == "facewatch-share is connected, nothing is sent (`shared.send`)"
+    assert (found["question"].status, found["question"].detail.partition(":")[0]) == ("ok", "not tried")
+
+
+@pytest.mark.usefixtures("sharing")
+def test_a_question_is_asked_as_the_daemon_asks(look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "_dim", lambda socket: 4)
+    assert look()["question"].detail.startswith("the first one took ")
+    monkeypatch.setattr(shared, "_dim", lambda socket: 5)
+    found = look()["question"]
+    assert (found.status, found.name) == ("fail", "question")
+
+
+@pytest.mark.usefixtures("sharing")
+def test_a_password_that_only_the_service_has(look: Look, engine: Database) -> None:
+    found = look(engine.url(passfile="/dev/null"))
+    assert set(found) == {"share", "psycopg", "engine"}
+    assert (found["engine"].status, "only its service can read" in found["engine"].detail) == ("ok", True)
+
+
+@pytest.mark.usefixtures("sharing")
+def test_a_name_that_facewatch_share_has_not_taken_over(look: Look) -> None:
+    found = look(name="desk")["share"]
+    assert (found.status, found.detail) == ("warn", "facewatch-share runs as laptop, and `shared.name` is desk")
+    assert found.hint == "systemctl --user reload facewatch-share.service"
+
+
+def test_a_facewatch_share_that_is_stuck(look: Look, sharing: NoSending) -> None:
+    sharing.trouble = EngineError(Trouble.FENCED, "another process sends as laptop", "stop it")
+    found = look()["share"]
+    assert found.detail == "facewatch-share: another process sends as laptop"
+    assert (found.status, found.hint) == ("warn", "stop it")

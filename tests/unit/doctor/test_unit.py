@@ -20,6 +20,7 @@ ABSENT = {
 }  # fmt: skip
 RUNNING = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
 LISTENING = {"LoadState": "loaded", "ActiveState": "active", "SubState": "listening", "UnitFileState": "enabled"}
+DAEMON = (unit.SERVICE, unit.SOCKET)
 STOPPED = {"LoadState": "loaded", "UnitFileState": "disabled"}
 
 
@@ -37,10 +38,12 @@ class Systemd:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o700)
 
-    def says(self, service: dict[str, str], socket: dict[str, str] | None = None) -> None:
-        """Have `systemctl --user show` tell of both units what differs from one that is not there."""
+    def says(
+        self, service: dict[str, str], socket: dict[str, str] | None = None, share: dict[str, str] | None = None
+    ) -> None:
+        """Have `systemctl --user show` tell of the units what differs from one that is not there."""
         blocks = []
-        for name, given in zip(unit.UNITS, (service, socket or {}), strict=True):
+        for name, given in zip(unit.UNITS, (service, socket or {}, share or {}), strict=True):
             blocks.append("".join(f"{key}={value}\n" for key, value in {"Id": name, **ABSENT, **given}.items()))
         told = self.bin / "told"
         told.write_text("\n".join(blocks))
@@ -126,7 +129,7 @@ def test_a_sandbox_that_keeps_a_device_out(
 
 
 def test_running(systemd: Systemd) -> None:
-    systemd.install(sys.executable, *unit.UNITS)
+    systemd.install(sys.executable, *DAEMON)
     systemd.says(RUNNING, LISTENING)
     detail = "facewatchd.service is active (running), enabled; facewatchd.socket is active (listening), enabled"
     assert finding() == Finding("service", "ok", detail)
@@ -137,7 +140,7 @@ def test_running(systemd: Systemd) -> None:
 
 
 def test_a_socket_that_waits_for_the_first_query_is_fine(systemd: Systemd) -> None:
-    systemd.install(sys.executable, *unit.UNITS)
+    systemd.install(sys.executable, *DAEMON)
     systemd.says({"LoadState": "loaded", "UnitFileState": "static"}, LISTENING)
     assert finding().status == "ok"
 
@@ -177,7 +180,7 @@ def test_failed(systemd: Systemd, state: dict[str, str]) -> None:
         "service",
         "fail",
         "facewatchd.service failed after 5 restarts: exit-code, exit status 2",
-        unit.JOURNAL,
+        unit.JOURNAL.format("facewatchd"),
     )
 
 
@@ -239,4 +242,47 @@ def test_a_failed_unit_is_exit_status_1(
     systemd.says(RUNNING | {"ActiveState": "failed", "SubState": "failed", "Result": "signal"})
     assert cli.main(["doctor"]) == 1
     line = capfd.readouterr().out.splitlines()[-1]
-    assert line == f"fail  service        facewatchd.service failed: signal; {unit.JOURNAL}"
+    assert line == f"fail  service        facewatchd.service failed: signal; {unit.JOURNAL.format('facewatchd')}"
+
+
+# The unit of facewatch-share
+
+
+@pytest.fixture
+def shared(new_home: Path) -> Path:
+    """A configuration with an engine."""
+    path = new_home / "config.toml"
+    path.write_text("[shared]\nurl = 'postgresql://localhost/f'\n")
+    return path
+
+
+def test_the_unit_of_an_engine_is_told_with_the_others(systemd: Systemd, shared: Path) -> None:
+    systemd.install(sys.executable, *unit.UNITS)
+    systemd.says(RUNNING, LISTENING, RUNNING)
+    (found,) = findings("service", shared)
+    assert found.status == "ok"
+    assert found.detail.endswith("; facewatch-share.service is active (running), enabled")
+
+
+def test_a_unit_of_an_engine_that_failed(systemd: Systemd, shared: Path) -> None:
+    systemd.install(sys.executable, *unit.UNITS)
+    failed = {"LoadState": "loaded", "ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "2"}
+    systemd.says(RUNNING, LISTENING, failed)
+    (found,) = findings("service", shared)
+    assert (found.status, found.detail) == ("fail", "facewatch-share.service failed: exit-code, exit status 2")
+    assert found.hint.startswith("see `journalctl --user -u facewatch-share`")
+
+
+def test_a_unit_of_an_engine_that_is_not_installed(systemd: Systemd, shared: Path) -> None:
+    systemd.install(sys.executable, *DAEMON)
+    systemd.says(RUNNING, LISTENING)
+    (found,) = findings("service", shared)
+    assert (found.status, found.hint) == ("warn", "`facewatchd service install` again")
+    assert found.detail == "`[shared]` is configured, and facewatch-share.service is not installed"
+
+
+def test_a_unit_without_an_engine(systemd: Systemd) -> None:
+    systemd.install(sys.executable, *unit.UNITS)
+    systemd.says(RUNNING, LISTENING, RUNNING)
+    assert (finding().status, finding().hint) == ("warn", "`facewatchd service install` again")
+    assert "no `[shared]` is configured" in finding().detail

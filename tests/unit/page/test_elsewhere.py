@@ -233,9 +233,14 @@ def test_now_tells_of_the_shared_engine_and_its_machines() -> None:
         assert "hared" not in client.get("/now").text
 
 
-def test_where_a_photo_goes_is_said_before_it_is_sent() -> None:
-    daemon = ToldDaemon(status={**FULL, "shared": sharing()})
+def test_what_can_be_found_and_where_a_photo_goes_is_said_before_it_is_sent() -> None:
+    everyone = (peer("laptop", 9, is_self=True), peer("nas", 5), peer("old", 2, as_of_s=1e7))
+    daemon = ToldDaemon(status={**FULL, "shared": sharing(*everyone)})
     with browser(daemon) as client:
+        assert "12 photos with 20 faces can be found here, and 7 faces on other machines" in client.get("/ask").text
         assert "is sent to the shared engine" in client.get("/ask").text
+        daemon.answers["status"] = {**FULL, "shared": sharing(*everyone, state="unreachable")}
+        assert "on other machines." in client.get("/ask").text
+        assert "can be found here." in client.get("/ask").text
         daemon.answers["status"] = FULL
         assert "shared engine" not in client.get("/ask").text

@@ -226,7 +226,6 @@ def test_a_content_that_cannot_be_true_is_left_out_and_counted(engine: Database)
         laptop.push([content(FINE, ROWS[:1])], token(), 0, 0)
         key = next(each.key for each in nas.machines() if each.is_self)
         db.execute(f"SET search_path = {SCHEMA}, public")
-        db.execute("ALTER TABLE photo DROP CONSTRAINT photo_pkey")  # which takes no path of 5,000 bytes
         for lie in LIES:
             nas.push([content(1, ROWS[:1])], token(), 0, 0)
             db.execute(f"{lie.replace('{dim}', str(DIM))} WHERE machine = {key}")

@@ -313,13 +313,29 @@ def test_a_push_ends_in_time_and_may_be_repeated(
         assert again.count() == len(ROWS)
 
 
-def test_a_connection_that_is_reset(engine: Database, proxy: Proxy) -> None:
+@pytest.mark.parametrize("ask", [lambda nas: nas.machines(), lambda nas: nas.nearest(ROWS[:1], [0.9], 9)])
+def test_a_connection_that_is_reset(
+    engine: Database, proxy: Proxy, ask: Callable[[PostgresEngine], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is an error, and psycopg writes no lines of its own into the log."""
     with connected(engine, "nas", dim=DIM, url=engine.url(port=proxy.port)) as nas:
         proxy.refuse()
         with pytest.raises(EngineError) as raised:
-            nas.machines()
+            ask(nas)
         assert raised.value.trouble is Trouble.UNREACHABLE
         assert not nas.is_open
+    assert caplog.messages == []
+
+
+def test_a_machine_that_is_shut_in_the_middle_of_a_push_is_given_up(engine: Database) -> None:
+    """Over TCP and over the socket of this machine alike."""
+    local = engine.url(engine.socket, sslmode="", sslrootcert="")
+    for url in (engine.url(), local):
+        with connected(engine, dim=DIM, url=url) as one:
+            sql = "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('statement_timeout')"
+            assert one._connection.db.execute(sql).fetchone() == ("1min", "0")
+    with connected(engine, dim=DIM) as one:
+        assert one._connection.db.execute("SHOW tcp_keepalives_idle").fetchone() == ("60",)
 
 
 def test_the_server_gives_up_a_question_before_the_connection_is_lost(engine: Database) -> None:

@@ -78,6 +78,17 @@ def test_a_photo_that_shows_another_content_now(engine: Database, nas: PostgresE
     assert nas.machines()[0].photos == 3
 
 
+def test_the_longest_path_and_any_bytes(engine: Database, nas: PostgresEngine) -> None:
+    long = b"/" + b"/".join(bytes([n]) * 255 for n in range(240, 255)) + b"/\xff'\n\\"
+    push(nas, content(1, ROWS[:1], [long, b"/%s{}"]))
+    assert set(paths(engine)) == {long, b"/%s{}"}
+    push(nas, content(1, ROWS[:1], [long]))
+    (found,) = nas.nearest(ROWS[:1], [0.9], 9, Whose.OWN).contents
+    assert found.paths == (long,)
+    push(nas, content(1, ROWS[:1], [b"/a"]))
+    assert set(paths(engine)) == {b"/a"}
+
+
 def test_what_is_gone_leaves_no_row(engine: Database, nas: PostgresEngine) -> None:
     push(nas, content(1, ROWS[:2]), content(2, ROWS[2:3]))
     assert push(nas, gone(1), gone(7)) == Pushed(deleted=1)
@@ -208,6 +219,21 @@ def test_a_machine_that_was_removed_comes_back_only_where_that_is_wanted(engine:
         push(nas, content(1, ROWS[:1]))
         assert nas.count() == 1
         assert not nas.attach(machine, "nas", [last]).is_known
+
+
+def test_a_machine_is_removed_with_what_it_sent_of_other_models(engine: Database) -> None:
+    machine = token()
+    with connected(engine, dim=DIM) as nas, connected(engine, dim=DIM, model="before-00000000") as before:
+        before.attach(machine, "an earlier name", [])
+        push(before, content(1, ROWS[:1]))
+        nas.attach(machine, "nas", [])
+        with connected(engine, "laptop", dim=DIM, model="before-00000000") as laptop:
+            push(laptop, content(2, ROWS[1:2]))
+            assert nas.remove("nas")
+            assert [each.name for each in before.machines()] == ["laptop"]
+            with pytest.raises(EngineError) as raised:
+                push(before, content(3, ROWS[2:3]))
+            assert raised.value.trouble is Trouble.REMOVED
 
 
 def test_what_a_machine_says_of_itself(engine: Database, nas: PostgresEngine) -> None:
