@@ -55,6 +55,8 @@ class Link(Protocol):
         whose: Whose = Whose.OTHERS,
         detail: Detail = Detail.CONTENTS,
         seconds: float | None = None,
+        *,
+        exact: bool = False,
     ) -> Near:
         """As `Engine.nearest`, within so many seconds (None: those of the configuration). Raises `LinkError`."""
 
@@ -88,6 +90,8 @@ class ShareLink:
         whose: Whose = Whose.OTHERS,
         detail: Detail = Detail.CONTENTS,
         seconds: float | None = None,
+        *,
+        exact: bool = False,
     ) -> Near:
         """See `Link`."""
         asked = np.asarray(embeddings, "<f4").reshape(-1, self._dim)
@@ -100,6 +104,7 @@ class ShareLink:
             most=most,
             whose=whose,
             detail=detail,
+            exact=exact,
         )
 
     def contents(self, digests: Sequence[bytes], machine: str = "", seconds: float | None = None) -> Whole:
