@@ -53,9 +53,16 @@ class Identity:
 class Pool:
     """`use` asks; any thread may call it. Started once and stopped once."""
 
-    def __init__(self, connect: Callable[[Identity], Engine], clock: Callable[[], float] = time.monotonic) -> None:
-        """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`."""
+    def __init__(
+        self,
+        connect: Callable[[Identity], Engine],
+        healed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`. ``healed``: called when
+        there is one again after a failure."""
         self._connect = connect
+        self._healed = healed
         self._clock = clock
         self._changed = threading.Condition()
         self._identity: Identity | None = None
@@ -258,6 +265,7 @@ class Pool:
             return
         with self._changed:
             is_wanted = not self._stopping and identity == self._identity
+            is_healed = is_wanted and self._trouble is not None
             if is_wanted:
                 if self._trouble is not None:
                     log.info("the shared engine can be asked again")
@@ -269,6 +277,8 @@ class Pool:
                 self._changed.notify_all()
         if not is_wanted:
             engine.close()
+        if is_healed:
+            self._healed()
 
     def _failed(self, exc: EngineError, identity: Identity) -> None:
         """Tell the questions that wait, and pause."""

@@ -83,6 +83,20 @@ def test_while_it_cannot_connect_each_question_is_told_why_at_once(server: FakeS
     until(lambda: made.trouble is None and made.use(5, count) == 1)
 
 
+def test_it_tells_when_there_is_a_connection_again(server: FakeServer) -> None:
+    healed = threading.Event()
+    server.trouble = EngineError(Trouble.REFUSED, "a wrong password", "")
+    made = Pool(server.connect, healed=healed.set)
+    made.start()
+    made.become(HERE)
+    until(lambda: made.trouble is not None)
+    server.trouble = None
+    assert not healed.is_set()
+    made.try_now()
+    assert healed.wait(30)
+    made.stop()
+
+
 def test_a_server_that_was_started_anew_costs_no_question(server: FakeServer, made: Pool) -> None:
     engines: list[FakeEngine] = []
     made.use(5, lambda engine: engines.append(engine))  # type: ignore[arg-type]
