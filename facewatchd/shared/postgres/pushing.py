@@ -137,7 +137,7 @@ def push(
     values = {
         "machine": mine.key,
         "digests": digests,
-        "hashes": _hashes(path for each in latest for path in each.paths),
+        "hashes": [_hash(path) for each in latest for path in each.paths],
     }
     with db.transaction():
         with db.pipeline():
