@@ -119,17 +119,20 @@ class Asking:
         compares = any(wanted.others or wanted.unlike is not None for wanted in ways)
         detail = Detail.EMBEDDINGS if compares else Detail.CONTENTS
         self._answer: Future[Near] = Future()
-        work = threading.Thread(target=self._ask, args=(asked, thresholds, detail), name="shared engine", daemon=True)
+        work = threading.Thread(
+            target=self._ask, args=(asked, thresholds, detail, search.exact), name="shared engine", daemon=True
+        )
         work.start()
 
-    def _ask(self, asked: NDArray[np.float32], thresholds: Sequence[float], detail: Detail) -> None:
+    def _ask(self, asked: NDArray[np.float32], thresholds: Sequence[float], detail: Detail, exact: bool) -> None:
         try:
             if not len(asked):  # of people who are known by photos alone
                 self._answer.set_result(Near(self._link.machines(self._seconds), exact=True))
                 return
             most = max(1, int(MOST_A_SECOND * self._seconds))
-            near = self._link.nearest(asked, thresholds, most, detail=detail, seconds=self._seconds)
-            self._answer.set_result(near)
+            self._answer.set_result(
+                self._link.nearest(asked, thresholds, most, detail=detail, seconds=self._seconds, exact=exact)
+            )
         except BaseException as exc:  # noqa: BLE001 - it is raised in the thread that waits
             self._answer.set_exception(exc)
 

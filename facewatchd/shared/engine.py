@@ -137,10 +137,13 @@ class Engine(Protocol):
         most: int,
         whose: Whose = Whose.OTHERS,
         detail: Detail = Detail.CONTENTS,
+        *,
+        exact: bool = False,
     ) -> Near:
         """The faces that are alike to each embedding (m, dim), of unit length, from its threshold on.
 
-        ``most``: faces for each embedding, at most, the most alike ones.
+        ``most``: faces for each embedding, at most, the most alike ones. ``exact``: every face is compared, whatever
+        index there is.
         """
         ...
 

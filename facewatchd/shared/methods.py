@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from facewatchd.errors import FacewatchError
-from facewatchd.fields import Choice, ListOf, Number, Text, Whole, optional, required
+from facewatchd.fields import Choice, Flag, ListOf, Number, Text, Whole, optional, required
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.server.params import Base64, read
 from facewatchd.shared import forms, wire
@@ -55,6 +55,7 @@ class NearestParameters(Within):
     most: int = required(Whole(1, MOST_FACES), "Faces for each embedding.")
     whose: str = optional(Choice(tuple(Whose)), "Of which machines.", Whose.OTHERS)
     detail: str = optional(Choice(tuple(Detail)), "What is told of them.", Detail.CONTENTS)
+    exact: bool = optional(Flag(), "Whether every face is compared.", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +128,8 @@ class Methods:
             embeddings = wire.embeddings_of(params.embeddings, self._pool.dim)
             if len(embeddings) != len(params.thresholds):
                 raise ParamsError("there is not one threshold for each embedding")
-            found = engine.nearest(
-                embeddings, params.thresholds, params.most, Whose(params.whose), Detail(params.detail)
-            )
+            whose, detail = Whose(params.whose), Detail(params.detail)
+            found = engine.nearest(embeddings, params.thresholds, params.most, whose, detail, exact=params.exact)
             self._pool.note(found.machines)
             return wire.near(found)
 

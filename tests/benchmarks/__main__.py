@@ -45,6 +45,7 @@ NAMES = (
     "sheets",
     "saving",
     "walk",
+    "outbox",
     "shared",
 )
 

@@ -172,6 +172,8 @@ class FakeEngine:
         most: int,
         whose: Whose = Whose.OTHERS,
         detail: Detail = Detail.CONTENTS,
+        *,
+        exact: bool = False,
     ) -> Near:
         self._check()
         found = [

@@ -52,6 +52,8 @@ class PlayedLink:
         whose: Whose = Whose.OTHERS,
         detail: Detail = Detail.CONTENTS,
         seconds: float | None = None,
+        *,
+        exact: bool = False,
     ) -> Near:
         assert whose is Whose.OTHERS
         assert len(embeddings) == len(thresholds)

@@ -82,6 +82,8 @@ class Question:
     most: int
     whose: Whose
     detail: Detail
+    exact: bool = False
+    """Whether every face is compared, whatever index there is."""
 
 
 class Asking:
@@ -105,11 +107,12 @@ class Asking:
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
             state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
-            first = [self._search(each, question.whose, FIRST_K if is_indexed else None, limit) for each in asked]
+            k = FIRST_K if is_indexed and not question.exact else None
+            first = [self._search(each, question.whose, k, limit) for each in asked]
         self._note(machines, state)
         answers = [cursor.fetchall() for cursor in first]
-        exact = not is_indexed
-        if is_indexed:
+        exact = k is None
+        if not exact:
             answers, exact = self._broadened(asked, answers, question, limit)
         hits = [[row[:5] for row in answer if row[0] is not None and rows.is_similarity(row[4])] for answer in answers]
         cut = any(len(each) > question.most for each in hits)

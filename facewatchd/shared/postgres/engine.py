@@ -165,8 +165,10 @@ class PostgresEngine:
         most: int,
         whose: Whose = Whose.OTHERS,
         detail: Detail = Detail.CONTENTS,
+        *,
+        exact: bool = False,
     ) -> Near:
-        question = Question(embeddings, thresholds, most, whose, detail)
+        question = Question(embeddings, thresholds, most, whose, detail, exact)
         with self._asking() as asking:
             near = asking.near(question, is_indexed=self._is_indexed)
         self._is_indexed = asking.is_indexed

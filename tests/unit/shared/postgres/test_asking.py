@@ -91,6 +91,26 @@ def test_a_scan_that_ends_too_early_is_replaced(asked: PostgresEngine) -> None:
     assert near.exact
 
 
+def test_every_face_is_compared_where_that_is_wanted(asked: PostgresEngine) -> None:
+    asked._connection.db.execute("SET hnsw.iterative_scan = off; SET hnsw.ef_search = 1")
+    near = asked.nearest(CENTRE[None], [0.72], COUNT, exact=True)
+    assert set(numbers(near)) == set(expected(CENTRE, 0.72, Whose.OTHERS))
+    assert near.exact
+
+
+def test_of_the_faces_that_were_found_the_embeddings_come_where_they_are_wanted(engine: Database) -> None:
+    with connected(engine, "nas", dim=DIM) as nas, connected(engine, dim=DIM) as asker:
+        nas.push([content(1, ROWS[[0, 5]])], token(), 0, 0)
+        (found,) = asker.nearest(ROWS[:1], [0.99], 9, detail=Detail.EMBEDDINGS).contents
+        one, other = found.faces
+        assert one.embedding is not None
+        assert np.allclose(one.embedding, ROWS[0], atol=1e-3)
+        assert other.embedding is None
+        assert not asker.nearest(ROWS[:1], [2.0], 9, detail=Detail.EMBEDDINGS).contents
+        (found,) = asker.nearest(ROWS[:1], [0.99], 9).contents
+        assert [face.embedding for face in found.faces] == [None, None]
+
+
 def test_no_more_than_are_wanted(asked: PostgresEngine) -> None:
     near = asked.nearest(CENTRE[None], [-1.0], 7)
     assert near.cut
