@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from facewatchd import paths
+from facewatchd.client.connection import INVALID_PARAMS, METHOD_NOT_FOUND
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.link import LinkError, ShareLink
 from facewatchd.shared.pool import Identity
 from facewatchd.shared.values import Detail, Whose
 from facewatchd.shared.wire import State
-from tests.support.fake_daemon import FakeDaemon, reply
+from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.fake_engine import FakeServer, share
 from tests.support.processes import until
 from tests.support.shared_contents import DIM, content, embeddings
@@ -127,6 +128,17 @@ def test_an_answer_that_cannot_be_used_is_an_error(link: ShareLink, socket: Path
             assert link.status().state is State.UNREACHABLE
 
 
+@pytest.mark.parametrize("code", [INVALID_PARAMS, METHOD_NOT_FOUND])
+def test_after_an_upgrade_the_one_that_still_runs_is_named(link: ShareLink, socket: Path, code: int) -> None:
+    with FakeDaemon(socket) as old:
+        old.script = lambda request: error(request, "", "unknown parameter 'exact'; known here: seconds", code=code)
+        with pytest.raises(LinkError) as raised:
+            ask(link)
+    assert str(raised.value) == (
+        "facewatch-share is of another version; start it again: systemctl --user restart facewatch-share"
+    )
+
+
 def test_many_threads_ask_at_once(link: ShareLink, socket: Path, server: FakeServer) -> None:
     with share(socket, server, HERE), ThreadPoolExecutor(8) as threads:
         numbers = [1 + n % 2 for n in range(200)]
@@ -143,7 +155,7 @@ def test_a_machine_that_is_behind_shows(link: ShareLink, socket: Path, server: F
     server.add("ef" * 16, "laptop", [content(3)], backlog=7)
     with share(socket, server, HERE) as sending:
         until(lambda: link.status().state is State.BEHIND)
-        assert "laptop has 7 photos" in link.status().reason
+        assert "laptop has still to send 7 photos" in link.status().reason
         sending.trouble = EngineError(Trouble.FENCED, "another process sends", "do this")
         status = link.status()
         assert (status.state, status.reason, status.hint) == (State.BEHIND, "another process sends", "do this")
