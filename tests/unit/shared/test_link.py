@@ -143,7 +143,7 @@ def test_a_machine_that_is_behind_shows(link: ShareLink, socket: Path, server: F
     server.add("ef" * 16, "laptop", [content(3)], backlog=7)
     with share(socket, server, HERE) as sending:
         until(lambda: link.status().state is State.BEHIND)
-        assert "laptop has 7 photos" in link.status().reason
+        assert "laptop has still to send 7 photos" in link.status().reason
         sending.trouble = EngineError(Trouble.FENCED, "another process sends", "do this")
         status = link.status()
         assert (status.state, status.reason, status.hint) == (State.BEHIND, "another process sends", "do this")
