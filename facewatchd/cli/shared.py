@@ -14,7 +14,7 @@ from typing import Any, Final
 from facewatchd import paths
 from facewatchd.client import machines as other_machines
 from facewatchd.client.answer import reading_answer
-from facewatchd.client.connection import PROBE_TIMEOUT, Connection
+from facewatchd.client.connection import PROBE_TIMEOUT, Connection, RemoteError
 from facewatchd.client.status import Peer, waiting
 from facewatchd.console.arguments import Parser, did_you_mean
 from facewatchd.console.output import tab_separated, table
@@ -46,6 +46,8 @@ def status(options: argparse.Namespace) -> int:
     with reading_answer():
         lines = [_engine_line(document, colour=takes_colour(sys.stdout)), _own_line(document)]
         others = [each for each in map(Peer.of, document["machines"]) if not each.is_self]
+        if document["state"] != "ok":
+            _require_daemon(options)
     if options.json:
         write_json(document)
         return 0
@@ -145,11 +147,14 @@ def resync(options: argparse.Namespace) -> int:
 
 
 def _call(options: argparse.Namespace, method: str, **params: Any) -> Any:
-    """Return a method's result. Raises `NoDaemonError` where facewatch-share does not run."""
+    """Return a method's result. Raises `NoDaemonError` where facewatch-share or the daemon does not run."""
     daemon = options.socket or paths.socket_path()
     try:
         with Connection(paths.share_path(daemon), _TIMEOUT) as share:
             result = share.call(method, **params)
+    except RemoteError:
+        _require_daemon(options)
+        raise
     except WrongListenerError:
         raise
     except NoDaemonError as exc:
@@ -159,8 +164,15 @@ def _call(options: argparse.Namespace, method: str, **params: Any) -> Any:
         raise DeadlineError(f"facewatch-share did not answer within {_TIMEOUT:g} s", hint) from exc
     with reading_answer():
         if (trouble := result.get("trouble")) is not None:
+            _require_daemon(options)
             raise FacewatchError(str(trouble["message"]), str(trouble["hint"]))
     return result
+
+
+def _require_daemon(options: argparse.Namespace) -> None:
+    """Raise `NoDaemonError` where the daemon does not run: facewatch-share cannot do without it."""
+    with Connection(options.socket, PROBE_TIMEOUT):
+        pass
 
 
 def _not_running(options: argparse.Namespace) -> NoDaemonError:

@@ -61,6 +61,13 @@ def share(place: Path) -> Iterator[FakeDaemon]:
 
 
 @pytest.fixture
+def daemon(place: Path) -> Iterator[FakeDaemon]:
+    """One that runs, for what is told of an engine that cannot be used."""
+    with FakeDaemon(place) as fake:
+        yield fake
+
+
+@pytest.fixture
 def run(place: Path) -> Run:
     return lambda *arguments: cli.main(["shared", *arguments, "--socket", str(place)])
 
@@ -72,6 +79,7 @@ def on_terminal(place: Path, *arguments: str) -> tuple[int, str]:
     return done, out.decode()
 
 
+@pytest.mark.usefixtures("daemon")
 def test_the_state_in_a_few_lines(share: FakeDaemon, run: Run, capfd: Any) -> None:
     assert run() == 0
     assert capfd.readouterr().out.splitlines() == [
@@ -168,6 +176,7 @@ def test_resync(share: FakeDaemon, run: Run, capfd: Any) -> None:
     assert capfd.readouterr().out == "1200 photos to be compared with the engine; see: facewatchd shared status\n"
 
 
+@pytest.mark.usefixtures("daemon")
 def test_what_the_engine_says_is_the_error(share: FakeDaemon, run: Run, capfd: Any) -> None:
     trouble = {"trouble": {"trouble": "unreachable", "message": "no route to nas.lan", "hint": "is it on?"}}
     share.script = lambda request: reply(request, trouble)
@@ -178,6 +187,7 @@ def test_what_the_engine_says_is_the_error(share: FakeDaemon, run: Run, capfd: A
     assert capfd.readouterr().err == "facewatchd: wrong password; what to do\n"
 
 
+@pytest.mark.usefixtures("daemon")
 @pytest.mark.parametrize("command", [["status"], ["machines"], ["remove", "nas"], ["resync"]])
 def test_a_strange_answer_is_one_line(share: FakeDaemon, run: Run, capfd: Any, command: list[str]) -> None:
     for strange in ([], {}, {"machines": [7], "state": "ok", "reason": "", "hint": ""}, {"trouble": 1}):
@@ -189,7 +199,22 @@ def test_a_strange_answer_is_one_line(share: FakeDaemon, run: Run, capfd: Any, c
         assert "another form than this client expects" in err
 
 
-# Where facewatch-share does not run
+# Where one of the two does not run
+
+
+@pytest.mark.parametrize("command", [["status"], ["machines"], ["remove", "nas"], ["resync"]])
+def test_without_the_daemon_it_is_said_how_to_start_it(
+    share: FakeDaemon, place: Path, run: Run, capfd: Any, command: list[str]
+) -> None:
+    """facewatch-share has nothing to tell then: it knows neither the model nor what is to be sent."""
+    trouble = {"trouble": {"trouble": "unreachable", "message": "no daemon yet", "hint": ""}}
+    answers: list[Callable[[dict[str, Any]], bytes]] = [lambda request: error(request, "", "no daemon yet")]
+    answers += [lambda request: reply(request, state(state="unreachable") if command == ["status"] else trouble)]
+    for script in answers:
+        share.script = script
+        assert run(*command) == 4
+        out, err = capfd.readouterr()
+        assert (out, err) == ("", f"facewatchd: no daemon answers on {place}; start it: facewatchd run DIR\n")
 
 
 def test_without_facewatch_share_it_is_said_how_to_start_it(place: Path, run: Run, capfd: Any) -> None:
