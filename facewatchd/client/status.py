@@ -138,6 +138,8 @@ class Status:
     """Photos that are still to be read for the date on which they were taken."""
     examined: int
     """Photos examined since the daemon's start."""
+    fetched: int
+    """Photos since then of which other machines told the faces, in place of the model here."""
     rate: float
     """Photos a second that the model embeds."""
     problems: tuple[str, ...]
@@ -176,6 +178,7 @@ class Status:
                 second_looks_taken=int(again.get("done", 0)),
                 undated=int(document.get("undated", 0)),
                 examined=int(rates.get("examined", 0)),
+                fetched=int(rates.get("fetched", 0)),
                 rate=float(rates.get("photos_per_s", 0.0)),
                 problems=tuple(str(problem) for problem in document.get("problems", ())),
                 waits=str(document.get("waits", "")),
@@ -221,6 +224,8 @@ def _occasional(status: Status) -> Iterator[str]:
         yield f"again   second look: {status.second_looks_taken} of {counted(status.second_looks, 'photo')}"
     if status.undated:
         yield f"dates   still to be read: {counted(status.undated, 'photo')}"
+    if status.fetched:
+        yield f"fetched {counted(status.fetched, 'photo')} that other machines had embedded"
     if status.pending and status.state == "indexing":
         yield f"rate    {rate_words(status)}"
     if status.waits:

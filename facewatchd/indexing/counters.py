@@ -24,11 +24,12 @@ class Counters:
         ("fetched")."""
         with self._lock:
             self._counts[what] += 1
-            if what == "embedded":
+            if what in ("embedded", "fetched"):
                 self._recent.append(time.monotonic())
 
     def rates(self) -> dict[str, float]:
-        """The counts, and ``photos_per_s``: photos a second that the model took in the last `WINDOW` seconds."""
+        """The counts, and ``photos_per_s``: contents a second of which the faces were found in the last `WINDOW`
+        seconds, here or elsewhere."""
         with self._lock:
             now = time.monotonic()
             recent = [moment for moment in self._recent if now - moment < self.WINDOW]

@@ -183,7 +183,7 @@ class Parts:
             engine.recognise(identity.machine)
             return engine
 
-        self.pool = Pool(connect)
+        self.pool = Pool(connect, healed=lambda: self.sender.try_now())
         self.maintenance = Maintenance(connect)
         self.sender = Sender(
             lambda: DaemonOutbox(socket),
@@ -191,7 +191,7 @@ class Parts:
             self._become,
             shared.name,
             sends=shared.send,
-            told=self.pool.look,
+            told=self._told,
             settled=self.maintenance.look,
         )
         self.methods = Methods(self.pool, self.sender, shared.name)
@@ -200,6 +200,11 @@ class Parts:
         self.pool.become(identity)
         if self.sender.sends:
             self.maintenance.become(identity)
+
+    def _told(self) -> None:
+        """The sender has reached the engine, so questions do; and this machine's numbers there have changed."""
+        self.pool.try_now()
+        self.pool.look()
 
     def start(self) -> None:
         self.pool.start()

@@ -6,8 +6,8 @@ Only while the first attempt after a success is being made does it wait, and not
 server that was started anew costs no question its answer.
 
 One connection is kept open; more are opened while several questions come at once, and closed when they are not needed.
-Once a minute an idle one is asked for the machines: that finds a dead connection before a question does, and `machines`
-answers from memory.
+Once a minute, and more often while one of them is behind, an idle one is asked for the machines: that finds a dead
+connection before a question does, and `machines` answers from memory.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ STOP_SECONDS: Final = 10.0
 """For a connection that is just being made; then the thread is left behind, and ends with the process."""
 LOOK_EVERY: Final = 60.0
 """Seconds between two looks at an idle connection."""
+LOOK_WHILE_BEHIND: Final = 5.0
+"""The same while another machine that told of itself within `LOOK_EVERY` has photos to send or to index: it is said of
+this one that it waits for them."""
 _LOST: Final = (Trouble.UNREACHABLE, Trouble.LATE)
 """After these a connection is of no use."""
 
@@ -50,9 +53,16 @@ class Identity:
 class Pool:
     """`use` asks; any thread may call it. Started once and stopped once."""
 
-    def __init__(self, connect: Callable[[Identity], Engine], clock: Callable[[], float] = time.monotonic) -> None:
-        """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`."""
+    def __init__(
+        self,
+        connect: Callable[[Identity], Engine],
+        healed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`. ``healed``: called when
+        there is one again after a failure."""
         self._connect = connect
+        self._healed = healed
         self._clock = clock
         self._changed = threading.Condition()
         self._identity: Identity | None = None
@@ -231,8 +241,14 @@ class Pool:
             if identity is not None:
                 self._add(identity)
             else:
-                look_at = self._clock() + LOOK_EVERY
                 self._look()
+                look_at = self._clock() + (LOOK_WHILE_BEHIND if self._waits_for_others() else LOOK_EVERY)
+
+    def _waits_for_others(self) -> bool:
+        return any(
+            each.backlog + each.pending > 0 and not each.is_self and each.as_of_s < LOOK_EVERY
+            for each in self.machines()
+        )
 
     def _needs_one(self) -> bool:
         if self._identity is None or len(self._open) >= MOST:
@@ -249,6 +265,7 @@ class Pool:
             return
         with self._changed:
             is_wanted = not self._stopping and identity == self._identity
+            is_healed = is_wanted and self._trouble is not None
             if is_wanted:
                 if self._trouble is not None:
                     log.info("the shared engine can be asked again")
@@ -260,6 +277,8 @@ class Pool:
                 self._changed.notify_all()
         if not is_wanted:
             engine.close()
+        if is_healed:
+            self._healed()
 
     def _failed(self, exc: EngineError, identity: Identity) -> None:
         """Tell the questions that wait, and pause."""

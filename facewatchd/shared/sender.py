@@ -115,6 +115,10 @@ class Sender:
         if self._engine is not None:
             self._engine.close()
 
+    def try_now(self) -> None:
+        """End a pause after a failure: something is better now."""
+        self._wake.set()
+
     def look_again(self) -> None:
         """End a pause, and the wait for a change: something may be better, or worse, now."""
         self._asked.set()

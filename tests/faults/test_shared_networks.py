@@ -97,11 +97,35 @@ def test_a_push_that_is_cut_anywhere_comes_whole(
         check(engine, laptop, switched_off={"nas": tmp_path / "nas" / "data"})
 
 
-def test_a_far_server_is_asked_in_two_round_trips(laptop: Machine, proxy: Proxy) -> None:
+def test_a_server_that_hangs_holds_up_neither_a_start_nor_an_end(
+    laptop: Machine, engine: Database, proxy: Proxy, tmp_path: Path
+) -> None:
+    photos = Photos(laptop.daemon.roots[0] / "more", first_seed=200)
+    proxy.hang()
+    photos.change()
+    until(lambda: laptop.status()["backlog"])
+    begin = time.monotonic()
+    assert laptop.stop_share() == 0
+    laptop.start_share()
     ask(laptop)
-    proxy.delay(0.3)
+    assert laptop.stop_share() == 0
+    assert time.monotonic() - begin < 40, "a push that waits has 30 seconds and more"
+    proxy.heal()
+    laptop.start_share()
+    check(engine, laptop, switched_off={"nas": tmp_path / "nas" / "data"})
+
+
+def test_a_far_server_is_sent_to_and_asked_without_a_new_connection(
+    laptop: Machine, engine: Database, proxy: Proxy, tmp_path: Path
+) -> None:
+    photos = Photos(laptop.daemon.roots[0] / "more", first_seed=200)
+    ask(laptop)
     before = proxy.connections
-    answer = ask(laptop)
-    assert hosts(answer) == {None, "nas"}
-    assert proxy.connections == before, "no question connects"
-    assert answer["complete"]
+    for rtt in (0.001, 0.02, 0.2):
+        proxy.delay(rtt)
+        photos.change()
+        check(engine, laptop, switched_off={"nas": tmp_path / "nas" / "data"})
+        answer = ask(laptop)
+        assert hosts(answer) == {None, "nas"}
+        assert answer["complete"]
+    assert proxy.connections == before

@@ -160,12 +160,18 @@ def test_of_two_copies_of_a_data_directory_the_one_that_started_last_sends(
         answer = nas.daemon.call("query", photos=[{"path": str(min(photos.root.iterdir()))}], top=0)
         assert answer["matches"]
         assert answer["shared"]["state"] in ("ok", "behind")
-        # The way out that it names.
-        other.stop()
+        # The way out that it names: the copy becomes a machine of its own, and this one sends again.
+        assert other.daemon.stop() == 0
+        (other.data / "machine").unlink()
         done = nas.daemon.control("shared", "resync")
         assert done.returncode == 0, done.stderr
-        check(engine, nas)
+        other.daemon.start()
+        check_soon(engine, nas, other)
+        photos.change()
+        other_photos.change()
+        check(engine, nas, other)
         nas.reach("ok")
+        other.stop()
 
 
 def test_the_same_photos_on_a_shared_disk_belong_to_both(

@@ -50,10 +50,12 @@ QUICK = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
+    "dynamic_shared_memory_type": "mmap",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "256MB",
 }
-"""Settings of a server whose data need not survive the machine. It survives its own kill -9 with them."""
+"""Settings of a server whose data need not survive the machine. It survives its own kill -9 with them. Containers have
+64 MB in /dev/shm, which is less than what building an index shares."""
 _numbers = itertools.count()
 
 
@@ -423,8 +425,15 @@ def _started(link: Path, held: contextlib.ExitStack) -> Server:
 
 
 def new_place() -> Path:
-    """A new directory that the server's user may enter."""
-    return Path(tempfile.mkdtemp(prefix="facewatchd-engine-"))
+    """A new directory that the server's user may enter, with a short path: that of a Unix socket ends at 107 bytes."""
+    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
+        place = Path(tempfile.mkdtemp(prefix="facewatchd-engine-", dir=parent))
+        place.chmod(0o755)
+        enter = subprocess.run(["test", "-x", str(place)], check=False, **engine_keeper.identity(user()))
+        if enter.returncode == 0 and len(str(place)) < 60:
+            return place
+        place.rmdir()
+    unavailable("the user that it must run as can enter no directory for temporary files")
 
 
 def own(installation: Installation, **settings: str) -> Server:

@@ -285,6 +285,13 @@ def test_status_without_backlog_has_no_rate(daemon: FakeDaemon, run: Run, capfd:
     assert "rate    no photo embedded lately\n" in capfd.readouterr().out
 
 
+def test_status_tells_what_was_not_embedded_here(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
+    rates = {"photos_per_s": 0.0, "examined": 100, "read": 100, "embedded": 10, "fetched": 1}
+    answering(daemon, status(rates=rates))
+    assert run("status") == 0
+    assert "fetched 1 photo that other machines had embedded\n" in capfd.readouterr().out
+
+
 def test_status_shows_paths_that_are_not_utf8(daemon: FakeDaemon, run: Run, capfd: Any) -> None:
     root = {"path": "/\ufffd", "path_bytes": base64.b64encode(b"/\xff").decode(), "state": "watching", "photos": 1}
     answering(daemon, status(roots=[root]))

@@ -125,7 +125,7 @@ def test_what_a_person_has_to_mend_is_tried_again_when_it_is_told_to(
     daemon.set(content(4))
     until(lambda: sender.backlog == 4, deadline=10)
     assert server.connections == 0
-    sender.look_again()
+    sender.try_now()
     until(lambda: is_level(server, daemon))
 
 
