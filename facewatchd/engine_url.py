@@ -197,6 +197,8 @@ def _check(values: dict[str, str], address: Address) -> None:
         raise UnsafeAddressError("asks for encryption by GSSAPI in place of TLS", "leave gssencmode out")
     if "=" in values.get("dbname", "") or "://" in values.get("dbname", ""):
         raise _malformed("the name of a database has neither `=` nor `://`, which may begin an address in the address")
+    if values.get("sslmode") == VERIFIED and "hostaddr" in values and "host" not in values:
+        raise _malformed("it has an address in hostaddr, and no host that the certificate could be verified for")
     _check_mode(values.get("sslmode", ""), address)
 
 

@@ -29,10 +29,12 @@ from facewatchd.config import Shared
 from facewatchd.matches import Place
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.shared.link import Link, LinkError
-from facewatchd.shared.values import Detail, MachineState, Near
+from facewatchd.shared.values import Detail, MachineState, Near, Whose
 from facewatchd.shared.wire import State
+from facewatchd.store import engine_index
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.embedded import Embedded
+from facewatchd.store.engine_index import Find
 from facewatchd.store.scoring import Search, Wanted
 from facewatchd.text import counted, printable
 
@@ -238,6 +240,20 @@ class Asking:
                 for each in self.machines
             ],
         }
+
+
+def own_faces(link: Link) -> Find:
+    """Return what asks the engine for faces of this machine, for the index that it is."""
+
+    def find(embeddings: NDArray[np.float32], threshold: float, most: int) -> engine_index.Near | None:
+        thresholds = [max(threshold, -1.0)] * len(embeddings)
+        try:
+            near = link.nearest(embeddings, thresholds, most, Whose.OWN, Detail.HITS)
+        except LinkError:
+            return None
+        return engine_index.Near([hits.face_ids for hits in near.hits], near.exact, near.cut)
+
+    return find
 
 
 def _least_of_each(ways: Sequence[Wanted], search: Search) -> tuple[NDArray[np.float32], list[float]]:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from facewatchd import paths
 from facewatchd.api.control import Control
-from facewatchd.api.elsewhere import Elsewhere
+from facewatchd.api.elsewhere import Elsewhere, own_faces
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
@@ -36,7 +36,7 @@ from facewatchd.api.suggestions import Suggestions
 from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
-from facewatchd.config import Config, apply_reload
+from facewatchd.config import SHARED, Config, apply_reload
 from facewatchd.errors import StorageError
 from facewatchd.expectation import calibration
 from facewatchd.expectation.sampler import Sampler
@@ -70,6 +70,7 @@ from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
 from facewatchd.store.data_directory import LastRun, Reserve, machine_id, open_catalog
+from facewatchd.store.engine_index import EngineIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
@@ -146,10 +147,10 @@ class Daemon:
         if placement.reason and not placement.devices:
             log.warning("the processor computes: %s", placement.reason)
         directory = self._config.data_dir / info.id
+        self._share = self._link(info)
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
-        self._share = self._link(info)
         self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
@@ -203,7 +204,12 @@ class Daemon:
         self._keep_known = KeepKnown(self._resolver, self._scorer.people, self._liveness)
 
     def _index(self, directory: Path) -> Index:
-        """The hnswlib index of a model; where hnswlib does not run on this processor, one that needs none."""
+        """The hnswlib index of a model; where hnswlib does not run on this processor, one that needs none.
+
+        With ``index = "shared"`` in the configuration, the shared engine's.
+        """
+        if self._share is not None and self._config.shared is not None and self._config.shared.index == SHARED:
+            return EngineIndex(self._catalog, own_faces(self._share))
         if problem := hnsw_trial.problem(self._config.data_dir):
             log.warning("%s", problem)
             return CatalogIndex(self._catalog, problem)

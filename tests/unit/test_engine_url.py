@@ -147,6 +147,7 @@ def test_a_password_is_refused_and_not_repeated(url: str) -> None:
         ("postgresql://[::1/f", "a host is not"),
         ("postgresql://::1/f", "a host is not"),
         ("postgresql://localhost/f?hostaddr=127.0.0.1,127.0.0.2", "different lengths"),
+        (f"postgresql:///f?hostaddr=192.0.2.7&{VERIFIED}", "no host that the certificate"),
         ("postgresql://localhost/f?user=a@b", "it is not postgresql://USER@HOST"),
         (f"postgresql://localhost?user=u@nas.lan&{VERIFIED}", "it is not postgresql://USER@HOST"),
         ("postgresql://localhost/f#x", "it is not postgresql://USER@HOST"),

@@ -69,7 +69,8 @@ _PHOTOS: Final = (
 )
 _OWNERS: Final = (
     "SELECT DISTINCT ON (digest) machine, digest FROM content WHERE digest = ANY(%(digests)s)"
-    " AND (%(name)s = '' OR machine = (SELECT key FROM machine WHERE name = %(name)s)) ORDER BY digest, machine"
+    " AND (%(name)s = '' OR machine = (SELECT key FROM machine WHERE name = %(name)s))"
+    " ORDER BY digest, faces DESC, machine"
 )
 
 

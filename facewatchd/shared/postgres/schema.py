@@ -85,7 +85,7 @@ CREATE INDEX content_digest ON content(digest);
 CREATE TABLE photo(
     machine integer NOT NULL,
     path bytea NOT NULL,
-    hash bytea GENERATED ALWAYS AS (sha256(path)) STORED,  -- a path may be longer than a row of an index
+    hash bytea NOT NULL,                -- SHA-256 of the path, which may be longer than a row of an index
     digest bytea NOT NULL,
     PRIMARY KEY (machine, hash),
     FOREIGN KEY (machine, digest) REFERENCES content ON DELETE CASCADE

@@ -187,6 +187,14 @@ def test_a_photo_on_two_machines_is_fetched_once(asked: PostgresEngine) -> None:
     asked.push([gone(0)], token(), 0, 0)
 
 
+def test_of_several_machines_the_one_that_found_most_faces_is_fetched_from(engine: Database) -> None:
+    with connected(engine, "nas", dim=DIM) as nas, connected(engine, "laptop", dim=DIM) as laptop:
+        nas.push([content(1, ROWS[:1]), content(2, ROWS[:3])], token(), 0, 0)
+        laptop.push([content(1, ROWS[:2]), content(2, ROWS[:2])], token(), 0, 0)
+        found = {each.digest: len(each.faces) for each in nas.contents([digest(1), digest(2)]).contents}
+        assert found == {digest(1): 2, digest(2): 3}
+
+
 def test_the_faces_beside_a_hit_are_told_in_their_order(engine: Database) -> None:
     with connected(engine, "nas", dim=DIM) as nas, connected(engine, dim=DIM) as asker:
         nas.push([content(1, ROWS[:5])], token(), 0, 0)
