@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facewatchd.config import is_machine_name
 from facewatchd.fields import FieldError
 from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
@@ -36,7 +37,8 @@ MOST_NAME: Final = 200
 """Characters of the name of a machine or of a model."""
 MOST_LINE: Final = 1000
 """Characters of a reason or a hint."""
-_MOST: Final = 1 << 62
+_MOST: Final = (1 << 63) - 1
+"""The largest number of the engine."""
 _TIMES: Final = -(1 << 63), (1 << 63) - 1
 """Nanoseconds."""
 _MOST_SECONDS: Final = 1e12
@@ -107,7 +109,7 @@ def read_status(value: object) -> LinkStatus:
         forms.text(entry, "reason", MOST_LINE, least=0),
         forms.text(entry, "hint", MOST_LINE, least=0),
         forms.flag(entry, "sends"),
-        forms.text(entry, "name", MOST_NAME, least=0),
+        _machine_name(entry) if entry.get("name") else "",
         forms.whole(entry, "backlog", 0, _MOST),
         forms.whole(entry, "pending", 0, _MOST),
         tuple(read_machine(each) for each in _list(entry, "machines")),
@@ -224,7 +226,7 @@ def machine(state: MachineState) -> dict[str, Any]:
     """A machine that sends to the engine."""
     return {
         "key": state.key,
-        "name": _one_line(state.name)[:MOST_NAME],
+        "name": state.name,
         "faces": state.faces,
         "photos": state.photos,
         "backlog": state.backlog,
@@ -239,7 +241,7 @@ def read_machine(value: object) -> MachineState:
     entry = _object(value, "a machine")
     return MachineState(
         key=forms.whole(entry, "key", -_MOST, _MOST),
-        name=forms.text(entry, "name", MOST_NAME),
+        name=_machine_name(entry),
         faces=forms.whole(entry, "faces", 0, _MOST),
         photos=forms.whole(entry, "photos", 0, _MOST),
         backlog=forms.whole(entry, "backlog", 0, _MOST),
@@ -351,7 +353,7 @@ def _read_hits(value: object, faces: Sequence[int]) -> Hits:
     similarities = _array(entry, "similarities", "<f4")
     if not len(contents) == len(inner) == len(face_ids) == len(similarities):
         raise FormError("the arrays of the hits are of different lengths")
-    if not np.isfinite(similarities).all() or (np.abs(similarities) > 1.01).any():
+    if not np.isfinite(similarities).all() or (np.abs(similarities) > forms.MOST_SIMILARITY).any():
         raise FormError("a similarity is not from -1 to 1")
     if (contents != -1).any():
         if ((contents < 0) | (contents >= len(faces))).any():
@@ -441,6 +443,13 @@ def _choice(entry: Mapping[str, Any], name: str, kind: type[StrEnum]) -> str:
     value = entry.get(name)
     if not isinstance(value, str) or value not in set(kind):
         raise FormError(f"{name} is none of {', '.join(kind)}")
+    return value
+
+
+def _machine_name(entry: Mapping[str, Any]) -> str:
+    value = entry.get("name")
+    if not isinstance(value, str) or not is_machine_name(value):
+        raise FormError("a name that no machine can have")
     return value
 
 

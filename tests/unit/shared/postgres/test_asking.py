@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facewatchd.shared import wire
 from facewatchd.shared.postgres import asking, schema
 from facewatchd.shared.postgres.engine import PostgresEngine
 from facewatchd.shared.values import Detail, Near, Whose
@@ -261,6 +262,8 @@ def test_a_content_that_cannot_be_true_is_left_out_and_counted(engine: Database)
                 near = asker.nearest(ROWS[:1], [0.9], 9, Whose.ALL, Detail.EMBEDDINGS)
                 assert [each.digest for each in near.contents] == [digest(FINE)], lie
                 assert (near.left_out, near.hits[0].contents.tolist()) == (1, [0]), lie
+                near = asker.nearest(ROWS[:1], [0.9], 9, Whose.ALL)  # the daemon takes all of it, or nothing
+                assert digest(FINE) in {each.digest for each in wire.read_near(wire.near(near), DIM, 1).contents}, lie
             if "photo" not in lie:  # nor are photos with a content that is fetched
                 whole = asker.contents([digest(1), digest(FINE)])
                 assert ([each.digest for each in whole.contents], whole.left_out) == ([digest(FINE)], 1), lie
