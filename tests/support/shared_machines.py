@@ -36,6 +36,19 @@ from tests.support.processes import DEADLINE, Daemon, until
 INFO = ModelInfo("test-00000000", "test", DIM, 0.4)
 """Of the catalogs of a `PreparedMachine`."""
 
+PAUSED = """
+import sys
+if "run" in sys.argv:
+    from facewatchd.scan.work_queue import WorkQueue
+    class Paused(WorkQueue):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.pause()
+    import facewatchd.daemon.app as app
+    app.WorkQueue = Paused
+"""
+"""A hook that has indexing begin when it is resumed, so that the engine can be asked by then."""
+
 
 class Share:
     """A facewatch-share before the daemon of a socket. `data` is the daemon's data directory."""
