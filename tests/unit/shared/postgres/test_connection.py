@@ -371,7 +371,7 @@ def test_no_deadline_is_left_running(engine: Database) -> None:
 
 
 def test_an_address_that_is_none() -> None:
-    with pytest.raises(EngineError, match="no address") as raised:
+    with pytest.raises(EngineError, match="cannot be read") as raised:
         Connection("postgresql://[", MODEL, DIM)
     assert raised.value.trouble is Trouble.REFUSED
 
