@@ -11,6 +11,7 @@ protocol.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facewatchd.config import is_machine_name
-from facewatchd.fields import FieldError
 from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.models.base import are_unit
-from facewatchd.server.params import PathItem, encode_path
+from facewatchd.server.params import MAX_PATH, encode_path
 from facewatchd.shared import forms
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.forms import FormError
@@ -420,10 +420,23 @@ def embeddings_of(data: bytes, dim: int) -> NDArray[np.float32]:
 def _read_paths(value: object) -> tuple[bytes, ...]:
     if not isinstance(value, list):
         raise FormError("paths are no list")
-    try:
-        return tuple(PathItem().read(each, "a path") for each in value)
-    except FieldError as exc:
-        raise FormError(str(exc)) from exc
+    return tuple(map(_read_path, value))
+
+
+def _read_path(value: object) -> bytes:
+    """Read what `encode_path` gives. There may be thousands: `PathItem`, which words errors for users, takes 0.1 ms."""
+    entry = _object(value, "a path")
+    text, data = entry.get("path"), entry.get("path_bytes")
+    if data is not None:
+        path = forms.data(data, "a path", MAX_PATH)
+    else:
+        try:
+            path = text.encode() if isinstance(text, str) else b""
+        except UnicodeEncodeError as exc:
+            raise FormError("a path is no text") from exc
+    if not path.startswith(b"/") or b"\0" in path or len(path) > MAX_PATH:
+        raise FormError("a path is not absolute")
+    return b"/" + os.path.normpath(path).lstrip(b"/")
 
 
 def _object(value: object, what: str) -> dict[str, Any]:

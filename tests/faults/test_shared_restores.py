@@ -11,7 +11,7 @@ import pytest
 from tests.support import engine_invariant
 from tests.support.engine_server import Database, Server
 from tests.support.processes import until
-from tests.support.shared_machines import Machine, Photos, check, check_soon
+from tests.support.shared_machines import INFO, Machine, Photos, PreparedMachine, check, check_soon
 
 
 @pytest.fixture
@@ -27,69 +27,77 @@ def nas(tmp_path: Path, tiny_root: Path, engine: Database, photos: Photos) -> It
         yield nas
 
 
-def test_the_engine_is_restored_from_a_dump(nas: Machine, engine: Database, photos: Photos) -> None:
+@pytest.fixture
+def prepared(tmp_path: Path, engine: Database) -> Iterator[PreparedMachine]:
+    with PreparedMachine(tmp_path / "prepared", engine.url(), name="prepared") as prepared:
+        prepared.change()
+        prepared.start_share()
+        check(engine, prepared)
+        yield prepared
+
+
+def test_the_engine_is_restored_from_a_dump(prepared: PreparedMachine, engine: Database) -> None:
     empty = engine.server.new_database()
     before_everything = empty.back_up()
     empty.drop()
     early = engine.back_up()
-    photos.change()
-    check(engine, nas)
+    prepared.change()
+    check(engine, prepared)
     late = engine.back_up()
     engine.restore(early)
-    photos.change()
-    check(engine, nas)
-    nas.kill_share()
-    photos.change()
-    nas.start_share()
-    check(engine, nas)
+    prepared.change()
+    check(engine, prepared)
+    prepared.kill_share()
+    prepared.change()
+    prepared.start_share()
+    check(engine, prepared)
     # Several epochs ago, then a moment that this machine has left since, then all at once.
     for backup in (early, late, before_everything):
         engine.restore(backup)
-        photos.change()
-        check(engine, nas)
-    nas.reach("ok")
+        prepared.change()
+        check(engine, prepared)
+    prepared.reach("ok")
 
 
-def test_a_restored_engine_is_found_although_nothing_changes(nas: Machine, engine: Database, photos: Photos) -> None:
-    nas.kill_share()
-    nas.hook(
+def test_a_restored_engine_is_found_although_nothing_changes(prepared: PreparedMachine, engine: Database) -> None:
+    prepared.kill_share()
+    prepared.hook(
         "from facewatchd.shared import pauses, sender\n"
         "sender.HEARTBEAT = pauses.FIRST_SLOW = 0.5"  # the database is missing for a moment
     )
-    nas.start_share()
+    prepared.start_share()
     early = engine.back_up()
-    photos.change()
-    check(engine, nas)
+    prepared.change()
+    check(engine, prepared)
     engine.restore(early)
-    check_soon(engine, nas)
+    check_soon(engine, prepared)
 
 
-def test_tables_that_are_dropped_or_emptied_are_filled_again(nas: Machine, engine: Database, photos: Photos) -> None:
-    schema = engine_invariant.schema_of(engine_invariant.of_catalog(engine_invariant.catalog_of(nas.data)).model)
+def test_tables_that_are_dropped_or_emptied_are_filled_again(prepared: PreparedMachine, engine: Database) -> None:
+    schema = engine_invariant.schema_of(INFO.id)
     for statement in (f"DROP SCHEMA {schema} CASCADE", f"DELETE FROM {schema}.machine"):
         with engine.administer() as db:
             db.execute(statement)
-        photos.change()
-        check(engine, nas)
-        nas.reach("ok")
+        prepared.change()
+        check(engine, prepared)
+        prepared.reach("ok")
 
 
-def test_the_files_of_the_server_are_restored(
-    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
-) -> None:
+def test_the_files_of_the_server_are_restored(tmp_path: Path, own_server: Callable[..., Server]) -> None:
     server = own_server()
     engine = server.new_database()
-    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
-        nas.start()
+    with PreparedMachine(tmp_path / "nas", engine.url(), name="nas") as nas:
+        nas.change()
+        nas.start_share()
         check(engine, nas)
         server.stop()
         copy = server.back_up("copy")
         server.start()
-        photos.change()
+        nas.change()
         check(engine, nas)
         server.stop()
         server.restore(copy)
-        photos.change()
+        nas.change()
         server.start()
         check(engine, nas)
 
