@@ -45,7 +45,8 @@ def run(options: Options) -> Iterator[Report]:
     album(options.work / "unknown", unknown, first_seed=50_000)
     tiny_pack.build(options.work / "packs")
     with (
-        engine_server.own(engine_server.install(engine_server.new_place())) as server,
+        engine_server.installed() as installation,
+        engine_server.own(installation) as server,
         Proxy(server.port) as proxy,
     ):
         server.start()
