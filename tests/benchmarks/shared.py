@@ -93,7 +93,7 @@ def _is_worth(count: int) -> bool:
 
 @contextlib.contextmanager
 def _server() -> Iterator[Server]:
-    with engine_server.own(engine_server.install(engine_server.new_place()), **SETTINGS) as server:
+    with engine_server.installed() as installation, engine_server.own(installation, **SETTINGS) as server:
         server.start()
         yield server
 

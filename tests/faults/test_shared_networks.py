@@ -144,3 +144,43 @@ def test_a_far_server_is_sent_to_and_asked_without_a_new_connection(place: Place
         assert answer["complete"]
     assert proxy.connections == before
     proxy.delay(0)
+
+
+def test_an_archive_without_an_index_says_when_the_engine_is_away(
+    tmp_path: Path, tiny_root: Path, engine: Database, proxy: Proxy
+) -> None:
+    photos = Photos(tmp_path / "photos")
+    table = f'timeout = {TIMEOUT}\nindex = "shared"'
+    with Machine(
+        tmp_path / "archive",
+        engine.url(port=proxy.port),
+        photos.root,
+        name="archive",
+        model_root=tiny_root,
+        shared=table,
+    ) as archive:
+        archive.start()
+        check(engine, archive)
+        photo = min(photos.root.iterdir())
+        query = {"photos": [{"path": str(photo)}], "top": 0}
+        until(lambda: archive.daemon.call("query", **query)["complete"])
+        before = archive.daemon.call("query", **query)["matches"]
+        assert any(match["path"] == str(photo) for match in before)
+        for break_it in (proxy.hang, proxy.refuse):
+            break_it()
+            begin = time.monotonic()
+            answer = archive.daemon.call("query", **query)
+            assert time.monotonic() - begin < TIMEOUT + SPARE
+            assert not answer["complete"]
+            assert answer["shared"]["state"] == "unreachable"
+            proxy.heal()
+            until(lambda: archive.daemon.call("query", **query)["matches"] == before)
+        archive.kill_share()
+        answer = archive.daemon.call("query", **query)
+        assert not answer["complete"]
+        assert answer["shared"]["state"] == "off"
+        archive.start_share()
+        until(lambda: archive.daemon.call("query", **query)["matches"] == before)
+        photos.change()
+        check(engine, archive)
+        archive.stop()

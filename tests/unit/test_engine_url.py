@@ -170,9 +170,12 @@ def test_a_loopback_address_with_a_scope_is_not_known_to_be_one() -> None:
     assert not engine_url.is_here("::1%eth0")
 
 
-def test_messages_name_host_and_database() -> None:
-    assert engine_url.read("postgresql://u@localhost:5/f").shown == "localhost/f"
-    assert engine_url.read("postgresql:///f").shown == "this machine/f"
+def test_messages_name_hosts_and_unusual_ports() -> None:
+    assert engine_url.read("postgresql://u@localhost:5432/f").where == "localhost"
+    assert engine_url.read("postgresql://localhost:5,[::1]:6,127.0.0.1/f").where == "localhost:5, [::1]:6, 127.0.0.1"
+    assert engine_url.read(f"postgresql://a,b/f?{VERIFIED}").where == "a, b"
+    assert engine_url.read("postgresql:///f?host=/run/pg&port=7").where == "/run/pg:7"
+    assert engine_url.read("postgresql:///f").where == "the local socket"
 
 
 PIECES = st.sampled_from(
