@@ -217,5 +217,13 @@ def _server_of(url: str, password: str) -> Server:
     """What messages say of the server of an accepted url."""
     address = engine_url.read(url)
     values = dict(address.values)
-    user = values.get("user") or pwd.getpwuid(os.getuid()).pw_name  # as libpq has it
+    user = values.get("user") or _own_name()
     return Server(address.where, user, values.get("dbname") or user, password)
+
+
+def _own_name() -> str:
+    """The user's name, which libpq takes where the url has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
