@@ -191,6 +191,8 @@ class Pool:
                 return self._idle.pop()
             finally:
                 self._waiting -= 1
+                if self._waiting:  # the thread that connects saw a connection that this question has taken
+                    self._changed.notify_all()
 
     def _refuse_if_hopeless(self) -> None:
         if self._stopping:
