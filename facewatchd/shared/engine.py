@@ -67,6 +67,8 @@ class Trouble(StrEnum):
     """Another process sends in this machine's name."""
     REMOVED = "removed"
     """This machine was removed from the engine."""
+    NOT_TAKEN = "not-taken"
+    """The server rejects some of what is sent, for what it is: other contents may be taken."""
     FAILED = "failed"
     """Anything else."""
 
@@ -122,7 +124,7 @@ class Engine(Protocol):
 
         ``lineage``: a new one, 32 hexadecimal digits. ``backlog``: contents that are still to be sent after these;
         ``pending``: files that are still to be looked at. None of ``contents`` says that the machine is there. Raises
-        `Trouble.FENCED` and `Trouble.REMOVED`.
+        `Trouble.FENCED` and `Trouble.REMOVED`, and `Trouble.NOT_TAKEN` where fewer of them may be taken.
         """
         ...
 

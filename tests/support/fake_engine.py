@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +61,8 @@ class FakeServer:
         self.machines: dict[str, FakeMachine] = {}
         self.trouble: EngineError | None = None
         """Raised by every call, and by every attempt to connect, while it is there."""
+        self.rejects: Callable[[SharedContent], bool] = lambda _: False
+        """Says which contents a push may not bring."""
         self.lose_next_answer = False
         """The next push is carried out, and its answer is lost."""
         self.connections = 0
@@ -148,6 +150,8 @@ class FakeEngine:
             raise EngineError(Trouble.REMOVED, f"{own.name} was removed from the shared engine", "")
         if own is None or own.epoch != self._epoch:
             raise EngineError(Trouble.FENCED, "another process sends for this machine", "")
+        if any(map(self._server.rejects, contents)):
+            raise EngineError(Trouble.NOT_TAKEN, "the shared engine does not take it: a rule", "see its log")
         written = 0
         for each in contents:
             before = own.contents.pop(each.digest, None)

@@ -129,7 +129,7 @@ def test_a_failure_in_between_leaves_all_as_it_was(engine: Database, nas: Postgr
     broken[3] = np.nan  # pgvector refuses it, after the content was written
     with pytest.raises(EngineError) as raised:
         push(nas, content(1, ROWS[2:3]), content(2, [broken]))
-    assert raised.value.trouble is Trouble.FAILED
+    assert raised.value.trouble is Trouble.NOT_TAKEN
     assert nas.digests(b"", 9) == [digest(1)]
     assert len(nas.nearest(ROWS[:1], [0.9], 9, Whose.OWN).contents) == 1
     assert push(nas, content(2, ROWS[2:3])) == Pushed(written=1), "the connection is of use"
@@ -362,3 +362,20 @@ def test_whatever_happens_the_engine_has_what_was_sent(
 def test_nothing_is_written_of_nothing() -> None:
     made = difference([], {}, {})
     assert (made.dropped, made.written, made.hidden, made.shown) == ([], [], [], [])
+
+
+@pytest.mark.parametrize("table", ["content", "face", "photo"])
+def test_what_the_server_rejects_is_told_apart_and_the_connection_goes_on(
+    engine: Database, nas: PostgresEngine, table: str
+) -> None:
+    with engine.connect() as db:
+        db.execute(
+            f"CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN IF NEW.digest = '\\x{digest(2).hex()}' THEN RAISE 'not this one'; END IF; RETURN NEW; END $$;"
+            f"CREATE TRIGGER no BEFORE INSERT ON {SCHEMA}.{table} FOR EACH ROW EXECUTE FUNCTION public.no()"
+        )
+    with pytest.raises(EngineError, match="does not take it: not this one") as caught:
+        push(nas, *(content(n, ROWS[n : n + 1]) for n in range(4)))
+    assert caught.value.trouble is Trouble.NOT_TAKEN
+    assert nas.count() == 0
+    assert push(nas, content(1, ROWS[1:2]), content(3, ROWS[3:4])) == Pushed(written=2)
