@@ -22,6 +22,7 @@ from facewatchd.server.listener import Server
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.methods import Methods
 from facewatchd.shared.pool import Identity, Pool
+from facewatchd.shared.pushing import Aside
 from facewatchd.shared.values import (
     Attached,
     Detail,
@@ -302,6 +303,7 @@ class NoSending:
     sends: bool = False
     backlog: int = 0
     pending: int = 0
+    aside: tuple[Aside, ...] = ()
     trouble: FacewatchError | None = None
 
     def look_again(self) -> None:
