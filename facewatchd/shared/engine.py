@@ -9,7 +9,8 @@ the engine's last one is not among those that the catalog kept, one of the two w
 what they have is compared.
 
 **Deadlines.** Each call ends within its deadline, whatever the server and the network do, and raises `EngineError`.
-After that the engine may be of no use any more (`is_open`): it is closed, and another one is connected.
+After `Trouble.UNREACHABLE` and `Trouble.LATE` the engine is of no use any more: it is closed, and another one is
+connected.
 
 An engine is used by one thread at a time; only `close` may be called by any, and ends the call that is being made.
 """
@@ -92,11 +93,6 @@ class EngineError(FacewatchError):
 class Engine(Protocol):
     """A connection to the engine, for one model."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether calls can succeed. Where not, another engine is to be connected."""
-        ...
-
     def attach(
         self,
         machine_id: str,
@@ -149,11 +145,10 @@ class Engine(Protocol):
         """
         ...
 
-    def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
+    def contents(self, digests: Sequence[bytes]) -> Whole:
         """Those of some contents that any machine has, one for each digest, in no order.
 
         Of several machines' it is the one with most faces: the settings of the others may leave out more.
-        ``machine``: only what the one with this name has.
         """
         ...
 
@@ -163,10 +158,6 @@ class Engine(Protocol):
 
     def remove(self, name: str) -> bool:
         """Remove a machine with all of its rows, also those of other models; whether there was one of that name."""
-        ...
-
-    def count(self) -> int:
-        """The number of faces of all machines."""
         ...
 
     def maintain(self) -> bool:

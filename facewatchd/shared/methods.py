@@ -65,7 +65,6 @@ class ContentsParameters(Within):
     """Of ``contents``: see `Engine.contents`."""
 
     digests: tuple[str, ...] = required(ListOf(Text(2 * forms.DIGEST), MOST_DIGESTS), "In hexadecimal digits.")
-    machine: str = optional(Text(wire.MOST_NAME), "Only what this one has.", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +142,7 @@ class Methods:
 
     def _contents(self, params: ContentsParameters) -> dict[str, Any]:
         digests = [forms.read_digest(each, "digests") for each in params.digests]
-        return self._told(
-            lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests, params.machine)))
-        )
+        return self._told(lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests))))
 
     def _told(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:

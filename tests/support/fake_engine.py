@@ -216,11 +216,11 @@ class FakeEngine:
         shown = tuple(_found(key, content, number, embedded) for number, (key, content) in enumerate(found))
         return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True)
 
-    def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
+    def contents(self, digests: Sequence[bytes]) -> Whole:
         self._check()
         known: dict[bytes, Embedded] = {}
         for each in self._server.machines.values():
-            for digest, content in each.contents.items() if machine in ("", each.name) else ():
+            for digest, content in each.contents.items():
                 one, other = content.embedded, known.get(digest)
                 if one is not None and (other is None or len(one.faces) > len(other.faces)):
                     known[digest] = one
@@ -253,10 +253,6 @@ class FakeEngine:
             each.is_removed = True
             each.contents.clear()
         return bool(found)
-
-    def count(self) -> int:
-        self._check()
-        return sum(each.faces for each in self.machines())
 
     def maintain(self) -> bool:
         self._check()
