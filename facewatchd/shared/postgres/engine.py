@@ -13,7 +13,17 @@ from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import indexing, pushing, rows, schema
 from facewatchd.shared.postgres.asking import Asking, Question
 from facewatchd.shared.postgres.connection import Connection
-from facewatchd.shared.values import Attached, Detail, MachineState, Near, Pushed, SharedContent, Whole, Whose
+from facewatchd.shared.values import (
+    Attached,
+    Detail,
+    MachineState,
+    Near,
+    Pushed,
+    SharedContent,
+    Whole,
+    Whose,
+    name_taken,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +35,7 @@ PUSH_SECONDS, FACE_SECONDS = 30.0, 0.05
 """For a push, and for each of its faces: putting one into the index takes 3 ms of a processor, which may be busy."""
 REMOVE_SECONDS: Final = 1800.0
 """To remove a machine: 60,000 faces took 2 s."""
+_HEARD_OF: Final = "SELECT extract(epoch FROM now() - seen)::float8 FROM machine WHERE name = %s"
 _MODELS: Final = f"""
 SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'machine'
 WHERE nspname ~ '{schema.EVERY}'
@@ -64,7 +75,7 @@ class PostgresEngine:
         *,
         takes_back: bool = False,
     ) -> Attached:
-        taken = False
+        taken: float | None = None
         self._machine = machine_id
         with self._connection.within(PUSH_SECONDS) as db:
             try:
@@ -73,12 +84,12 @@ class PostgresEngine:
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != "machine_name":
                     raise
-                taken = True
-        if taken:
+                row = db.execute(_HEARD_OF.encode(), (name,)).fetchone()
+                taken = float(row[0]) if row else 0.0
+        if taken is not None:
+            message, hint = name_taken(name, taken)
             raise EngineError(
-                Trouble.NAME_TAKEN,
-                f"another machine is called {name} in the shared engine at {self._connection.server.where}",
-                f"choose another [shared] name; or, if it is gone, `facewatchd shared remove {name}`",
+                Trouble.NAME_TAKEN, f"in the shared engine at {self._connection.server.where} {message}", hint
             )
         return attached
 
