@@ -46,7 +46,7 @@ WITHOUT_DAEMON: Final = 10.0
 
 
 class Sender:
-    """Started once and stopped once. Any thread may read what it says, and call `try_now`, `look_again` and `resync`."""
+    """Started once and stopped once. Any thread may read what it says, and call what ends a wait, and `resync`."""
 
     def __init__(
         self,
