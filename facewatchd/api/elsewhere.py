@@ -258,7 +258,8 @@ def own_faces(link: Link) -> Find:
             near = link.nearest(embeddings, thresholds, most, Whose.OWN, Detail.HITS)
         except LinkError:
             return None
-        return engine_index.Near([hits.face_ids for hits in near.hits], near.exact, near.cut)
+        faces = next((machine.faces for machine in near.machines if machine.is_self), None)
+        return engine_index.Near([hits.face_ids for hits in near.hits], near.exact, near.cut, faces)
 
     return find
 

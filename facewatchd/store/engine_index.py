@@ -6,7 +6,9 @@ an answer lacks at most what the engine's own index misses. Beside them all face
 have: those on contents that are still to be sent, and on those that no photo shows.
 
 Where the engine does not answer, or lacks more than `MOST_UNSENT` contents, every face of the catalog is compared, as
-`CatalogIndex` does: at a million faces that takes 2 s. `status` says so.
+`CatalogIndex` does: at a million faces that takes 2 s. `status` says so. So it is where the engine has lost this
+machine's faces, as after the machine was removed or an older dump was restored: it says with each answer how many it
+has, and that is held against the catalog.
 """
 
 from __future__ import annotations
@@ -39,8 +41,13 @@ AGAIN_AFTER: Final = 10.0
 """Seconds in which the engine is not asked after it did not answer: each question would wait for it anew."""
 BLOCK: Final = 4096
 """Faces whose embeddings are in memory at once."""
+LEAST_KEPT: Final = 0.99
+"""The part of the faces that were sent that the engine must have; of a content with a damaged row it may have none.
+A smaller part that an older dump lacks is found when facewatch-share compares."""
 AWAY: Final = "the shared engine does not answer: every face is compared here, which takes long"
 BEHIND: Final = "the shared engine lacks many photos of this machine: until they are sent, every face is compared here"
+
+LOST: Final = "the shared engine has lost faces of this machine: every face is compared here; facewatchd shared resync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,17 @@ class Near:
     """Whether it compared all that it has."""
     cut: bool
     """Whether there are more."""
+    faces: int | None
+    """How many it has of this machine; None: it does not know this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """What the engine cannot have."""
+
+    faces: Ids
+    is_all: bool
+    """False: there are more on contents that no photo shows."""
 
 
 Find = Callable[[Embeddings, float, int], Near | None]
@@ -69,6 +87,7 @@ class EngineIndex(CatalogIndex):
         """Of the catalog; None: they are still to be counted."""
         self._away_until = -math.inf
         self._is_behind = False
+        self._has_lost = False
 
     def add(self, ids: Ids, embeddings: Embeddings) -> None:
         self._count(len(ids))
@@ -107,7 +126,17 @@ class EngineIndex(CatalogIndex):
         if near is None:
             self._away_until = time.monotonic() + AGAIN_AFTER
             return None
-        return replace(near, ids=[np.concatenate([ids, unsent]) for ids in near.ids])
+        self._has_lost = self._lacks(near, unsent)
+        if self._has_lost:
+            return None
+        return replace(near, ids=[np.concatenate([ids, unsent.faces]) for ids in near.ids])
+
+    def _lacks(self, near: Near, unsent: Unsent) -> bool:
+        """Whether the engine has fewer faces of this machine than were sent to it."""
+        sent = self._in_catalog() - len(unsent.faces)
+        if near.faces is None:
+            return sent > 0
+        return unsent.is_all and near.faces < LEAST_KEPT * sent
 
     def _compared(self, near: Near, embeddings: Embeddings, threshold: float) -> list[Above]:
         """The similarities of the catalog's embeddings; faces that are not there any more are left out."""
@@ -119,16 +148,24 @@ class EngineIndex(CatalogIndex):
                 hits.add(ids, compared(rows, embeddings), threshold)
         return [replace(above, exact=near.exact) for above in hits.above()]
 
-    def status(self) -> Status:
+    def _in_catalog(self) -> int:
         with self._lock:
             if self._faces is None:
                 self._faces = super().status().faces
-            faces = self._faces
-        is_away = time.monotonic() < self._away_until
-        return Status(faces, 0, ready=True, problem=BEHIND if self._is_behind else AWAY if is_away else "")
+            return self._faces
+
+    def status(self) -> Status:
+        return Status(self._in_catalog(), 0, ready=True, problem=self._doubt())
+
+    def _doubt(self) -> str:
+        if self._is_behind:
+            return BEHIND
+        if time.monotonic() < self._away_until:
+            return AWAY
+        return LOST if self._has_lost else ""
 
 
-def _unsent(reader: CatalogReader) -> Ids | None:
+def _unsent(reader: CatalogReader) -> Unsent | None:
     """The faces that the engine cannot have: on contents that are to be sent, or that no photo shows.
 
     None where they are too many.
@@ -140,4 +177,4 @@ def _unsent(reader: CatalogReader) -> Ids | None:
     hidden = reader.orphans()
     if len(hidden) <= MOST_UNSENT:  # of more, as after an import, those that are not shown are not found
         contents = sorted({*contents, *hidden.tolist()})
-    return np.array(reader.faces_on(contents), np.int64)
+    return Unsent(np.array(reader.faces_on(contents), np.int64), len(hidden) <= MOST_UNSENT)

@@ -30,12 +30,15 @@ class PlayedEngine:
     is_away: bool = False
     cut: bool = False
     asked: int = 0
+    was_removed: bool = False
+    """This machine."""
 
     def find(self, embeddings: NDArray[np.float32], threshold: float, most: int) -> Near | None:
         self.asked += 1
         if self.is_away:
             return None
-        return Near([np.array([*self.sent, 999_999], np.int64)] * len(embeddings), exact=False, cut=self.cut)
+        faces = None if self.was_removed else len(self.sent)
+        return Near([np.array([*self.sent, 999_999], np.int64)] * len(embeddings), False, self.cut, faces)
 
 
 @dataclass
@@ -116,9 +119,11 @@ def test_every_face_is_compared_where_the_engine_cannot_tell(
     record(place, *range(10))
     place.send()
     place.engine.is_away, place.engine.cut = trouble == "away", trouble == "cut"
+    sent = place.engine.sent.copy()
     place.engine.sent.clear()
     holds(place)
     assert place.index.above(ASKED[0], 0.1).exact
+    place.engine.sent += sent
     if trouble == "away":
         assert place.engine.asked == 1, "not once for each question"
         assert place.index.status().problem == engine_index.AWAY
@@ -128,6 +133,35 @@ def test_every_face_is_compared_where_the_engine_cannot_tell(
         monkeypatch.setattr(place.index, "_away_until", 0.0)
         assert not place.index.above(ASKED[0], 0.1).exact
         assert place.index.status().problem == ""
+
+
+@pytest.mark.parametrize("left", [None, 0, 5])
+def test_so_is_it_where_the_engine_has_lost_what_was_sent(place: Place, left: int | None) -> None:
+    record(place, *range(10))
+    place.send()
+    sent = place.engine.sent.copy()
+    place.engine.was_removed = left is None
+    del place.engine.sent[left or 0 :]
+    record(place, *range(10, 12))
+    holds(place)
+    assert place.index.above(ASKED[0], 0.9).ids.tolist() == [1]
+    assert place.index.status().problem == engine_index.LOST
+    with pytest.raises(StorageError, match="has lost faces"):
+        place.index.nearest(ASKED[0], 0.1, 5)
+    place.engine.was_removed = False
+    place.engine.sent[:] = sent
+    assert not place.index.above(ASKED[0], 0.1).exact
+    assert place.index.status().problem == ""
+
+
+def test_faces_that_no_photo_shows_are_not_taken_for_lost(place: Place) -> None:
+    record(place, *range(10))
+    place.send()
+    place.gallery.record([Outcome(b"/%d" % n, None) for n in range(6)])
+    place.send()
+    del place.engine.sent[:6]
+    holds(place)
+    assert (place.index.above(ASKED[0], 0.1).exact, place.index.status().problem) == (False, "")
 
 
 def test_so_is_it_while_much_is_still_to_be_sent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
