@@ -114,6 +114,8 @@ class Asking:
         asked, thresholds = _least_of_each(ways, search)
         self._asked = asked
         self._trouble: LinkError | None = None
+        self.slow_index = ""
+        """Why the faces of this machine were compared without the engine, where it is their index."""
         self._near: Near | None = None
         self._others: Others | None = None
         compares = any(wanted.others or wanted.unlike is not None for wanted in ways)
@@ -223,8 +225,12 @@ class Asking:
         if not reason and self.near.left_out:
             photos = counted(self.near.left_out, "photo of other machines is", "photos of other machines are")
             reason = f"{photos} left out: what was sent of them cannot be true"
+        state = self._state
+        if self.slow_index:
+            reason = reason or self.slow_index
+            state = State.BEHIND if state is State.OK else state
         return {
-            "state": str(self._state),
+            "state": str(state),
             "reason": reason or None,
             "cut": self.near.cut,
             "machines": [

@@ -36,7 +36,7 @@ from facewatchd.api.suggestions import Suggestions
 from facewatchd.api.thumbnail import Thumbnails
 from facewatchd.api.unknown import Unknown
 from facewatchd.api.verify import Verifier
-from facewatchd.config import Config, apply_reload
+from facewatchd.config import SHARED, Config, apply_reload
 from facewatchd.errors import StorageError
 from facewatchd.expectation import calibration
 from facewatchd.expectation.sampler import Sampler
@@ -65,10 +65,12 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.shared.link import ShareLink
+from facewatchd.shared.remote_index import RemoteIndex
 from facewatchd.shared.wire import LinkStatus
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
+from facewatchd.store.checkpoint import Checkpoint
 from facewatchd.store.data_directory import LastRun, Reserve, machine_id, open_catalog
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
@@ -146,10 +148,10 @@ class Daemon:
         if placement.reason and not placement.devices:
             log.warning("the processor computes: %s", placement.reason)
         directory = self._config.data_dir / info.id
+        self._share = self._link(info)
         self._build_storage(directory, info)
         self._build_people(info)
         self._build_watch(directory)
-        self._share = self._link(info)
         self._build_indexing(info)
         self._build_server()
         self._build_queries(info)
@@ -203,7 +205,19 @@ class Daemon:
         self._keep_known = KeepKnown(self._resolver, self._scorer.people, self._liveness)
 
     def _index(self, directory: Path) -> Index:
-        """The hnswlib index of a model; where hnswlib does not run on this processor, one that needs none."""
+        """The hnswlib index of a model; one that needs none where hnswlib does not run on this processor, or where the
+        shared engine is the index.
+        """
+        shared, link = self._config.shared, self._share
+        if shared is not None and link is not None and shared.index == SHARED:
+            local = Checkpoint(directory)
+            return RemoteIndex(
+                self._catalog,
+                link,
+                shared.name,
+                forget_local=local.discard,
+                on_slow=lambda: self._gallery.changed.set(),
+            )
         if problem := hnsw_trial.problem(self._config.data_dir):
             log.warning("%s", problem)
             return CatalogIndex(self._catalog, problem)

@@ -288,6 +288,7 @@ def near(found: Near) -> dict[str, Any]:
         "cut": found.cut,
         "exact": found.exact,
         "left_out": found.left_out,
+        "lineage": found.lineage,
     }
 
 
@@ -341,6 +342,7 @@ def read_near(value: object, dim: int, count: int) -> Near:
         forms.flag(entry, "cut"),
         forms.flag(entry, "exact"),
         forms.whole(entry, "left_out", 0, _MOST),
+        _token(entry["lineage"], "lineage") if entry.get("lineage") else "",
     )
 
 

@@ -101,6 +101,10 @@ class FakeEngine:
         self._epoch: int | None = None
         self.is_closed = False
 
+    @property
+    def is_open(self) -> bool:
+        return not self.is_closed
+
     def _check(self) -> None:
         self._server._refuse()
         if self.is_closed:
@@ -182,6 +186,8 @@ class FakeEngine:
             if (whose is not Whose.OTHERS or key != self._id) and (whose is not Whose.OWN or key == self._id)
             for content in machine.contents.values()
         ]
+        own = self._server.machines.get(self._id)
+        lineage = own.lineage if own is not None and whose is not Whose.OTHERS and not own.is_removed else ""
         all_hits, cut = [], False
         for embedding, threshold in zip(embeddings, thresholds, strict=True):
             hits = [
@@ -204,11 +210,11 @@ class FakeEngine:
                 )
             )
         if detail is Detail.HITS:
-            return Near(tuple(self.machines()), (), tuple(all_hits), cut, exact=True)
+            return Near(tuple(self.machines()), (), tuple(all_hits), cut, exact=True, lineage=lineage)
         hit = {pair for hits in all_hits for pair in zip(hits.contents.tolist(), hits.faces.tolist(), strict=True)}
         embedded = hit if detail is Detail.EMBEDDINGS else set()
         shown = tuple(_found(key, content, number, embedded) for number, (key, content) in enumerate(found))
-        return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True)
+        return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True, lineage=lineage)
 
     def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
         self._check()

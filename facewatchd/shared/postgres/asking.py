@@ -13,6 +13,7 @@ it was at the first one, so a hit is never told of a content that was written an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,8 +35,10 @@ MANY, MANY_OF = 2000, 16
 MOST_ROWS: Final = 200_000
 """Faces, and photos, that are read for one answer."""
 
+_TOKEN: Final = re.compile("[0-9a-f]{32}")
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _MACHINES: Final = f"SELECT {rows.MACHINE} FROM machine"
+_LINEAGE: Final = "SELECT lineage FROM machine WHERE id = %(own)s::uuid"
 _OF: Final = {
     Whose.ALL: "true",
     Whose.OWN: f"machine = {rows.OWN}",
@@ -107,9 +110,11 @@ class Asking:
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
             state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
+            pushed = self._ask(_LINEAGE, {"own": self._own})
             k = FIRST_K if is_indexed and not question.exact else None
             first = [self._search(each, question.whose, k, limit) for each in asked]
         self._note(machines, state)
+        lineage = "" if question.whose is Whose.OTHERS else _lineage(pushed.fetchall())
         answers = [cursor.fetchall() for cursor in first]
         exact = k is None
         if not exact:
@@ -119,14 +124,14 @@ class Asking:
         hits = [each[: question.most] for each in hits]
         if question.detail is Detail.HITS:
             self._db.execute("COMMIT")
-            return Near(tuple(self.machines), (), tuple(map(_bare, hits)), cut, exact)
+            return Near(tuple(self.machines), (), tuple(map(_bare, hits)), cut, exact, lineage=lineage)
         found_on = {(row[0], row[1]) for each in hits for row in each}
         faces = {(row[0], row[1], row[2]) for each in hits for row in each}
         gathered = self._gathered(found_on, faces if question.detail is Detail.EMBEDDINGS else ())
         contents = tuple(gathered.found(with_embeddings=bool(faces) and question.detail is Detail.EMBEDDINGS))
         at = {(each.machine, each.digest): number for number, each in enumerate(contents)}
         found = tuple(_hits(each, at) for each in hits)
-        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out)
+        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out, lineage)
 
     def _begin(self) -> None:
         self._db.execute(_BEGIN)
@@ -209,6 +214,12 @@ def _is_complete(answer: Sequence[Row], k: int, among: int, threshold: float, li
     """Whether an answer of the index has all from the threshold on, or as many as are wanted."""
     found, low = answer[0][5], answer[0][6]
     return bool(len(answer) >= limit or (low is not None and low < threshold) or among <= found < k)
+
+
+def _lineage(rows: Sequence[Row]) -> str:
+    """Of the row of this machine, if there is one: what could not be a token counts as none."""
+    ((lineage,),) = rows or [("",)]
+    return lineage if isinstance(lineage, str) and _TOKEN.fullmatch(lineage) else ""
 
 
 def _bare(hits: Sequence[Row]) -> Hits:
