@@ -28,6 +28,7 @@ VERIFIED = "verify-full"
 LOCALHOST = "localhost"
 """The one name that stands for the loopback addresses. With a dot at its end it is looked up in the network."""
 PASSWORD_PLACES = "in ~/.pgpass, in a file that `passfile=` names, or in the systemd credential facewatch-password"
+_PORT = "5432"
 _FILES = ("passfile", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslrootcert")
 _IN_FRONT = ("user", "host", "port", "dbname")
 PARAMETERS = frozenset(
@@ -100,10 +101,13 @@ class Address:
         return (*files, *(host for host in self.hosts if host.startswith("/")))
 
     @property
-    def shown(self) -> str:
-        """Hosts and database, for messages: "nas.lan/facewatch"."""
+    def where(self) -> str:
+        """Hosts, each with its port where that is not the usual one, for messages: "a.lan, [::1]:5433"."""
         values = dict(self.values)
-        return f"{values.get('host') or values.get('hostaddr') or 'this machine'}/{values.get('dbname', '')}"
+        hosts = (values.get("host") or values.get("hostaddr") or "the local socket").split(",")
+        ports = values.get("port", "").split(",")
+        places = zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True)
+        return ", ".join(host if port in ("", _PORT) else f"{_bracketed(host)}:{port}" for host, port in places)
 
 
 def read(url: str) -> Address:
@@ -141,6 +145,10 @@ def is_here(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _in_front(parts: re.Match[str]) -> dict[str, str]:
@@ -197,6 +205,8 @@ def _check(values: dict[str, str], address: Address) -> None:
         raise UnsafeAddressError("asks for encryption by GSSAPI in place of TLS", "leave gssencmode out")
     if "=" in values.get("dbname", "") or "://" in values.get("dbname", ""):
         raise _malformed("the name of a database has neither `=` nor `://`, which may begin an address in the address")
+    if values.get("sslmode") == VERIFIED and "hostaddr" in values and "host" not in values:
+        raise _malformed("it has an address in hostaddr, and no host that the certificate could be verified for")
     _check_mode(values.get("sslmode", ""), address)
 
 

@@ -36,9 +36,10 @@ from facewatchd.store.embedded import Embedded
 from facewatchd.store.scoring import Search, Wanted
 from facewatchd.text import counted, printable
 
-MOST_A_SECOND: Final = 2500
+MOST_A_SECOND: Final = 1500
 """Faces. 5,000 photos with two faces each took 0.6 s of the processor in both processes, without the server's part, and
-three times as long on a machine with ten other things to do; their embeddings take 0.25 s more."""
+more than 2 s on two processors with four other things to do: then the question would have no answer from others at all.
+Embeddings take half as long again."""
 TOGETHER: Final = 500
 """Whole contents that are fetched at a time."""
 

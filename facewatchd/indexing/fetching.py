@@ -14,10 +14,11 @@ of them: a slow engine is asked for more contents at once.
 
 **What counts.** Boxes, sizes, numbers and embeddings were checked as those of a decoding process are
 (`shared.forms.read_content`), and the embeddings are of the same model, for each model has tables of its own. Faces
-that are smaller than ``min_size``, or score less than ``min_score``, of this machine are left out. What the settings
-of the other machine left out cannot be known; they count for its photos as earlier settings of this machine do for what
-was embedded under them, until `facewatchd scan --force`. Where this machine is to find more than the usual settings
-find, it takes nothing over (`Wanted.takes_over`).
+that are smaller than ``min_size``, or score less than ``min_score``, of this machine are left out. Of the findings of
+several machines the engine gives the one with most faces. What the settings of the only one left out cannot be known;
+they count for its photos as earlier settings of this machine do for what was embedded under them, until `facewatchd
+scan --force`. Where this machine is to find more than the usual settings find, it takes nothing over
+(`Wanted.takes_over`).
 """
 
 from __future__ import annotations

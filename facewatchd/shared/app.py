@@ -43,7 +43,7 @@ from facewatchd.text import printable
 log = logging.getLogger("facewatchd.shared.app")  # also where it is run as `__main__`
 
 PROG: Final = "facewatch-share"
-TICK: Final = 60.0
+TICK: Final = 15.0
 """Seconds between two looks at the threads."""
 
 _EPILOG = """\

@@ -150,6 +150,7 @@ class Engine(Protocol):
     def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
         """Those of some contents that any machine has, one for each digest, in no order.
 
+        Of several machines' it is the one with most faces: the settings of the others may leave out more.
         ``machine``: only what the one with this name has.
         """
         ...

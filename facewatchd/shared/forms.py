@@ -22,6 +22,8 @@ MOST_FACES: Final = validation.MOST_FACES + validation.MOST_FACES_AGAIN
 """Faces of one content."""
 DIGEST: Final = 32
 """Bytes of the BLAKE2b digest of a photo."""
+MOST_SIMILARITY: Final = 1.01
+"""Of two embeddings of unit length, each as far from that as rounding to half precision takes it, and more."""
 _MOST_EMBEDDING: Final = 4 * 65536
 _LOOKS: Final = frozenset(Look)
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from facewatchd.client.connection import Connection, RemoteError
+from facewatchd.client.connection import INVALID_PARAMS, METHOD_NOT_FOUND, Connection, RemoteError
 from facewatchd.errors import DeadlineError, FacewatchError, NoDaemonError, WrongListenerError
 from facewatchd.shared import forms, wire
 from facewatchd.shared.engine import EngineError
@@ -32,6 +32,7 @@ STATUS_SECONDS: Final = 1.0
 """For a status, which facewatch-share has in memory."""
 _KEPT: Final = 8
 """Connections that are kept while no question uses them."""
+_RESTART: Final = "start it again: systemctl --user restart facewatch-share"
 START_IT: Final = "start it: systemctl --user start facewatch-share, or facewatch-share in a terminal"
 
 
@@ -149,6 +150,8 @@ class ShareLink:
         except WrongListenerError as exc:
             raise LinkError(State.UNREACHABLE, exc.message, "remove that socket") from exc
         except RemoteError as exc:
+            if exc.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
+                raise LinkError(State.UNREACHABLE, "facewatch-share is of another version", _RESTART) from exc
             raise LinkError(State.UNREACHABLE, f"facewatch-share: {exc.message}", exc.hint) from exc
         except NoDaemonError as exc:
             raise LinkError(State.OFF, "facewatch-share does not run", START_IT) from exc

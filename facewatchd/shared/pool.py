@@ -6,8 +6,8 @@ Only while the first attempt after a success is being made does it wait, and not
 server that was started anew costs no question its answer.
 
 One connection is kept open; more are opened while several questions come at once, and closed when they are not needed.
-Once a minute an idle one is asked for the machines: that finds a dead connection before a question does, and `machines`
-answers from memory.
+Once a minute, and more often while one of them is behind, an idle one is asked for the machines: that finds a dead
+connection before a question does, and `machines` answers from memory.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ STOP_SECONDS: Final = 10.0
 """For a connection that is just being made; then the thread is left behind, and ends with the process."""
 LOOK_EVERY: Final = 60.0
 """Seconds between two looks at an idle connection."""
+LOOK_WHILE_BEHIND: Final = 5.0
+"""The same while another machine that told of itself within `LOOK_EVERY` has photos to send or to index: it is said of
+this one that it waits for them."""
 _LOST: Final = (Trouble.UNREACHABLE, Trouble.LATE)
 """After these a connection is of no use."""
 
@@ -188,6 +191,8 @@ class Pool:
                 return self._idle.pop()
             finally:
                 self._waiting -= 1
+                if self._waiting:  # the thread that connects saw a connection that this question has taken
+                    self._changed.notify_all()
 
     def _refuse_if_hopeless(self) -> None:
         if self._stopping:
@@ -238,8 +243,14 @@ class Pool:
             if identity is not None:
                 self._add(identity)
             else:
-                look_at = self._clock() + LOOK_EVERY
                 self._look()
+                look_at = self._clock() + (LOOK_WHILE_BEHIND if self._waits_for_others() else LOOK_EVERY)
+
+    def _waits_for_others(self) -> bool:
+        return any(
+            each.backlog + each.pending > 0 and not each.is_self and each.as_of_s < LOOK_EVERY
+            for each in self.machines()
+        )
 
     def _needs_one(self) -> bool:
         if self._identity is None or len(self._open) >= MOST:

@@ -26,7 +26,9 @@ wrong; `status` says so, and work that asks for many faces waits meanwhile (`Sta
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -57,6 +59,8 @@ MOST_UNSENT, UNSENT_OF = 5000, 64
 """Every face is compared where more contents than these, and than one for so many faces, are unsent."""
 ATTEMPTS: Final = 3
 """Questions to the engine, where its lineage is unknown: a push may have ended just then."""
+AGAIN_AFTER: Final = 10.0
+"""Seconds in which only `maintain` asks an engine that gave no answer: each question would wait for it anew."""
 PAGE: Final = 500
 """Contents that are fetched at a time to be held against the catalog, and faces in one statement of SQL."""
 TOLERANCE: Final = 2e-3
@@ -112,6 +116,7 @@ class RemoteIndex:
             self._faces = reader.counts().faces
         self._problem: str | None = None
         """Why the engine could not be asked at the last question; None: it was not asked yet."""
+        self._away_until = -math.inf
         self._is_local_forgotten = False
 
     # Changes: they are in the catalog already, and in its outbox
@@ -147,8 +152,12 @@ class RemoteIndex:
             return self.above(embedding, threshold).first(most)
         return first
 
-    def _found(self, embeddings: Embeddings, threshold: float, most: int, *, exact: bool) -> list[_Found] | None:
+    def _found(
+        self, embeddings: Embeddings, threshold: float, most: int, *, exact: bool, is_probe: bool = False
+    ) -> list[_Found] | None:
         """For each of some embeddings the faces from the threshold on; None where the engine cannot tell them."""
+        if time.monotonic() < self._away_until and not is_probe:
+            return None
         problem = ""
         for _ in range(ATTEMPTS):
             with self._catalog.reading() as reader:
@@ -159,7 +168,9 @@ class RemoteIndex:
                 near = self._ask(embeddings, threshold, most, exact=exact)
             except LinkError as exc:
                 problem = exc.message
+                self._away_until = time.monotonic() + AGAIN_AFTER
                 break
+            self._away_until = -math.inf
             with self._catalog.reading() as reader:
                 after = self._unsent(reader)
                 if problem := after.problem:
@@ -224,7 +235,9 @@ class RemoteIndex:
 
     def status(self) -> Status:
         problem = self._problem
-        line = f"every face is compared for each question, and none is grouped: {problem}" if problem else ""
+        line = (
+            f"every face is compared here for each question, and none is put into a group: {problem}" if problem else ""
+        )
         overdue = bool(problem) or not self._is_local_forgotten
         return Status(self._faces, 0, ready=True, overdue=overdue, problem=line, is_slow=bool(problem))
 
@@ -241,7 +254,7 @@ class RemoteIndex:
             upkeep.on_writer(lambda keep_on: outbox.mark_all())
         probe = np.zeros((1, self._catalog.dim), np.float32)
         probe[0, 0] = 1.0
-        self._found(probe, 1.0, 1, exact=False)
+        self._found(probe, 1.0, 1, exact=False, is_probe=True)
         if not (self._problem or self._is_local_forgotten):
             with self._catalog.reading() as reader:
                 self._is_local_forgotten = not reader.outbox.count()

@@ -240,8 +240,11 @@ class Outbox:
             self._write([digest for (digest,) in found])
 
     def mark_all(self) -> None:
-        """Have everything sent that is shown."""
+        """Have everything sent that is shown. What is in the outbox of it is left out there, or it would go twice."""
         with self._transaction("mark what is to be sent"):
+            self._db.execute(
+                f"DELETE FROM outbox WHERE EXISTS (SELECT 1 FROM content WHERE digest = outbox.digest AND {_SHOWN})"
+            )
             self._write_all()
 
     def mark_rest(self) -> None:

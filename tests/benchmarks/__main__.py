@@ -46,6 +46,7 @@ NAMES = (
     "saving",
     "walk",
     "outbox",
+    "fetching",
     "shared",
 )
 

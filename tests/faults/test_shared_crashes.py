@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engine_server import Database, Server
 from tests.support.processes import DEADLINE, until
-from tests.support.shared_machines import Machine, Photos, check
+from tests.support.shared_machines import Machine, Photos, PreparedMachine, check
 
 _DEADLY = """
 import os
@@ -93,18 +93,19 @@ def test_killed_between_the_commits_nothing_is_lost(
 
 
 def test_a_server_that_is_killed_or_started_anew_is_found_again(
-    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
+    tmp_path: Path, own_server: Callable[..., Server]
 ) -> None:
     server = own_server()
     engine = server.new_database()
-    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
-        nas.start()
+    with PreparedMachine(tmp_path / "nas", engine.url(), name="nas") as nas:
+        nas.change()
+        nas.start_share()
         check(engine, nas)
         for end in (server.kill, server.stop):
             end()
-            photos.change()
+            nas.change()
             assert "\n" not in until(lambda: nas.status()["reason"])
             server.start()
             check(engine, nas)
             nas.reach("ok")
-        nas.stop()
+        assert nas.stop_share() == 0

@@ -218,7 +218,20 @@ class Histories(RuleBasedStateMachine):
         with self.db.transaction():
             self.db.execute(f"TRUNCATE {', '.join(f'{SCHEMA}.{table}' for table in TABLES)} CASCADE")
             for table in TABLES:
-                self.db.execute(f"INSERT INTO {SCHEMA}.{table} OVERRIDING SYSTEM VALUE TABLE backup.{table}")
+                columns = ", ".join(self._columns(table))
+                self.db.execute(
+                    f"INSERT INTO {SCHEMA}.{table}({columns}) OVERRIDING SYSTEM VALUE"
+                    f" SELECT {columns} FROM backup.{table}"
+                )
+
+    def _columns(self, table: str) -> list[str]:
+        """Those that are not computed from others."""
+        rows = self.db.execute(
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = %s AND table_name = %s AND is_generated = 'NEVER'",
+            (SCHEMA, table),
+        )
+        return [name for (name,) in rows]
 
     @rule(name=st.sampled_from(("nas", "laptop")))
     def remove(self, name: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support import engine_invariant
 from tests.support.engine_server import Database, Server
 from tests.support.processes import until
-from tests.support.shared_machines import Machine, Photos, check, check_soon
+from tests.support.shared_machines import INFO, Machine, Photos, PreparedMachine, check, check_soon
 
 
 @pytest.fixture
@@ -27,69 +27,77 @@ def nas(tmp_path: Path, tiny_root: Path, engine: Database, photos: Photos) -> It
         yield nas
 
 
-def test_the_engine_is_restored_from_a_dump(nas: Machine, engine: Database, photos: Photos) -> None:
+@pytest.fixture
+def prepared(tmp_path: Path, engine: Database) -> Iterator[PreparedMachine]:
+    with PreparedMachine(tmp_path / "prepared", engine.url(), name="prepared") as prepared:
+        prepared.change()
+        prepared.start_share()
+        check(engine, prepared)
+        yield prepared
+
+
+def test_the_engine_is_restored_from_a_dump(prepared: PreparedMachine, engine: Database) -> None:
     empty = engine.server.new_database()
     before_everything = empty.back_up()
     empty.drop()
     early = engine.back_up()
-    photos.change()
-    check(engine, nas)
+    prepared.change()
+    check(engine, prepared)
     late = engine.back_up()
     engine.restore(early)
-    photos.change()
-    check(engine, nas)
-    nas.kill_share()
-    photos.change()
-    nas.start_share()
-    check(engine, nas)
+    prepared.change()
+    check(engine, prepared)
+    prepared.kill_share()
+    prepared.change()
+    prepared.start_share()
+    check(engine, prepared)
     # Several epochs ago, then a moment that this machine has left since, then all at once.
     for backup in (early, late, before_everything):
         engine.restore(backup)
-        photos.change()
-        check(engine, nas)
-    nas.reach("ok")
+        prepared.change()
+        check(engine, prepared)
+    prepared.reach("ok")
 
 
-def test_a_restored_engine_is_found_although_nothing_changes(nas: Machine, engine: Database, photos: Photos) -> None:
-    nas.kill_share()
-    nas.hook(
+def test_a_restored_engine_is_found_although_nothing_changes(prepared: PreparedMachine, engine: Database) -> None:
+    prepared.kill_share()
+    prepared.hook(
         "from facewatchd.shared import pauses, sender\n"
         "sender.HEARTBEAT = pauses.FIRST_SLOW = 0.5"  # the database is missing for a moment
     )
-    nas.start_share()
+    prepared.start_share()
     early = engine.back_up()
-    photos.change()
-    check(engine, nas)
+    prepared.change()
+    check(engine, prepared)
     engine.restore(early)
-    check_soon(engine, nas)
+    check_soon(engine, prepared)
 
 
-def test_tables_that_are_dropped_or_emptied_are_filled_again(nas: Machine, engine: Database, photos: Photos) -> None:
-    schema = engine_invariant.schema_of(engine_invariant.of_catalog(engine_invariant.catalog_of(nas.data)).model)
+def test_tables_that_are_dropped_or_emptied_are_filled_again(prepared: PreparedMachine, engine: Database) -> None:
+    schema = engine_invariant.schema_of(INFO.id)
     for statement in (f"DROP SCHEMA {schema} CASCADE", f"DELETE FROM {schema}.machine"):
         with engine.administer() as db:
             db.execute(statement)
-        photos.change()
-        check(engine, nas)
-        nas.reach("ok")
+        prepared.change()
+        check(engine, prepared)
+        prepared.reach("ok")
 
 
-def test_the_files_of_the_server_are_restored(
-    tmp_path: Path, tiny_root: Path, own_server: Callable[..., Server], photos: Photos
-) -> None:
+def test_the_files_of_the_server_are_restored(tmp_path: Path, own_server: Callable[..., Server]) -> None:
     server = own_server()
     engine = server.new_database()
-    with Machine(tmp_path / "nas", engine.url(), photos.root, name="nas", model_root=tiny_root) as nas:
-        nas.start()
+    with PreparedMachine(tmp_path / "nas", engine.url(), name="nas") as nas:
+        nas.change()
+        nas.start_share()
         check(engine, nas)
         server.stop()
         copy = server.back_up("copy")
         server.start()
-        photos.change()
+        nas.change()
         check(engine, nas)
         server.stop()
         server.restore(copy)
-        photos.change()
+        nas.change()
         server.start()
         check(engine, nas)
 
@@ -110,18 +118,17 @@ def test_the_catalog_is_restored_to_a_moment_before_and_within_a_session(
     nas.daemon.start()
     photos.change()
     check(engine, nas)
-    for backup in (within, before):
-        stop()
-        _restore(nas, backup)
-        photos.change()
-        nas.daemon.start()
-        check(engine, nas)
-        stop()
-        # The catalog goes its own way while facewatch-share is away, too.
-        nas.kill_share()
-        _restore(nas, backup)
-        nas.start()
-        check(engine, nas)
+    stop()
+    _restore(nas, within)
+    photos.change()
+    nas.daemon.start()
+    check(engine, nas)
+    # The catalog goes its own way while facewatch-share is away, too.
+    stop()
+    nas.kill_share()
+    _restore(nas, before)
+    nas.start()
+    check(engine, nas)
     # A catalog that is made anew: the rows keep their owner.
     stop()
     shutil.rmtree(engine_invariant.catalog_of(nas.data).parent)
@@ -160,12 +167,18 @@ def test_of_two_copies_of_a_data_directory_the_one_that_started_last_sends(
         answer = nas.daemon.call("query", photos=[{"path": str(min(photos.root.iterdir()))}], top=0)
         assert answer["matches"]
         assert answer["shared"]["state"] in ("ok", "behind")
-        # The way out that it names.
-        other.stop()
+        # The way out that it names: the copy becomes a machine of its own, and this one sends again.
+        assert other.daemon.stop() == 0
+        (other.data / "machine").unlink()
         done = nas.daemon.control("shared", "resync")
         assert done.returncode == 0, done.stderr
-        check(engine, nas)
+        other.daemon.start()
+        check_soon(engine, nas, other)
+        photos.change()
+        other_photos.change()
+        check(engine, nas, other)
         nas.reach("ok")
+        other.stop()
 
 
 def test_the_same_photos_on_a_shared_disk_belong_to_both(

@@ -50,10 +50,12 @@ QUICK = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
+    "dynamic_shared_memory_type": "mmap",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "256MB",
 }
-"""Settings of a server whose data need not survive the machine. It survives its own kill -9 with them."""
+"""Settings of a server whose data need not survive the machine. It survives its own kill -9 with them. Containers have
+64 MB in /dev/shm, which is less than what building an index shares."""
 _numbers = itertools.count()
 
 
@@ -408,23 +410,43 @@ def _running(link: Path, held: contextlib.ExitStack) -> Server | None:
 
 def _started(link: Path, held: contextlib.ExitStack) -> Server:
     """Unpack, and start a server that ends some time after the last process that uses it."""
-    place = new_place()
-    users = held.enter_context((place / "users").open("w+b"))
-    fcntl.flock(users, fcntl.LOCK_SH)
-    server = own(install(place))
-    (place / "cluster").write_text(str(server.place))
-    (place / "port").write_text(str(server.port))
-    keeper = [sys.executable, engine_keeper.__file__, str(place), str(user())]
-    subprocess.run([*keeper, *server.command], env=server.installation.environment, check=True)
+    with contextlib.ExitStack() as until_kept:
+        place = _new_place()
+        until_kept.callback(shutil.rmtree, place, ignore_errors=True)
+        users = held.enter_context((place / "users").open("w+b"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server = own(install(place))
+        (place / "cluster").write_text(str(server.place))
+        (place / "port").write_text(str(server.port))
+        keeper = [sys.executable, engine_keeper.__file__, str(place), str(user())]
+        subprocess.run([*keeper, *server.command], env=server.installation.environment, check=True)
+        until_kept.pop_all()
     server.wait()
     link.unlink(missing_ok=True)
     link.symlink_to(place)
     return server
 
 
-def new_place() -> Path:
-    """A new directory that the server's user may enter."""
-    return Path(tempfile.mkdtemp(prefix="facewatchd-engine-"))
+@contextlib.contextmanager
+def installed() -> Iterator[Installation]:
+    """Unpack for one process, into a directory that is gone at the end."""
+    place = _new_place()
+    try:
+        yield install(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _new_place() -> Path:
+    """A new directory that the server's user may enter, with a short path: that of a Unix socket ends at 107 bytes."""
+    for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
+        place = Path(tempfile.mkdtemp(prefix="facewatchd-engine-", dir=parent))
+        place.chmod(0o755)
+        enter = subprocess.run(["test", "-x", str(place)], check=False, **engine_keeper.identity(user()))
+        if enter.returncode == 0 and len(str(place)) < 60:
+            return place
+        place.rmdir()
+    unavailable("the user that it must run as can enter no directory for temporary files")
 
 
 def own(installation: Installation, **settings: str) -> Server:

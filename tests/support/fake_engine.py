@@ -35,6 +35,7 @@ from facewatchd.shared.values import (
     Whole,
     Whose,
 )
+from facewatchd.store.embedded import Embedded
 from tests.support.processes import until
 
 
@@ -218,13 +219,12 @@ class FakeEngine:
 
     def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
         self._check()
-        known = {
-            digest: content.embedded
-            for each in self._server.machines.values()
-            if machine in ("", each.name)
-            for digest, content in each.contents.items()
-            if content.embedded is not None
-        }
+        known: dict[bytes, Embedded] = {}
+        for each in self._server.machines.values():
+            for digest, content in each.contents.items() if machine in ("", each.name) else ():
+                one, other = content.embedded, known.get(digest)
+                if one is not None and (other is None or len(one.faces) > len(other.faces)):
+                    known[digest] = one
         return Whole(tuple(known[digest] for digest in digests if digest in known))
 
     def machines(self) -> list[MachineState]:

@@ -31,6 +31,10 @@ threshold = 0.45
 [resources]
 threads = 2
 unload_after = 60
+
+[shared]
+url = "postgresql://facewatch@nas.lan/facewatch?sslmode=verify-full&sslrootcert=/etc/ssl/nas.crt"
+name = "laptop"
 """
 REQUEST = '{"jsonrpc":"2.0","id":1,"method":"status"}'
 SHELL = f"""echo '{REQUEST}' | nc -NU "$XDG_RUNTIME_DIR/facewatchd/socket\""""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -12,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from facewatchd.api.outbox import Sending
 from facewatchd.api.parameters import METHODS
@@ -30,11 +34,24 @@ from facewatchd.values import ModelInfo
 from tests.support import engine_invariant, hooks
 from tests.support.albums import shoot
 from tests.support.engine_server import Database
-from tests.support.galleries import DIM
+from tests.support.galleries import DIM, photo, unit
 from tests.support.processes import DEADLINE, Daemon, until
 
 INFO = ModelInfo("test-00000000", "test", DIM, 0.4)
 """Of the catalogs of a `PreparedMachine`."""
+
+PAUSED = """
+import sys
+if "run" in sys.argv:
+    from facewatchd.scan.work_queue import WorkQueue
+    class Paused(WorkQueue):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.pause()
+    import facewatchd.daemon.app as app
+    app.WorkQueue = Paused
+"""
+"""A hook that has indexing begin when it is resumed, so that the engine can be asked by then."""
 
 
 class Share:
@@ -194,9 +211,20 @@ class PreparedMachine(Share):
         config.write_text(f"directories = [{json.dumps(str(home))}]\n[shared]\n{_table(url, name)}\n")
         super().__init__(name, home, config, socket, data)
         self._catalog = PreparedCatalog(data)
+        self._steps = itertools.count()
         self.record = self._catalog.record
         self._listener = Server(socket, lambda line: jsonrpc.answer(line, self._answer))
         self._listener.start()
+
+    def change(self) -> None:
+        """Three photos come, and of three that were there one goes, one is renamed and one gets other bytes."""
+        step = next(self._steps)
+        gone, renamed, rewritten = (b"/photos/%d/%d.jpg" % (step - 1, number) for number in range(3))
+        came = [_prepared(b"/photos/%d/%d.jpg" % (step, number), 4 * step + number) for number in range(3)]
+        if step:
+            came += [Outcome(gone, None), Outcome(renamed, None)]
+            came += [_prepared(renamed + b".moved.jpg", 4 * step - 3), _prepared(rewritten, 4 * step + 3)]
+        self.record(came)
 
     def _answer(self, method: str, params: Mapping[str, object]) -> object:
         return getattr(self._catalog.sending, method)(read(METHODS[method].parameters, params))
@@ -209,6 +237,12 @@ class PreparedMachine(Share):
         self._catalog.sending.close()
         self._listener.stop()
         self._catalog.close()
+
+
+def _prepared(path: bytes, content: int) -> Outcome:
+    """A photo of a content with two faces, which the number tells."""
+    digest = hashlib.blake2b(b"%d" % content, digest_size=32).digest()
+    return photo(path, digest, unit(np.random.default_rng(content).normal(size=(2, DIM))), inode=content + 1)
 
 
 def _table(url: str, name: str, lines: str = "") -> str:

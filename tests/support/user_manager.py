@@ -1,8 +1,13 @@
-"""A systemd user manager of the tests' own, with a home of its own, where one can be started; else a reason to skip."""
+"""A systemd user manager of the tests' own, with a home of its own, where one can be started; else a reason to skip.
+
+Managers of one user have one control group, in which units of the same name are the same: stopping a unit of one would
+kill the processes of the other. So there is one at a time, on all processes of a test run.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -31,6 +36,8 @@ class UserManager:
             pytest.skip("there is no systemd")
         if os.geteuid() == 0:
             _prepare_for_root()
+        self._turn = open(Path(tempfile.gettempdir()) / f"facewatchd-user-manager-{os.getuid()}", "w")  # noqa: SIM115
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         self.base = Path(tempfile.mkdtemp(prefix="facewatchd-test-", dir=Path.home()))
         self.home, self.runtime = self.base / "home", self.base / "run"
         for directory in (self.home, self.runtime):
@@ -96,6 +103,7 @@ class UserManager:
         self._process.kill()
         self._process.wait(DEADLINE)
         shutil.rmtree(self.base, ignore_errors=True)
+        self._turn.close()
 
 
 def _prepare_for_root() -> None:

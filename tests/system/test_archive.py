@@ -70,7 +70,7 @@ def asked(place: dict[str, Any], question: dict[str, Any], who: int = ANNA) -> d
         data = (place["root"] / f"{PERSONS.index([person])}.jpg").read_bytes()
         return [{"data": base64.b64encode(data).decode()}]
 
-    named = {name: photo(question[name]) for name in ("with", "without") if name in question}
+    named: dict[str, Any] = {name: photo(question[name]) for name in ("with", "without") if name in question}
     return {"who": photo(who), "top": 0, "shared": False, **question, **named}
 
 

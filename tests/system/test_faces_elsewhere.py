@@ -12,20 +12,7 @@ import pytest
 from tests.support.albums import album, shoot
 from tests.support.engine_server import Database, Server
 from tests.support.processes import Daemon, until
-from tests.support.shared_machines import Machine
-
-PAUSED = """
-import sys
-if "run" in sys.argv:
-    from facewatchd.scan.work_queue import WorkQueue
-    class Paused(WorkQueue):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            self.pause()
-    import facewatchd.daemon.app as app
-    app.WorkQueue = Paused
-"""
-"""A hook that has indexing begin when it is resumed, so that the engine can be asked by then."""
+from tests.support.shared_machines import PAUSED, Machine
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from tests.support.albums import album
 from tests.support.engine_server import Database
 from tests.support.processes import DEADLINE, until
-from tests.support.shared_machines import Machine
+from tests.support.shared_machines import Machine, PreparedMachine
 
 
 def machine(tmp_path: Path, engine: Database, tiny_root: Path, name: str, count: int = 2) -> Machine:
@@ -98,6 +98,19 @@ def test_of_two_beside_one_daemon_the_second_ends(tmp_path: Path, engine: Databa
         assert "another facewatch-share" in second.stderr
         assert nas.status()["name"] == "nas"
         assert nas.stop_share() == 0
+
+
+def test_a_thread_that_dies_ends_it_with_its_traceback(tmp_path: Path, engine: Database) -> None:
+    with PreparedMachine(tmp_path / "nas", engine.url(), name="nas") as nas:
+        nas.hook(
+            "from facewatchd.shared import app, pushing\n"
+            "def broken(*_):\n    raise RuntimeError('a bug')\n"
+            "pushing.Pusher.push, app.TICK = broken, 0.2\n"
+        )
+        assert nas.launch_share().wait(DEADLINE) == 1
+        assert nas.logged().count("Traceback") == 1
+        assert "sender died; this is a bug" in nas.logged()
+        assert "the sender ended unexpectedly: start facewatch-share again" in nas.logged()
 
 
 @pytest.mark.parametrize(

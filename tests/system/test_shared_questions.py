@@ -55,7 +55,7 @@ QUESTIONS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path, engine_server: Server) -> Iterator[dict[str, Any]]:
-    """Two machines that share photos, and a daemon that has all of them."""
+    """Two machines that share photos, one of them without an index of its own, and a daemon that has all of them."""
     directory = tmp_path_factory.mktemp("shared")
     database = engine_server.new_database()
     with ExitStack() as stack:
@@ -70,7 +70,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_root: Path, engine_serv
             root.mkdir()
             for name in names:
                 shutil.copy2(every / f"{name}.jpg", root)
-            machine = Machine(directory / f"home {host}", database.url(), root, name=host, model_root=tiny_root)
+            shared = 'index = "shared"' if host == "nas" else ""
+            machine = Machine(
+                directory / f"home {host}", database.url(), root, name=host, model_root=tiny_root, shared=shared
+            )
             machines[host] = stack.enter_context(machine)
         whole = stack.enter_context(Daemon(directory / "home", every, model="tiny", model_root=tiny_root))
         whole.start()
@@ -227,6 +230,7 @@ def test_this_machine_answers_whatever_becomes_of_the_engine(place: dict[str, An
     assert (off["shared"]["state"], off["complete"]) == ("off", False)
     assert "facewatch-share does not run; start it" in off["shared"]["reason"]
     assert comparable(off) == comparable(alone)
+    assert any("every face is compared here" in problem for problem in machine.daemon.status()["problems"])
     assert machine.daemon.call("query", **asked, shared=False)["complete"]
 
 

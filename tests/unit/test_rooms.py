@@ -193,12 +193,26 @@ def test_the_client_starts_on_the_standard_library(arguments: list[str]) -> None
     assert "facewatch-query" in result.stdout
 
 
-def test_the_daemon_loads_no_decoder_and_no_model() -> None:
-    """They would cost each start 0.1 s of a processor and 11 MB, and only other processes run them."""
-    code = "import sys\nimport facewatchd.daemon.run\nprint(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
-    ).stdout
+def loaded_with(*modules: str) -> set[str]:
+    """The packages that are loaded once these modules are."""
+    code = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout
+    return {top(name) for name in loaded.split()}
+
+
+def decoders_and_models() -> set[str]:
     libraries = {name for name, owners in OWNERS.items() if {top(owner) for owner in owners} & DECODERS_AND_MODELS}
     assert {"PIL", "onnxruntime"} <= libraries
-    assert {top(name) for name in loaded.split()} & libraries == set()
+    return libraries
+
+
+def test_the_daemon_loads_no_decoder_no_model_and_no_network() -> None:
+    """They would cost each start 0.1 s of a processor and 11 MB, and only other processes run them."""
+    assert loaded_with("facewatchd.daemon.run") & (decoders_and_models() | {"psycopg"}) == set()
+
+
+def test_the_process_with_the_network_loads_no_decoder_no_model_and_no_index() -> None:
+    loaded = loaded_with("facewatchd.shared.app", "facewatchd.shared.postgres.engine")
+    assert "psycopg" in loaded
+    assert loaded & (decoders_and_models() | {"hnswlib"}) == set()

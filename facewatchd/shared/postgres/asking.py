@@ -72,7 +72,8 @@ _PHOTOS: Final = (
 )
 _OWNERS: Final = (
     "SELECT DISTINCT ON (digest) machine, digest FROM content WHERE digest = ANY(%(digests)s)"
-    " AND (%(name)s = '' OR machine = (SELECT key FROM machine WHERE name = %(name)s)) ORDER BY digest, machine"
+    " AND (%(name)s = '' OR machine = (SELECT key FROM machine WHERE name = %(name)s))"
+    " ORDER BY digest, faces DESC, machine"
 )
 
 
@@ -119,7 +120,8 @@ class Asking:
         exact = k is None
         if not exact:
             answers, exact = self._broadened(asked, answers, question, limit)
-        hits = [[row[:5] for row in answer if row[0] is not None and rows.is_similarity(row[4])] for answer in answers]
+        told = [[row[:5] for row in answer if row[0] is not None] for answer in answers]
+        hits = [[row for row in each if rows.is_similarity(row[4])] for each in told]
         cut = any(len(each) > question.most for each in hits)
         hits = [each[: question.most] for each in hits]
         if question.detail is Detail.HITS:
@@ -131,7 +133,8 @@ class Asking:
         contents = tuple(gathered.found(with_embeddings=bool(faces) and question.detail is Detail.EMBEDDINGS))
         at = {(each.machine, each.digest): number for number, each in enumerate(contents)}
         found = tuple(_hits(each, at) for each in hits)
-        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out, lineage)
+        odd = {(row[0], row[1]) for each in told for row in each if not rows.is_similarity(row[4])} - found_on
+        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out + len(odd), lineage)
 
     def _begin(self) -> None:
         self._db.execute(_BEGIN)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pwd
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.types import TypeInfo
 
+from facewatchd import engine_url
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import schema, vectors
 from facewatchd.shared.postgres.address import parameters
@@ -70,11 +71,11 @@ class Connection:
         where libpq is to look for one (``passfile``, ``~/.pgpass``).
         """
         self.model_id, self.dim, self.schema = model_id, dim, schema.schema_of(model_id)
-        self.server = server_of(url, password)
-        self._busy = threading.Lock()
-        self._closed = threading.Event()
         given: dict[str, Any] = {**parameters(url), "connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
         given |= {"password": password} if password else {}
+        self.server = _server_of(url, password)
+        self._busy = threading.Lock()
+        self._closed = threading.Event()
         try:
             self.db = psycopg.connect(autocommit=True, prepare_threshold=2, options=schema.options(), **given)
         except psycopg.Error as exc:
@@ -212,13 +213,17 @@ class Connection:
             self.db.execute("UPDATE meta SET value = %s WHERE key = 'version'", (str(step + 1),))
 
 
-def server_of(url: str, password: str = "") -> Server:
-    """What messages say of the server of a url. Raises `EngineError` where it is none."""
+def _server_of(url: str, password: str) -> Server:
+    """What messages say of the server of an accepted url."""
+    address = engine_url.read(url)
+    values = dict(address.values)
+    user = values.get("user") or _own_name()
+    return Server(address.where, user, values.get("dbname") or user, password)
+
+
+def _own_name() -> str:
+    """The user's name, which libpq takes where the url has none."""
     try:
-        parts = conninfo_to_dict(url)
-    except psycopg.Error:
-        raise EngineError(Trouble.REFUSED, "[shared] url is no address of PostgreSQL", "see facewatchd(5)") from None
-    host, port = str(parts.get("host") or "the local socket"), str(parts.get("port") or "5432")
-    where = host if port == "5432" else f"{host}:{port}"
-    user, base = str(parts.get("user") or "?"), str(parts.get("dbname") or parts.get("user") or "?")
-    return Server(where, user, base, password or str(parts.get("password") or ""))
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -63,7 +63,7 @@ _FACE: Final = {
     "same": "bytea",
     "leads": "bool",
 }
-_PHOTO: Final = {"machine": "int4", "path": "bytea", "digest": "bytea"}
+_PHOTO: Final = {"machine": "int4", "path": "bytea", "hash": "bytea", "digest": "bytea"}
 
 
 @dataclass
@@ -137,7 +137,7 @@ def push(
     values = {
         "machine": mine.key,
         "digests": digests,
-        "hashes": _hashes(path for each in latest for path in each.paths),
+        "hashes": [_hash(path) for each in latest for path in each.paths],
     }
     with db.transaction():
         with db.pipeline():
@@ -151,9 +151,8 @@ def push(
     return Pushed(len(made.written), made.gone, len(made.hidden) + _renamed(made))
 
 
-def _hashes(paths: Iterable[bytes]) -> list[bytes]:
-    """As the server computes them."""
-    return [sha256(path).digest() for path in paths]
+def _hash(path: bytes) -> bytes:
+    return sha256(path).digest()
 
 
 def _renamed(made: Difference) -> int:
@@ -184,7 +183,7 @@ def _write(db: psycopg.Connection, key: int, made: Difference) -> None:
     with db.pipeline():
         dropped = db.execute(_DROP_FACES, (key, made.dropped), prepare=True, binary=True)
         db.execute(_DROP_CONTENTS, (key, made.dropped), prepare=True)
-        db.execute(_HIDE, (key, _hashes(made.hidden)), prepare=True)
+        db.execute(_HIDE, (key, [_hash(path) for path in made.hidden]), prepare=True)
         led = db.execute(_LED, (key, list({same for *_, same in faces})), prepare=True, binary=True)
     gone = dropped.fetchall()
     has_leader = {same for (same,) in led.fetchall()}
@@ -192,7 +191,7 @@ def _write(db: psycopg.Connection, key: int, made: Difference) -> None:
         _copy(db, "content", _CONTENT, (_content_row(key, each, embedded) for each, embedded in whole))
         _copy(db, "face", _FACE, _face_rows(faces, has_leader))
     if made.shown:
-        _copy(db, "photo", _PHOTO, ((key, path, digest) for path, digest in made.shown))
+        _copy(db, "photo", _PHOTO, ((key, path, _hash(path), digest) for path, digest in made.shown))
     if orphans := [same for leads, same in gone if leads and same not in has_leader]:
         db.execute(_LEAD, {"machine": key, "same": orphans}, prepare=True)
     more = len(faces) - len(gone), made.paths_after - made.paths_before

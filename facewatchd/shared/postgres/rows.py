@@ -5,7 +5,6 @@ The rules are those for what an inference process answers (`inference.validation
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.matches import Box
 from facewatchd.models.base import is_norm
-from facewatchd.shared.forms import DIGEST, MOST_FACES
+from facewatchd.shared.forms import DIGEST, MOST_FACES, MOST_SIMILARITY
 from facewatchd.shared.postgres.vectors import decoded
 from facewatchd.shared.values import FoundContent, FoundFace, MachineState
 from facewatchd.store.embedded import Embedded
@@ -205,4 +204,5 @@ def is_path(path: object) -> bool:
 
 
 def is_similarity(value: object) -> bool:
-    return type(value) is float and math.isfinite(value)
+    """Whether it can be that of two embeddings of unit length, one of them of half precision."""
+    return type(value) is float and abs(value) <= MOST_SIMILARITY  # false for a NaN

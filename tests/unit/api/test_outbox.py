@@ -99,6 +99,17 @@ def test_a_push_is_noted_and_what_it_brought_is_not_given_again(place: Place) ->
     assert gone.seq > 3
 
 
+def test_what_waits_already_is_not_sent_twice_where_everything_is(place: Place) -> None:
+    place.gallery.record([photo(b"/p/%d" % number, DIGESTS[number], ROWS[:1]) for number in range(4)])
+    place.gallery.record([Outcome(b"/p/0", None)])
+    backlog = place.methods.outbox_mark(OutboxMarkParameters(all=True))["backlog"]
+    assert backlog == 5, "of all contents with faces, and of the one that is gone"
+    assert [(change.content.digest, change.content.is_gone) for change in place.batch().changes] == [
+        (DIGESTS[0], True),
+        *((digest, False) for digest in DIGESTS[1:4]),
+    ]
+
+
 def test_a_push_that_was_never_noted_deletes_nothing(place: Place) -> None:
     place.gallery.record([photo(b"/p/0", DIGESTS[0], ROWS[:1])])
     with pytest.raises(NotReadyError, match="was noted"):

@@ -22,6 +22,7 @@ from tests.support.engine_server import USER, Database
 from tests.support.fake_engine import FakeServer, NoSending, share
 from tests.support.findings import findings
 from tests.support.shared_faces import token
+from tests.support.tcp_proxy import Proxy
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +124,15 @@ def test_a_wrong_password(look: Look, engine: Database, tmp_path: Path, monkeypa
     refused(look(engine.url(passfile="/dev/null")), "engine", "refused the password of user facewatch", "~/.pgpass")
     credential.write_text(f"{engine.password}\n")
     assert look(engine.url(passfile="/dev/null"))["engine"].status == "ok"
+
+
+def test_a_server_that_hangs_in_the_middle(
+    look: Look, engine: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel goes on to acknowledge: libpq would wait for ever."""
+    monkeypatch.setattr(probe, "SECONDS", 0.5)
+    monkeypatch.setattr(probe, "_timed", lambda _: proxy.hang() or 0.0)
+    refused(look(engine.url(port=proxy.port)), "engine", "did not answer in time")
 
 
 def test_a_server_that_lets_nobody_in(look: Look, engine: Database) -> None:

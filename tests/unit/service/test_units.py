@@ -424,6 +424,17 @@ def test_a_configuration_elsewhere_is_shown_alone(home: Path, tiny_root: Path) -
     assert str(home) not in _binds(unit)
 
 
+def test_a_configuration_that_is_a_link_is_shown_with_what_it_leads_to(home: Path, tiny_root: Path) -> None:
+    unit = _share(home, tiny_root)
+    place = home / ".config" / "facewatchd" / "config.toml"
+    kept = home / "kept" / "facewatchd.toml"
+    kept.parent.mkdir()
+    (home / "middle").symlink_to(place.rename(kept))
+    place.symlink_to("../../middle")
+    assert _service("install") == 0
+    assert {str(place.parent), str(home / "middle"), str(kept)} <= set(_binds(unit))
+
+
 @needs_verify
 @pytest.mark.parametrize("name", ["plain", "with a space", 'quote " and \\', "per%cent $HOME ${X}", "ünï:, ;"])
 def test_systemd_takes_the_unit_of_an_engine(home: Path, tiny_root: Path, name: str) -> None:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from facewatchd import paths
+from facewatchd.client.connection import INVALID_PARAMS, METHOD_NOT_FOUND
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.link import LinkError, ShareLink
 from facewatchd.shared.pool import Identity
 from facewatchd.shared.values import Detail, Whose
 from facewatchd.shared.wire import State
-from tests.support.fake_daemon import FakeDaemon, reply
+from tests.support.fake_daemon import FakeDaemon, error, reply
 from tests.support.fake_engine import FakeServer, share
 from tests.support.processes import until
 from tests.support.shared_contents import DIM, content, embeddings
@@ -125,6 +126,17 @@ def test_an_answer_that_cannot_be_used_is_an_error(link: ShareLink, socket: Path
             link.machines()
         if result != {"machines": 3}:
             assert link.status().state is State.UNREACHABLE
+
+
+@pytest.mark.parametrize("code", [INVALID_PARAMS, METHOD_NOT_FOUND])
+def test_after_an_upgrade_the_one_that_still_runs_is_named(link: ShareLink, socket: Path, code: int) -> None:
+    with FakeDaemon(socket) as old:
+        old.script = lambda request: error(request, "", "unknown parameter 'exact'; known here: seconds", code=code)
+        with pytest.raises(LinkError) as raised:
+            ask(link)
+    assert str(raised.value) == (
+        "facewatch-share is of another version; start it again: systemctl --user restart facewatch-share"
+    )
 
 
 def test_many_threads_ask_at_once(link: ShareLink, socket: Path, server: FakeServer) -> None:

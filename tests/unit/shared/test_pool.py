@@ -45,6 +45,20 @@ def test_it_asks_and_knows_the_machines(made: Pool) -> None:
     until(lambda: [each.name for each in made.machines()] == ["nas"])
 
 
+def test_what_another_machine_waits_with_is_looked_at_again_soon(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "LOOK_WHILE_BEHIND", 0.05)
+    server.add("ef" * 16, "attic", [content(2)], backlog=3)
+    made = Pool(server.connect)
+    made.start()
+    made.become(HERE)
+    until(lambda: [each.backlog for each in made.machines()] == [3, 0])
+    server.add("ef" * 16, "attic", [content(2)], backlog=0)
+    until(lambda: [each.backlog for each in made.machines()] == [0, 0], deadline=30)
+    made.stop()
+
+
 def test_before_the_daemon_is_known_it_says_so_at_once(server: FakeServer) -> None:
     made = Pool(server.connect)
     made.start()
@@ -142,14 +156,17 @@ def test_another_model_means_other_connections(server: FakeServer, made: Pool) -
 
 
 def test_stopping_ends_a_question(server: FakeServer, made: Pool) -> None:
+    asked = threading.Event()
+
     def waits(engine: Engine) -> int:
         assert isinstance(engine, FakeEngine)
+        asked.set()
         until(lambda: engine.is_closed)
         raise EngineError(Trouble.UNREACHABLE, "closed", "")
 
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(made.use, 30, waits)
-        until(lambda: made._asked)
+        assert asked.wait(30)
         made.stop()
         with pytest.raises(EngineError, match="stops"):
             answer.result(30)

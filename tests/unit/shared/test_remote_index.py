@@ -138,6 +138,11 @@ class ServerLink:
             raise LinkError(wire.state_of(exc.trouble), exc.message, exc.hint) from exc
 
 
+@pytest.fixture(autouse=True)
+def ask_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_index, "AGAIN_AFTER", 0.0)
+
+
 class Archive:
     """A catalog, its index, and what sends it to a server."""
 
@@ -260,6 +265,22 @@ def test_without_the_engine_the_answer_is_a_scan_and_says_why(archive: Archive, 
     archive.server.trouble = None
     archive.index.maintain(Upkeep())
     assert not archive.index.status().is_slow
+
+
+def test_an_engine_that_gave_no_answer_is_not_waited_for_by_the_next_question(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_index, "AGAIN_AFTER", 3600.0)
+    record(archive)
+    archive.send()
+    archive.server.trouble = EngineError(Trouble.LATE, "no answer in 2 s", "")
+    for _ in range(3):
+        assert ids(archive.index.above(ROWS[2], -1.0)) == [1, 2, 3, 4, 5, 6]
+    assert archive.link.asked == 1
+    archive.server.trouble = None
+    archive.index.maintain(Upkeep())
+    assert ids(archive.index.above(ROWS[2], -1.0)) == [1, 2, 3, 4, 5, 6]
+    assert archive.link.asked == 3
 
 
 def test_files_of_an_index_of_before_go_only_once_the_engine_holds_everything(archive: Archive) -> None:

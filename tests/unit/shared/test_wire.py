@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facewatchd.matches import Box
 from facewatchd.shared import wire
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.forms import FormError
-from facewatchd.shared.values import Detail, SharedContent
+from facewatchd.shared.values import Detail, FoundContent, FoundFace, Hits, MachineState, Near, SharedContent
 from facewatchd.shared.wire import Batch, Change, LinkStatus, State
+from facewatchd.values import Look
 from tests.support.fake_engine import FakeServer
 from tests.support.shared_contents import DIM, content, embeddings
 
@@ -88,6 +90,19 @@ def test_whole_contents_and_a_status_come_through() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["a\u00a0b", "\u200b", "\u4e2d", "x" * 64])
+def test_whatever_the_engine_lets_through_comes_through(name: str) -> None:
+    """One machine that writes something odd must not keep the answers of all others away."""
+    most = (1 << 63) - 1
+    machine = MachineState(most, name, 1 << 48, 1 << 48, 1 << 48, 1 << 48, 1e11, is_self=False)
+    face = FoundFace(most, Box(0, 0, 1, 1), 1.0, None, Look.FIRST, None)
+    found = FoundContent(most, bytes(32), (b"/" + b"\xff" * 4095, b"/a//../\xc3"), 1, 1, -4, None, False, None, (face,))
+    hits = Hits(np.zeros(1, np.int64), np.zeros(1, np.int64), np.array([most]), np.array([1.01], np.float32))
+    got = wire.read_near(through_json(wire.near(Near((machine,), (found,), (hits,)))), DIM, 1)
+    assert got.machines == (machine,)
+    assert got.contents[0].faces[0].face_id == most
+
+
 @pytest.mark.parametrize("trouble", Trouble)
 def test_trouble_is_raised_again_where_it_is_read(trouble: Trouble) -> None:
     with pytest.raises(EngineError) as caught:
@@ -115,6 +130,11 @@ def _put(path: list[Any], value: object) -> Callable[[Any], None]:
         (["contents", 0, "digest"], "00"),
         (["contents", 0, "paths"], ["relative.jpg"]),
         (["contents", 0, "paths"], ["/a\0b"]),
+        (["contents", 0, "paths"], [{"path": "/a\0b"}]),
+        (["contents", 0, "paths"], [{"path": "relative.jpg"}]),
+        (["contents", 0, "paths"], [{"path": "/\ud800"}]),
+        (["contents", 0, "paths"], [{"path": 3}]),
+        (["contents", 0, "paths"], [{"path": "/a", "path_bytes": "/"}]),
         (["contents", 0, "width"], 0),
         (["contents", 0, "taken"], [1e30, 0, "exif"]),
         (["contents", 0, "faces", 0, "box"], [0, 0, 100_000, 5]),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facewatchd.shared import wire
 from facewatchd.shared.postgres import asking, schema
 from facewatchd.shared.postgres.engine import PostgresEngine
 from facewatchd.shared.values import Detail, Near, Whose
@@ -186,6 +187,14 @@ def test_a_photo_on_two_machines_is_fetched_once(asked: PostgresEngine) -> None:
     asked.push([gone(0)], token(), 0, 0)
 
 
+def test_of_several_machines_the_one_that_found_most_faces_is_fetched_from(engine: Database) -> None:
+    with connected(engine, "nas", dim=DIM) as nas, connected(engine, "laptop", dim=DIM) as laptop:
+        nas.push([content(1, ROWS[:1]), content(2, ROWS[:3])], token(), 0, 0)
+        laptop.push([content(1, ROWS[:2]), content(2, ROWS[:2])], token(), 0, 0)
+        found = {each.digest: len(each.faces) for each in nas.contents([digest(1), digest(2)]).contents}
+        assert found == {digest(1): 2, digest(2): 3}
+
+
 def test_the_faces_beside_a_hit_are_told_in_their_order(engine: Database) -> None:
     with connected(engine, "nas", dim=DIM) as nas, connected(engine, dim=DIM) as asker:
         nas.push([content(1, ROWS[:5])], token(), 0, 0)
@@ -253,6 +262,8 @@ def test_a_content_that_cannot_be_true_is_left_out_and_counted(engine: Database)
                 near = asker.nearest(ROWS[:1], [0.9], 9, Whose.ALL, Detail.EMBEDDINGS)
                 assert [each.digest for each in near.contents] == [digest(FINE)], lie
                 assert (near.left_out, near.hits[0].contents.tolist()) == (1, [0]), lie
+                near = asker.nearest(ROWS[:1], [0.9], 9, Whose.ALL)  # the daemon takes all of it, or nothing
+                assert digest(FINE) in {each.digest for each in wire.read_near(wire.near(near), DIM, 1).contents}, lie
             if "photo" not in lie:  # nor are photos with a content that is fetched
                 whole = asker.contents([digest(1), digest(FINE)])
                 assert ([each.digest for each in whole.contents], whole.left_out) == ([digest(FINE)], 1), lie

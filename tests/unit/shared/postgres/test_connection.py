@@ -304,13 +304,13 @@ def test_a_push_ends_in_time_and_may_be_repeated(
         epoch = nas.attach(machine, "nas", []).epoch
         getattr(proxy, fault)()
         with pytest.raises(EngineError) as raised:
-            nas.push([content(1, ROWS)], token(), 0, 0)
+            nas.push([content(1, ROWS[:3])], token(), 0, 0)
         assert raised.value.trouble is Trouble.LATE
     proxy.heal()
     with connected(engine, dim=DIM) as again:
         again.attach(machine, "nas", [], epoch)
-        again.push([content(1, ROWS)], token(), 0, 0)
-        assert again.count() == len(ROWS)
+        again.push([content(1, ROWS[:3])], token(), 0, 0)
+        assert again.count() == 3
 
 
 @pytest.mark.parametrize("ask", [lambda nas: nas.machines(), lambda nas: nas.nearest(ROWS[:1], [0.9], 9)])
@@ -371,7 +371,7 @@ def test_no_deadline_is_left_running(engine: Database) -> None:
 
 
 def test_an_address_that_is_none() -> None:
-    with pytest.raises(EngineError, match="no address") as raised:
+    with pytest.raises(EngineError, match="cannot be read") as raised:
         Connection("postgresql://[", MODEL, DIM)
     assert raised.value.trouble is Trouble.REFUSED
 
