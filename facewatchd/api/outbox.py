@@ -71,7 +71,7 @@ class Sending:
         with self._waiting() if params.wait else nullcontext():
             while True:
                 seen = kept.changes if (kept := self._catalog.outbox) else 0
-                batch = self._batch(params.limit)
+                batch = self._batch(params.limit, params.after)
                 if batch.changes or not self._more(seen, deadline - time.monotonic()):
                     return wire.batch(batch)
 
@@ -82,12 +82,12 @@ class Sending:
         self._ending.wait(seconds)
         return False
 
-    def _batch(self, limit: int) -> Batch:
-        self._fill(limit)
+    def _batch(self, limit: int, after: int) -> Batch:
+        self._fill(limit, after)
         with self._catalog.reading() as reader:
             changes: list[Change] = []
             faces = 0
-            for seq, digest in reader.outbox.first(limit):
+            for seq, digest in reader.outbox.first(limit, after):
                 shown = reader.shown(digest)
                 content = SharedContent(digest)
                 if shown is not None:
@@ -115,12 +115,12 @@ class Sending:
                 backlog += self._counted_rest[1]
         return backlog
 
-    def _fill(self, limit: int) -> None:
+    def _fill(self, limit: int, after: int) -> None:
         """Put more into the outbox, where everything is to be sent, or where some is held that need not be any more."""
         kept = self._catalog.outbox
         while kept is not None:
             with self._catalog.reading() as reader:
-                if len(reader.outbox.first(limit)) == limit:
+                if len(reader.outbox.first(limit, after)) == limit:
                     return
                 has_rest, holds = reader.outbox.rest() is not None, reader.outbox.holds()
             if has_rest:

@@ -467,6 +467,7 @@ class OutboxParameters:
 
     limit: int = optional(Whole(1, MOST_SENT), "Most changes.", 64)
     wait: float = optional(Number(0, LONGEST_POLL), "Seconds to wait for a change where there is none.", 0.0)
+    after: int = optional(Whole(), "Only changes whose `seq` is higher.", 0)
 
 
 @dataclass(frozen=True, slots=True)

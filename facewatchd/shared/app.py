@@ -57,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_standard_streams()
     try:
         options = parse(make_parser(), sys.argv[1:] if argv is None else argv)
-        file, socket = (
-            None if path is None else Path(os.path.abspath(path)) for path in (options.config, options.socket)
-        )
+        file, socket = _absolute(options.config), _absolute(options.socket)
 
         def load() -> config.Config:
             nowhere = Path(paths.NOWHERE)

@@ -9,7 +9,8 @@ the engine's last one is not among those that the catalog kept, one of the two w
 what they have is compared.
 
 **Deadlines.** Each call ends within its deadline, whatever the server and the network do, and raises `EngineError`.
-After that the engine may be of no use any more (`is_open`): it is closed, and another one is connected.
+After `Trouble.UNREACHABLE` and `Trouble.LATE` the engine is of no use any more: it is closed, and another one is
+connected.
 
 An engine is used by one thread at a time; only `close` may be called by any, and ends the call that is being made.
 """
@@ -67,6 +68,8 @@ class Trouble(StrEnum):
     """Another process sends in this machine's name."""
     REMOVED = "removed"
     """This machine was removed from the engine."""
+    NOT_TAKEN = "not-taken"
+    """The server rejects some of what is sent, for what it is: other contents may be taken."""
     FAILED = "failed"
     """Anything else."""
 
@@ -89,11 +92,6 @@ class EngineError(FacewatchError):
 
 class Engine(Protocol):
     """A connection to the engine, for one model."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether calls can succeed. Where not, another engine is to be connected."""
-        ...
 
     def attach(
         self,
@@ -122,7 +120,7 @@ class Engine(Protocol):
 
         ``lineage``: a new one, 32 hexadecimal digits. ``backlog``: contents that are still to be sent after these;
         ``pending``: files that are still to be looked at. None of ``contents`` says that the machine is there. Raises
-        `Trouble.FENCED` and `Trouble.REMOVED`.
+        `Trouble.FENCED` and `Trouble.REMOVED`, and `Trouble.NOT_TAKEN` where fewer of them may be taken.
         """
         ...
 
@@ -147,11 +145,10 @@ class Engine(Protocol):
         """
         ...
 
-    def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
+    def contents(self, digests: Sequence[bytes]) -> Whole:
         """Those of some contents that any machine has, one for each digest, in no order.
 
         Of several machines' it is the one with most faces: the settings of the others may leave out more.
-        ``machine``: only what the one with this name has.
         """
         ...
 
@@ -161,10 +158,6 @@ class Engine(Protocol):
 
     def remove(self, name: str) -> bool:
         """Remove a machine with all of its rows, also those of other models; whether there was one of that name."""
-        ...
-
-    def count(self) -> int:
-        """The number of faces of all machines."""
         ...
 
     def maintain(self) -> bool:

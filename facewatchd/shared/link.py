@@ -61,7 +61,7 @@ class Link(Protocol):
     ) -> Near:
         """As `Engine.nearest`, within so many seconds (None: those of the configuration). Raises `LinkError`."""
 
-    def contents(self, digests: Sequence[bytes], machine: str = "", seconds: float | None = None) -> Whole:
+    def contents(self, digests: Sequence[bytes], seconds: float | None = None) -> Whole:
         """As `Engine.contents`. Raises `LinkError`."""
 
     def machines(self, seconds: float | None = None) -> tuple[MachineState, ...]:
@@ -108,11 +108,10 @@ class ShareLink:
             exact=exact,
         )
 
-    def contents(self, digests: Sequence[bytes], machine: str = "", seconds: float | None = None) -> Whole:
+    def contents(self, digests: Sequence[bytes], seconds: float | None = None) -> Whole:
         """See `Link`."""
-        named = {"machine": machine} if machine else {}
         asked = [digest.hex() for digest in digests]
-        return self._ask("contents", lambda result: wire.read_whole(result, self._dim), seconds, digests=asked, **named)
+        return self._ask("contents", lambda result: wire.read_whole(result, self._dim), seconds, digests=asked)
 
     def machines(self, seconds: float | None = None) -> tuple[MachineState, ...]:
         """See `Link`."""

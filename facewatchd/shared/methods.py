@@ -6,7 +6,7 @@ its own answer. A command is told the same as an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -18,12 +18,14 @@ from facewatchd.shared import forms, wire
 from facewatchd.shared.engine import Engine, EngineError
 from facewatchd.shared.forms import FormError
 from facewatchd.shared.pool import Pool
+from facewatchd.shared.pushing import Aside
 from facewatchd.shared.values import Detail, MachineState, Whose
 from facewatchd.shared.wire import LinkStatus, State
 from facewatchd.text import counted
 
 T = TypeVar("T")
 
+_ASIDE_HINT: Final = "it is tried again when it changes, and after `facewatchd shared resync`"
 MOST_FACES: Final = 1_000_000
 """That a question may ask for, of each embedding."""
 MOST_EMBEDDINGS: Final = 10_000
@@ -63,7 +65,6 @@ class ContentsParameters(Within):
     """Of ``contents``: see `Engine.contents`."""
 
     digests: tuple[str, ...] = required(ListOf(Text(2 * forms.DIGEST), MOST_DIGESTS), "In hexadecimal digits.")
-    machine: str = optional(Text(wire.MOST_NAME), "Only what this one has.", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ class Sending(Protocol):
 
     @property
     def pending(self) -> int: ...
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """Contents that the engine does not take."""
 
     @property
     def trouble(self) -> FacewatchError | None:
@@ -137,9 +142,7 @@ class Methods:
 
     def _contents(self, params: ContentsParameters) -> dict[str, Any]:
         digests = [forms.read_digest(each, "digests") for each in params.digests]
-        return self._told(
-            lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests, params.machine)))
-        )
+        return self._told(lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests))))
 
     def _told(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -161,6 +164,8 @@ class Methods:
             state, reason, hint = State.UNREACHABLE, waits.message, waits.hint
         elif (stopped := sending.trouble) is not None:
             state, reason, hint = State.BEHIND, stopped.message, stopped.hint
+        elif (aside := sending.aside) and sending.backlog <= len(aside):
+            state, reason, hint = State.BEHIND, _set_aside(aside), _ASIDE_HINT
         elif behind := self._behind(machines):
             state, reason = State.BEHIND, behind
         return LinkStatus(state, reason, hint, sending.sends, self._name, sending.backlog, sending.pending, machines)
@@ -201,3 +206,8 @@ class Methods:
 
     def _resync(self, _: NoParameters) -> dict[str, Any]:
         return {"contents": self._sending.resync()}
+
+
+def _set_aside(aside: Sequence[Aside]) -> str:
+    more = f" (and {counted(len(aside) - 1, 'more photo')})" if len(aside) > 1 else ""
+    return f"{aside[0]}{more}"

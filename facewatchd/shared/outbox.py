@@ -19,8 +19,9 @@ SECONDS: Final = 60.0
 class Outbox(Protocol):
     """What is to be sent, and what is kept of what was. For one thread, but for `interrupt`."""
 
-    def batch(self, limit: int, wait: float) -> Batch:
-        """The oldest changes, at most so many; where there are none, wait for one, at most so many seconds."""
+    def batch(self, limit: int, wait: float, after: int = 0) -> Batch:
+        """The oldest changes after a number, at most so many; where there are none, wait for one, at most so many
+        seconds."""
 
     def sending(self, lineage: str) -> None:
         """Note a token before a push."""
@@ -49,10 +50,10 @@ class DaemonOutbox:
         self._connection = Connection(socket, SECONDS)
         self._connection.__enter__()
 
-    def batch(self, limit: int, wait: float) -> Batch:
+    def batch(self, limit: int, wait: float, after: int = 0) -> Batch:
         """See `Outbox`."""
         self._connection.timeout = wait + SECONDS
-        result = self._connection.call("outbox", limit=limit, wait=wait)
+        result = self._connection.call("outbox", limit=limit, wait=wait, after=after)
         self._connection.timeout = SECONDS
         try:
             return wire.read_batch(result)

@@ -23,7 +23,7 @@ from facewatchd.shared.engine import Engine, EngineError
 from facewatchd.shared.outbox import Outbox
 from facewatchd.shared.pauses import Pauses
 from facewatchd.shared.pool import Identity
-from facewatchd.shared.pushing import Pusher
+from facewatchd.shared.pushing import Aside, Pusher
 from facewatchd.shared.wire import Batch
 from facewatchd.text import counted
 
@@ -96,6 +96,11 @@ class Sender:
         """Send from now on."""
         self._thread.start()
 
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """Contents that the engine does not take."""
+        return self._pusher.aside
+
     def alive(self) -> bool:
         """Whether the thread runs, as it should until it is stopped."""
         return self._thread.is_alive()
@@ -149,6 +154,7 @@ class Sender:
             try:
                 with closing(self._outbox()) as outbox:
                     self._hold(daemon=outbox)
+                    self._pusher.try_all()
                     batch = outbox.batch(1, 0.0)
                     failures = 0
                     self._follow(outbox, batch)
@@ -204,18 +210,18 @@ class Sender:
         waits: bool | None = None
         while not self._stopping.is_set():
             wait = 0.0 if not self._pusher.has_pushed else BUSY_HEARTBEAT if waits else HEARTBEAT
-            batch = outbox.batch(BULK if self.backlog > BULK else BATCH, wait)
+            batch = self._pusher.next_batch(outbox, BULK if self.backlog > BULK else BATCH, wait)
             if self._know(batch):
                 return
             if self._pusher.compare_if_due(engine, outbox, batch):
                 continue
             self.backlog = self._pusher.push(engine, outbox, batch)
             self.trouble = None
-            self._pushed += len(batch.changes)
-            before, waits = waits, self.backlog + self.pending > 0
+            self._pushed += batch.backlog - self.backlog
+            before, waits = waits, self.backlog + self.pending > len(self.aside)
             if waits != before:
                 self._told()
-            if not self.backlog and self._pushed >= BULK:
+            if self.backlog <= len(self.aside) and self._pushed >= BULK:
                 log.info("%s sent to the shared engine", counted(self._pushed, "photo was", "photos were"))
                 self._pushed = 0
                 self._settled()

@@ -182,11 +182,6 @@ class Hits:
     """`FoundFace.face_id`."""
     similarities: NDArray[np.float32]
 
-    @classmethod
-    def none(cls) -> Hits:
-        nothing = np.empty(0, np.int64)
-        return cls(nothing, nothing, nothing, np.empty(0, np.float32))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Near:

@@ -63,7 +63,7 @@ class State(StrEnum):
 
 def state_of(trouble: Trouble) -> State:
     """The state while the engine cannot be asked."""
-    passes = (Trouble.UNREACHABLE, Trouble.LATE, Trouble.BUSY, Trouble.FAILED)
+    passes = (Trouble.UNREACHABLE, Trouble.LATE, Trouble.BUSY, Trouble.NOT_TAKEN, Trouble.FAILED)
     return State.UNREACHABLE if trouble in passes else State.REFUSED
 
 

@@ -114,9 +114,9 @@ class OutboxReader:
         """``rows`` carries out a statement with some values."""
         self._rows = rows
 
-    def first(self, limit: int) -> list[tuple[int, bytes]]:
-        """The numbers and digests of the earliest changes that are not held."""
-        return self._rows("SELECT seq, digest FROM outbox WHERE seq > 0 ORDER BY seq LIMIT ?", limit)
+    def first(self, limit: int, after: int = 0) -> list[tuple[int, bytes]]:
+        """The numbers and digests of the earliest changes that are not held, and come after a number."""
+        return self._rows("SELECT seq, digest FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", max(0, after), limit)
 
     def unsent(self, limit: int) -> list[int]:
         """The contents, by id, that the engine has not as they are, and at most so many, while there is no `rest`.

@@ -154,6 +154,35 @@ def test_a_server_without_room_for_connections_is_tried_again(
         assert nas.stop_share() == 0
 
 
+def test_a_photo_that_the_server_rejects_is_named_and_keeps_no_other_one_back(
+    engine: Database, nas: Machine, photos: Photos
+) -> None:
+    nas.start_share()
+    check(engine, nas)
+    with engine.connect() as db:
+        (tables,) = db.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^facewatch_'").fetchone() or ("",)
+        db.execute(f"ALTER TABLE {tables}.photo ADD CONSTRAINT tidy CHECK (position('bad'::bytea IN path) = 0)")
+    first, other = sorted(photos.root.iterdir())[:2]
+    bad = first.rename(photos.root / "bad.jpg")
+    photos.add()
+    said = until(lambda: status if "bad.jpg" in (status := nas.status())["reason"] else {})
+    assert said["state"] == "behind"
+    assert 'violates check constraint "tidy"' in said["reason"]
+    assert "resync" in said["hint"]
+    other.rename(photos.root / "other.jpg")
+    photos.add()
+    nas.daemon.settle()
+    until(lambda: (nas.status()["backlog"], "bad.jpg" in nas.status()["reason"]) == (1, True))
+    with engine.connect() as db:
+        sent = {bytes(path).decode() for (path,) in db.execute(f"SELECT path FROM {tables}.photo").fetchall()}
+        assert db.execute(f"SELECT backlog FROM {tables}.machine").fetchone() == (1,), "it is not told as sent"
+    assert {str(path) for path in photos.root.iterdir()} - sent == {str(bad)}
+    assert nas.logged().count("bad.jpg is not sent") == 1
+    bad.rename(photos.root / "good.jpg")
+    check(engine, nas)
+    until(lambda: nas.status()["state"] == "ok")
+
+
 def test_a_server_whose_disk_is_full_gets_the_rest_once_there_is_room(
     tmp_path: Path, own_server: Callable[..., Server]
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from facewatchd.server.listener import Server
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.methods import Methods
 from facewatchd.shared.pool import Identity, Pool
+from facewatchd.shared.pushing import Aside
 from facewatchd.shared.values import (
     Attached,
     Detail,
@@ -61,6 +62,8 @@ class FakeServer:
         self.machines: dict[str, FakeMachine] = {}
         self.trouble: EngineError | None = None
         """Raised by every call, and by every attempt to connect, while it is there."""
+        self.rejects: Callable[[SharedContent], bool] = lambda _: False
+        """Says which contents a push may not bring."""
         self.lose_next_answer = False
         """The next push is carried out, and its answer is lost."""
         self.connections = 0
@@ -152,6 +155,8 @@ class FakeEngine:
             raise EngineError(Trouble.REMOVED, f"{own.name} was removed from the shared engine", "")
         if own is None or own.epoch != self._epoch:
             raise EngineError(Trouble.FENCED, "another process sends for this machine", "")
+        if any(map(self._server.rejects, contents)):
+            raise EngineError(Trouble.NOT_TAKEN, "the shared engine does not take it: a rule", "see its log")
         written = 0
         for each in contents:
             before = own.contents.pop(each.digest, None)
@@ -217,11 +222,11 @@ class FakeEngine:
         shown = tuple(_found(key, content, number, embedded) for number, (key, content) in enumerate(found))
         return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True, lineage=lineage)
 
-    def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
+    def contents(self, digests: Sequence[bytes]) -> Whole:
         self._check()
         known: dict[bytes, Embedded] = {}
         for each in self._server.machines.values():
-            for digest, content in each.contents.items() if machine in ("", each.name) else ():
+            for digest, content in each.contents.items():
                 one, other = content.embedded, known.get(digest)
                 if one is not None and (other is None or len(one.faces) > len(other.faces)):
                     known[digest] = one
@@ -254,10 +259,6 @@ class FakeEngine:
             each.is_removed = True
             each.contents.clear()
         return bool(found)
-
-    def count(self) -> int:
-        self._check()
-        return sum(each.faces for each in self.machines())
 
     def maintain(self) -> bool:
         self._check()
@@ -304,6 +305,7 @@ class NoSending:
     sends: bool = False
     backlog: int = 0
     pending: int = 0
+    aside: tuple[Aside, ...] = ()
     trouble: FacewatchError | None = None
 
     def look_again(self) -> None:

@@ -58,12 +58,13 @@ class FakeOutbox:
             self._daemon.fails(name)
         return self._daemon.catalog
 
-    def batch(self, limit: int, wait: float) -> Batch:
+    def batch(self, limit: int, wait: float, after: int = 0) -> Batch:
         with self._daemon.changed:
-            if not self._call("batch").changes and wait:
+            if wait and all(seq <= after for seq in self._call("batch").changes.values()):
                 self._daemon.changed.wait(wait)
             catalog = self._call("batch")
-            first = sorted(catalog.changes.items(), key=lambda change: change[1])[:limit]
+            later = [(digest, seq) for digest, seq in catalog.changes.items() if seq > after]
+            first = sorted(later, key=lambda change: change[1])[:limit]
             changes = tuple(Change(seq, catalog.shown.get(digest, SharedContent(digest))) for digest, seq in first)
             lineages = tuple(catalog.lineages)
             return Batch(catalog.model, DIM, catalog.machine, lineages, changes, len(catalog.changes), catalog.pending)

@@ -134,7 +134,10 @@ SECTIONS = {
             "database's owner. Other machines get in with TLS, a certificate for the server's name (`ssl = on` in "
             "postgresql.conf), `listen_addresses`, and a line in pg_hba.conf:",
             "    hostssl facewatch facewatch 192.168.1.0/24 scram-sha-256",
-            "A face of 512 dimensions takes some 2 kB of the server's memory; a new one costs it a few milliseconds.",
+            "Up to 20,000 faces every question compares all of them; from there on there is an index. A face of 512 "
+            "dimensions then takes 2,048 bytes of it, which should fit the server's memory, and 1.8 kB of tables. With "
+            "100,000 faces it took 4 ms of a processor of the server to put a face into the index while it was made, "
+            "and 14 ms to add one afterwards.",
         ),
         (
             "EACH MACHINE",
@@ -405,6 +408,9 @@ SECTIONS = {
             "under another name; when the person is forgotten, it ends. With --new, "
             "it also goes on where an earlier call ended. With --json, each line is an object with `cursor` and one of "
             "`match`, `moved` and `gone`.",
+            "A notice on the desktop when a photo arrives; the first line leaves out what is there already:",
+            "    facewatch-query -q --new notice @anna > /dev/null\n"
+            'facewatch-query --follow --new notice -l -0 @anna | xargs -0 -n1 notify-send "Anna"',
         ),
         (
             "PICTURES IN THE TERMINAL",

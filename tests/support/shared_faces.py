@@ -50,6 +50,11 @@ def gone(number: int) -> SharedContent:
     return SharedContent(digest(number))
 
 
+def faces_in(engine: PostgresEngine) -> int:
+    """How many the engine has, of all machines."""
+    return sum(each.faces for each in engine.machines())
+
+
 def token() -> str:
     """A lineage, or the id of a machine."""
     return secrets.token_hex(16)

@@ -72,7 +72,6 @@ _PHOTOS: Final = (
 )
 _OWNERS: Final = (
     "SELECT DISTINCT ON (digest) machine, digest FROM content WHERE digest = ANY(%(digests)s)"
-    " AND (%(name)s = '' OR machine = (SELECT key FROM machine WHERE name = %(name)s))"
     " ORDER BY digest, faces DESC, machine"
 )
 
@@ -114,7 +113,8 @@ class Asking:
             pushed = self._ask(_LINEAGE, {"own": self._own})
             k = FIRST_K if is_indexed and not question.exact else None
             first = [self._search(each, question.whose, k, limit) for each in asked]
-        self._note(machines, state)
+        self.machines = rows.machines(machines.fetchall())
+        self.is_indexed = any(is_valid for (is_valid,) in state.fetchall())
         lineage = "" if question.whose is Whose.OTHERS else _lineage(pushed.fetchall())
         answers = [cursor.fetchall() for cursor in first]
         exact = k is None
@@ -142,10 +142,6 @@ class Asking:
 
     def _ask(self, statement: str, values: dict[str, Any]) -> psycopg.Cursor[Any]:
         return self._db.execute(statement.encode(), values, prepare=True, binary=True)
-
-    def _note(self, machines: psycopg.Cursor[Any], state: psycopg.Cursor[Any]) -> None:
-        self.machines = rows.machines(machines.fetchall())
-        self.is_indexed = any(is_valid for (is_valid,) in state.fetchall())
 
     def _search(self, asked: dict[str, Any], whose: Whose, k: int | None, limit: int) -> psycopg.Cursor[Any]:
         """``k``: None to compare every face."""
@@ -196,14 +192,13 @@ class Asking:
         known = {each.key for each in self.machines}
         return Gathered(contents.fetchall(), faces.fetchall(), photos.fetchall(), self._dim, known)
 
-    def whole(self, digests: Sequence[bytes], name: str) -> Whole:
+    def whole(self, digests: Sequence[bytes]) -> Whole:
         """Contents with everything, each of one machine."""
         with self._db.pipeline():
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
-            state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
-            owners = self._ask(_OWNERS, {"digests": list(digests), "name": name})
-        self._note(machines, state)
+            owners = self._ask(_OWNERS, {"digests": list(digests)})
+        self.machines = rows.machines(machines.fetchall())
         gathered = self._gathered(set(owners.fetchall()), whole=True)
         return Whole(tuple(gathered.whole()), gathered.left_out)
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from facewatchd.shared.engine import EngineError, Trouble
-from facewatchd.shared.postgres import indexing, pushing, rows
+from facewatchd.shared.postgres import indexing, pushing, rows, schema
 from facewatchd.shared.postgres.asking import Asking, Question
 from facewatchd.shared.postgres.connection import Connection
 from facewatchd.shared.values import Attached, Detail, MachineState, Near, Pushed, SharedContent, Whole, Whose
@@ -25,9 +25,9 @@ PUSH_SECONDS, FACE_SECONDS = 30.0, 0.05
 """For a push, and for each of its faces: putting one into the index takes 3 ms of a processor, which may be busy."""
 REMOVE_SECONDS: Final = 1800.0
 """To remove a machine: 60,000 faces took 2 s."""
-_MODELS: Final = """
+_MODELS: Final = f"""
 SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'machine'
-WHERE nspname ~ '^facewatch_[0-9a-f]{16}$'
+WHERE nspname ~ '{schema.EVERY}'
 AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'DELETE')
 """
 """The schemas of all models. What a machine sent with an earlier model is removed with the rest of it."""
@@ -39,7 +39,7 @@ class PostgresEngine:
     def __init__(self, url: str, model_id: str, dim: int, *, password: str = "", patience: float = PATIENCE) -> None:
         """Connect, and make the tables where there are none. Raises `EngineError`.
 
-        ``url``: postgresql://, with the options of libpq. ``password``: empty where libpq is to look for one.
+        ``url``: one that `engine_url` accepts. ``password``: empty where libpq is to look for one.
         ``patience``: seconds for a question.
         """
         self._connection = Connection(url, model_id, dim, password)
@@ -174,9 +174,9 @@ class PostgresEngine:
         self._is_indexed = asking.is_indexed
         return near
 
-    def contents(self, digests: Sequence[bytes], machine: str = "") -> Whole:
+    def contents(self, digests: Sequence[bytes]) -> Whole:
         with self._asking() as asking:
-            return asking.whole(digests, machine)
+            return asking.whole(digests)
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[Asking]:
@@ -204,9 +204,6 @@ class PostgresEngine:
                         note = "INSERT INTO {}.removed(id) VALUES (%s) ON CONFLICT DO NOTHING"
                         db.execute(SQL(note).format(schema_name), row)
         return row is not None
-
-    def count(self) -> int:
-        return sum(each.faces for each in self.machines())
 
     def maintain(self) -> bool:
         with self._connection.within(None) as db:

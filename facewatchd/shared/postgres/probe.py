@@ -28,7 +28,7 @@ SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp()),
     (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), current_user, current_database()
 """
 _SCHEMAS: Final = f"""
-SELECT nspname FROM pg_namespace WHERE nspname ~ '^facewatch_[0-9a-f]{{16}}$'
+SELECT nspname FROM pg_namespace WHERE nspname ~ '{schema.EVERY}'
     AND has_schema_privilege(oid, 'USAGE') ORDER BY nspname LIMIT {_MOST_MODELS}
 """
 

@@ -28,7 +28,7 @@ INDEX_FROM: Final = 20_000
 """Faces of all machines from which there is an index."""
 
 LOCK: Final = 0x66616365
-"""Number of the server's lock under which tables are made; an index is made under the next one."""
+"""Number of the server's lock under which tables are made; with a hash of the schema's name, of that for an index."""
 
 SETTINGS: Final = {
     "application_name": "facewatchd",
@@ -137,6 +137,10 @@ that the machine has for files (4 GB, where nothing is said), unless more is all
 def is_enough(version: str) -> bool:
     """Whether this version of pgvector, "0.8.1", is new enough."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= LEAST_VECTOR
+
+
+EVERY: Final = "^facewatch_[0-9a-f]{16}$"
+"""Matches the names of the schemas of all models, and no others."""
 
 
 def schema_of(model_id: str) -> str:

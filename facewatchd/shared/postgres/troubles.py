@@ -48,10 +48,13 @@ _READ_ONLY: Final = Words(
 )
 _CERTIFICATE: Final = "sslrootcert= in [shared] url names the file of the authority that signed the server's"
 _FOREIGN: Final = Words(Trouble.CERTIFICATE, "has a certificate that no authority known here signed", _CERTIFICATE)
+_NOT_TAKEN: Final = Words(Trouble.NOT_TAKEN, "does not take it: {text}", "see the log of the server")
 _DROPPED: Final = Words(Trouble.UNREACHABLE, "lost the tables of this model", "they are made again by themselves")
 
 _BY_STATE: Final = {
     "08": GONE,
+    "22": _NOT_TAKEN,
+    "23": _NOT_TAKEN,
     "28": _REFUSED,
     "28P01": _PASSWORD,
     "3D000": Words(
@@ -64,10 +67,12 @@ _BY_STATE: Final = {
     "40": Words(Trouble.BUSY, "had another change at the same time", _AGAIN),
     "53": _FULL,
     "53300": _CROWDED,
+    "54": _NOT_TAKEN,
     "55P03": Words(Trouble.BUSY, "is kept from it by another program's lock", _AGAIN),
     "57014": _LATE,
     "57": _STARTS,
     "58": Words(Trouble.FAILED, "has trouble with its disk: {text}", "see the log of the server"),
+    "P0": _NOT_TAKEN,
 }
 """By SQLSTATE, and by the class that is its first two characters."""
 

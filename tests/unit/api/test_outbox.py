@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,23 @@ def test_what_waits_already_is_not_sent_twice_where_everything_is(place: Place) 
         (DIGESTS[0], True),
         *((digest, False) for digest in DIGESTS[1:4]),
     ]
+
+
+def test_changes_are_given_after_a_number_and_waited_for(place: Place) -> None:
+    place.gallery.record([photo(b"/p/%d" % number, DIGESTS[number], ROWS[:1]) for number in range(3)])
+    first, *later = place.batch().changes
+
+    def after(seq: int, seconds: float = 0.0) -> Batch:
+        return wire.read_batch(place.methods.outbox(OutboxParameters(wait=seconds, after=seq)))
+
+    batch = after(first.seq)
+    assert [each.seq for each in batch.changes] == [each.seq for each in later]
+    assert batch.backlog == 3
+    with ThreadPoolExecutor(1) as threads:
+        waits = threads.submit(after, later[-1].seq, 30.0)
+        assert not wait([waits], 0.2).done
+        place.gallery.record([photo(b"/p/9", DIGESTS[9], ROWS[:1])])
+        assert [each.content.digest for each in waits.result(30).changes] == [DIGESTS[9]]
 
 
 def test_a_push_that_was_never_noted_deletes_nothing(place: Place) -> None:

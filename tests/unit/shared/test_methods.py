@@ -10,6 +10,7 @@ import pytest
 from facewatchd.errors import FacewatchError
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.methods import Methods
+from facewatchd.shared.pushing import Aside
 from facewatchd.shared.values import AWAY, MachineState
 from facewatchd.shared.wire import State
 
@@ -32,6 +33,7 @@ class FakeSending:
     def __init__(self, backlog: int = 0, pending: int = 0, *, sends: bool = True) -> None:
         self.backlog, self.pending, self.sends = backlog, pending, sends
         self.trouble: FacewatchError | None = None
+        self.aside: tuple[Aside, ...] = ()
 
 
 def told(pool: Any, sending: Any) -> tuple[State, str]:
@@ -59,3 +61,17 @@ def test_behind_is_a_machine_that_runs_and_has_more(other: MachineState, sending
 def test_an_engine_that_is_not_reached_comes_before_what_is_still_to_be_sent() -> None:
     away = EngineError(Trouble.UNREACHABLE, "no route", "is it on?")
     assert told(FakePool(NAS, trouble=away), FakeSending(5)) == (State.UNREACHABLE, "no route")
+
+
+def test_a_photo_that_the_engine_does_not_take_is_named() -> None:
+    refused = EngineError(Trouble.NOT_TAKEN, "the shared engine does not take it: a rule", "")
+    sending = FakeSending(1)
+    sending.aside = (Aside(b"1" * 32, "/a.jpg", refused),)
+    assert told(FakePool(NAS), sending) == (
+        State.BEHIND,
+        "/a.jpg is not sent: the shared engine does not take it: a rule",
+    )
+    sending.backlog = 7
+    assert told(FakePool(NAS), sending)[1] == "laptop has still to send 7 photos", "others are on their way"
+    sending.backlog, sending.aside = 2, 2 * sending.aside
+    assert told(FakePool(NAS), sending)[1].endswith("a rule (and 1 more photo)")

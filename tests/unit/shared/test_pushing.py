@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from facewatchd.errors import FacewatchError, NoDaemonError, NotReadyError
+from facewatchd.shared import pushing
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.pushing import Pusher
 from facewatchd.shared.values import SharedContent
@@ -40,7 +41,7 @@ class Process:
         try:
             if self.outbox is None:
                 self.outbox, self.engine = self.daemon.connect(), None
-            batch = self.outbox.batch(limit, 0.0)
+            batch = self.pusher.next_batch(self.outbox, limit, 0.0)
             if self.pusher.know(batch):
                 self.engine = None
             if self.engine is None:
@@ -312,3 +313,47 @@ def test_nothing_is_written_while_nothing_changes(server: FakeServer) -> None:
         assert process.step() == 0
     assert set(taken) == {"batch"}
     assert server.machines["ab" * 16].pending == 4
+
+
+@pytest.mark.parametrize("bad", [[0], [5], [2, 3, 7], list(range(8))])
+def test_what_the_engine_rejects_is_set_aside_and_the_rest_is_sent(server: FakeServer, bad: list[int]) -> None:
+    process = Process(server, Catalog())
+    rejected = {digest(number) for number in bad}
+    server.rejects = lambda each: each.digest in rejected and not each.is_gone
+    for number in range(8):
+        process.daemon.set(content(number))
+    for _ in range(6):
+        left = process.step(limit=8)
+    catalog = process.daemon.catalog
+    assert set(rows(server, catalog)) == set(truth(catalog)) - rejected
+    assert set(catalog.changes) == rejected, "what is set aside is not told as sent"
+    assert left == server.machines[catalog.machine].backlog == len(bad)
+    assert {each.digest for each in process.pusher.aside} == rejected
+
+    process.daemon.set(content(9))
+    process.daemon.set(SharedContent(digest(bad[0])))  # a change that is taken
+    for _ in range(3):
+        process.step(limit=8)
+    assert digest(9) in rows(server, catalog)
+    assert set(catalog.changes) == {each.digest for each in process.pusher.aside} == rejected - {digest(bad[0])}
+
+    server.rejects = lambda _: False
+    process.start()
+    process.settle()
+    assert rows(server, catalog) == truth(catalog)
+    assert process.pusher.aside == ()
+
+
+def test_a_server_that_takes_nothing_is_not_asked_for_each_photo(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushing, "MOST_ASIDE", 2)
+    process = Process(server, Catalog())
+    server.rejects = lambda each: not each.is_gone
+    for number in range(9):
+        process.daemon.set(content(number))
+    with pytest.raises(EngineError) as caught:
+        process.settle()
+    assert caught.value.trouble is Trouble.NOT_TAKEN
+    assert len(process.pusher.aside) == 2
+    assert len(process.daemon.catalog.changes) == 9

@@ -58,8 +58,8 @@ class CatalogOutbox:
         """`Writer.call`."""
         work(None)
 
-    def batch(self, limit: int, wait: float) -> wire.Batch:
-        return wire.read_batch(self._sending.outbox(OutboxParameters(limit=limit, wait=0.0)))
+    def batch(self, limit: int, wait: float, after: int = 0) -> wire.Batch:
+        return wire.read_batch(self._sending.outbox(OutboxParameters(limit=limit, wait=0.0, after=after)))
 
     def sending(self, lineage: str) -> None:
         self._sending.outbox_sending(OutboxSendingParameters(lineage=lineage))

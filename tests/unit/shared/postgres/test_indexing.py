@@ -17,7 +17,7 @@ from facewatchd.shared.values import Detail, Whose
 from tests.support.engine_server import Database
 from tests.support.galleries import DIM, unit
 from tests.support.processes import until
-from tests.support.shared_faces import MODEL, USE_THE_INDEX, connected, content, gone, token
+from tests.support.shared_faces import MODEL, USE_THE_INDEX, connected, content, faces_in, gone, token
 
 SCHEMA = schema.schema_of(MODEL)
 RNG = np.random.default_rng(1)
@@ -88,7 +88,7 @@ def test_it_is_made_once_while_machines_push_and_ask(engine: Database, nas: Post
         made = [maker.maintain(), *(each.result() for each in others)]
     assert made.count(True) == 1
     assert is_indexed(engine)
-    assert nas.count() == len(ROWS)
+    assert faces_in(nas) == len(ROWS)
     assert recall(nas, np.arange(len(ROWS))) >= 0.999
 
 

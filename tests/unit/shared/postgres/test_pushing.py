@@ -18,7 +18,7 @@ from facewatchd.shared.postgres.schema import schema_of
 from facewatchd.shared.values import Pushed, SharedContent, Whose
 from tests.support.engine_server import Database
 from tests.support.galleries import DIM, unit
-from tests.support.shared_faces import MODEL, connected, content, digest, gone, token
+from tests.support.shared_faces import MODEL, connected, content, digest, faces_in, gone, token
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,7 +54,7 @@ def test_the_same_again_writes_nothing(engine: Database, nas: PostgresEngine) ->
     before = written(engine)
     assert push(nas, *contents) == Pushed()
     assert written(engine) == before
-    assert nas.count() == 10
+    assert faces_in(nas) == 10
 
 
 def test_a_rename_moves_no_embedding(engine: Database, nas: PostgresEngine) -> None:
@@ -94,7 +94,7 @@ def test_what_is_gone_leaves_no_row(engine: Database, nas: PostgresEngine) -> No
     assert push(nas, gone(1), gone(7)) == Pushed(deleted=1)
     assert [row[0] for row in written(engine)] == [digest(2)]
     assert set(paths(engine)) == {b"/srv/2.jpg"}
-    assert (nas.count(), nas.digests(b"", 9)) == (1, [digest(2)])
+    assert (faces_in(nas), nas.digests(b"", 9)) == (1, [digest(2)])
 
 
 def test_faces_that_were_found_anew_replace_the_others(nas: PostgresEngine) -> None:
@@ -102,7 +102,7 @@ def test_faces_that_were_found_anew_replace_the_others(nas: PostgresEngine) -> N
     assert push(nas, content(1, ROWS[3:5], first_id=9)) == Pushed(written=1)
     near = nas.nearest(ROWS[:5], [0.99] * 5, 9, Whose.OWN)
     assert [hits.face_ids.tolist() for hits in near.hits] == [[], [], [], [9], [10]]
-    assert nas.count() == 2
+    assert faces_in(nas) == 2
 
 
 def test_a_content_without_faces_is_told_of_too(nas: PostgresEngine) -> None:
@@ -129,7 +129,7 @@ def test_a_failure_in_between_leaves_all_as_it_was(engine: Database, nas: Postgr
     broken[3] = np.nan  # pgvector refuses it, after the content was written
     with pytest.raises(EngineError) as raised:
         push(nas, content(1, ROWS[2:3]), content(2, [broken]))
-    assert raised.value.trouble is Trouble.FAILED
+    assert raised.value.trouble is Trouble.NOT_TAKEN
     assert nas.digests(b"", 9) == [digest(1)]
     assert len(nas.nearest(ROWS[:1], [0.9], 9, Whose.OWN).contents) == 1
     assert push(nas, content(2, ROWS[2:3])) == Pushed(written=1), "the connection is of use"
@@ -210,14 +210,14 @@ def test_a_machine_that_was_removed_comes_back_only_where_that_is_wanted(engine:
         epoch = nas.attach(machine, "nas", []).epoch
         nas.push([content(1, ROWS[:1])], last, 0, 0)
         assert other.remove("nas")
-        assert (other.count(), other.machines()) == (0, [])
+        assert (faces_in(other), other.machines()) == (0, [])
         for before in (epoch, None):
             with pytest.raises(EngineError) as raised:
                 nas.attach(machine, "nas", [last], before)
             assert raised.value.trouble is Trouble.REMOVED
         assert not nas.attach(machine, "nas", [last], takes_back=True).is_known
         push(nas, content(1, ROWS[:1]))
-        assert nas.count() == 1
+        assert faces_in(nas) == 1
         assert not nas.attach(machine, "nas", [last]).is_known
 
 
@@ -362,3 +362,20 @@ def test_whatever_happens_the_engine_has_what_was_sent(
 def test_nothing_is_written_of_nothing() -> None:
     made = difference([], {}, {})
     assert (made.dropped, made.written, made.hidden, made.shown) == ([], [], [], [])
+
+
+@pytest.mark.parametrize("table", ["content", "face", "photo"])
+def test_what_the_server_rejects_is_told_apart_and_the_connection_goes_on(
+    engine: Database, nas: PostgresEngine, table: str
+) -> None:
+    with engine.connect() as db:
+        db.execute(
+            f"CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN IF NEW.digest = '\\x{digest(2).hex()}' THEN RAISE 'not this one'; END IF; RETURN NEW; END $$;"
+            f"CREATE TRIGGER no BEFORE INSERT ON {SCHEMA}.{table} FOR EACH ROW EXECUTE FUNCTION public.no()"
+        )
+    with pytest.raises(EngineError, match="does not take it: not this one") as caught:
+        push(nas, *(content(n, ROWS[n : n + 1]) for n in range(4)))
+    assert caught.value.trouble is Trouble.NOT_TAKEN
+    assert faces_in(nas) == 0
+    assert push(nas, content(1, ROWS[1:2]), content(3, ROWS[3:4])) == Pushed(written=2)

@@ -63,6 +63,10 @@ def test_a_connection_that_failed(said: str, trouble: Trouble) -> None:
         (errors.UndefinedTable, Trouble.UNREACHABLE),
         (errors.IoError, Trouble.FAILED),
         (errors.DataCorrupted, Trouble.FAILED),
+        (errors.CheckViolation, Trouble.NOT_TAKEN),
+        (errors.NumericValueOutOfRange, Trouble.NOT_TAKEN),
+        (errors.ProgramLimitExceeded, Trouble.NOT_TAKEN),
+        (errors.RaiseException, Trouble.NOT_TAKEN),
     ],
 )
 def test_a_statement_that_failed(exc: type[psycopg.Error], trouble: Trouble) -> None:
