@@ -44,8 +44,9 @@ MOST = 64
 """Contents of one question."""
 _WEIGHT = 1 / 16
 """Of the newest number in a mean."""
-_USUAL_EMBEDDING = 0.2
-"""Seconds, until one was embedded."""
+_LEAST_EMBEDDING = 0.04
+"""Seconds, until one was embedded: the least that a photo took with any pack. While every answer brings something, no
+content is embedded, so a higher number would never be put right."""
 
 Ask = Callable[[Sequence[bytes], float], Iterable[Embedded]]
 """Asks for contents by their digests within so many seconds, and returns those that some machine has."""
@@ -71,7 +72,7 @@ class Means:
     """What answers and embedding take, in seconds a content, and the share of contents that an answer brings."""
 
     asking: float = 0.0
-    embedding: float = _USUAL_EMBEDDING
+    embedding: float = _LEAST_EMBEDDING
     brought: float = 1.0
 
     @property
