@@ -214,7 +214,6 @@ class Daemon:
             return RemoteIndex(
                 self._catalog,
                 link,
-                shared.name,
                 forget_local=local.discard,
                 on_slow=lambda: self._gallery.changed.set(),
             )

@@ -95,19 +95,17 @@ class RemoteIndex:
         self,
         catalog: Catalog,
         link: Link,
-        name: str,
         *,
         forget_local: Callable[[], object] = lambda: None,
         on_slow: Callable[[], object] = lambda: None,
     ) -> None:
-        """``catalog``: it keeps an outbox. ``name``: this machine's, in the engine.
+        """``catalog``: it keeps an outbox.
 
         ``forget_local``: deletes the files of an index of before; called once the engine holds everything.
         ``on_slow``: called when `maintain` is to be called soon, as the engine cannot be asked any more.
         """
         self._catalog = catalog
         self._link = link
-        self._name = name
         self._forget_local = forget_local
         self._on_slow = on_slow
         self._rows = CatalogIndex(catalog)
@@ -292,7 +290,7 @@ class RemoteIndex:
 
         Raises `LinkError`.
         """
-        there = {each.digest: each for each in self._link.contents(digests, self._name).contents}
+        there = {each.digest: each for each in self._link.contents(digests, whose=Whose.OWN).contents}
         found: dict[bytes, bool] = {}
         with self._catalog.reading() as reader:
             unsent = set(reader.digests(reader.outbox.unsent(self._most_unsent())).values())

@@ -72,7 +72,7 @@ _PHOTOS: Final = (
 )
 _OWNERS: Final = (
     "SELECT DISTINCT ON (digest) machine, digest FROM content WHERE digest = ANY(%(digests)s)"
-    " ORDER BY digest, faces DESC, machine"
+    " AND {of} ORDER BY digest, faces DESC, machine"
 )
 
 
@@ -192,12 +192,12 @@ class Asking:
         known = {each.key for each in self.machines}
         return Gathered(contents.fetchall(), faces.fetchall(), photos.fetchall(), self._dim, known)
 
-    def whole(self, digests: Sequence[bytes]) -> Whole:
+    def whole(self, digests: Sequence[bytes], whose: Whose) -> Whole:
         """Contents with everything, each of one machine."""
         with self._db.pipeline():
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
-            owners = self._ask(_OWNERS, {"digests": list(digests)})
+            owners = self._ask(_OWNERS.replace("{of}", _OF[whose]), {"digests": list(digests), "own": self._own})
         self.machines = rows.machines(machines.fetchall())
         gathered = self._gathered(set(owners.fetchall()), whole=True)
         return Whole(tuple(gathered.whole()), gathered.left_out)

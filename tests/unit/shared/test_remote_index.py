@@ -131,9 +131,11 @@ class ServerLink:
         after()
         return wire.read_near(wire.near(near), DIM, len(embeddings))
 
-    def contents(self, digests: Sequence[bytes], machine: str = "", seconds: float | None = None) -> Whole:
+    def contents(self, digests: Sequence[bytes], seconds: float | None = None, whose: Whose = Whose.ALL) -> Whole:
         try:
-            return FakeEngine(self.server).contents(digests, machine)
+            engine = FakeEngine(self.server)
+            engine.recognise(MACHINE)
+            return engine.contents(digests, whose)
         except EngineError as exc:
             raise LinkError(wire.state_of(exc.trouble), exc.message, exc.hint) from exc
 
@@ -158,7 +160,7 @@ class Archive:
         self.catalog = Catalog(self.path, INFO.id, DIM, sends=True)
         self.outbox = CatalogOutbox(self.catalog)
         self.index = RemoteIndex(
-            self.catalog, cast(Link, self.link), NAME, forget_local=self._forget, on_slow=self._note_slow
+            self.catalog, cast(Link, self.link), forget_local=self._forget, on_slow=self._note_slow
         )
         self.gallery = Gallery(self.catalog, self.index)
         self.pusher = Pusher(NAME)
