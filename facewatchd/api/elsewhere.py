@@ -34,7 +34,7 @@ from facewatchd.shared.wire import State
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.embedded import Embedded
 from facewatchd.store.scoring import Search, Wanted
-from facewatchd.text import counted, printable
+from facewatchd.text import counted, listed, printable
 
 MOST_A_SECOND: Final = 1500
 """Faces. 5,000 photos with two faces each took 0.6 s of the processor in both processes, without the server's part, and
@@ -177,7 +177,7 @@ class Asking:
     def _require_hosts(self, near: Near) -> None:
         names = [each.name for each in near.machines if not each.is_self]
         if self._trouble is None and (unknown := sorted(self._hosts.difference(names))):
-            known = ", ".join(map(repr, names)) or "there is no other one"
+            known = f"it knows {listed([printable(name) for name in names])}" if names else "there is no other one"
             raise ParamsError(f"the shared engine knows no machine {unknown[0]!r}: {known}")
 
     def _late(self) -> LinkError:
@@ -222,17 +222,10 @@ class Asking:
 
     def document(self) -> dict[str, object]:
         """Return the ``shared`` of an answer."""
-        reason = "" if self._trouble is None else str(self._trouble)
-        if not reason and self.near.left_out:
-            photos = counted(self.near.left_out, "photo of other machines is", "photos of other machines are")
-            reason = f"{photos} left out: what was sent of them cannot be true"
-        state = self._state
-        if self.slow_index:
-            reason = reason or self.slow_index
-            state = State.BEHIND if state is State.OK else state
+        is_behind = bool(self.slow_index) and self._state is State.OK
         return {
-            "state": str(state),
-            "reason": reason or None,
+            "state": str(State.BEHIND if is_behind else self._state),
+            "reason": "; ".join(self._reasons()) or None,
             "cut": self.near.cut,
             "machines": [
                 {
@@ -245,6 +238,18 @@ class Asking:
                 for each in self.machines
             ],
         }
+
+    def _reasons(self) -> Iterator[str]:
+        """Word what the answer lacks, and why."""
+        if self._trouble is not None:
+            yield str(self._trouble)
+        elif self.slow_index:
+            yield self.slow_index
+        if self.near.left_out:
+            photos = counted(self.near.left_out, "photo of other machines is", "photos of other machines are")
+            yield f"{photos} left out: what was sent of them cannot be true"
+        if self.near.cut:
+            yield "other machines have more faces that match, and only the most alike were asked for"
 
 
 def _least_of_each(ways: Sequence[Wanted], search: Search) -> tuple[NDArray[np.float32], list[float]]:

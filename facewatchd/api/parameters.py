@@ -536,7 +536,8 @@ METHODS = {
         "has `shared`, with the `state` of the shared engine (`ok`, `behind`, `unreachable`, `refused` or `off`), the "
         "`reason` where it did not answer or something was left out, whether the answer was `cut`, as other machines "
         "have more that matches than is looked at in the time (then `total` is the least there can be, and what is "
-        "missing is less alike), and the `machines`, each with `name`, `faces`, `backlog`, `pending` and `as_of_s`. A "
+        "missing is less alike, in whatever order the answer is), "
+        "and the `machines`, each with `name`, `faces`, `backlog`, `pending` and `as_of_s`. A "
         "match then has its `host`, null for this machine, and in `elsewhere` and `similar_elsewhere` the copies and "
         "the frames of its burst that other machines have, each with `host` and `path`. One of another machine has the "
         "photo's `size`, width and height in pixels. A face that no photo of this machine shows has no `face_id`.",

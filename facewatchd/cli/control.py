@@ -10,7 +10,7 @@ from typing import Any
 from facewatchd.client import status as status_text
 from facewatchd.client.answer import reading_answer
 from facewatchd.client.connection import DEFAULT_TIMEOUT, Connection
-from facewatchd.client.query import local_path, path_param
+from facewatchd.client.query import local_path, path_param, photo_path
 from facewatchd.console.output import size_and_place
 from facewatchd.console.streams import on_terminal, say, takes_colour, write, write_json
 from facewatchd.errors import NoDaemonError
@@ -62,7 +62,7 @@ def scan(options: argparse.Namespace) -> int:
 
 def why(options: argparse.Namespace) -> int:
     """Print the state of one file, the reason, and its faces."""
-    result = _call(options, "why", **path_param(local_path(options.path)))
+    result = _call(options, "why", **path_param(photo_path(options.path)))
     if options.json:
         write_json(result)
         return 0

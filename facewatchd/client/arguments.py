@@ -8,7 +8,7 @@ import os
 import re
 
 from facewatchd import __version__
-from facewatchd.client.query import STDIN, local_path, path_param
+from facewatchd.client.query import ON_HOST, STDIN, local_path, path_param
 from facewatchd.client.who import read_who
 from facewatchd.console.arguments import HelpFormatter, Parser, read_date
 
@@ -21,9 +21,6 @@ SORTS = ("similarity", "date", "-date", "path")
 MAX_NAME = 200
 """Characters of a ``--new`` name."""
 
-
-_ON_HOST = r"([^/:]+):(/.*)?"
-"""A directory of another machine, or all of it. A name of this machine that looks so is ``./nas:``."""
 
 _EPILOG = """\
 exit status: 0 found, 1 nothing found, 2 wrong usage or unreadable photo, 3 no face on the photo, 4 no daemon,
@@ -360,7 +357,7 @@ def _face(text: str) -> str | int:
 def _directory(text: str) -> str | dict[str, str]:
     """Return a directory as a parameter; one of another machine where no file here has that very name."""
     path = local_path(text)
-    place = re.fullmatch(_ON_HOST, path, re.DOTALL)
+    place = re.fullmatch(ON_HOST, path, re.DOTALL)
     if place is None or os.path.lexists(path):
         param = path_param(path)
         return param.get("path", param)

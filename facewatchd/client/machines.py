@@ -38,16 +38,18 @@ def lacks_photos(answer: Answer) -> bool:
     """
     if answer.complete or answer.pending or answer.undated or answer.shared is None:
         return not answer.complete
-    return answer.shared.is_reached and not any(map(_is_late, answer.shared.machines))
+    leaves_out = answer.shared.reason and not answer.shared.cut
+    return answer.shared.is_reached and not leaves_out and not any(map(_is_late, answer.shared.machines))
 
 
 def not_searched(shared: Shared) -> str:
-    """Word which photos of other machines were not searched, and why; empty where all were."""
+    """Word which photos of other machines were not searched or left out, and why; empty where there is none."""
     if not shared.is_reached:
         words = _TROUBLE.get(shared.state, f"shared engine {printable(shared.state)}")
         return f"{words}, searched on this machine only" + (f": {printable(shared.reason)}" if shared.reason else "")
     parts = _counts(filter(_is_late, shared.machines), _missing)
-    return f"not complete: photos still to come from other machines: {', '.join(parts)}" if parts else ""
+    to_come = f"not complete: photos still to come from other machines: {', '.join(parts)}" if parts else ""
+    return "; ".join(filter(None, (to_come, printable(shared.reason))))
 
 
 def numbers(matches: Iterable[Match]) -> str:

@@ -21,6 +21,8 @@ from facewatchd.errors import TooLargeError, UnreadablePhotoError, UsageError
 from facewatchd.text import printable
 
 STDIN = "-"
+ON_HOST = r"([^/:]+):(/.*)?"
+"""A photo or a directory of another machine, or all of it. A name of this machine that looks so is ``./nas:``."""
 MAX_BYTES = MAX_LINE // 4 * 3 - 65536
 """Bytes of the largest photo that fits into a line in base64, with 64 KiB for the rest of the request."""
 
@@ -101,6 +103,15 @@ def local_path(argument: str) -> str:
     if "\0" in name:
         raise UsageError(f"{argument} is not a file name", "a name cannot hold %00")
     return name
+
+
+def photo_path(argument: str) -> str:
+    """Return the path of a photo, as `local_path` does. Raises `UsageError` also for ``nas:/srv/x.jpg``, as a photo of
+    another machine is printed: only a person or a face is found there."""
+    path = local_path(argument)
+    if re.fullmatch(ON_HOST, path, re.DOTALL) and not os.path.lexists(path):
+        raise UsageError(f"{argument} is not on this machine", "copy the photo here, and name the copy")
+    return path
 
 
 def path_param(path: str) -> dict[str, str]:

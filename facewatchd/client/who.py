@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from facewatchd.client.query import STDIN, QueryPhoto, local_path
+from facewatchd.client.query import STDIN, QueryPhoto, local_path, photo_path
 from facewatchd.errors import UsageError
 
 MAX_ID = (1 << 63) - 1
@@ -79,8 +79,8 @@ def read_who(text: str) -> Who:
     if text.startswith(_GROUP) and not os.path.lexists(text):
         return Who(text, group=_number(text, _GROUP, "see: facewatchd people unknown"))
     if (numbered := re.fullmatch(_FACE_OF_PHOTO, text, re.DOTALL)) and not os.path.lexists(local_path(text)):
-        return Who(text, photo=local_path(numbered[1]), face=int(numbered[2]))
-    return Who(text, photo=local_path(text))
+        return Who(text, photo=photo_path(numbered[1]), face=int(numbered[2]))
+    return Who(text, photo=photo_path(text))
 
 
 def _person(text: str) -> str:

@@ -37,7 +37,7 @@ from facewatchd.store.candidates import NO_ROW, Candidates, Question, Rows, comb
 from facewatchd.store.catalog_rows import Seen
 from facewatchd.store.dates import Dates, dates_of
 from facewatchd.store.folding import folded
-from facewatchd.store.result_reader import ELSEWHERE, ResultReader
+from facewatchd.store.result_reader import ResultReader
 from facewatchd.store.scoring import Search, Sort
 
 NAMED = 10
@@ -99,16 +99,16 @@ def found(reader: ResultReader, question: Question, search: Search) -> Found:
     shown, results = _shown(reader, candidates, search)
     matches = _matches(reader, shown, several=len(question.terms[0]) > 1)
     taken = [(each.text, each.source.told) for each in dates.on(shown.contents).taken()]
-    others, sizes = _similar(reader, shown, similar, search), _sizes(reader, shown)
+    others, sizes = _similar(reader, shown, similar, search), _sizes(reader, shown, results)
     contents = shown.contents.tolist()
     stood_for = [*contents, *(frame for content in contents for frame in similar.get(content, ()))]
     exact = all(way.exact for way in chain(*question.terms, *(person.ways for person in question.without)))
     return Found(
         [
             _shown_at(matches[number], path, copies, others[number])._replace(
-                taken=taken[number][0], taken_from=taken[number][1], size=sizes[number]
+                taken=taken[number][0], taken_from=taken[number][1], size=size
             )
-            for number, path, copies in results
+            for (number, path, copies), size in zip(results, sizes, strict=True)
         ],
         total,
         exact,
@@ -232,14 +232,15 @@ def _similar(
     return [tuple(_first(paths[content], search)[0] for content in each) for each in frames]
 
 
-def _sizes(reader: ResultReader, shown: Candidates) -> list[tuple[int, int]]:
-    """For each content width and height of a photo of another machine; zeros for one of this machine, which is there
+def _sizes(reader: ResultReader, shown: Candidates, results: Iterable[_Result]) -> list[tuple[int, int]]:
+    """For each result width and height of a photo of another machine; zeros for one of this machine, which is there
     to be looked at."""
-    there = shown.contents >= ELSEWHERE
-    sizes = np.zeros((len(there), 2), np.int64)
-    if there.any():
+    names = [(number, path) for number, path, _ in results]
+    there = sorted({number for number, path in names if not path.startswith(b"/")})
+    sizes = np.zeros((len(shown.contents), 2), np.int64)
+    if there:
         sizes[there] = reader.pictures(shown.contents[there])[0]
-    return [(width, height) for width, height in sizes.tolist()]
+    return [(0, 0) if path.startswith(b"/") else (int(sizes[at, 0]), int(sizes[at, 1])) for at, path in names]
 
 
 def _paths(reader: ResultReader, shown: Candidates, search: Search) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:

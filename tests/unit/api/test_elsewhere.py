@@ -435,6 +435,10 @@ def test_an_answer_that_was_cut_says_so(machines: Made, monkeypatch: pytest.Monk
     answer = here.ask(FOR_ANNA, Search(0.5), link)
     assert shared(answer)["cut"]
     assert places(answer) == [b"b:/x/%d.jpg" % n for n in range(3)], "the most alike"
+    by_date = here.ask(FOR_ANNA, Search(0.5, sort=Sort.LATEST), link)
+    assert shared(by_date)["reason"] == (
+        "other machines have more faces that match, and only the most alike were asked for"
+    )
 
 
 def test_directories_name_the_machines_that_are_asked(machines: Made) -> None:
@@ -448,7 +452,7 @@ def test_directories_name_the_machines_that_are_asked(machines: Made) -> None:
     assert sorted(places(here.ask({**FOR_ANNA, "dirs": ["b:"]}, search, link))) == [b"b:/x/1.jpg", b"b:/y/2.jpg"]
     both = here.ask({**FOR_ANNA, "dirs": ["/x", {"host": "b", "path": "/y/../y"}]}, search, link)
     assert sorted(places(both)) == [b"/x/1.jpg", b"b:/y/2.jpg"]
-    with pytest.raises(ParamsError, match="the shared engine knows no machine 'nas': 'b'"):
+    with pytest.raises(ParamsError, match="the shared engine knows no machine 'nas': it knows b"):
         here.ask({**FOR_ANNA, "dirs": ["nas:/y"]}, search, link)
 
 
@@ -556,3 +560,11 @@ def test_the_size_of_a_photo_of_another_machine_is_told(machines: Made) -> None:
     here, link = machines(by_hand(1, seen(ANNA), on="b"), by_hand(2, seen(ANNA), on="a"))
     found = here.ask(FOR_ANNA, Search(0.5), link).found.matches
     assert {match.host: match.size for match in found} == {"b": (640, 480), "": (0, 0)}
+
+
+def test_the_size_is_told_of_another_machines_copy_of_a_photo_that_is_here(machines: Made) -> None:
+    here, link = machines(by_hand(1, seen(ANNA), on="ab"))
+    apart = here.ask(FOR_ANNA, Search(0.5, collapse=False), link).found.matches
+    assert {match.host: match.size for match in apart} == {"b": (640, 480), "": (0, 0)}
+    (there,) = here.ask({**FOR_ANNA, "dirs": ["b:/x"]}, Search(0.5), link).found.matches
+    assert (there.host, there.size) == ("b", (640, 480))

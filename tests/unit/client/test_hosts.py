@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from facewatchd.cli import app as cli
 from facewatchd.client import app as client
 from facewatchd.client import machines
 from facewatchd.matches import Match, Place
@@ -206,9 +207,44 @@ def test_json_has_everything(ask: Any, daemon: FakeDaemon, capfd: Any) -> None:
 def test_where_the_engine_has_more_than_was_looked_at_there_are_at_least_so_many(
     ask: Any, daemon: FakeDaemon, capfd: Any
 ) -> None:
-    daemon.script = lambda request: reply(request, found(ON_NAS, total=400, shared=shared(machine("nas"), cut=True)))
+    reason = "other machines have more faces that match, and only the most alike were asked for"
+    cut = shared(machine("nas"), cut=True, reason=reason)
+    daemon.script = lambda request: reply(request, found(ON_NAS, total=400, shared=cut))
+    assert ask("anna.jpg", "--sort", "-date") == client.FOUND
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["1 of at least 400 photos; -n 0 shows all", reason]
+
+
+def test_photos_of_other_machines_that_are_left_out_are_said_with_those_that_are_to_come(
+    ask: Any, daemon: FakeDaemon, capfd: Any
+) -> None:
+    reason = "2 photos of other machines are left out: what was sent of them cannot be true"
+    behind = shared(machine("nas", backlog=4), state="behind", reason=reason)
+    daemon.script = lambda request: reply(request, found(ON_NAS, complete=False, shared=behind))
     assert ask("anna.jpg") == client.FOUND
-    assert capfd.readouterr().err == "1 of at least 400 photos; -n 0 shows all\n"
+    assert capfd.readouterr().err.splitlines() == [
+        f"not complete: photos still to come from other machines: 4 on nas; {reason}"
+    ]
+    alone = found(ON_NAS, complete=False, shared=shared(machine("nas"), reason=reason))
+    daemon.script = lambda request: reply(request, alone)
+    assert ask("anna.jpg") == client.FOUND
+    assert capfd.readouterr().err == f"{reason}\n", "and no directory of this machine is blamed"
+
+
+def test_a_photo_that_is_named_as_one_of_another_machine_is_not_here(
+    ask: Any, daemon: FakeDaemon, capfd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nas:/srv/a.jpg", "nas:/srv/a.jpg#1"):
+        assert ask(name) == client.WRONG
+        assert "nas:/srv/a.jpg is not on this machine; copy the photo here, and name the copy" in capfd.readouterr().err
+    assert cli.main(["why", "nas:/srv/a.jpg", "--socket", str(daemon.path)]) == client.WRONG
+    assert "nas:/srv/a.jpg is not on this machine" in capfd.readouterr().err
+    assert daemon.requests == []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nas:" / "srv").mkdir(parents=True)
+    (tmp_path / "nas:" / "srv" / "a.jpg").write_bytes(b"")
+    daemon.script = lambda request: reply(request, answer(b"/a"))
+    assert ask("nas:/srv/a.jpg") == client.FOUND, "a file by that very name"
 
 
 # What was not searched
