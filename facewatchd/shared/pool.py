@@ -5,6 +5,10 @@ question takes a connection that is there. While there is none because the last 
 Only while the first attempt after a success is being made does it wait, and not longer than its own deadline: so a
 server that was started anew costs no question its answer.
 
+A server that hangs costs the first question its whole time. From then on questions are told so, at once after
+`DOUBT_SECONDS`, until a new connection is made or another question is answered; connections that nobody uses are closed
+meanwhile.
+
 One connection is kept open; more are opened while several questions come at once, and closed when they are not needed.
 Once a minute, and more often while one of them is behind, an idle one is asked for the machines: that finds a dead
 connection before a question does, and `machines` answers from memory.
@@ -36,6 +40,9 @@ LOOK_EVERY: Final = 60.0
 LOOK_WHILE_BEHIND: Final = 5.0
 """The same while another machine that told of itself within `LOOK_EVERY` has photos to send or to index: it is said of
 this one that it waits for them."""
+DOUBT_SECONDS: Final = 0.5
+"""After a late answer, the time in which questions still wait for a new connection: it may have been one slow answer of
+a server that is sound."""
 _LOST: Final = (Trouble.UNREACHABLE, Trouble.LATE)
 """After these a connection is of no use."""
 
@@ -73,6 +80,8 @@ class Pool:
         self._waiting = 0
         """Questions that wait for a connection."""
         self._trouble: EngineError | None = None
+        self._refused_from = 0.0
+        """From when on a question is refused because of the trouble."""
         self._try_now = False
         self._look_now = False
         self._stopping = False
@@ -129,7 +138,7 @@ class Pool:
 
     @property
     def trouble(self) -> EngineError | None:
-        """Why there is no connection; None where there is one, or one is being made."""
+        """Why no question is answered; None where one can be, or a connection is being made."""
         with self._changed:
             return self._trouble
 
@@ -174,6 +183,8 @@ class Pool:
             return result
         except EngineError as exc:
             is_sound = exc.trouble not in _LOST
+            if exc.trouble is Trouble.LATE:
+                self._doubt(exc)
             raise
         finally:
             self._give_back(engine, is_sound=is_sound)
@@ -185,26 +196,55 @@ class Pool:
             self._changed.notify_all()
             try:
                 while not self._idle:
-                    self._refuse_if_hopeless()
-                    if not self._changed.wait(due - self._clock()) and self._clock() >= due and not self._idle:
-                        raise EngineError(Trouble.LATE, "the shared engine has not answered in time", "ask again")
+                    self._refuse_if_hopeless(due)
+                    until = due if self._trouble is None else min(due, self._refused_from)
+                    self._changed.wait(until - self._clock())
                 return self._idle.pop()
             finally:
                 self._waiting -= 1
                 if self._waiting:  # the thread that connects saw a connection that this question has taken
                     self._changed.notify_all()
 
-    def _refuse_if_hopeless(self) -> None:
+    def _refuse_if_hopeless(self, due: float) -> None:
         if self._stopping:
             raise EngineError(Trouble.UNREACHABLE, "facewatch-share stops", "ask again")
         if self._identity is None:
             raise _not_yet()
-        if self._trouble is not None and not self._open:
+        if self._trouble is not None and self._clock() >= self._refused_from:
             raise EngineError(self._trouble.trouble, self._trouble.message, self._trouble.hint)
+        if self._clock() >= due:
+            late = EngineError(Trouble.LATE, "the shared engine has not answered in time", "ask again")
+            if not self._open:
+                self._say(late)
+                self._refused_from = due
+            raise late
+
+    def _doubt(self, late: EngineError) -> None:
+        """Refuse questions soon: the server may hang."""
+        with self._changed:
+            if self._trouble is None and not self._stopping:
+                self._say(late)
+                self._refused_from = self._clock() + DOUBT_SECONDS
+        self._lost_one_of_many()
+
+    def _say(self, trouble: EngineError) -> None:
+        """Note what is wrong, and log it once."""
+        if self._trouble is None or self._trouble.message != trouble.message:
+            log.warning("the shared engine cannot be asked: %s", trouble)
+        self._trouble = trouble
+
+    def _answers(self) -> bool:
+        """Note that the server answers; return whether something was wrong before."""
+        is_healed = self._trouble is not None
+        if is_healed:
+            log.info("the shared engine can be asked again")
+        self._trouble = None
+        return is_healed
 
     def _give_back(self, engine: Engine, *, is_sound: bool) -> None:
         with self._changed:
             if is_sound and engine in self._open:
+                self._answers()
                 self._idle.append(engine)
             else:
                 self._open.discard(engine)
@@ -255,7 +295,7 @@ class Pool:
     def _needs_one(self) -> bool:
         if self._identity is None or len(self._open) >= MOST:
             return False
-        return not self._open or (self._waiting > 0 and not self._idle)
+        return not self._open or (not self._idle and (self._waiting > 0 or self._trouble is not None))
 
     def _add(self, identity: Identity) -> None:
         with self._changed:
@@ -267,11 +307,8 @@ class Pool:
             return
         with self._changed:
             is_wanted = not self._stopping and identity == self._identity
-            is_healed = is_wanted and self._trouble is not None
+            is_healed = is_wanted and self._answers()
             if is_wanted:
-                if self._trouble is not None:
-                    log.info("the shared engine can be asked again")
-                self._trouble = None
                 self._pauses.succeeded()
                 self._open.add(engine)
                 self._idle.append(engine)
@@ -288,9 +325,8 @@ class Pool:
             if identity != self._identity:
                 return
             if not self._open:
-                if self._trouble is None or self._trouble.message != exc.message:
-                    log.warning("the shared engine cannot be asked: %s", exc)
-                self._trouble = exc
+                self._say(exc)
+                self._refused_from = self._clock()
                 self._changed.notify_all()
             pause = self._pauses.after(exc.trouble.retry if exc.trouble.retry is not Retry.NEVER else Retry.SLOWLY)
             until = self._clock() + (pause or 0.0)

@@ -118,6 +118,88 @@ def test_a_question_that_is_late_is_not_asked_again(server: FakeServer, made: Po
     assert made.use(5, count) == 1
 
 
+def hangs(engine: Engine) -> int:
+    raise EngineError(Trouble.LATE, "no answer in time", "")
+
+
+def test_after_a_late_answer_questions_are_told_at_once_until_the_server_answers(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "DOUBT_SECONDS", 0.1)
+    connecting, release = threading.Semaphore(0), threading.Event()
+
+    def connect(identity: Identity) -> Engine:
+        connecting.release()
+        if server.connections:
+            assert release.wait(30)
+        return server.connect(identity)
+
+    made = Pool(connect)
+    made.start()
+    made.become(HERE)
+    assert made.use(5, count) == 1
+    with pytest.raises(EngineError, match="no answer"):
+        made.use(5, hangs)
+    for _ in range(2):
+        assert connecting.acquire(timeout=30), "a new one is made without a question"
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(EngineError, match="no answer"):
+            made.use(30, count)
+    assert time.monotonic() - began < 10
+    assert made.trouble is not None
+    release.set()
+    until(lambda: made.trouble is None)
+    assert made.use(5, count) == 1
+    made.stop()
+
+
+def test_a_server_that_hangs_while_it_is_connected_to_costs_one_question_its_time(server: FakeServer) -> None:
+    release = threading.Event()
+
+    def connect(identity: Identity) -> Engine:
+        assert release.wait(30)
+        return server.connect(identity)
+
+    made = Pool(connect)
+    made.start()
+    made.become(HERE)
+    with pytest.raises(EngineError, match="not answered in time"):
+        made.use(0.2, count)
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(EngineError, match="not answered in time"):
+            made.use(30, count)
+    assert time.monotonic() - began < 10
+    release.set()
+    until(lambda: made.trouble is None)
+    assert made.use(5, count) == 1
+    made.stop()
+
+
+def test_an_answer_to_another_question_ends_the_doubt(server: FakeServer, made: Pool) -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    def slow(engine: Engine) -> int:
+        inside.set()
+        assert release.wait(30)
+        return engine.count()
+
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(made.use, 30, slow)
+        assert inside.wait(30)
+        assert made.use(30, count) == 1
+        server.trouble = EngineError(Trouble.LATE, "it hangs", "")
+        with pytest.raises(EngineError, match="no answer"):
+            made.use(5, hangs)
+        assert made.trouble is not None
+        server.trouble = None
+        release.set()
+        assert answer.result(30) == 1
+    until(lambda: made.trouble is None)
+    assert made.use(5, count) == 1
+
+
 def test_an_error_of_the_question_keeps_the_connection(server: FakeServer, made: Pool) -> None:
     def fails(engine: Engine) -> int:
         raise EngineError(Trouble.FAILED, "a wrong question", "")
