@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from facewatchd.inference import validation
 from facewatchd.inference.validation import InvalidAnswerError
 from facewatchd.store.embedded import Embedded
 from facewatchd.values import Face, Look, Taken
+
+if TYPE_CHECKING:
+    from facewatchd.shared.values import FoundContent
 
 MOST_FACES: Final = validation.MOST_FACES + validation.MOST_FACES_AGAIN
 """Faces of one content."""
@@ -34,16 +37,20 @@ class FormError(ValueError):
 
 def content(embedded: Embedded) -> dict[str, Any]:
     """The form of a content with its faces. Embeddings are base64 of floats of 32 bits, the least byte first."""
-    taken = embedded.taken
+    faces = [_face(each) for each in embedded.faces]
+    return {"content": embedded.digest.hex(), **described(embedded), "faces": faces}
+
+
+def described(one: Embedded | FoundContent) -> dict[str, Any]:
+    """What is said of a content beside its faces."""
+    taken = one.taken
     return {
-        "content": embedded.digest.hex(),
-        "width": embedded.width,
-        "height": embedded.height,
-        "second_look": embedded.second_look,
-        "dated": embedded.is_dated,
+        "width": one.width,
+        "height": one.height,
+        "second_look": one.second_look,
+        "dated": one.is_dated,
         "taken": None if taken is None else [taken.at, taken.offset, taken.source],
-        "picture": None if embedded.picture is None else text_of(embedded.picture),
-        "faces": [_face(each) for each in embedded.faces],
+        "picture": None if one.picture is None else text_of(one.picture),
     }
 
 
@@ -70,21 +77,36 @@ def text_of(data: bytes) -> str:
 def read_content(entry: dict[str, Any], dim: int) -> Embedded:
     """Check the form of a content. ``dim``: numbers of an embedding. Raises `FormError`."""
     only(entry, "content", "width", "height", "second_look", "dated", "taken", "picture", "faces")
-    taken, picture = entry.get("taken"), entry.get("picture")
     try:
-        width, height = validation.size(entry)
-        return Embedded(
-            digest(entry, "content"),
-            width,
-            height,
-            whole(entry, "second_look", -4, 3),
-            None if taken is None else read_taken(taken),
-            flag(entry, "dated"),
-            None if picture is None else validation.fingerprint(data(picture, "picture", 4096)),
-            [_read_face(each, dim, width, height) for each in validation.listed(entry, "faces", MOST_FACES)],
-        )
+        known = read_described(entry)
+        faces = validation.listed(entry, "faces", MOST_FACES)
+        found = [_read_face(each, dim, known.width, known.height) for each in faces]
+        return Embedded(digest(entry, "content"), *known, found)
     except InvalidAnswerError as exc:
         raise FormError(str(exc)) from exc
+
+
+class Described(NamedTuple):
+    """What is said of a content beside its faces: see `Embedded`."""
+
+    width: int
+    height: int
+    second_look: int
+    taken: Taken | None
+    is_dated: bool
+    picture: bytes | None
+
+
+def read_described(entry: dict[str, Any]) -> Described:
+    """Check what `described` gives. Raises `FormError` and `InvalidAnswerError`."""
+    taken, picture = entry.get("taken"), entry.get("picture")
+    return Described(
+        *validation.size(entry),
+        whole(entry, "second_look", -4, 3),
+        None if taken is None else _read_taken(taken),
+        flag(entry, "dated"),
+        None if picture is None else validation.fingerprint(data(picture, "picture", 4096)),
+    )
 
 
 def _read_face(entry: object, dim: int, width: int, height: int) -> Face:
@@ -97,7 +119,7 @@ def _read_face(entry: object, dim: int, width: int, height: int) -> Face:
     return validation.face(entry, np.frombuffer(embedding, "<f4"), width, height, _LOOKS)
 
 
-def read_taken(value: object) -> Taken:
+def _read_taken(value: object) -> Taken:
     """Check a date: seconds, minutes, and what says so."""
     if not isinstance(value, list) or len(value) != 3:
         raise FormError("taken has not three parts")

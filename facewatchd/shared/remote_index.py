@@ -61,6 +61,7 @@ ATTEMPTS: Final = 3
 """Questions to the engine, where its lineage is unknown: a push may have ended just then."""
 AGAIN_AFTER: Final = 10.0
 """Seconds in which only `maintain` asks an engine that gave no answer: each question would wait for it anew."""
+LOST: Final = "the shared engine does not hold what this machine sent last; if this goes on: facewatchd shared resync"
 PAGE: Final = 500
 """Contents that are fetched at a time to be held against the catalog, and faces in one statement of SQL."""
 TOLERANCE: Final = 2e-3
@@ -176,7 +177,7 @@ class RemoteIndex:
                 if near.lineage in before.lineages | after.lineages:
                     self._note("")
                     return self._read(reader, embeddings, threshold, near, before.contents | after.contents, most)
-            problem = "the engine does not hold what this machine sent last"
+            problem = LOST
         self._note(problem)
         return None
 

@@ -295,17 +295,11 @@ def near(found: Near) -> dict[str, Any]:
 
 
 def _found(content: FoundContent) -> dict[str, Any]:
-    taken = content.taken
     return {
         "machine": content.machine,
         "digest": content.digest.hex(),
         "paths": [encode_path(path) for path in content.paths],
-        "width": content.width,
-        "height": content.height,
-        "second_look": content.second_look,
-        "taken": None if taken is None else [taken.at, taken.offset, taken.source],
-        "dated": content.is_dated,
-        "picture": None if content.picture is None else forms.text_of(content.picture),
+        **forms.described(content),
         "faces": [_found_face(each) for each in content.faces],
         "written": content.written,
     }
@@ -375,20 +369,14 @@ def _array(entry: Mapping[str, Any], name: str, kind: str) -> NDArray[Any]:
 def _read_found(value: object, dim: int) -> FoundContent:
     entry = _object(value, "a content")
     try:
-        width, height = validation.size(entry)
-        taken, picture = entry.get("taken"), entry.get("picture")
+        known = forms.read_described(entry)
         faces = validation.listed(entry, "faces", forms.MOST_FACES)
         return FoundContent(
             forms.whole(entry, "machine", -_MOST, _MOST),
             forms.digest(entry, "digest"),
             _read_paths(entry.get("paths")),
-            width,
-            height,
-            forms.whole(entry, "second_look", -4, 3),
-            None if taken is None else forms.read_taken(taken),
-            forms.flag(entry, "dated"),
-            None if picture is None else validation.fingerprint(forms.data(picture, "picture", 4096)),
-            tuple(_read_found_face(each, dim, width, height) for each in faces),
+            *known,
+            tuple(_read_found_face(each, dim, known.width, known.height) for each in faces),
             forms.whole(entry, "written", *_TIMES),
         )
     except InvalidAnswerError as exc:

@@ -196,6 +196,26 @@ def test_a_photo_of_both_machines_is_one_match_that_names_the_other_copy(place: 
     assert match["elsewhere"] == [{"host": "nas", "path": str(place["nas"].daemon.roots[0] / "07.jpg")}]
 
 
+def test_a_machine_whose_faces_the_engine_lost_finds_them_without_an_index_of_its_own(place: dict[str, Any]) -> None:
+    laptop, nas = place["laptop"], place["nas"]
+    asked = question(place, {"shared": False}, ANNA)
+    before = nas.daemon.call("query", **asked)
+    assert before["matches"]
+    laptop.call("remove", name="nas")
+    try:
+        after = nas.daemon.call("query", **asked)
+        assert told(after) == told(before)
+        assert "does not hold what this machine sent last" in str(nas.daemon.call("status")["problems"])
+    finally:
+        nas.call("resync")
+    until(
+        lambda: {host for host, _ in names(laptop.daemon.call("query", **question(place, {}, ANNA)))} == {None, "nas"}
+    )
+    nas.settle()
+    assert told(nas.daemon.call("query", **asked)) == told(before)
+    until(lambda: nas.daemon.call("query", **asked) and not nas.daemon.call("status")["problems"])
+
+
 def comparable(answer: dict[str, Any]) -> dict[str, Any]:
     """Without what says how long it took, and what only answers over several machines have."""
     several = ("host", "elsewhere", "similar_elsewhere", "size")

@@ -12,9 +12,7 @@ import numpy as np
 
 from facewatchd.config import is_machine_name
 from facewatchd.inference import validation
-from facewatchd.inference.validation import InvalidAnswerError
-from facewatchd.matches import Box
-from facewatchd.models.base import is_norm
+from facewatchd.inference.validation import InvalidAnswerError, Measures
 from facewatchd.shared.forms import DIGEST, MOST_FACES, MOST_SIMILARITY
 from facewatchd.shared.postgres.vectors import decoded
 from facewatchd.shared.values import FoundContent, FoundFace, MachineState
@@ -29,7 +27,7 @@ MOST_PATH: Final = 4096
 """Bytes of a path: PATH_MAX."""
 _MOST_COUNT: Final = 1 << 48
 _MOST_ID: Final = (1 << 63) - 1
-_LOOKS: Final = frozenset(map(str, Look))
+_LOOKS: Final = frozenset(Look)
 
 CONTENT: Final = (
     "machine, digest, faces, width, height, second_look, taken, taken_offset, taken_from, is_dated, picture, written"
@@ -111,12 +109,12 @@ class Gathered:
         rows = self._rows_of_faces((machine, digest))
         faces = []
         for row in rows:
-            face_id, box, score, norm, look, sharpness = _face(row[3:12], width, height)
+            face_id, measures = _face(row[3:12], width, height)
             is_wanted = with_embeddings and row[-1] is not None
             embedding = decoded(row[-1], self._dim) if is_wanted else None
             if is_wanted and embedding is None:
                 raise InvalidAnswerError("an embedding is not of unit length")
-            faces.append(FoundFace(face_id, box, score, norm, look, sharpness, embedding))
+            faces.append(FoundFace(face_id, *measures, embedding))
         paths, described = _paths(self._photos.get((machine, digest), [])), (second_look, taken, is_dated, picture)
         return FoundContent(machine, digest, paths, width, height, *described, tuple(faces), written)
 
@@ -125,7 +123,7 @@ class Gathered:
         width, height, second_look, taken, is_dated, picture = _described(numbers)
         faces = []
         for row in self._rows_of_faces((machine, digest)):
-            _, box, score, norm, look, sharpness = _face(row[3:12], width, height)
+            _, (box, score, norm, look, sharpness) = _face(row[3:12], width, height)
             landmarks, embedding = _points(row[12]), decoded(row[13], self._dim)
             if embedding is None:
                 raise InvalidAnswerError("an embedding is not of unit length")
@@ -161,24 +159,12 @@ def _described(numbers: Row) -> tuple[int, int, int, Taken | None, bool, bytes |
     return width, height, second_look, taken, is_dated, picture
 
 
-def _face(row: Row, width: int, height: int) -> tuple[int, Box, float, float | None, Look, float | None]:
-    """What the row of a face says, from its id on."""
+def _face(row: Row, width: int, height: int) -> tuple[int, Measures]:
+    """What the row of a face says: its id, and the rest."""
     face_id, x, y, w, h, score, norm, look, sharpness = row
-    whole = validation.whole
-    whole(face_id, "an id", 0, _MOST_ID)
-    whole(x, "a box's left edge", 0, width - 1)
-    whole(y, "a box's upper edge", 0, height - 1)
-    whole(w, "a box's width", 1, width - x)
-    whole(h, "a box's height", 1, height - y)
-    if not 0.0 <= validation.number(score, "a score") <= 1.0:
-        raise InvalidAnswerError("a score is not from 0 to 1")
-    if norm is not None and not is_norm(validation.number(norm, "a norm")):
-        raise InvalidAnswerError("a norm is no length")
-    if sharpness is not None and validation.number(sharpness, "a sharpness") < 0:
-        raise InvalidAnswerError("a sharpness below 0")
-    if look not in _LOOKS:
-        raise InvalidAnswerError("a look that there is not")
-    return face_id, Box(x, y, w, h), score, norm, Look(look), sharpness
+    validation.whole(face_id, "an id", 0, _MOST_ID)
+    entry = {"box": [x, y, w, h], "score": score, "norm": norm, "look": look, "sharpness": sharpness}
+    return face_id, validation.measures_of_face(entry, width, height, _LOOKS)
 
 
 def _points(data: object) -> np.ndarray[Any, np.dtype[np.float32]]:

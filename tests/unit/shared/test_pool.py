@@ -183,7 +183,7 @@ def test_an_answer_to_another_question_ends_the_doubt(server: FakeServer, made: 
     def slow(engine: Engine) -> int:
         inside.set()
         assert release.wait(30)
-        return engine.count()
+        return count(engine)
 
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(made.use, 30, slow)
