@@ -3,6 +3,9 @@
 Connections to the socket of facewatch-share are kept and used again, one for each question at a time, so that several
 threads may ask at once. After any failure a connection is closed: so a late answer is never taken for that of the next
 question. Where no facewatch-share runs, the kernel says so at once; nothing is looked for in between.
+
+A facewatch-share that hangs costs one question its time. From then on a thread asks it for its status, after growing
+pauses, and questions are told at once that it does not answer, until it does.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ GRACE: Final = 0.25
 """Seconds beyond the deadline of the engine in which facewatch-share must say that it was missed."""
 STATUS_SECONDS: Final = 1.0
 """For a status, which facewatch-share has in memory."""
+FIRST_PROBE, LONGEST_PROBE = 1.0, 30.0
+"""Seconds between two looks at a facewatch-share that does not answer; the first look is at once."""
 _KEPT: Final = 8
 """Connections that are kept while no question uses them."""
 _RESTART: Final = "start it again: systemctl --user restart facewatch-share"
@@ -82,6 +87,10 @@ class ShareLink:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
+        self._closing = threading.Event()
+        self._late: LinkError | None = None
+        """That no answer came in time; None where one came since."""
+        self._probing: Connection | None = None
 
     def nearest(
         self,
@@ -130,6 +139,9 @@ class ShareLink:
         """Close the connections that are kept. Questions that are being answered end by themselves."""
         with self._lock:
             self._closed, idle, self._idle = True, self._idle, []
+            self._closing.set()
+            if self._probing is not None:
+                self._probing.interrupt()
         for connection in idle:
             connection.__exit__()
 
@@ -141,13 +153,17 @@ class ShareLink:
         )
 
     def _worded(self, ask: Callable[[], T], seconds: float) -> T:
+        if (late := self._late) is not None:
+            raise LinkError(late.state, late.message, late.hint)
         try:
             return ask()
         except EngineError as exc:
             raise LinkError(wire.state_of(exc.trouble), exc.message, exc.hint) from exc
         except DeadlineError as exc:
             hint = "if this goes on: systemctl --user restart facewatch-share"
-            raise LinkError(State.UNREACHABLE, f"facewatch-share did not answer within {seconds:g} s", hint) from exc
+            late = LinkError(State.UNREACHABLE, f"facewatch-share did not answer within {seconds:g} s", hint)
+            self._is_late(late)
+            raise late from exc
         except WrongListenerError as exc:
             raise LinkError(State.UNREACHABLE, exc.message, "remove that socket") from exc
         except RemoteError as exc:
@@ -184,6 +200,35 @@ class ShareLink:
                 return result
         connection.__exit__()
         return result
+
+    def _is_late(self, late: LinkError) -> None:
+        with self._lock:
+            if self._late is None and not self._closed:
+                self._late = LinkError(late.state, late.message, late.hint)
+                threading.Thread(target=self._probe, name="share probe", daemon=True).start()
+
+    def _probe(self) -> None:
+        """Look until facewatch-share answers, or hangs up: then questions find out what it is."""
+        pause = FIRST_PROBE
+        while not self._answers() and not self._closing.wait(pause):
+            pause = min(LONGEST_PROBE, 2 * pause)
+        self._late = None
+
+    def _answers(self) -> bool:
+        connection = Connection(self._socket, STATUS_SECONDS)
+        try:
+            with connection:
+                with self._lock:
+                    self._probing = connection
+                connection.call("status")
+        except DeadlineError:
+            return False
+        except FacewatchError:
+            return True
+        finally:
+            with self._lock:
+                self._probing = None
+        return True
 
     def _kept(self) -> Connection | None:
         with self._lock:

@@ -112,8 +112,57 @@ def test_a_late_answer_is_not_taken_for_the_next_one(link: ShareLink, socket: Pa
         with pytest.raises(LinkError, match="did not answer within"):
             link.machines(seconds=0.1)
         release.set()
-        with pytest.raises(LinkError, match="second"):
-            link.machines(seconds=10)
+
+        def says() -> str:
+            with pytest.raises(LinkError) as caught:
+                link.machines(seconds=10)
+            return caught.value.message
+
+        until(lambda: says() == "second")
+
+
+def test_one_that_hangs_costs_one_question_its_time(
+    link: ShareLink, socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facewatchd.shared.link.FIRST_PROBE", 0.05)
+    monkeypatch.setattr("facewatchd.shared.link.STATUS_SECONDS", 0.2)
+    release = threading.Event()
+
+    def answer(request: dict[str, Any]) -> bytes | None:
+        release.wait(30)
+        return reply(request, {"machines": []})
+
+    with FakeDaemon(socket) as share:
+        share.script = answer
+        with pytest.raises(LinkError, match="did not answer within"):
+            link.machines(seconds=0.1)
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(LinkError, match="did not answer within"):
+                link.machines(seconds=30)
+            assert link.status().state is State.UNREACHABLE
+        assert time.monotonic() - began < 10
+        release.set()
+
+        def answers() -> bool:
+            try:
+                return link.machines(seconds=10) == ()
+            except LinkError:
+                return False
+
+        until(answers)
+
+
+def test_closing_ends_the_look_at_one_that_hangs(socket: Path) -> None:
+    release = threading.Event()
+    link = ShareLink(socket, DIM, timeout=5.0)
+    with FakeDaemon(socket) as share:
+        share.script = lambda request: reply(request, None) if release.wait(30) else None
+        with pytest.raises(LinkError):
+            link.machines(seconds=0.1)
+        link.close()
+        until(lambda: not any(each.name == "share probe" for each in threading.enumerate()), deadline=10)
+        release.set()
 
 
 @pytest.mark.parametrize(
