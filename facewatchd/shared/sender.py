@@ -46,7 +46,7 @@ WITHOUT_DAEMON: Final = 10.0
 
 
 class Sender:
-    """Started once and stopped once. Any thread may read what it says, and call `look_again` and `resync`."""
+    """Started once and stopped once. Any thread may read what it says, and call what ends a wait, and `resync`."""
 
     def __init__(
         self,
@@ -244,7 +244,7 @@ class Sender:
                 return
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; return whether the wait was ended by `look_again`, `resync` or `stop`."""
+        """Wait; return whether the wait was ended before its time, by a method that another thread called."""
         ended = self._wake.wait(max(0.0, seconds))
         if not self._stopping.is_set():
             self._wake.clear()
