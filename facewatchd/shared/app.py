@@ -178,7 +178,8 @@ class Parts:
             engine = PostgresEngine(
                 shared.url, identity.model, identity.dim, password=password, patience=shared.timeout
             )
-            engine.recognise(identity.machine)
+            if identity.machine:
+                engine.recognise(identity.machine)
             return engine
 
         self.pool = Pool(connect, healed=lambda: self.sender.try_now())
