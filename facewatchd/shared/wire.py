@@ -301,6 +301,7 @@ def near(found: Near) -> dict[str, Any]:
         "cut": found.cut,
         "exact": found.exact,
         "left_out": found.left_out,
+        "lineage": found.lineage,
     }
 
 
@@ -348,6 +349,7 @@ def read_near(value: object, dim: int, count: int) -> Near:
         forms.flag(entry, "cut"),
         forms.flag(entry, "exact"),
         forms.whole(entry, "left_out", 0, _MOST),
+        _token(entry["lineage"], "lineage") if entry.get("lineage") else "",
     )
 
 
