@@ -152,13 +152,24 @@ def batch(batch: Batch) -> dict[str, Any]:
         "dim": batch.dim,
         "machine": batch.machine,
         "lineages": list(batch.lineages),
-        "changes": [
-            {"seq": each.seq, "digest": each.content.digest.hex(), "content": _sent(each.content)}
-            for each in batch.changes
-        ],
+        "changes": [_change(each) for each in batch.changes],
         "backlog": batch.backlog,
         "pending": batch.pending,
     }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    content = change.content
+    return {"seq": change.seq, "digest": content.digest.hex(), "content": _sent(content)}
+
+
+def is_readable(change: Change, dim: int) -> bool:
+    """Whether `read_batch` takes a change as `batch` writes it: else it would refuse all that come with it."""
+    try:
+        _read_change(_change(change), dim)
+    except FormError:
+        return False
+    return True
 
 
 def _sent(content: SharedContent) -> dict[str, Any] | None:

@@ -217,6 +217,11 @@ class Outbox:
             self._write_lineages(known[known.index(lineage) :])
             self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
 
+    def drop(self, seqs: Iterable[int]) -> None:
+        """Delete changes that cannot be told: their rows are damaged."""
+        with self._transaction("drop damaged changes"):
+            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
+
     def mark(self, digests: Sequence[bytes]) -> None:
         """Have some contents sent; those that the catalog does not know are held.
 
