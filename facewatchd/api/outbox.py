@@ -98,8 +98,8 @@ class Sending:
                     content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths), written)
                 changes.append(Change(seq, content))
             lineages = tuple(reader.outbox.lineages())
-        machine, backlog = self._require_engine(), self.backlog()
-        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
+        machine, backlog, sends = self._require_engine(), self.backlog(), self._catalog.outbox is not None
+        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending(), sends)
 
     def backlog(self) -> int:
         """The number of contents of which the engine is to be told; of many, what it was up to `COUNTED` ago."""

@@ -143,6 +143,8 @@ class Batch:
     backlog: int
     """All changes, these included."""
     pending: int
+    sends: bool = True
+    """Whether the daemon notes what changes."""
 
 
 def batch(batch: Batch) -> dict[str, Any]:
@@ -158,6 +160,7 @@ def batch(batch: Batch) -> dict[str, Any]:
         ],
         "backlog": batch.backlog,
         "pending": batch.pending,
+        "sends": batch.sends,
     }
 
 
@@ -181,6 +184,7 @@ def read_batch(value: object) -> Batch:
         tuple(_read_change(each, dim) for each in _list(entry, "changes")),
         forms.whole(entry, "backlog", 0, _MOST),
         forms.whole(entry, "pending", 0, _MOST),
+        forms.flag(entry, "sends"),
     )
 
 
