@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Final
 
 from facewatchd.errors import FacewatchError, UsageError
-from facewatchd.shared.engine import Engine, EngineError
+from facewatchd.shared.engine import Engine, EngineError, Trouble
 from facewatchd.shared.outbox import Outbox
 from facewatchd.shared.pauses import Pauses
 from facewatchd.shared.pool import Identity
@@ -46,7 +47,7 @@ WITHOUT_DAEMON: Final = 10.0
 
 
 class Sender:
-    """Started once and stopped once. Any thread may read what it says, and call `look_again` and `resync`."""
+    """Started once and stopped once. Any thread may read what it says, and call what ends a wait, and `resync`."""
 
     def __init__(
         self,
@@ -191,6 +192,7 @@ class Sender:
                     self._send(outbox, batch)
                 except EngineError as exc:
                     self._note(exc, "nothing is sent to the shared engine")
+                    self._tell()
                     self._wait_after(exc, outbox)
             if not self._stopping.is_set():
                 batch = outbox.batch(1, 0.0)
@@ -199,10 +201,17 @@ class Sender:
         """Note what a batch says; return whether it is of another model or machine than the one before."""
         if is_other := self._pusher.know(batch):
             self._has_sent = False
-        assert self._pusher.identity is not None
-        self._become(self._pusher.identity)
+        self._tell()
         self.backlog, self.pending = batch.backlog, batch.pending
         return is_other
+
+    def _tell(self) -> None:
+        """Tell for which model and machine questions are. Where another process sends in this machine's name, the rows
+        in the engine are that one's: then none are this machine's own, and all are found."""
+        identity = self._pusher.identity
+        assert identity is not None
+        is_fenced = isinstance(self.trouble, EngineError) and self.trouble.trouble is Trouble.FENCED
+        self._become(replace(identity, machine="") if is_fenced else identity)
 
     def _send(self, outbox: Outbox, batch: Batch) -> None:
         """Attach and push until the identity changes. Raises `EngineError`, and what the daemon's connection raises."""
@@ -245,6 +254,7 @@ class Sender:
             return
         if self.trouble is None or self.trouble.message != exc.message:
             log.warning("%s: %s", what, exc)
+        self._has_sent = False
         self.trouble = exc
 
     def _wait_after(self, exc: EngineError, outbox: Outbox) -> None:
@@ -257,7 +267,7 @@ class Sender:
                 return
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; return whether the wait was ended by `look_again`, `resync` or `stop`."""
+        """Wait; return whether the wait was ended before its time, by a method that another thread called."""
         ended = self._wake.wait(max(0.0, seconds))
         if not self._stopping.is_set():
             self._wake.clear()
