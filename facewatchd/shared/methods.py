@@ -76,6 +76,7 @@ class ContentsParameters(Within):
     """Of ``contents``: see `Engine.contents`."""
 
     digests: tuple[str, ...] = required(ListOf(Text(2 * forms.DIGEST), MOST_DIGESTS), "In hexadecimal digits.")
+    whose: str = optional(Choice(tuple(Whose)), "Of which machines.", Whose.ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,10 @@ class Methods:
 
     def _contents(self, params: ContentsParameters) -> dict[str, Any]:
         digests = [forms.read_digest(each, "digests") for each in params.digests]
-        return self._told(lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests))))
+        whose = Whose(params.whose)
+        return self._told(
+            lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests, whose)))
+        )
 
     def _told(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
