@@ -29,12 +29,10 @@ from facewatchd.config import Shared
 from facewatchd.matches import Place
 from facewatchd.server.jsonrpc import ParamsError
 from facewatchd.shared.link import Link, LinkError
-from facewatchd.shared.values import Detail, MachineState, Near, Whose
+from facewatchd.shared.values import Detail, MachineState, Near
 from facewatchd.shared.wire import State
-from facewatchd.store import engine_index
 from facewatchd.store.catalog_reader import CatalogReader
 from facewatchd.store.embedded import Embedded
-from facewatchd.store.engine_index import Find
 from facewatchd.store.scoring import Search, Wanted
 from facewatchd.text import counted, listed, printable
 
@@ -117,6 +115,8 @@ class Asking:
         asked, thresholds = _least_of_each(ways, search)
         self._asked = asked
         self._trouble: LinkError | None = None
+        self.slow_index = ""
+        """Why the faces of this machine were compared without the engine, where it is their index."""
         self._near: Near | None = None
         self._others: Others | None = None
         compares = any(wanted.others or wanted.unlike is not None for wanted in ways)
@@ -222,8 +222,9 @@ class Asking:
 
     def document(self) -> dict[str, object]:
         """Return the ``shared`` of an answer."""
+        is_behind = bool(self.slow_index) and self._state is State.OK
         return {
-            "state": str(self._state),
+            "state": str(State.BEHIND if is_behind else self._state),
             "reason": "; ".join(self._reasons()) or None,
             "cut": self.near.cut,
             "machines": [
@@ -242,26 +243,13 @@ class Asking:
         """Word what the answer lacks, and why."""
         if self._trouble is not None:
             yield str(self._trouble)
+        elif self.slow_index:
+            yield self.slow_index
         if self.near.left_out:
             photos = counted(self.near.left_out, "photo of other machines is", "photos of other machines are")
             yield f"{photos} left out: what was sent of them cannot be true"
         if self.near.cut:
             yield "other machines have more faces that match, and only the most alike were asked for"
-
-
-def own_faces(link: Link) -> Find:
-    """Return what asks the engine for faces of this machine, for the index that it is."""
-
-    def find(embeddings: NDArray[np.float32], threshold: float, most: int) -> engine_index.Near | None:
-        thresholds = [max(threshold, -1.0)] * len(embeddings)
-        try:
-            near = link.nearest(embeddings, thresholds, most, Whose.OWN, Detail.HITS)
-        except LinkError:
-            return None
-        faces = next((machine.faces for machine in near.machines if machine.is_self), None)
-        return engine_index.Near([hits.face_ids for hits in near.hits], near.exact, near.cut, faces)
-
-    return find
 
 
 def _least_of_each(ways: Sequence[Wanted], search: Search) -> tuple[NDArray[np.float32], list[float]]:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from facewatchd.api.parameters import (
     OutboxMarkParameters,
@@ -24,6 +25,8 @@ from facewatchd.shared import wire
 from facewatchd.shared.values import SharedContent
 from facewatchd.shared.wire import Batch, Change
 from facewatchd.store.catalog import Catalog
+from facewatchd.store.catalog_reader import CatalogReader
+from facewatchd.store.embedded import Shown
 from facewatchd.store.outbox import Outbox
 from facewatchd.values import ModelInfo
 
@@ -84,22 +87,37 @@ class Sending:
 
     def _batch(self, limit: int, after: int) -> Batch:
         self._fill(limit, after)
+        unreadable: list[int] = []
         with self._catalog.reading() as reader:
             changes: list[Change] = []
             faces = 0
             for seq, digest in reader.outbox.first(limit, after):
                 shown = reader.shown(digest)
-                content = SharedContent(digest)
                 if shown is not None:
                     faces += len(shown.face_ids)
                     if changes and faces > MOST_FACES:
                         break
-                    written = shown.written if shown.embedded.taken is None else 0
-                    content = SharedContent(digest, shown.embedded, tuple(shown.face_ids), tuple(shown.paths), written)
-                changes.append(Change(seq, content))
-            lineages = tuple(reader.outbox.lineages())
-        machine, backlog = self._require_engine(), self.backlog()
-        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
+                change = self._change(seq, digest, shown)
+                if shown is not None and change.content.is_gone:
+                    reader.note_damaged(shown.face_ids)
+                if change.content.is_gone and not wire.is_readable(change, self._info.dim):
+                    unreadable.append(seq)  # its digest is damaged
+                else:
+                    changes.append(change)
+            lineages = tuple(_lineages(reader))
+        if unreadable:
+            self._write(lambda: self._kept().drop(unreadable))
+        machine, backlog, sends = self._require_engine(), self.backlog(), self._catalog.outbox is not None
+        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending(), sends)
+
+    def _change(self, seq: int, digest: bytes, shown: Shown | None) -> Change:
+        """What is told of a content. One whose rows cannot be true is gone; a date that cannot be true is left out."""
+        for told in () if shown is None else (shown, _undated(shown)):
+            written = told.written if told.embedded.taken is None else 0
+            content = SharedContent(digest, told.embedded, tuple(told.face_ids), tuple(told.paths), written)
+            if wire.is_readable(change := Change(seq, content), self._info.dim):
+                return change
+        return Change(seq, SharedContent(digest))
 
     def backlog(self) -> int:
         """The number of contents of which the engine is to be told; of many, what it was up to `COUNTED` ago."""
@@ -135,7 +153,7 @@ class Sending:
         lineage = _token(params.lineage)
         self._write(lambda: self._kept().sending(lineage))
         with self._catalog.reading() as reader:
-            return {"lineages": reader.outbox.lineages()}
+            return {"lineages": _lineages(reader)}
 
     def outbox_sent(self, params: OutboxSentParameters) -> dict[str, object]:
         """Delete the changes that a push brought; return the ``backlog`` that is left.
@@ -188,6 +206,10 @@ class Sending:
         self._writer.call(lambda _: change())
 
 
+def _undated(shown: Shown) -> Shown:
+    return replace(shown, embedded=replace(shown.embedded, taken=None))
+
+
 def _digest(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
@@ -195,7 +217,16 @@ def _digest(text: str) -> bytes:
         raise ParamsError("digests must be in hexadecimal digits") from exc
 
 
+def _lineages(reader: CatalogReader) -> list[str]:
+    """`OutboxReader.lineages`, those left out that are damaged."""
+    return [each for each in reader.outbox.lineages() if _is_token(each)]
+
+
+def _is_token(text: str) -> bool:
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
+
+
 def _token(text: str) -> str:
-    if len(text) != 32 or not set(text) <= set("0123456789abcdef"):
+    if not _is_token(text):
         raise ParamsError("lineage must be 32 hexadecimal digits")
     return text

@@ -102,6 +102,7 @@ class Queries:
             faces = index.faces if index.ready else reader.counts().faces
         if found.asking is not None:
             faces += found.asking.faces
+            found.asking.slow_index = index.problem if index.is_slow else ""
         explanation = None
         if params.explain or params.verdicts:
             explanation = self._explainer.explain(found, faces, reasons=params.explain)

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from facewatchd import paths
 from facewatchd.api.control import Control
-from facewatchd.api.elsewhere import Elsewhere, own_faces
+from facewatchd.api.elsewhere import Elsewhere
 from facewatchd.api.exchange import Exchange
 from facewatchd.api.faces import FaceFinder
 from facewatchd.api.methods import Methods
@@ -65,12 +65,13 @@ from facewatchd.scan.work_queue import Depth, WorkQueue
 from facewatchd.server import jsonrpc
 from facewatchd.server.listener import Server
 from facewatchd.shared.link import ShareLink
+from facewatchd.shared.remote_index import RemoteIndex
 from facewatchd.shared.wire import LinkStatus
 from facewatchd.store import hnsw_trial
 from facewatchd.store.catalog import Outcome
 from facewatchd.store.catalog_index import CatalogIndex
+from facewatchd.store.checkpoint import Checkpoint
 from facewatchd.store.data_directory import LastRun, Reserve, machine_id, open_catalog
-from facewatchd.store.engine_index import EngineIndex
 from facewatchd.store.gallery import Gallery
 from facewatchd.store.hnsw import HnswIndex
 from facewatchd.store.index import Index
@@ -204,12 +205,18 @@ class Daemon:
         self._keep_known = KeepKnown(self._resolver, self._scorer.people, self._liveness)
 
     def _index(self, directory: Path) -> Index:
-        """The hnswlib index of a model; where hnswlib does not run on this processor, one that needs none.
-
-        With ``index = "shared"`` in the configuration, the shared engine's.
+        """The hnswlib index of a model; one that needs none where hnswlib does not run on this processor, or where the
+        shared engine is the index.
         """
-        if self._share is not None and self._config.shared is not None and self._config.shared.index == SHARED:
-            return EngineIndex(self._catalog, own_faces(self._share))
+        shared, link = self._config.shared, self._share
+        if shared is not None and link is not None and shared.index == SHARED:
+            local = Checkpoint(directory)
+            return RemoteIndex(
+                self._catalog,
+                link,
+                forget_local=local.discard,
+                on_slow=lambda: self._gallery.changed.set(),
+            )
         if problem := hnsw_trial.problem(self._config.data_dir):
             log.warning("%s", problem)
             return CatalogIndex(self._catalog, problem)

@@ -65,7 +65,8 @@ class GroupFaces(IdleThread[list[int]]):
 
     def _next(self) -> list[int] | None:
         self._follow()
-        if not self._gallery.index.status().ready:
+        status = self._gallery.index.status()
+        if not status.ready or status.is_slow:
             return None
         return sorted(self._again)[:BATCH] or self._groups.unseen(BATCH) or None
 

@@ -1,4 +1,4 @@
-"""``facewatch-share``: the process that alone speaks with the shared engine.
+"""``facewatch-share``: the process that alone pushes to the shared engine and asks it.
 
 It is a client of the daemon's socket, from which it takes what is to be sent, and listens on a socket of its own beside
 that one, on which the daemon asks. It reads the configuration, and neither photos nor the data directory.
@@ -178,7 +178,8 @@ class Parts:
             engine = PostgresEngine(
                 shared.url, identity.model, identity.dim, password=password, patience=shared.timeout
             )
-            engine.recognise(identity.machine)
+            if identity.machine:
+                engine.recognise(identity.machine)
             return engine
 
         self.pool = Pool(connect, healed=lambda: self.sender.try_now())

@@ -147,8 +147,8 @@ class Engine(Protocol):
         """
         ...
 
-    def contents(self, digests: Sequence[bytes]) -> Whole:
-        """Those of some contents that any machine has, one for each digest, in no order.
+    def contents(self, digests: Sequence[bytes], whose: Whose = Whose.ALL) -> Whole:
+        """Those of some contents that a machine has, one for each digest, in no order.
 
         Of several machines' it is the one with most faces: the settings of the others may leave out more.
         """

@@ -66,7 +66,7 @@ class Link(Protocol):
     ) -> Near:
         """As `Engine.nearest`, within so many seconds (None: those of the configuration). Raises `LinkError`."""
 
-    def contents(self, digests: Sequence[bytes], seconds: float | None = None) -> Whole:
+    def contents(self, digests: Sequence[bytes], seconds: float | None = None, whose: Whose = Whose.ALL) -> Whole:
         """As `Engine.contents`. Raises `LinkError`."""
 
     def machines(self, seconds: float | None = None) -> tuple[MachineState, ...]:
@@ -117,10 +117,12 @@ class ShareLink:
             exact=exact,
         )
 
-    def contents(self, digests: Sequence[bytes], seconds: float | None = None) -> Whole:
+    def contents(self, digests: Sequence[bytes], seconds: float | None = None, whose: Whose = Whose.ALL) -> Whole:
         """See `Link`."""
         asked = [digest.hex() for digest in digests]
-        return self._ask("contents", lambda result: wire.read_whole(result, self._dim), seconds, digests=asked)
+        return self._ask(
+            "contents", lambda result: wire.read_whole(result, self._dim), seconds, digests=asked, whose=whose
+        )
 
     def machines(self, seconds: float | None = None) -> tuple[MachineState, ...]:
         """See `Link`."""

@@ -6,8 +6,9 @@ its own answer. A command is told the same as an error.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from facewatchd.errors import FacewatchError
@@ -15,16 +16,17 @@ from facewatchd.fields import Choice, Flag, ListOf, Number, Text, Whole, optiona
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.server.params import Base64, read
 from facewatchd.shared import forms, wire
-from facewatchd.shared.engine import Engine, EngineError
+from facewatchd.shared.engine import Engine, EngineError, Trouble
 from facewatchd.shared.forms import FormError
 from facewatchd.shared.pool import Pool
 from facewatchd.shared.pushing import Aside
-from facewatchd.shared.values import Detail, MachineState, Whose
+from facewatchd.shared.values import Detail, MachineState, Near, Whose
 from facewatchd.shared.wire import LinkStatus, State
 from facewatchd.text import counted
 
 T = TypeVar("T")
 
+_REMOVED_HINT: Final = "`facewatchd shared resync` sends all of it again; send = false in [shared] only asks"
 _ASIDE_HINT: Final = "it is tried again when it changes, and after `facewatchd shared resync`"
 MOST_FACES: Final = 1_000_000
 """That a question may ask for, of each embedding."""
@@ -32,6 +34,8 @@ MOST_EMBEDDINGS: Final = 10_000
 """In one question."""
 MOST_DIGESTS: Final = 1000
 """In one question: with three faces each, 8 MB."""
+FRESH_SECONDS: Final = 2.0
+"""In which a status that is to be fresh gets a connection."""
 COMMAND_SECONDS: Final = 10.0
 """In which a command gets a connection."""
 
@@ -39,6 +43,13 @@ COMMAND_SECONDS: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class NoParameters:
     """Of a method that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusParameters:
+    """Of ``status``."""
+
+    fresh: bool = optional(Flag(), "Whether the engine is asked for its machines before.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class ContentsParameters(Within):
     """Of ``contents``: see `Engine.contents`."""
 
     digests: tuple[str, ...] = required(ListOf(Text(2 * forms.DIGEST), MOST_DIGESTS), "In hexadecimal digits.")
+    whose: str = optional(Choice(tuple(Whose)), "Of which machines.", Whose.ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,10 @@ class Sending(Protocol):
 
     @property
     def pending(self) -> int: ...
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the engine was told of this machine, so that it is among those that the engine names."""
 
     @property
     def aside(self) -> tuple[Aside, ...]:
@@ -112,7 +128,7 @@ class Methods:
         self._table: dict[str, tuple[type, Callable[[Any], object]]] = {
             "nearest": (NearestParameters, self._nearest),
             "contents": (ContentsParameters, self._contents),
-            "status": (NoParameters, self._status),
+            "status": (StatusParameters, self._status),
             "machines": (Within, self._machines),
             "remove": (RemoveParameters, self._remove),
             "resync": (NoParameters, self._resync),
@@ -134,15 +150,26 @@ class Methods:
             if len(embeddings) != len(params.thresholds):
                 raise ParamsError("there is not one threshold for each embedding")
             whose, detail = Whose(params.whose), Detail(params.detail)
+            as_another = self._is_fenced and whose is Whose.OTHERS
+            whose = Whose.ALL if as_another else whose
             found = engine.nearest(embeddings, params.thresholds, params.most, whose, detail, exact=params.exact)
             self._pool.note(found.machines)
-            return wire.near(found)
+            return wire.near(_of_another(found) if as_another else found)
 
         return self._told(lambda: self._pool.use(params.seconds, ask))
 
+    @property
+    def _is_fenced(self) -> bool:
+        """Whether another process sends in this machine's name: then its rows are not what is here."""
+        trouble = self._sending.trouble
+        return isinstance(trouble, EngineError) and trouble.trouble is Trouble.FENCED
+
     def _contents(self, params: ContentsParameters) -> dict[str, Any]:
         digests = [forms.read_digest(each, "digests") for each in params.digests]
-        return self._told(lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests))))
+        whose = Whose(params.whose)
+        return self._told(
+            lambda: wire.whole(self._pool.use(params.seconds, lambda engine: engine.contents(digests, whose)))
+        )
 
     def _told(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -150,11 +177,14 @@ class Methods:
         except EngineError as exc:
             return wire.trouble(exc)
 
-    def _status(self, _: NoParameters) -> dict[str, Any]:
+    def _status(self, params: StatusParameters) -> dict[str, Any]:
+        if params.fresh and self._pool.is_connected:
+            with contextlib.suppress(EngineError):
+                self._ask_machines(FRESH_SECONDS)
         return self.status().asdict()
 
     def status(self) -> LinkStatus:
-        """How this machine stands with the engine. Nothing is asked for it."""
+        """How this machine stands with the engine, from memory."""
         sending, machines = self._sending, self._pool.machines()
         state, reason, hint = State.OK, "", ""
         if (trouble := self._pool.trouble) is not None:
@@ -164,6 +194,8 @@ class Methods:
             state, reason, hint = State.UNREACHABLE, waits.message, waits.hint
         elif (stopped := sending.trouble) is not None:
             state, reason, hint = State.BEHIND, stopped.message, stopped.hint
+        elif sending.sends and sending.has_sent and machines and not any(each.is_self for each in machines):
+            state, reason, hint = State.BEHIND, "this machine was removed from the shared engine", _REMOVED_HINT
         elif (aside := sending.aside) and sending.backlog <= len(aside):
             state, reason, hint = State.BEHIND, _set_aside(aside), _ASIDE_HINT
         elif behind := self._behind(machines):
@@ -206,6 +238,11 @@ class Methods:
 
     def _resync(self, _: NoParameters) -> dict[str, Any]:
         return {"contents": self._sending.resync()}
+
+
+def _of_another(found: Near) -> Near:
+    """The same, with this machine's rows as those of another one with its name."""
+    return replace(found, machines=tuple(replace(each, is_self=False) for each in found.machines))
 
 
 def _set_aside(aside: Sequence[Aside]) -> str:

@@ -54,7 +54,7 @@ class Identity:
     model: str
     dim: int
     machine: str
-    """Its id."""
+    """Its id; empty: no rows in the engine are its own."""
 
 
 class Pool:

@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Final
 
 from facewatchd.errors import FacewatchError, UsageError
-from facewatchd.shared.engine import Engine, EngineError
+from facewatchd.shared.engine import Engine, EngineError, Trouble
 from facewatchd.shared.outbox import Outbox
 from facewatchd.shared.pauses import Pauses
 from facewatchd.shared.pool import Identity
@@ -46,7 +47,7 @@ WITHOUT_DAEMON: Final = 10.0
 
 
 class Sender:
-    """Started once and stopped once. Any thread may read what it says, and call `look_again` and `resync`."""
+    """Started once and stopped once. Any thread may read what it says, and call what ends a wait, and `resync`."""
 
     def __init__(
         self,
@@ -97,6 +98,11 @@ class Sender:
     def start(self) -> None:
         """Send from now on."""
         self._thread.start()
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the engine was told of this machine."""
+        return self._has_sent
 
     @property
     def aside(self) -> tuple[Aside, ...]:
@@ -183,22 +189,38 @@ class Sender:
             if not self.sends:
                 self.trouble = None
                 self._pause(LOOK_EVERY)
+            elif not batch.sends:
+                silent = UsageError(
+                    "the daemon runs with send = false in [shared]",
+                    "restart facewatchd",
+                )
+                self._note(silent, "nothing is sent to the shared engine")
+                self._pause(LOOK_EVERY)
             else:
                 try:
                     self._send(outbox, batch)
                 except EngineError as exc:
                     self._note(exc, "nothing is sent to the shared engine")
+                    self._tell()
                     self._wait_after(exc, outbox)
             if not self._stopping.is_set():
                 batch = outbox.batch(1, 0.0)
 
     def _know(self, batch: Batch) -> bool:
         """Note what a batch says; return whether it is of another model or machine than the one before."""
-        is_other = self._pusher.know(batch)
-        assert self._pusher.identity is not None
-        self._become(self._pusher.identity)
+        if is_other := self._pusher.know(batch):
+            self._has_sent = False
+        self._tell()
         self.backlog, self.pending = batch.backlog, batch.pending
         return is_other
+
+    def _tell(self) -> None:
+        """Tell for which model and machine questions are. Where another process sends in this machine's name, the rows
+        in the engine are that one's: then none are this machine's own, and all are found."""
+        identity = self._pusher.identity
+        assert identity is not None
+        is_fenced = isinstance(self.trouble, EngineError) and self.trouble.trouble is Trouble.FENCED
+        self._become(replace(identity, machine="") if is_fenced else identity)
 
     def _send(self, outbox: Outbox, batch: Batch) -> None:
         """Attach and push until the identity changes. Raises `EngineError`, and what the daemon's connection raises."""
@@ -210,7 +232,7 @@ class Sender:
                 self._pauses.succeeded()
                 if self.trouble is not None or not self._has_sent:
                     log.info("sending to the shared engine as %s", self._name)
-                self.trouble, self._has_sent = None, True
+                self.trouble = None
                 self._push_all(engine, outbox)
             finally:
                 self._hold(daemon=outbox)
@@ -227,7 +249,7 @@ class Sender:
             if self._pusher.compare_if_due(engine, outbox, batch):
                 continue
             self.backlog = self._pusher.push(engine, outbox, batch)
-            self.trouble = None
+            self.trouble, self._has_sent = None, True
             self._pushed += batch.backlog - self.backlog
             before, waits = waits, self.backlog + self.pending > len(self.aside)
             if waits != before:
@@ -243,6 +265,7 @@ class Sender:
             return
         if self.trouble is None or self.trouble.message != exc.message:
             log.warning("%s: %s", what, exc)
+        self._has_sent = False
         self.trouble = exc
 
     def _wait_after(self, exc: EngineError, outbox: Outbox) -> None:
@@ -255,7 +278,7 @@ class Sender:
                 return
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; return whether the wait was ended by `look_again`, `resync` or `stop`."""
+        """Wait; return whether the wait was ended before its time, by a method that another thread called."""
         ended = self._wake.wait(max(0.0, seconds))
         if not self._stopping.is_set():
             self._wake.clear()

@@ -198,6 +198,8 @@ class Near:
     """Whether every face was compared."""
     left_out: int = 0
     """Contents that are not among them because what their machine wrote cannot be true."""
+    lineage: str = ""
+    """Of this machine's last push, where its own faces were asked for; empty where there was none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -143,6 +143,8 @@ class Batch:
     backlog: int
     """All changes, these included."""
     pending: int
+    sends: bool = True
+    """Whether the daemon notes what changes."""
 
 
 def batch(batch: Batch) -> dict[str, Any]:
@@ -152,13 +154,25 @@ def batch(batch: Batch) -> dict[str, Any]:
         "dim": batch.dim,
         "machine": batch.machine,
         "lineages": list(batch.lineages),
-        "changes": [
-            {"seq": each.seq, "digest": each.content.digest.hex(), "content": _sent(each.content)}
-            for each in batch.changes
-        ],
+        "changes": [_change(each) for each in batch.changes],
         "backlog": batch.backlog,
         "pending": batch.pending,
+        "sends": batch.sends,
     }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    content = change.content
+    return {"seq": change.seq, "digest": content.digest.hex(), "content": _sent(content)}
+
+
+def is_readable(change: Change, dim: int) -> bool:
+    """Whether `read_batch` takes a change as `batch` writes it: else it would refuse all that come with it."""
+    try:
+        _read_change(_change(change), dim)
+    except FormError:
+        return False
+    return True
 
 
 def _sent(content: SharedContent) -> dict[str, Any] | None:
@@ -181,6 +195,7 @@ def read_batch(value: object) -> Batch:
         tuple(_read_change(each, dim) for each in _list(entry, "changes")),
         forms.whole(entry, "backlog", 0, _MOST),
         forms.whole(entry, "pending", 0, _MOST),
+        forms.flag(entry, "sends"),
     )
 
 
@@ -290,6 +305,7 @@ def near(found: Near) -> dict[str, Any]:
         "cut": found.cut,
         "exact": found.exact,
         "left_out": found.left_out,
+        "lineage": found.lineage,
     }
 
 
@@ -337,6 +353,7 @@ def read_near(value: object, dim: int, count: int) -> Near:
         forms.flag(entry, "cut"),
         forms.flag(entry, "exact"),
         forms.whole(entry, "left_out", 0, _MOST),
+        _token(entry["lineage"], "lineage") if entry.get("lineage") else "",
     )
 
 

@@ -301,6 +301,11 @@ class CatalogReader:
             else:
                 self._note_damaged(row[0])
 
+    def note_damaged(self, face_ids: Iterable[int]) -> None:
+        """Have the content of some faces embedded again: a row of it cannot be true."""
+        for face_id in face_ids:
+            self._note_damaged(face_id)
+
     def embedded(self, after: int, limit: int) -> tuple[list[Embedded], int | None]:
         """The contents that were embedded and that photos show, of the next ``limit`` ones by id that come after one.
 
@@ -662,7 +667,7 @@ _EMBEDDED = (
 def _embedded(row: Sequence[Any], faces: Sequence[Face]) -> Embedded:
     """The content of a row of `_EMBEDDED` without its id."""
     digest, width, height, second_look, at, offset, source, picture = row
-    is_dated = source == "" or (source is not None and is_stated(at, offset, source))
+    is_dated = source == "" or (source is not None and at is not None and is_stated(at, offset, source))
     taken = Taken(at, offset, TakenFrom(source)) if source and is_dated else None
     return Embedded(digest, width, height, second_look, taken, is_dated, _fingerprint(picture), faces)
 

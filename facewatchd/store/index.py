@@ -4,8 +4,8 @@ An index is a cache: the catalog is the truth, and an index that is lost is made
 twice, neither by the catalog nor to an index. Arrays: ids int64 (n,), embeddings float32 (n, dim) of unit length.
 
 There are four: `hnsw.HnswIndex`, which the daemon uses; `catalog_index.CatalogIndex`, which it uses where hnswlib does
-not run; `engine_index.EngineIndex`, whose faces a shared engine has; and `flat.FlatIndex`, which compares an embedding
-with all of those that it holds in memory.
+not run; `shared.remote_index.RemoteIndex`, the shared engine in the place of an index; and `flat.FlatIndex`, which
+compares an embedding with all of those that it holds in memory.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ class Status:
     """Whether `Index.maintain` has something to do, whatever changes."""
     problem: str = ""
     """Why answers take longer than they could, and what to do about it: one line."""
+    is_slow: bool = False
+    """Whether that passes: work that asks for many faces waits until it has."""
 
 
 @dataclass(frozen=True, slots=True)

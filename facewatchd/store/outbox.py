@@ -38,8 +38,12 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from facewatchd.errors import NotReadyError
+from facewatchd.store.catalog_rows import LACKS_FACES
 
-TABLE: Final = "CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE) STRICT;"
+TABLE: Final = f"""
+CREATE TABLE outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE) STRICT;
+CREATE INDEX IF NOT EXISTS content_lacking ON content(id) WHERE width = {LACKS_FACES};
+"""
 REST: Final = 2000
 """Contents that are put into the outbox at once where everything is to be sent."""
 MOST_LINEAGES: Final = 32
@@ -96,6 +100,13 @@ the contents after which, and up to which, all are still to be put into the outb
 _META = f"('{_LINEAGES}', '{_AFTER}', '{_LAST}')"
 
 
+_UNSENT = f"""
+SELECT content.id FROM outbox CROSS JOIN content ON content.digest = outbox.digest
+UNION SELECT id FROM content WHERE orphaned IS NOT NULL
+UNION SELECT id FROM content WHERE width = {LACKS_FACES} LIMIT ?
+"""
+
+
 class OutboxReader:
     """The outbox in the state of the catalog that its reader sees."""
 
@@ -106,6 +117,13 @@ class OutboxReader:
     def first(self, limit: int, after: int = 0) -> list[tuple[int, bytes]]:
         """The numbers and digests of the earliest changes that are not held, and come after a number."""
         return self._rows("SELECT seq, digest FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", max(0, after), limit)
+
+    def unsent(self, limit: int) -> list[int]:
+        """The contents, by id, that the engine has not as they are, and at most so many, while there is no `rest`.
+
+        They are in the outbox, or nothing is sent of them: no photo shows them, or faces of them are to be found again.
+        """
+        return [content for (content,) in self._rows(_UNSENT, limit)]
 
     def holds(self) -> bool:
         """Whether some are held."""
@@ -197,6 +215,11 @@ class Outbox:
             if lineage not in known:
                 raise NotReadyError(f"no push {lineage!r} was noted", "compare with the engine, and send again")
             self._write_lineages(known[known.index(lineage) :])
+            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
+
+    def drop(self, seqs: Iterable[int]) -> None:
+        """Delete changes that cannot be told: their rows are damaged."""
+        with self._transaction("drop damaged changes"):
             self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
 
     def mark(self, digests: Sequence[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,6 +177,12 @@ def test_of_two_copies_of_a_data_directory_the_one_that_started_last_sends(
         answer = nas.daemon.call("query", photos=[{"path": str(min(photos.root.iterdir()))}], top=0)
         assert answer["matches"]
         assert answer["shared"]["state"] in ("ok", "behind")
+        sent = max(other_photos.root.iterdir())
+        asked = [{"data": base64.b64encode(sent.read_bytes()).decode()}]
+        for _ in range(2):  # and the second time without having to connect
+            answer = nas.daemon.call("query", photos=asked, top=0)
+            there = {(each["host"], each["path"]) for each in answer["matches"]}
+            assert ("copied", str(sent)) in there, "the rows of the other process are not this machine's own"
         # The way out that it names: the copy becomes a machine of its own, and this one sends again.
         assert other.daemon.stop() == 0
         (other.data / "machine").unlink()

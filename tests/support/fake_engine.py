@@ -106,6 +106,10 @@ class FakeEngine:
         self._lineage = ""
         self.is_closed = False
 
+    @property
+    def is_open(self) -> bool:
+        return not self.is_closed
+
     def _check(self) -> None:
         self._server._refuse()
         if self.is_closed:
@@ -171,6 +175,10 @@ class FakeEngine:
             raise EngineError(Trouble.UNREACHABLE, "the connection broke", "")
         return Pushed(written=written)
 
+    def _those(self, whose: Whose) -> list[FakeMachine]:
+        machines = self._server.machines.items()
+        return [each for key, each in machines if whose in (Whose.ALL, Whose.OWN if key == self._id else Whose.OTHERS)]
+
     def digests(self, after: bytes, limit: int) -> list[bytes]:
         self._check()
         own = self._server.machines.get(self._id)
@@ -187,12 +195,9 @@ class FakeEngine:
         exact: bool = False,
     ) -> Near:
         self._check()
-        found = [
-            (machine.key, content)
-            for key, machine in self._server.machines.items()
-            if (whose is not Whose.OTHERS or key != self._id) and (whose is not Whose.OWN or key == self._id)
-            for content in machine.contents.values()
-        ]
+        found = [(machine.key, content) for machine in self._those(whose) for content in machine.contents.values()]
+        own = self._server.machines.get(self._id)
+        lineage = own.lineage if own is not None and whose is not Whose.OTHERS and not own.is_removed else ""
         all_hits, cut = [], False
         for embedding, threshold in zip(embeddings, thresholds, strict=True):
             hits = [
@@ -215,16 +220,16 @@ class FakeEngine:
                 )
             )
         if detail is Detail.HITS:
-            return Near(tuple(self.machines()), (), tuple(all_hits), cut, exact=True)
+            return Near(tuple(self.machines()), (), tuple(all_hits), cut, exact=True, lineage=lineage)
         hit = {pair for hits in all_hits for pair in zip(hits.contents.tolist(), hits.faces.tolist(), strict=True)}
         embedded = hit if detail is Detail.EMBEDDINGS else set()
         shown = tuple(_found(key, content, number, embedded) for number, (key, content) in enumerate(found))
-        return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True)
+        return Near(tuple(self.machines()), shown, tuple(all_hits), cut, exact=True, lineage=lineage)
 
-    def contents(self, digests: Sequence[bytes]) -> Whole:
+    def contents(self, digests: Sequence[bytes], whose: Whose = Whose.ALL) -> Whole:
         self._check()
         known: dict[bytes, Embedded] = {}
-        for each in self._server.machines.values():
+        for each in self._those(whose):
             for digest, content in each.contents.items():
                 one, other = content.embedded, known.get(digest)
                 if one is not None and (other is None or len(one.faces) > len(other.faces)):
@@ -302,6 +307,7 @@ class NoSending:
     """In the place of the sender: nothing is sent."""
 
     sends: bool = False
+    has_sent: bool = False
     backlog: int = 0
     pending: int = 0
     aside: tuple[Aside, ...] = ()

@@ -88,7 +88,7 @@ class PlayedLink:
         cut = any(len(each) > most for each in above)
         return Near(machines, contents, hits, cut, exact=True, left_out=self.left_out)
 
-    def contents(self, digests: Sequence[bytes], seconds: float | None = None) -> Whole:
+    def contents(self, digests: Sequence[bytes], seconds: float | None = None, whose: Whose = Whose.ALL) -> Whole:
         self._raise()
         if self.cannot_fetch is not None:
             raise self.cannot_fetch

@@ -205,7 +205,7 @@ def test_a_machine_whose_faces_the_engine_lost_finds_them_without_an_index_of_it
     try:
         after = nas.daemon.call("query", **asked)
         assert told(after) == told(before)
-        assert "has lost faces" in str(nas.daemon.call("status")["problems"])
+        assert "does not hold what this machine sent last" in str(nas.daemon.call("status")["problems"])
     finally:
         nas.call("resync")
     until(

@@ -1,1 +1,1 @@
-"""The shared engine on PostgreSQL with pgvector. The only place that knows SQL, psycopg, or either of the two."""
+"""The shared engine on PostgreSQL with pgvector. All that knows psycopg and the tables is here."""

@@ -13,6 +13,7 @@ it was at the first one, so a hit is never told of a content that was written an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,8 +35,10 @@ MANY, MANY_OF = 2000, 16
 MOST_ROWS: Final = 200_000
 """Faces, and photos, that are read for one answer."""
 
+_TOKEN: Final = re.compile("[0-9a-f]{32}")
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _MACHINES: Final = f"SELECT {rows.MACHINE} FROM machine"
+_LINEAGE: Final = "SELECT lineage FROM machine WHERE id = %(own)s::uuid"
 _OF: Final = {
     Whose.ALL: "true",
     Whose.OWN: f"machine = {rows.OWN}",
@@ -69,7 +72,7 @@ _PHOTOS: Final = (
 )
 _OWNERS: Final = (
     "SELECT DISTINCT ON (digest) machine, digest FROM content WHERE digest = ANY(%(digests)s)"
-    " ORDER BY digest, faces DESC, machine"
+    " AND {of} ORDER BY digest, faces DESC, machine"
 )
 
 
@@ -107,10 +110,12 @@ class Asking:
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
             state = self._ask(schema.INDEX_STATE, {"name": schema.INDEX})
+            pushed = self._ask(_LINEAGE, {"own": self._own})
             k = FIRST_K if is_indexed and not question.exact else None
             first = [self._search(each, question.whose, k, limit) for each in asked]
         self.machines = rows.machines(machines.fetchall())
         self.is_indexed = any(is_valid for (is_valid,) in state.fetchall())
+        lineage = "" if question.whose is Whose.OTHERS else _lineage(pushed.fetchall())
         answers = [cursor.fetchall() for cursor in first]
         exact = k is None
         if not exact:
@@ -121,7 +126,7 @@ class Asking:
         hits = [each[: question.most] for each in hits]
         if question.detail is Detail.HITS:
             self._db.execute("COMMIT")
-            return Near(tuple(self.machines), (), tuple(map(_bare, hits)), cut, exact)
+            return Near(tuple(self.machines), (), tuple(map(_bare, hits)), cut, exact, lineage=lineage)
         found_on = {(row[0], row[1]) for each in hits for row in each}
         faces = {(row[0], row[1], row[2]) for each in hits for row in each}
         gathered = self._gathered(found_on, faces if question.detail is Detail.EMBEDDINGS else ())
@@ -129,7 +134,7 @@ class Asking:
         at = {(each.machine, each.digest): number for number, each in enumerate(contents)}
         found = tuple(_hits(each, at) for each in hits)
         odd = {(row[0], row[1]) for each in told for row in each if not rows.is_similarity(row[4])} - found_on
-        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out + len(odd))
+        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out + len(odd), lineage)
 
     def _begin(self) -> None:
         self._db.execute(_BEGIN)
@@ -187,12 +192,12 @@ class Asking:
         known = {each.key for each in self.machines}
         return Gathered(contents.fetchall(), faces.fetchall(), photos.fetchall(), self._dim, known)
 
-    def whole(self, digests: Sequence[bytes]) -> Whole:
+    def whole(self, digests: Sequence[bytes], whose: Whose) -> Whole:
         """Contents with everything, each of one machine."""
         with self._db.pipeline():
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
-            owners = self._ask(_OWNERS, {"digests": list(digests)})
+            owners = self._ask(_OWNERS.replace("{of}", _OF[whose]), {"digests": list(digests), "own": self._own})
         self.machines = rows.machines(machines.fetchall())
         gathered = self._gathered(set(owners.fetchall()), whole=True)
         return Whole(tuple(gathered.whole()), gathered.left_out)
@@ -207,6 +212,12 @@ def _is_complete(answer: Sequence[Row], k: int, among: int, threshold: float, li
     """Whether an answer of the index has all from the threshold on, or as many as are wanted."""
     found, low = answer[0][5], answer[0][6]
     return bool(len(answer) >= limit or (low is not None and low < threshold) or among <= found < k)
+
+
+def _lineage(rows: Sequence[Row]) -> str:
+    """Of the row of this machine, if there is one: what could not be a token counts as none."""
+    ((lineage,),) = rows or [("",)]
+    return lineage if isinstance(lineage, str) and _TOKEN.fullmatch(lineage) else ""
 
 
 def _bare(hits: Sequence[Row]) -> Hits:

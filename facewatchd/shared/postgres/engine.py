@@ -178,9 +178,9 @@ class PostgresEngine:
         self._is_indexed = asking.is_indexed
         return near
 
-    def contents(self, digests: Sequence[bytes]) -> Whole:
+    def contents(self, digests: Sequence[bytes], whose: Whose = Whose.ALL) -> Whole:
         with self._asking() as asking:
-            return asking.whole(digests)
+            return asking.whole(digests, whose)
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[Asking]:

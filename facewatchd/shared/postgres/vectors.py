@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import psycopg
@@ -15,6 +15,10 @@ from psycopg.types import TypeInfo
 
 if TYPE_CHECKING:
     from facewatchd.values import Embedding
+
+
+TOLERANCE: Final = 2e-3
+"""How far the length of an embedding of half precision may be from 1: rounding takes it by up to 0.0005."""
 
 
 class HalfVector(NamedTuple):
@@ -49,10 +53,6 @@ def decoded(data: object, dim: int) -> Embedding | None:
     numbers = np.frombuffer(data, ">f2", offset=4).astype(np.float32)
     length = float(np.linalg.norm(numbers))
     return numbers / np.float32(length) if abs(length - 1) <= TOLERANCE else None  # not for a NaN
-
-
-TOLERANCE = 2e-3
-"""How far the length of an embedding of half precision may be from 1: rounding takes it by up to 0.0005."""
 
 
 def teach(db: psycopg.Connection, info: TypeInfo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -98,6 +99,63 @@ def test_a_push_is_noted_and_what_it_brought_is_not_given_again(place: Place) ->
     (gone,) = place.batch().changes
     assert gone.content.is_gone
     assert gone.seq > 3
+
+
+DAMAGES = (
+    "face SET score = 1.5",
+    "face SET score = 9e999",
+    "face SET x = -1",
+    "face SET w = 99999",
+    "face SET norm = 9e999",
+    "face SET sharpness = -1",
+    "face SET look = 'squint'",
+    "face SET landmarks = CAST(x'0000c07f' || substr(landmarks, 5) AS BLOB)",
+    "content SET second_look = 9",
+    "content SET width = 1",
+    "content SET digest = x'00'",
+)
+
+
+@pytest.mark.parametrize("change", DAMAGES)
+def test_a_row_that_cannot_be_true_keeps_nothing_else_back(place: Place, change: str) -> None:
+    place.gallery.record([photo(b"/p/0", DIGESTS[0], ROWS[:2]), photo(b"/p/1", DIGESTS[1], ROWS[2:3])])
+    table = change.split()[0]
+    sql(place, f"UPDATE {change} WHERE {'content_id' if table == 'face' else 'id'} = 1")
+    told = place.push(TOKENS[0])
+    assert [each.content.digest for each in told.changes if not each.content.is_gone] == [DIGESTS[1]]
+    if "digest" not in change:
+        assert place.catalog.damaged_faces, "its photo is read again"
+        assert place.gallery.set_aside(sorted(place.catalog.damaged_faces)) == [b"/p/0"]
+    place.push(TOKENS[1])
+    place.gallery.record([photo(b"/p/0", DIGESTS[0], ROWS[:2])])
+    (healed,) = place.push(TOKENS[2]).changes
+    assert (healed.content.digest, len(healed.content.face_ids)) == (DIGESTS[0], 2)
+    assert place.batch().backlog == 0
+
+
+@pytest.mark.parametrize("date", ["1e11, taken_from = 'exif'", "NULL, taken_from = 'exif'", "0, taken_from = 'clock'"])
+def test_a_date_that_cannot_be_true_is_left_out(place: Place, date: str) -> None:
+    place.gallery.record([photo(b"/p/0", DIGESTS[0], ROWS[:1])])
+    sql(place, f"UPDATE content SET taken = {date}")
+    (change,) = place.batch().changes
+    assert change.content.embedded is not None
+    assert change.content.embedded.taken is None
+    assert not place.catalog.damaged_faces
+
+
+def test_damaged_rows_of_the_outbox_itself_go(place: Place) -> None:
+    place.gallery.record([photo(b"/p/0", DIGESTS[0], ROWS[:1]), photo(b"/p/1", DIGESTS[1], ROWS[1:2])])
+    sql(place, "UPDATE outbox SET digest = x'0011' WHERE seq = 1")
+    sql(place, "UPDATE meta SET value = 'zz' WHERE key = 'outbox_lineages'")
+    batch = place.batch(limit=1)
+    assert [each.content.digest for each in batch.changes] == [DIGESTS[1]]
+    assert (batch.lineages, batch.backlog) == ((), 1)
+
+
+def sql(place: Place, statement: str) -> None:
+    """Change rows behind the daemon's back."""
+    with contextlib.closing(sqlite3.connect(place.catalog.path, isolation_level=None)) as db:
+        assert db.execute(statement).rowcount
 
 
 def test_what_waits_already_is_not_sent_twice_where_everything_is(place: Place) -> None:

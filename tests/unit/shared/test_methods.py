@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from facewatchd.errors import FacewatchError
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.methods import Methods
 from facewatchd.shared.pushing import Aside
-from facewatchd.shared.values import AWAY, MachineState
+from facewatchd.shared.values import AWAY, Detail, MachineState, Near, Whose
 from facewatchd.shared.wire import State
 
 NAS = MachineState(key=1, name="nas", faces=9, photos=8, backlog=0, pending=0, as_of_s=3.0, is_self=False)
@@ -28,12 +31,28 @@ class FakePool:
     def machines(self) -> tuple[MachineState, ...]:
         return self._known
 
+    # For `nearest`
+
+    dim = 2
+    asked: Whose | None = None
+
+    def note(self, machines: tuple[MachineState, ...]) -> None:
+        pass
+
+    def use(self, seconds: float, ask: Callable[[Any], Any]) -> Any:
+        return ask(self)
+
+    def nearest(self, _e: Any, _t: Any, _m: int, whose: Whose, _d: Detail, *, exact: bool) -> Near:
+        self.asked = whose
+        return Near(self._known)
+
 
 class FakeSending:
     def __init__(self, backlog: int = 0, pending: int = 0, *, sends: bool = True) -> None:
         self.backlog, self.pending, self.sends = backlog, pending, sends
         self.trouble: FacewatchError | None = None
         self.aside: tuple[Aside, ...] = ()
+        self.has_sent = False
 
 
 def told(pool: Any, sending: Any) -> tuple[State, str]:
@@ -75,3 +94,25 @@ def test_a_photo_that_the_engine_does_not_take_is_named() -> None:
     assert told(FakePool(NAS), sending)[1] == "laptop has still to send 7 photos", "others are on their way"
     sending.backlog, sending.aside = 2, 2 * sending.aside
     assert told(FakePool(NAS), sending)[1].endswith("a rule (and 1 more photo)")
+
+
+def test_a_machine_that_another_one_removed_knows_it_from_the_list_of_machines() -> None:
+    sending = FakeSending()
+    assert told(FakePool(NAS), sending) == (State.OK, ""), "nothing was sent yet"
+    sending.has_sent = True
+    assert told(FakePool(NAS), sending) == (State.BEHIND, "this machine was removed from the shared engine")
+    assert told(FakePool(NAS, replace(NAS, key=2, name="laptop", is_self=True)), sending) == (State.OK, "")
+
+
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_what_another_process_sends_in_this_machines_name_is_not_this_machines(is_fenced: bool) -> None:
+    """Of two copies of a data directory, the one that was told to stop finds what the other one sends."""
+    pool, sending = FakePool(replace(NAS, name="laptop", is_self=True)), FakeSending()
+    if is_fenced:
+        sending.trouble = EngineError(Trouble.FENCED, "another process sends in this machine's name")
+    embedding = base64.b64encode(np.array([1, 0], "<f4").tobytes()).decode()
+    params = {"embeddings": embedding, "thresholds": [0.4], "most": 9, "seconds": 2.0}
+    found = Methods(pool, sending, "laptop").call("nearest", params)  # type: ignore[arg-type]
+    assert isinstance(found, dict)
+    assert pool.asked is (Whose.ALL if is_fenced else Whose.OTHERS)
+    assert [machine["is_self"] for machine in found["machines"]] == [not is_fenced]
