@@ -21,7 +21,6 @@ from facewatchd.indexing.fetching import AFTER_FAILURE, REST, Fetcher, Means, Wa
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.hedge import Hedge
-from facewatchd.inference.wire import Analysis
 from facewatchd.matches import Box
 from facewatchd.photos import files
 from facewatchd.scan.roots import Roots
@@ -32,6 +31,7 @@ from facewatchd.threads.liveness import Liveness
 from facewatchd.values import Face, Look, Taken, TakenFrom
 from tests.support.albums import shoot
 from tests.support.galleries import DIM, face, unit
+from tests.support.no_faces import Inference
 from tests.support.processes import until
 
 ROWS = unit(np.random.default_rng(8).normal(size=(6, DIM)))
@@ -209,23 +209,6 @@ def test_a_question_has_no_more_contents_than_it_may(monkeypatch: pytest.MonkeyP
 
 
 # With workers
-
-
-class Inference:
-    """In the place of `Hedge`: counts, and sees no face."""
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def analyse(self, data: bytes | int, *, alone: bool = False) -> Analysis:
-        self.seen += 1
-        return Analysis(320, 240, [])
-
-    def waits(self) -> bool:
-        return False
-
-    def close(self, grace: float) -> None:
-        pass
 
 
 @pytest.fixture

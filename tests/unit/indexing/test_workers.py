@@ -15,31 +15,14 @@ from facewatchd.indexing import workers
 from facewatchd.indexing.workers import Indexer
 from facewatchd.indexing.writer import Writer
 from facewatchd.inference.hedge import Hedge
-from facewatchd.inference.wire import Analysis
 from facewatchd.scan.roots import Roots
 from facewatchd.scan.work_queue import WorkQueue
 from facewatchd.store.catalog import Catalog, Outcome
 from facewatchd.store.gallery import Gallery
 from facewatchd.threads.liveness import Liveness
 from tests.support.albums import shoot
+from tests.support.no_faces import Inference
 from tests.support.processes import until
-
-
-class Inference:
-    """In the place of `Hedge`: sees no face on any photo."""
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def analyse(self, data: bytes | int, *, alone: bool = False) -> Analysis:
-        self.seen += 1
-        return Analysis(320, 240, [])
-
-    def waits(self) -> bool:
-        return False
-
-    def close(self, grace: float) -> None:
-        pass
 
 
 def test_once_the_catalog_is_damaged_no_photo_is_embedded_for_nothing(
