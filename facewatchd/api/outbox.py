@@ -107,8 +107,8 @@ class Sending:
             lineages = tuple(_lineages(reader))
         if unreadable:
             self._write(lambda: self._kept().drop(unreadable))
-        machine, backlog = self._require_engine(), self.backlog()
-        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
+        machine, backlog, sends = self._require_engine(), self.backlog(), self._catalog.outbox is not None
+        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending(), sends)
 
     def _change(self, seq: int, digest: bytes, shown: Shown | None) -> Change:
         """What is told of a content. One whose rows cannot be true is gone; a date that cannot be true is left out."""

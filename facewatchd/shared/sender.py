@@ -84,9 +84,11 @@ class Sender:
         self._stopping = threading.Event()
         self._daemon: Outbox | None = None
         self._engine: Engine | None = None
+        self._waits = False
+        """Whether the daemon is asked for a change, and the engine has all before."""
         self._wake = threading.Event()
         self._asked = threading.Event()
-        """That `look_again` was called: the daemon's connection broke by that."""
+        """That `look_again` or `try_now` ended the daemon's connection."""
         self.trouble: FacewatchError | None = None
         """Why nothing is sent; None where all is well."""
         self.backlog = 0
@@ -96,6 +98,11 @@ class Sender:
     def start(self) -> None:
         """Send from now on."""
         self._thread.start()
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the engine was told of this machine."""
+        return self._has_sent
 
     @property
     def aside(self) -> tuple[Aside, ...]:
@@ -122,8 +129,15 @@ class Sender:
             self._engine.close()
 
     def try_now(self) -> None:
-        """End a pause after a failure: something is better now."""
+        """End a pause after a failure, or attach anew while nothing is sent: the server may have been restored.
+
+        What is being sent goes on.
+        """
         self._wake.set()
+        with self._lock:
+            if self._daemon is not None and self._waits:
+                self._asked.set()
+                self._daemon.interrupt()
 
     def look_again(self) -> None:
         """End a pause, and the wait for a change: something may be better, or worse, now."""
@@ -175,6 +189,13 @@ class Sender:
             if not self.sends:
                 self.trouble = None
                 self._pause(LOOK_EVERY)
+            elif not batch.sends:
+                silent = UsageError(
+                    "the daemon runs with send = false in [shared]",
+                    "restart facewatchd",
+                )
+                self._note(silent, "nothing is sent to the shared engine")
+                self._pause(LOOK_EVERY)
             else:
                 try:
                     self._send(outbox, batch)
@@ -187,7 +208,8 @@ class Sender:
 
     def _know(self, batch: Batch) -> bool:
         """Note what a batch says; return whether it is of another model or machine than the one before."""
-        is_other = self._pusher.know(batch)
+        if is_other := self._pusher.know(batch):
+            self._has_sent = False
         self._tell()
         self.backlog, self.pending = batch.backlog, batch.pending
         return is_other
@@ -210,7 +232,7 @@ class Sender:
                 self._pauses.succeeded()
                 if self.trouble is not None or not self._has_sent:
                     log.info("sending to the shared engine as %s", self._name)
-                self.trouble, self._has_sent = None, True
+                self.trouble = None
                 self._push_all(engine, outbox)
             finally:
                 self._hold(daemon=outbox)
@@ -219,13 +241,15 @@ class Sender:
         waits: bool | None = None
         while not self._stopping.is_set():
             wait = 0.0 if not self._pusher.has_pushed else BUSY_HEARTBEAT if waits else HEARTBEAT
+            self._set_waits(wait > 0.0)
             batch = self._pusher.next_batch(outbox, BULK if self.backlog > BULK else BATCH, wait)
+            self._set_waits(False)
             if self._know(batch):
                 return
             if self._pusher.compare_if_due(engine, outbox, batch):
                 continue
             self.backlog = self._pusher.push(engine, outbox, batch)
-            self.trouble = None
+            self.trouble, self._has_sent = None, True
             self._pushed += batch.backlog - self.backlog
             before, waits = waits, self.backlog + self.pending > len(self.aside)
             if waits != before:
@@ -241,6 +265,7 @@ class Sender:
             return
         if self.trouble is None or self.trouble.message != exc.message:
             log.warning("%s: %s", what, exc)
+        self._has_sent = False
         self.trouble = exc
 
     def _wait_after(self, exc: EngineError, outbox: Outbox) -> None:
@@ -259,9 +284,13 @@ class Sender:
             self._wake.clear()
         return ended
 
+    def _set_waits(self, waits: bool) -> None:
+        with self._lock:
+            self._waits = waits
+
     def _hold(self, daemon: Outbox | None = None, engine: Engine | None = None) -> None:
         """Name the connections whose calls `stop` ends. After `stop`, they end now."""
         with self._lock:
-            self._daemon, self._engine = daemon, engine
+            self._daemon, self._engine, self._waits = daemon, engine, False
             if self._stopping.is_set():
                 self._end_calls()

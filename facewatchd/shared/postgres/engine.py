@@ -58,6 +58,8 @@ class PostgresEngine:
         self._machine: str | None = None
         self._key: int | None = None
         self._epoch = 0
+        self._lineage = ""
+        """That the machine's row has, unless a backup was restored since the last call."""
         self._is_indexed = False
 
     @property
@@ -113,14 +115,14 @@ class PostgresEngine:
             sql = "INSERT INTO machine(id, name, epoch, lineage) VALUES (%s, %s, %s, '') RETURNING key"
             key = db.execute(sql, (machine_id, name, self._epoch)).fetchone()
             assert key is not None
-            self._key = int(key[0])
+            self._key, self._lineage = int(key[0]), ""
             return Attached(self._epoch, is_known=False)
         key_, last, lineage = row
         if epoch is not None and last > epoch:
             raise self._not_ours(last)
         self._epoch = last if last == epoch else _new_epoch(db, max(last, epoch or 0))  # lower: the engine was restored
         db.execute("UPDATE machine SET name = %s, epoch = %s WHERE key = %s", (name, self._epoch, key_))
-        self._key = int(key_)
+        self._key, self._lineage = int(key_), lineage
         return Attached(self._epoch, is_known=bool(lineage) and lineage in set(lineages))
 
     def recognise(self, machine_id: str) -> None:
@@ -129,11 +131,13 @@ class PostgresEngine:
     def push(self, contents: Sequence[SharedContent], lineage: str, backlog: int, pending: int) -> Pushed:
         assert self._machine is not None, "attach first"
         assert self._key is not None, "attach first"
-        mine = pushing.Mine(self._machine, self._key, self._epoch)
+        mine = pushing.Mine(self._machine, self._key, self._epoch, self._lineage)
         faces = sum(0 if each.embedded is None else len(each.embedded.faces) for each in contents)
         with self._connection.within(PUSH_SECONDS + FACE_SECONDS * faces) as db:
             try:
-                return pushing.push(db, mine, contents, lineage, (backlog, pending))
+                pushed = pushing.push(db, mine, contents, lineage, (backlog, pending))
+                self._lineage = lineage
+                return pushed
             except pushing.NotOursError:
                 removed = db.execute("SELECT 1 FROM removed WHERE id = %s", (mine.id,)).fetchone()
                 row = db.execute("SELECT epoch FROM machine WHERE id = %s", (mine.id,)).fetchone()

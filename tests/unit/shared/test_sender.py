@@ -129,6 +129,24 @@ def test_what_a_person_has_to_mend_is_tried_again_when_it_is_told_to(
     until(lambda: is_level(server, daemon))
 
 
+def test_while_nothing_is_sent_it_attaches_anew_when_told_so(
+    server: FakeServer, daemon: FakeDaemon, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine was restored from a backup, and the thread that asks has seen that its connection was cut."""
+    monkeypatch.setattr(module, "HEARTBEAT", 600.0)
+    sender = start()
+    until(lambda: is_level(server, daemon))
+    backup = server.backup()
+    daemon.set(content(7))
+    until(lambda: is_level(server, daemon))
+    until(lambda: sender._waits)
+    server.restore(backup)
+    sender.try_now()
+    until(lambda: is_level(server, daemon), deadline=30)
+    until(lambda: sender._waits)
+    assert sender.trouble is None
+
+
 def test_one_that_is_fenced_stops_and_takes_over_when_it_is_told_to(
     server: FakeServer, daemon: FakeDaemon, start: Start
 ) -> None:
@@ -168,6 +186,23 @@ def test_a_resync_restores_what_the_engine_lost(server: FakeServer, daemon: Fake
     assert not is_level(server, daemon)
     sender.resync()
     until(lambda: is_level(server, daemon))
+
+
+def test_before_a_daemon_that_notes_no_changes_it_says_so_once_and_waits(
+    server: FakeServer, daemon: FakeDaemon, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon.catalog.sends = False
+    batches: list[str] = []
+    daemon.fails = batches.append
+    sender = start()
+    until(lambda: len(batches) > 5)
+    assert server.connections == 0
+    assert sender.trouble is not None
+    assert [record.message for record in caplog.records if "send = false" in record.message] == [
+        f"nothing is sent to the shared engine: {sender.trouble}"
+    ]
+    daemon.catalog.sends = True
+    until(lambda: is_level(server, daemon) and sender.trouble is None)
 
 
 def test_one_that_only_asks_sends_nothing(server: FakeServer, daemon: FakeDaemon, start: Start) -> None:
