@@ -22,6 +22,7 @@ from psycopg import sql
 from psycopg.types import TypeInfo
 
 from facewatchd import engine_url
+from facewatchd.shared import credentials
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import schema, vectors
 from facewatchd.shared.postgres.address import parameters
@@ -72,8 +73,11 @@ class Connection:
         """
         self.model_id, self.dim, self.schema = model_id, dim, schema.schema_of(model_id)
         given: dict[str, Any] = {**parameters(url), "connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
-        given |= {"password": password} if password else {}
         self.server = _server_of(url, password)
+        if password:
+            given["password"] = password
+        elif self.server.passfile.fault:
+            given["passfile"] = credentials.NO_PASSFILE
         self._busy = threading.Lock()
         self._closed = threading.Event()
         try:
@@ -218,7 +222,8 @@ def _server_of(url: str, password: str) -> Server:
     address = engine_url.read(url)
     values = dict(address.values)
     user = values.get("user") or _own_name()
-    return Server(address.where, user, values.get("dbname") or user, password)
+    passfile = credentials.passfile(values.get("passfile", ""))
+    return Server(address.where, user, values.get("dbname") or user, password, passfile)
 
 
 def _own_name() -> str:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import psycopg
 
+from facewatchd.shared.credentials import Passfile
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.text import one_line
 
@@ -37,9 +38,11 @@ _MAY_NOT: Final = Words(
 _PASSWORD: Final = Words(
     Trouble.REFUSED,
     "refused the password of user {user}",
-    "put the right one into ~/.pgpass (HOST:PORT:DATABASE:USER:PASSWORD, mode 0600) or the credential",
+    "put the right one into {place}",
 )
-_NO_PASSWORD: Final = _PASSWORD._replace(message="wants a password of user {user}, and there is none")
+_NO_PASSWORD: Final = Words(
+    Trouble.REFUSED, "wants a password of user {user}, and {fault}", "{mend} (or give the credential)"
+)
 GONE: Final = Words(Trouble.UNREACHABLE, "closed the connection", _AGAIN)
 _LATE: Final = Words(Trouble.LATE, "did not answer in time", _AGAIN)
 _FULL: Final = Words(Trouble.FULL, "has no room left: {text}", "make room on the server: it is tried again by itself")
@@ -103,7 +106,7 @@ _BY_TEXT: Final = tuple(
         ("translate host name|resolve host|name or service not known|name resolution", Words(
             Trouble.UNREACHABLE, "is not found: its name has no address", "is the name right, and the network there?")),
         ("connection refused|no such file or directory", Words(
-            Trouble.UNREACHABLE, "does not run, or not there", _START)),
+            Trouble.UNREACHABLE, "does not run", _START)),
         ("socket.*permission denied", _REFUSED),
         ("FATAL|authentication|permission denied|not permitted", _REFUSED),
         ("unreachable|no route|server closed|reset by peer|broken pipe|connection (is )?(closed|lost|bad|failed)"
@@ -123,6 +126,8 @@ class Server(NamedTuple):
     """The database."""
     password: str = ""
     """Never shown, whatever a library writes."""
+    passfile: Passfile = Passfile("~/.pgpass")
+    """Where libpq looks where there is no credential."""
 
 
 def engine_error(exc: Exception, server: Server, *, is_late: bool = False) -> EngineError:
@@ -142,9 +147,11 @@ def engine_error(exc: Exception, server: Server, *, is_late: bool = False) -> En
 
 def worded(words: Words, server: Server, text: str = "") -> EngineError:
     """Make the error, on one line, without the password."""
+    place = "the credential facewatch-password" if server.password else server.passfile.shown
+    fills = {"place": place, "fault": server.passfile.missing, "mend": server.passfile.mend, "base": server.base}
+    fills |= {"user": server.user, "text": text}
     filled = [
-        each.replace("{text}", text).replace("{user}", server.user).replace("{base}", server.base)
-        for each in (words.message, words.hint)
+        re.sub(r"\{(\w+)\}", lambda found: fills.get(found[1], found[0]), each) for each in (words.message, words.hint)
     ]
     message, hint = (each.replace(server.password, "***") if server.password else each for each in filled)
     return EngineError(words.trouble, one_line(f"the shared engine at {server.where} {message}", 400), hint)

@@ -112,7 +112,7 @@ def test_what_keeps_from_the_server(look: Look, engine: Database) -> None:
     refused(look(engine.url(port=1)), "engine", "localhost:1", "does not run")
     refused(look(engine.url(sslrootcert=engine.server.other_ca)), "engine", "certificate", "sslrootcert")
     refused(look(engine.url("nas.example", hostaddr="127.0.0.1")), "engine", "certificate for another host")
-    refused(look(engine.url(passfile="/dev/null")), "engine", "wants a password", "~/.pgpass")
+    refused(look(engine.url(passfile="/dev/null")), "engine", "wants a password", "/dev/null is not a regular file")
     refused(look(engine.url(user="stranger")), "engine", "stranger")
     refused(look(engine.url().replace(f"/{engine.name}?", "/not_there?")), "engine", "CREATE DATABASE not_there")
 
@@ -121,7 +121,9 @@ def test_a_wrong_password(look: Look, engine: Database, tmp_path: Path, monkeypa
     credential = tmp_path / "facewatch-password"
     credential.write_text("not the one")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    refused(look(engine.url(passfile="/dev/null")), "engine", "refused the password of user facewatch", "~/.pgpass")
+    refused(
+        look(engine.url(passfile="/dev/null")), "engine", "refused the password of user facewatch", "the credential"
+    )
     credential.write_text(f"{engine.password}\n")
     assert look(engine.url(passfile="/dev/null"))["engine"].status == "ok"
 

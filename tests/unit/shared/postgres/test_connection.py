@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +70,25 @@ def test_a_wrong_password(engine: Database, password: str) -> None:
     assert error.trouble.retry is Retry.SLOWLY
 
 
-def test_no_password(engine: Database) -> None:
-    refused(engine, Trouble.REFUSED, "wants a password", "~/.pgpass", url=engine.url(passfile="/dev/null"))
+@pytest.mark.parametrize(
+    ("mode", "password", "words"),
+    [
+        (None, "", ("wants a password", "is not there", "write the line")),
+        (0o644, "{right}", ("wants a password", "is not used, as others may read it (mode 0644)", "chmod 600 ")),
+        (0o600, "", ("wants a password", "has no line for it")),
+        (0o600, "wrong", ("refused the password", "put the right one into ")),
+    ],
+)
+def test_the_file_that_gave_no_right_password_is_named(
+    engine: Database, tmp_path: Path, capfd: Any, mode: int | None, password: str, words: tuple[str, ...]
+) -> None:
+    passfile = tmp_path / "passfile"
+    if mode is not None:
+        line = f"*:*:*:*:{password.replace('{right}', engine.password)}\n" if password else ""
+        passfile.write_text(line)
+        passfile.chmod(mode)
+    refused(engine, Trouble.REFUSED, *words, str(passfile), url=engine.url(passfile=passfile))
+    assert capfd.readouterr().err == "", "libpq's own warning"
 
 
 def test_an_unknown_user(engine: Database) -> None:
