@@ -8,6 +8,7 @@ of the catalog. What they say of a photo does not depend on which machine has it
 - Contents and faces of other machines have ids from `ELSEWHERE` on, by their position in the arrays of `Others`.
 - A content that the catalog has too, by its digest, is the catalog's: its faces there count, and the photos of other
   machines are further copies of it. So it is found also where no photo of this machine shows it any more.
+  Where it has no face there, as before a second look, it counts as one that the catalog lacks.
 - A content that several other machines have is that of the one that found most faces on it.
 - Embeddings of faces that were not found come when they are read, in one call for all contents: bursts need them, and
   the reasons of an answer. Where that call fails, such a face counts as one whose row is damaged.
@@ -94,6 +95,8 @@ class Others:
                 if len(content.faces) > len(near.contents[before].faces):
                     chosen[content.digest] = number
         known = reader.contents_with(shown)
+        with_faces = set(reader.shown_on(sorted(known.values())).contents.tolist())
+        known = {digest: content for digest, content in known.items() if content in with_faces}
         chosen = {digest: number for digest, number in chosen.items() if digest not in known}
         numbers = list(chosen.values())
         exact = near.exact or not any(machine.faces for machine in near.machines if not machine.is_self)

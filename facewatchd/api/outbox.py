@@ -92,12 +92,12 @@ class Sending:
         unreadable: list[int] = []
         with self._catalog.reading() as reader:
             changes: list[Change] = []
-            size = 0.0
+            faces = paths = 0
             for seq, digest in reader.outbox.first(limit, after):
                 shown = reader.shown(digest)
                 if shown is not None:
-                    size += len(shown.face_ids) + len(shown.paths) / PATHS_OF_FACE
-                    if changes and size > MOST_FACES:
+                    faces, paths = faces + len(shown.face_ids), paths + len(shown.paths)
+                    if changes and faces + paths // PATHS_OF_FACE > MOST_FACES:
                         break
                 change = self._change(seq, digest, shown)
                 if shown is not None and change.content.is_gone:
@@ -109,8 +109,8 @@ class Sending:
             lineages = tuple(_lineages(reader))
         if unreadable:
             self._write(lambda: self._kept().drop(unreadable))
-        machine, backlog = self._require_engine(), self.backlog()
-        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending())
+        machine, backlog, sends = self._require_engine(), self.backlog(), self._catalog.outbox is not None
+        return Batch(self._info.id, self._info.dim, machine, lineages, tuple(changes), backlog, self._pending(), sends)
 
     def _change(self, seq: int, digest: bytes, shown: Shown | None) -> Change:
         """What is told of a content. One whose rows cannot be true is gone; a date that cannot be true is left out."""

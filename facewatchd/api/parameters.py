@@ -697,9 +697,10 @@ METHODS = {
         "For facewatch-share: return the earliest changes that the shared engine was not told of, with what is true of "
         "each content now; null where no photo shows it, or no face is on it. `lineages` are the tokens of the last "
         "push that was answered and of those that were begun since, `backlog` counts all changes, and `pending` the "
-        "files that are still to be looked at. This method and the three below are refused where the configuration has "
+        "files that are still to be looked at; `sends` is false where the daemon notes no changes. "
+        "This method and the three below are refused where the configuration has "
         "no `[shared]`.",
-        "model dim machine lineages changes[{seq,digest,content}] backlog pending",
+        "model dim machine lineages changes[{seq,digest,content}] backlog pending sends",
     ),
     "outbox_sending": Method(
         OutboxSendingParameters, "For facewatch-share: note the token of a push, before it is sent.", "lineages"

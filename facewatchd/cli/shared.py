@@ -42,7 +42,7 @@ def add_options(name: str, parser: Parser) -> None:
 
 def status(options: argparse.Namespace) -> int:
     """Print how this machine stands with the engine, and which other machines there are."""
-    document = _call(options, "status")
+    document = _call(options, "status", fresh=True)
     with reading_answer():
         lines = [_engine_line(document, colour=takes_colour(sys.stdout)), _own_line(document)]
         others = [each for each in map(Peer.of, document["machines"]) if not each.is_self]

@@ -6,6 +6,7 @@ its own answer. A command is told the same as an error.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -25,6 +26,7 @@ from facewatchd.text import counted
 
 T = TypeVar("T")
 
+_REMOVED_HINT: Final = "`facewatchd shared resync` sends all of it again; send = false in [shared] only asks"
 _ASIDE_HINT: Final = "it is tried again when it changes, and after `facewatchd shared resync`"
 MOST_FACES: Final = 1_000_000
 """That a question may ask for, of each embedding."""
@@ -32,6 +34,8 @@ MOST_EMBEDDINGS: Final = 10_000
 """In one question."""
 MOST_DIGESTS: Final = 1000
 """In one question: with three faces each, 8 MB."""
+FRESH_SECONDS: Final = 2.0
+"""In which a status that is to be fresh gets a connection."""
 COMMAND_SECONDS: Final = 10.0
 """In which a command gets a connection."""
 
@@ -39,6 +43,13 @@ COMMAND_SECONDS: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class NoParameters:
     """Of a method that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusParameters:
+    """Of ``status``."""
+
+    fresh: bool = optional(Flag(), "Whether the engine is asked for its machines before.", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,10 @@ class Sending(Protocol):
     def pending(self) -> int: ...
 
     @property
+    def has_sent(self) -> bool:
+        """Whether the engine was told of this machine, so that it is among those that the engine names."""
+
+    @property
     def aside(self) -> tuple[Aside, ...]:
         """Contents that the engine does not take."""
 
@@ -113,7 +128,7 @@ class Methods:
         self._table: dict[str, tuple[type, Callable[[Any], object]]] = {
             "nearest": (NearestParameters, self._nearest),
             "contents": (ContentsParameters, self._contents),
-            "status": (NoParameters, self._status),
+            "status": (StatusParameters, self._status),
             "machines": (Within, self._machines),
             "remove": (RemoveParameters, self._remove),
             "resync": (NoParameters, self._resync),
@@ -154,11 +169,14 @@ class Methods:
         except EngineError as exc:
             return wire.trouble(exc)
 
-    def _status(self, _: NoParameters) -> dict[str, Any]:
+    def _status(self, params: StatusParameters) -> dict[str, Any]:
+        if params.fresh and self._pool.is_connected:
+            with contextlib.suppress(EngineError):
+                self._ask_machines(FRESH_SECONDS)
         return self.status().asdict()
 
     def status(self) -> LinkStatus:
-        """How this machine stands with the engine. Nothing is asked for it."""
+        """How this machine stands with the engine, from memory."""
         sending, machines = self._sending, self._pool.machines()
         state, reason, hint = State.OK, "", ""
         if (trouble := self._pool.trouble) is not None:
@@ -168,6 +186,8 @@ class Methods:
             state, reason, hint = State.UNREACHABLE, waits.message, waits.hint
         elif (stopped := sending.trouble) is not None:
             state, reason, hint = State.BEHIND, stopped.message, stopped.hint
+        elif sending.sends and sending.has_sent and machines and not any(each.is_self for each in machines):
+            state, reason, hint = State.BEHIND, "this machine was removed from the shared engine", _REMOVED_HINT
         elif (aside := sending.aside) and sending.backlog <= len(aside):
             state, reason, hint = State.BEHIND, _set_aside(aside), _ASIDE_HINT
         elif behind := self._behind(machines):

@@ -98,6 +98,11 @@ class Sender:
         self._thread.start()
 
     @property
+    def has_sent(self) -> bool:
+        """Whether the engine was told of this machine."""
+        return self._has_sent
+
+    @property
     def aside(self) -> tuple[Aside, ...]:
         """Contents that the engine does not take."""
         return self._pusher.aside
@@ -175,6 +180,13 @@ class Sender:
             if not self.sends:
                 self.trouble = None
                 self._pause(LOOK_EVERY)
+            elif not batch.sends:
+                silent = UsageError(
+                    "the daemon runs with send = false in [shared]",
+                    "restart facewatchd",
+                )
+                self._note(silent, "nothing is sent to the shared engine")
+                self._pause(LOOK_EVERY)
             else:
                 try:
                     self._send(outbox, batch)
@@ -187,7 +199,8 @@ class Sender:
 
     def _know(self, batch: Batch) -> bool:
         """Note what a batch says; return whether it is of another model or machine than the one before."""
-        is_other = self._pusher.know(batch)
+        if is_other := self._pusher.know(batch):
+            self._has_sent = False
         self._tell()
         self.backlog, self.pending = batch.backlog, batch.pending
         return is_other
@@ -210,7 +223,7 @@ class Sender:
                 self._pauses.succeeded()
                 if self.trouble is not None or not self._has_sent:
                     log.info("sending to the shared engine as %s", self._name)
-                self.trouble, self._has_sent = None, True
+                self.trouble = None
                 self._push_all(engine, outbox)
             finally:
                 self._hold(daemon=outbox)
@@ -225,7 +238,7 @@ class Sender:
             if self._pusher.compare_if_due(engine, outbox, batch):
                 continue
             self.backlog = self._pusher.push(engine, outbox, batch)
-            self.trouble = None
+            self.trouble, self._has_sent = None, True
             self._pushed += batch.backlog - self.backlog
             before, waits = waits, self.backlog + self.pending > len(self.aside)
             if waits != before:
@@ -241,6 +254,7 @@ class Sender:
             return
         if self.trouble is None or self.trouble.message != exc.message:
             log.warning("%s: %s", what, exc)
+        self._has_sent = False
         self.trouble = exc
 
     def _wait_after(self, exc: EngineError, outbox: Outbox) -> None:

@@ -143,6 +143,8 @@ class Batch:
     backlog: int
     """All changes, these included."""
     pending: int
+    sends: bool = True
+    """Whether the daemon notes what changes."""
 
 
 def batch(batch: Batch) -> dict[str, Any]:
@@ -155,6 +157,7 @@ def batch(batch: Batch) -> dict[str, Any]:
         "changes": [_change(each) for each in batch.changes],
         "backlog": batch.backlog,
         "pending": batch.pending,
+        "sends": batch.sends,
     }
 
 
@@ -192,6 +195,7 @@ def read_batch(value: object) -> Batch:
         tuple(_read_change(each, dim) for each in _list(entry, "changes")),
         forms.whole(entry, "backlog", 0, _MOST),
         forms.whole(entry, "pending", 0, _MOST),
+        forms.flag(entry, "sends"),
     )
 
 

@@ -302,6 +302,7 @@ class NoSending:
     """In the place of the sender: nothing is sent."""
 
     sends: bool = False
+    has_sent: bool = False
     backlog: int = 0
     pending: int = 0
     aside: tuple[Aside, ...] = ()

@@ -25,6 +25,7 @@ class Catalog:
     seq: int = 0
     lineages: list[str] = field(default_factory=list)
     pending: int = 0
+    sends: bool = True
 
     def set(self, content: SharedContent) -> None:
         """Have a content shown as it is said here, or no more."""
@@ -67,7 +68,16 @@ class FakeOutbox:
             first = sorted(later, key=lambda change: change[1])[:limit]
             changes = tuple(Change(seq, catalog.shown.get(digest, SharedContent(digest))) for digest, seq in first)
             lineages = tuple(catalog.lineages)
-            return Batch(catalog.model, DIM, catalog.machine, lineages, changes, len(catalog.changes), catalog.pending)
+            return Batch(
+                catalog.model,
+                DIM,
+                catalog.machine,
+                lineages,
+                changes,
+                len(catalog.changes),
+                catalog.pending,
+                catalog.sends,
+            )
 
     def sending(self, lineage: str) -> None:
         with self._daemon.changed:

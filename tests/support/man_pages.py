@@ -191,8 +191,10 @@ SECTIONS = {
         (
             "PRIVACY",
             "Embeddings are biometric data, from which a likeness of the face can be made. The server's administrator "
-            "sees embeddings and paths, and so does every machine of the database: separate people need separate "
-            "databases, and the server's disk should be encrypted. The names of people stay on this machine.",
+            "sees embeddings and paths, and so does every machine of the database. Each can also put faces into it, "
+            "true or not, for any photo: the others answer with them, take them over for their own copies of the "
+            "photo, and keep them when that machine is removed. So separate people need separate databases, and the "
+            "server's disk should be encrypted. The names of people stay on this machine.",
             "facewatchd shared remove NAME, on any machine, deletes all that the machine NAME sent. That machine sends "
             "nothing again before facewatchd shared resync is called there. Backups of the server remain. To share no "
             "more, remove `[shared]` from the configuration as well.",

@@ -60,6 +60,8 @@ def test_status_remove_and_resync(tmp_path: Path, engine: Database, tiny_root: P
         assert (done.returncode, json.loads(done.stdout)["contents"]) == (0, 2), done.stderr
         laptop.settle()
         until(lambda: {each["name"]: each["photos"] for each in nas.call("machines")["machines"]}["laptop"] == 2)
+        assert laptop.daemon.control("shared", "remove", "nas", "--yes").returncode == 0
+        assert "this machine was removed" in nas.daemon.control("shared", "status").stdout, "at once"
         nas.stop()
         laptop.stop()
         assert "Traceback" not in nas.logged() + laptop.logged()

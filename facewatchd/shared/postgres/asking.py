@@ -26,6 +26,7 @@ from facewatchd.shared.postgres import rows, schema
 from facewatchd.shared.postgres.rows import Gathered, Key, Row
 from facewatchd.shared.postgres.vectors import HalfVector
 from facewatchd.shared.values import Detail, Hits, MachineState, Near, Whole, Whose
+from facewatchd.store.embedded import Embedded
 
 FIRST_K: Final = 400
 """Neighbours that are asked for first: `hnsw.ef_search`, up to which they cost nothing."""
@@ -71,8 +72,7 @@ _PHOTOS: Final = (
     f" WHERE octet_length(path) <= {rows.MOST_PATH} LIMIT {MOST_ROWS}"
 )
 _OWNERS: Final = (
-    "SELECT DISTINCT ON (digest) machine, digest FROM content WHERE digest = ANY(%(digests)s)"
-    " AND {of} ORDER BY digest, faces DESC, machine"
+    "SELECT machine, digest FROM content WHERE digest = ANY(%(digests)s) AND {of} ORDER BY digest, faces DESC, machine"
 )
 
 
@@ -134,7 +134,7 @@ class Asking:
         at = {(each.machine, each.digest): number for number, each in enumerate(contents)}
         found = tuple(_hits(each, at) for each in hits)
         odd = {(row[0], row[1]) for each in told for row in each if not rows.is_similarity(row[4])} - found_on
-        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out + len(odd), lineage)
+        return Near(tuple(self.machines), contents, found, cut, exact, gathered.left_out(odd), lineage)
 
     def _begin(self) -> None:
         self._db.execute(_BEGIN)
@@ -175,9 +175,14 @@ class Asking:
         return answers, len(compared) == len(answers)
 
     def _gathered(
-        self, keys: Collection[Key], embedded: Collection[tuple[int, bytes, int]] = (), *, whole: bool = False
+        self,
+        keys: Collection[Key],
+        embedded: Collection[tuple[int, bytes, int]] = (),
+        *,
+        whole: bool = False,
+        ends: bool = True,
     ) -> Gathered:
-        """Read the contents with these keys, and end the transaction.
+        """Read the contents with these keys; ``ends``: and end the transaction.
 
         ``embedded``: the faces, by their numbers there, that come with their embeddings; the rows of all faces have
         that column then.
@@ -188,19 +193,35 @@ class Asking:
             contents = self._ask(_CONTENTS, values)
             faces = self._ask(_FACES.replace("{more}", ", landmarks, embedding" if whole else more), values)
             photos = self._ask(_PHOTOS, values)
-            self._db.execute("COMMIT")
+            if ends:
+                self._db.execute("COMMIT")
         known = {each.key for each in self.machines}
         return Gathered(contents.fetchall(), faces.fetchall(), photos.fetchall(), self._dim, known)
 
     def whole(self, digests: Sequence[bytes], whose: Whose) -> Whole:
-        """Contents with everything, each of one machine."""
+        """Contents with everything, each of one machine: of those whose rows are sound, one with the most faces."""
         with self._db.pipeline():
             self._begin()
             machines = self._ask(_MACHINES, {"own": self._own})
             owners = self._ask(_OWNERS.replace("{of}", _OF[whose]), {"digests": list(digests), "own": self._own})
         self.machines = rows.machines(machines.fetchall())
-        gathered = self._gathered(set(owners.fetchall()), whole=True)
-        return Whole(tuple(gathered.whole()), gathered.left_out)
+        first: dict[bytes, Key] = {}
+        others: list[Key] = []
+        for owner in owners.fetchall():
+            if first.setdefault(owner[1], owner) is not owner:
+                others.append(owner)
+        found = self._whole(set(first.values()), ends=not others)
+        if others:
+            found |= self._whole({owner for owner in others if owner[1] not in found}, ends=True)
+        return Whole(tuple(found.values()), len(first) - len(found))
+
+    def _whole(self, keys: Collection[Key], *, ends: bool) -> dict[bytes, Embedded]:
+        """The sound ones of some contents, by digest; of several with one digest, one with the most faces."""
+        found: dict[bytes, Embedded] = {}
+        for content in self._gathered(keys, whole=True, ends=ends).whole():
+            if len(content.faces) >= len(found.setdefault(content.digest, content).faces):
+                found[content.digest] = content
+        return found
 
 
 def _columns(rows: Collection[tuple[Any, ...]], *names: str) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ The rules are those for what an inference process answers (`inference.validation
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -70,30 +71,37 @@ class Gathered:
         self._faces = _by_key(faces)
         self._photos = _by_key(photos)
         self._dim, self._known = dim, known
-        self.left_out = 0
+        self._left_out: list[bytes] = []
+        self._told: set[bytes] = set()
+
+    def left_out(self, more: Iterable[Key] = ()) -> int:
+        """The number of contents that are not sound, and of ``more``, but for those of which a sound copy was told."""
+        digests = (*self._left_out, *(digest for _, digest in more))
+        return sum(digest not in self._told for digest in digests)
 
     def found(self, *, with_embeddings: bool) -> Iterator[FoundContent]:
         """The sound ones. The rows of faces end with the embedding, or None, where some are wanted."""
         for content in self._sound():
             try:
-                yield self._found(content, with_embeddings)
+                found = self._found(content, with_embeddings)
             except InvalidAnswerError:
-                self.left_out += 1
+                self._left_out.append(content[1])
+            else:
+                self._told.add(found.digest)
+                yield found
 
     def whole(self) -> Iterator[Embedded]:
         """The sound ones. The rows of faces end with the landmarks and the embedding."""
         for content in self._sound():
-            try:
+            with contextlib.suppress(InvalidAnswerError):
                 yield self._whole(content)
-            except InvalidAnswerError:
-                self.left_out += 1
 
     def _sound(self) -> Iterator[Row]:
         for content in self._contents:
             if self._is_content(content):
                 yield content
             else:
-                self.left_out += 1
+                self._left_out.append(content[1])
 
     def _is_content(self, content: Row) -> bool:
         machine, digest, faces = content[:3]

@@ -568,3 +568,11 @@ def test_the_size_is_told_of_another_machines_copy_of_a_photo_that_is_here(machi
     assert {match.host: match.size for match in apart} == {"b": (640, 480), "": (0, 0)}
     (there,) = here.ask({**FOR_ANNA, "dirs": ["b:/x"]}, Search(0.5), link).found.matches
     assert (there.host, there.size) == ("b", (640, 480))
+
+
+def test_a_face_that_only_another_machine_saw_on_a_photo_of_both_is_found(tmp_path: Path) -> None:
+    """As where it took a second look at the photo, and this one did not."""
+    here = Machine(tmp_path / "a", [by_hand(1, on="a")], ["a"])
+    there = Machine(tmp_path / "b", [by_hand(1, seen(ANNA), on="b")], ["b"])
+    answer = here.ask(FOR_ANNA, Search(0.5), PlayedLink({"b": there.gallery}))
+    assert places(answer) == [b"b:/x/1.jpg"]

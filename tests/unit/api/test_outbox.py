@@ -244,7 +244,9 @@ def test_a_reply_has_no_more_paths_than_a_line_can_carry(place: Place, monkeypat
             for copy in range(1, 30)
         ]
         place.gallery.record([photo(b"/p/%d" % number, DIGESTS[number], ROWS[number : number + 1]), *copies])
-    assert [len(place.push(token).changes) for token in TOKENS[:3]] == [1, 1, 1], "a face and 30 paths: 2.5 each"
+    assert [len(place.push(token).changes) for token in TOKENS[:3]] == [1, 1, 1], (
+        "two have 60 paths, which count as three faces"
+    )
 
 
 def test_of_a_content_with_very_many_copies_the_first_are_told(place: Place) -> None:

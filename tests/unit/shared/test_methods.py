@@ -34,6 +34,7 @@ class FakeSending:
         self.backlog, self.pending, self.sends = backlog, pending, sends
         self.trouble: FacewatchError | None = None
         self.aside: tuple[Aside, ...] = ()
+        self.has_sent = False
 
 
 def told(pool: Any, sending: Any) -> tuple[State, str]:
@@ -75,3 +76,11 @@ def test_a_photo_that_the_engine_does_not_take_is_named() -> None:
     assert told(FakePool(NAS), sending)[1] == "laptop has still to send 7 photos", "others are on their way"
     sending.backlog, sending.aside = 2, 2 * sending.aside
     assert told(FakePool(NAS), sending)[1].endswith("a rule (and 1 more photo)")
+
+
+def test_a_machine_that_another_one_removed_knows_it_from_the_list_of_machines() -> None:
+    sending = FakeSending()
+    assert told(FakePool(NAS), sending) == (State.OK, ""), "nothing was sent yet"
+    sending.has_sent = True
+    assert told(FakePool(NAS), sending) == (State.BEHIND, "this machine was removed from the shared engine")
+    assert told(FakePool(NAS, replace(NAS, key=2, name="laptop", is_self=True)), sending) == (State.OK, "")

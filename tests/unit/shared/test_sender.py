@@ -170,6 +170,23 @@ def test_a_resync_restores_what_the_engine_lost(server: FakeServer, daemon: Fake
     until(lambda: is_level(server, daemon))
 
 
+def test_before_a_daemon_that_notes_no_changes_it_says_so_once_and_waits(
+    server: FakeServer, daemon: FakeDaemon, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon.catalog.sends = False
+    batches: list[str] = []
+    daemon.fails = batches.append
+    sender = start()
+    until(lambda: len(batches) > 5)
+    assert server.connections == 0
+    assert sender.trouble is not None
+    assert [record.message for record in caplog.records if "send = false" in record.message] == [
+        f"nothing is sent to the shared engine: {sender.trouble}"
+    ]
+    daemon.catalog.sends = True
+    until(lambda: is_level(server, daemon) and sender.trouble is None)
+
+
 def test_one_that_only_asks_sends_nothing(server: FakeServer, daemon: FakeDaemon, start: Start) -> None:
     seen: list[Identity] = []
     sender = start(sends=False, become=seen.append)

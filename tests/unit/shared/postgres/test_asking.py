@@ -268,6 +268,27 @@ def test_a_content_that_cannot_be_true_is_left_out_and_counted(engine: Database)
             nas.push([gone(1)], token(), 0, 0)
 
 
+def test_a_sound_copy_takes_the_place_of_one_that_cannot_be_true(engine: Database) -> None:
+    with (
+        connected(engine, "liar", dim=DIM) as liar,
+        connected(engine, "nas", dim=DIM) as nas,
+        connected(engine, "old", dim=DIM) as old,
+        connected(engine, dim=DIM) as asker,
+        engine.connect() as db,
+    ):
+        liar.push([content(1, ROWS[:4]), content(2, ROWS[:1]), content(3, ROWS[:1])], token(), 0, 0)
+        nas.push([content(1, ROWS[:2])], token(), 0, 0)
+        old.push([content(1, ROWS[:1]), content(3, ROWS[:1])], token(), 0, 0)
+        key = next(each.key for each in liar.machines() if each.is_self)
+        db.execute(f"UPDATE {SCHEMA}.face SET score = 7 WHERE machine = {key} AND digest != %s", [digest(3)])
+        whole = asker.contents([digest(1), digest(2), digest(3)])
+        assert {each.digest: len(each.faces) for each in whole.contents} == {digest(1): 2, digest(3): 1}
+        assert whole.left_out == 1, "the one that no machine has sound"
+        near = asker.nearest(ROWS[:1], [0.997], 9)
+        assert sorted(each.digest for each in near.contents) == sorted([digest(1)] * 2 + [digest(3)] * 2)
+        assert near.left_out == 1, "a photo of which a sound copy is told is not left out"
+
+
 def test_a_machine_that_cannot_be_true_is_left_out_with_its_contents(engine: Database) -> None:
     lies = (
         "name = chr(27) || '[2Jnas'",
