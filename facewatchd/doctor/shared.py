@@ -27,6 +27,7 @@ from facewatchd.shared import credentials
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.link import LinkError, ShareLink
 from facewatchd.shared.postgres import schema
+from facewatchd.shared.values import name_taken
 from facewatchd.shared.wire import LinkStatus, State
 from facewatchd.store.data_directory import known_machine_id
 from facewatchd.system import installation
@@ -151,9 +152,8 @@ def _machines(found: Found, loaded: Config) -> Iterator[Finding]:
         yield Finding("tables", "fail", detail, hint)
     machine_id, name = known_machine_id(loaded.data_dir), loaded.shared.name
     machines = own.machines if own else ()
-    if any(each.name == name and each.id != machine_id for each in machines):
-        hint = f"choose another `shared.name`; or, if that one is gone, `facewatchd shared remove {name}`"
-        yield Finding("machines", "fail", f"another machine is called {name}", hint)
+    if namesake := next((each for each in machines if each.name == name and each.id != machine_id), None):
+        yield Finding("machines", "fail", *name_taken(name, namesake.as_of_s))
     elif others := [each for each in machines if each.id != machine_id]:
         faces = counted(sum(each.faces for each in others), "face")
         yield Finding("machines", "ok", f"{', '.join(each.name for each in others)}: {faces}")

@@ -6,7 +6,8 @@ copy of its data directory.
 
 **Restored backups.** With each push comes a new token, the lineage, which the sender keeps before and after it. When
 the engine's last one is not among those that the catalog kept, one of the two was restored to an earlier moment, and
-what they have is compared.
+what they have is compared. A push is refused where the engine's last token is not that of the connection's last push,
+or its `attach`: a backup was restored while the connection stayed open.
 
 **Deadlines.** Each call ends within its deadline, whatever the server and the network do, and raises `EngineError`.
 After `Trouble.UNREACHABLE` and `Trouble.LATE` the engine is of no use any more: it is closed, and another one is
@@ -120,7 +121,8 @@ class Engine(Protocol):
 
         ``lineage``: a new one, 32 hexadecimal digits. ``backlog``: contents that are still to be sent after these;
         ``pending``: files that are still to be looked at. None of ``contents`` says that the machine is there. Raises
-        `Trouble.FENCED` and `Trouble.REMOVED`, and `Trouble.NOT_TAKEN` where fewer of them may be taken.
+        `Trouble.FENCED` and `Trouble.REMOVED`, `Trouble.NOT_TAKEN` where fewer of them may be taken, and
+        `Trouble.UNREACHABLE` also where the engine was restored meanwhile: `attach` on a new connection says the rest.
         """
         ...
 

@@ -67,7 +67,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``connect``: makes a connection, on the pool's own thread. Raises `EngineError`. ``healed``: called when
-        there is one again after a failure."""
+        there is one again after a failure, or after one was lost: the server may be another one, or a backup."""
         self._connect = connect
         self._healed = healed
         self._clock = clock
@@ -82,6 +82,8 @@ class Pool:
         self._trouble: EngineError | None = None
         self._refused_from = 0.0
         """From when on a question is refused because of the trouble."""
+        self._has_lost = False
+        """Whether a connection broke since the last one was made."""
         self._try_now = False
         self._look_now = False
         self._stopping = False
@@ -247,6 +249,7 @@ class Pool:
                 self._answers()
                 self._idle.append(engine)
             else:
+                self._has_lost = self._has_lost or engine in self._open
                 self._open.discard(engine)
             is_kept = engine in self._open
             self._changed.notify_all()
@@ -307,12 +310,14 @@ class Pool:
             return
         with self._changed:
             is_wanted = not self._stopping and identity == self._identity
-            is_healed = is_wanted and self._answers()
+            is_healed = False
             if is_wanted:
+                is_healed = self._answers() or self._has_lost
+                self._has_lost = False
                 self._pauses.succeeded()
                 self._open.add(engine)
                 self._idle.append(engine)
-                self._look_now = self._look_now or not self._machines
+                self._look_now = self._look_now or is_healed or not self._machines
                 self._changed.notify_all()
         if not is_wanted:
             engine.close()

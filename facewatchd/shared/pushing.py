@@ -8,8 +8,10 @@ any two, the next start finds the engine's token among those that the catalog kn
 
 **Restored backups.** Where the engine's token is not among them, the engine or the catalog is a backup that was
 restored, or nothing was sent yet. Then everything is put into the outbox, and with it each digest that the engine has:
-what the catalog lacks is deleted there. The engine compares fingerprints and writes what differs. Until the first push
-after that the engine keeps its token, so a crash in between only means that it is done again.
+what the catalog lacks is deleted there. A backup that is restored while the connection stays open is found at the next
+push, with changes or without: the engine refuses it, and the process attaches anew. The engine compares fingerprints
+and writes what differs. Until the first push after that the engine keeps its token, so a crash in between only means
+that it is done again.
 
 **What the engine rejects.** Where the server does not take what is sent, for what it is, the push is halved until one
 content is left. That one is set aside, named in the log and in the status, and the rest goes on. Its change stays in
@@ -120,15 +122,24 @@ class Pusher:
             return False
         self.try_all()
         self._compares = False  # before: who asks for it meanwhile means what is there now
+        try:
+            after = self._mark(engine, outbox, batch)
+        except BaseException:
+            self._compares = True
+            raise
+        if after:
+            log.info("everything is compared with the shared engine: a backup was restored, or it was asked for")
+        return True
+
+    def _mark(self, engine: Engine, outbox: Outbox, batch: Batch) -> bytes:
+        """Put all that either side has into the outbox; return the engine's last digest, empty where it has none."""
         if batch.lineages:  # else nothing was sent yet, and everything is in the outbox
             outbox.mark_all()
         after = b""
         while digests := engine.digests(after, DIGESTS):
             outbox.mark(digests)
             after = digests[-1]
-        if after:
-            log.info("everything is compared with the shared engine: a backup was restored, or it was asked for")
-        return True
+        return after
 
     @property
     def has_pushed(self) -> bool:

@@ -84,9 +84,11 @@ class Sender:
         self._stopping = threading.Event()
         self._daemon: Outbox | None = None
         self._engine: Engine | None = None
+        self._waits = False
+        """Whether the daemon is asked for a change, and the engine has all before."""
         self._wake = threading.Event()
         self._asked = threading.Event()
-        """That `look_again` was called: the daemon's connection broke by that."""
+        """That `look_again` or `try_now` ended the daemon's connection."""
         self.trouble: FacewatchError | None = None
         """Why nothing is sent; None where all is well."""
         self.backlog = 0
@@ -127,8 +129,15 @@ class Sender:
             self._engine.close()
 
     def try_now(self) -> None:
-        """End a pause after a failure: something is better now."""
+        """End a pause after a failure, or attach anew while nothing is sent: the server may have been restored.
+
+        What is being sent goes on.
+        """
         self._wake.set()
+        with self._lock:
+            if self._daemon is not None and self._waits:
+                self._asked.set()
+                self._daemon.interrupt()
 
     def look_again(self) -> None:
         """End a pause, and the wait for a change: something may be better, or worse, now."""
@@ -232,7 +241,9 @@ class Sender:
         waits: bool | None = None
         while not self._stopping.is_set():
             wait = 0.0 if not self._pusher.has_pushed else BUSY_HEARTBEAT if waits else HEARTBEAT
+            self._set_waits(wait > 0.0)
             batch = self._pusher.next_batch(outbox, BULK if self.backlog > BULK else BATCH, wait)
+            self._set_waits(False)
             if self._know(batch):
                 return
             if self._pusher.compare_if_due(engine, outbox, batch):
@@ -273,9 +284,13 @@ class Sender:
             self._wake.clear()
         return ended
 
+    def _set_waits(self, waits: bool) -> None:
+        with self._lock:
+            self._waits = waits
+
     def _hold(self, daemon: Outbox | None = None, engine: Engine | None = None) -> None:
         """Name the connections whose calls `stop` ends. After `stop`, they end now."""
         with self._lock:
-            self._daemon, self._engine = daemon, engine
+            self._daemon, self._engine, self._waits = daemon, engine, False
             if self._stopping.is_set():
                 self._end_calls()

@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 FINGERPRINT_BYTES: Final = 16
 AWAY: Final = 600.0
 """Seconds after which a machine that was not heard of counts as switched off."""
+_OTHER_NAME: Final = "choose another [shared] name"
+
+
+def name_taken(name: str, as_of_s: float) -> tuple[str, str]:
+    """Return what is the matter where another machine has this one's name, and what to do.
+
+    One that runs is not to be removed: all would take this machine for it. ``as_of_s``: seconds since it was heard of.
+    """
+    if as_of_s < AWAY:
+        minutes = round(AWAY / 60)
+        return f"another machine is called {name}, and runs: heard of in the last {minutes} minutes", _OTHER_NAME
+    return f"another machine is called {name}", f"{_OTHER_NAME}; or, if it is gone, `facewatchd shared remove {name}`"
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,6 +72,15 @@ def test_a_restored_engine_is_found_although_nothing_changes(prepared: PreparedM
     check(engine, prepared)
     engine.restore(early)
     check_soon(engine, prepared)
+    engine.restore_schema(engine_invariant.schema_of(INFO.id), early)  # no connection is cut
+    check_soon(engine, prepared)
+    prepared.change()
+    check(engine, prepared)
+    late = engine.back_up()
+    prepared.change()
+    check(engine, prepared)
+    engine.restore_schema(engine_invariant.schema_of(INFO.id), late)  # a moment of the same session
+    check_soon(engine, prepared)
 
 
 def test_tables_that_are_dropped_or_emptied_are_filled_again(prepared: PreparedMachine, engine: Database) -> None:

@@ -368,6 +368,13 @@ class Database:
             db.execute(f"CREATE DATABASE {self.name} TEMPLATE template1 OWNER {USER}")
         self._run("pg_restore", "--dbname", self.name, dump)
 
+    def restore_schema(self, schema: str, dump: Path) -> None:
+        """Make one schema anew from such a dump. Clients stay connected."""
+        with self.administer() as db:
+            db.execute(f"DROP SCHEMA {schema} CASCADE")
+            db.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {USER}")
+        self._run("pg_restore", "--dbname", self.name, "--schema", schema, dump)
+
     def _run(self, program: str, *arguments: str | Path) -> None:
         options = ["--host", self.socket, "--port", str(self.server.port), "--username", ADMINISTRATOR]
         self.server.installation.run(program, *options, *arguments, env={"PGPASSWORD": self.password})

@@ -103,6 +103,7 @@ class FakeEngine:
         self._server = server
         self._id = ""
         self._epoch: int | None = None
+        self._lineage = ""
         self.is_closed = False
 
     @property
@@ -142,7 +143,7 @@ class FakeEngine:
         own.name = name
         if epoch != own.epoch:
             own.epoch = max(own.epoch, epoch or 0, time.time_ns()) + 1
-        self._id, self._epoch = machine_id, own.epoch
+        self._id, self._epoch, self._lineage = machine_id, own.epoch, own.lineage
         return Attached(own.epoch, own.lineage in known_lineages)
 
     def recognise(self, machine_id: str) -> None:
@@ -153,8 +154,11 @@ class FakeEngine:
         own = self._server.machines.get(self._id)
         if own is not None and own.is_removed:
             raise EngineError(Trouble.REMOVED, f"{own.name} was removed from the shared engine", "")
-        if own is None or own.epoch != self._epoch:
+        assert self._epoch is not None, "attach first"
+        if own is not None and own.epoch > self._epoch:
             raise EngineError(Trouble.FENCED, "another process sends for this machine", "")
+        if own is None or (own.epoch, own.lineage) != (self._epoch, self._lineage):
+            raise EngineError(Trouble.UNREACHABLE, "the shared engine was restored from a backup", "")
         if any(map(self._server.rejects, contents)):
             raise EngineError(Trouble.NOT_TAKEN, "the shared engine does not take it: a rule", "see its log")
         written = 0
@@ -163,7 +167,8 @@ class FakeEngine:
             if not each.is_gone:
                 own.contents[each.digest] = each
                 written += before is None or before.fingerprint != each.fingerprint
-        own.lineage, own.backlog, own.pending, own.seen = lineage, backlog, pending, time.monotonic()
+        own.lineage = self._lineage = lineage
+        own.backlog, own.pending, own.seen = backlog, pending, time.monotonic()
         if self._server.lose_next_answer:
             self._server.lose_next_answer = False
             self.is_closed = True

@@ -13,7 +13,17 @@ from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.postgres import indexing, pushing, rows, schema
 from facewatchd.shared.postgres.asking import Asking, Question
 from facewatchd.shared.postgres.connection import Connection
-from facewatchd.shared.values import Attached, Detail, MachineState, Near, Pushed, SharedContent, Whole, Whose
+from facewatchd.shared.values import (
+    Attached,
+    Detail,
+    MachineState,
+    Near,
+    Pushed,
+    SharedContent,
+    Whole,
+    Whose,
+    name_taken,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +35,7 @@ PUSH_SECONDS, FACE_SECONDS = 30.0, 0.05
 """For a push, and for each of its faces: putting one into the index takes 3 ms of a processor, which may be busy."""
 REMOVE_SECONDS: Final = 1800.0
 """To remove a machine: 60,000 faces took 2 s."""
+_HEARD_OF: Final = "SELECT extract(epoch FROM now() - seen)::float8 FROM machine WHERE name = %s"
 _MODELS: Final = f"""
 SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'machine'
 WHERE nspname ~ '{schema.EVERY}'
@@ -47,6 +58,8 @@ class PostgresEngine:
         self._machine: str | None = None
         self._key: int | None = None
         self._epoch = 0
+        self._lineage = ""
+        """That the machine's row has, unless a backup was restored since the last call."""
         self._is_indexed = False
 
     @property
@@ -64,7 +77,7 @@ class PostgresEngine:
         *,
         takes_back: bool = False,
     ) -> Attached:
-        taken = False
+        taken: float | None = None
         self._machine = machine_id
         with self._connection.within(PUSH_SECONDS) as db:
             try:
@@ -73,12 +86,12 @@ class PostgresEngine:
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != "machine_name":
                     raise
-                taken = True
-        if taken:
+                row = db.execute(_HEARD_OF.encode(), (name,)).fetchone()
+                taken = float(row[0]) if row else 0.0
+        if taken is not None:
+            message, hint = name_taken(name, taken)
             raise EngineError(
-                Trouble.NAME_TAKEN,
-                f"another machine is called {name} in the shared engine at {self._connection.server.where}",
-                f"choose another [shared] name; or, if it is gone, `facewatchd shared remove {name}`",
+                Trouble.NAME_TAKEN, f"in the shared engine at {self._connection.server.where} {message}", hint
             )
         return attached
 
@@ -102,14 +115,14 @@ class PostgresEngine:
             sql = "INSERT INTO machine(id, name, epoch, lineage) VALUES (%s, %s, %s, '') RETURNING key"
             key = db.execute(sql, (machine_id, name, self._epoch)).fetchone()
             assert key is not None
-            self._key = int(key[0])
+            self._key, self._lineage = int(key[0]), ""
             return Attached(self._epoch, is_known=False)
         key_, last, lineage = row
         if epoch is not None and last > epoch:
             raise self._not_ours(last)
         self._epoch = last if last == epoch else _new_epoch(db, max(last, epoch or 0))  # lower: the engine was restored
         db.execute("UPDATE machine SET name = %s, epoch = %s WHERE key = %s", (name, self._epoch, key_))
-        self._key = int(key_)
+        self._key, self._lineage = int(key_), lineage
         return Attached(self._epoch, is_known=bool(lineage) and lineage in set(lineages))
 
     def recognise(self, machine_id: str) -> None:
@@ -118,11 +131,13 @@ class PostgresEngine:
     def push(self, contents: Sequence[SharedContent], lineage: str, backlog: int, pending: int) -> Pushed:
         assert self._machine is not None, "attach first"
         assert self._key is not None, "attach first"
-        mine = pushing.Mine(self._machine, self._key, self._epoch)
+        mine = pushing.Mine(self._machine, self._key, self._epoch, self._lineage)
         faces = sum(0 if each.embedded is None else len(each.embedded.faces) for each in contents)
         with self._connection.within(PUSH_SECONDS + FACE_SECONDS * faces) as db:
             try:
-                return pushing.push(db, mine, contents, lineage, (backlog, pending))
+                pushed = pushing.push(db, mine, contents, lineage, (backlog, pending))
+                self._lineage = lineage
+                return pushed
             except pushing.NotOursError:
                 removed = db.execute("SELECT 1 FROM removed WHERE id = %s", (mine.id,)).fetchone()
                 row = db.execute("SELECT epoch FROM machine WHERE id = %s", (mine.id,)).fetchone()

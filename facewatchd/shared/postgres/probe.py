@@ -41,6 +41,8 @@ class Entered:
     """32 hexadecimal digits."""
     name: str
     faces: int
+    as_of_s: float
+    """Seconds since it was heard of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,13 @@ def _tables(db: psycopg.Connection, name: str) -> Tables | None:
         meta: dict[Any, Any] = dict(
             db.execute(sql.SQL("SELECT key, value FROM {}.meta LIMIT 10").format(where)).fetchall()
         )
-        query = sql.SQL("SELECT replace(id::text, '-', ''), name, faces FROM {}.machine ORDER BY name LIMIT 1000")
+        query = sql.SQL(
+            "SELECT replace(id::text, '-', ''), name, faces, extract(epoch FROM now() - seen)::float8"
+            " FROM {}.machine ORDER BY name LIMIT 1000"
+        )
         machines = tuple(
-            Entered(str(key), _text(name), int(faces)) for key, name, faces in db.execute(query.format(where))
+            Entered(str(key), _text(name), int(faces), float(as_of_s))
+            for key, name, faces, as_of_s in db.execute(query.format(where))
         )
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
         return None

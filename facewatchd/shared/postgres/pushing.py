@@ -1,9 +1,10 @@
 """Writes what is true of a machine's contents: one transaction a push, in which nothing is written that is there.
 
-The row of the machine is changed first: that says whether this process may write (the epoch), and makes two pushes of
-one machine wait for each other. Then what the engine has of these contents is read, and what differs is written: faces
-only where the fingerprint does, so a rename moves no embedding. A path that another content of the machine had is taken
-from it, whose own change comes later or came before.
+The row of the machine is changed first: that says whether this process may write (the epoch) and whether the engine is
+as the last push on this connection left it (the lineage), and makes two pushes of one machine wait for each other. Then
+what the engine has of these contents is read, and what differs is written: faces only where the fingerprint does, so a
+rename moves no embedding. A path that another content of the machine had is taken from it, whose own change comes later
+or came before.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _MACHINE: Final = (
     "UPDATE machine SET lineage = %s, backlog = %s, pending = %s, seen = now()"
-    " WHERE key = %s AND id = %s AND epoch = %s"
+    " WHERE key = %s AND id = %s AND epoch = %s AND lineage = %s"
 )
 _KNOWN: Final = "SELECT digest, fingerprint FROM content WHERE machine = %s AND digest = ANY(%s)"
 _SHOWN: Final = (
@@ -122,6 +123,8 @@ class Mine:
     id: str
     key: int
     epoch: int
+    lineage: str
+    """Of the last push that this connection knows of."""
 
 
 class NotOursError(Exception):
@@ -141,7 +144,9 @@ def push(
     }
     with db.transaction():
         with db.pipeline():
-            changed = db.execute(_MACHINE, (lineage, *counts, mine.key, mine.id, mine.epoch), prepare=True)
+            changed = db.execute(
+                _MACHINE, (lineage, *counts, mine.key, mine.id, mine.epoch, mine.lineage), prepare=True
+            )
             known = db.execute(_KNOWN, (mine.key, digests), prepare=True, binary=True)
             shown = db.execute(_SHOWN, values, prepare=True, binary=True)
         if not changed.rowcount:

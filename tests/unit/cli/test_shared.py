@@ -155,19 +155,41 @@ def test_an_unknown_machine_is_named_with_those_there_are(share: FakeDaemon, run
     assert capfd.readouterr().err.endswith("those that have: none\n")
 
 
-@pytest.mark.parametrize(("given", "is_removed"), [(b"y\n", True), (b"n\n", False), (b"\n", False), (b"\x04", False)])
-def test_a_terminal_is_asked(share: FakeDaemon, place: Path, given: bytes, is_removed: bool) -> None:
+def test_without_a_terminal_a_machine_that_runs_is_removed_on_request_only(
+    share: FakeDaemon, run: Run, capfd: Any
+) -> None:
+    assert run("remove", "nas") == 1
+    assert capfd.readouterr() == (
+        "", "facewatchd: nas runs: it was heard of just now; give --yes to remove it all the same\n"
+    )  # fmt: skip
+    assert [request["method"] for request in share.requests] == ["machines"]
+    assert run("remove", "nas", "--yes") == 0
+    assert share.requests[-1]["params"] == {"name": "nas"}
+
+
+@pytest.mark.parametrize(
+    ("name", "standing", "given", "is_removed"),
+    [
+        ("nas", "which runs (heard of just now): 210000 faces on 52500 photos", b"y\n", True),
+        ("old", "heard of 3 weeks ago: 1 face on 1 photo", b"n\n", False),
+        ("laptop", "this machine: 8000 faces on 2000 photos", b"\n", False),
+        ("old", "heard of 3 weeks ago: 1 face on 1 photo", b"\x04", False),
+    ],
+)
+def test_a_terminal_is_asked(
+    share: FakeDaemon, place: Path, name: str, standing: str, given: bytes, is_removed: bool
+) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "facewatchd", "shared", "remove", "nas", "--socket", str(place)]
+    command = [sys.executable, "-m", "facewatchd", "shared", "remove", name, "--socket", str(place)]
     with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE) as process:
         os.close(theirs)
         asked = os.read(ours, 1000)
         os.write(ours, given)
         out = process.communicate(timeout=DEADLINE)[0]
     os.close(ours)
-    assert asked == b"remove nas: 210000 faces on 52500 photos? [y/N] "
+    assert asked == f"remove {name}, {standing}? [y/N] ".encode()
     assert process.returncode == (0 if is_removed else 1)
-    assert (out == b"removed nas: 210000 faces on 52500 photos\n") is is_removed
+    assert out.startswith(f"removed {name}: ".encode()) is is_removed
     assert ("remove" in [request["method"] for request in share.requests]) is is_removed
 
 

@@ -206,8 +206,13 @@ def test_machines_with_another_model_are_named(look: Look, engine: Database, mod
 def test_a_name_that_another_machine_has(look: Look, engine: Database, model_id: str, tmp_path: Path) -> None:
     enter(engine, "laptop", model_id)
     found = look()["machines"]
+    assert (found.status, found.hint) == ("fail", "choose another [shared] name")
+    assert found.detail == "another machine is called laptop, and runs: heard of in the last 10 minutes"
+    with engine.connect() as db:
+        db.execute(f"UPDATE {schema.schema_of(model_id)}.machine SET seen = seen - interval '10 minutes'")
+    found = look()["machines"]
     assert (found.status, found.detail) == ("fail", "another machine is called laptop")
-    assert "`facewatchd shared remove laptop`" in found.hint
+    assert "if it is gone, `facewatchd shared remove laptop`" in found.hint
 
 
 def test_its_own_name_is_no_other_machines(look: Look, engine: Database, model_id: str, tmp_path: Path) -> None:

@@ -104,6 +104,24 @@ def test_a_server_that_was_started_anew_costs_no_question(server: FakeServer, ma
     assert made.use(5, count) == 1
 
 
+def test_a_lost_connection_that_is_replaced_is_told_and_the_machines_are_asked_for(server: FakeServer) -> None:
+    """No question fails by it, and yet the server may have been restored from a backup."""
+    healed = threading.Event()
+    engines: list[FakeEngine] = []
+    made = Pool(server.connect, healed=healed.set)
+    made.start()
+    made.become(HERE)
+    until(lambda: made.machines())
+    made.use(5, lambda engine: engines.append(engine))  # type: ignore[arg-type]
+    server.add("ef" * 16, "attic", [content(2)])
+    assert not healed.is_set()
+    engines[0].is_closed = True
+    assert made.use(5, count) == 2
+    assert healed.wait(30)
+    until(lambda: [each.name for each in made.machines()] == ["attic", "nas"], deadline=30)
+    made.stop()
+
+
 def test_a_question_that_is_late_is_not_asked_again(server: FakeServer, made: Pool) -> None:
     asked = []
 

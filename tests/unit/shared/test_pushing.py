@@ -68,6 +68,9 @@ class Process:
             except (NoDaemonError, NotReadyError):
                 if self.daemon.fails is not None:
                     raise
+            except EngineError as exc:
+                if exc.trouble is not Trouble.UNREACHABLE or self.server.trouble is not None:
+                    raise
         raise AssertionError("it never ends")
 
 
@@ -152,11 +155,22 @@ class Sharing(RuleBasedStateMachine):
         self.backups.append(self.server.backup())
 
     @precondition(lambda self: self.backups)
-    @rule(data=st.data())
-    def restore_engine(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), cuts=st.booleans())
+    def restore_engine(self, data: st.DataObject, cuts: bool) -> None:
         self.server.restore(data.draw(st.sampled_from(self.backups)))
-        for process in self.processes:  # their connections broke
+        for process in self.processes if cuts else ():
             process.engine = None
+
+    @rule(data=st.data())
+    def catch_up(self, data: st.DataObject) -> None:
+        """A process that goes on, and is not fenced, has its truth in the engine, whatever was restored."""
+        process = self.process(data)
+        try:
+            process.settle()
+        except EngineError as exc:
+            assert exc.trouble in (Trouble.FENCED, Trouble.REMOVED)  # noqa: PT017
+        else:
+            assert rows(self.server, process.daemon.catalog) == truth(process.daemon.catalog)
 
     @rule(data=st.data())
     def back_up_catalog(self, data: st.DataObject) -> None:
@@ -261,6 +275,40 @@ def test_a_restored_engine_gets_what_it_lacks(server: FakeServer) -> None:
     process.settle()
     assert rows(server, process.daemon.catalog) == truth(process.daemon.catalog)
     assert len(rows(server, process.daemon.catalog)) == 6
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_an_engine_that_is_restored_under_an_open_connection_gets_what_it_lacks(
+    server: FakeServer, changes: bool
+) -> None:
+    process = Process(server, Catalog())
+    _grown(process, lambda: range(3))
+    backup = server.backup()
+    process.daemon.set(SharedContent(digest(0)))
+    _grown(process, lambda: range(3, 6))
+    server.restore(backup)
+    if changes:
+        process.daemon.set(content(7))
+    process.settle()
+    assert rows(server, process.daemon.catalog) == truth(process.daemon.catalog)
+    process.start()
+    process.settle()
+    assert rows(server, process.daemon.catalog) == truth(process.daemon.catalog)
+
+
+def test_a_comparison_that_is_cut_is_made_again(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(server, Catalog())
+    _grown(process, lambda: range(3))
+    catalog = process.daemon.catalog
+    server.machines[catalog.machine].contents[digest(9)] = content(9)
+    process.pusher.resync()
+    with monkeypatch.context() as patched:
+        late = EngineError(Trouble.LATE, "no answer in time", "")
+        patched.setattr(FakeEngine, "digests", lambda *_: (_ for _ in ()).throw(late))
+        with pytest.raises(EngineError):
+            process.settle()
+    process.settle()
+    assert rows(server, catalog) == truth(catalog)
 
 
 def test_of_two_copies_the_one_that_is_started_last_sends(server: FakeServer) -> None:

@@ -129,6 +129,24 @@ def test_what_a_person_has_to_mend_is_tried_again_when_it_is_told_to(
     until(lambda: is_level(server, daemon))
 
 
+def test_while_nothing_is_sent_it_attaches_anew_when_told_so(
+    server: FakeServer, daemon: FakeDaemon, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine was restored from a backup, and the thread that asks has seen that its connection was cut."""
+    monkeypatch.setattr(module, "HEARTBEAT", 600.0)
+    sender = start()
+    until(lambda: is_level(server, daemon))
+    backup = server.backup()
+    daemon.set(content(7))
+    until(lambda: is_level(server, daemon))
+    until(lambda: sender._waits)
+    server.restore(backup)
+    sender.try_now()
+    until(lambda: is_level(server, daemon), deadline=30)
+    until(lambda: sender._waits)
+    assert sender.trouble is None
+
+
 def test_one_that_is_fenced_stops_and_takes_over_when_it_is_told_to(
     server: FakeServer, daemon: FakeDaemon, start: Start
 ) -> None:

@@ -184,9 +184,14 @@ def test_the_lineage_tells_whether_one_side_was_restored(engine: Database) -> No
 
 def test_a_name_that_another_machine_has(engine: Database, nas: PostgresEngine) -> None:
     with connected(engine, dim=DIM) as other:
-        with pytest.raises(EngineError, match="shared remove nas") as raised:
+        with pytest.raises(EngineError, match="another machine is called nas, and runs: heard of in") as raised:
             other.attach(token(), "nas", [])
         assert raised.value.trouble is Trouble.NAME_TAKEN
+        assert "remove" not in str(raised.value), "a machine that runs"
+        with engine.connect() as db:
+            db.execute(f"UPDATE {SCHEMA}.machine SET seen = seen - interval '10 minutes'")
+        with pytest.raises(EngineError, match=r"another machine is called nas; .*if it is gone, .*shared remove nas"):
+            other.attach(token(), "nas", [])
         assert other.remove("nas")
         assert not other.remove("nas")
         other.attach(token(), "nas", [])

@@ -50,3 +50,26 @@ def test_a_backup_that_is_restored_in_place_neither_fences_nor_removes(engine: D
     with connected(engine, dim=DIM) as again:
         assert not again.attach(machine, "nas", [token()], epoch).is_known
         again.push([content(1, ROWS[:1])], token(), 0, 0)
+
+
+@pytest.mark.parametrize("numbers", [[], [3]])
+def test_a_dump_of_the_same_session_that_is_restored_in_place_is_noticed(engine: Database, numbers: list[int]) -> None:
+    """It has the same number, id and epoch of the machine."""
+    machine, tokens = token(), [token() for _ in range(3)]
+    with connected(engine, dim=DIM) as nas:
+        epoch = nas.attach(machine, "nas", []).epoch
+        nas.push([content(1, ROWS[:1])], tokens[0], 0, 0)
+        dump = engine.back_up()
+        nas.push([content(2, ROWS[1:2])], tokens[1], 0, 0)
+        engine.restore_schema(SCHEMA, dump)
+        pushed = [content(n, ROWS[n : n + 1]) for n in numbers]
+        for _ in range(2):
+            with pytest.raises(EngineError, match="restored") as raised:
+                nas.push(pushed, tokens[2] if numbers else tokens[1], 0, 0)
+            assert raised.value.trouble is Trouble.UNREACHABLE
+        assert nas.digests(b"", 9) == [digest(1)]
+    with connected(engine, dim=DIM) as again:
+        assert not again.attach(machine, "nas", tokens[1:], epoch).is_known
+        again.push([], tokens[1], 0, 0)
+    with connected(engine, dim=DIM) as again:
+        assert again.attach(machine, "nas", tokens[1:], epoch).is_known
