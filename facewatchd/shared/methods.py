@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from facewatchd.errors import FacewatchError
@@ -16,11 +16,11 @@ from facewatchd.fields import Choice, Flag, ListOf, Number, Text, Whole, optiona
 from facewatchd.server.jsonrpc import MethodNotFoundError, ParamsError
 from facewatchd.server.params import Base64, read
 from facewatchd.shared import forms, wire
-from facewatchd.shared.engine import Engine, EngineError, Trouble
+from facewatchd.shared.engine import Engine, EngineError
 from facewatchd.shared.forms import FormError
 from facewatchd.shared.pool import Pool
 from facewatchd.shared.pushing import Aside
-from facewatchd.shared.values import Detail, MachineState, Near, Whose
+from facewatchd.shared.values import Detail, MachineState, Whose
 from facewatchd.shared.wire import LinkStatus, State
 from facewatchd.text import counted
 
@@ -150,19 +150,11 @@ class Methods:
             if len(embeddings) != len(params.thresholds):
                 raise ParamsError("there is not one threshold for each embedding")
             whose, detail = Whose(params.whose), Detail(params.detail)
-            as_another = self._is_fenced and whose is Whose.OTHERS
-            whose = Whose.ALL if as_another else whose
             found = engine.nearest(embeddings, params.thresholds, params.most, whose, detail, exact=params.exact)
             self._pool.note(found.machines)
-            return wire.near(_of_another(found) if as_another else found)
+            return wire.near(found)
 
         return self._told(lambda: self._pool.use(params.seconds, ask))
-
-    @property
-    def _is_fenced(self) -> bool:
-        """Whether another process sends in this machine's name: then its rows are not what is here."""
-        trouble = self._sending.trouble
-        return isinstance(trouble, EngineError) and trouble.trouble is Trouble.FENCED
 
     def _contents(self, params: ContentsParameters) -> dict[str, Any]:
         digests = [forms.read_digest(each, "digests") for each in params.digests]
@@ -238,11 +230,6 @@ class Methods:
 
     def _resync(self, _: NoParameters) -> dict[str, Any]:
         return {"contents": self._sending.resync()}
-
-
-def _of_another(found: Near) -> Near:
-    """The same, with this machine's rows as those of another one with its name."""
-    return replace(found, machines=tuple(replace(each, is_self=False) for each in found.machines))
 
 
 def _set_aside(aside: Sequence[Aside]) -> str:

@@ -236,6 +236,19 @@ def test_a_reply_has_no_more_faces_than_a_line_can_carry(place: Place, monkeypat
     assert sizes == [1, 2, 1]
 
 
+def test_a_reply_has_no_more_paths_than_a_line_can_carry(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MOST_FACES", 3)
+    for number in range(3):
+        copies = [
+            Outcome(b"/p/%d/%02d" % (number, copy), stamp(100 * number + copy), DIGESTS[number])
+            for copy in range(1, 30)
+        ]
+        place.gallery.record([photo(b"/p/%d" % number, DIGESTS[number], ROWS[number : number + 1]), *copies])
+    assert [len(place.push(token).changes) for token in TOKENS[:3]] == [1, 1, 1], (
+        "two have 60 paths, which count as three faces"
+    )
+
+
 def test_of_a_content_with_very_many_copies_the_first_are_told(place: Place) -> None:
     copies = [Outcome(b"/p/%05d" % number, stamp(number), DIGESTS[0]) for number in range(1, MOST_COPIES + 9)]
     place.gallery.record([photo(b"/p/00000", DIGESTS[0], ROWS[:1]), *copies])

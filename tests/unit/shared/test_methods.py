@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from facewatchd.errors import FacewatchError
 from facewatchd.shared.engine import EngineError, Trouble
 from facewatchd.shared.methods import Methods
 from facewatchd.shared.pushing import Aside
-from facewatchd.shared.values import AWAY, Detail, MachineState, Near, Whose
+from facewatchd.shared.values import AWAY, MachineState
 from facewatchd.shared.wire import State
 
 NAS = MachineState(key=1, name="nas", faces=9, photos=8, backlog=0, pending=0, as_of_s=3.0, is_self=False)
@@ -30,21 +27,6 @@ class FakePool:
 
     def machines(self) -> tuple[MachineState, ...]:
         return self._known
-
-    # For `nearest`
-
-    dim = 2
-    asked: Whose | None = None
-
-    def note(self, machines: tuple[MachineState, ...]) -> None:
-        pass
-
-    def use(self, seconds: float, ask: Callable[[Any], Any]) -> Any:
-        return ask(self)
-
-    def nearest(self, _e: Any, _t: Any, _m: int, whose: Whose, _d: Detail, *, exact: bool) -> Near:
-        self.asked = whose
-        return Near(self._known)
 
 
 class FakeSending:
@@ -102,17 +84,3 @@ def test_a_machine_that_another_one_removed_knows_it_from_the_list_of_machines()
     sending.has_sent = True
     assert told(FakePool(NAS), sending) == (State.BEHIND, "this machine was removed from the shared engine")
     assert told(FakePool(NAS, replace(NAS, key=2, name="laptop", is_self=True)), sending) == (State.OK, "")
-
-
-@pytest.mark.parametrize("is_fenced", [False, True])
-def test_what_another_process_sends_in_this_machines_name_is_not_this_machines(is_fenced: bool) -> None:
-    """Of two copies of a data directory, the one that was told to stop finds what the other one sends."""
-    pool, sending = FakePool(replace(NAS, name="laptop", is_self=True)), FakeSending()
-    if is_fenced:
-        sending.trouble = EngineError(Trouble.FENCED, "another process sends in this machine's name")
-    embedding = base64.b64encode(np.array([1, 0], "<f4").tobytes()).decode()
-    params = {"embeddings": embedding, "thresholds": [0.4], "most": 9, "seconds": 2.0}
-    found = Methods(pool, sending, "laptop").call("nearest", params)  # type: ignore[arg-type]
-    assert isinstance(found, dict)
-    assert pool.asked is (Whose.ALL if is_fenced else Whose.OTHERS)
-    assert [machine["is_self"] for machine in found["machines"]] == [not is_fenced]
