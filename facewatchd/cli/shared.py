@@ -36,7 +36,7 @@ def add_options(name: str, parser: Parser) -> None:
     if name == "remove":
         parser.add_argument("name", metavar="NAME", help="the machine, as facewatchd shared machines names it")
         parser.words["NAME"] = "a machine's name"
-        parser.add_argument("--yes", action="store_true", help="do not ask, also where the machine runs")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -109,18 +109,15 @@ def _machines_of(document: Any) -> list[Peer]:
 
 
 def remove(options: argparse.Namespace) -> int:
-    """Remove all that a machine sent. On a terminal it asks before; else one that runs needs --yes."""
+    """Remove all that a machine sent. On a terminal it asks before."""
     known = _machines_of(_call(options, "machines"))
     machine = next((each for each in known if each.name == options.name), None)
     if machine is None:
         raise _unknown(options.name, known)
-    if not options.yes and is_attended():
-        if not agrees(f"remove {printable(machine.name)}{_standing(machine)}: {machine.size}?"):
-            say("facewatchd: nothing was changed")
-            return FacewatchError.exit_status
-    elif not options.yes and _runs(machine):
-        message = f"{printable(machine.name)} runs: it was heard of {other_machines.ago(machine.as_of_s)}"
-        raise FacewatchError(message, "give --yes to remove it all the same")
+    question = f"remove {printable(machine.name)}{_standing(machine)}: {machine.size}?"
+    if not options.yes and is_attended() and not agrees(question):
+        say("facewatchd: nothing was changed")
+        return FacewatchError.exit_status
     result = _call(options, "remove", name=machine.name)
     if options.json:
         write_json({**result, "faces": machine.faces, "photos": machine.photos})
@@ -128,6 +125,9 @@ def remove(options: argparse.Namespace) -> int:
         write(f"removed {printable(machine.name)}: {machine.size}\n")
     if machine.is_self:
         say("facewatchd: nothing is sent from here again until: facewatchd shared resync")
+    elif _runs(machine):
+        heard_of = other_machines.ago(machine.as_of_s)
+        say(f"facewatchd: it runs (heard of {heard_of}), and sends nothing again until there: facewatchd shared resync")
     return 0
 
 

@@ -178,9 +178,8 @@ SECTIONS = {
             "still to send and to index, and when it was heard of: one that is switched off keeps its faces. In a pipe "
             "it prints name, faces, photos, photos to be sent, photos to be indexed, and seconds, with tabs between.",
             "facewatchd shared remove NAME deletes all that a machine sent. On a terminal it asks before, and says "
-            "when the machine was heard of; elsewhere another machine that was heard of in the last ten minutes "
-            "is removed with --yes only. It is what to do with a machine that is gone for good, and before another one "
-            "gets its name.",
+            "when the machine was heard of. It is what to do with a machine that is gone for good, and before another "
+            "one gets its name. A machine that runs sends nothing again until resync is called there.",
             "facewatchd shared resync compares all that this machine sent with what it has, and sends it all again "
             "after it was removed.",
         ),

@@ -155,16 +155,16 @@ def test_an_unknown_machine_is_named_with_those_there_are(share: FakeDaemon, run
     assert capfd.readouterr().err.endswith("those that have: none\n")
 
 
-def test_without_a_terminal_a_machine_that_runs_is_removed_on_request_only(
+def test_of_a_machine_that_runs_it_is_said_that_it_was_removed_all_the_same(
     share: FakeDaemon, run: Run, capfd: Any
 ) -> None:
-    assert run("remove", "nas") == 1
-    assert capfd.readouterr() == (
-        "", "facewatchd: nas runs: it was heard of just now; give --yes to remove it all the same\n"
-    )  # fmt: skip
-    assert [request["method"] for request in share.requests] == ["machines"]
-    assert run("remove", "nas", "--yes") == 0
+    assert run("remove", "nas") == 0
     assert share.requests[-1]["params"] == {"name": "nas"}
+    assert capfd.readouterr().err == (
+        "facewatchd: it runs (heard of just now), and sends nothing again until there: facewatchd shared resync\n"
+    )
+    assert run("remove", "old") == 0
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
