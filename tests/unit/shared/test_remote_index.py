@@ -253,6 +253,39 @@ def test_the_similarity_is_the_catalogs_and_the_most_alike_come_first(archive: A
     np.testing.assert_allclose(above.similarities, ALIKE[3, order], atol=1e-6)
 
 
+def test_half_precision_decides_no_threshold(archive: Archive) -> None:
+    record(archive, len(ROWS))
+    archive.send()
+    known, rows = archive.scan()
+    for asked in ROWS:
+        similarities = rows @ asked
+        for similarity in similarities.tolist():
+            for threshold in (similarity - EDGE, similarity + EDGE):
+                assert ids(archive.index.above(asked, threshold)) == known[similarities >= threshold].tolist()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_sent_during_a_question_is_found(archive: Archive, when: str) -> None:
+    record(archive, 2)
+    archive.send()
+    record(archive, 4)
+    setattr(archive.link, when, archive.push)
+    assert ids(archive.index.above(ROWS[2], -1.0)) == archive.scan()[0].tolist()
+    assert archive.outbox.batch(1, 0.0).backlog == 0
+    assert not archive.index.status().is_slow
+
+
+def test_an_engine_from_a_backup_is_not_believed(archive: Archive) -> None:
+    record(archive, 2)
+    archive.send()
+    backup = archive.server.backup()
+    record(archive, 4)
+    archive.send()
+    archive.server.restore(backup)
+    assert ids(archive.index.above(ROWS[2], -1.0)) == archive.scan()[0].tolist()
+    assert archive.index.status().problem.endswith(remote_index.LOST)
+
+
 @pytest.mark.parametrize("trouble", list(Trouble))
 def test_without_the_engine_the_answer_is_a_scan_and_says_why(archive: Archive, trouble: Trouble) -> None:
     record(archive)
