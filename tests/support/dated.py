@@ -11,6 +11,7 @@ from PIL import Image
 from tests.support.albums import shoot
 
 TO_4 = """
+DROP INDEX content_lacking; DROP TABLE outbox; ALTER TABLE content DROP COLUMN fetched;
 DROP TABLE grouped;
 DROP INDEX content_undated; DROP INDEX journal_content; DROP TABLE journal;
 ALTER TABLE content DROP COLUMN taken; ALTER TABLE content DROP COLUMN taken_offset;
@@ -19,7 +20,7 @@ ALTER TABLE photo DROP COLUMN named;
 ALTER TABLE face DROP COLUMN sharpness; ALTER TABLE face DROP COLUMN arrival;
 PRAGMA user_version = 4;
 """
-"""What makes a catalog of version 6 one of version 4."""
+"""What makes a catalog of version 7 one of version 4."""
 
 
 def dated(path: Path, taken: str, offset: str = "") -> Path:

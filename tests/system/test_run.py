@@ -184,7 +184,7 @@ if "run" in sys.argv:
     from facewatchd.daemon import app
     from facewatchd.inference.pool import Inference
     close = Inference.close
-    def fail(path, info):
+    def fail(path, info, *, sends):
         raise StorageError("no room for a catalog")
     def note(self, grace=0.0):
         close(self, grace)

@@ -171,6 +171,8 @@ def probed(user: Share) -> dict[str, Any]:
 def test_it_sees_no_photo_and_reaches_the_network(installed: Share) -> None:
     assert _score(installed) <= 2.0
     told = probed(installed)
+    here = Path(sys.prefix).resolve()
+    shown = [here.relative_to("/tmp").parts[0]] if here.is_relative_to("/tmp") else []  # the installation itself
     missing, read_only, forbidden = "No such file or directory", "Read-only file system", "Operation not permitted"
     assert set(told.pop("at home")) <= {".config", ".pgpass", ".local"}, "the last: for what pip installs there"
     assert set(told.pop("devices")) <= {
@@ -195,7 +197,7 @@ def test_it_sees_no_photo_and_reaches_the_network(installed: Share) -> None:
         "speak": ["done"] * 3,
         "packets": "Address family not supported by protocol",
         "libraries": ["done"] * 4,
-        "tmp": [],
+        "tmp": shown,
         "namespace": forbidden,
         "mount": forbidden,
         "machine code": forbidden,
